@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every config key of the project: meaning, range, symbol in the paper."""
+
+from detectron2.config import CfgNode
+
+
+def add_dynamicdet_config(cfg: CfgNode) -> None:
+    """Add the keys of DynamicDet to a Detectron2 config, in place.
+
+    Args:
+        cfg: what ``detectron2.config.get_cfg()`` returns.
+    """
+    _add_model_keys(cfg)
+    _add_solver_keys(cfg)
+    _add_data_keys(cfg)
+    _add_test_keys(cfg)
+
+
+def _add_model_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.DYNAMIC = CfgNode()
+    # An image is hard, and goes through both backbones, iff difficulty > THRESHOLD (tau of
+    # eq. 15, in terms of difficulty). In [0, 1]; 1: all images easy, 0: all images hard.
+    cfg.MODEL.DYNAMIC.THRESHOLD = 0.5
+    # calibration.json written by calibrate.py. When given, the threshold comes from it and from
+    # exactly one of the two keys below, and THRESHOLD is not read.
+    cfg.MODEL.DYNAMIC.CALIBRATION = ""
+    # Share of hard images to calibrate to, in [0, 1] (k of eq. 14). Needs CALIBRATION.
+    cfg.MODEL.DYNAMIC.HARD_FRACTION = None
+    # Mean latency of an image to calibrate to, in milliseconds (lat_t of eq. 14), between the
+    # latencies of the two routes. Needs CALIBRATION.
+    cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = None
+    # Weights of detector1's and detector2's loss in phase "detectors" (eq. 9 has 1 and 1), >= 0.
+    cfg.MODEL.DYNAMIC.LOSS_WEIGHTS = [1.0, 1.0]
+
+    cfg.MODEL.COMPOSITE = CfgNode()
+    # Blocks in each stage of backbone 1; empty: what the depth of the backbone's family says.
+    cfg.MODEL.COMPOSITE.NUM_BLOCKS1 = []
+    # Blocks in each stage of backbone 2; empty: as many as backbone 1 (the paper). Channels are
+    # those of backbone 1, because neck and heads are shared. A stage that backbone 2 takes over
+    # from backbone 1 (res2) has no blocks of its own: its entry must equal backbone 1's.
+    cfg.MODEL.COMPOSITE.NUM_BLOCKS2 = []
+    # Norm behind the 1x1 convolutions of a ResNet's composite connections (G of eq. 4):
+    # "BN", "SyncBN", "GN" or another Detectron2 norm whose affine trains. FrozenBN is refused.
+    cfg.MODEL.COMPOSITE.NORM = "BN"
+
+    cfg.MODEL.ROUTER = CfgNode()
+    # The router's hidden layer has floor(d / REDUCTION) units (section 3.2), REDUCTION in 1..d.
+    cfg.MODEL.ROUTER.REDUCTION = 4
+
+
+def _add_solver_keys(cfg: CfgNode) -> None:
+    # Optimizer of phase "detectors": "SGD" (Detectron2's), or "ADAMW", without decay of norms
+    # where WEIGHT_DECAY_NORM is 0 and never of position tables.
+    cfg.SOLVER.OPTIMIZER = "SGD"
+    router = cfg.SOLVER.ROUTER = CfgNode()
+    # "cached": the router trains on the pooled features and losses that the loss offset's pass
+    # has seen, so the phase costs one pass over the data. "online": the paper's procedure, with
+    # the training augmentations and new losses at every step.
+    router.MODE = "cached"
+    # AdamW, constant (section 4.1).
+    router.BASE_LR = 1e-5
+    router.WEIGHT_DECAY = 5e-3
+    # Images a step over all processes (section 4.1 has 1), and passes over the training set.
+    router.IMS_PER_BATCH = 1
+    router.EPOCHS = 2
+    # Proposals (and anchors) an image that L1 and L2 are taken over, in the offset's pass and in
+    # phase "router". 64 leave the gap L1 - L2 noisy (quartiles +-0.09), 300 did not (+-0.01).
+    router.LOSS_PROPOSALS = 512
+
+
+def _add_data_keys(cfg: CfgNode) -> None:
+    # Own data without code: a list of [name, COCO json, image folder]; the names can then stand
+    # in DATASETS.TRAIN and DATASETS.TEST.
+    cfg.DATASETS.COCO_JSON = []
+    # Read the annotations of DATASETS.TRAIN and TEST before training and name what is wrong.
+    cfg.DATASETS.CHECK = True
+    # Leave out images that cannot be read (each is named and counted) instead of stopping.
+    cfg.DATALOADER.SKIP_CORRUPT_IMAGES = False
+
+
+def _add_test_keys(cfg: CfgNode) -> None:
+    cfg.TEST.DYNAMIC = CfgNode()
+    # Operating points of the trade-off table, each in [0, 1].
+    cfg.TEST.DYNAMIC.HARD_FRACTIONS = [0.0, 0.1, 0.5, 0.9, 1.0]
+    # Images that latency is measured on, at batch 1, and leading ones that are not counted.
+    cfg.TEST.DYNAMIC.LATENCY_IMAGES = 50
+    cfg.TEST.DYNAMIC.LATENCY_WARMUP = 5
+    # Random routings that the expected AP of random routing is averaged over.
+    cfg.TEST.DYNAMIC.RANDOM_DRAWS = 20
+    # Count the two matrix products of attention as work; the paper's FLOPs leave them out.
+    cfg.TEST.DYNAMIC.ATTENTION_MATMUL = True

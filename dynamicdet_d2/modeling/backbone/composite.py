@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composite of two staged backbones, written once for every family.
+
+A family (ResNet, Swin, ...) says what its stem, its stages and its connections are by a
+``StagedBackbone``; how two of them are composed (section 3.1 of the paper, DHLC of CBNetV2)
+is said here and nowhere else.
+
+N: images, C_i, H_i, W_i: channels and size of stage i, numbered 0..S-1 from the stem on.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone
+from torch import Tensor, nn
+
+
+class StagedBackbone(Backbone):
+    """A backbone that offers a stem and a list of stages with known shapes.
+
+    Tensors at all of these boundaries are (N, C, H, W). A stage is entered (``enter``), which
+    leads to the point where composite connections are added, and then run (``run``); the
+    result is carried on to the next stage, and ``feature`` is what the outside sees of it.
+    """
+
+    num_shared_stages: int = 0
+    """Leading stages, beside the stem, that backbone 2 takes over from backbone 1."""
+
+    @property
+    @abstractmethod
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages, as in ``output_shape()``; S of them."""
+
+    @abstractmethod
+    def stem_forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) normalised images -> what stage 0 enters with."""
+
+    def enter(self, stage: int, x: Tensor) -> Tensor:
+        """What the stage before carried -> the input of this stage's blocks."""
+        return x
+
+    @abstractmethod
+    def run(self, stage: int, x: Tensor) -> Tensor:
+        """The stage's blocks."""
+
+    def feature(self, stage: int, x: Tensor) -> Tensor:
+        """The stage's feature map, (N, C_i, H_i, W_i), from what it carries."""
+        return x
+
+    @abstractmethod
+    def injection_shape(self, stage: int) -> ShapeSpec:
+        """Channels of the input of this stage's blocks, where H is added."""
+
+    @abstractmethod
+    def connection(self, source: int, target: int) -> nn.Module:
+        """g_ij for i = target, j = source: (N, C_j, ...) -> injection channels of i.
+
+        Its output is zero at the start wherever the family can have it so.
+        """
+
+    @abstractmethod
+    def drop_shared(self) -> None:
+        """Delete the stem and the shared stages, which backbone 2 does not own."""
+
+    def stages_from(self, first: int, x: Tensor, injected: "Injection | None" = None) -> list:
+        """Run stages first..S-1.
+
+        Args:
+            first: the first stage to run.
+            x: what stage ``first`` enters with.
+            injected: adds H at each stage's input; None: a plain backbone.
+
+        Returns:
+            per stage (carried, feature).
+        """
+        outputs = []
+        for stage in range(first, len(self.stage_names)):
+            x = self.enter(stage, x)
+            if injected is not None:
+                x = injected(stage, x)
+            x = self.run(stage, x)
+            outputs.append((x, self.feature(stage, x)))
+        return outputs
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """As a plain backbone: images -> features by stage name."""
+        outputs = self.stages_from(0, self.stem_forward(images))
+        return {name: f for name, (_, f) in zip(self.stage_names, outputs, strict=True)}
+
+
+class Injection:
+    """Adds to a stage's input the sum of its connections (eq. 4-5)."""
+
+    def __init__(self, connections: "CompositeConnections", features1: Sequence[Tensor]) -> None:
+        self.connections = connections
+        self.features1 = features1
+
+    def __call__(self, stage: int, x: Tensor) -> Tensor:
+        return x + self.connections(stage, self.features1, x.shape[-2:])
+
+
+class CompositeConnections(nn.Module):
+    """G, dense higher-level composition: H_i = sum over j >= i of up(g_ij(f1_j)) (eq. 4).
+
+    Each g_ij runs at its source's resolution; its output is upsampled to the target's size
+    by nearest neighbour.
+    """
+
+    def __init__(self, backbone: StagedBackbone) -> None:
+        """
+        Args:
+            backbone: the family, and the number of stages that have no injection.
+        """
+        super().__init__()
+        stages = range(len(backbone.stage_names))
+        self.links = nn.ModuleDict(
+            {
+                f"{backbone.stage_names[target]}_from_{backbone.stage_names[source]}": (
+                    backbone.connection(source, target)
+                )
+                for target in stages[backbone.num_shared_stages :]
+                for source in stages[target:]
+            }
+        )
+        self.stage_names = backbone.stage_names
+
+    def forward(self, stage: int, features1: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """H of one stage.
+
+        Args:
+            stage: i.
+            features1: the S feature maps of backbone 1, (N, C_j, H_j, W_j).
+            size: height and width of the stage's input.
+
+        Returns:
+            (N, injection channels of i, *size).
+        """
+        target = self.stage_names[stage]
+        total = None
+        for source in range(stage, len(self.stage_names)):
+            link = self.links[f"{target}_from_{self.stage_names[source]}"]
+            part = link(features1[source])
+            if part.shape[-2:] != tuple(size):
+                part = F.interpolate(part, size=tuple(size), mode="nearest")
+            total = part if total is None else total + part
+        return total
+
+
+class CompositeBackbone(Backbone):
+    """Backbone 1, the connections and backbone 2.
+
+    As a ``Backbone`` it is detector1's: ``forward`` returns F1. ``first`` and ``second`` are the
+    two halves that a dynamic detector runs. Stem and shared stages exist once, in
+    ``bottom_up1``.
+    """
+
+    def __init__(self, *, bottom_up1: StagedBackbone, bottom_up2: StagedBackbone) -> None:
+        """
+        Args:
+            bottom_up1: backbone 1.
+            bottom_up2: backbone 2, complete; what it shares with backbone 1 is dropped from it.
+
+        Raises:
+            ValueError: if the two do not agree in their stages and output shapes.
+        """
+        super().__init__()
+        if bottom_up1.output_shape() != bottom_up2.output_shape():
+            raise ValueError(
+                "Both backbones feed one neck and must agree in their output shapes; found "
+                f"{bottom_up1.output_shape()} and {bottom_up2.output_shape()}."
+            )
+        bottom_up2.drop_shared()
+        self.bottom_up1 = bottom_up1
+        self.bottom_up2 = bottom_up2
+        self.connections = CompositeConnections(bottom_up2)
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Shapes of F1 and F2 by stage name."""
+        return self.bottom_up1.output_shape()
+
+    @property
+    def size_divisibility(self) -> int:
+        """The coarsest stride, so that an FPN's levels fit each other (as Detectron2's FPN)."""
+        return max(shape.stride for shape in self.output_shape().values())
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """F1 by stage name (eq. 1): (N, 3, H, W) -> (N, C_i, H_i, W_i)."""
+        return self.first(images)[0]
+
+    def first(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Backbone 1.
+
+        Args:
+            images: (N, 3, H, W), normalised and padded.
+
+        Returns:
+            F1 by stage name, and what backbone 2 takes over: the output of the last shared
+            stage, or of the stem when no stage is shared.
+        """
+        backbone = self.bottom_up1
+        x = backbone.stem_forward(images)
+        outputs = backbone.stages_from(0, x)
+        features = {name: f for name, (_, f) in zip(backbone.stage_names, outputs, strict=True)}
+        shared = outputs[backbone.num_shared_stages - 1][0] if backbone.num_shared_stages else x
+        return features, shared
+
+    def second(self, features1: dict[str, Tensor], shared: Tensor) -> dict[str, Tensor]:
+        """Connections and backbone 2 (eq. 4-5).
+
+        Args:
+            features1: F1 by stage name, of the hard images only.
+            shared: what ``first`` returned beside F1, of the same images.
+
+        Returns:
+            F2 by stage name; the features of shared stages are F1's own.
+        """
+        backbone = self.bottom_up2
+        names = backbone.stage_names
+        start = backbone.num_shared_stages
+        injection = Injection(self.connections, [features1[name] for name in names])
+        outputs = backbone.stages_from(start, shared, injection)
+        features2 = {name: features1[name] for name in names[:start]}
+        features2.update({n: f for n, (_, f) in zip(names[start:], outputs, strict=True)})
+        return features2

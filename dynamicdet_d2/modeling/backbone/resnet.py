@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ResNet as a staged backbone: names and weights are those of Detectron2's own ResNet."""
+
+from collections.abc import Sequence
+
+import fvcore.nn.weight_init as weight_init
+from detectron2.config import CfgNode
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
+from torch import Tensor, nn
+
+from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone, StagedBackbone
+
+BLOCKS_OF_DEPTH = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+STAGE_NAMES = ("res2", "res3", "res4", "res5")
+
+
+class StagedResNet(StagedBackbone):
+    """A ResNet whose stem and four stages can be run one by one.
+
+    H is added to the input of res_i, that is to the output of the stage before it. Stem and res2
+    are shared: backbone 2 owns res3..res5, which is what makes the 283.7 G of the paper's
+    Table 2.
+    """
+
+    num_shared_stages = 1
+
+    def __init__(
+        self, *, stem: nn.Module, stages: Sequence[nn.Sequential], connection_norm: str
+    ) -> None:
+        """
+        Args:
+            stem: a Detectron2 ``CNNBlockBase`` of stride 4.
+            stages: res2..res5, each a sequence of ``CNNBlockBase``.
+            connection_norm: norm of the composite connections; its affine must train.
+        """
+        super().__init__()
+        self.stem = stem
+        self._shapes: dict[str, ShapeSpec] = {}
+        self._injection_channels = []
+        stride = stem.stride
+        for name, blocks in zip(STAGE_NAMES, stages, strict=True):
+            self.add_module(name, blocks)
+            for block in blocks:
+                stride *= block.stride
+            self._injection_channels.append(blocks[0].in_channels)
+            self._shapes[name] = ShapeSpec(channels=blocks[-1].out_channels, stride=stride)
+        self._connection_norm = connection_norm
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        return STAGE_NAMES
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return dict(self._shapes)
+
+    def stem_forward(self, images: Tensor) -> Tensor:
+        return self.stem(images)
+
+    def run(self, stage: int, x: Tensor) -> Tensor:
+        return getattr(self, STAGE_NAMES[stage])(x)
+
+    def injection_shape(self, stage: int) -> ShapeSpec:
+        return ShapeSpec(channels=self._injection_channels[stage])
+
+    def connection(self, source: int, target: int) -> nn.Module:
+        """1x1 convolution without bias and a norm whose affine starts at zero.
+
+        Detectron2's FrozenBN holds its affine in buffers: started at zero it would stay zero
+        for ever, and detector2 would never see F1.
+
+        Raises:
+            ValueError: if the norm has no affine that trains.
+        """
+        channels = self.injection_shape(target).channels
+        norm = get_norm(self._connection_norm, channels)
+        if not isinstance(getattr(norm, "weight", None), nn.Parameter):
+            raise ValueError(
+                f"MODEL.COMPOSITE.NORM is '{self._connection_norm}'; it must be a norm whose "
+                "affine trains, such as 'BN', 'SyncBN' or 'GN'."
+            )
+        nn.init.zeros_(norm.weight)
+        nn.init.zeros_(norm.bias)
+        in_channels = self._shapes[STAGE_NAMES[source]].channels
+        link = Conv2d(in_channels, channels, kernel_size=1, bias=False, norm=norm)
+        weight_init.c2_msra_fill(link)
+        return link
+
+    def drop_shared(self) -> None:
+        del self.stem
+        for name in STAGE_NAMES[: self.num_shared_stages]:
+            delattr(self, name)
+
+    def freeze(self, freeze_at: int) -> "StagedResNet":
+        """Freeze the stem (1), and res2 (2), res3 (3), ... as ``MODEL.BACKBONE.FREEZE_AT`` says."""
+        if freeze_at >= 1:
+            self.stem.freeze()
+        for number, name in enumerate(STAGE_NAMES, start=2):
+            if freeze_at >= number:
+                for block in getattr(self, name):
+                    block.freeze()
+        return self
+
+
+def build_staged_resnet(
+    cfg: CfgNode, input_shape: ShapeSpec, num_blocks: Sequence[int]
+) -> StagedResNet:
+    """A ResNet by Detectron2's own keys (``MODEL.RESNETS.*``) with a number of blocks a stage.
+
+    Unlike Detectron2's builder it takes any width with basic blocks (depths 18 and 34).
+
+    Args:
+        cfg: config.
+        input_shape: channels of the image.
+        num_blocks: blocks in res2..res5.
+
+    Raises:
+        ValueError: if the config asks for deformable convolutions, which need compiled code.
+    """
+    keys = cfg.MODEL.RESNETS
+    if any(keys.DEFORM_ON_PER_STAGE):
+        raise ValueError(
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE asks for deformable convolutions, which composite "
+            "ResNets do not have; it must be False for every stage."
+        )
+    stem = BasicStem(input_shape.channels, keys.STEM_OUT_CHANNELS, norm=keys.NORM)
+    in_channels, out_channels = keys.STEM_OUT_CHANNELS, keys.RES2_OUT_CHANNELS
+    stages = []
+    for number, blocks in enumerate(num_blocks, start=2):
+        dilation = keys.RES5_DILATION if number == 5 else 1
+        stride = 1 if number == 2 or dilation == 2 else 2
+        block_args = _block_args(cfg, number, dilation)
+        stages.append(
+            nn.Sequential(
+                *ResNet.make_stage(
+                    num_blocks=blocks,
+                    stride_per_block=[stride] + [1] * (blocks - 1),
+                    in_channels=in_channels,
+                    out_channels=out_channels,
+                    norm=keys.NORM,
+                    **block_args,
+                )
+            )
+        )
+        in_channels, out_channels = out_channels, out_channels * 2
+    resnet = StagedResNet(stem=stem, stages=stages, connection_norm=cfg.MODEL.COMPOSITE.NORM)
+    return resnet.freeze(cfg.MODEL.BACKBONE.FREEZE_AT)
+
+
+def _block_args(cfg: CfgNode, stage: int, dilation: int) -> dict:
+    keys = cfg.MODEL.RESNETS
+    if keys.DEPTH in (18, 34):
+        return {"block_class": BasicBlock}
+    return {
+        "block_class": BottleneckBlock,
+        "bottleneck_channels": keys.NUM_GROUPS * keys.WIDTH_PER_GROUP * 2 ** (stage - 2),
+        "num_groups": keys.NUM_GROUPS,
+        "stride_in_1x1": keys.STRIDE_IN_1X1,
+        "dilation": dilation,
+    }
+
+
+def num_blocks_of(cfg: CfgNode) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Blocks a stage of backbone 1 and backbone 2, from DEPTH and ``MODEL.COMPOSITE``.
+
+    Raises:
+        ValueError: naming the key that does not fit.
+    """
+    depth = cfg.MODEL.RESNETS.DEPTH
+    if depth not in BLOCKS_OF_DEPTH:
+        raise ValueError(f"MODEL.RESNETS.DEPTH is {depth}; it must be one of 18, 34, 50, 101, 152.")
+    blocks1 = tuple(cfg.MODEL.COMPOSITE.NUM_BLOCKS1) or BLOCKS_OF_DEPTH[depth]
+    blocks2 = tuple(cfg.MODEL.COMPOSITE.NUM_BLOCKS2) or blocks1
+    for key, blocks in (("NUM_BLOCKS1", blocks1), ("NUM_BLOCKS2", blocks2)):
+        if len(blocks) != len(STAGE_NAMES) or min(blocks) < 1:
+            raise ValueError(
+                f"MODEL.COMPOSITE.{key} is {list(blocks)}; it must be empty or have four "
+                "positive numbers, one for each of res2..res5."
+            )
+    shared = StagedResNet.num_shared_stages
+    if blocks1[:shared] != blocks2[:shared]:
+        raise ValueError(
+            f"MODEL.COMPOSITE.NUM_BLOCKS2 is {list(blocks2)}; res2 is shared, so its first entry "
+            f"must be backbone 1's, {blocks1[0]}."
+        )
+    return blocks1, blocks2
+
+
+@BACKBONE_REGISTRY.register()
+def build_composite_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> CompositeBackbone:
+    """Two ResNets of depth 18 to 152, composed (``MODEL.BACKBONE.NAME``)."""
+    blocks1, blocks2 = num_blocks_of(cfg)
+    return CompositeBackbone(
+        bottom_up1=build_staged_resnet(cfg, input_shape, blocks1),
+        bottom_up2=build_staged_resnet(cfg, input_shape, blocks2),
+    )

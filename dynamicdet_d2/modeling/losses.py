@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: the router's loss and the loss offset (section 3.3).
+
+N: images; L1, L2: losses of detector1 and detector2; Delta: the loss offset.
+"""
+
+import torch
+from torch import Tensor
+
+
+def loss_gap(losses: Tensor) -> Tensor:
+    """L1 - L2 of each image, (N,), from (N, 2). Positive where detector2 is better."""
+    return losses[:, 0] - losses[:, 1]
+
+
+def loss_offset(losses: Tensor) -> float:
+    """The median of L1 - L2 over the training set (the paper's Delta).
+
+    The median of an even number of gaps is the mean of the middle two, so that exactly half of
+    the images lie above it.
+
+    Args:
+        losses: (N, 2).
+
+    Raises:
+        ValueError: if there is no image, or a loss is not finite.
+    """
+    if not len(losses):
+        raise ValueError("The loss offset needs at least one training image; there are none.")
+    if not torch.isfinite(losses).all():
+        bad = int((~torch.isfinite(losses)).any(dim=1).sum())
+        raise ValueError(f"The losses of {bad} of {len(losses)} training images are not finite.")
+    return float(loss_gap(losses.double()).quantile(0.5))
+
+
+def router_loss(difficulty: Tensor, losses: Tensor, offset: Tensor | float) -> Tensor:
+    """Mean over the images of (1 - phi)(L1 - Delta/2) + phi(L2 + Delta/2), eq. 12.
+
+    Its derivative in phi is -(L1 - L2 - Delta), eq. 13. With Delta = 0.1, an image of
+    L1 = 0.8 and L2 = 0.5 has the gap 0.3 > Delta: the derivative is -0.2, so descent raises its
+    difficulty, towards hard. An image of L1 = 0.52, L2 = 0.5 has the derivative +0.08 and
+    becomes easier. Without the offset nearly every image would go the same way, since
+    detector2's loss is smaller nearly everywhere.
+
+    Args:
+        difficulty: phi, (N,), in (0, 1), with gradient.
+        losses: (N, 2); no gradient flows into them.
+        offset: Delta.
+
+    Returns:
+        a scalar.
+    """
+    loss1, loss2 = losses.detach().to(difficulty.dtype).unbind(dim=1)
+    easy = (1 - difficulty) * (loss1 - offset / 2)
+    hard = difficulty * (loss2 + offset / 2)
+    return (easy + hard).mean()

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests run from the repository's root, on one thread."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")

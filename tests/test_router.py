@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The router, its loss, and the routing of a batch, against values computed by hand."""
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.modeling.losses import loss_gap, loss_offset, router_loss
+from dynamicdet_d2.modeling.router import AdaptiveRouter
+
+SHAPES = {"a": ShapeSpec(channels=3, stride=4), "b": ShapeSpec(channels=5, stride=8)}
+difficulties = st.floats(1e-6, 1 - 1e-6)
+
+
+def test_pooling_concatenates_the_means_of_the_levels() -> None:
+    features = {
+        "b": torch.full((1, 5, 1, 1), 7.0),
+        "a": torch.tensor([1.0, 2.0, 3.0, 6.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2),
+    }
+    pooled = AdaptiveRouter(input_shape=SHAPES).pool(features)
+    assert pooled.tolist() == [[3.0, 3.0, 3.0, 7.0, 7.0, 7.0, 7.0, 7.0]]
+
+
+def test_difficulty_of_known_weights() -> None:
+    router = AdaptiveRouter(input_shape=SHAPES)
+    for parameter in router.parameters():
+        torch.nn.init.constant_(parameter, 0.5)
+    # d = 8, hidden 2 units: relu(0.5 * 8 * 1 + 0.5) = 4.5 each; logit 0.5 * 9 + 0.5 = 5.
+    assert router.difficulty(torch.ones(1, 8)).item() == pytest.approx(1 / (1 + 2.718281828**-5))
+
+
+def test_hidden_layer_is_a_quarter_rounded_down() -> None:
+    assert AdaptiveRouter(input_shape=SHAPES).hidden.out_features == 2
+    r50 = {f"res{i}": ShapeSpec(channels=256 * 2**i) for i in range(4)}
+    assert AdaptiveRouter(input_shape=r50).hidden.weight.shape == (960, 3840)
+
+
+def test_reduction_without_hidden_units_is_refused() -> None:
+    with pytest.raises(ValueError, match="MODEL.ROUTER.REDUCTION is 9"):
+        AdaptiveRouter(input_shape=SHAPES, reduction=9)
+
+
+@pytest.mark.parametrize("bias", [-1e4, 1e4])
+def test_difficulty_stays_inside_the_open_interval(bias: float) -> None:
+    router = AdaptiveRouter(input_shape=SHAPES)
+    torch.nn.init.constant_(router.score.bias, bias)
+    difficulty = router.difficulty(torch.ones(1, 8)).item()
+    assert 0 < difficulty < 1
+
+
+def test_router_loss_by_hand() -> None:
+    # (1 - .25)(.8 - .05) + .25(.5 + .05) = .5625 + .1375 = .7
+    loss = router_loss(torch.tensor([0.25]), torch.tensor([[0.8, 0.5]]), 0.1)
+    assert loss.item() == pytest.approx(0.7)
+
+
+def test_router_loss_has_the_gradient_of_equation_13() -> None:
+    difficulty = torch.tensor([0.3, 0.6], requires_grad=True)
+    losses = torch.tensor([[0.8, 0.5], [0.52, 0.5]], requires_grad=True)
+    router_loss(difficulty, losses, 0.1).backward()
+    # -(L1 - L2 - Delta) / 2 images: -(0.3 - 0.1) / 2 and -(0.02 - 0.1) / 2.
+    assert difficulty.grad.tolist() == pytest.approx([-0.1, 0.04])
+    assert losses.grad is None
+
+
+def test_loss_offset_is_the_median_gap() -> None:
+    losses = torch.tensor([[1.0, 0.9], [1.0, 0.5], [1.0, 0.8], [1.0, 1.1]])
+    assert loss_gap(losses).tolist() == pytest.approx([0.1, 0.5, 0.2, -0.1])
+    assert loss_offset(losses) == pytest.approx(0.15)
+    assert loss_offset(losses[:3]) == pytest.approx(0.2)
+
+
+def test_loss_offset_of_nothing_or_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        loss_offset(torch.zeros(0, 2))
+    with pytest.raises(ValueError, match="1 of 2"):
+        loss_offset(torch.tensor([[1.0, 0.5], [float("nan"), 0.5]]))
+
+
+@given(st.lists(difficulties, max_size=8), st.floats(0, 1))
+def test_hard_iff_above_the_threshold(scores: list[float], threshold: float) -> None:
+    hard = routing.hard_indices(scores, threshold)
+    assert hard == [i for i, s in enumerate(scores) if s > threshold]
+    names = [routing.route_name(s, threshold) for s in scores]
+    assert [i for i, name in enumerate(names) if name == "hard"] == hard
+
+
+@given(st.lists(difficulties, min_size=1, max_size=6))
+def test_both_ends_of_the_threshold(scores: list[float]) -> None:
+    assert routing.hard_indices(scores, 1.0) == []
+    assert routing.hard_indices(scores, 0.0) == list(range(len(scores)))
+
+
+@given(st.sets(st.integers(0, 4)).map(sorted))
+def test_merge_puts_hard_features_in_their_place(hard: list[int]) -> None:
+    easy = {"a": torch.arange(5.0).view(5, 1, 1, 1)}
+    second = {"a": 100 + routing.select(easy, hard)["a"]}
+    merged = routing.merge(easy, second, hard)["a"].flatten().tolist()
+    assert merged == [i + 100 if i in hard else i for i in range(5)]
+    assert easy["a"].flatten().tolist() == [0, 1, 2, 3, 4]
