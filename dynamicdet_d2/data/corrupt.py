@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Corrupt images: one sentence that names the file, and a count of those that were left out."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from detectron2.data.detection_utils import read_image
+from torch.utils.data import DataLoader, Dataset
+
+logger = logging.getLogger(__name__)
+
+Sample = dict[str, Any]
+Mapper = Callable[[Sample], Sample]
+
+# Key under which a training sample carries the errors of the images it stands in for.
+REPLACED = "replaced_corrupt_images"
+
+
+class CorruptImageError(ValueError):
+    """An image that cannot be read or has another size than its annotation says.
+
+    Args:
+        file_name, image_id: of the data set's dict.
+        cause: what is wrong, as the end of a sentence.
+    """
+
+    def __init__(self, file_name: str, image_id: object, cause: str) -> None:
+        super().__init__(file_name, image_id, cause)
+        self.file_name = file_name
+        self.sentence = f"Image {file_name} (id {image_id!r}) {cause}."
+
+    def __str__(self) -> str:
+        return f"{self.sentence} DATALOADER.SKIP_CORRUPT_IMAGES True leaves such images out."
+
+
+class NoUsableImageError(ValueError):
+    """So many corrupt images in a row that skipping them is no remedy."""
+
+
+class NamedErrors:
+    """A mapper whose failures name the image.
+
+    Where the mapper raises, the image is read once more: if that fails or shows another size than
+    the data set's, a ``CorruptImageError`` is raised. Any other failure is the mapper's own; it
+    passes through with the image added as a note, so that skipping cannot hide a bug.
+    """
+
+    def __init__(self, mapper: Mapper) -> None:
+        self._mapper = mapper
+
+    def __call__(self, dataset_dict: Sample) -> Sample:
+        """Maps one image.
+
+        Raises:
+            CorruptImageError: also where the mapper returns None, Detectron2's way to refuse.
+        """
+        try:
+            sample = self._mapper(dataset_dict)
+            fault = "was refused by the mapper" if sample is None else None
+        except Exception as error:
+            fault = image_fault(dataset_dict)
+            if fault is None:
+                error.add_note(f"While loading image {dataset_dict.get('file_name')}.")
+                raise
+        if fault is not None:
+            raise CorruptImageError(
+                str(dataset_dict.get("file_name")), dataset_dict.get("image_id"), fault
+            )
+        return sample
+
+
+def image_fault(dataset_dict: Sample) -> str | None:
+    """What is wrong with the image file of a data set's dict; None if nothing is."""
+    if "file_name" not in dataset_dict:
+        return None
+    try:
+        height, width = read_image(dataset_dict["file_name"], format="BGR").shape[:2]
+    except FileNotFoundError:
+        return "does not exist"
+    except MemoryError:
+        return None
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken files
+        return f"cannot be read: {type(error).__name__}: {error}".rstrip(".")
+    expected = dataset_dict.get("width", width), dataset_dict.get("height", height)
+    if expected == (width, height):
+        return None
+    return (
+        f"is {width}x{height} pixels (EXIF rotation applied), but the data set says "
+        f"{expected[0]}x{expected[1]}"
+    )
+
+
+class ErrorsAsItems(Dataset):
+    """Hands corrupt images on as items: an exception out of a worker arrives as a page of text."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, key: int) -> Sample | ValueError:
+        try:
+            return self._dataset[key]
+        except (CorruptImageError, NoUsableImageError) as error:
+            return error
+
+
+class ImageLoader:
+    """Batches of a ``DataLoader`` over ``ErrorsAsItems``, with corrupt images raised or left out.
+
+    Iterating gives ``list[dict]``, never an empty list. With ``skip_corrupt`` each corrupt file is
+    logged once, in the main process, whatever the number of workers; otherwise it is raised.
+
+    Attributes:
+        corrupt_images: file name -> how often reading it failed, on this rank.
+    """
+
+    def __init__(self, loader: DataLoader, *, skip_corrupt: bool) -> None:
+        self._loader = loader
+        self._skip_corrupt = skip_corrupt
+        self.corrupt_images: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        """Batches of this rank if nothing is left out; TypeError for an endless stream."""
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        for items in self._loader:
+            batch = [item for item in items if self._is_sample(item)]
+            if batch:
+                yield batch
+
+    def _is_sample(self, item: Sample | ValueError) -> bool:
+        if isinstance(item, CorruptImageError) and self._skip_corrupt:
+            self._count(item)
+            return False
+        if isinstance(item, ValueError):
+            raise item
+        for error in item.pop(REPLACED, ()):
+            self._count(error)
+        return True
+
+    def _count(self, error: CorruptImageError) -> None:
+        self.corrupt_images[error.file_name] += 1
+        if self.corrupt_images[error.file_name] == 1:
+            logger.warning(
+                "%s Left out; corrupt images so far: %d.", error.sentence, len(self.corrupt_images)
+            )

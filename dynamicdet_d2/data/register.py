@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Registers the data sets that a config names, so that own data needs no code."""
+
+import gc
+import json
+import mmap
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+
+KEY = "DATASETS.COCO_JSON"
+
+_CATEGORIES_START = re.compile(rb'"categories"\s*:\s*(?=\[)')
+
+
+def register_coco_json(entries: Sequence[Sequence[str]]) -> None:
+    """Registers every ``[name, json file, image folder]`` of ``cfg.DATASETS.COCO_JSON``.
+
+    The json is in COCO's instances format. Images and annotations are read when the data set is
+    first used; the class names are in the metadata at once. Registering the same triple again
+    changes nothing. ``~`` stands for the home folder, relative paths start at the working folder.
+
+    Raises:
+        ValueError: an entry is not three strings, a path does not exist, the categories cannot be
+            read, or the name already stands for other files.
+    """
+    if isinstance(entries, str) or not isinstance(entries, Sequence):
+        raise ValueError(
+            f"{KEY} must be a list of [name, json file, image folder], not {entries!r}."
+        )
+    for entry in entries:
+        name, json_file, image_root = _checked_entry(entry)
+        classes = class_names(read_categories(json_file), json_file)
+        metadata = {
+            "json_file": json_file,
+            "image_root": image_root,
+            "evaluator_type": "coco",
+            "thing_classes": list(classes.values()),
+            "thing_dataset_id_to_contiguous_id": {id_: i for i, id_ in enumerate(classes)},
+        }
+        _refuse_other_meaning(name, metadata)
+        if name not in DatasetCatalog:
+            register_coco_instances(name, {}, json_file, image_root)
+        MetadataCatalog.get(name).set(**metadata)
+
+
+def _checked_entry(entry: object) -> tuple[str, str, str]:
+    """The name and both absolute paths of one entry, or a ValueError that says what is wrong."""
+    is_triple = isinstance(entry, (list, tuple)) and len(entry) == 3
+    if not is_triple or not all(isinstance(part, str) and part for part in entry):
+        raise ValueError(
+            f"Each entry of {KEY} must be three strings [name, json file, image folder]; "
+            f"found {entry!r}."
+        )
+    name, json_file, image_root = entry
+    json_file, image_root = (
+        os.path.abspath(os.path.expanduser(path)) for path in (json_file, image_root)
+    )
+    if not os.path.isfile(json_file):
+        raise ValueError(f"{KEY}: the json file of '{name}' does not exist: {json_file}.")
+    if not os.path.isdir(image_root):
+        raise ValueError(f"{KEY}: the image folder of '{name}' does not exist: {image_root}.")
+    return name, json_file, image_root
+
+
+def _refuse_other_meaning(name: str, metadata: dict[str, Any]) -> None:
+    """A name keeps its meaning for the whole process: Detectron2's catalogs are global."""
+    known = MetadataCatalog.get(name).as_dict() if name in MetadataCatalog else {}
+    for key, value in metadata.items():
+        if key in known and known[key] != value:
+            raise ValueError(
+                f"{KEY}: the name '{name}' is taken: its {key} is {known[key]!r}, not {value!r}; "
+                "choose another name."
+            )
+    if name in DatasetCatalog and "json_file" not in known:
+        raise ValueError(f"{KEY}: the name '{name}' is taken by another data set; choose another.")
+
+
+def read_json(json_file: str) -> dict[str, Any]:
+    """The content of a COCO json file.
+
+    Raises:
+        ValueError: the file cannot be read, is not JSON, or is not an object.
+    """
+    try:
+        with open(json_file, encoding="utf-8") as file, _collector_paused():
+            content = json.load(file)
+    except OSError as error:
+        raise ValueError(f"{json_file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # bad JSON, bad UTF-8
+        raise ValueError(f"{json_file} is not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{json_file} holds a {type(content).__name__}; COCO's format is an object with "
+            "'images', 'annotations' and 'categories'."
+        )
+    return content
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Parsing makes millions of objects and no garbage; looking for it doubles COCO's 5 seconds."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def read_categories(json_file: str) -> object:
+    """The value of ``"categories"`` alone: parsing all of COCO's file would take many seconds."""
+    if os.path.getsize(json_file):
+        with (
+            open(json_file, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+        ):
+            starts = [match.end() for match in _CATEGORIES_START.finditer(text)]
+            found = _decode_value(text, starts[0]) if len(starts) == 1 else None
+        if found is not None:
+            return found
+    return read_json(json_file).get("categories")
+
+
+def _decode_value(text: mmap.mmap, start: int) -> object | None:
+    """The JSON value that begins at ``start``; None when it does not end within the text."""
+    size = 1 << 16
+    while True:
+        excerpt = text[start : start + size].decode("utf-8", errors="ignore")
+        try:
+            return json.JSONDecoder().raw_decode(excerpt)[0]
+        except json.JSONDecodeError:
+            if start + size >= len(text):
+                return None
+            size *= 8
+
+
+def class_names(categories: object, json_file: str) -> dict[int, str]:
+    """Category id -> class name, by ascending id: the order of Detectron2's contiguous ids.
+
+    Raises:
+        ValueError: ``categories`` is no list, is empty, repeats an id, or has an entry without an
+            integer ``id`` and a ``name``.
+    """
+    if not isinstance(categories, list) or not categories:
+        raise ValueError(f"{json_file} has no list of 'categories'.")
+    names: dict[int, str] = {}
+    for category in categories:
+        fields = category if isinstance(category, dict) else {}
+        id_, name = fields.get("id"), fields.get("name")
+        if type(id_) is not int or not isinstance(name, str):
+            raise ValueError(
+                f"{json_file}: the category {category!r} needs an integer 'id' and a 'name'."
+            )
+        if id_ in names:
+            raise ValueError(
+                f"{json_file}: the category id {id_} stands for both '{names[id_]}' and '{name}'."
+            )
+        names[id_] = name
+    return dict(sorted(names.items()))
