@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detectron2's checkpointer for a detector with two backbones."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import Tensor, nn
+
+from dynamicdet_d2.checkpoint import names
+from dynamicdet_d2.checkpoint.files import plain, read_checkpoint, whole_file
+from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLES = 3
+
+
+class DynamicCheckpointer(DetectionCheckpointer):
+    """Loads and saves a dynamic detector; for plain Detectron2 models it works as well.
+
+    Beside the project's own checkpoints it loads ImageNet ResNets (Detectron2's ``.pkl`` with
+    Caffe2 or Detectron2 names, torchvision's ``.pth``) and complete single-backbone Detectron2
+    detectors, and places their backbone into **both** backbones, which Detectron2's matching
+    of names refuses. Files are read without running anything in them, and are written whole or
+    not at all, so that a kill leaves the last complete checkpoint to resume from. The save
+    folder must be local.
+
+    ``load`` replaces Detectron2's, because upstream has changed it more than once and its parts
+    are private; ``resume_or_load``, ``has_checkpoint`` and the files in the folder
+    (``model_final.pth``, ``last_checkpoint``) are Detectron2's own.
+
+    Attributes:
+        report: what the last ``load`` did; None before.
+    """
+
+    report: LoadReport | None = None
+
+    def load(
+        self, path: str | os.PathLike, checkpointables: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Load weights, and the states of checkpointables that the file has.
+
+        Args:
+            path: file, ``detectron2://`` or ``http(s)://`` address; empty: nothing is loaded.
+            checkpointables: names of those to load; None: all.
+
+        Returns:
+            what else the file has, such as ``"iteration"``.
+
+        Raises:
+            ValueError: if the file cannot be had or read, or nothing in it fits the model.
+        """
+        if not path:
+            logger.info("No weights are given: the model keeps its initial values.")
+            return {}
+        path = os.fspath(path)
+        logger.info("Loading %s ...", path)
+        content = read_checkpoint(self._local_path(path))
+        self.report = load_weights(self.model, content.pop("model"), path)
+        for level, text in self.report.messages():
+            logger.log(level, text)
+        for key in self.checkpointables if checkpointables is None else checkpointables:
+            if key in content:
+                self.checkpointables[key].load_state_dict(content.pop(key))
+        return content
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write ``<name>.pth``, then point ``last_checkpoint`` at it.
+
+        Args:
+            name: file name without folder and ending.
+            kwargs: what to keep beside model and checkpointables; tensors and plain types.
+
+        Raises:
+            ValueError: if the name has a folder, or a state could not be read again.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        if os.path.basename(name) != name:
+            raise ValueError(f"A checkpoint is saved as '{name}'; the name must have no folder.")
+        states = {key: item.state_dict() for key, item in self.checkpointables.items()}
+        content = {key: plain(value, key) for key, value in {**states, **kwargs}.items()}
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        logger.info("Saving checkpoint to %s", path)
+        with whole_file(path) as file:
+            torch.save({"model": self.model.state_dict(), **content}, file)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Write ``last_checkpoint``, which names the file to resume from."""
+        with whole_file(os.path.join(self.save_dir, "last_checkpoint")) as file:
+            file.write(last_filename_basename.encode())
+
+    def _local_path(self, path: str) -> str:
+        if os.path.exists(path):
+            return path
+        try:
+            return self.path_manager.get_local_path(path)
+        except OSError as error:
+            raise ValueError(f"The checkpoint {path} cannot be fetched: {error}.") from None
+
+
+@torch.no_grad()
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> LoadReport:
+    """Load a state dict of any of the formats in :mod:`~dynamicdet_d2.checkpoint.names`.
+
+    Weights without a source keep their value. Nothing is changed if an error is raised.
+
+    Args:
+        model: a dynamic detector, or a plain Detectron2 model.
+        weights: name -> tensor.
+        path: where they are from, for messages.
+
+    Raises:
+        ValueError: if no tensor fits the model.
+    """
+    targets = model.state_dict()
+    match = names.match(targets, weights)
+    mismatched = tuple(
+        ShapeMismatch(name, tuple(weights[source].shape), tuple(targets[name].shape))
+        for name, source in match.sources.items()
+        if weights[source].shape != targets[name].shape
+    )
+    differing = {mismatch.name for mismatch in mismatched}
+    state = {name: weights[s] for name, s in match.sources.items() if name not in differing}
+    uses = Counter(match.sources[name] for name in state)
+    if not any(names.is_weight(name) for name in state):
+        raise _nothing_fits(path, weights, targets, mismatched)
+    # FrozenBN takes statistics that a file lacks for folded into the affine, and resets its own:
+    # right where the affine was loaded, but a module without any source must stay as it is.
+    filled = {_module(name) for name in state}
+    kept = {name: value for name, value in targets.items() if _module(name) not in filled}
+    missing = model.load_state_dict({**kept, **state}, strict=False).missing_keys
+    return LoadReport(
+        path=path,
+        file_format=match.file_format,
+        loaded=tuple(state),
+        duplicated=tuple(name for name, count in uses.items() if count > 1),
+        initial=tuple(n for n in [*kept, *missing] if n not in differing and names.is_weight(n)),
+        unmatched=match.unmatched,
+        mismatched=mismatched,
+        model_names=tuple(filter(names.is_weight, targets)),
+        file_names=tuple(filter(names.is_weight, weights)),
+    )
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _nothing_fits(
+    path: str,
+    weights: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    mismatched: Sequence[ShapeMismatch],
+) -> ValueError:
+    if mismatched:
+        return ValueError(f"No tensor of {path} has the model's shape: {mismatched[0]}.")
+    found, expected = (", ".join(list(keys)[:_EXAMPLES]) for keys in (weights, targets))
+    return ValueError(
+        f"No tensor of {path} fits the model: the file has {found}, ...; the model has "
+        f"{expected}, ... ."
+    )

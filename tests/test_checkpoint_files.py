@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoint files: nothing in them is run, and a kill never leaves half of one."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.checkpoint import PeriodicCheckpointer
+from torch import nn
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.checkpoint.files import plain, read_checkpoint
+
+
+class Payload:
+    """Would leave a file behind if a pickle of it were loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("ending", ["pkl", "pth", "pyth"])
+def test_nothing_in_a_file_is_run(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"evil.{ending}"
+    content = {"model": {"weight": np.ones(1)}, "more": Payload(tmp_path / "made")}
+    if ending == "pkl":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save({**content, "model": {"weight": torch.ones(1)}}, path)
+    with pytest.raises(ValueError, match=rf"evil\.{ending} refers to (posix|nt)\.mkdir, which"):
+        read_checkpoint(str(path))
+    assert not (tmp_path / "made").exists()
+
+
+def test_codecs_other_than_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "codec.pkl"
+    path.write_bytes(b"c_codecs\nencode\n(Vx\nVbz2\ntR.")
+    with pytest.raises(ValueError, match=r"codec\.pkl refers to codecs\.encode to bz2"):
+        read_checkpoint(str(path))
+
+
+def test_damaged_files_are_one_sentence(tmp_path: Path) -> None:
+    torch.save({"model": {"weight": torch.ones(1000)}}, tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    arrays = pickle.dumps({"model": {"weight": np.ones(1000)}})
+    files = {
+        "cut.pth": whole[: len(whole) // 2],
+        "cut.pkl": arrays[:500],
+        "empty.pth": b"",
+        "empty.pkl": b"",
+        "text.pth": b"hello, this is no checkpoint",
+        "text.pkl": b"hello, this is no checkpoint",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name} is no checkpoint or is damaged") as caught:
+            read_checkpoint(str(tmp_path / name))
+        assert caught.value.__suppress_context__
+
+
+def test_other_contents_are_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / "file.pth")
+    for content, message in (
+        ([torch.ones(1)], "is of type list"),
+        ({}, "holds no weights"),
+        ({"model": {}}, "holds no weights"),
+        ({"epoch": 3}, "under 'epoch' is of type int, where a tensor"),
+        ({"model": {"a": "text"}}, "under 'a' is of type str"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=message):
+            read_checkpoint(path)
+
+
+def test_wrong_paths_are_one_sentence(tmp_path: Path) -> None:
+    checkpointer = DynamicCheckpointer(nn.Linear(1, 1))
+    with pytest.raises(ValueError, match=r"nowhere\.pth does not exist"):
+        checkpointer.load(str(tmp_path / "nowhere.pth"))
+    with pytest.raises(ValueError, match="is a folder"):
+        checkpointer.load(str(tmp_path))
+    assert checkpointer.load("") == {}
+
+
+def test_a_download_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(_: str) -> str:
+        raise OSError("Name or service not known")
+
+    checkpointer = DynamicCheckpointer(nn.Linear(1, 1))
+    monkeypatch.setattr(checkpointer.path_manager, "get_local_path", offline)
+    with pytest.raises(ValueError, match=r"detectron2://R-50\.pkl cannot be fetched: Name or"):
+        checkpointer.load("detectron2://R-50.pkl")
+
+
+@pytest.fixture
+def saving(tmp_path: Path) -> tuple[DynamicCheckpointer, torch.optim.Optimizer]:
+    """A checkpointer of a small model, one optimizer step old."""
+    torch.manual_seed(0)
+    model = nn.Linear(2, 3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=np.float64(0.1))
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    states = {"optimizer": optimizer, "scheduler": scheduler}
+    return DynamicCheckpointer(model, str(tmp_path), **states), optimizer
+
+
+def test_save_and_resume(saving: tuple, tmp_path: Path) -> None:
+    checkpointer, optimizer = saving
+    assert not checkpointer.has_checkpoint()
+    periodic = PeriodicCheckpointer(checkpointer, period=2, max_iter=4, max_to_keep=1)
+    for iteration in range(4):
+        periodic.step(iteration, gap=np.float32(0.5))
+    assert sorted(os.listdir(tmp_path)) == [
+        "last_checkpoint",
+        "model_0000003.pth",
+        "model_final.pth",
+    ]
+    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
+    assert torch.load(tmp_path / "model_final.pth", weights_only=True)["gap"] == 0.5
+
+    model = nn.Linear(2, 3)
+    fresh = torch.optim.AdamW(model.parameters(), lr=1.0)
+    resumed = DynamicCheckpointer(model, str(tmp_path), optimizer=fresh)
+    extras = resumed.resume_or_load("unused.pth", resume=True)
+    assert (extras["iteration"], extras["gap"]) == (3, 0.5)
+    assert torch.equal(model.weight, checkpointer.model.weight)
+    assert fresh.state_dict()["param_groups"][0]["lr"] == 0.1
+    moments = [o.state_dict()["state"][0]["exp_avg"] for o in (fresh, optimizer)]
+    assert torch.equal(*moments)
+
+    fresh.param_groups[0]["lr"] = 1.0
+    final = str(tmp_path / "model_final.pth")
+    resumed.resume_or_load(final, resume=False)
+    assert fresh.param_groups[0]["lr"] == 1.0  # weights alone
+
+
+def test_an_interrupted_save_changes_nothing(
+    saving: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpointer, _ = saving
+    checkpointer.save("model_0000001")
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+
+    def half(_: object, file: object) -> None:
+        file.write(b"half a checkpoint")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    for name in ("model_0000001", "model_0000002"):
+        with pytest.raises(OSError, match="No space left"):
+            checkpointer.save(name)
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+def _save_and_die(checkpointer: DynamicCheckpointer) -> None:
+    def half(_: object, file: object) -> None:
+        file.write(b"half a checkpoint")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = half
+    checkpointer.save("model_0000002")
+
+
+def test_a_kill_while_saving_leaves_the_last_checkpoint(saving: tuple, tmp_path: Path) -> None:
+    checkpointer, _ = saving
+    checkpointer.save("model_0000001", iteration=1)
+    process = multiprocessing.get_context("fork").Process(
+        target=_save_and_die, args=(checkpointer,)
+    )
+    process.start()
+    process.join(timeout=30)
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "model_0000002.pth").exists()
+    extras = DynamicCheckpointer(nn.Linear(2, 3), str(tmp_path)).resume_or_load("", resume=True)
+    assert extras["iteration"] == 1
+    # The next save of that name goes over what the killed one left.
+    checkpointer.save("model_0000002", iteration=2)
+    assert sorted(os.listdir(tmp_path)) == [
+        "last_checkpoint",
+        "model_0000001.pth",
+        "model_0000002.pth",
+    ]
+
+
+def test_states_that_could_not_be_read_again_are_refused(saving: tuple, tmp_path: Path) -> None:
+    checkpointer, _ = saving
+    with pytest.raises(ValueError, match=r"hooks\['a'\]\[1\] is of type object"):
+        checkpointer.save("model", hooks={"a": [1, object()]})
+    with pytest.raises(ValueError, match="must have no folder"):
+        checkpointer.save("folder/model")
+    assert os.listdir(tmp_path) == []
+
+
+def test_plain_by_hand() -> None:
+    value = {"a": (np.float32(0.5), np.int64(2)), "b": [np.bool_(True), None, "x"], "c": {1}}
+    assert plain(value, "state") == {"a": (0.5, 2), "b": [True, None, "x"], "c": {1}}
+    assert type(plain(np.float64(1), "x")) is float
+    assert torch.equal(plain(np.arange(3), "x"), torch.arange(3))
