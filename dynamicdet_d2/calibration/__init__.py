@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration: from difficulties and the routes' costs to a threshold, and the record of it."""
+
+from dynamicdet_d2.calibration.fingerprint import (
+    check_fingerprint,
+    fingerprint,
+    input_fingerprint,
+    weights_fingerprint,
+)
+from dynamicdet_d2.calibration.record import Calibration
+from dynamicdet_d2.calibration.summary import remarks, summary
+from dynamicdet_d2.calibration.thresholds import (
+    ENOUGH_IMAGES,
+    TABLE,
+    hard_fraction_for_ap_drop,
+    hard_fraction_for_cost,
+    hard_fraction_for_latency,
+    held_out,
+    realised_hard_fraction,
+    realised_interval,
+    threshold_for_hard_fraction,
+    threshold_grid,
+    threshold_interval,
+    threshold_table,
+)
+
+__all__ = [
+    "ENOUGH_IMAGES",
+    "TABLE",
+    "Calibration",
+    "check_fingerprint",
+    "fingerprint",
+    "hard_fraction_for_ap_drop",
+    "hard_fraction_for_cost",
+    "hard_fraction_for_latency",
+    "held_out",
+    "input_fingerprint",
+    "realised_hard_fraction",
+    "realised_interval",
+    "remarks",
+    "summary",
+    "threshold_for_hard_fraction",
+    "threshold_grid",
+    "threshold_interval",
+    "threshold_table",
+    "weights_fingerprint",
+]

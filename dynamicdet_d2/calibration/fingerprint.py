@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a calibration belongs to: weights, input and number type, in a form that can be compared."""
+
+import hashlib
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+
+# Buffers (by the last part of their name) that no result of inference depends on.
+_WITHOUT_EFFECT = ("loss_offset", "num_batches_tracked")
+_DIGITS = 16
+
+
+def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
+    """What difficulties depend on.
+
+    Returns:
+        {"weights": 16 hex digits, "input": see :func:`input_fingerprint`, "dtype": "float32" ...}.
+        dtype is that of matrix products as things stand: of the parameters, or of autocast
+        where it is active.
+    """
+    return {
+        "weights": weights_fingerprint(model),
+        "input": input_fingerprint(cfg),
+        "dtype": _compute_dtype(model),
+    }
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """16 hex digits of the SHA-256 over names, dtypes, shapes and bytes of the state dict.
+
+    The same on every device; ``loss_offset`` and other buffers without effect are left out.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if name.rsplit(".", 1)[-1] in _WITHOUT_EFFECT:
+            continue
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # As bytes, because numpy has no bfloat16; flattened, because a scalar has no bytes view.
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def input_fingerprint(cfg: CfgNode) -> dict[str, Any]:
+    """How images reach the model: test size, channel order and normalisation, as plain types."""
+    return {
+        "min_size_test": int(cfg.INPUT.MIN_SIZE_TEST),
+        "max_size_test": int(cfg.INPUT.MAX_SIZE_TEST),
+        "format": str(cfg.INPUT.FORMAT),
+        "pixel_mean": [float(mean) for mean in cfg.MODEL.PIXEL_MEAN],
+        "pixel_std": [float(std) for std in cfg.MODEL.PIXEL_STD],
+    }
+
+
+def check_fingerprint(calibration: dict[str, Any], current: dict[str, Any]) -> None:
+    """Refuse a calibration that belongs to something else.
+
+    Args:
+        calibration: the fingerprint in the calibration.
+        current: the fingerprint of the model in use.
+
+    Raises:
+        ValueError: naming each part that differs, with both values.
+    """
+    theirs, ours = _flat(calibration), _flat(current)
+    differing = [
+        f"{name} {theirs.get(name, 'not recorded')} (here {ours.get(name, 'not known')})"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            "The calibration belongs to another model or input: it was made with "
+            + ", ".join(differing)
+            + ". Run calibrate.py for this one."
+        )
+
+
+def _flat(parts: dict[str, Any]) -> dict[str, Any]:
+    """{"input": {"format": "BGR"}} -> {"input format": "BGR"}."""
+    flat = {}
+    for name, value in parts.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        flat.update({f"{name} {key}".strip(): part for key, part in inner})
+    return flat
+
+
+def _compute_dtype(model: nn.Module) -> str:
+    """Asked of a matrix product, so that autocast of any device and version is seen."""
+    parameter = next(model.parameters())
+    one = torch.ones(1, 1, dtype=parameter.dtype, device=parameter.device)
+    return str((one @ one).dtype).removeprefix("torch.")

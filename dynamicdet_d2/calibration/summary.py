@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: a calibration in words, for the one who made it."""
+
+from dynamicdet_d2.calibration.record import Calibration
+from dynamicdet_d2.calibration.thresholds import ENOUGH_IMAGES, realised_interval
+
+
+def summary(record: Calibration, path: str) -> str:
+    """The table of a calibration, its operating point, and how to use its file.
+
+    Args:
+        record: the calibration.
+        path: the file that it was written to.
+
+    Returns:
+        Lines, the last one ended.
+    """
+    lines = [f"{record.num_images} images of {record.measured['dataset']} on {record.device}"]
+    for route, ms in record.latency_ms.items():
+        lines.append(
+            f"{route} route: mean {ms['mean']:.2f} ms, p50 {ms['p50']:.2f}, p95 {ms['p95']:.2f}"
+        )
+    lines += ["", "hard fraction   threshold   95 % interval          expected ms"]
+    lines += [_line(record, row) for row in record.thresholds]
+    fraction = 0.5
+    if point := record.operating_point:
+        fraction = point["hard_fraction"]
+        target = ", ".join(f"{kind} {value:g}" for kind, value in point["target"].items())
+        lines += ["", f"operating point for {target}:", _line(record, point)]
+    keys = f"MODEL.DYNAMIC.CALIBRATION {path} MODEL.DYNAMIC.HARD_FRACTION {fraction:.6g}"
+    return "\n".join([*lines, "", "to use it, add to the command line:", keys, ""])
+
+
+def remarks(record: Calibration) -> list[str]:
+    """What the user should know before relying on the thresholds; one sentence each."""
+    return [*_few_images(record), *_ties(record), *_no_gain(record)]
+
+
+def _line(record: Calibration, row: dict) -> str:
+    easy, hard = (record.latency_ms[route]["mean"] for route in ("easy", "hard"))
+    low, high = row["interval"]
+    expected = easy + row["hard_fraction"] * (hard - easy)
+    return (
+        f"{row['hard_fraction']:13.3f}   {row['threshold']:9.6f}   {low:.6f} to {high:.6f}   "
+        f"{expected:11.2f}"
+    )
+
+
+def _few_images(record: Calibration) -> list[str]:
+    if record.num_images >= ENOUGH_IMAGES:
+        return []
+    row = record.operating_point or record.thresholds[5]
+    low, high = row["interval"]
+    # As many new images as were calibrated on.
+    share = realised_interval(row["hard_fraction"], record.num_images, record.num_images)
+    return [
+        f"{record.num_images} images are few to calibrate on (thresholds settle from "
+        f"{ENOUGH_IMAGES} on): at hard fraction {row['hard_fraction']:.3f} the 95 % interval of "
+        f"the threshold is {low:.6f} to {high:.6f}, and {share[0]:.3f} to {share[1]:.3f} of as "
+        "many new images are expected to be hard."
+    ]
+
+
+def _ties(record: Calibration) -> list[str]:
+    """Half an image is rounding; more comes from equal difficulties."""
+    rounding = 0.5 / record.num_images + 1e-6
+    missed = [
+        f"{row['hard_fraction']:g} ({row['realised_hard_fraction']:.3f})"
+        for row in record.thresholds
+        if abs(row["realised_hard_fraction"] - row["hard_fraction"]) > rounding
+    ]
+    if not missed:
+        return []
+    return [
+        "Images of equal difficulty cannot be split, so these hard fractions (realised ones in "
+        f"brackets) are out of reach: {', '.join(missed)}. The router may have collapsed."
+    ]
+
+
+def _no_gain(record: Calibration) -> list[str]:
+    easy, hard = (record.latency_ms[route]["mean"] for route in ("easy", "hard"))
+    if hard > easy:
+        return []
+    return [
+        f"The easy route ({easy:.2f} ms) is not faster than the hard one ({hard:.2f} ms) on "
+        f"{record.device}, so routing gains nothing there."
+    ]

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Latency of the routed model at several thresholds, measured in turns on the same images.
+
+Images are in memory and batches of one are what latency is about (Table 2); the time of a call
+contains all that the model does, from moving the image to the device to the rescaled detections.
+"""
+
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import torch
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds an image: median, 95th percentile, mean, and each timed call in order."""
+
+    p50: float
+    p95: float
+    mean: float
+    samples: tuple[float, ...]
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> "Latency":
+        p50, p95 = np.percentile(samples, [50, 95]).tolist()
+        return cls(p50, p95, float(np.mean(samples)), tuple(samples))
+
+
+class Progress:
+    """Logs how much is done and the remaining time, about every ``interval`` seconds."""
+
+    def __init__(self, what: str, total: int, start: float, interval: float = 10.0) -> None:
+        self.what, self.total, self.start, self.interval = what, total, start, interval
+        self.last = start
+
+    def update(self, done: int, now: float) -> None:
+        """``done`` of the total at time ``now``, on the clock of ``start`` (seconds)."""
+        if now - self.last < self.interval:
+            return
+        self.last = now
+        remaining = timedelta(seconds=round((now - self.start) / done * (self.total - done)))
+        logger.info("%s: %d/%d, remaining time %s", self.what, done, self.total, remaining)
+
+
+def measure_routes(
+    model: nn.Module, inputs: Sequence[list[dict]], warmup: int, clock: Clock = time.perf_counter
+) -> dict[str, Latency]:
+    """Latency of each route, by sending every image down both: {"easy", "hard"}.
+
+    Arguments and errors as :func:`measure_thresholds`.
+    """
+    easy, hard = measure_thresholds(model, inputs, [1.0, 0.0], warmup, clock)
+    return {"easy": easy, "hard": hard}
+
+
+def measure_latency(
+    model: nn.Module,
+    inputs: Sequence[list[dict]],
+    threshold: float,
+    warmup: int,
+    clock: Clock = time.perf_counter,
+) -> Latency:
+    """Latency at one threshold; arguments and errors as :func:`measure_thresholds`."""
+    return measure_thresholds(model, inputs, [threshold], warmup, clock)[0]
+
+
+def measure_thresholds(
+    model: nn.Module,
+    inputs: Sequence[list[dict]],
+    thresholds: Sequence[float],
+    warmup: int,
+    clock: Clock = time.perf_counter,
+) -> list[Latency]:
+    """Latency of the model at each threshold.
+
+    Every batch is run at all thresholds before the next one, so that a machine that slows down
+    (heat, other jobs) slows all of them. Which threshold comes first moves on by one with every
+    batch, because the first to see a batch finds it in no cache.
+
+    Args:
+        model: with ``threshold`` and ``device``; both its threshold and the training flag of each
+            of its modules are afterwards what they were.
+        inputs: batches of Detectron2's input dicts, in memory.
+        thresholds: each in [0, 1].
+        warmup: untimed calls at each threshold beforehand.
+        clock: gives seconds.
+
+    Returns:
+        One :class:`Latency` a threshold, with one sample a batch.
+
+    Raises:
+        ValueError: no inputs, an empty batch, or a negative warmup.
+    """
+    if not inputs or not all(inputs) or warmup < 0:
+        sizes = [len(batch) for batch in inputs]
+        raise ValueError(
+            "Latency needs at least one batch, no empty one, and a warm-up of 0 or more; "
+            f"found batches of {sizes} images and a warm-up of {warmup}."
+        )
+    samples: list[list[float]] = [[] for _ in thresholds]
+    with _evaluating(model), torch.inference_mode():
+        for i in range(warmup):
+            for threshold in thresholds:
+                _timed_call(model, inputs[i % len(inputs)], threshold, clock)
+        progress = Progress("Latency", len(inputs), clock())
+        for i, batch in enumerate(inputs):
+            for j in _turn(len(thresholds), i):
+                seconds, now = _timed_call(model, batch, thresholds[j], clock)
+                samples[j].append(1000 * seconds / len(batch))
+            progress.update(i + 1, now)
+    return [Latency.of(values) for values in samples]
+
+
+def device_name(device: torch.device) -> str:
+    """The device as people know it; a CPU with the threads in use, which latency depends on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def _turn(count: int, first: int) -> list[int]:
+    """0 .. count - 1, rotated to begin with ``first`` modulo ``count``."""
+    return [(first + j) % count for j in range(count)]
+
+
+def _timed_call(
+    model: nn.Module, batch: list[dict], threshold: float, clock: Clock
+) -> tuple[float, float]:
+    """Seconds that the call took, and the time at its end."""
+    model.threshold = threshold
+    _synchronize(model.device)
+    start = clock()
+    model(batch)
+    _synchronize(model.device)
+    now = clock()
+    return now - start, now
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; threshold and every module's own training flag as before after."""
+    threshold = model.threshold
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        model.threshold = threshold
+        for module, training in flags:
+            module.training = training
