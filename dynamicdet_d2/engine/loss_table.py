@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pass between the phases: both detectors' losses of every training image, once."""
+
+import datetime
+import logging
+import os
+import time
+from collections.abc import Iterable, Sized
+from dataclasses import dataclass
+
+import torch
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from dynamicdet_d2.calibration import weights_fingerprint
+from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.losses import loss_gap, loss_offset
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class LossTable:
+    """What the router learns from, an entry an image, in the order of the data set.
+
+    N: training images, d: channels pooled by the router.
+
+    Attributes:
+        pooled: (N, d) float32, the router's input.
+        losses: (N, 2) float32, L1 and L2.
+    """
+
+    pooled: Tensor
+    losses: Tensor
+
+    @property
+    def offset(self) -> float:
+        """Delta of eq. 12."""
+        return loss_offset(self.losses)
+
+    def summary(self) -> dict[str, float]:
+        """Median and quartiles of the gap L1 - L2, means of both losses, number of images."""
+        low, high = loss_gap(self.losses.double()).quantile(torch.tensor([0.25, 0.75]).double())
+        mean1, mean2 = self.losses.double().mean(dim=0).tolist()
+        return {
+            "loss_offset/median": self.offset,
+            "loss_offset/quartile1": float(low),
+            "loss_offset/quartile3": float(high),
+            "loss_offset/L1": mean1,
+            "loss_offset/L2": mean2,
+            "loss_offset/num_images": float(len(self.losses)),
+        }
+
+
+def measure_losses(model: DynamicRCNN, loader: Iterable[list[dict]]) -> LossTable:
+    """Go once over the training images, split over the processes; detectors are left as they are.
+
+    Args:
+        model: in evaluation mode.
+        loader: batches of this process's images, each with its ``"dataset_index"``.
+
+    Returns:
+        the table of all processes' images, the same in every process.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+    rows = []
+    progress = _Progress(len(loader) if isinstance(loader, Sized) else None)
+    for batch in loader:
+        pooled, losses = model.pooled_and_losses(batch)
+        indices = [x["dataset_index"] for x in batch]
+        rows.extend(zip(indices, pooled.cpu().numpy(), losses.cpu().numpy(), strict=True))
+        progress.step()
+    # Numpy, since gathering pickles and a pickled slice of a tensor drags its whole batch along.
+    everyone = sorted((row for part in comm.all_gather(rows) for row in part), key=lambda r: r[0])
+    if not everyone:
+        raise ValueError("No training image is left to measure the loss offset on.")
+    pooled = torch.stack([torch.from_numpy(row[1]) for row in everyone])
+    losses = torch.stack([torch.from_numpy(row[2]) for row in everyone])
+    return LossTable(pooled=pooled, losses=losses)
+
+
+class _Progress:
+    """Logs the share done and the remaining time every ten seconds."""
+
+    def __init__(self, total: int | None) -> None:
+        self.total, self.done = total, 0
+        self.start = self.last = time.monotonic()
+
+    def step(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.last < PROGRESS_SECONDS or not self.total:
+            return
+        self.last = now
+        seconds = (now - self.start) / self.done * (self.total - self.done)
+        eta = datetime.timedelta(seconds=int(seconds))
+        logger.info("Loss offset: batch %d/%d, eta %s", self.done, self.total, eta)
+
+
+class LossTableFile:
+    """Keeps the table beside the checkpoints, for a resumed router phase.
+
+    A table belongs to the detectors that it was measured with; one of other weights is not used.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.path = os.path.join(directory, "loss_table.pth")
+
+    def save(self, table: LossTable, model: DynamicRCNN) -> None:
+        """Write from the main process; a kill leaves the old file or the new one."""
+        if not comm.is_main_process():
+            return
+        content = {
+            "pooled": table.pooled,
+            "losses": table.losses,
+            "detectors": detectors_fingerprint(model),
+        }
+        torch.save(content, self.path + ".tmp")
+        os.replace(self.path + ".tmp", self.path)
+
+    def load(self, model: DynamicRCNN) -> LossTable | None:
+        """The table of these very detectors, or None."""
+        if not os.path.isfile(self.path):
+            return None
+        content = torch.load(self.path, map_location="cpu", weights_only=True)
+        if content["detectors"] != detectors_fingerprint(model):
+            return None
+        return LossTable(pooled=content["pooled"], losses=content["losses"])
+
+
+def detectors(model: DynamicRCNN) -> nn.ModuleDict:
+    """Everything but the router."""
+    parts = ("backbone", "neck", "proposal_generator", "roi_heads")
+    return nn.ModuleDict({name: getattr(model, name) for name in parts})
+
+
+def detectors_fingerprint(model: DynamicRCNN) -> str:
+    """Of parameters and statistics of everything but the router."""
+    return weights_fingerprint(detectors(model))

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each phase trains: its module, its data, its optimizer.
+
+A phase is built from the config and the model at the step that it starts or resumes at; the
+trainer runs whatever it is given.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper
+from detectron2.solver import build_lr_scheduler
+from detectron2.utils import comm
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from dynamicdet_d2.data.loaders import build_training_loader
+from dynamicdet_d2.data.stream import epoch_order
+from dynamicdet_d2.engine.loss_table import LossTable
+from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
+from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.freezing import freeze
+from dynamicdet_d2.modeling.losses import router_loss
+
+DETECTORS, ROUTER = "detectors", "router"
+RECENT_IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is trained, on what, by what.
+
+    Attributes:
+        name: ``"detectors"`` or ``"router"``.
+        module: maps a batch to a dict of losses; wrapped for several processes where it has to be.
+        loader: batches from the step that the phase was built at.
+        optimizer: of the module's parameters that train.
+        scheduler: stepped after every step; None: a constant learning rate.
+    """
+
+    name: str
+    module: nn.Module
+    loader: Iterable
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Where a phase's images come from.
+
+    Attributes:
+        images: the training set in Detectron2's format.
+        seed: of the run.
+        step: batches of this phase that are already trained on.
+    """
+
+    images: Sequence[dict]
+    seed: int
+    step: int
+
+
+def detectors_phase(cfg: CfgNode, model: DynamicRCNN, stream: Stream) -> Phase:
+    """Joint training of both detectors (eq. 9) by the baseline's own solver keys."""
+    model.router.requires_grad_(False)
+    optimizer = build_detectors_optimizer(cfg, model)
+    loader = _image_loader(cfg, stream, cfg.SOLVER.IMS_PER_BATCH)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    return Phase(DETECTORS, distributed(model), loader, optimizer, scheduler)
+
+
+def router_phase(
+    cfg: CfgNode, model: DynamicRCNN, stream: Stream, table: LossTable | None
+) -> Phase:
+    """Training of the router alone (eq. 12) with frozen detectors.
+
+    Args:
+        cfg: config.
+        model: with its loss offset measured.
+        stream: its step counts from the start of this phase.
+        table: of the loss offset's pass; needed where ``SOLVER.ROUTER.MODE`` is "cached".
+    """
+    freeze(model)
+    model.router.requires_grad_(True)
+    keys = cfg.SOLVER.ROUTER
+    optimizer = torch.optim.AdamW(
+        model.router.parameters(), lr=keys.BASE_LR, weight_decay=keys.WEIGHT_DECAY
+    )
+    if keys.MODE == "cached":
+        module: nn.Module = CachedRouterObjective(model)
+        loader: Iterable = CachedBatches(table, keys.IMS_PER_BATCH, stream)
+    else:
+        module = distributed(OnlineRouterObjective(model))
+        loader = _image_loader(cfg, stream, keys.IMS_PER_BATCH)
+    return Phase(ROUTER, module, loader, optimizer, None)
+
+
+def _image_loader(cfg: CfgNode, stream: Stream, batch_size: int) -> Iterable[list[dict]]:
+    return build_training_loader(
+        cfg,
+        DatasetMapper(cfg, is_train=True),
+        seed=stream.seed,
+        start_iter=stream.step,
+        total_batch_size=batch_size,
+        dataset_dicts=stream.images,
+    )
+
+
+def router_steps(cfg: CfgNode, num_images: int) -> int:
+    """Steps of phase ``router``: its epochs over the training images, the last step rounded up."""
+    keys = cfg.SOLVER.ROUTER
+    return -(-keys.EPOCHS * num_images // keys.IMS_PER_BATCH)
+
+
+def check_router_keys(cfg: CfgNode) -> None:
+    """Refuse what phase ``router`` cannot run, before hours are spent in the other phase.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    keys = cfg.SOLVER.ROUTER
+    if keys.MODE not in ("cached", "online"):
+        raise ValueError(f"SOLVER.ROUTER.MODE is '{keys.MODE}'; it must be 'cached' or 'online'.")
+    for name in ("IMS_PER_BATCH", "LOSS_PROPOSALS"):
+        if keys[name] < 1:
+            raise ValueError(f"SOLVER.ROUTER.{name} is {keys[name]}; it must be at least 1.")
+    if keys.EPOCHS < 0:
+        raise ValueError(f"SOLVER.ROUTER.EPOCHS is {keys.EPOCHS}; it must be at least 0.")
+    processes = comm.get_world_size()
+    if keys.MODE == "online" and keys.EPOCHS and keys.IMS_PER_BATCH % processes:
+        raise ValueError(
+            f"SOLVER.ROUTER.IMS_PER_BATCH is {keys.IMS_PER_BATCH}; mode 'online' on {processes} "
+            f"processes needs a multiple of {processes}."
+        )
+
+
+class RouterObjective(nn.Module):
+    """The router's loss (eq. 12) on pooled features and losses; the detectors stay in eval mode.
+
+    Attributes:
+        recent: difficulties of the last thousand images, for the log.
+    """
+
+    def __init__(self, model: DynamicRCNN) -> None:
+        super().__init__()
+        self.router = model.router
+        self.offset = float(model.loss_offset)
+        self.recent: deque[float] = deque(maxlen=RECENT_IMAGES)
+
+    def objective(self, pooled: Tensor, losses: Tensor) -> dict[str, Tensor]:
+        """(B, d) and (B, 2) -> {"loss_router": scalar}."""
+        difficulty = self.router.difficulty(pooled)
+        self.recent.extend(difficulty.tolist())
+        return {"loss_router": router_loss(difficulty, losses, self.offset)}
+
+
+class CachedRouterObjective(RouterObjective):
+    """On entries of the loss table."""
+
+    def forward(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        pooled, losses = batch
+        device = self.router.hidden.weight.device
+        return self.objective(pooled.to(device), losses.to(device))
+
+
+class OnlineRouterObjective(RouterObjective):
+    """On images, as the paper does: features and losses are computed anew at every step."""
+
+    def __init__(self, model: DynamicRCNN) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def train(self, mode: bool = True) -> "OnlineRouterObjective":
+        """Training mode ends here: the frozen detectors' statistics must not move."""
+        self.training = mode
+        return self
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        return self.objective(*self.model.pooled_and_losses(batched_inputs))
+
+
+class CachedBatches:
+    """Batches of loss table entries, reshuffled every epoch; the same in every process.
+
+    Every process makes the same steps on the same entries, so nothing has to be exchanged.
+    """
+
+    def __init__(self, table: LossTable, batch_size: int, stream: Stream) -> None:
+        self.table, self.batch_size, self.stream = table, batch_size, stream
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for step in itertools.count(self.stream.step):
+            first = step * self.batch_size
+            index = [self._entry(p) for p in range(first, first + self.batch_size)]
+            yield self.table.pooled[index], self.table.losses[index]
+
+    def _entry(self, position: int) -> int:
+        size = len(self.table.losses)
+        epoch, place = divmod(position, size)
+        return int(epoch_order(self.stream.seed, epoch, size)[place])
+
+
+def distributed(module: nn.Module) -> nn.Module:
+    """Wrapped for several processes, also on a CPU, where Detectron2's helper cannot."""
+    if comm.get_world_size() == 1:
+        return module
+    device = next(module.parameters()).device
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer: one run over joint training, loss offset and router, resumable anywhere."""
+
+import logging
+import os
+import weakref
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper
+from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
+from detectron2.utils.file_io import PathManager
+from torch import nn
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.data.loaders import build_finite_loader, build_test_loader, training_dicts
+from dynamicdet_d2.engine.hooks import (
+    LearningRate,
+    PhaseProgress,
+    PhaseStatistics,
+    PhaseSwitch,
+    StepSeed,
+)
+from dynamicdet_d2.engine.loss_table import LossTable, LossTableFile, measure_losses
+from dynamicdet_d2.engine.phases import (
+    DETECTORS,
+    ROUTER,
+    Phase,
+    Stream,
+    check_router_keys,
+    detectors_phase,
+    router_phase,
+    router_steps,
+)
+from dynamicdet_d2.evaluation.tradeoff_evaluator import BothExits, TradeoffEvaluator
+from dynamicdet_d2.modeling.freezing import freeze
+
+logger = logging.getLogger(__name__)
+
+WRITE_PERIOD = 20
+
+
+class DynamicTrainer(DefaultTrainer):
+    """Detectron2's default trainer, with phases.
+
+    ``SOLVER.MAX_ITER`` counts the steps of phase ``detectors``; the router's steps follow. The
+    model stays unwrapped in ``detector``; ``phase`` holds what is trained at present. Every
+    random choice follows from the run's seed and the step, so that a run that was killed and
+    resumed ends, on the CPU, with the weights of one that was not.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        # Not DefaultTrainer's: it builds one optimizer for the whole run, and wraps the model
+        # for several processes in a way that a CPU refuses.
+        TrainerBase.__init__(self)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        check_router_keys(cfg)
+        _refuse_precise_bn(cfg)
+        self.cfg = cfg
+        self.seed = _run_seed(cfg)
+        self.images = training_dicts(cfg)
+        self.detector = self._build_detector(cfg)
+        self.detectors_iters = cfg.SOLVER.MAX_ITER
+        self.max_iter = self.detectors_iters + router_steps(cfg, len(self.images))
+        self.checkpointer = DynamicCheckpointer(
+            self.detector, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        self.loss_table_file = LossTableFile(cfg.OUTPUT_DIR)
+        self.start_iter = 0
+        self.register_hooks(self.build_hooks())
+        self.phase: Phase
+        self._enter_detectors_phase(step=0)
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As Detectron2's; a resumed run continues in the phase that it was in."""
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if resume and self.checkpointer.has_checkpoint():
+            self.start_iter = self.iter + 1
+
+    def build_hooks(self) -> list[hooks.HookBase]:
+        """In an order that matters: what saves and writes comes after what it saves and writes."""
+        ret = [StepSeed(), hooks.IterationTimer(), LearningRate(), PhaseStatistics()]
+        if comm.is_main_process():
+            period = self.cfg.SOLVER.CHECKPOINT_PERIOD
+            ret.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
+        # After the checkpoint, so that a failing evaluation loses nothing.
+        ret.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
+        if comm.is_main_process():
+            ret.append(hooks.PeriodicWriter(self.build_writers(), period=WRITE_PERIOD))
+        return [*ret, PhaseSwitch()]
+
+    def build_writers(self) -> list[EventWriter]:
+        """The log, ``metrics.json`` and TensorBoard."""
+        PathManager.mkdirs(self.cfg.OUTPUT_DIR)
+        ends = {DETECTORS: self.detectors_iters, ROUTER: self.max_iter}
+        return [
+            PhaseProgress(ends),
+            JSONWriter(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")),
+            TensorboardXWriter(self.cfg.OUTPUT_DIR),
+        ]
+
+    def enter_router_phase(self, step: int) -> None:
+        """Freeze the detectors, see to the loss offset and the loss table, and train the router.
+
+        Args:
+            step: of the phase; above 0 when a run resumes in it.
+        """
+        freeze(self.detector)
+        table = self._loss_table(measured=step > 0)
+        self._set_phase(router_phase(self.cfg, self.detector, self._stream(step), table))
+
+    def state_dict(self) -> dict:
+        """Phase, seed, optimizer and schedule beside what Detectron2's trainers keep."""
+        state = super().state_dict()
+        state["phase"] = self.phase.name
+        state["seed"] = self.seed
+        state["_trainer"] = self._trainer.state_dict()
+        if self.phase.scheduler is not None:
+            state["scheduler"] = self.phase.scheduler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Enter the phase of the checkpoint, at its step, and load what belongs to it.
+
+        Raises:
+            ValueError: if the checkpoint does not fit the config's phases.
+        """
+        self.seed = state_dict["seed"]
+        step = state_dict["iteration"] + 1
+        if state_dict["phase"] == ROUTER:
+            if step < self.detectors_iters:
+                raise ValueError(
+                    f"The checkpoint is in phase router at iteration {step - 1}, but "
+                    f"SOLVER.MAX_ITER, which must be what the run began with, is {self.detectors_iters}."
+                )
+            self.enter_router_phase(step - self.detectors_iters)
+        else:
+            self._enter_detectors_phase(step)
+        TrainerBase.load_state_dict(self, state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
+        if self.phase.scheduler is not None:
+            self.phase.scheduler.load_state_dict(state_dict["scheduler"])
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str, model: nn.Module) -> DatasetEvaluator:
+        """The trade-off of one data set; it measures latency and FLOPs on the model."""
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        if len(cfg.DATASETS.TEST) > 1:
+            folder = os.path.join(folder, dataset_name)
+        return TradeoffEvaluator(dataset_name, cfg, model, folder)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
+        """Evaluate every data set of ``DATASETS.TEST`` at every operating point, in one pass each.
+
+        Returns:
+            Detectron2's nested dict of floats; by data set where there are several.
+        """
+        results = {}
+        for name in cfg.DATASETS.TEST:
+            evaluator = cls.build_evaluator(cfg, name, model)
+            loader = build_test_loader(cfg, name)
+            results[name] = inference_on_dataset(BothExits(model), loader, evaluator)
+            if comm.is_main_process():
+                print_csv_format(results[name])
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    def _build_detector(self, cfg: CfgNode) -> nn.Module:
+        # The initial weights follow from the seed, and are the same in every process.
+        seed_all_rng(self.seed)
+        return self.build_model(cfg)
+
+    def _enter_detectors_phase(self, step: int) -> None:
+        self._set_phase(detectors_phase(self.cfg, self.detector, self._stream(step)))
+
+    def _set_phase(self, phase: Phase) -> None:
+        self.phase = phase
+        amp = self.cfg.SOLVER.AMP.ENABLED and phase.name == DETECTORS
+        trainer = AMPTrainer if amp else SimpleTrainer
+        self._trainer = trainer(phase.module, phase.loader, phase.optimizer)
+        logger.info("Phase %s", phase.name)
+
+    def _stream(self, step: int) -> Stream:
+        return Stream(images=self.images, seed=self.seed, step=step)
+
+    def _loss_table(self, measured: bool) -> LossTable | None:
+        """The table; None where the offset is known and mode ``online`` needs no more."""
+        if measured:
+            if self.cfg.SOLVER.ROUTER.MODE == "online":
+                return None
+            table = self.loss_table_file.load(self.detector)
+            if table is not None:
+                return table
+        table = self._measure()
+        self.detector.loss_offset.fill_(table.offset)
+        self.loss_table_file.save(table, self.detector)
+        return table
+
+    def _measure(self) -> LossTable:
+        # Images as inference sees them: unflipped, at the test size, one by one.
+        size = (self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST)
+        mapper = DatasetMapper(self.cfg, is_train=True, augmentations=[ResizeShortestEdge(*size)])
+        logger.info("Loss offset: one pass over %d training images", len(self.images))
+        loader = build_finite_loader(self.cfg, mapper, dataset_dicts=self.images)
+        table = measure_losses(self.detector, loader)
+        self._report(table)
+        return table
+
+    def _report(self, table: LossTable) -> None:
+        summary = table.summary()
+        logger.info(
+            "Loss offset (median of L1 - L2) %.4f, quartiles %.4f and %.4f, over %d images",
+            summary["loss_offset/median"],
+            summary["loss_offset/quartile1"],
+            summary["loss_offset/quartile3"],
+            len(table.losses),
+        )
+        storage = getattr(self, "storage", None)
+        if storage is not None and comm.is_main_process():
+            storage.put_scalars(**summary, smoothing_hint=False)
+
+    def _evaluate(self) -> dict:
+        self._last_eval_results = self.test(self.cfg, self.detector)
+        return self._last_eval_results
+
+
+def _run_seed(cfg: CfgNode) -> int:
+    """SEED, or where it is negative one drawn by chance; the same in every process."""
+    drawn = cfg.SEED if cfg.SEED >= 0 else int.from_bytes(os.urandom(4), "big")
+    return comm.all_gather(drawn)[0]
+
+
+def _refuse_precise_bn(cfg: CfgNode) -> None:
+    if cfg.TEST.PRECISE_BN.ENABLED:
+        raise ValueError(
+            "TEST.PRECISE_BN.ENABLED is True, but precise statistics would move in phase router, "
+            "when detectors are frozen; it must be False."
+        )
+    if cfg.SOLVER.AMP.ENABLED and not torch.cuda.is_available():
+        raise ValueError("SOLVER.AMP.ENABLED is True, but there is no GPU; it must be False.")
