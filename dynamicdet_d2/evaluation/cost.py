@@ -9,15 +9,14 @@ One multiply-add of a convolution or matrix product is one unit, which the paper
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from dynamicdet_d2.config import add_dynamicdet_config
+from dynamicdet_d2.config import read_config
 from dynamicdet_d2.evaluation.flop_meter import (
     NUM_DETECTIONS,
     Work,
@@ -251,15 +250,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config(file: str, opts: Sequence[str]) -> CfgNode:
-    if not os.path.isfile(file):
-        raise ValueError(f"--config-file {file}: there is no such file.")
-    cfg = get_cfg()
-    add_dynamicdet_config(cfg)
-    try:
-        cfg.merge_from_file(file)
-        cfg.merge_from_list(list(opts))
-    except (AssertionError, KeyError) as error:  # yacs, on unknown keys and a missing value
-        raise ValueError(f"--config-file {file} with {list(opts)}: {error}") from error
+    cfg = read_config(file, opts)
     # A route costs the same wherever the threshold comes from and whatever the weights are.
     dynamic = cfg.MODEL.DYNAMIC
     dynamic.CALIBRATION, dynamic.HARD_FRACTION, dynamic.TARGET_LATENCY_MS = "", None, None

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trade-off of one model on one data set: the content of tradeoff.json and routes.jsonl."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import detectron2
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from torch import nn
+
+from dynamicdet_d2 import __version__
+from dynamicdet_d2.calibration import fingerprint
+from dynamicdet_d2.evaluation.audit import (
+    GRID,
+    Audit,
+    difficulty_summary,
+    number,
+    rank_correlation,
+)
+from dynamicdet_d2.evaluation.coco_sweep import CocoSweep
+from dynamicdet_d2.evaluation.cost import RouteCost
+from dynamicdet_d2.evaluation.exit_records import ExitRecord, coco_results
+from dynamicdet_d2.evaluation.latency import Latency, Progress, device_name, measure_thresholds
+from dynamicdet_d2.evaluation.verdict import verdict, warnings
+from dynamicdet_d2.modeling.routing import route_name
+
+logger = logging.getLogger(__name__)
+
+# Operating points of every report, whatever TEST.DYNAMIC.HARD_FRACTIONS adds.
+ALWAYS = (0.0, 0.1, 0.5, 0.9, 1.0)
+
+
+def operating_points(cfg: CfgNode) -> list[float]:
+    """The hard fractions of a report's table, ascending.
+
+    Raises:
+        ValueError: ``TEST.DYNAMIC.HARD_FRACTIONS`` has one outside [0, 1].
+    """
+    asked = cfg.TEST.DYNAMIC.HARD_FRACTIONS
+    wrong = [k for k in asked if not 0 <= k <= 1]
+    if wrong:
+        raise ValueError(f"TEST.DYNAMIC.HARD_FRACTIONS has {wrong[0]}; each must lie in [0, 1].")
+    return sorted({*ALWAYS, *map(float, asked)})
+
+
+def build_tradeoff(
+    model: nn.Module,
+    cfg: CfgNode,
+    dataset: str,
+    records: Sequence[ExitRecord],
+    ground_truth: COCO,
+    category_ids: Mapping[int, int],
+    latency_inputs: Sequence[dict],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Everything about the model on the images of the records, in plain types without NaN.
+
+    Args:
+        model: a ``DynamicRCNN``; threshold, modes and weights are afterwards as before.
+        dataset: its name.
+        records: at least one, each of another image of the ground truth.
+        category_ids: class as the model counts it -> category id.
+        latency_inputs: images in memory, each of a record; without any, no latency is measured.
+
+    Returns:
+        the content of tradeoff.json and the lines of routes.jsonl.
+    """
+    audit = _audit(model, cfg, records, ground_truth, category_ids)
+    fractions = operating_points(cfg)
+    draws = cfg.TEST.DYNAMIC.RANDOM_DRAWS
+    logger.info("Figures at %d hard fractions, %d random routings each", len(GRID), draws)
+    points = [audit.point(k, audit.threshold(k)) for k in fractions]
+    own = audit.point(None, model.threshold)
+    difficulty_of = {record.image_id: record.difficulty for record in records}
+    tradeoff = {
+        "dataset": dataset,
+        "num_images": len(records),
+        "images_missing": len(ground_truth.imgs) - len(records),
+        "device": device_name(model.device),
+        "loss_offset": number(float(model.loss_offset)),
+        "points": points,
+        "operating_point": own,
+        "curve": audit.curve(sorted({*GRID, *fractions})),
+        "difficulty": difficulty_summary(audit.difficulties),
+        "rank_correlation": _correlations(audit, records, ground_truth),
+        "latency": add_latency(model, cfg, difficulty_of, latency_inputs, [*points, own]),
+        "image_sizes": _size_range(records),
+        "fingerprint": fingerprint(model, cfg),
+        "versions": _versions(),
+        "notes": _notes(cfg),
+    }
+    tradeoff["verdict"] = verdict(tradeoff)
+    tradeoff["warnings"] = warnings(tradeoff)
+    return tradeoff, _routes(records, audit, model.threshold)
+
+
+def _audit(
+    model: nn.Module,
+    cfg: CfgNode,
+    records: Sequence[ExitRecord],
+    ground_truth: COCO,
+    category_ids: Mapping[int, int],
+) -> Audit:
+    exits = coco_results(records, category_ids)
+    with_masks = any("segmentation" in result for results in exits for result in results)
+    iou_types = {"box": "bbox", "mask": "segm"} if with_masks else {"box": "bbox"}
+    ids = [record.image_id for record in records]
+    logger.info("Matching both exits' detections in %d images", len(records))
+    return Audit(
+        sweeps={task: CocoSweep(ground_truth, exits, iou, ids) for task, iou in iou_types.items()},
+        difficulties=[record.difficulty for record in records],
+        costs=image_costs(model, cfg, [record.size for record in records]),
+        class_names={category: c["name"] for category, c in ground_truth.cats.items()},
+        draws=cfg.TEST.DYNAMIC.RANDOM_DRAWS,
+    )
+
+
+def image_costs(
+    model: nn.Module, cfg: CfgNode, sizes: Sequence[tuple[int, int]]
+) -> NDArray[np.float64]:
+    """Cost of each image on the easy and on the hard route: (I, 2), 10^9 multiply-adds.
+
+    Args:
+        sizes: height and width of each image's network input in pixels.
+    """
+    cost = RouteCost(model, cfg.TEST.DYNAMIC.ATTENTION_MATMUL, cfg.MODEL.RPN.POST_NMS_TOPK_TEST)
+    distinct = sorted(set(sizes))
+    progress = Progress("FLOPs of image sizes", len(distinct), time.perf_counter())
+    routes = {}
+    for i, size in enumerate(distinct):
+        routes[size] = cost.at(*size)
+        progress.update(i + 1, time.perf_counter())
+    return np.array([[routes[size][r] / 1e9 for r in ("easy", "hard")] for size in sizes])
+
+
+def add_latency(
+    model: nn.Module,
+    cfg: CfgNode,
+    difficulty_of: Mapping[Any, float],
+    inputs: Sequence[dict],
+    points: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Measure the model at the points' thresholds, in turns, and write what came out to them.
+
+    A point gets "latency_ms", "fps" (its inverse) and "latency" with "p50", "p95" and the
+    "hard_fraction" of the images timed. Among few images the hard ones are more or fewer than
+    among all, so ``latency_ms`` weighs the mean of each route's calls by the route's share of
+    all images; a route that none of the timed images took counts as at that end.
+
+    Args:
+        difficulty_of: image id -> difficulty.
+        inputs: images in memory.
+        points: with "threshold" and "realised_hard_fraction"; both ends among them.
+
+    Returns:
+        how it was measured, with "p50", "p95" and "mean" of both routes.
+    """
+    how = {"images": len(inputs), "warmup": cfg.TEST.DYNAMIC.LATENCY_WARMUP, "batch_size": 1}
+    if not inputs:
+        for point in points:
+            point.update(latency_ms=None, fps=None, latency=None)
+        return how
+    thresholds = sorted({point["threshold"] for point in points})
+    measured = measure_thresholds(model, [[x] for x in inputs], thresholds, how["warmup"])
+    latency_at = dict(zip(thresholds, measured, strict=True))
+    ends = latency_at[1.0], latency_at[0.0]
+    difficulties = np.array([difficulty_of[x["image_id"]] for x in inputs])
+    for point in points:
+        latency, hard = latency_at[point["threshold"]], difficulties > point["threshold"]
+        mean = routed_mean(latency, hard, point["realised_hard_fraction"], ends)
+        spread = {"p50": latency.p50, "p95": latency.p95, "hard_fraction": float(hard.mean())}
+        point.update(latency_ms=mean, fps=1000 / mean, latency=spread)
+    for route, end in zip(("easy", "hard"), ends, strict=True):
+        how[route] = {"p50": end.p50, "p95": end.p95, "mean": end.mean}
+    return how
+
+
+def routed_mean(
+    latency: Latency,
+    hard: NDArray[np.bool_],
+    hard_fraction: float,
+    ends: tuple[Latency, Latency],
+) -> float:
+    """Mean milliseconds of an image when the routes are taken as often as in the whole data set.
+
+    Args:
+        latency: with one sample an image.
+        hard: for each sample, whether it took the hard route.
+        hard_fraction: of the data set.
+        ends: with all images easy, and with all of them hard; for a route without a sample.
+    """
+    samples = np.array(latency.samples)
+    easy_ms, hard_ms = (
+        samples[taken].mean() if taken.any() else end.mean
+        for taken, end in zip((~hard, hard), ends, strict=True)
+    )
+    return float((1 - hard_fraction) * easy_ms + hard_fraction * hard_ms)
+
+
+def _correlations(
+    audit: Audit, records: Sequence[ExitRecord], ground_truth: COCO
+) -> dict[str, float | None]:
+    """Spearman's of the difficulties with detector2's gain, and with what the data set says."""
+    drawn = [ground_truth.imgs[record.image_id].get("difficulty") for record in records]
+    known = all(isinstance(value, int | float) for value in drawn)
+    return {
+        "gain": rank_correlation(audit.difficulties, audit.gains["box"]),
+        "drawn_difficulty": rank_correlation(audit.difficulties, drawn) if known else None,
+    }
+
+
+def _routes(records: Sequence[ExitRecord], audit: Audit, threshold: float) -> list[dict[str, Any]]:
+    """One line an image; "gain" is what its hard route adds to the set's box AP, in percent."""
+    return [
+        {
+            "image_id": record.image_id,
+            "file_name": record.file_name,
+            "difficulty": record.difficulty,
+            "route": route_name(record.difficulty, threshold),
+            "gain": 100 * gain,
+        }
+        for record, gain in zip(records, audit.gains["box"].tolist(), strict=True)
+    ]
+
+
+def _size_range(records: Sequence[ExitRecord]) -> dict[str, list[int]]:
+    """Smallest and largest height and width of the network's input in pixels, before padding."""
+    sizes = np.array([record.size for record in records])
+    return {"min": sizes.min(axis=0).tolist(), "max": sizes.max(axis=0).tolist()}
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "dynamicdet_d2": __version__,
+        "detectron2": detectron2.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _notes(cfg: CfgNode) -> dict[str, str]:
+    """What the figures are, for readers who have only the report."""
+    keys = cfg.TEST.DYNAMIC
+    attention = "counted" if keys.ATTENTION_MATMUL else "left out, as in the paper"
+    return {
+        "latency": "one image at a time, in memory; all operating points in turns on the same "
+        f"images, spread over the data set, after {keys.LATENCY_WARMUP} warm-up calls each; mean "
+        "with each route weighted by its share of all images. FPS is its inverse.",
+        "gflops": "10^9 multiply-adds of convolutions and matrix products, averaged over the "
+        f"images at their padded sizes, with {cfg.MODEL.RPN.POST_NMS_TOPK_TEST} proposals; the "
+        f"two products of attention are {attention}.",
+        "random": f"mean of {keys.RANDOM_DRAWS} random routings with the router's number of hard "
+        "images.",
+        "oracle": "as many hard images, those with the largest true gain of detector2.",
+    }
