@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The drawn data set: COCO format, any size, a known difficulty for each image.
 
-``shapes_train``, ``shapes_val`` and ``shapes_test`` can stand in DATASETS.TRAIN and TEST like any
-registered name; they are drawn when they are first asked for, into ``shapes/`` under Detectron2's
-folder of data sets (``DETECTRON2_DATASETS``, or ``datasets``).
+``shapes_train``, ``shapes_val``, ``shapes_test`` and ``shapes_demo`` can stand in DATASETS.TRAIN
+and TEST like any registered name; they are drawn when they are first asked for, into ``shapes/``
+under Detectron2's folder of data sets (``DETECTRON2_DATASETS``, or ``datasets``).
 """
 
 import argparse
@@ -41,8 +41,10 @@ class Recipe:
 
 SPLITS = {
     "shapes_train": Recipe(num_images=6000, seed=1),
-    "shapes_val": Recipe(num_images=600, seed=2),
-    "shapes_test": Recipe(num_images=600, seed=3),
+    "shapes_val": Recipe(num_images=400, seed=2),
+    "shapes_test": Recipe(num_images=500, seed=3),
+    # For the demo: images that the detectors of its weights were not trained on.
+    "shapes_demo": Recipe(num_images=1200, seed=4),
 }
 
 
