@@ -1,7 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every config key of the project: meaning, range, symbol in the paper."""
 
-from detectron2.config import CfgNode
+import os
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+
+
+def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
+    """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
+
+    Without a GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu".
+
+    Args:
+        config_file: a yaml file; empty: defaults alone.
+        overrides: keys and values in turn.
+
+    Raises:
+        ValueError: naming the file or the key that is wrong.
+    """
+    if config_file and not os.path.isfile(config_file):
+        raise ValueError(f"--config-file {config_file} does not exist.")
+    if len(overrides) % 2:
+        raise ValueError(f"Config overrides are KEY VALUE pairs; '{overrides[-1]}' has no value.")
+    cfg = get_cfg()
+    add_dynamicdet_config(cfg)
+    try:
+        if config_file:
+            cfg.merge_from_file(config_file)
+        cfg.merge_from_list(list(overrides))
+    except (AssertionError, KeyError) as error:  # how yacs refuses an unknown key
+        raise ValueError(f"{error.args[0]} (--config-file {config_file or 'none'})") from None
+    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    return cfg
 
 
 def add_dynamicdet_config(cfg: CfgNode) -> None:

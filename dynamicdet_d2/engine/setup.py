@@ -2,43 +2,25 @@
 """From command line arguments to a checked config and a log."""
 
 import logging
-import os
 
-import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from dynamicdet_d2.config import add_dynamicdet_config
+from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.check import check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes import register_shapes
 
 
 def load_config(config_file: str, overrides: list[str]) -> CfgNode:
-    """The project's config: defaults, a yaml file, and ``KEY VALUE`` pairs, frozen.
-
-    Without a GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu". Data sets of ``DATASETS.COCO_JSON`` are
-    registered.
+    """``read_config``, with the data sets that it names registered, frozen.
 
     Raises:
-        ValueError, KeyError: naming the file or the key that is wrong.
+        ValueError: naming the file, the key or the data set that is wrong.
     """
-    cfg = get_cfg()
-    add_dynamicdet_config(cfg)
-    if config_file:
-        if not os.path.isfile(config_file):
-            raise ValueError(f"--config-file {config_file} does not exist.")
-        cfg.merge_from_file(config_file)
-    if len(overrides) % 2:
-        raise ValueError(f"Config overrides are KEY VALUE pairs; '{overrides[-1]}' has no value.")
-    try:
-        cfg.merge_from_list(overrides)
-    except AssertionError as error:  # how yacs refuses an unknown key
-        raise ValueError(str(error)) from None
-    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg = read_config(config_file, overrides)
     register_coco_json(cfg.DATASETS.COCO_JSON)
     register_shapes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     cfg.freeze()

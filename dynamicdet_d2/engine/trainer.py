@@ -135,8 +135,8 @@ class DynamicTrainer(DefaultTrainer):
         if state_dict["phase"] == ROUTER:
             if step < self.detectors_iters:
                 raise ValueError(
-                    f"The checkpoint is in phase router at iteration {step - 1}, but "
-                    f"SOLVER.MAX_ITER, which must be what the run began with, is {self.detectors_iters}."
+                    f"The checkpoint is in phase router at iteration {step - 1}, so "
+                    f"SOLVER.MAX_ITER was at most that; found {self.detectors_iters}."
                 )
             self.enter_router_phase(step - self.detectors_iters)
         else:

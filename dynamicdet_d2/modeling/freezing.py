@@ -14,8 +14,8 @@ _KEEP_IN_EVAL = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
 def freeze(module: nn.Module) -> None:
     """Stop gradients to all parameters, and updates of all normalisation statistics.
 
-    A later ``train()`` of a parent would wake the statistics again; ``DynamicRCNN.train`` and
-    the phases see to it that frozen detectors stay in evaluation mode.
+    A later ``train()`` of a parent would wake the statistics again: what trains beside frozen
+    parts must not pass its training mode on to them.
     """
     module.eval()
     module.requires_grad_(False)
