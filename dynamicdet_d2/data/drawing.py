@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws one picture of shapes at a known difficulty.
 
-An easy picture shows one large object of strong contrast on plain ground. As the difficulty
-rises, objects become more, smaller, paler and overlap; the ground gets a slope of colour, strokes
-that look like parts of objects lie behind and in front of them, and noise grows. Telling a
-pentagon from a hexagon is then a matter of seeing an outline through what hides it, which takes
-more layers than seeing it on plain ground.
+An easy picture shows one large pointed object (square, triangle, star) of strong contrast on plain
+ground. As the difficulty rises, objects become more, smaller, paler and overlap; the ground gets a
+slope of colour, strokes that look like parts of objects lie behind and in front of them, and
+noise grows. From a third of the way on ever more objects are round (disc, hexagon, pentagon), and
+from two thirds on all: telling those apart takes the whole outline, seen through what hides it, and
+with that more layers than a corner does.
 
 Sizes are in pixels, colours in 0..255, points as (x, y).
 """
@@ -18,7 +19,9 @@ import numpy as np
 Generator = np.random.Generator
 Array = np.ndarray
 
-CLASSES = ("disc", "hexagon", "pentagon", "square", "triangle", "star")
+ROUND = ("disc", "hexagon", "pentagon")
+POINTED = ("square", "triangle", "star")
+CLASSES = ROUND + POINTED
 _CORNERS = {"disc": 28, "hexagon": 6, "pentagon": 5, "square": 4, "triangle": 3, "star": 10}
 _TRIES = 30
 # Polygons are rasterised at 1/16 pixel.
@@ -64,18 +67,20 @@ def draw_picture(
     """
     ground = rng.uniform(60, 190, 3)
     image = _slope(rng, ground, 40 * difficulty, width, height)
-    _clutter(rng, image, ground, difficulty, count=int(45 * difficulty), thickness=3)
+    # Squared, since a little clutter hides little.
+    strokes = difficulty**2
+    _clutter(rng, image, ground, difficulty, count=int(30 * strokes), thickness=3)
     shapes = place_shapes(rng, difficulty, width, height)
     for shape in shapes:
-        _paint(rng, image, shape, contrast=95 - 62 * difficulty)
-    _clutter(rng, image, ground, difficulty, count=int(14 * difficulty), thickness=2)
-    noise = rng.normal(0, 2 + 20 * difficulty, image.shape)
+        _paint(rng, image, shape, contrast=95 - 45 * difficulty)
+    _clutter(rng, image, ground, difficulty, count=int(8 * strokes), thickness=2)
+    noise = rng.normal(0, 2 + 12 * strokes, image.shape)
     return np.clip(image + noise, 0, 255).astype(np.uint8), shapes
 
 
 def place_shapes(rng: Generator, difficulty: float, width: int, height: int) -> list[Shape]:
-    """Objects from the back to the front: one at difficulty 0, up to eight at 1."""
-    wanted = 1 + round(6 * difficulty * rng.uniform(0.6, 1.2))
+    """Objects from the back to the front: one at difficulty 0, up to seven at 1."""
+    wanted = 1 + round(5 * difficulty * rng.uniform(0.6, 1.2))
     shapes: list[Shape] = []
     for _ in range(wanted):
         for _ in range(_TRIES):
@@ -87,8 +92,9 @@ def place_shapes(rng: Generator, difficulty: float, width: int, height: int) -> 
 
 
 def _random_shape(rng: Generator, difficulty: float, width: int, height: int) -> Shape:
-    name = CLASSES[rng.integers(len(CLASSES))]
-    radius = min((36 - 21 * difficulty) * rng.uniform(0.85, 1.2), 0.4 * min(width, height))
+    family = ROUND if rng.uniform() < 3 * difficulty - 1 else POINTED
+    name = family[rng.integers(len(family))]
+    radius = min((34 - 15 * difficulty) * rng.uniform(0.85, 1.2), 0.4 * min(width, height))
     centre = rng.uniform(radius + 2, np.array([width, height]) - radius - 2)
     return Shape(
         name, outline(name, rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1)) * radius + centre

@@ -25,7 +25,7 @@ from dynamicdet_d2.data.register import register_coco_json
 logger = logging.getLogger(__name__)
 
 # Raise it when drawing changes: pictures of another version are drawn anew.
-VERSION = 1
+VERSION = 2
 JPEG_QUALITY = 95
 
 
