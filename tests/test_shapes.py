@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from dynamicdet_d2.data import shapes
 from dynamicdet_d2.data.check import check_dataset
-from dynamicdet_d2.data.drawing import CLASSES, Shape, draw_picture, outline, place_shapes
+from dynamicdet_d2.data.drawing import (
+    CLASSES,
+    POINTED,
+    ROUND,
+    Shape,
+    draw_picture,
+    outline,
+    place_shapes,
+)
 from dynamicdet_d2.data.shapes import Recipe, draw_dataset, register_shapes
 
 SMALL = Recipe(num_images=4, seed=7, width=96, height=64)
@@ -47,13 +55,19 @@ def test_shapes_lie_inside_the_picture(seed: int, difficulty: float) -> None:
 def test_difficulty_makes_objects_more_and_smaller() -> None:
     def mean(difficulty: float) -> tuple[float, float]:
         sets = [place_shapes(np.random.default_rng(i), difficulty, 256, 192) for i in range(40)]
-        areas = [shape.area for found in sets for shape in found]
-        return sum(map(len, sets)) / len(sets), sum(areas) / len(areas)
+        widths = [shape.box[2] - shape.box[0] for found in sets for shape in found]
+        return sum(map(len, sets)) / len(sets), sum(widths) / len(widths)
 
-    (easy_count, easy_area), (hard_count, hard_area) = mean(0.0), mean(1.0)
+    (easy_count, easy_width), (hard_count, hard_width) = mean(0.0), mean(1.0)
     assert easy_count == 1
-    assert hard_count > 4
-    assert hard_area < easy_area / 2
+    assert hard_count > 3
+    assert hard_width < 0.8 * easy_width
+
+
+def test_easy_pictures_show_pointed_shapes_and_hard_ones_round_shapes() -> None:
+    for difficulty, family in ((0.3, POINTED), (0.7, ROUND)):
+        found = place_shapes(np.random.default_rng(0), difficulty, 256, 192)
+        assert {shape.name for shape in found} <= set(family)
 
 
 def test_an_easy_picture_is_plain() -> None:
