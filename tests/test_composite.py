@@ -127,7 +127,7 @@ def test_stem_and_res2_exist_once() -> None:
     assert [n for n in names if n.startswith("bottom_up2.res3")]
 
 
-@pytest.mark.parametrize("norm", ["BN", "FrozenBN", "GN"])
+@pytest.mark.parametrize("norm", ["BN", "SyncBN", "FrozenBN", "GN"])
 @pytest.mark.parametrize("depth", [18, 50])
 def test_norms_and_depths_build_and_run(norm: str, depth: int) -> None:
     overrides = ["MODEL.RESNETS.DEPTH", depth, "MODEL.RESNETS.NORM", norm]
