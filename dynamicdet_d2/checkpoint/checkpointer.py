@@ -11,7 +11,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
-from dynamicdet_d2.checkpoint import names
+from dynamicdet_d2.checkpoint import names, swin_names
 from dynamicdet_d2.checkpoint.files import plain, read_checkpoint, whole_file
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
 
@@ -24,11 +24,11 @@ class DynamicCheckpointer(DetectionCheckpointer):
     """Loads and saves a dynamic detector; for plain Detectron2 models it works as well.
 
     Beside the project's own checkpoints it loads ImageNet ResNets (Detectron2's ``.pkl`` with
-    Caffe2 or Detectron2 names, torchvision's ``.pth``) and complete single-backbone Detectron2
-    detectors, and places their backbone into **both** backbones, which Detectron2's matching
-    of names refuses. Files are read without running anything in them, and are written whole or
-    not at all, so that a kill leaves the last complete checkpoint to resume from. The save
-    folder must be local.
+    Caffe2 or Detectron2 names, torchvision's ``.pth``), ImageNet Swin Transformers (their
+    authors', timm's, torchvision's) and complete single-backbone Detectron2 detectors, and places
+    their backbone into **both** backbones, which Detectron2's matching of names refuses. Files
+    are read without running anything in them, and are written whole or not at all, so that a kill
+    leaves the last complete checkpoint to resume from. The save folder must be local.
 
     ``load`` replaces Detectron2's, because upstream has changed it more than once and its parts
     are private; ``resume_or_load``, ``has_checkpoint`` and the files in the folder
@@ -121,13 +121,15 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> 
     """
     targets = model.state_dict()
     match = names.match(targets, weights)
+    found = {name: weights[source] for name, source in match.sources.items()}
+    interpolated = _fitted_tables(found, targets)
+    state = {n: w for n, w in {**found, **interpolated}.items() if w.shape == targets[n].shape}
     mismatched = tuple(
-        ShapeMismatch(name, tuple(weights[source].shape), tuple(targets[name].shape))
-        for name, source in match.sources.items()
-        if weights[source].shape != targets[name].shape
+        ShapeMismatch(name, tuple(found[name].shape), tuple(targets[name].shape))
+        for name in found
+        if name not in state and names.is_weight(name)
     )
     differing = {mismatch.name for mismatch in mismatched}
-    state = {name: weights[s] for name, s in match.sources.items() if name not in differing}
     uses = Counter(match.sources[name] for name in state)
     if not any(names.is_weight(name) for name in state):
         raise _nothing_fits(path, weights, targets, mismatched)
@@ -141,12 +143,24 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> 
         file_format=match.file_format,
         loaded=tuple(state),
         duplicated=tuple(name for name, count in uses.items() if count > 1),
+        interpolated=tuple(interpolated),
         initial=tuple(n for n in [*kept, *missing] if n not in differing and names.is_weight(n)),
         unmatched=match.unmatched,
         mismatched=mismatched,
         model_names=tuple(filter(names.is_weight, targets)),
         file_names=tuple(filter(names.is_weight, weights)),
     )
+
+
+def _fitted_tables(found: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tables of relative positions of another window size than the model's, fitted to it."""
+    fitted = {}
+    for name, table in found.items():
+        if name.endswith(swin_names.TABLE) and table.shape[1:] == targets[name].shape[1:]:
+            new = swin_names.fitted_table(table, len(targets[name]))
+            if new is not None and len(table) != len(new):
+                fitted[name] = new
+    return fitted
 
 
 def _module(name: str) -> str:

@@ -15,25 +15,34 @@ from dataclasses import dataclass
 
 from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 
+from dynamicdet_d2.checkpoint import swin_names
+
 DYNAMICDET = "DynamicDet"
 DETECTRON2 = "Detectron2"
 CAFFE2 = "Caffe2"
 TORCHVISION = "torchvision"
+SWIN = "Swin"
+TORCHVISION_SWIN = "torchvision Swin"
 
 # A format is recognised by one name that only it has; what no pattern finds is Detectron2's.
 _SIGNS = (
     (DYNAMICDET, re.compile(r"backbone\.bottom_up1\.")),
     (CAFFE2, re.compile(r"res[2-5]_\d+_branch")),
     (TORCHVISION, re.compile(r"layer1\.0\.")),
+    (SWIN, swin_names.SWIN_SIGN),
+    (TORCHVISION_SWIN, swin_names.TORCHVISION_SIGN),
 )
 
-# Counters, and what older Detectron2 kept in the state dict but computes from the config: no
-# weights, so nobody needs to hear of them.
+# Counters, and what follows from the config but is or was kept in the state dict: no weights, so
+# nobody needs to hear of them.
 _NO_WEIGHT = re.compile(
     r"(^|\.)num_batches_tracked$|^pixel_(mean|std)$|anchor_generator\.cell_anchors|_momentum$"
+    r"|\.relative_position_index$|\.attn_mask$"
 )
 
-_BARE_RESNET = re.compile(r"^(?:backbone\.)?(?:bottom_up\.)?(stem|res[2-5])\.")
+_BARE_BACKBONE = re.compile(
+    r"^(?:backbone\.)?(?:bottom_up\.)?(stem|res[2-5]|patch_embed|stage[1-4])\."
+)
 
 _TORCHVISION_RULES = (
     (re.compile(r"^conv1\."), "stem.conv1."),
@@ -50,7 +59,7 @@ class Match:
     """Where the weights of a model come from.
 
     Attributes:
-        file_format: one of the four formats above.
+        file_format: one of the formats above.
         sources: name in the model -> name in the file, for every weight that the file has.
         unmatched: names in the file that no weight of the model asks for.
     """
@@ -114,7 +123,7 @@ def _from_dynamicdet(names: list[str]) -> list[str]:
 
 def _from_detectron2(names: list[str]) -> list[str]:
     """A bare backbone gets its place in the detector."""
-    return [_BARE_RESNET.sub(r"backbone.bottom_up.\1.", name) for name in names]
+    return [_BARE_BACKBONE.sub(r"backbone.bottom_up.\1.", name) for name in names]
 
 
 def _from_caffe2(names: list[str]) -> list[str]:
@@ -127,9 +136,19 @@ def _from_torchvision(names: list[str]) -> list[str]:
     return _from_detectron2(names)
 
 
+def _from_swin(names: list[str]) -> list[str]:
+    return _from_detectron2(swin_names.from_swin(names))
+
+
+def _from_torchvision_swin(names: list[str]) -> list[str]:
+    return _from_detectron2(swin_names.from_torchvision(names))
+
+
 _RENAMERS: dict[str, Callable[[list[str]], list[str]]] = {
     DYNAMICDET: _from_dynamicdet,
     DETECTRON2: _from_detectron2,
     CAFFE2: _from_caffe2,
     TORCHVISION: _from_torchvision,
+    SWIN: _from_swin,
+    TORCHVISION_SWIN: _from_torchvision_swin,
 }

@@ -29,9 +29,10 @@ class LoadReport:
 
     Attributes:
         path: the file, as it was named.
-        file_format: whose names it has: "DynamicDet", "Detectron2", "Caffe2", "torchvision".
+        file_format: whose names it has, one of the formats of ``names``.
         loaded: names in the model that were filled.
         duplicated: names in the file that went into both backbones.
+        interpolated: names in the model of tables that the file has for another window size.
         initial: names in the model that kept their initial value, for want of a source.
         unmatched: names in the file that the model has no use for.
         mismatched: weights that kept their initial value because the shapes differ.
@@ -42,6 +43,7 @@ class LoadReport:
     file_format: str
     loaded: tuple[str, ...]
     duplicated: tuple[str, ...]
+    interpolated: tuple[str, ...]
     initial: tuple[str, ...]
     unmatched: tuple[str, ...]
     mismatched: tuple[ShapeMismatch, ...]
@@ -56,6 +58,10 @@ class LoadReport:
         """
         level = logging.WARNING if self.file_format == DYNAMICDET else logging.INFO
         lines = [(logging.INFO, self._summary())]
+        if self.interpolated:
+            count = len(self.interpolated)
+            text = f"Interpolated {count} tables of relative positions to the model's window size."
+            lines.append((logging.INFO, text))
         if self.initial:
             groups = summarise(self.initial, self.model_names)
             lines.append((level, f"Left at initial value ({len(self.initial)}): {groups}."))

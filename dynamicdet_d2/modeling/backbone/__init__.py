@@ -3,10 +3,18 @@
 
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone, StagedBackbone
 from dynamicdet_d2.modeling.backbone.resnet import StagedResNet, build_composite_resnet_backbone
+from dynamicdet_d2.modeling.backbone.swin import (
+    StagedSwin,
+    build_composite_swin_backbone,
+    build_swin_fpn_backbone,
+)
 
 __all__ = [
     "CompositeBackbone",
     "StagedBackbone",
     "StagedResNet",
+    "StagedSwin",
     "build_composite_resnet_backbone",
+    "build_composite_swin_backbone",
+    "build_swin_fpn_backbone",
 ]

@@ -9,12 +9,14 @@ N: images, C_i, H_i, W_i: channels and size of stage i, numbered 0..S-1 from the
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import torch
 import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class StagedBackbone(Backbone):
@@ -27,6 +29,9 @@ class StagedBackbone(Backbone):
 
     num_shared_stages: int = 0
     """Leading stages, beside the stem, that backbone 2 takes over from backbone 1."""
+
+    gradient_checkpointing: bool = False
+    """Whether ``run_blocks`` keeps inputs of blocks only; ``checkpoint_gradients`` sets it."""
 
     @property
     @abstractmethod
@@ -63,6 +68,27 @@ class StagedBackbone(Backbone):
     @abstractmethod
     def drop_shared(self) -> None:
         """Delete the stem and the shared stages, which backbone 2 does not own."""
+
+    def run_blocks(self, blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+        """A stage's blocks one after the other, for ``run``."""
+        recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        for block in blocks:
+            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+        return x
+
+    def checkpoint_gradients(self) -> None:
+        """Compute the inside of each block again in the backward pass instead of keeping it.
+
+        Raises:
+            ValueError: with batch norms, whose statistics would see every image twice.
+        """
+        if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules()):
+            raise ValueError(
+                "MODEL.BACKBONE.GRADIENT_CHECKPOINTING is True, but the backbone has batch norms "
+                "that train; their norm must be 'FrozenBN' or one without statistics, such as "
+                "'GN' (MODEL.RESNETS.NORM)."
+            )
+        self.gradient_checkpointing = True
 
     def stages_from(self, first: int, x: Tensor, injected: "Injection | None" = None) -> list:
         """Run stages first..S-1.

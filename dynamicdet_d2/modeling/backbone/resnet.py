@@ -11,6 +11,7 @@ from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, Bottlenec
 from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone, StagedBackbone
+from dynamicdet_d2.modeling.backbone.depths import num_blocks_of
 
 BLOCKS_OF_DEPTH = {
     18: (2, 2, 2, 2),
@@ -65,7 +66,7 @@ class StagedResNet(StagedBackbone):
         return self.stem(images)
 
     def run(self, stage: int, x: Tensor) -> Tensor:
-        return getattr(self, STAGE_NAMES[stage])(x)
+        return self.run_blocks(getattr(self, STAGE_NAMES[stage]), x)
 
     def injection_shape(self, stage: int) -> ShapeSpec:
         return ShapeSpec(channels=self._injection_channels[stage])
@@ -98,7 +99,7 @@ class StagedResNet(StagedBackbone):
         for name in STAGE_NAMES[: self.num_shared_stages]:
             delattr(self, name)
 
-    def freeze(self, freeze_at: int) -> "StagedResNet":
+    def freeze(self, freeze_at: int) -> None:
         """Freeze the stem (1), and res2 (2), res3 (3), ... as ``MODEL.BACKBONE.FREEZE_AT`` says."""
         if freeze_at >= 1:
             self.stem.freeze()
@@ -106,7 +107,6 @@ class StagedResNet(StagedBackbone):
             if freeze_at >= number:
                 for block in getattr(self, name):
                     block.freeze()
-        return self
 
 
 def build_staged_resnet(
@@ -151,7 +151,10 @@ def build_staged_resnet(
         )
         in_channels, out_channels = out_channels, out_channels * 2
     resnet = StagedResNet(stem=stem, stages=stages, connection_norm=cfg.MODEL.COMPOSITE.NORM)
-    return resnet.freeze(cfg.MODEL.BACKBONE.FREEZE_AT)
+    resnet.freeze(cfg.MODEL.BACKBONE.FREEZE_AT)
+    if cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING:
+        resnet.checkpoint_gradients()
+    return resnet
 
 
 def _block_args(cfg: CfgNode, stage: int, dilation: int) -> dict:
@@ -167,36 +170,24 @@ def _block_args(cfg: CfgNode, stage: int, dilation: int) -> dict:
     }
 
 
-def num_blocks_of(cfg: CfgNode) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Blocks a stage of backbone 1 and backbone 2, from DEPTH and ``MODEL.COMPOSITE``.
+def blocks_of_depth(cfg: CfgNode) -> tuple[int, ...]:
+    """Blocks a stage by ``MODEL.RESNETS.DEPTH``.
 
     Raises:
-        ValueError: naming the key that does not fit.
+        ValueError: if there is no such depth.
     """
     depth = cfg.MODEL.RESNETS.DEPTH
     if depth not in BLOCKS_OF_DEPTH:
         raise ValueError(f"MODEL.RESNETS.DEPTH is {depth}; it must be one of 18, 34, 50, 101, 152.")
-    blocks1 = tuple(cfg.MODEL.COMPOSITE.NUM_BLOCKS1) or BLOCKS_OF_DEPTH[depth]
-    blocks2 = tuple(cfg.MODEL.COMPOSITE.NUM_BLOCKS2) or blocks1
-    for key, blocks in (("NUM_BLOCKS1", blocks1), ("NUM_BLOCKS2", blocks2)):
-        if len(blocks) != len(STAGE_NAMES) or min(blocks) < 1:
-            raise ValueError(
-                f"MODEL.COMPOSITE.{key} is {list(blocks)}; it must be empty or have four "
-                "positive numbers, one for each of res2..res5."
-            )
-    shared = StagedResNet.num_shared_stages
-    if blocks1[:shared] != blocks2[:shared]:
-        raise ValueError(
-            f"MODEL.COMPOSITE.NUM_BLOCKS2 is {list(blocks2)}; res2 is shared, so its first entry "
-            f"must be backbone 1's, {blocks1[0]}."
-        )
-    return blocks1, blocks2
+    return BLOCKS_OF_DEPTH[depth]
 
 
 @BACKBONE_REGISTRY.register()
 def build_composite_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> CompositeBackbone:
     """Two ResNets of depth 18 to 152, composed (``MODEL.BACKBONE.NAME``)."""
-    blocks1, blocks2 = num_blocks_of(cfg)
+    blocks1, blocks2 = num_blocks_of(
+        cfg, blocks_of_depth(cfg), STAGE_NAMES, StagedResNet.num_shared_stages
+    )
     return CompositeBackbone(
         bottom_up1=build_staged_resnet(cfg, input_shape, blocks1),
         bottom_up2=build_staged_resnet(cfg, input_shape, blocks2),
