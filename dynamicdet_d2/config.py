@@ -76,6 +76,19 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # "BN", "SyncBN", "GN" or another Detectron2 norm whose affine trains. FrozenBN is refused.
     cfg.MODEL.COMPOSITE.NORM = "BN"
 
+    # Compute the inside of the backbones' blocks again in the backward pass instead of keeping it:
+    # less memory, about a third more time. Of composite backbones and plain Swin; not with BN.
+    cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING = False
+
+    cfg.MODEL.SWIN = CfgNode()
+    # "T", "S" or "B" (tiny, small, base). MODEL.COMPOSITE.NUM_BLOCKS1 and 2 override the blocks
+    # of composite ones. MODEL.BACKBONE.FREEZE_AT freezes the patch embedding (1), stage1 (2), ...
+    cfg.MODEL.SWIN.SIZE = "T"
+    # Side of the attention's windows in positions, >= 1; weights of other windows are fitted.
+    cfg.MODEL.SWIN.WINDOW_SIZE = 7
+    # Stochastic depth: how often the last block's branches are left out in training, in [0, 1).
+    cfg.MODEL.SWIN.DROP_PATH_RATE = 0.2
+
     cfg.MODEL.ROUTER = CfgNode()
     # The router's hidden layer has floor(d / REDUCTION) units (section 3.2), REDUCTION in 1..d.
     cfg.MODEL.ROUTER.REDUCTION = 4
@@ -120,5 +133,16 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.DYNAMIC.LATENCY_WARMUP = 5
     # Random routings that the expected AP of random routing is averaged over.
     cfg.TEST.DYNAMIC.RANDOM_DRAWS = 20
+    # Score from which a detection counts in the report's precision and recall, in [0, 1].
+    cfg.TEST.DYNAMIC.MIN_SCORE = 0.5
+    # Also compute L1 and L2 of every test image, for the rank correlation of the difficulty with
+    # the true loss gap. Needs annotations, and makes the pass over the images about twice as long.
+    cfg.TEST.DYNAMIC.LOSS_GAP = False
+    # Images in each row of the report's pictures (easiest, hardest, sent the wrong way), >= 0;
+    # 0: no pictures.
+    cfg.TEST.DYNAMIC.GALLERY = 4
+    # Further INPUT.MIN_SIZE_TEST, in pixels, to evaluate both ends at (Fig. 10): one more pass
+    # over the images for each. INPUT.MAX_SIZE_TEST grows or shrinks in proportion.
+    cfg.TEST.DYNAMIC.INPUT_SIZES = []
     # Count the two matrix products of attention as work; the paper's FLOPs leave them out.
     cfg.TEST.DYNAMIC.ATTENTION_MATMUL = True

@@ -496,7 +496,7 @@ def test_command_prints_parts_and_routes(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config-file", "no/such.yaml"], "no/such.yaml: there is no such file"),
+        (["--config-file", "no/such.yaml"], "no/such.yaml does not exist"),
         (["MODEL.NO_SUCH_KEY", "1"], "MODEL.NO_SUCH_KEY"),
         (["--height", "0"], "0x1280"),
         (["--num-proposals", "0"], "num_proposals is 0"),

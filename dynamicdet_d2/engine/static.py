@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Static detectors, the baselines of Table 2: Detectron2's own training, our measurements."""
+
+import json
+import os
+import weakref
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
+from detectron2.utils import comm
+from torch import nn
+from torch.optim import Optimizer
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.data.loaders import ImageLoader, build_test_loader
+from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
+from dynamicdet_d2.evaluation.cost import RouteCost
+from dynamicdet_d2.evaluation.exit_records import SpreadSample
+from dynamicdet_d2.evaluation.latency import device_name, measure_latency
+
+
+class StaticTrainer(DefaultTrainer):
+    """Detectron2's default trainer for any detector of its registry.
+
+    It differs in the optimizer (``SOLVER.OPTIMIZER``), in reading weights safely, and in giving
+    average FLOPs and latency beside COCO's figures, by the tools that measure dynamic detectors.
+    """
+
+    def build_hooks(self) -> list[HookBase]:
+        # Detectron2 builds its own checkpointer before; the hooks below take this one.
+        self.checkpointer = DynamicCheckpointer(
+            self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        return super().build_hooks()
+
+    def state_dict(self) -> dict:
+        """With the optimizer, which Detectron2 0.6 leaves out."""
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
+        return build_detectors_optimizer(cfg, model)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
+        """COCO's figures, average FLOPs and latency on every data set of ``DATASETS.TEST``."""
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        evaluators = [
+            DatasetEvaluators(
+                [
+                    # Without compiled code there is no fast implementation.
+                    COCOEvaluator(name, output_dir=folder, use_fast_impl=False),
+                    StaticCost(cfg, model, os.path.join(folder, f"static_{name}.json")),
+                ]
+            )
+            for name in cfg.DATASETS.TEST
+        ]
+        return super().test(cfg, model, evaluators)
+
+
+class StaticCost(DatasetEvaluator):
+    """Average multiply-adds and latency of a static detector on a data set."""
+
+    def __init__(self, cfg: CfgNode, model: nn.Module, path: str) -> None:
+        """
+        Args:
+            cfg: ``TEST.DYNAMIC`` is read.
+            model: the detector, or the same wrapped for distributed training.
+            path: of the JSON file that the figures are written to.
+        """
+        self._cfg, self._path = cfg, path
+        self._model = getattr(model, "module", model)
+
+    def reset(self) -> None:
+        self._sizes: list[tuple[int, int]] = []
+        self._timed = SpreadSample(self._cfg.TEST.DYNAMIC.LATENCY_IMAGES)
+
+    def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
+        for image in inputs:
+            self._sizes.append(tuple(image["image"].shape[-2:]))
+            self._timed.add(image)
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """{"static": {"gflops", "latency_ms", "p95_ms", "fps"}}, of the main process's images."""
+        if not comm.is_main_process():
+            return {}
+        keys = self._cfg.TEST.DYNAMIC
+        proposals = self._cfg.MODEL.RPN.POST_NMS_TOPK_TEST
+        cost = RouteCost(self._model, keys.ATTENTION_MATMUL, proposals)
+        figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
+        images = [[image] for image in self._timed.items()]
+        if images:
+            latency = measure_latency(self._model, images, None, keys.LATENCY_WARMUP)
+            figures.update(latency_ms=latency.mean, p95_ms=latency.p95, fps=1000 / latency.mean)
+        with open(self._path, "w", encoding="utf-8") as file:
+            json.dump({**figures, "device": device_name(self._model.device)}, file, indent=1)
+        return {"static": figures}

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every yaml loads and builds; the paper's systems cost what its tables say."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+from torchvision.models import ResNet101_Weights, resnet101, swin_s, swin_t
+
+from dynamicdet_d2.checkpoint import names
+from dynamicdet_d2.config import read_config
+from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
+from dynamicdet_d2.evaluation.cost import PAPER, PAPER_SETTING, count_flops, system_name
+
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(path.name for path in FOLDER.glob("*.yaml"))
+STATIC = [name for name in CONFIGS if name.startswith(("faster_", "mask_"))]
+SCHEDULES = {"1x": (90_000, (60_000, 80_000)), "3x": (270_000, (210_000, 250_000))}
+
+
+def config(name: str, device: str = "cpu") -> CfgNode:
+    cfg = read_config(str(FOLDER / name))
+    cfg.MODEL.DEVICE = device
+    return cfg
+
+
+def outline(name: str) -> nn.Module:
+    """The model without memory for its weights."""
+    with torch.device("meta"):
+        return build_model(config(name, "meta"))
+
+
+def leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_loads_and_builds(name: str) -> None:
+    cfg, model = config(name), outline(name)
+    assert type(model).__name__ == cfg.MODEL.META_ARCHITECTURE
+    assert model.roi_heads.mask_on == cfg.MODEL.MASK_ON
+    assert (cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN") == (name in STATIC)
+    if name not in STATIC:
+        assert model.router.hidden.in_features == sum(
+            shape.channels for shape in model.backbone.output_shape().values()
+        )
+
+
+def test_runs_do_not_write_over_each_other() -> None:
+    folders = [config(name).OUTPUT_DIR for name in CONFIGS if not name.startswith("Base")]
+    assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_static_baselines_differ_in_the_architecture_alone(name: str) -> None:
+    static, dynamic = (dict(leaves(config(n))) for n in (name, f"dy_{name}"))
+    differing = {key for key in static if static[key] != dynamic[key]}
+    assert differing == {"MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "OUTPUT_DIR"}
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n[-7:-5] in SCHEDULES])
+def test_schedules_are_the_baselines(name: str) -> None:
+    solver = config(name).SOLVER
+    iterations, steps = SCHEDULES[name[-7:-5]]
+    assert (solver.MAX_ITER, solver.IMS_PER_BATCH) == (iterations, 16)
+    if "swin" in name:  # 27 and 33 of 36 epochs
+        assert solver.STEPS == (iterations * 27 // 36, iterations * 33 // 36)
+        assert (solver.OPTIMIZER, solver.BASE_LR) == ("ADAMW", 1e-4)
+    else:
+        assert solver.STEPS == steps
+        assert (solver.OPTIMIZER, solver.BASE_LR) == ("SGD", 0.02)
+
+
+def test_swin_recipe_decays_neither_norms_nor_position_tables() -> None:
+    name = "dy_mask_rcnn_swin_T_FPN_3x.yaml"
+    cfg, model = config(name), outline(name)
+    assert (min(cfg.INPUT.MIN_SIZE_TRAIN), max(cfg.INPUT.MIN_SIZE_TRAIN)) == (480, 800)
+    optimizer = build_detectors_optimizer(cfg, model)
+    assert type(optimizer) is torch.optim.AdamW
+    decays = {p: g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    for name, parameter in model.named_parameters():
+        free = "norm" in name or name.endswith("relative_position_bias_table")
+        assert decays[parameter] == (0.0 if free else 0.05), name
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("dy_faster_rcnn_R_101_FPN_3x.yaml", resnet101),
+        ("dy_mask_rcnn_swin_T_FPN_3x.yaml", swin_t),
+        ("dy_mask_rcnn_swin_S_FPN_3x.yaml", swin_s),
+    ],
+)
+def test_backbones_have_the_depth_of_their_weights(name: str, source: type) -> None:
+    with torch.device("meta"):
+        weights = source().state_dict()
+    match = names.match(outline(name).state_dict(), weights)
+    classifier = {"fc.weight", "fc.bias", "head.weight", "head.bias", "norm.weight", "norm.bias"}
+    assert set(match.unmatched) <= classifier
+    assert {n.split(".")[1] for n in match.sources} == {"bottom_up1", "bottom_up2"}
+    assert config("dy_faster_rcnn_R_101_FPN_3x.yaml").MODEL.WEIGHTS == (
+        ResNet101_Weights.IMAGENET1K_V1.url
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "easy", "hard", "router"),
+    [
+        ("dy_faster_rcnn_R_50_FPN_1x.yaml", 207.1, 283.7, 3.7),
+        ("dy_mask_rcnn_swin_T_FPN_3x.yaml", 263.8, 357.4, 0.5),
+        ("mask_rcnn_swin_S_FPN_3x.yaml", 353.8, 353.8, 0.0),
+        ("faster_rcnn_R_101_FPN_3x.yaml", 283.1, 283.1, 0.0),
+    ],
+)
+def test_costs_are_the_papers(name: str, easy: float, hard: float, router: float) -> None:
+    """Tables 2 and 3, 10^9 and for the router 10^6 multiply-adds, without attention's products."""
+    cfg = config(name)
+    assert system_name(cfg) in PAPER
+    model = build_model(cfg)
+    found = count_flops(model, *PAPER_SETTING, attention_matmul=False)
+    assert found["easy"] == pytest.approx(easy * 1e9, rel=0.01)
+    assert found["hard"] == pytest.approx(hard * 1e9, rel=0.01)
+    # The paper prints one decimal.
+    assert found["router"] == pytest.approx(router * 1e6, abs=0.05e6)
+    if "swin_T" in name:
+        # 49 x 49 products over windows of 32-channel heads, twice, in 12 blocks a backbone.
+        full = count_flops(model, *PAPER_SETTING)
+        windows = [29 * 46 * 2 * 3, 15 * 23 * 2 * 6, 8 * 12 * 6 * 12, 4 * 6 * 2 * 24]
+        products = sum(windows) * 2 * 49 * 49 * 32
+        assert full["easy"] - found["easy"] == products
+        assert full["hard"] - found["hard"] == 2 * products
