@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dynamicdet_d2 import calibration as cal
+from dynamicdet_d2.calibration import plot
+from dynamicdet_d2.calibration.plot import threshold_spread
 
 HAND = [0.3, 0.1, 0.4, 0.2]
 LATENCY = {
@@ -236,6 +238,49 @@ def test_other_half_realises_within_the_interval(hard_fraction: float) -> None:
     assert within >= 90
 
 
+@pytest.mark.parametrize("hard_fraction", [0.1, 0.5, 0.9])
+def test_other_half_has_the_latency_promised(hard_fraction: float) -> None:
+    random = np.random.default_rng(11)
+    values = 0.5 + 0.01 * random.standard_normal(300)
+    # What each image takes on either route; the record knows the means alone.
+    easy, hard = 20 + random.standard_normal(300), 30 + 2 * random.standard_normal(300)
+    record = make_calibration(values[:4].tolist())
+    within = 0
+    for _ in range(100):
+        order = random.permutation(300)
+        fitted, tested = order[:150], order[150:]
+        half = dataclasses.replace(record, num_images=150, grid=cal.threshold_grid(values[fitted]))
+        is_hard = values[tested] > half.threshold(hard_fraction)
+        mean = np.where(is_hard, hard[tested], easy[tested]).mean()
+        low, high = cal.latency_interval(half, hard_fraction, 150)
+        within += low <= mean <= high
+    assert within >= 90
+
+
+def test_latency_interval_by_hand() -> None:
+    # 0.5 -+ (1.96 * sqrt(0.25 * 2 / 4) + 1 / 4): beyond [0, 1], so anything from 20 to 30 ms.
+    assert cal.latency_interval(make_calibration(HAND), 0.5, 4) == (20.0, 30.0)
+    assert cal.latency_interval(make_calibration(HAND), 1.0, 4) == (30.0, 30.0)
+
+
+def test_thresholds_of_more_images_spread_less() -> None:
+    # Of uniform difficulties the median of n has a deviation of about 0.5 / sqrt(n).
+    grid = [1 - k / 1000 for k in range(1001)]
+    low, high = threshold_spread(grid, 0.5, [100, 400])
+    assert high - low == pytest.approx([4 * 0.05 * 0.98, 4 * 0.025 * 0.98], rel=0.05)
+    low, high = threshold_spread([0.5] * 1001, 0.5, [10])
+    assert (low[0], high[0]) == (0.5, 0.5)
+
+
+def test_picture_is_drawn_again_from_the_file(tmp_path: Path) -> None:
+    point = {"threshold": 0.25, "hard_fraction": 0.5}
+    make_calibration(HAND, operating_point=point).to_json(tmp_path / "c.json")
+    plot.main([str(tmp_path / "c.json")])
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit):
+        plot.main([str(tmp_path / "gone.json")])
+
+
 def test_held_out_of_one_image_is_empty() -> None:
     assert cal.held_out([0.5]) == []
     assert len(cal.held_out([0.5, 0.6])) == 11
@@ -385,6 +430,7 @@ def test_summary_says_how_to_use_the_file() -> None:
     text = cal.summary(make_calibration(HAND, operating_point=point), "c.json")
     assert "operating point for latency_ms 24:" in text
     assert "0.400    0.250000   0.100000 to 0.300000         24.00" in text
+    assert "4 new images at hard fraction 0.400 (95 %)" in text
     assert text.endswith("MODEL.DYNAMIC.CALIBRATION c.json MODEL.DYNAMIC.HARD_FRACTION 0.4\n")
 
 

@@ -9,7 +9,6 @@ from torch import nn
 
 from dynamicdet_d2.evaluation.latency import (
     Latency,
-    Progress,
     device_name,
     measure_latency,
     measure_routes,
@@ -125,8 +124,9 @@ def test_long_measurements_log_the_remaining_time(caplog: pytest.LogCaptureFixtu
 
 
 def test_short_work_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
     with caplog.at_level(logging.INFO, logger="dynamicdet_d2"):
-        Progress("Work", 2, start=0.0).update(1, now=9.9)
+        measure_routes(Model(clock), batches(1), warmup=0, clock=clock)
     assert not caplog.records
 
 

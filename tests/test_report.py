@@ -67,6 +67,12 @@ def test_points_by_hand(audit: Audit) -> None:
     assert half["box"]["AP"] == pytest.approx(100)
     assert half["mask"] is None
     assert half["box_classes"] == {"disc": pytest.approx(100), "ring": None}
+    assert half["box_detections"] == {
+        **rates(100, 100),
+        "classes": {"disc": rates(100, 100), "ring": rates(None, None)},
+    }
+    # detector1 alone finds two of four, without a false positive.
+    assert audit.point(0, 1.0)["box_detections"]["classes"]["disc"] == rates(100, 50)
     # All that routing can gain is gained: detector2 where it alone finds something.
     assert half["oracle_AP"] == pytest.approx(100) and half["oracle_share"] == pytest.approx(1)
     # Images 3 and 4 are found if they are hard; of six pairs one has both, four one, one none.
@@ -146,6 +152,10 @@ def test_spread_sample(count: int, length: int) -> None:
         assert max(np.diff([*items, length])) <= 2 * length / count + 1
 
 
+def rates(precision: float | None, recall: float | None) -> dict:
+    return {"precision": precision, "recall": recall}
+
+
 def a_point(k: float, ap: float | None, random: float | None, std: float = 0.01) -> dict:
     """A point with as many images hard as asked for; the oracle is 2 AP above random."""
     inner = 0 < k < 1
@@ -156,6 +166,7 @@ def a_point(k: float, ap: float | None, random: float | None, std: float = 0.01)
         "box": dict.fromkeys(FIGURES, ap),
         "mask": None,
         "box_classes": {"disc": ap, "ring": None},
+        "box_detections": {**rates(90.0, 80.0), "classes": {"disc": rates(90.0, None)}},
         **{"random_AP": random, "random_AP_stderr": std / 4, "random_AP_std": std},
         "oracle_AP": None if random is None else random + 2 * inner,
         "oracle_share": (ap - random) / 2 if inner and ap is not None else None,
@@ -173,12 +184,15 @@ def a_tradeoff(*points: dict, own: dict | None = None) -> dict:
         **{"loss_offset": None, "points": list(points), "operating_point": own or points[1]},
         "curve": [{k: v for k, v in row.items() if k != "latency_ms"} for row in curve],
         "difficulty": difficulty_summary(DIFFICULTIES),
-        "rank_correlation": {"gain": 0.25, "drawn_difficulty": None},
+        "rank_correlation": {"gain": 0.25, "loss_gap": None, "drawn_difficulty": None},
         "latency": {"images": 2, "warmup": 1, "batch_size": 1},
         "image_sizes": {"min": [64, 96], "max": [64, 128]},
         "fingerprint": {"dtype": "float32"},
         "versions": {"torch": "2.11.0"},
-        "notes": dict.fromkeys(("latency", "gflops", "random", "oracle"), "as it should be."),
+        "date": "2026-01-02T03:04:05+00:00",
+        "notes": dict.fromkeys(
+            ("latency", "gflops", "random", "oracle", "detections"), "as it should be."
+        ),
         **{"verdict": "Fine.", "warnings": ["But small."]},
     }
 
@@ -206,6 +220,17 @@ def test_verdict_of_bad_ones() -> None:
     nothing = [a_point(k, None, None) for k in (0, 0.5, 1)]
     assert verdict(a_tradeoff(*nothing)).startswith("AP is undefined")
     assert "cannot be judged" in verdict(a_tradeoff(EASY, EASY, HARD))
+
+
+@pytest.mark.parametrize(
+    ("correlation", "says"),
+    [(0.5, "follows the true loss gap L1 - L2 (rank correlation 0.50"), (0.2, "only weakly"),
+     (-0.1, "does NOT follow")],
+)  # fmt: skip
+def test_verdict_on_the_loss_gap(correlation: float, says: str) -> None:
+    measured = {**GOOD, "rank_correlation": {"loss_gap": correlation}}
+    assert says in verdict(measured)
+    assert "loss gap" not in verdict(GOOD)
 
 
 def test_warnings() -> None:
@@ -261,6 +286,7 @@ def test_every_kind_of_trade_off_is_drawn(
         masks = {key: point[key] for key in point if key.startswith(("random", "oracle"))}
         point.update({f"mask_{key}": value for key, value in masks.items()})
         point.update(mask=point["box"], mask_classes=point["box_classes"], mask_AP=ap)
+        point.update(mask_detections=point["box_detections"])
     for point in () if with_latency else points:
         point.update(latency_ms=None, fps=None, latency=None)
     write_report(a_tradeoff(*points), tmp_path)

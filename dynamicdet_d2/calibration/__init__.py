@@ -8,7 +8,7 @@ from dynamicdet_d2.calibration.fingerprint import (
     weights_fingerprint,
 )
 from dynamicdet_d2.calibration.record import Calibration
-from dynamicdet_d2.calibration.summary import remarks, summary
+from dynamicdet_d2.calibration.summary import latency_interval, remarks, summary
 from dynamicdet_d2.calibration.thresholds import (
     ENOUGH_IMAGES,
     TABLE,
@@ -35,6 +35,7 @@ __all__ = [
     "hard_fraction_for_latency",
     "held_out",
     "input_fingerprint",
+    "latency_interval",
     "realised_hard_fraction",
     "realised_interval",
     "remarks",

@@ -23,12 +23,29 @@ def summary(record: Calibration, path: str) -> str:
     lines += ["", "hard fraction   threshold   95 % interval          expected ms"]
     lines += [_line(record, row) for row in record.thresholds]
     fraction = 0.5
-    if point := record.operating_point:
+    point = record.operating_point
+    if point:
         fraction = point["hard_fraction"]
         target = ", ".join(f"{kind} {value:g}" for kind, value in point["target"].items())
         lines += ["", f"operating point for {target}:", _line(record, point)]
+    lines += ["", _promise(record, fraction)]
     keys = f"MODEL.DYNAMIC.CALIBRATION {path} MODEL.DYNAMIC.HARD_FRACTION {fraction:.6g}"
     return "\n".join([*lines, "", "to use it, add to the command line:", keys, ""])
+
+
+def latency_interval(
+    record: Calibration, hard_fraction: float, num_images: int
+) -> tuple[float, float]:
+    """Where the mean latency of new images is expected, in ms: ``realised_interval`` by eq. 14.
+
+    Args:
+        hard_fraction: that the threshold was calibrated to, in [0, 1].
+        num_images: new images, >= 1.
+    """
+    easy, hard = (record.latency_ms[route]["mean"] for route in ("easy", "hard"))
+    shares = realised_interval(hard_fraction, record.num_images, num_images)
+    low, high = sorted(easy + share * (hard - easy) for share in shares)
+    return low, high
 
 
 def remarks(record: Calibration) -> list[str]:
@@ -43,6 +60,15 @@ def _line(record: Calibration, row: dict) -> str:
     return (
         f"{row['hard_fraction']:13.3f}   {row['threshold']:9.6f}   {low:.6f} to {high:.6f}   "
         f"{expected:11.2f}"
+    )
+
+
+def _promise(record: Calibration, hard_fraction: float) -> str:
+    shares = realised_interval(hard_fraction, record.num_images, record.num_images)
+    ms = latency_interval(record, hard_fraction, record.num_images)
+    return (
+        f"{record.num_images} new images at hard fraction {hard_fraction:.3f} (95 %): "
+        f"{shares[0]:.3f} to {shares[1]:.3f} hard, {ms[0]:.2f} to {ms[1]:.2f} ms on average"
     )
 
 

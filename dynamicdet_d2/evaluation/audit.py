@@ -36,6 +36,7 @@ class Audit:
         costs: ArrayLike,
         class_names: Mapping[int, str],
         draws: int,
+        min_score: float = 0.5,
     ) -> None:
         """
         Args:
@@ -44,12 +45,14 @@ class Audit:
             costs: (I, 2) 10^9 multiply-adds of each image on the easy and on the hard route.
             class_names: category id -> name, for all categories of the sweeps.
             draws: random routings that the expectation of random routing is taken over.
+            min_score: from which a detection counts in precision and recall.
         """
         self.sweeps = dict(sweeps)
         self.difficulties = np.asarray(difficulties, dtype=np.float64)
         self.costs = np.asarray(costs, dtype=np.float64)
         self.class_names = dict(class_names)
         self.draws = draws
+        self.min_score = min_score
         self.gains = {task: sweep.image_gains() for task, sweep in self.sweeps.items()}
         self._references: dict[tuple[str, float], dict[str, float | None]] = {}
 
@@ -83,8 +86,10 @@ class Audit:
         Returns:
             a row as ``curve``'s with, in place of the APs, "box" and "mask" (twelve COCO
             figures by name; None without masks), "box_classes" and "mask_classes" (AP by class
-            name), and "routes": for "easy" and "hard" the number of "images" and, over these
-            images alone, "AP_detector1" and "AP_detector2".
+            name), "box_detections" and "mask_detections" ("precision" and "recall" at IoU 0.5 of
+            the detections from ``min_score`` on, and in "classes" the same by class name), and
+            "routes": for "easy" and "hard" the number of "images" and, over these images alone,
+            "AP_detector1" and "AP_detector2".
         """
         point = self._place(hard_fraction, threshold)
         hard = self.difficulties > threshold
@@ -96,6 +101,7 @@ class Audit:
             point[f"{task}_classes"] = {
                 self.class_names[c]: number(ap) for c, ap in figures.class_ap().items()
             }
+            point[f"{task}_detections"] = self._detections(sweep, hard)
             point.update(self._against(task, hard, point[task]["AP"]))
         point["routes"] = {"easy": self._route(~hard), "hard": self._route(hard)}
         return point
@@ -135,6 +141,11 @@ class Audit:
             "random_AP_std": number(error * math.sqrt(self.draws)),
             "oracle_AP": number(oracle.as_dict()["AP"]),
         }
+
+    def _detections(self, sweep: CocoSweep, hard: NDArray[np.bool_]) -> dict[str, Any]:
+        counts = sweep.counts(hard, self.min_score)
+        classes = {self.class_names[c]: _numbers(r) for c, r in counts.by_class().items()}
+        return {**_numbers(counts.overall()), "classes": classes}
 
     def _route(self, images: NDArray[np.bool_]) -> dict[str, Any]:
         box = self.sweeps["box"]
@@ -181,6 +192,10 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
+def _numbers(figures: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: number(value) for name, value in figures.items()}
 
 
 def number(value: float) -> float | None:

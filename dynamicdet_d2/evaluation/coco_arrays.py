@@ -94,6 +94,7 @@ class Detections:
     Attributes:
         cell: (N,) int64, ``(label * I + image) * 2 + exit``; exit 0 is detector1.
         rank: (N,) int64, place within the cell, 0 for the best score.
+        score: (N,) float64.
         score_order: (N,) int64, grows as the score falls; the same for equal scores.
         area: (N,) float64, square pixels.
         shapes: (N, 4) float64 boxes as x, y, width, height, or (N,) objects, compressed RLEs.
@@ -101,6 +102,7 @@ class Detections:
 
     cell: np.ndarray
     rank: np.ndarray
+    score: np.ndarray
     score_order: np.ndarray
     area: np.ndarray
     shapes: np.ndarray
@@ -161,7 +163,7 @@ def read_detections(
     kept = kept[stable_argsort(cell[kept])]
     rank = rank_in_run(cell[kept])
     kept, rank = kept[rank < limit], rank[rank < limit]
-    return Detections(cell[kept], rank, score_order[kept], area[kept], shapes[kept])
+    return Detections(cell[kept], rank, score[kept], score_order[kept], area[kept], shapes[kept])
 
 
 def stable_argsort(keys: np.ndarray) -> np.ndarray:

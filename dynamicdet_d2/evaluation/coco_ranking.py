@@ -39,6 +39,7 @@ class RankedDetections:
     Attributes:
         source: (N,) int64, ``2 * image + exit``.
         label: (N,) int64, class, ascending.
+        score: (N,) float64.
         score_order: (N,) int64, ascending in each class, the same for equal scores.
         rank: (N,) int64, place by score among the detections of its image, class and exit.
         positive, counted: (N,) uint64, bits of ``coco_matching.Outcomes``.
@@ -46,6 +47,7 @@ class RankedDetections:
 
     source: np.ndarray
     label: np.ndarray
+    score: np.ndarray
     score_order: np.ndarray
     rank: np.ndarray
     positive: np.ndarray
@@ -60,6 +62,7 @@ class RankedDetections:
         return cls(
             source=source,
             label=label,
+            score=detections.score[order],
             score_order=detections.score_order[order],
             rank=detections.rank[order],
             positive=outcomes.positive[order],

@@ -27,6 +27,7 @@ from dynamicdet_d2.evaluation.coco_arrays import (
     read_detections,
     read_objects,
 )
+from dynamicdet_d2.evaluation.coco_counts import Counts, count_from_score
 from dynamicdet_d2.evaluation.coco_gains import first_order_gains
 from dynamicdet_d2.evaluation.coco_matching import IOU_THRESHOLDS, MAX_DETECTIONS, NUM_AREAS, match
 from dynamicdet_d2.evaluation.coco_ranking import RankedDetections, Ranking
@@ -133,6 +134,13 @@ class CocoSweep:
             ranking = Ranking.build(self._ranked.best(limit), len(self.category_ids))
             by_limit.append(ranking.precision_and_recall(kept, wanted)[0])
         return np.stack(by_limit).transpose(2, 4, 3, 1, 0)
+
+    def counts(
+        self, hard: np.ndarray, min_score: float, images: np.ndarray | None = None
+    ) -> Counts:
+        """What a user who keeps detections from a score on gets; other arguments as above."""
+        kept, wanted = self._select(hard, images)
+        return count_from_score(self._ranked, kept, min_score, wanted[0], self.category_ids)
 
     def image_gains(self) -> np.ndarray:
         """True gain of detector2 over detector1 in each image, for the oracle.

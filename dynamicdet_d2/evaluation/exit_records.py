@@ -21,6 +21,7 @@ class ExitRecord:
         size: height and width of the network's input in pixels, before padding.
         results: detections of detector1 and of detector2 in COCO's result format: absolute
             x, y, width, height; masks as compressed RLE; classes as the model counts them.
+        losses: L1 and L2, or None where they were not measured.
     """
 
     image_id: Any
@@ -28,10 +29,11 @@ class ExitRecord:
     difficulty: float
     size: tuple[int, int]
     results: tuple[list[dict], list[dict]]
+    losses: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, image: Mapping[str, Any], output: Mapping[str, Any]) -> "ExitRecord":
-        """From one of Detectron2's input dicts and what ``DynamicRCNN.exits`` says about it."""
+        """From one of Detectron2's input dicts and what ``BothExits`` says about it."""
         image_id = image["image_id"]
         return cls(
             image_id=image_id,
@@ -41,6 +43,7 @@ class ExitRecord:
             results=tuple(
                 instances_to_coco_json(output[name].to("cpu"), image_id) for name in EXITS
             ),
+            losses=output.get("losses"),
         )
 
 

@@ -5,19 +5,17 @@ Images are in memory and batches of one are what latency is about (Table 2); the
 contains all that the model does, from moving the image to the device to the rescaled detections.
 """
 
-import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import torch
 from torch import nn
 
-logger = logging.getLogger(__name__)
+from dynamicdet_d2.progress import Progress
 
 Clock = Callable[[], float]
 
@@ -37,22 +35,6 @@ class Latency:
         return cls(p50, p95, float(np.mean(samples)), tuple(samples))
 
 
-class Progress:
-    """Logs how much is done and the remaining time, about every ``interval`` seconds."""
-
-    def __init__(self, what: str, total: int, start: float, interval: float = 10.0) -> None:
-        self.what, self.total, self.start, self.interval = what, total, start, interval
-        self.last = start
-
-    def update(self, done: int, now: float) -> None:
-        """``done`` of the total at time ``now``, on the clock of ``start`` (seconds)."""
-        if now - self.last < self.interval:
-            return
-        self.last = now
-        remaining = timedelta(seconds=round((now - self.start) / done * (self.total - done)))
-        logger.info("%s: %d/%d, remaining time %s", self.what, done, self.total, remaining)
-
-
 def measure_routes(
     model: nn.Module, inputs: Sequence[list[dict]], warmup: int, clock: Clock = time.perf_counter
 ) -> dict[str, Latency]:
@@ -67,18 +49,21 @@ def measure_routes(
 def measure_latency(
     model: nn.Module,
     inputs: Sequence[list[dict]],
-    threshold: float,
+    threshold: float | None,
     warmup: int,
     clock: Clock = time.perf_counter,
 ) -> Latency:
-    """Latency at one threshold; arguments and errors as :func:`measure_thresholds`."""
+    """Latency at one threshold, or of a static detector (None).
+
+    Arguments and errors as :func:`measure_thresholds`.
+    """
     return measure_thresholds(model, inputs, [threshold], warmup, clock)[0]
 
 
 def measure_thresholds(
     model: nn.Module,
     inputs: Sequence[list[dict]],
-    thresholds: Sequence[float],
+    thresholds: Sequence[float | None],
     warmup: int,
     clock: Clock = time.perf_counter,
 ) -> list[Latency]:
@@ -92,7 +77,7 @@ def measure_thresholds(
         model: with ``threshold`` and ``device``; both its threshold and the training flag of each
             of its modules are afterwards what they were.
         inputs: batches of Detectron2's input dicts, in memory.
-        thresholds: each in [0, 1].
+        thresholds: each in [0, 1]; None, and nothing else, for a static detector, which has none.
         warmup: untimed calls at each threshold beforehand.
         clock: gives seconds.
 
@@ -113,12 +98,12 @@ def measure_thresholds(
         for i in range(warmup):
             for threshold in thresholds:
                 _timed_call(model, inputs[i % len(inputs)], threshold, clock)
-        progress = Progress("Latency", len(inputs), clock())
+        progress = Progress(len(inputs), "Latency", clock)
         for i, batch in enumerate(inputs):
             for j in _turn(len(thresholds), i):
-                seconds, now = _timed_call(model, batch, thresholds[j], clock)
+                seconds = _timed_call(model, batch, thresholds[j], clock)
                 samples[j].append(1000 * seconds / len(batch))
-            progress.update(i + 1, now)
+            progress.step()
     return [Latency.of(values) for values in samples]
 
 
@@ -135,16 +120,16 @@ def _turn(count: int, first: int) -> list[int]:
 
 
 def _timed_call(
-    model: nn.Module, batch: list[dict], threshold: float, clock: Clock
-) -> tuple[float, float]:
-    """Seconds that the call took, and the time at its end."""
-    model.threshold = threshold
+    model: nn.Module, batch: list[dict], threshold: float | None, clock: Clock
+) -> float:
+    """Seconds that the call took."""
+    if threshold is not None:
+        model.threshold = threshold
     _synchronize(model.device)
     start = clock()
     model(batch)
     _synchronize(model.device)
-    now = clock()
-    return now - start, now
+    return clock() - start
 
 
 def _synchronize(device: torch.device) -> None:
@@ -155,12 +140,13 @@ def _synchronize(device: torch.device) -> None:
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; threshold and every module's own training flag as before after."""
-    threshold = model.threshold
+    threshold = getattr(model, "threshold", None)
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.threshold = threshold
+        if threshold is not None:
+            model.threshold = threshold
         for module, training in flags:
             module.training = training

@@ -25,7 +25,9 @@ _ROUTER, _RANDOM, _ORACLE, _ENDS = "#0b5394", "#7f7f7f", "#c55a11", "#111111"
 # that the inner points have room above on their left.
 _INNER_LABEL = (-5, 5, "right")
 _END_LABELS = {"all easy": (-6, -3, "right"), "all hard": (6, -3, "left")}
-_COSTS = {"gflops": "average cost (GFLOPs, multiply-adds)", "latency_ms": "latency (ms an image)"}
+# Colour and marker of other detectors, in turns.
+_OTHERS = (("#2a7d4f", "^"), ("#7b3fa0", "v"), ("#a0522d", "P"), ("#00788a", "X"))
+COSTS = {"gflops": "average cost (GFLOPs, multiply-adds)", "latency_ms": "latency (ms an image)"}
 
 
 def tradeoff_png(tradeoff: Mapping[str, Any]) -> bytes:
@@ -35,7 +37,7 @@ def tradeoff_png(tradeoff: Mapping[str, Any]) -> bytes:
         tradeoff: content of tradeoff.json.
     """
     tasks = [task for task in PREFIX if tradeoff["points"][0][task] is not None]
-    costs = [cost for cost in _COSTS if tradeoff["points"][0][cost] is not None]
+    costs = [cost for cost in COSTS if tradeoff["points"][0][cost] is not None]
     figure = Figure(figsize=(4.7 * len(costs) + 3.4, 4.3 * len(tasks) + 0.5), dpi=130)
     FigureCanvasAgg(figure)
     figure.set_layout_engine("constrained")
@@ -64,26 +66,38 @@ def _title(tradeoff: Mapping[str, Any]) -> str:
 def _draw_curves(axes: Axes, tradeoff: Mapping[str, Any], task: str, cost: str) -> None:
     points, prefix = tradeoff["points"], PREFIX[task]
     rows = sorted(tradeoff["curve"], key=lambda row: row["realised_hard_fraction"])
-    x = _costs(rows, points, cost)
-    random, spread = (_column(rows, f"{prefix}random_AP{s}") for s in ("", "_std"))
+    x = curve_costs(rows, points, cost)
+    random, spread = (column(rows, f"{prefix}random_AP{s}") for s in ("", "_std"))
     axes.fill_between(
         x, random - 2 * spread, random + 2 * spread, color=_RANDOM, alpha=0.2, linewidth=0
     )
-    axes.plot(x, _column(rows, f"{prefix}oracle_AP"), ":", color=_ORACLE, label="oracle")
-    axes.plot(x, _column(rows, f"{prefix}AP"), "-", color=_ROUTER, label="router")
+    axes.plot(x, column(rows, f"{prefix}oracle_AP"), ":", color=_ORACLE, label="oracle")
+    axes.plot(x, column(rows, f"{prefix}AP"), "-", color=_ROUTER, label="router")
     axes.plot(
         x, random, "--", color=_RANDOM, label="random routing (mean; band: 2 std of one draw)"
     )
+    for i, series in enumerate(tradeoff.get("comparisons", ())):
+        _draw_comparison(axes, series, prefix, cost, _OTHERS[i % len(_OTHERS)])
     _mark_points(axes, tradeoff, task, cost)
-    axes.set_xlabel(_COSTS[cost])
+    axes.set_xlabel(COSTS[cost])
     axes.set_ylabel(f"{task} AP")
     axes.grid(alpha=0.3)
     axes.margins(x=0.17, y=0.07)
 
 
+def _draw_comparison(axes: Axes, series: Row, prefix: str, cost: str, style: tuple) -> None:
+    color, marker = style
+    x, y = column(series["points"], cost), column(series["points"], f"{prefix}AP")
+    line = {"color": color, "marker": marker, "linewidth": 1, "markersize": 5}
+    axes.plot(x, y, linestyle="-.", label=series["name"], **line)
+    for label, *place in zip([p["label"] for p in series["points"]], x, y, strict=True):
+        if np.isfinite(place).all():
+            _label(axes, label, *place, (5, -10, "left"))
+
+
 def _mark_points(axes: Axes, tradeoff: Mapping[str, Any], task: str, cost: str) -> None:
     points, own = tradeoff["points"], tradeoff["operating_point"]
-    inner = _inner(points)
+    inner = inner_points(points)
     axes.plot(*_places(inner, task, cost), "o", color=_ROUTER, markersize=5)
     ends = [points[0], points[-1]]
     style = {"color": _ENDS, "markersize": 6}
@@ -96,13 +110,13 @@ def _mark_points(axes: Axes, tradeoff: Mapping[str, Any], task: str, cost: str) 
             _label(axes, name, x, y, _END_LABELS.get(name, _INNER_LABEL))
 
 
-def _inner(points: Sequence[Row]) -> list[Row]:
+def inner_points(points: Sequence[Row]) -> list[Row]:
     """The points that use both routes."""
     return [point for point in points if 0 < point["realised_hard_fraction"] < 1]
 
 
 def _places(points: Sequence[Row], task: str, cost: str) -> tuple[np.ndarray, np.ndarray]:
-    return _column(points, cost), _column([point[task] for point in points], "AP")
+    return column(points, cost), column([point[task] for point in points], "AP")
 
 
 def _label(axes: Axes, text: str, x: float, y: float, place: tuple[int, int, str]) -> None:
@@ -119,15 +133,15 @@ def _label(axes: Axes, text: str, x: float, y: float, place: tuple[int, int, str
     note.set_path_effects([withStroke(linewidth=3, foreground="white")])
 
 
-def _costs(rows: Sequence[Row], points: Sequence[Row], cost: str) -> np.ndarray:
+def curve_costs(rows: Sequence[Row], points: Sequence[Row], cost: str) -> np.ndarray:
     """The rows' costs. Latency was measured at the points alone: the rest by eq. 14, from the ends.
 
     So the curves are smooth, and how far a marker is off shows how exact the measurement is.
     """
     if cost in rows[0]:
-        return _column(rows, cost)
+        return column(rows, cost)
     easy, hard = points[0][cost], points[-1][cost]
-    return easy + (hard - easy) * _column(rows, "realised_hard_fraction")
+    return easy + (hard - easy) * column(rows, "realised_hard_fraction")
 
 
 def _draw_difficulties(axes: Axes, tradeoff: Mapping[str, Any]) -> None:
@@ -136,7 +150,7 @@ def _draw_difficulties(axes: Axes, tradeoff: Mapping[str, Any]) -> None:
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=_ROUTER, alpha=0.6)
     axes.set_ylim(0, 1.25 * max(counts.max(), 1))
     axes.margins(x=0.08)
-    for point in _inner(tradeoff["points"]):
+    for point in inner_points(tradeoff["points"]):
         axes.axvline(point["threshold"], color=_ENDS, linewidth=1, linestyle="--")
         axes.annotate(
             f"{point['hard_fraction']:g} hard",
@@ -152,7 +166,7 @@ def _draw_difficulties(axes: Axes, tradeoff: Mapping[str, Any]) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _column(rows: Sequence[Row], name: str) -> np.ndarray:
+def column(rows: Sequence[Row], name: str) -> np.ndarray:
     return np.array([_or_nan(row[name]) for row in rows], dtype=np.float64)
 
 

@@ -32,15 +32,20 @@ _COMPARISON = (
 )
 
 Row = Mapping[str, Any]
+# Headings and rows of a table.
+Cells = tuple[list[str], list[list[str]]]
 
 
-def write_report(tradeoff: Mapping[str, Any], directory: str | os.PathLike) -> None:
+def write_report(
+    tradeoff: Mapping[str, Any], directory: str | os.PathLike, with_json: bool = True
+) -> None:
     """Write the four files; each is complete or as it was before.
 
     Args:
         tradeoff: what ``TradeoffEvaluator`` collects, or the content of tradeoff.json; of plain
             types, without NaN.
         directory: is created where it is missing.
+        with_json: whether tradeoff.json is written too.
 
     Raises:
         ValueError: a number is not finite.
@@ -48,8 +53,11 @@ def write_report(tradeoff: Mapping[str, Any], directory: str | os.PathLike) -> N
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {
-        "tradeoff.json": json.dumps(tradeoff, indent=1, allow_nan=False).encode() + b"\n",
+    contents = {}
+    if with_json:
+        content = json.dumps(tradeoff, indent=1, allow_nan=False)
+        contents["tradeoff.json"] = content.encode() + b"\n"
+    contents |= {
         "tradeoff.csv": csv_text(tradeoff).encode(),
         "tradeoff.md": markdown(tradeoff).encode(),
         "tradeoff.png": tradeoff_png(tradeoff),
@@ -71,11 +79,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 def csv_text(tradeoff: Mapping[str, Any]) -> str:
     """One line a point with all its numbers; nested keys joined by dots, undefined ones empty."""
     rows = [dict(_flat(point)) for point in tradeoff["points"]]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    content = io.StringIO()
+    writer = csv.DictWriter(content, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
+    return content.getvalue()
 
 
 def _flat(point: Row, above: str = "") -> Iterator[tuple[str, Any]]:
@@ -93,20 +101,29 @@ def markdown(tradeoff: Mapping[str, Any]) -> str:
         f"{tradeoff['verdict']}\n",
         "".join(f"- **Warning.** {warning}\n" for warning in tradeoff["warnings"]),
         "![AP against cost](tradeoff.png)\n",
-        *(points_table(tradeoff, task) for task in _tasks(tradeoff)),
+        *(points_table(tradeoff, task) for task in tasks(tradeoff)),
         "## What each exit detects on the images of each route\n\n"
         "Box AP of the two detectors over the same images: the router is right where detector2 "
         "gains more on the hard images than on the easy ones.\n",
-        _routes_table(tradeoff["points"]),
-        *(_classes_section(tradeoff, task) for task in _tasks(tradeoff)),
+        _table(*routes_cells(tradeoff["points"])),
+        *(_detections_section(tradeoff, task) for task in tasks(tradeoff)),
+        *(
+            f"## {task.capitalize()} AP by class\n\n{_table(*classes_table(tradeoff, task))}"
+            for task in tasks(tradeoff)
+        ),
         "## How this was measured\n",
-        _measured(tradeoff),
+        "".join(f"- {line}\n" for line in measured(tradeoff)),
     ]
     return "\n".join(section for section in sections if section)
 
 
 def points_table(tradeoff: Mapping[str, Any], task: str) -> str:
     """Cost, COCO figures and comparison of "box" or "mask"; the last line is the model's own."""
+    return _table(*points_cells(tradeoff, task))
+
+
+def points_cells(tradeoff: Mapping[str, Any], task: str) -> Cells:
+    """Headings and rows of ``points_table``."""
     columns = [
         *_COST,
         *((f"{task}.{name}", f"{task} {name}", ".2f") for name in FIGURES),
@@ -114,15 +131,16 @@ def points_table(tradeoff: Mapping[str, Any], task: str) -> str:
     ]
     names = [f"{point['hard_fraction']:g}" for point in tradeoff["points"]] + ["as set"]
     rows = [
-        [name, *(_text(_at(point, key), form) for key, _, form in columns)]
+        [name, *(text(_at(point, key), form) for key, _, form in columns)]
         for name, point in zip(
             names, [*tradeoff["points"], tradeoff["operating_point"]], strict=True
         )
     ]
-    return _table(["hard fraction", *(heading for _, heading, _ in columns)], rows)
+    return ["hard fraction", *(heading for _, heading, _ in columns)], rows
 
 
-def _tasks(tradeoff: Mapping[str, Any]) -> list[str]:
+def tasks(tradeoff: Mapping[str, Any]) -> list[str]:
+    """ "box", and "mask" where masks were evaluated."""
     return [task for task in PREFIX if tradeoff["points"][0][task] is not None]
 
 
@@ -132,7 +150,8 @@ def _at(point: Row, key: str) -> Any:
     return point
 
 
-def _text(value: float | None, form: str = ".2f") -> str:
+def text(value: float | None, form: str = ".2f") -> str:
+    """A number as it is shown; "n/a" for None."""
     return "n/a" if value is None else format(value, form)
 
 
@@ -144,7 +163,8 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
-def _routes_table(points: Sequence[Row]) -> str:
+def routes_cells(points: Sequence[Row]) -> Cells:
+    """What each exit detects on the images of each route, a row a point."""
     headings = ["hard fraction"]
     for route in ("easy", "hard"):
         headings += [f"{route}: images", f"{route}: detector1", f"{route}: detector2"]
@@ -152,26 +172,50 @@ def _routes_table(points: Sequence[Row]) -> str:
     for point in points:
         cells = [f"{point['hard_fraction']:g}"]
         for route in (point["routes"][name] for name in ("easy", "hard")):
-            aps = [_text(route[f"AP_detector{i}"]) for i in (1, 2)]
+            aps = [text(route[f"AP_detector{i}"]) for i in (1, 2)]
             cells += [str(route["images"]), *aps]
         rows.append(cells)
-    return _table(headings, rows)
+    return headings, rows
 
 
-def _classes_section(tradeoff: Mapping[str, Any], task: str) -> str:
+def _detections_section(tradeoff: Mapping[str, Any], task: str) -> str:
+    return (
+        f"## Precision and recall of {task} detections\n\n"
+        f"Precision / recall in percent: {tradeoff['notes']['detections']}\n\n"
+        f"{_table(*detections_table(tradeoff, task))}"
+    )
+
+
+def detections_table(tradeoff: Mapping[str, Any], task: str) -> Cells:
+    """Precision / recall, over all classes together and for each."""
+    detections = [point[f"{task}_detections"] for point in tradeoff["points"]]
+    headings = ["class", *(f"{point['hard_fraction']:g} hard" for point in tradeoff["points"])]
+    rows = [["all together", *map(_rates, detections)]]
+    for name in detections[0]["classes"]:
+        rows.append([name, *(_rates(d["classes"][name]) for d in detections)])
+    return headings, rows
+
+
+def _rates(figures: Mapping[str, Any]) -> str:
+    return f"{text(figures['precision'], '.1f')} / {text(figures['recall'], '.1f')}"
+
+
+def classes_table(tradeoff: Mapping[str, Any], task: str) -> Cells:
+    """AP of each class at each point."""
     points = tradeoff["points"]
     headings = ["class", *(f"{point['hard_fraction']:g} hard" for point in points)]
     rows = [
-        [name, *(_text(point[f"{task}_classes"][name]) for point in points)]
+        [name, *(text(point[f"{task}_classes"][name]) for point in points)]
         for name in points[0][f"{task}_classes"]
     ]
-    return f"## {task.capitalize()} AP by class\n\n{_table(headings, rows)}"
+    return headings, rows
 
 
-def _measured(tradeoff: Mapping[str, Any]) -> str:
+def measured(tradeoff: Mapping[str, Any]) -> list[str]:
+    """How the figures were taken, a sentence or two a line."""
     difficulty, latency = tradeoff["difficulty"], tradeoff["latency"]
     correlations = tradeoff["rank_correlation"]
-    lines = [
+    return [
         f"Images: {tradeoff['num_images']}, network input {_sizes(tradeoff['image_sizes'])}.",
         f"Device: {tradeoff['device']}, {tradeoff['fingerprint']['dtype']}.",
         f"Latency: {tradeoff['notes']['latency']}"
@@ -183,14 +227,15 @@ def _measured(tradeoff: Mapping[str, Any]) -> str:
         f"Difficulties: mean {difficulty['mean']:.4f}, standard deviation "
         f"{difficulty['std']:.4f}, from {difficulty['min']:.4f} to {difficulty['max']:.4f}.",
         "Spearman's rank correlation of the difficulty: with detector2's gain in box AP "
-        f"{_text(correlations['gain'])}, with the drawn difficulty "
-        f"{_text(correlations['drawn_difficulty'])}.",
+        f"{text(correlations['gain'])}, with the loss gap L1 - L2 "
+        f"{text(correlations['loss_gap'])}, with the drawn difficulty "
+        f"{text(correlations['drawn_difficulty'])}.",
         f"Model's threshold, as set: {tradeoff['operating_point']['threshold']:.6g}, which makes "
         f"{tradeoff['operating_point']['realised_hard_fraction']:.1%} of the images hard. "
-        f"Loss offset: {_text(tradeoff['loss_offset'], '.4f')}.",
+        f"Loss offset: {text(tradeoff['loss_offset'], '.4f')}.",
         "Versions: " + ", ".join(f"{k} {v}" for k, v in tradeoff["versions"].items()) + ".",
+        f"Date: {tradeoff['date']}.",
     ]
-    return "".join(f"- {line}\n" for line in lines)
 
 
 def _sizes(sizes: Mapping[str, Sequence[int]]) -> str:

@@ -2,8 +2,8 @@
 """The trade-off of one model on one data set: the content of tradeoff.json and routes.jsonl."""
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import detectron2
@@ -23,12 +23,14 @@ from dynamicdet_d2.evaluation.audit import (
     number,
     rank_correlation,
 )
+from dynamicdet_d2.evaluation.coco_counts import IOU
 from dynamicdet_d2.evaluation.coco_sweep import CocoSweep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, coco_results
-from dynamicdet_d2.evaluation.latency import Latency, Progress, device_name, measure_thresholds
+from dynamicdet_d2.evaluation.latency import Latency, device_name, measure_thresholds
 from dynamicdet_d2.evaluation.verdict import verdict, warnings
 from dynamicdet_d2.modeling.routing import route_name
+from dynamicdet_d2.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +38,28 @@ logger = logging.getLogger(__name__)
 ALWAYS = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 
-def operating_points(cfg: CfgNode) -> list[float]:
-    """The hard fractions of a report's table, ascending.
+def check_keys(cfg: CfgNode) -> None:
+    """Refuse an evaluation that could not be finished, before hours are spent in it.
 
     Raises:
-        ValueError: ``TEST.DYNAMIC.HARD_FRACTIONS`` has one outside [0, 1].
+        ValueError: a key of ``TEST.DYNAMIC`` is out of its range.
     """
-    asked = cfg.TEST.DYNAMIC.HARD_FRACTIONS
-    wrong = [k for k in asked if not 0 <= k <= 1]
+    keys = cfg.TEST.DYNAMIC
+    wrong = [k for k in keys.HARD_FRACTIONS if not 0 <= k <= 1]
     if wrong:
         raise ValueError(f"TEST.DYNAMIC.HARD_FRACTIONS has {wrong[0]}; each must lie in [0, 1].")
+    if not 0 <= keys.MIN_SCORE <= 1:
+        raise ValueError(f"TEST.DYNAMIC.MIN_SCORE is {keys.MIN_SCORE}; it must lie in [0, 1].")
+    if keys.GALLERY < 0:
+        raise ValueError(f"TEST.DYNAMIC.GALLERY is {keys.GALLERY}; it must be at least 0.")
+    wrong = [size for size in keys.INPUT_SIZES if size < 1]
+    if wrong:
+        raise ValueError(f"TEST.DYNAMIC.INPUT_SIZES has {wrong[0]}; each must be at least 1.")
+
+
+def operating_points(cfg: CfgNode) -> list[float]:
+    """The hard fractions of a report's table, ascending."""
+    asked = cfg.TEST.DYNAMIC.HARD_FRACTIONS
     return sorted({*ALWAYS, *map(float, asked)})
 
 
@@ -91,6 +105,7 @@ def build_tradeoff(
         "latency": add_latency(model, cfg, difficulty_of, latency_inputs, [*points, own]),
         "image_sizes": _size_range(records),
         "fingerprint": fingerprint(model, cfg),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
         "notes": _notes(cfg),
     }
@@ -117,6 +132,7 @@ def _audit(
         costs=image_costs(model, cfg, [record.size for record in records]),
         class_names={category: c["name"] for category, c in ground_truth.cats.items()},
         draws=cfg.TEST.DYNAMIC.RANDOM_DRAWS,
+        min_score=cfg.TEST.DYNAMIC.MIN_SCORE,
     )
 
 
@@ -130,11 +146,11 @@ def image_costs(
     """
     cost = RouteCost(model, cfg.TEST.DYNAMIC.ATTENTION_MATMUL, cfg.MODEL.RPN.POST_NMS_TOPK_TEST)
     distinct = sorted(set(sizes))
-    progress = Progress("FLOPs of image sizes", len(distinct), time.perf_counter())
+    progress = Progress(len(distinct), "FLOPs of image sizes")
     routes = {}
-    for i, size in enumerate(distinct):
+    for size in distinct:
         routes[size] = cost.at(*size)
-        progress.update(i + 1, time.perf_counter())
+        progress.step()
     return np.array([[routes[size][r] / 1e9 for r in ("easy", "hard")] for size in sizes])
 
 
@@ -205,17 +221,33 @@ def routed_mean(
 def _correlations(
     audit: Audit, records: Sequence[ExitRecord], ground_truth: COCO
 ) -> dict[str, float | None]:
-    """Spearman's of the difficulties with detector2's gain, and with what the data set says."""
-    drawn = [ground_truth.imgs[record.image_id].get("difficulty") for record in records]
-    known = all(isinstance(value, int | float) for value in drawn)
+    """Spearman's of the difficulties with detector2's gain, with L1 - L2, and with what the data
+    set says; None for what is not known of every image."""
+    others = {
+        "gain": audit.gains["box"].tolist(),
+        "loss_gap": [_loss_gap(record) for record in records],
+        "drawn_difficulty": [
+            ground_truth.imgs[record.image_id].get("difficulty") for record in records
+        ],
+    }
+    known = {k: all(isinstance(v, int | float) for v in values) for k, values in others.items()}
     return {
-        "gain": rank_correlation(audit.difficulties, audit.gains["box"]),
-        "drawn_difficulty": rank_correlation(audit.difficulties, drawn) if known else None,
+        name: rank_correlation(audit.difficulties, values) if known[name] else None
+        for name, values in others.items()
     }
 
 
+def _loss_gap(record: ExitRecord) -> float | None:
+    """L1 - L2; None where it was not measured or is not finite."""
+    return None if record.losses is None else number(record.losses[0] - record.losses[1])
+
+
 def _routes(records: Sequence[ExitRecord], audit: Audit, threshold: float) -> list[dict[str, Any]]:
-    """One line an image; "gain" is what its hard route adds to the set's box AP, in percent."""
+    """One line an image.
+
+    "gain" is what its hard route adds to the set's box AP, in percent; "loss_gap" is L1 - L2,
+    None where it was not measured.
+    """
     return [
         {
             "image_id": record.image_id,
@@ -223,6 +255,7 @@ def _routes(records: Sequence[ExitRecord], audit: Audit, threshold: float) -> li
             "difficulty": record.difficulty,
             "route": route_name(record.difficulty, threshold),
             "gain": 100 * gain,
+            "loss_gap": _loss_gap(record),
         }
         for record, gain in zip(records, audit.gains["box"].tolist(), strict=True)
     ]
@@ -257,4 +290,6 @@ def _notes(cfg: CfgNode) -> dict[str, str]:
         "random": f"mean of {keys.RANDOM_DRAWS} random routings with the router's number of hard "
         "images.",
         "oracle": "as many hard images, those with the largest true gain of detector2.",
+        "detections": f"precision and recall of detections with a score of {keys.MIN_SCORE:g} or "
+        f"more, at IoU {IOU:g}, over all classes together or one alone.",
     }

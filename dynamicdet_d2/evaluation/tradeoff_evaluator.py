@@ -24,14 +24,17 @@ from pycocotools.coco import COCO
 from torch import nn
 
 from dynamicdet_d2.evaluation.audit import PREFIX
+from dynamicdet_d2.evaluation.comparisons import input_size_series
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, SpreadSample, merged
+from dynamicdet_d2.evaluation.html_report import write_html
+from dynamicdet_d2.evaluation.pictures import write_gallery
 from dynamicdet_d2.evaluation.report import (
     FIGURES,
     points_table,
     write_atomically,
     write_report,
 )
-from dynamicdet_d2.evaluation.tradeoff import build_tradeoff, operating_points
+from dynamicdet_d2.evaluation.tradeoff import build_tradeoff, check_keys
 
 logger = logging.getLogger(__name__)
 
@@ -41,24 +44,40 @@ _KEYS_FOR_INFERENCE = ("image", "height", "width", "image_id", "file_name")
 class BothExits(nn.Module):
     """A ``DynamicRCNN`` whose output is that of both exits, for ``inference_on_dataset``."""
 
-    def __init__(self, model: nn.Module) -> None:
-        """``model``: a ``DynamicRCNN``, or the same wrapped for distributed training."""
+    def __init__(self, model: nn.Module, with_losses: bool = False) -> None:
+        """
+        Args:
+            model: a ``DynamicRCNN``, or the same wrapped for distributed training.
+            with_losses: also compute both detectors' losses, which costs about as much again;
+                the inputs must then have ``"instances"``.
+        """
         super().__init__()
+        self.with_losses = with_losses
         self.model = getattr(model, "module", model)
         # The caller puts back the mode that it finds here, and would wake a model at rest.
         self.training = self.model.training
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
-        """As ``DynamicRCNN.exits``."""
-        return self.model.exits(batched_inputs)
+        """As ``DynamicRCNN.exits``; with losses also ``"losses"``: (L1, L2) of the image."""
+        outputs = self.model.exits(batched_inputs)
+        if self.with_losses:
+            losses = self.model.detector_losses_per_image(batched_inputs).tolist()
+            for output, pair in zip(outputs, losses, strict=True):
+                output["losses"] = tuple(pair)
+        return outputs
 
 
 class TradeoffEvaluator(DatasetEvaluator):
     """AP, cost and latency at every operating point, from one pass over both exits.
 
-    Writes tradeoff.json, .csv, .md, .png and routes.jsonl to ``output_dir/dynamic``. Works on
-    several processes; the main one evaluates. Memory grows by the detections of the images (masks
-    as RLE), and holds up to twice ``TEST.DYNAMIC.LATENCY_IMAGES`` images.
+    Writes tradeoff.json, .csv, .md, .png, routes.jsonl, pictures and report.html to
+    ``output_dir/dynamic``. Works on several processes; the main one evaluates. Memory grows by
+    the detections of the images (masks as RLE), and holds up to twice
+    ``TEST.DYNAMIC.LATENCY_IMAGES`` images.
+
+    Attributes:
+        other_sizes: input size -> the trade-off found there, to be shown beside this one.
+        tradeoff: content of tradeoff.json after ``evaluate``, on the main process; else None.
     """
 
     def __init__(self, dataset_name: str, cfg: CfgNode, model: nn.Module, output_dir: str) -> None:
@@ -73,8 +92,10 @@ class TradeoffEvaluator(DatasetEvaluator):
         Raises:
             ValueError: without annotations, or where a key is out of range.
         """
-        operating_points(cfg)
-        self._dataset, self._cfg, self._output_dir = dataset_name, cfg, Path(output_dir)
+        check_keys(cfg)
+        self._dataset, self._cfg, self.output_dir = dataset_name, cfg, output_dir
+        self.other_sizes: Mapping[int, dict[str, Any]] = {}
+        self.tradeoff: dict[str, Any] | None = None
         self._model = getattr(model, "module", model)
         self._ground_truth = self._read_ground_truth() if comm.is_main_process() else None
 
@@ -90,7 +111,7 @@ class TradeoffEvaluator(DatasetEvaluator):
         self._timed = SpreadSample(timed)
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
-        """Keep what is needed of a batch: Detectron2's input dicts and ``exits`` of them."""
+        """Keep what is needed of a batch: Detectron2's input dicts and ``BothExits`` of them."""
         for image, output in zip(inputs, outputs, strict=True):
             self._records.append(ExitRecord.of(image, output))
             self._timed.add({key: image[key] for key in _KEYS_FOR_INFERENCE if key in image})
@@ -118,18 +139,31 @@ class TradeoffEvaluator(DatasetEvaluator):
             self._category_ids(),
             self._timed.items(),
         )
-        folder = self._output_dir / "dynamic"
-        write_report(tradeoff, folder)
+        tradeoff["comparisons"] = self._comparisons(tradeoff)
+        self.tradeoff = tradeoff
+        self._write(routes, records)
+        return summary(tradeoff)
+
+    def _comparisons(self, tradeoff: dict[str, Any]) -> list[dict[str, Any]]:
+        if not self.other_sizes:
+            return []
+        return input_size_series({**self.other_sizes, self._cfg.INPUT.MIN_SIZE_TEST: tradeoff})
+
+    def _write(self, routes: list[dict[str, Any]], records: Sequence[ExitRecord]) -> None:
+        folder = Path(self.output_dir) / "dynamic"
+        write_report(self.tradeoff, folder)
         lines = "".join(json.dumps(route, allow_nan=False, default=int) + "\n" for route in routes)
         write_atomically(folder / "routes.jsonl", lines.encode())
-        _log(tradeoff, folder)
-        return summary(tradeoff)
+        names = MetadataCatalog.get(self._dataset).get("thing_classes", ())
+        write_gallery(folder, routes, records, names, self._cfg.TEST.DYNAMIC.GALLERY)
+        write_html(folder)
+        _log(self.tradeoff, folder)
 
     def _read_ground_truth(self) -> COCO:
         metadata = MetadataCatalog.get(self._dataset)
         json_file = metadata.get("json_file")
         if json_file is None:
-            json_file = str(self._output_dir / f"{self._dataset}_coco_format.json")
+            json_file = str(Path(self.output_dir) / f"{self._dataset}_coco_format.json")
             convert_to_coco_json(self._dataset, json_file, allow_cached=False)
         with _printing_to_log():
             ground_truth = COCO(PathManager.get_local_path(json_file))
@@ -188,7 +222,7 @@ def _log(tradeoff: Mapping[str, Any], folder: Path) -> None:
     logger.info("%s", tradeoff["verdict"])
     for warning in tradeoff["warnings"]:
         logger.warning("%s", warning)
-    logger.info("Report: %s", folder / "tradeoff.md")
+    logger.info("Report: %s", folder / "report.html")
 
 
 @contextlib.contextmanager

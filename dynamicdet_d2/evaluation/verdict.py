@@ -9,6 +9,9 @@ from typing import Any
 COLLAPSED_STD = 0.01
 # A threshold that sends more than this share of the images one way does not route.
 ONE_ROUTE = 0.99
+# Rank correlations with the loss gap from which the difficulty is said to follow it. The gap is
+# noisy: a good router is far from 1.
+FOLLOWS, FOLLOWS_WEAKLY = 0.3, 0.1
 
 Point = Mapping[str, Any]
 
@@ -17,7 +20,7 @@ def verdict(tradeoff: Mapping[str, Any]) -> str:
     """Two or three sentences: hard end against easy end, router against random, and the gain.
 
     Args:
-        tradeoff: content of tradeoff.json; only ``points`` is read.
+        tradeoff: content of tradeoff.json; ``points`` and ``rank_correlation`` are read.
     """
     points = tradeoff["points"]
     easy, hard = points[0], points[-1]
@@ -28,7 +31,8 @@ def verdict(tradeoff: Mapping[str, Any]) -> str:
     best = max(points, key=lambda p: p["box"]["AP"])
     if best["box"]["AP"] <= easy["box"]["AP"]:
         sentences.append("No gain: no operating point is above detector1 alone.")
-    return " ".join(sentences)
+    sentences.append(_loss_gap(tradeoff["rank_correlation"].get("loss_gap")))
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def warnings(tradeoff: Mapping[str, Any]) -> list[str]:
@@ -67,6 +71,19 @@ def _router(inner: Sequence[Point]) -> str:
     else:
         claim = "The router does NOT beat random routing"
     return f"{claim} ({leads} AP){_share(inner)}."
+
+
+def _loss_gap(correlation: float | None) -> str:
+    """Whether the router learnt what it was trained for; "" where the gap was not measured."""
+    if correlation is None:
+        return ""
+    if correlation >= FOLLOWS:
+        claim = "The difficulty follows the true loss gap L1 - L2"
+    elif correlation >= FOLLOWS_WEAKLY:
+        claim = "The difficulty follows the true loss gap L1 - L2 only weakly"
+    else:
+        claim = "The difficulty does NOT follow the true loss gap L1 - L2"
+    return f"{claim} (rank correlation {correlation:.2f}; 1 is perfect, 0 is none)."
 
 
 def _share(inner: Sequence[Point]) -> str:

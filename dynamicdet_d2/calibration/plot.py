@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of a calibration: how far thresholds move with the number of images (Fig. 9).
+
+``python -m dynamicdet_d2.calibration.plot calibration.json`` draws it again, from the file alone.
+"""
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+from numpy.typing import NDArray
+
+from dynamicdet_d2.calibration.record import Calibration
+from dynamicdet_d2.calibration.thresholds import ENOUGH_IMAGES, GRID
+
+# Hard fractions shown, with colours told apart by colour-blind readers.
+SHOWN = {0.1: "#c55a11", 0.5: "#0b5394", 0.9: "#2a7d4f"}
+DRAWS = 4000
+_FEWEST, _MOST = 50, 5000
+
+
+def threshold_spread(
+    grid: Sequence[float], hard_fraction: float, sizes: Sequence[int], confidence: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where thresholds from ``sizes`` images lie that are drawn like those of a calibration.
+
+    The grid is the difficulties' quantile function, so no difficulty is needed: the threshold of
+    n images is about the quantile at the place of their k n-th hardest, and of n uniform numbers
+    that one follows Beta(k n + 1/2, (1 - k) n + 1/2).
+
+    Args:
+        grid: thresholds of the hard fractions 0, 0.001, ..., 1, as ``Calibration.grid``.
+        hard_fraction: k, in (0, 1).
+        sizes: (S,) numbers of images, >= 1.
+        confidence: share of the thresholds between the two bounds, in (0, 1).
+
+    Returns:
+        lower and upper bounds, (S,) each.
+    """
+    random = np.random.default_rng(0)
+    tail = (1 - confidence) / 2
+    bounds = []
+    for n in sizes:
+        places = random.beta(hard_fraction * n + 0.5, (1 - hard_fraction) * n + 0.5, DRAWS)
+        # Thresholds fall as the hard fraction grows.
+        bounds.append(np.interp(np.quantile(places, [1 - tail, tail]), GRID, grid))
+    low, high = np.array(bounds).T
+    return low, high
+
+
+def calibration_png(record: Calibration) -> bytes:
+    """A PNG of two panels: spread of the thresholds by number of images, and the histogram."""
+    figure = Figure(figsize=(11, 4.4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    _draw_spread(left, record)
+    _draw_histogram(right, record)
+    figure.suptitle(
+        f"{record.measured.get('dataset', 'calibration')}, {record.num_images} images", fontsize=11
+    )
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
+
+
+def _draw_spread(axes: Axes, record: Calibration) -> None:
+    sizes = np.geomspace(_FEWEST, max(_MOST, record.num_images), 40).round().astype(int)
+    for k, color in SHOWN.items():
+        low, high = threshold_spread(record.grid, k, sizes)
+        axes.fill_between(sizes, low, high, color=color, alpha=0.25, linewidth=0)
+        label = f"hard fraction {k:g} (band: 95 %)"
+        axes.axhline(record.threshold(k), color=color, linewidth=1.5, label=label)
+    axes.axvline(record.num_images, color="#111111", linewidth=1.2, label="images used")
+    style = {"color": "#7f7f7f", "linewidth": 1.2, "linestyle": "--"}
+    axes.axvline(ENOUGH_IMAGES, label=f"{ENOUGH_IMAGES} images: enough in the paper", **style)
+    axes.set_xscale("log")
+    axes.set_xticks([50, 100, 200, 500, 1000, 2000, 5000])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("images calibrated on")
+    axes.set_ylabel("threshold")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def _draw_histogram(axes: Axes, record: Calibration) -> None:
+    edges, counts = (np.array(record.histogram[name]) for name in ("edges", "counts"))
+    # Empty bins on both sides would make the others narrow.
+    seen = np.flatnonzero(counts)
+    edges, counts = edges[seen[0] : seen[-1] + 2], counts[seen[0] : seen[-1] + 1]
+    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color="#0b5394", alpha=0.6)
+    for k, color in SHOWN.items():
+        axes.axvline(record.threshold(k), color=color, linewidth=1.5)
+    if record.operating_point is not None:
+        threshold = record.operating_point["threshold"]
+        axes.axvline(threshold, color="#111111", linestyle=":", label="operating point")
+        axes.legend(fontsize=8)
+    axes.set_xlabel("difficulty (lines: thresholds)")
+    axes.set_ylabel("images")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Draw a calibration's picture beside its file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", help="calibration.json")
+    path = Path(parser.parse_args(arguments).file)
+    try:
+        record = Calibration.from_json(path)
+    except ValueError as error:
+        parser.error(str(error))
+    path.with_suffix(".png").write_bytes(calibration_png(record))
+    sys.stdout.write(f"{path.with_suffix('.png')}\n")
+
+
+if __name__ == "__main__":
+    main()
