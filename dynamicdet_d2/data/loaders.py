@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, DatasetMapper, get_detection_dataset_dicts
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -122,6 +123,12 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
     return _finite(cfg, images, mapper or DatasetMapper(cfg, is_train=False), batch_size=1, seed=0)
 
 
+def annotated_mapper(cfg: CfgNode) -> DatasetMapper:
+    """Images as inference sees them, unflipped and at the test size, with their annotations."""
+    size = ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    return DatasetMapper(cfg, is_train=True, augmentations=[size])
+
+
 class ConsecutiveBatches(Sampler[list[int]]):
     """The part of ``range(num_images)`` that belongs to one rank, in batches, in order."""
 
@@ -166,6 +173,19 @@ def _dataset_dicts(key: str, names: Sequence[str], **options: object) -> list[Sa
     """Detectron2's dicts of the data sets that a key names, with its complaints as ValueErrors."""
     if not names:
         raise ValueError(f"{key} names no data set.")
+    check_registered(key, names)
+    try:
+        return get_detection_dataset_dicts(list(names), **options)
+    except (AssertionError, FileNotFoundError, KeyError) as error:
+        raise ValueError(f"{key} {list(names)} cannot be loaded: {error}") from error
+
+
+def check_registered(key: str, names: Sequence[str]) -> None:
+    """Refuse the names of data sets that Detectron2's catalog does not have.
+
+    Raises:
+        ValueError: with the config's key and names that are close.
+    """
     for name in names:
         if name not in DatasetCatalog:
             close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
@@ -174,10 +194,6 @@ def _dataset_dicts(key: str, names: Sequence[str], **options: object) -> list[Sa
                 f"{key} names '{name}', which is not registered: DATASETS.COCO_JSON registers "
                 f"[name, json file, image folder].{hint}"
             )
-    try:
-        return get_detection_dataset_dicts(list(names), **options)
-    except (AssertionError, FileNotFoundError, KeyError) as error:
-        raise ValueError(f"{key} {list(names)} cannot be loaded: {error}") from error
 
 
 def _landscape(images: Sequence[Sample]) -> np.ndarray:

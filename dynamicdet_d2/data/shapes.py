@@ -44,7 +44,7 @@ SPLITS = {
     "shapes_val": Recipe(num_images=400, seed=2),
     "shapes_test": Recipe(num_images=500, seed=3),
     # For the demo: images that the detectors of its weights were not trained on.
-    "shapes_demo": Recipe(num_images=1200, seed=4),
+    "shapes_demo": Recipe(num_images=2000, seed=4),
 }
 
 

@@ -5,7 +5,6 @@ import dataclasses
 import logging
 import os
 import platform
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +20,14 @@ from torch import nn
 
 from dynamicdet_d2 import DynamicRCNN, __version__
 from dynamicdet_d2 import calibration as cal
+from dynamicdet_d2.calibration.plot import calibration_png
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.targets import Observed, Target, hard_fraction_for_target
 from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord, SpreadSample
-from dynamicdet_d2.evaluation.latency import Progress, device_name, measure_routes
+from dynamicdet_d2.evaluation.latency import device_name, measure_routes
+from dynamicdet_d2.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -89,12 +90,12 @@ def calibrate(
     both = target is not None and target.kind == "ap_drop"
     seen = observe(model, loader, cfg.TEST.DYNAMIC.LATENCY_IMAGES, both)
     record = _record(cfg, model, seen)
-    record.to_json(output)
+    _write(record, output)
     if target is not None:
         hard_fraction = hard_fraction_for_target(target, cfg, model, record, seen)
         point = _operating_point(target, hard_fraction, record, seen)
         record = dataclasses.replace(record, operating_point=point)
-        record.to_json(output)
+        _write(record, output)
     for remark in cal.remarks(record):
         logger.warning(remark)
     return record
@@ -115,9 +116,9 @@ def observe(
         ValueError: there was no image to see.
     """
     seen, sample = Observed(), SpreadSample(num_kept)
-    progress = Progress("Difficulties", len(loader), time.perf_counter())
+    progress = Progress(len(loader), "Difficulties")
     with torch.inference_mode():
-        for i, batch in enumerate(loader):
+        for batch in loader:
             if both_exits:
                 records = _exit_records(model, batch)
                 seen.records += records
@@ -126,11 +127,17 @@ def observe(
                 seen.difficulties += model.difficulties(batch)
             seen.sizes += [tuple(image["image"].shape[-2:]) for image in batch]
             sample.add(batch)
-            progress.update(i + 1, time.perf_counter())
+            progress.step()
     if not seen.difficulties:
         raise ValueError("No image of the data set could be read.")
     seen.kept = sample.items()
     return seen
+
+
+def _write(record: cal.Calibration, output: str) -> None:
+    """The file and, beside it, its picture."""
+    record.to_json(output)
+    Path(output).with_suffix(".png").write_bytes(calibration_png(record))
 
 
 def _check_output(path: Path) -> None:

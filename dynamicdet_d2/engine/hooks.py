@@ -4,7 +4,6 @@
 import datetime
 import logging
 import statistics
-import time
 
 import torch
 from detectron2.engine import HookBase
@@ -50,18 +49,23 @@ class LearningRate(HookBase):
 
 
 class PhaseStatistics(HookBase):
-    """L1, L2 and their gap in phase ``detectors``; the router's mean and spread in ``router``."""
+    """L1, L2 and their gap in phase ``detectors``; the router's loss, mean and spread then.
+
+    L1 and L2 are weighted by ``MODEL.DYNAMIC.LOSS_WEIGHTS``, like the losses that they are sums of.
+    """
 
     def after_step(self) -> None:
         if not comm.is_main_process():
             return
         storage = self.trainer.storage
+        latest = storage.latest()
         if self.trainer.phase.name == DETECTORS:
-            latest = storage.latest()
             loss1, loss2 = (self._total(latest, f"detector{n}/loss_") for n in (1, 2))
             storage.put_scalars(L1=loss1, L2=loss2, loss_gap=loss1 - loss2)
         else:
             recent = self._objective().recent
+            # Detectron2 names a loss that is the only one by "total_loss" alone.
+            storage.put_scalar("loss_router", latest["total_loss"][0])
             storage.put_scalar("router/difficulty_mean", statistics.fmean(recent))
             storage.put_scalar("router/difficulty_std", statistics.pstdev(recent))
 
@@ -75,29 +79,28 @@ class PhaseStatistics(HookBase):
 
 
 class PhaseSwitch(HookBase):
-    """Moves from phase ``detectors`` to phase ``router``.
+    """Moves from phase ``detectors`` to phase ``router``, by the loss offset's pass.
 
-    Before the loss offset's pass, which may take long, a checkpoint is written; a run that dies
-    in the pass resumes there. It must be the last hook: the others belong to the step that just
-    ended, and to its phase.
+    It must be the first hook: the others' ``before_step`` belongs to the new phase, and the pass
+    to no step's time.
     """
 
-    def before_train(self) -> None:
-        self._switch_when_due(next_iter=self.trainer.start_iter)
+    def before_step(self) -> None:
+        trainer = self.trainer
+        if trainer.phase.name == DETECTORS and trainer.iter == trainer.detectors_iters:
+            trainer.enter_router_phase(step=0)
+
+
+class DetectorsCheckpoint(HookBase):
+    """Saves the trained detectors before the loss offset's pass, which may take long.
+
+    A run that dies in the pass resumes there.
+    """
 
     def after_step(self) -> None:
         trainer = self.trainer
-        if trainer.iter + 1 == trainer.detectors_iters and trainer.phase.name == DETECTORS:
+        if trainer.iter + 1 == trainer.detectors_iters < trainer.max_iter:
             trainer.checkpointer.save("model_detectors")
-        self._switch_when_due(next_iter=trainer.iter + 1)
-
-    def _switch_when_due(self, next_iter: int) -> None:
-        trainer = self.trainer
-        if (
-            trainer.phase.name == DETECTORS
-            and trainer.detectors_iters <= next_iter < trainer.max_iter
-        ):
-            trainer.enter_router_phase(step=0)
 
 
 class PhaseProgress(EventWriter):
@@ -110,19 +113,19 @@ class PhaseProgress(EventWriter):
         """
         Args:
             ends: phase -> the iteration at which it ends.
-            window_size: steps that the losses shown are the median of.
+            window_size: steps that the losses and the time shown are the median of.
         """
         self.ends = ends
         self.window_size = window_size
-        self._last: tuple[int, float] | None = None
 
     def write(self) -> None:
         storage = get_event_storage()
+        if storage.iter >= self.ends[ROUTER]:
+            return  # called once more when all is done
         phase = DETECTORS if storage.iter < self.ends[DETECTORS] else ROUTER
-        done, end = min(storage.iter + 1, self.ends[phase]), self.ends[phase]
-        eta = self._remaining(done, end)
-        shown = [f"phase {phase}  iter: {done}/{end}"]
-        if eta is not None:
+        shown = [f"phase {phase}  iter: {storage.iter + 1}/{self.ends[phase]}"]
+        if "time" in storage.histories():
+            eta = self._remaining(storage, phase)
             storage.put_scalar("eta_seconds", eta, smoothing_hint=False)
             shown.append(f"eta: {datetime.timedelta(seconds=int(eta))}")
         shown.extend(self._values(storage, phase))
@@ -130,12 +133,12 @@ class PhaseProgress(EventWriter):
             shown.append(f"max_mem: {torch.cuda.max_memory_allocated() / 2**20:.0f}M")
         logger.info("  ".join(shown))
 
-    def _remaining(self, done: int, end: int) -> float | None:
-        now = time.perf_counter()
-        last, self._last = self._last, (done, now)
-        if last is None or done <= last[0]:
-            return None
-        return (now - last[1]) / (done - last[0]) * (end - done)
+    def _remaining(self, storage: EventStorage, phase: str) -> float:
+        done = storage.iter + 1
+        # A step of the phase before took another time.
+        steps = done - (0 if phase == DETECTORS else self.ends[DETECTORS])
+        seconds = storage.history("time").median(min(steps, self.window_size))
+        return seconds * (self.ends[phase] - done)
 
     def _values(self, storage: EventStorage, phase: str) -> list[str]:
         histories = storage.histories()

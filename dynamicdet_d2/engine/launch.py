@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start a main function in one or several processes, with GPUs or on the CPU, and end it well."""
 
+import argparse
 import logging
-import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 USAGE_ERROR = 2
 
 
-def launch(main: Callable, args: object) -> None:
+def launch(main: Callable, args: argparse.Namespace) -> None:
     """Run ``main(args)`` in ``args.num_gpus`` processes on each of ``args.num_machines`` machines.
 
     Without a GPU, several processes talk over gloo; Detectron2's own ``launch`` insists on CUDA.
@@ -28,41 +29,62 @@ def launch(main: Callable, args: object) -> None:
         main: a function of a module, since it is sent to other processes.
         args: of Detectron2's ``default_argument_parser``.
     """
-    processes = args.num_gpus
-    if processes * args.num_machines <= 1:
-        main(args)
-    elif torch.cuda.is_available():
-        launch_on_gpus(
+    start = _launch_on_cpu
+    if args.num_gpus * args.num_machines <= 1 or torch.cuda.is_available():
+        start = launch_on_gpus
+    try:
+        start(
             main,
-            processes,
+            args.num_gpus,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
             args=(args,),
         )
-    else:
-        try:
-            mp.spawn(_cpu_process, nprocs=processes, args=(main, args))
-        except mp.ProcessExitedException as error:
-            # The process has said what was wrong; its exit status is ours.
-            sys.exit(error.exit_code)
+    except mp.ProcessExitedException as error:
+        # The process has said what was wrong; its exit status is ours.
+        sys.exit(error.exit_code)
 
 
-def _cpu_process(local_rank: int, main: Callable, args: object) -> None:
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.num_gpus))
-    distributed.init_process_group(
-        backend="gloo",
-        init_method=args.dist_url,
-        world_size=args.num_gpus * args.num_machines,
-        rank=args.machine_rank * args.num_gpus + local_rank,
-    )
-    if hasattr(comm, "create_local_process_group"):  # newer than Detectron2 0.6
-        comm.create_local_process_group(args.num_gpus)
-    comm.synchronize()
+def _launch_on_cpu(
+    main: Callable, processes: int, num_machines: int, machine_rank: int, dist_url: str, args: tuple
+) -> None:
+    if dist_url == "auto":
+        if num_machines > 1:
+            raise ValueError("--dist-url auto is for one machine; several must be told an address.")
+        dist_url = f"tcp://127.0.0.1:{_free_port()}"
+    world = (processes, processes * num_machines, machine_rank * processes, dist_url)
+    mp.spawn(_cpu_process, nprocs=processes, args=(world, main, args))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _cpu_process(local_rank: int, world: tuple, main: Callable, args: tuple) -> None:
+    processes, world_size, first_rank, dist_url = world
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     try:
-        main(args)
-    finally:
-        distributed.destroy_process_group()
+        distributed.init_process_group(
+            backend="gloo",
+            init_method=dist_url,
+            world_size=world_size,
+            rank=first_rank + local_rank,
+        )
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        sys.stderr.write(
+            f"error: --dist-url {dist_url} cannot be used, by another run perhaps: {reason}\n"
+        )
+        sys.exit(USAGE_ERROR)
+    if hasattr(comm, "create_local_process_group"):  # newer than Detectron2 0.6
+        comm.create_local_process_group(processes)
+    comm.synchronize()
+    main(*args)
+    # Only at a good end: the others would meet a lost connection, and bury the reason of a bad one.
+    distributed.destroy_process_group()
 
 
 @contextmanager
@@ -73,8 +95,12 @@ def one_sentence(program: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, FileNotFoundError, FloatingPointError, KeyError) as error:
+    except (ValueError, OSError, FloatingPointError, KeyError) as error:
         logger.debug("%s", traceback.format_exc())
-        said = error.args[0] if isinstance(error, KeyError) and error.args else error
-        sys.stderr.write(f"{program}: error: {said}\n")
+        sys.stderr.write(f"{program}: error: {_said(error)}\n")
         sys.exit(USAGE_ERROR)
+
+
+def _said(error: Exception) -> str:
+    # The text of a KeyError is a repr.
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

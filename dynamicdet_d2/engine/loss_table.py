@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pass between the phases: both detectors' losses of every training image, once."""
 
-import datetime
-import logging
 import os
-import time
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +10,10 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from dynamicdet_d2.calibration import weights_fingerprint
+from dynamicdet_d2.checkpoint.files import whole_file
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 from dynamicdet_d2.modeling.losses import loss_gap, loss_offset
-
-logger = logging.getLogger(__name__)
-
-PROGRESS_SECONDS = 10.0
+from dynamicdet_d2.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ def measure_losses(model: DynamicRCNN, loader: Iterable[list[dict]]) -> LossTabl
 
     Args:
         model: in evaluation mode.
-        loader: batches of this process's images, each with its ``"dataset_index"``.
+        loader: batches of this process's images, each with its ``"dataset_index"``; has a length.
 
     Returns:
         the table of all processes' images, the same in every process.
@@ -68,7 +63,7 @@ def measure_losses(model: DynamicRCNN, loader: Iterable[list[dict]]) -> LossTabl
         ValueError: if there is no image.
     """
     rows = []
-    progress = _Progress(len(loader) if isinstance(loader, Sized) else None)
+    progress = Progress(len(loader), "Loss offset")
     for batch in loader:
         pooled, losses = model.pooled_and_losses(batch)
         indices = [x["dataset_index"] for x in batch]
@@ -81,24 +76,6 @@ def measure_losses(model: DynamicRCNN, loader: Iterable[list[dict]]) -> LossTabl
     pooled = torch.stack([torch.from_numpy(row[1]) for row in everyone])
     losses = torch.stack([torch.from_numpy(row[2]) for row in everyone])
     return LossTable(pooled=pooled, losses=losses)
-
-
-class _Progress:
-    """Logs the share done and the remaining time every ten seconds."""
-
-    def __init__(self, total: int | None) -> None:
-        self.total, self.done = total, 0
-        self.start = self.last = time.monotonic()
-
-    def step(self) -> None:
-        self.done += 1
-        now = time.monotonic()
-        if now - self.last < PROGRESS_SECONDS or not self.total:
-            return
-        self.last = now
-        seconds = (now - self.start) / self.done * (self.total - self.done)
-        eta = datetime.timedelta(seconds=int(seconds))
-        logger.info("Loss offset: batch %d/%d, eta %s", self.done, self.total, eta)
 
 
 class LossTableFile:
@@ -119,11 +96,16 @@ class LossTableFile:
             "losses": table.losses,
             "detectors": detectors_fingerprint(model),
         }
-        torch.save(content, self.path + ".tmp")
-        os.replace(self.path + ".tmp", self.path)
+        with whole_file(self.path) as file:
+            torch.save(content, file)
 
     def load(self, model: DynamicRCNN) -> LossTable | None:
-        """The table of these very detectors, or None."""
+        """The table of these very detectors, or None; in all processes or in none."""
+        table = self._read(model)
+        # Where the folder is not shared, processes without a file must not measure alone.
+        return table if all(comm.all_gather(table is not None)) else None
+
+    def _read(self, model: DynamicRCNN) -> LossTable | None:
         if not os.path.isfile(self.path):
             return None
         content = torch.load(self.path, map_location="cpu", weights_only=True)

@@ -71,7 +71,8 @@ def detectors_phase(cfg: CfgNode, model: DynamicRCNN, stream: Stream) -> Phase:
     model.router.requires_grad_(False)
     optimizer = build_detectors_optimizer(cfg, model)
     loader = _image_loader(cfg, stream, cfg.SOLVER.IMS_PER_BATCH)
-    scheduler = build_lr_scheduler(cfg, optimizer)
+    # Without a step there is no schedule: Detectron2's divides by MAX_ITER.
+    scheduler = build_lr_scheduler(cfg, optimizer) if cfg.SOLVER.MAX_ITER else None
     return Phase(DETECTORS, distributed(model), loader, optimizer, scheduler)
 
 
@@ -116,28 +117,6 @@ def router_steps(cfg: CfgNode, num_images: int) -> int:
     """Steps of phase ``router``: its epochs over the training images, the last step rounded up."""
     keys = cfg.SOLVER.ROUTER
     return -(-keys.EPOCHS * num_images // keys.IMS_PER_BATCH)
-
-
-def check_router_keys(cfg: CfgNode) -> None:
-    """Refuse what phase ``router`` cannot run, before hours are spent in the other phase.
-
-    Raises:
-        ValueError: naming the key.
-    """
-    keys = cfg.SOLVER.ROUTER
-    if keys.MODE not in ("cached", "online"):
-        raise ValueError(f"SOLVER.ROUTER.MODE is '{keys.MODE}'; it must be 'cached' or 'online'.")
-    for name in ("IMS_PER_BATCH", "LOSS_PROPOSALS"):
-        if keys[name] < 1:
-            raise ValueError(f"SOLVER.ROUTER.{name} is {keys[name]}; it must be at least 1.")
-    if keys.EPOCHS < 0:
-        raise ValueError(f"SOLVER.ROUTER.EPOCHS is {keys.EPOCHS}; it must be at least 0.")
-    processes = comm.get_world_size()
-    if keys.MODE == "online" and keys.EPOCHS and keys.IMS_PER_BATCH % processes:
-        raise ValueError(
-            f"SOLVER.ROUTER.IMS_PER_BATCH is {keys.IMS_PER_BATCH}; mode 'online' on {processes} "
-            f"processes needs a multiple of {processes}."
-        )
 
 
 class RouterObjective(nn.Module):
@@ -213,3 +192,15 @@ def distributed(module: nn.Module) -> nn.Module:
     device = next(module.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
     return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+
+
+@torch.no_grad()
+def share_statistics(module: nn.Module) -> None:
+    """Give all processes the main one's buffers, in place.
+
+    Each process's normalisation statistics come from its own images, and the main one's go into
+    the checkpoint; without this, what processes measure together would be of different models.
+    """
+    if comm.get_world_size() > 1:
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, src=0)

@@ -2,6 +2,7 @@
 """From command line arguments to a checked config and a log."""
 
 import logging
+import sys
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
@@ -36,13 +37,19 @@ def setup(args: object) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynamicdet_d2")
-    _keep_debug_off_the_screen(logging.getLogger("dynamicdet_d2"))
+    _calm_screen()
     if cfg.DATASETS.CHECK:
         check_datasets(cfg, eval_only=args.eval_only)
     return cfg
 
 
-def _keep_debug_off_the_screen(logger: logging.Logger) -> None:
-    for handler in logger.handlers:
-        if getattr(handler.stream, "isatty", None) and handler.stream.name == "<stdout>":
-            handler.setLevel(logging.INFO)
+def _calm_screen() -> None:
+    """Neither debug messages nor tracebacks on the screen; ``log.txt`` keeps both.
+
+    Detectron2 logs the traceback of whatever ends a training, a corrupt image as well.
+    """
+    for name in ("detectron2", "dynamicdet_d2"):
+        for handler in logging.getLogger(name).handlers:
+            if getattr(handler, "stream", None) is sys.stdout:
+                handler.setLevel(logging.INFO)
+                handler.addFilter(lambda record: not record.exc_info)

@@ -5,12 +5,9 @@ import logging
 import os
 import weakref
 
-import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper
-from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluator, print_csv_format
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
@@ -18,8 +15,10 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.data.loaders import build_finite_loader, build_test_loader, training_dicts
+from dynamicdet_d2.data.loaders import annotated_mapper, build_finite_loader, training_dicts
+from dynamicdet_d2.engine.checks import check_checkpoint, check_training_keys
 from dynamicdet_d2.engine.hooks import (
+    DetectorsCheckpoint,
     LearningRate,
     PhaseProgress,
     PhaseStatistics,
@@ -32,12 +31,14 @@ from dynamicdet_d2.engine.phases import (
     ROUTER,
     Phase,
     Stream,
-    check_router_keys,
     detectors_phase,
     router_phase,
     router_steps,
+    share_statistics,
 )
-from dynamicdet_d2.evaluation.tradeoff_evaluator import BothExits, TradeoffEvaluator
+from dynamicdet_d2.evaluation.passes import evaluate, evaluate_sizes
+from dynamicdet_d2.evaluation.tradeoff_evaluator import TradeoffEvaluator
+from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 from dynamicdet_d2.modeling.freezing import freeze
 
 logger = logging.getLogger(__name__)
@@ -59,8 +60,7 @@ class DynamicTrainer(DefaultTrainer):
         # for several processes in a way that a CPU refuses.
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
-        check_router_keys(cfg)
-        _refuse_precise_bn(cfg)
+        check_training_keys(cfg)
         self.cfg = cfg
         self.seed = _run_seed(cfg)
         self.images = training_dicts(cfg)
@@ -71,6 +71,8 @@ class DynamicTrainer(DefaultTrainer):
             self.detector, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
         )
         self.loss_table_file = LossTableFile(cfg.OUTPUT_DIR)
+        # Nothing is done yet, and a checkpoint without a trainer's state leaves it so.
+        self.iter = -1
         self.start_iter = 0
         self.register_hooks(self.build_hooks())
         self.phase: Phase
@@ -84,15 +86,16 @@ class DynamicTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """In an order that matters: what saves and writes comes after what it saves and writes."""
-        ret = [StepSeed(), hooks.IterationTimer(), LearningRate(), PhaseStatistics()]
+        ret = [PhaseSwitch(), StepSeed(), hooks.IterationTimer(), LearningRate(), PhaseStatistics()]
         if comm.is_main_process():
             period = self.cfg.SOLVER.CHECKPOINT_PERIOD
             ret.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
+            ret.append(DetectorsCheckpoint())
         # After the checkpoint, so that a failing evaluation loses nothing.
         ret.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
         if comm.is_main_process():
             ret.append(hooks.PeriodicWriter(self.build_writers(), period=WRITE_PERIOD))
-        return [*ret, PhaseSwitch()]
+        return ret
 
     def build_writers(self) -> list[EventWriter]:
         """The log, ``metrics.json`` and TensorBoard."""
@@ -111,13 +114,29 @@ class DynamicTrainer(DefaultTrainer):
             step: of the phase; above 0 when a run resumes in it.
         """
         freeze(self.detector)
-        table = self._loss_table(measured=step > 0)
+        share_statistics(self.detector)
+        table = self._loss_table(step)
         self._set_phase(router_phase(self.cfg, self.detector, self._stream(step), table))
+
+    def run_step(self) -> None:
+        """As Detectron2's.
+
+        Raises:
+            FloatingPointError: naming the iteration, where losses or boxes are no longer finite.
+        """
+        try:
+            super().run_step()
+        except FloatingPointError as error:
+            reason = str(error).partition("\n")[0]  # what follows is a dict of all losses
+            raise FloatingPointError(
+                f"Training diverged at iteration {self.iter}, in phase {self.phase.name}: {reason}"
+            ) from error
 
     def state_dict(self) -> dict:
         """Phase, seed, optimizer and schedule beside what Detectron2's trainers keep."""
         state = super().state_dict()
         state["phase"] = self.phase.name
+        state["detectors_iters"] = self.detectors_iters
         state["seed"] = self.seed
         state["_trainer"] = self._trainer.state_dict()
         if self.phase.scheduler is not None:
@@ -130,14 +149,10 @@ class DynamicTrainer(DefaultTrainer):
         Raises:
             ValueError: if the checkpoint does not fit the config's phases.
         """
-        self.seed = state_dict["seed"]
+        check_checkpoint(state_dict, self.cfg)
         step = state_dict["iteration"] + 1
+        self.seed = state_dict["seed"]
         if state_dict["phase"] == ROUTER:
-            if step < self.detectors_iters:
-                raise ValueError(
-                    f"The checkpoint is in phase router at iteration {step - 1}, so "
-                    f"SOLVER.MAX_ITER was at most that; found {self.detectors_iters}."
-                )
             self.enter_router_phase(step - self.detectors_iters)
         else:
             self._enter_detectors_phase(step)
@@ -145,6 +160,21 @@ class DynamicTrainer(DefaultTrainer):
         self._trainer.load_state_dict(state_dict["_trainer"])
         if self.phase.scheduler is not None:
             self.phase.scheduler.load_state_dict(state_dict["scheduler"])
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> DynamicRCNN:
+        """The model of the config, on its device.
+
+        Raises:
+            ValueError: if it is no ``DynamicRCNN``.
+        """
+        model = super().build_model(cfg)
+        if not isinstance(model, DynamicRCNN):
+            raise ValueError(
+                f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; train_net.py is for "
+                "DynamicRCNN."
+            )
+        return model
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, model: nn.Module) -> DatasetEvaluator:
@@ -164,13 +194,13 @@ class DynamicTrainer(DefaultTrainer):
         results = {}
         for name in cfg.DATASETS.TEST:
             evaluator = cls.build_evaluator(cfg, name, model)
-            loader = build_test_loader(cfg, name)
-            results[name] = inference_on_dataset(BothExits(model), loader, evaluator)
+            evaluator.other_sizes = evaluate_sizes(cfg, name, model, evaluator.output_dir)
+            results[name] = evaluate(cfg, name, model, evaluator)
             if comm.is_main_process():
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results
 
-    def _build_detector(self, cfg: CfgNode) -> nn.Module:
+    def _build_detector(self, cfg: CfgNode) -> DynamicRCNN:
         # The initial weights follow from the seed, and are the same in every process.
         seed_all_rng(self.seed)
         return self.build_model(cfg)
@@ -188,28 +218,28 @@ class DynamicTrainer(DefaultTrainer):
     def _stream(self, step: int) -> Stream:
         return Stream(images=self.images, seed=self.seed, step=step)
 
-    def _loss_table(self, measured: bool) -> LossTable | None:
-        """The table; None where the offset is known and mode ``online`` needs no more."""
-        if measured:
-            if self.cfg.SOLVER.ROUTER.MODE == "online":
-                return None
-            table = self.loss_table_file.load(self.detector)
-            if table is not None:
-                return table
-        table = self._measure()
+    def _loss_table(self, step: int) -> LossTable | None:
+        """The table; None where the offset is known and mode ``online`` needs no more.
+
+        A resumed run takes the table that it had measured before it died; a fresh one measures,
+        whatever lies in OUTPUT_DIR.
+        """
+        if step > 0 and self.cfg.SOLVER.ROUTER.MODE == "online":
+            return None
+        resumed = step > 0 or self.start_iter > 0
+        table = self.loss_table_file.load(self.detector) if resumed else None
+        if table is None:
+            table = self._measure()
+            self.loss_table_file.save(table, self.detector)
         self.detector.loss_offset.fill_(table.offset)
-        self.loss_table_file.save(table, self.detector)
+        self._report(table)
         return table
 
     def _measure(self) -> LossTable:
-        # Images as inference sees them: unflipped, at the test size, one by one.
-        size = (self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST)
-        mapper = DatasetMapper(self.cfg, is_train=True, augmentations=[ResizeShortestEdge(*size)])
         logger.info("Loss offset: one pass over %d training images", len(self.images))
+        mapper = annotated_mapper(self.cfg)
         loader = build_finite_loader(self.cfg, mapper, dataset_dicts=self.images)
-        table = measure_losses(self.detector, loader)
-        self._report(table)
-        return table
+        return measure_losses(self.detector, loader)
 
     def _report(self, table: LossTable) -> None:
         summary = table.summary()
@@ -225,6 +255,7 @@ class DynamicTrainer(DefaultTrainer):
             storage.put_scalars(**summary, smoothing_hint=False)
 
     def _evaluate(self) -> dict:
+        share_statistics(self.detector)
         self._last_eval_results = self.test(self.cfg, self.detector)
         return self._last_eval_results
 
@@ -233,13 +264,3 @@ def _run_seed(cfg: CfgNode) -> int:
     """SEED, or where it is negative one drawn by chance; the same in every process."""
     drawn = cfg.SEED if cfg.SEED >= 0 else int.from_bytes(os.urandom(4), "big")
     return comm.all_gather(drawn)[0]
-
-
-def _refuse_precise_bn(cfg: CfgNode) -> None:
-    if cfg.TEST.PRECISE_BN.ENABLED:
-        raise ValueError(
-            "TEST.PRECISE_BN.ENABLED is True, but precise statistics would move in phase router, "
-            "when detectors are frozen; it must be False."
-        )
-    if cfg.SOLVER.AMP.ENABLED and not torch.cuda.is_available():
-        raise ValueError("SOLVER.AMP.ENABLED is True, but there is no GPU; it must be False.")

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Remaining time in the log, for work that may take long."""
+
+import datetime
+import logging
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+# Work that ends before is not worth a line.
+INTERVAL = 10.0
+
+
+class Progress:
+    """Logs how much is done and the remaining time, every ten seconds or so."""
+
+    def __init__(
+        self, total: int, what: str, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """
+        Args:
+            total: steps in all.
+            what: begins the line.
+            clock: gives seconds; from now on.
+        """
+        self._total, self._what, self._clock = total, what, clock
+        self._done = 0
+        self._start = self._last = clock()
+
+    def step(self) -> None:
+        """One step of the total is done."""
+        self._done += 1
+        now = self._clock()
+        if now - self._last < INTERVAL:
+            return
+        self._last = now
+        seconds = (now - self._start) / self._done * (self._total - self._done)
+        remaining = datetime.timedelta(seconds=round(seconds))
+        logger.info("%s: %d/%d, remaining time %s", self._what, self._done, self._total, remaining)
