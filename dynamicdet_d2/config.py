@@ -103,6 +103,10 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     # has seen, so the phase costs one pass over the data. "online": the paper's procedure, with
     # the training augmentations and new losses at every step.
     router.MODE = "cached"
+    # What the router learns: "loss", the loss gap (eq. 12); "ap", which detector has the better AP
+    # on an image (the paper's ablation, section 4.4.2; mode "cached" only). Random routing, the
+    # third of that ablation, needs no training: every report has it.
+    router.OBJECTIVE = "loss"
     # AdamW, constant (section 4.1).
     router.BASE_LR = 1e-5
     router.WEIGHT_DECAY = 5e-3

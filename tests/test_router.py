@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamicdet_d2.modeling import routing
-from dynamicdet_d2.modeling.losses import loss_gap, loss_offset, router_loss
+from dynamicdet_d2.modeling.losses import loss_gap, loss_offset, router_ap_loss, router_loss
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 
 SHAPES = {"a": ShapeSpec(channels=3, stride=4), "b": ShapeSpec(channels=5, stride=8)}
@@ -64,6 +64,24 @@ def test_router_loss_has_the_gradient_of_equation_13() -> None:
     # -(L1 - L2 - Delta) / 2 images: -(0.3 - 0.1) / 2 and -(0.02 - 0.1) / 2.
     assert difficulty.grad.tolist() == pytest.approx([-0.1, 0.04])
     assert losses.grad is None
+
+
+def test_ap_loss_by_hand() -> None:
+    difficulty = torch.tensor([0.8, 0.8, 0.3], requires_grad=True)
+    # Towards hard: -ln 0.8 = 0.2231; towards easy: -ln 0.2 = 1.6094; a tie is left out.
+    loss = router_ap_loss(difficulty, torch.tensor([5.0, -1.0, 0.0]))
+    assert loss.item() == pytest.approx((0.22314 + 1.60944) / 2, abs=1e-4)
+    loss.backward()
+    assert difficulty.grad[0] < 0 < difficulty.grad[1]
+    assert difficulty.grad[2] == 0
+
+
+def test_ap_loss_of_ties_alone_is_nothing() -> None:
+    difficulty = torch.tensor([0.8], requires_grad=True)
+    loss = router_ap_loss(difficulty, torch.zeros(1))
+    loss.backward()
+    assert loss.item() == 0
+    assert difficulty.grad.item() == 0
 
 
 def test_loss_offset_is_the_median_gap() -> None:

@@ -115,7 +115,7 @@ def test_router_steps(epochs: int, batch_size: int, steps: int) -> None:
 
 def cached_entries(step: int, count: int, seed: int = 3) -> list[list[float]]:
     stream = Stream(images=[], seed=seed, step=step)
-    loader = iter(CachedBatches(table(), 2, stream))
+    loader = iter(CachedBatches(table().pooled, table().losses, 2, stream))
     return [next(loader)[0].flatten().tolist() for _ in range(count)]
 
 

@@ -54,6 +54,14 @@ def _check_router_mode(cfg: CfgNode) -> None:
     keys, processes = cfg.SOLVER.ROUTER, comm.get_world_size()
     if keys.MODE not in ("cached", "online"):
         raise ValueError(f"SOLVER.ROUTER.MODE is '{keys.MODE}'; it must be 'cached' or 'online'.")
+    if keys.OBJECTIVE not in ("loss", "ap"):
+        raise ValueError(
+            f"SOLVER.ROUTER.OBJECTIVE is '{keys.OBJECTIVE}'; it must be 'loss' or 'ap'."
+        )
+    if keys.OBJECTIVE == "ap" and keys.MODE != "cached":
+        raise ValueError(
+            f"SOLVER.ROUTER.OBJECTIVE 'ap' needs SOLVER.ROUTER.MODE 'cached'; found '{keys.MODE}'."
+        )
     if keys.MODE == "online" and keys.EPOCHS and keys.IMS_PER_BATCH % processes:
         raise ValueError(
             f"SOLVER.ROUTER.IMS_PER_BATCH is {keys.IMS_PER_BATCH}; mode 'online' on {processes} "

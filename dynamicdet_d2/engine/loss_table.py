@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.calibration import weights_fingerprint
 from dynamicdet_d2.checkpoint.files import whole_file
+from dynamicdet_d2.evaluation.image_ap import ap_gains
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 from dynamicdet_d2.modeling.losses import loss_gap, loss_offset
 from dynamicdet_d2.progress import Progress
@@ -25,10 +26,12 @@ class LossTable:
     Attributes:
         pooled: (N, d) float32, the router's input.
         losses: (N, 2) float32, L1 and L2.
+        gains: (N,) float32, AP under detector2 less that under detector1; None: not measured.
     """
 
     pooled: Tensor
     losses: Tensor
+    gains: Tensor | None = None
 
     @property
     def offset(self) -> float:
@@ -49,12 +52,15 @@ class LossTable:
         }
 
 
-def measure_losses(model: DynamicRCNN, loader: Iterable[list[dict]]) -> LossTable:
+def measure_losses(
+    model: DynamicRCNN, loader: Iterable[list[dict]], with_gains: bool = False
+) -> LossTable:
     """Go once over the training images, split over the processes; detectors are left as they are.
 
     Args:
         model: in evaluation mode.
         loader: batches of this process's images, each with its ``"dataset_index"``; has a length.
+        with_gains: measure each image's gain in AP as well.
 
     Returns:
         the table of all processes' images, the same in every process.
@@ -66,8 +72,10 @@ def measure_losses(model: DynamicRCNN, loader: Iterable[list[dict]]) -> LossTabl
     progress = Progress(len(loader), "Loss offset")
     for batch in loader:
         pooled, losses = model.pooled_and_losses(batch)
+        gains = ap_gains(model, batch) if with_gains else [0.0] * len(batch)
         indices = [x["dataset_index"] for x in batch]
-        rows.extend(zip(indices, pooled.cpu().numpy(), losses.cpu().numpy(), strict=True))
+        parts = (indices, pooled.cpu().numpy(), losses.cpu().numpy(), gains)
+        rows.extend(zip(*parts, strict=True))
         progress.step()
     # Numpy, since gathering pickles and a pickled slice of a tensor drags its whole batch along.
     everyone = sorted((row for part in comm.all_gather(rows) for row in part), key=lambda r: r[0])
@@ -75,7 +83,8 @@ def measure_losses(model: DynamicRCNN, loader: Iterable[list[dict]]) -> LossTabl
         raise ValueError("No training image is left to measure the loss offset on.")
     pooled = torch.stack([torch.from_numpy(row[1]) for row in everyone])
     losses = torch.stack([torch.from_numpy(row[2]) for row in everyone])
-    return LossTable(pooled=pooled, losses=losses)
+    gains = torch.tensor([row[3] for row in everyone]) if with_gains else None
+    return LossTable(pooled=pooled, losses=losses, gains=gains)
 
 
 class LossTableFile:
@@ -94,14 +103,17 @@ class LossTableFile:
         content = {
             "pooled": table.pooled,
             "losses": table.losses,
+            "gains": table.gains,
             "detectors": detectors_fingerprint(model),
         }
         with whole_file(self.path) as file:
             torch.save(content, file)
 
-    def load(self, model: DynamicRCNN) -> LossTable | None:
+    def load(self, model: DynamicRCNN, with_gains: bool = False) -> LossTable | None:
         """The table of these very detectors, or None; in all processes or in none."""
         table = self._read(model)
+        if table is not None and with_gains and table.gains is None:
+            table = None
         # Where the folder is not shared, processes without a file must not measure alone.
         return table if all(comm.all_gather(table is not None)) else None
 
@@ -111,7 +123,7 @@ class LossTableFile:
         content = torch.load(self.path, map_location="cpu", weights_only=True)
         if content["detectors"] != detectors_fingerprint(model):
             return None
-        return LossTable(pooled=content["pooled"], losses=content["losses"])
+        return LossTable(content["pooled"], content["losses"], content["gains"])
 
 
 def detectors(model: DynamicRCNN) -> nn.ModuleDict:

@@ -26,7 +26,7 @@ from dynamicdet_d2.engine.loss_table import LossTable
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 from dynamicdet_d2.modeling.freezing import freeze
-from dynamicdet_d2.modeling.losses import router_loss
+from dynamicdet_d2.modeling.losses import router_ap_loss, router_loss
 
 DETECTORS, ROUTER = "detectors", "router"
 RECENT_IMAGES = 1000
@@ -94,8 +94,10 @@ def router_phase(
         model.router.parameters(), lr=keys.BASE_LR, weight_decay=keys.WEIGHT_DECAY
     )
     if keys.MODE == "cached":
-        module: nn.Module = CachedRouterObjective(model)
-        loader: Iterable = CachedBatches(table, keys.IMS_PER_BATCH, stream)
+        by_ap = keys.OBJECTIVE == "ap"
+        module: nn.Module = CachedRouterObjective(model, by_ap)
+        measured = table.gains if by_ap else table.losses
+        loader: Iterable = CachedBatches(table.pooled, measured, keys.IMS_PER_BATCH, stream)
     else:
         module = distributed(OnlineRouterObjective(model))
         loader = _image_loader(cfg, stream, keys.IMS_PER_BATCH)
@@ -120,32 +122,42 @@ def router_steps(cfg: CfgNode, num_images: int) -> int:
 
 
 class RouterObjective(nn.Module):
-    """The router's loss (eq. 12) on pooled features and losses; the detectors stay in eval mode.
+    """The router's loss on pooled features and what was measured of each image.
+
+    The detectors stay in evaluation mode.
 
     Attributes:
         recent: difficulties of the last thousand images, for the log.
     """
 
-    def __init__(self, model: DynamicRCNN) -> None:
+    def __init__(self, model: DynamicRCNN, by_ap: bool = False) -> None:
+        """
+        Args:
+            model: with its loss offset measured.
+            by_ap: learn from gains in AP (section 4.4.2) instead of losses (eq. 12).
+        """
         super().__init__()
+        self.by_ap = by_ap
         self.router = model.router
         self.offset = float(model.loss_offset)
         self.recent: deque[float] = deque(maxlen=RECENT_IMAGES)
 
-    def objective(self, pooled: Tensor, losses: Tensor) -> dict[str, Tensor]:
-        """(B, d) and (B, 2) -> {"loss_router": scalar}."""
+    def objective(self, pooled: Tensor, measured: Tensor) -> dict[str, Tensor]:
+        """(B, d), and losses (B, 2) or gains (B,) -> {"loss_router": scalar}."""
         difficulty = self.router.difficulty(pooled)
         self.recent.extend(difficulty.tolist())
-        return {"loss_router": router_loss(difficulty, losses, self.offset)}
+        if self.by_ap:
+            return {"loss_router": router_ap_loss(difficulty, measured)}
+        return {"loss_router": router_loss(difficulty, measured, self.offset)}
 
 
 class CachedRouterObjective(RouterObjective):
     """On entries of the loss table."""
 
     def forward(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        pooled, losses = batch
+        pooled, measured = batch
         device = self.router.hidden.weight.device
-        return self.objective(pooled.to(device), losses.to(device))
+        return self.objective(pooled.to(device), measured.to(device))
 
 
 class OnlineRouterObjective(RouterObjective):
@@ -170,17 +182,25 @@ class CachedBatches:
     Every process makes the same steps on the same entries, so nothing has to be exchanged.
     """
 
-    def __init__(self, table: LossTable, batch_size: int, stream: Stream) -> None:
-        self.table, self.batch_size, self.stream = table, batch_size, stream
+    def __init__(self, pooled: Tensor, measured: Tensor, batch_size: int, stream: Stream) -> None:
+        """
+        Args:
+            pooled: (N, d).
+            measured: (N, ...), what the router learns from.
+            batch_size: entries a step.
+            stream: seed, and steps done.
+        """
+        self.pooled, self.measured = pooled, measured
+        self.batch_size, self.stream = batch_size, stream
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for step in itertools.count(self.stream.step):
             first = step * self.batch_size
             index = [self._entry(p) for p in range(first, first + self.batch_size)]
-            yield self.table.pooled[index], self.table.losses[index]
+            yield self.pooled[index], self.measured[index]
 
     def _entry(self, position: int) -> int:
-        size = len(self.table.losses)
+        size = len(self.pooled)
         epoch, place = divmod(position, size)
         return int(epoch_order(self.stream.seed, epoch, size)[place])
 

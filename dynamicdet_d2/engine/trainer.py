@@ -227,7 +227,7 @@ class DynamicTrainer(DefaultTrainer):
         if step > 0 and self.cfg.SOLVER.ROUTER.MODE == "online":
             return None
         resumed = step > 0 or self.start_iter > 0
-        table = self.loss_table_file.load(self.detector) if resumed else None
+        table = self.loss_table_file.load(self.detector, self._by_ap) if resumed else None
         if table is None:
             table = self._measure()
             self.loss_table_file.save(table, self.detector)
@@ -239,7 +239,11 @@ class DynamicTrainer(DefaultTrainer):
         logger.info("Loss offset: one pass over %d training images", len(self.images))
         mapper = annotated_mapper(self.cfg)
         loader = build_finite_loader(self.cfg, mapper, dataset_dicts=self.images)
-        return measure_losses(self.detector, loader)
+        return measure_losses(self.detector, loader, with_gains=self._by_ap)
+
+    @property
+    def _by_ap(self) -> bool:
+        return self.cfg.SOLVER.ROUTER.OBJECTIVE == "ap"
 
     def _report(self, table: LossTable) -> None:
         summary = table.summary()

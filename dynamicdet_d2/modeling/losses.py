@@ -5,6 +5,7 @@ N: images; L1, L2: losses of detector1 and detector2; Delta: the loss offset.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -54,3 +55,22 @@ def router_loss(difficulty: Tensor, losses: Tensor, offset: Tensor | float) -> T
     easy = (1 - difficulty) * (loss1 - offset / 2)
     hard = difficulty * (loss2 + offset / 2)
     return (easy + hard).mean()
+
+
+def router_ap_loss(difficulty: Tensor, gains: Tensor) -> Tensor:
+    """Cross entropy towards hard where detector2 has the better AP, and easy where detector1 has.
+
+    The AP-based router of the paper's ablation (section 4.4.2). Images of equal AP say nothing
+    about a better detector and are left out of the mean.
+
+    Args:
+        difficulty: phi, (N,), in (0, 1), with gradient.
+        gains: (N,), AP under detector2 less that under detector1.
+
+    Returns:
+        a scalar; 0 where every image is left out.
+    """
+    decided = (gains != 0).to(difficulty.dtype)
+    target = (gains > 0).to(difficulty.dtype)
+    entropy = F.binary_cross_entropy(difficulty, target, reduction="none")
+    return (entropy * decided).sum() / decided.sum().clamp(min=1)
