@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 
 import torch
+import yaml
 from detectron2.config import CfgNode, get_cfg
 
 
@@ -32,6 +33,9 @@ def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
         cfg.merge_from_list(list(overrides))
     except (AssertionError, KeyError) as error:  # how yacs refuses an unknown key
         raise ValueError(f"{error.args[0]} (--config-file {config_file or 'none'})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"--config-file {config_file} is not YAML: {reason}.") from None
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg

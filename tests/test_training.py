@@ -242,6 +242,14 @@ def test_the_same_seed_gives_the_same_weights(config: Config) -> None:
     assert len(differing(one, other)) > len(one) / 2
 
 
+def test_other_detectors_are_refused(config: Config) -> None:
+    plain = ("MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", 6)
+    backbone = ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.DEPTH", 50)
+    levels = ("MODEL.RETINANET.IN_FEATURES", "('res4',)", "MODEL.ANCHOR_GENERATOR.SIZES", "[[32]]")
+    with pytest.raises(ValueError, match="DynamicTrainer is for DynamicRCNN"):
+        DynamicTrainer(config("run", *plain, *backbone, *levels))
+
+
 def test_joint_training_leaves_the_router_alone(config: Config) -> None:
     trainer = DynamicTrainer(config("run", "SOLVER.ROUTER.EPOCHS", 0))
     before = state(trainer)

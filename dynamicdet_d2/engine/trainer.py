@@ -49,10 +49,11 @@ WRITE_PERIOD = 20
 class DynamicTrainer(DefaultTrainer):
     """Detectron2's default trainer, with phases.
 
-    ``SOLVER.MAX_ITER`` counts the steps of phase ``detectors``; the router's steps follow. The
-    model stays unwrapped in ``detector``; ``phase`` holds what is trained at present. Every
-    random choice follows from the run's seed and the step, so that a run that was killed and
-    resumed ends, on the CPU, with the weights of one that was not.
+    ``SOLVER.MAX_ITER`` counts the steps of phase ``detectors`` (0: weights that have been through
+    it are loaded); the router's steps follow. The model stays unwrapped in ``detector``; ``phase``
+    holds what is trained at present. Every random choice follows from the run's seed and the step,
+    so that a run that was killed and resumed ends, on the CPU, with the weights of one that was
+    not.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -171,7 +172,7 @@ class DynamicTrainer(DefaultTrainer):
         model = super().build_model(cfg)
         if not isinstance(model, DynamicRCNN):
             raise ValueError(
-                f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; train_net.py is for "
+                f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; DynamicTrainer is for "
                 "DynamicRCNN."
             )
         return model
