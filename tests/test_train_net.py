@@ -45,15 +45,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def complete(toy: SimpleNamespace) -> Path:
     """OUTPUT_DIR of a run through all phases, by the command as a user types it."""
     output = toy.folder / "complete"
-    command = [sys.executable, "train_net.py", "--config-file", toy.config]
-    done = subprocess.run(
-        [*command, "OUTPUT_DIR", output],
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert done.returncode == 0, done.stderr
+    succeeded(typed("--config-file", toy.config, "OUTPUT_DIR", output))
     return output
 
 
@@ -65,6 +57,19 @@ def two(toy: SimpleNamespace) -> Path:
     keys = ("SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 3)
     succeeded(train(toy.config, output, *keys, options=two))
     return output
+
+
+def typed(*arguments: object) -> Run:
+    """The command with a fresh Python, as a user types it."""
+    done = subprocess.run(
+        [sys.executable, "train_net.py", *map(str, arguments)],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # sums of several threads round otherwise
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    return Run(done.returncode, done.stdout, done.stderr)
 
 
 def succeeded(run: Run) -> None:
@@ -317,11 +322,11 @@ def test_two_processes_train_the_router_online(toy: SimpleNamespace, two: Path) 
 
 
 def test_a_batch_that_processes_cannot_share_is_refused_by_all(toy: SimpleNamespace) -> None:
-    output = toy.folder / "unshared"
-    stopped = train(
-        toy.config, output, "SOLVER.IMS_PER_BATCH", 3, options="--num-gpus 2 --dist-url auto"
-    )
-    assert stopped.status == 2
+    """In processes started as for users, not forked as for the other tests."""
+    keys = ("OUTPUT_DIR", toy.folder / "unshared", "SOLVER.IMS_PER_BATCH", 3)
+    options = ("--config-file", toy.config, "--num-gpus", 2, "--dist-url", "auto")
+    stopped = typed(*options, *keys)
+    assert stopped.status == 2, stopped.out + stopped.err
     assert 1 <= stopped.err.count("train_net.py: error: ") <= 2
     assert "SOLVER.IMS_PER_BATCH" in stopped.err
     assert "Traceback" not in stopped.out + stopped.err
