@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamicdet_d2.calibration.thresholds import GRID, hard_fraction_for_latency
+from dynamicdet_d2.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Calibration:
             f"  {json.dumps(field.name)}: {json.dumps(getattr(self, field.name), allow_nan=False)}"
             for field in dataclasses.fields(self)
         ]
-        _write_atomically(Path(path), "{\n" + ",\n".join(lines) + "\n}\n")
+        with whole_file(path) as file:
+            file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
     @classmethod
     def from_json(cls, path: str | os.PathLike) -> "Calibration":
@@ -141,12 +143,3 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "grid": (_grid, f"{len(GRID)} thresholds in [0, 1] that never rise"),
     "operating_point": (_operating_point, "null or have its threshold in [0, 1]"),
 }
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,9 +5,8 @@ import os
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import IO, Any
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,25 +68,6 @@ def plain(value: object, where: str) -> object:
         f"{where} is of type {type(value).__name__}; a checkpoint may hold tensors and plain types "
         "only."
     )
-
-
-@contextmanager
-def whole_file(path: str) -> Iterator[IO[bytes]]:
-    """A file to write into that appears under its name only when it is complete.
-
-    Whatever ends the writing, a kill included, ``path`` is the old file or the whole new one.
-    """
-    temporary = f"{path}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.remove(temporary)
-        raise
 
 
 class _Forbidden(Exception):

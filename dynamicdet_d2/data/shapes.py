@@ -21,6 +21,7 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.data.drawing import CLASSES, Shape, draw_picture
 from dynamicdet_d2.data.register import register_coco_json
+from dynamicdet_d2.files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +85,8 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
     content: dict = {"info": info, "images": [], "annotations": [], "categories": _categories()}
     for number in range(recipe.num_images):
         _add_image(content, folder, recipe, number)
-    unfinished = annotations.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content))
-    os.replace(unfinished, annotations)
+    with whole_file(annotations) as file:
+        file.write(json.dumps(content).encode())
 
 
 def _categories() -> list[dict]:

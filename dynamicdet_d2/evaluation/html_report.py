@@ -28,8 +28,8 @@ from dynamicdet_d2.evaluation.report import (
     routes_cells,
     tasks,
     text,
-    write_atomically,
     write_report,
+    write_whole,
 )
 from dynamicdet_d2.evaluation.svg import Chart
 
@@ -74,7 +74,7 @@ def write_html(folder: str | os.PathLike, comparisons: Sequence[Row] = ()) -> No
     folder = Path(folder)
     tradeoff = with_comparisons(read_tradeoff(folder / "tradeoff.json"), comparisons)
     content = report_html(tradeoff, read_routes(folder / "routes.jsonl"), folder)
-    write_atomically(folder / "report.html", content.encode())
+    write_whole(folder / "report.html", content.encode())
 
 
 def with_comparisons(tradeoff: Row, comparisons: Sequence[Row]) -> dict[str, Any]:

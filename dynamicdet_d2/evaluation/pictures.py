@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord
-from dynamicdet_d2.evaluation.report import write_atomically
+from dynamicdet_d2.evaluation.report import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def write_gallery(
         path = Path(folder) / name
         path.unlink(missing_ok=True)
         if any(images for _, images in rows):
-            write_atomically(path, _draw(rows, by_id, class_names))
+            write_whole(path, _draw(rows, by_id, class_names))
 
 
 def extremes(routes: Sequence[Route], count: int) -> list[Row]:

@@ -15,6 +15,7 @@ from typing import Any
 from dynamicdet_d2.evaluation.audit import PREFIX
 from dynamicdet_d2.evaluation.coco_sweep import FIGURE_NAMES
 from dynamicdet_d2.evaluation.plots import tradeoff_png
+from dynamicdet_d2.files import whole_file
 
 # Key of a point, heading, format. The comparison's keys have a prefix in the table of masks.
 _COST = (
@@ -63,17 +64,13 @@ def write_report(
         "tradeoff.png": tradeoff_png(tradeoff),
     }
     for name, content in contents.items():
-        write_atomically(folder / name, content)
+        write_whole(folder / name, content)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """An interrupted write leaves the file that was there."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file; an interrupted write leaves the one that was there."""
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def csv_text(tradeoff: Mapping[str, Any]) -> str:

@@ -31,8 +31,8 @@ from dynamicdet_d2.evaluation.pictures import write_gallery
 from dynamicdet_d2.evaluation.report import (
     FIGURES,
     points_table,
-    write_atomically,
     write_report,
+    write_whole,
 )
 from dynamicdet_d2.evaluation.tradeoff import build_tradeoff, check_keys
 
@@ -153,7 +153,7 @@ class TradeoffEvaluator(DatasetEvaluator):
         folder = Path(self.output_dir) / "dynamic"
         write_report(self.tradeoff, folder)
         lines = "".join(json.dumps(route, allow_nan=False, default=int) + "\n" for route in routes)
-        write_atomically(folder / "routes.jsonl", lines.encode())
+        write_whole(folder / "routes.jsonl", lines.encode())
         names = MetadataCatalog.get(self._dataset).get("thing_classes", ())
         write_gallery(folder, routes, records, names, self._cfg.TEST.DYNAMIC.GALLERY)
         write_html(folder)
