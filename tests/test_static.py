@@ -2,11 +2,13 @@
 """Static baselines: trained by Detectron2's own trainer, measured by the project's tools."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from runs import write_toy
 
 from dynamicdet_d2.engine.setup import load_config
@@ -21,10 +23,13 @@ STATIC = [
 
 
 @pytest.fixture(scope="module")
-def cfg(tmp_path_factory: pytest.TempPathFactory) -> CfgNode:
+def cfg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CfgNode]:
     folder = tmp_path_factory.mktemp("static")
     config = write_toy(folder)
-    return load_config(config, [*STATIC, "OUTPUT_DIR", str(folder / "output")])
+    yield load_config(config, [*STATIC, "OUTPUT_DIR", str(folder / "output")])
+    for name in ("toy_train", "toy_test"):
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 @pytest.fixture(scope="module")
