@@ -26,8 +26,6 @@ from detectron2.engine import SimpleTrainer
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import GeneralizedRCNN
-from detectron2.modeling.backbone import FPN
-from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.proposal_generator import build_proposal_generator
 from detectron2.modeling.roi_heads import build_roi_heads
 from detectron2.solver import build_lr_scheduler
@@ -40,6 +38,7 @@ from dynamicdet_d2.data.shapes import register_shapes
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.evaluation.coco_sweep import CocoSweep
 from dynamicdet_d2.modeling.backbone.resnet import build_staged_resnet
+from dynamicdet_d2.modeling.neck import build_fpn
 from dynamicdet_d2.progress import Progress
 
 CONFIG = "configs/quickstart_from_scratch.yaml"
@@ -51,8 +50,7 @@ BOUNDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 def plain_detector(cfg: CfgNode, num_blocks: Sequence[int]) -> GeneralizedRCNN:
     """Detectron2's own detector with a ResNet of so many blocks a stage."""
     resnet = build_staged_resnet(cfg, ShapeSpec(channels=3), num_blocks)
-    channels = cfg.MODEL.FPN.OUT_CHANNELS
-    fpn = FPN(resnet, cfg.MODEL.FPN.IN_FEATURES, channels, top_block=LastLevelMaxPool())
+    fpn = build_fpn(cfg, resnet)
     return GeneralizedRCNN(
         backbone=fpn,
         proposal_generator=build_proposal_generator(cfg, fpn.output_shape()),

@@ -27,9 +27,6 @@ class Doubling(StagedBackbone):
     def output_shape(self) -> dict[str, ShapeSpec]:
         return {f"s{i}": ShapeSpec(channels=3, stride=2 ** (i + 1)) for i in range(3)}
 
-    def injection_shape(self, stage: int) -> ShapeSpec:
-        return ShapeSpec(channels=3)
-
     def stem_forward(self, images: Tensor) -> Tensor:
         return self.stem(images)
 

@@ -67,9 +67,6 @@ class TwoStages(StagedBackbone):
     def run(self, stage: int, x: Tensor) -> Tensor:
         return self.stages[stage](x)
 
-    def injection_shape(self, stage: int) -> ShapeSpec:
-        return ShapeSpec(channels=(4, 8)[stage])
-
     def connection(self, source: int, target: int) -> nn.Module:
         return nn.Conv2d((8, 16)[source], (4, 8)[target], 1)
 

@@ -27,9 +27,6 @@ class Pair(StagedBackbone):
     def output_shape(self) -> dict[str, ShapeSpec]:
         return {"fine": ShapeSpec(channels=8, stride=4), "coarse": ShapeSpec(channels=16, stride=8)}
 
-    def injection_shape(self, stage: int) -> ShapeSpec:
-        return ShapeSpec(channels=(4, 8)[stage])
-
     def stem_forward(self, images: Tensor) -> Tensor:
         return self.stem(images)
 

@@ -14,7 +14,7 @@ Features = dict[str, Tensor]
 
 def hard_indices(difficulties: Sequence[float], threshold: float) -> list[int]:
     """Positions of the images with difficulty > threshold, in ascending order."""
-    return [i for i, difficulty in enumerate(difficulties) if difficulty > threshold]
+    return [i for i, d in enumerate(difficulties) if route_name(d, threshold) == "hard"]
 
 
 def select(features: Features, indices: Sequence[int]) -> Features:

@@ -55,12 +55,8 @@ class StagedBackbone(Backbone):
         return x
 
     @abstractmethod
-    def injection_shape(self, stage: int) -> ShapeSpec:
-        """Channels of the input of this stage's blocks, where H is added."""
-
-    @abstractmethod
     def connection(self, source: int, target: int) -> nn.Module:
-        """g_ij for i = target, j = source: (N, C_j, ...) -> injection channels of i.
+        """g_ij for i = target, j = source: (N, C_j, ...) -> channels of the input of i's blocks.
 
         Its output is zero at the start wherever the family can have it so.
         """

@@ -68,9 +68,6 @@ class StagedResNet(StagedBackbone):
     def run(self, stage: int, x: Tensor) -> Tensor:
         return self.run_blocks(getattr(self, STAGE_NAMES[stage]), x)
 
-    def injection_shape(self, stage: int) -> ShapeSpec:
-        return ShapeSpec(channels=self._injection_channels[stage])
-
     def connection(self, source: int, target: int) -> nn.Module:
         """1x1 convolution without bias and a norm whose affine starts at zero.
 
@@ -80,7 +77,7 @@ class StagedResNet(StagedBackbone):
         Raises:
             ValueError: if the norm has no affine that trains.
         """
-        channels = self.injection_shape(target).channels
+        channels = self._injection_channels[target]
         norm = get_norm(self._connection_norm, channels)
         if not isinstance(getattr(norm, "weight", None), nn.Parameter):
             raise ValueError(

@@ -143,9 +143,6 @@ class StagedSwin(StagedBackbone):
     def feature(self, stage: int, x: Tensor) -> Tensor:
         return _channels_first(self._stage(stage).norm(_channels_last(x))).contiguous()
 
-    def injection_shape(self, stage: int) -> ShapeSpec:
-        return ShapeSpec(channels=self._channels[stage])
-
     def connection(self, source: int, target: int) -> nn.Module:
         """1x1 convolution with bias, both zero at the start, or identity within a stage.
 
