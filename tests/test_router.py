@@ -115,7 +115,8 @@ def test_both_ends_of_the_threshold(scores: list[float]) -> None:
 @given(st.sets(st.integers(0, 4)).map(sorted))
 def test_merge_puts_hard_features_in_their_place(hard: list[int]) -> None:
     easy = {"a": torch.arange(5.0).view(5, 1, 1, 1)}
-    second = {"a": 100 + routing.select(easy, hard)["a"]}
-    merged = routing.merge(easy, second, hard)["a"].flatten().tolist()
+    index = routing.on_device(hard, torch.device("cpu"))
+    second = {"a": 100 + routing.select(easy, index)["a"]}
+    merged = routing.merge(easy, second, index)["a"].flatten().tolist()
     assert merged == [i + 100 if i in hard else i for i in range(5)]
     assert easy["a"].flatten().tolist() == [0, 1, 2, 3, 4]

@@ -17,40 +17,42 @@ def hard_indices(difficulties: Sequence[float], threshold: float) -> list[int]:
     return [i for i, d in enumerate(difficulties) if route_name(d, threshold) == "hard"]
 
 
-def select(features: Features, indices: Sequence[int]) -> Features:
-    """The features of some images of a batch; the batch itself when all are chosen.
+def on_device(indices: Sequence[int], device: torch.device) -> Tensor:
+    """Positions as a tensor (M,) on the device, which is not waited for."""
+    place = torch.tensor(indices, dtype=torch.long)
+    if device.type == "cuda":
+        # Only from pinned memory does a copy run by itself.
+        place = place.pin_memory()
+    return place.to(device, non_blocking=True)
+
+
+def select(features: Features, index: Tensor) -> Features:
+    """The features of some images of a batch.
 
     Args:
         features: level name -> (N, C, H, W).
-        indices: M positions, ascending.
+        index: (M,) positions, ascending.
 
     Returns:
         level name -> (M, C, H, W).
     """
-    if all(len(indices) == len(level) for level in features.values()):
-        return features
-    return {name: level[list(indices)] for name, level in features.items()}
+    return {name: level[index] for name, level in features.items()}
 
 
-def merge(easy: Features, hard: Features, indices: Sequence[int]) -> Features:
+def merge(easy: Features, hard: Features, index: Tensor) -> Features:
     """Put the hard images' second features in the place of their first ones.
 
     Args:
         easy: level name -> (N, C, H, W), backbone 1's features of the whole batch.
         hard: level name -> (M, C, H, W), backbone 2's features of the hard images.
-        indices: the M positions of the hard images, ascending.
+        index: (M,) positions of the hard images, ascending.
 
     Returns:
         level name -> (N, C, H, W), in the original order. ``easy`` is left as it is.
     """
-    merged = {}
-    for name, level in easy.items():
-        if len(indices) == len(level):
-            merged[name] = hard[name]
-        else:
-            place = torch.tensor(indices, dtype=torch.long, device=level.device)
-            merged[name] = level.index_copy(0, place, hard[name].to(level.dtype))
-    return merged
+    return {
+        name: level.index_copy(0, index, hard[name].to(level.dtype)) for name, level in easy.items()
+    }
 
 
 def route_name(difficulty: float, threshold: float) -> str:
