@@ -127,7 +127,9 @@ class CompositeConnections(nn.Module):
     """G, dense higher-level composition: H_i = sum over j >= i of up(g_ij(f1_j)) (eq. 4).
 
     Each g_ij runs at its source's resolution; its output is upsampled to the target's size
-    by nearest neighbour.
+    by nearest neighbour. The sum is taken from the coarsest source on, each step at the resolution
+    of its own source, so that little is done at the finest one: where every size is a multiple
+    of the next, as in padded images, upsampling in steps is upsampling at once.
     """
 
     def __init__(self, backbone: StagedBackbone) -> None:
@@ -161,13 +163,16 @@ class CompositeConnections(nn.Module):
         """
         target = self.stage_names[stage]
         total = None
-        for source in range(stage, len(self.stage_names)):
+        for source in reversed(range(stage, len(self.stage_names))):
             link = self.links[f"{target}_from_{self.stage_names[source]}"]
             part = link(features1[source])
-            if part.shape[-2:] != tuple(size):
-                part = F.interpolate(part, size=tuple(size), mode="nearest")
-            total = part if total is None else total + part
-        return total
+            total = part if total is None else part + _upsampled(total, part.shape[-2:])
+        return _upsampled(total, size)
+
+
+def _upsampled(x: Tensor, size: Sequence[int]) -> Tensor:
+    same = x.shape[-2:] == tuple(size)
+    return x if same else F.interpolate(x, size=tuple(size), mode="nearest")
 
 
 class CompositeBackbone(Backbone):
