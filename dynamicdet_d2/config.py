@@ -93,6 +93,20 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # Stochastic depth: how often the last block's branches are left out in training, in [0, 1).
     cfg.MODEL.SWIN.DROP_PATH_RATE = 0.2
 
+    inference = cfg.MODEL.INFERENCE = CfgNode()
+    # Run inference on an optimised copy of the model: norms folded, weights channels-last, faster
+    # heads on the CPU. Results are the model's own to rounding (1e-6); False: bit for bit.
+    inference.OPTIMIZE = False
+    # Of convolutions and matrix products: "float32", "bfloat16", or on a GPU "float16". ROIAlign
+    # and boxes stay in float32. Other than float32 needs OPTIMIZE; judge it by AP.
+    inference.PRECISION = "float32"
+    # torch.compile (on a GPU as CUDA graphs) for the parts whose shapes depend on the padded image
+    # alone. Each padded size costs up to a minute once. Needs OPTIMIZE.
+    inference.COMPILE = False
+    # Pad images to multiples of this many pixels, so that few sizes are compiled; >= 0, 0: only to
+    # the backbone's coarsest stride. 128 gives COCO nine sizes. Needs OPTIMIZE.
+    inference.SIZE_MULTIPLE = 0
+
     cfg.MODEL.ROUTER = CfgNode()
     # The router's hidden layer has floor(d / REDUCTION) units (section 3.2), REDUCTION in 1..d.
     cfg.MODEL.ROUTER.REDUCTION = 4

@@ -13,6 +13,7 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
+from dynamicdet_d2.inference import InferenceOptions, OptimizedCopy, on_optimized_copy
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.freezing import attributes, loss_mode, seeded
@@ -51,6 +52,7 @@ class DynamicRCNN(GeneralizedRCNN):
         operating_point: OperatingPoint | None = None,
         loss_weights: Sequence[float] = (1.0, 1.0),
         loss_proposals: int = 512,
+        inference_options: InferenceOptions | None = None,
     ) -> None:
         """
         Args:
@@ -62,6 +64,7 @@ class DynamicRCNN(GeneralizedRCNN):
             operating_point: where the threshold comes from; None: 0.5.
             loss_weights: of detector1 and detector2 in joint training, >= 0.
             loss_proposals: proposals and anchors an image that per-image losses are taken over.
+            inference_options: of the optimised copy that inference runs on; None: no copy.
         """
         super().__init__(
             backbone=backbone,
@@ -77,6 +80,7 @@ class DynamicRCNN(GeneralizedRCNN):
         self.operating_point = operating_point or OperatingPoint(threshold=0.5)
         self.loss_weights = _checked_weights(loss_weights)
         self.loss_proposals = loss_proposals
+        self.optimized_copy = OptimizedCopy(inference_options)
         # Delta of eq. 12; travels with the checkpoint. NaN until it is measured.
         self.register_buffer("loss_offset", torch.tensor(float("nan"), dtype=torch.float64))
 
@@ -97,6 +101,7 @@ class DynamicRCNN(GeneralizedRCNN):
             "operating_point": OperatingPoint.from_config(cfg),
             "loss_weights": cfg.MODEL.DYNAMIC.LOSS_WEIGHTS,
             "loss_proposals": cfg.SOLVER.ROUTER.LOSS_PROPOSALS,
+            "inference_options": InferenceOptions.from_config(cfg),
         }
 
     @property
@@ -150,6 +155,15 @@ class DynamicRCNN(GeneralizedRCNN):
             ValueError: if the threshold comes from a calibration of another model.
         """
         self.operating_point.check(self)
+        return self._inference(batched_inputs, detected_instances, do_postprocess)
+
+    @on_optimized_copy
+    def _inference(
+        self,
+        batched_inputs: list[dict],
+        detected_instances: list[Instances] | None,
+        do_postprocess: bool,
+    ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(batched_inputs)
         features, difficulties = self._routed_features(images)
         features = self.neck(features)
@@ -167,6 +181,7 @@ class DynamicRCNN(GeneralizedRCNN):
         return outputs
 
     @torch.no_grad()
+    @on_optimized_copy
     def exits(self, batched_inputs: list[dict]) -> list[dict]:
         """Both detectors' detections of every image, whatever the threshold.
 
@@ -175,8 +190,8 @@ class DynamicRCNN(GeneralizedRCNN):
             (``Instances``, post-processed).
         """
         images = self.preprocess_image(batched_inputs)
-        features1, shared = self.backbone.first(images.tensor)
-        outputs = [{"difficulty": d} for d in self.router(features1).tolist()]
+        features1, shared, difficulties = self.first(images.tensor)
+        outputs = [{"difficulty": difficulty} for difficulty in difficulties.tolist()]
         features2 = self.backbone.second(features1, shared)
         for name, features in (("detector1", features1), ("detector2", features2)):
             results = self._detect(images, self.neck(features), batched_inputs)
@@ -186,10 +201,22 @@ class DynamicRCNN(GeneralizedRCNN):
         return outputs
 
     @torch.no_grad()
+    @on_optimized_copy
     def difficulties(self, batched_inputs: list[dict]) -> list[float]:
         """Difficulty of each image, by backbone 1 and router alone."""
-        images = self.preprocess_image(batched_inputs)
-        return self.router(self.backbone.first(images.tensor)[0]).tolist()
+        return self.first(self.preprocess_image(batched_inputs).tensor)[2].tolist()
+
+    def first(self, images: Tensor) -> tuple[Features, Tensor, Tensor]:
+        """Backbone 1 and router.
+
+        Args:
+            images: (N, 3, H, W), normalised and padded.
+
+        Returns:
+            as ``CompositeBackbone.first``, and the difficulties (N,).
+        """
+        features, shared = self.backbone.first(images)
+        return features, shared, self.router(features)
 
     @torch.no_grad()
     def detector_losses_per_image(self, batched_inputs: list[dict]) -> Tensor:
@@ -254,13 +281,16 @@ class DynamicRCNN(GeneralizedRCNN):
         return {**losses, **detector_losses}
 
     def _routed_features(self, images: ImageList) -> tuple[Features, list[float]]:
-        features, shared = self.backbone.first(images.tensor)
-        difficulties = self.router(features).tolist()
+        features, shared, scores = self.first(images.tensor)
+        difficulties = scores.tolist()  # the one time that the device is waited for
         hard = routing.hard_indices(difficulties, self.threshold)
-        if hard:
-            chosen = routing.select({**features, "shared": shared}, hard)
-            shared = chosen.pop("shared")
-            features = routing.merge(features, self.backbone.second(chosen, shared), hard)
+        if len(hard) == len(difficulties):
+            features = self.backbone.second(features, shared)
+        elif hard:
+            index = routing.on_device(hard, shared.device)
+            chosen = routing.select(features, index)
+            features2 = self.backbone.second(chosen, shared[index])
+            features = routing.merge(features, features2, index)
         return features, difficulties
 
     def _detect(

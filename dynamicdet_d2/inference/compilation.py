@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``torch.compile`` for the pieces whose shapes depend on the padded batch alone.
+
+Never for a whole detector: choosing proposals breaks the graph dozens of times.
+"""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from detectron2.structures import ImageList
+from torch import nn
+
+# Shapes that a piece is compiled for; where there are more, the others run as they are.
+MAX_SHAPES = 32
+
+
+def compiled(function: Callable, device: torch.device) -> Callable:
+    """The function, compiled anew for each shape of its arguments.
+
+    On the CPU weights become constants, which the compiler lays out for the machine, and buffers
+    are planned in one block; on a GPU each shape is recorded as a CUDA graph and replayed.
+
+    Args:
+        function: whose course does not depend on values.
+        device: that it will run on.
+    """
+    _allow_shapes()
+    if device.type == "cuda":
+        return torch.compile(function, dynamic=False, options={"triton.cudagraphs": True})
+    options = {"freezing": True, "memory_planning": True}
+    return torch.compile(function, dynamic=False, options=options)
+
+
+def mark_steps(model: nn.Module) -> None:
+    """Tell CUDA graphs where a batch begins, in place: there the last one's memory is free.
+
+    Args:
+        model: a ``GeneralizedRCNN``, whose every inference begins with ``preprocess_image``.
+    """
+    preprocess = model.preprocess_image
+
+    @functools.wraps(preprocess)
+    def call(batched_inputs: list[dict]) -> ImageList:
+        torch.compiler.cudagraph_mark_step_begin()
+        return preprocess(batched_inputs)
+
+    model.preprocess_image = call
+
+
+def _allow_shapes() -> None:
+    """torch's own limit is 8 shapes; its name has changed once."""
+    config = torch._dynamo.config
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+    setattr(config, name, max(getattr(config, name), MAX_SHAPES))

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frozen norms folded into the convolutions before them."""
+
+import torch
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+_BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, FrozenBatchNorm2d)
+
+
+def fold_norms(model: nn.Module) -> int:
+    """Fold every norm with fixed statistics into its convolution, in place.
+
+    Detectron2's ``Conv2d`` carries its norm; a batch norm in evaluation mode, or a frozen one, is
+    the same affine map for every image and can be part of weight and bias. The new weights are
+    computed in float64 and rounded once. Norms that look at the image (GN, LN) stay.
+
+    Args:
+        model: in evaluation mode; what must keep its state dict is copied before.
+
+    Returns:
+        how many norms were folded.
+    """
+    folded = 0
+    for conv in model.modules():
+        if isinstance(conv, Conv2d) and _is_fixed(conv.norm):
+            _fold(conv, conv.norm)
+            conv.norm = None
+            folded += 1
+    return folded
+
+
+def _is_fixed(norm: nn.Module | None) -> bool:
+    return isinstance(norm, _BATCH_NORMS) and not norm.training and norm.running_mean is not None
+
+
+def _fold(conv: Conv2d, norm: nn.Module) -> None:
+    dtype = conv.weight.dtype
+    bias = None if conv.bias is None else conv.bias.double()
+    statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight.double(), bias, *(x.double() if torch.is_tensor(x) else x for x in statistics)
+    )
+    conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+    conv.bias = nn.Parameter(bias.to(dtype), requires_grad=False)

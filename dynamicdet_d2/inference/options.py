@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a detector is run at inference: the keys of ``MODEL.INFERENCE``."""
+
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """What ``optimize_for_inference`` does beyond what is always right.
+
+    Attributes:
+        precision: of convolutions and matrix products: "float32", "bfloat16" or "float16".
+        compile: compile the pieces of fixed shape, once per padded size (``compilation.py``).
+        size_multiple: pad images to multiples of this many pixels, >= 0; 0: to the backbone's own.
+    """
+
+    precision: str = "float32"
+    compile: bool = False
+    size_multiple: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"MODEL.INFERENCE.PRECISION is '{self.precision}'; it must be one of "
+                f"{', '.join(PRECISIONS)}."
+            )
+        if self.size_multiple < 0:
+            raise ValueError(
+                f"MODEL.INFERENCE.SIZE_MULTIPLE is {self.size_multiple}; it must be at least 0."
+            )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "InferenceOptions | None":
+        """The options; None where ``MODEL.INFERENCE.OPTIMIZE`` is False.
+
+        Raises:
+            ValueError: naming a key that is out of range, or that needs ``OPTIMIZE``.
+        """
+        keys = cfg.MODEL.INFERENCE
+        options = cls(keys.PRECISION, keys.COMPILE, keys.SIZE_MULTIPLE)
+        if keys.OPTIMIZE:
+            return options
+        if options != cls():
+            raise ValueError(
+                "MODEL.INFERENCE.PRECISION, COMPILE and SIZE_MULTIPLE need "
+                "MODEL.INFERENCE.OPTIMIZE True."
+            )
+        return None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``precision`` as torch knows it."""
+        return PRECISIONS[self.precision]
+
+    @property
+    def reduced(self) -> bool:
+        """Whether the precision is less than float32."""
+        return self.dtype != torch.float32

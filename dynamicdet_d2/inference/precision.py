@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions and matrix products in a reduced precision, and all else in float32."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from detectron2.modeling.poolers import ROIPooler
+from torch import Tensor, nn
+
+_WITH_WEIGHTS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+# The RPN head's last layers: objectness rounded to 8 bits would tie, and boxes would move.
+_PREDICTORS = ("objectness_logits", "anchor_deltas")
+
+
+def hold_weights(root: nn.Module, dtype: torch.dtype) -> None:
+    """Keep weights in the precision that they are used in, in place.
+
+    Autocast alone would round them at every call. The RPN's predictions stay in float32.
+    """
+    for name, module in root.named_modules():
+        if name in _PREDICTORS:
+            module.forward = _in_float32(module.forward, module.weight.device)
+        elif isinstance(module, _WITH_WEIGHTS):
+            module.to(dtype)
+
+
+def pool_in_float32(model: nn.Module) -> None:
+    """Let every pooler see its features in float32, in place."""
+    for module in model.modules():
+        if isinstance(module, ROIPooler):
+            module.register_forward_pre_hook(_features_in_float32)
+
+
+def as_float32(value: Any) -> Any:
+    """Tensors of any precision, or lists and tuples of them, in float32."""
+    if isinstance(value, Tensor):
+        return value.float()
+    if isinstance(value, list | tuple):
+        return type(value)(as_float32(part) for part in value)
+    return value
+
+
+def _features_in_float32(pooler: ROIPooler, args: tuple) -> tuple:
+    features, *boxes = args
+    return as_float32(features), *boxes
+
+
+def _in_float32(function: Callable[[Tensor], Tensor], device: torch.device) -> Callable:
+    @functools.wraps(function)
+    def call(x: Tensor) -> Tensor:
+        with torch.autocast(device.type, enabled=False):
+            return function(x.float())
+
+    return call
