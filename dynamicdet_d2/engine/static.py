@@ -19,13 +19,15 @@ from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import device_name, measure_latency
+from dynamicdet_d2.inference import InferenceOptions, optimize_for_inference
 
 
 class StaticTrainer(DefaultTrainer):
     """Detectron2's default trainer for any detector of its registry.
 
     It differs in the optimizer (``SOLVER.OPTIMIZER``), in reading weights safely, and in giving
-    average FLOPs and latency beside COCO's figures, by the tools that measure dynamic detectors.
+    average FLOPs and latency beside COCO's figures, by the tools that measure dynamic detectors
+    and with the same optimisations (``MODEL.INFERENCE``).
     """
 
     def build_hooks(self) -> list[HookBase]:
@@ -54,32 +56,36 @@ class StaticTrainer(DefaultTrainer):
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
         """COCO's figures, average FLOPs and latency on every data set of ``DATASETS.TEST``."""
+        options = InferenceOptions.from_config(cfg)
+        model = getattr(model, "module", model)
+        fast = model if options is None else optimize_for_inference(model, options)
         folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         evaluators = [
             DatasetEvaluators(
                 [
                     # Without compiled code there is no fast implementation.
                     COCOEvaluator(name, output_dir=folder, use_fast_impl=False),
-                    StaticCost(cfg, model, os.path.join(folder, f"static_{name}.json")),
+                    StaticCost(cfg, model, fast, os.path.join(folder, f"static_{name}.json")),
                 ]
             )
             for name in cfg.DATASETS.TEST
         ]
-        return super().test(cfg, model, evaluators)
+        return super().test(cfg, fast, evaluators)
 
 
 class StaticCost(DatasetEvaluator):
     """Average multiply-adds and latency of a static detector on a data set."""
 
-    def __init__(self, cfg: CfgNode, model: nn.Module, path: str) -> None:
+    def __init__(self, cfg: CfgNode, model: nn.Module, fast: nn.Module, path: str) -> None:
         """
         Args:
             cfg: ``TEST.DYNAMIC`` is read.
-            model: the detector, or the same wrapped for distributed training.
+            model: the detector; its multiply-adds are counted.
+            fast: the same as it is run, optimised or not; its latency is measured.
             path: of the JSON file that the figures are written to.
         """
         self._cfg, self._path = cfg, path
-        self._model = getattr(model, "module", model)
+        self._model, self._fast = model, fast
 
     def reset(self) -> None:
         self._sizes: list[tuple[int, int]] = []
@@ -100,7 +106,7 @@ class StaticCost(DatasetEvaluator):
         figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
         images = [[image] for image in self._timed.items()]
         if images:
-            latency = measure_latency(self._model, images, None, keys.LATENCY_WARMUP)
+            latency = measure_latency(self._fast, images, None, keys.LATENCY_WARMUP)
             figures.update(latency_ms=latency.mean, p95_ms=latency.p95, fps=1000 / latency.mean)
         with open(self._path, "w", encoding="utf-8") as file:
             json.dump({**figures, "device": device_name(self._model.device)}, file, indent=1)
