@@ -93,6 +93,23 @@ def test_run_writes_what_the_model_reads(
         model(toy_inputs(1))
 
 
+def test_milliseconds_hold_for_the_model_as_it_was_run(cfg: CfgNode, tmp_path: Path) -> None:
+    script.main(command(cfg, tmp_path))
+    path = tmp_path / "calibration.json"
+    record = cal.Calibration.from_json(path)
+    assert record.measured["inference"] == {"optimize": False, "compile": False}
+
+    cfg.MODEL.DYNAMIC.CALIBRATION = str(path)
+    cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = record.latency_ms["easy"]["mean"]
+    assert build_model(cfg).threshold == record.grid[0]
+    cfg.MODEL.INFERENCE.OPTIMIZE = True
+    with pytest.raises(ValueError, match=r"measured with .*OPTIMIZE False \(here True\)"):
+        build_model(cfg)
+    # A share of hard images does not depend on it.
+    cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS, cfg.MODEL.DYNAMIC.HARD_FRACTION = None, 0.5
+    assert build_model(cfg).threshold == record.threshold(0.5)
+
+
 def test_unreachable_target_keeps_the_measurement(cfg: CfgNode, tmp_path: Path) -> None:
     # As users call it, with its log.
     arguments = command(cfg, tmp_path, "--target-gflops", "900")

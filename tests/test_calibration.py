@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from dynamicdet_d2 import add_dynamicdet_config
 from dynamicdet_d2 import calibration as cal
 from dynamicdet_d2.calibration import plot
 from dynamicdet_d2.calibration.plot import threshold_spread
@@ -463,6 +464,7 @@ def test_fingerprint_follows_what_changes_results() -> None:
 
 def test_fingerprint_of_a_config() -> None:
     cfg = get_cfg()
+    add_dynamicdet_config(cfg)
     cfg.INPUT.MIN_SIZE_TEST = 160
     found = cal.fingerprint(Tiny(), cfg)
     assert found["dtype"] == "float32"
@@ -472,6 +474,19 @@ def test_fingerprint_of_a_config() -> None:
     assert json.loads(json.dumps(found)) == found
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert cal.fingerprint(Tiny(), cfg)["dtype"] == "bfloat16"
+
+
+def test_fingerprint_knows_the_precision_and_the_padding_of_inference() -> None:
+    cfg = get_cfg()
+    add_dynamicdet_config(cfg)
+    before = cal.fingerprint(Tiny(), cfg)
+    cfg.MODEL.INFERENCE.OPTIMIZE = True
+    assert cal.fingerprint(Tiny(), cfg) == before
+    cfg.MODEL.INFERENCE.PRECISION = "float16"
+    cfg.MODEL.INFERENCE.SIZE_MULTIPLE = 128
+    after = cal.fingerprint(Tiny(), cfg)
+    assert after["dtype"] == "float16"
+    assert after["input"] == {**before["input"], "size_multiple": 128}
 
 
 def test_check_fingerprint_names_what_differs() -> None:

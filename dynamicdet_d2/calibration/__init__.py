@@ -4,6 +4,7 @@
 from dynamicdet_d2.calibration.fingerprint import (
     check_fingerprint,
     fingerprint,
+    inference_settings,
     input_fingerprint,
     weights_fingerprint,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "hard_fraction_for_cost",
     "hard_fraction_for_latency",
     "held_out",
+    "inference_settings",
     "input_fingerprint",
     "latency_interval",
     "realised_hard_fraction",

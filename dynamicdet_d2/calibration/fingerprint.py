@@ -18,13 +18,13 @@ def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
 
     Returns:
         {"weights": 16 hex digits, "input": see :func:`input_fingerprint`, "dtype": "float32" ...}.
-        dtype is that of matrix products as things stand: of the parameters, or of autocast
-        where it is active.
+        dtype is that of matrix products as things stand: ``MODEL.INFERENCE.PRECISION`` where it
+        is reduced, else that of the parameters, or of autocast where it is active.
     """
     return {
         "weights": weights_fingerprint(model),
         "input": input_fingerprint(cfg),
-        "dtype": _compute_dtype(model),
+        "dtype": _compute_dtype(model, cfg),
     }
 
 
@@ -45,14 +45,26 @@ def weights_fingerprint(model: nn.Module) -> str:
 
 
 def input_fingerprint(cfg: CfgNode) -> dict[str, Any]:
-    """How images reach the model: test size, channel order and normalisation, as plain types."""
+    """How images reach the model: test size, channel order and normalisation, as plain types.
+
+    ``MODEL.INFERENCE.SIZE_MULTIPLE`` is among them where it pads.
+    """
+    multiple = int(cfg.MODEL.INFERENCE.SIZE_MULTIPLE)
+    padding = {"size_multiple": multiple} if multiple > 1 else {}
     return {
+        **padding,
         "min_size_test": int(cfg.INPUT.MIN_SIZE_TEST),
         "max_size_test": int(cfg.INPUT.MAX_SIZE_TEST),
         "format": str(cfg.INPUT.FORMAT),
         "pixel_mean": [float(mean) for mean in cfg.MODEL.PIXEL_MEAN],
         "pixel_std": [float(std) for std in cfg.MODEL.PIXEL_STD],
     }
+
+
+def inference_settings(cfg: CfgNode) -> dict[str, bool]:
+    """What else latency depends on: how the model is run, where results stay the same."""
+    keys = cfg.MODEL.INFERENCE
+    return {"optimize": bool(keys.OPTIMIZE), "compile": bool(keys.COMPILE)}
 
 
 def check_fingerprint(calibration: dict[str, Any], current: dict[str, Any]) -> None:
@@ -88,8 +100,10 @@ def _flat(parts: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _compute_dtype(model: nn.Module) -> str:
+def _compute_dtype(model: nn.Module, cfg: CfgNode) -> str:
     """Asked of a matrix product, so that autocast of any device and version is seen."""
+    if cfg.MODEL.INFERENCE.PRECISION != "float32":
+        return cfg.MODEL.INFERENCE.PRECISION
     parameter = next(model.parameters())
     one = torch.ones(1, 1, dtype=parameter.dtype, device=parameter.device)
     return str((one @ one).dtype).removeprefix("torch.")

@@ -198,6 +198,7 @@ def _how_measured(cfg: CfgNode, seen: Observed) -> dict:
         "batch_size": 1,
         "latency_images": len(seen.kept),
         "latency_warmup": cfg.TEST.DYNAMIC.LATENCY_WARMUP,
+        "inference": cal.inference_settings(cfg),
         "mean_height": height,
         "mean_width": width,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -4,7 +4,12 @@
 from detectron2.config import CfgNode
 from torch import nn
 
-from dynamicdet_d2.calibration import Calibration, check_fingerprint, fingerprint
+from dynamicdet_d2.calibration import (
+    Calibration,
+    check_fingerprint,
+    fingerprint,
+    inference_settings,
+)
 
 
 class OperatingPoint:
@@ -60,6 +65,7 @@ class OperatingPoint:
         if "HARD_FRACTION" in targets:
             threshold = calibration.threshold(targets["HARD_FRACTION"])
         else:
+            _check_settings(calibration, cfg)
             threshold = calibration.threshold_for_latency(targets["TARGET_LATENCY_MS"])
         return cls(threshold=threshold, calibration=calibration, cfg=cfg.clone())
 
@@ -74,3 +80,20 @@ class OperatingPoint:
         calibration, cfg = self._unchecked
         check_fingerprint(calibration.fingerprint, fingerprint(model, cfg))
         self._unchecked = None
+
+
+def _check_settings(calibration: Calibration, cfg: CfgNode) -> None:
+    """Milliseconds hold for a model that is run as it was when they were measured."""
+    ours = inference_settings(cfg)
+    theirs = calibration.measured.get("inference", dict.fromkeys(ours, False))
+    if theirs != ours:
+        differing = ", ".join(
+            f"MODEL.INFERENCE.{name.upper()} {theirs.get(name)} (here {ours[name]})"
+            for name in ours
+            if theirs.get(name) != ours[name]
+        )
+        raise ValueError(
+            f"MODEL.DYNAMIC.CALIBRATION {cfg.MODEL.DYNAMIC.CALIBRATION} has latencies measured "
+            f"with {differing}, which are not those of TARGET_LATENCY_MS. Run calibrate.py with "
+            "this config, or set MODEL.DYNAMIC.HARD_FRACTION."
+        )
