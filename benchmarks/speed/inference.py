@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole detectors, loads of easy and hard images, batches, and the share of the machine's rate."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.speed.setting import Setting, optimized, stock_copy
+from benchmarks.speed.timing import Rounds, interleave
+from dynamicdet_d2.evaluation.cost import RouteCost
+from dynamicdet_d2.inference import InferenceOptions, optimize_for_inference
+
+LOAD = 10
+"""Images of a load, so that a tenth of them is one image."""
+BATCH = 8
+SHARES = (0.1, 0.5, 0.9)
+
+Call = tuple[int, Callable[[], object]]
+
+
+def time_detectors(stock: nn.Module, dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
+    """Stock, and ours in each precision, eager and compiled: static, easy route, hard route."""
+    image = setting.images(1)
+    calls = {"stock": _call(stock_copy(stock), image)}
+    if setting.device == "cuda":
+        calls["stock autocast"] = _call(stock_copy(stock), image, autocast=True)
+    calls["easy as built"] = _call(stock_copy(dynamic), image, 1.0)
+    for precision, compile in variants(setting):
+        name = variant_name(precision, compile)
+        calls[f"static {name}"] = _call(optimized(stock, precision, compile), image)
+        routed = optimized(dynamic, precision, compile)
+        calls[f"easy {name}"] = _call(routed, image, 1.0)
+        calls[f"hard {name}"] = _call(routed, image, 0.0)
+    return interleave("Detectors", calls, rounds)
+
+
+def variants(setting: Setting) -> list[tuple[str, bool]]:
+    """Precision, and whether compiled. A GPU compiles slowly: only what it is fastest in."""
+    reduced = reduced_precision(setting)
+    eager = [("float32", False), (reduced, False)]
+    return [*eager, *([] if setting.device == "cuda" else [("float32", True)]), (reduced, True)]
+
+
+def variant_name(precision: str, compile: bool) -> str:
+    """As it stands in the table."""
+    return precision + (" compiled" if compile else "")
+
+
+def time_loads(stock: nn.Module, dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
+    """Ten images one by one: all easy, a tenth, half, nine tenths hard, all hard; and static."""
+    images = setting.images(LOAD)
+    routed = optimized(dynamic)
+    calls = {"stock": _one_by_one(stock_copy(stock), images, None)}
+    calls["static"] = _one_by_one(optimized(stock), images, None)
+    for share in (0.0, *SHARES, 1.0):
+        threshold = threshold_for(routed, images, share)
+        calls[load_name(share)] = _one_by_one(routed, images, threshold)
+    return interleave("Loads", calls, rounds)
+
+
+def time_batches(dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
+    """The same images, half of them hard, one by one and in one batch."""
+    images = setting.images(BATCH)
+    routed = optimized(dynamic)
+    threshold = threshold_for(routed, images, 0.5)
+    calls = {
+        "one by one": _one_by_one(routed, images, threshold),
+        "one batch": _call(routed, images, threshold),
+    }
+    return interleave("Batches", calls, rounds)
+
+
+def time_rate(stock: nn.Module, setting: Setting, rounds: int) -> tuple[Rounds, dict[str, float]]:
+    """Backbone and FPN beside one 3x3 convolution of 256 channels at stride 4.
+
+    Returns:
+        times, and multiply-adds of each call.
+    """
+    batch = 16 if setting.device == "cuda" else 1
+    half = setting.device == "cuda"
+    precision = "float16" if half else "float32"
+    image = torch.rand(batch, 3, setting.height, setting.width, device=setting.device)
+    conv = nn.Conv2d(256, 256, 3, padding=1).to(setting.device, memory_format=torch.channels_last)
+    features = torch.rand(batch, 256, setting.height // 4, setting.width // 4)
+    features = features.to(setting.device, memory_format=torch.channels_last)
+    if half:
+        conv, features = conv.half(), features.half()
+    calls: dict[str, Call] = {"convolution": (batch, _without_grad(conv, features))}
+    for name, compile in (("eager", False), ("compiled", True)):
+        options = InferenceOptions(precision=precision, compile=compile)
+        backbone = optimize_for_inference(stock, options).backbone
+        calls[name] = (batch, _without_grad(backbone, image))
+    parts = RouteCost(stock).parts(setting.height, setting.width)
+    work = {name: batch * (parts["bottom_up1"] + parts["neck"]) for name in ("eager", "compiled")}
+    work["convolution"] = features.shape[2] * features.shape[3] * 9.0 * 256 * 256 * batch
+    return interleave("Rate", calls, rounds), work
+
+
+def reduced_precision(setting: Setting) -> str:
+    """What a device computes fast in."""
+    return "float16" if setting.device == "cuda" else "bfloat16"
+
+
+def load_name(share: float) -> str:
+    """Of a load with that share of hard images."""
+    return f"{share:.0%} hard"
+
+
+def threshold_for(model: nn.Module, images: Sequence[dict], share: float) -> float:
+    """A threshold at which this share of these images is hard, by their own difficulties."""
+    with torch.no_grad():
+        difficulties = sorted((model.difficulties([image])[0] for image in images), reverse=True)
+    hard = round(share * len(images))
+    if hard in (0, len(images)):
+        return 1.0 if hard == 0 else 0.0
+    threshold = float(np.mean(difficulties[hard - 1 : hard + 1]))
+    if sum(d > threshold for d in difficulties) != hard:
+        raise RuntimeError(f"Difficulties {difficulties} do not let {hard} images be hard.")
+    return threshold
+
+
+def _call(
+    model: nn.Module, images: list[dict], threshold: float | None = None, autocast: bool = False
+) -> Call:
+    """One call of the model on one batch."""
+
+    def call() -> None:
+        if threshold is not None:
+            model.threshold = threshold
+        with torch.no_grad(), torch.autocast("cuda", torch.float16, enabled=autocast):
+            model(images)
+
+    return len(images), call
+
+
+def _one_by_one(model: nn.Module, images: Sequence[dict], threshold: float | None) -> Call:
+    calls = [_call(model, [image], threshold)[1] for image in images]
+    return len(images), lambda: [call() for call in calls]
+
+
+def _without_grad(module: nn.Module, x: torch.Tensor) -> Callable[[], object]:
+    def call() -> object:
+        with torch.no_grad():
+            return module(x)
+
+    return call

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arithmetic of the speed benchmark, on made-up seconds."""
+
+import pytest
+
+from benchmarks.speed.report import Goal
+from benchmarks.speed.setting import PROPOSALS, drawn_proposals
+from benchmarks.speed.timing import Rounds, interleave
+
+
+@pytest.fixture
+def rounds() -> Rounds:
+    """The second round is twice as slow for all; "b" works on two images a call."""
+    seconds = {"a": [1.0, 2.0, 1.0], "b": [3.0, 6.0, 3.2], "c": [4.0, 8.0, 4.0]}
+    return Rounds(seconds, {"a": 1, "b": 2, "c": 1})
+
+
+def test_milliseconds_are_an_image(rounds: Rounds) -> None:
+    assert rounds.milliseconds("a") == 1000.0
+    assert rounds.milliseconds("b") == 1600.0
+
+
+def test_ratios_are_paired_by_round(rounds: Rounds) -> None:
+    # Unpaired medians would give 3.2 / 2 / 1 = 1.6.
+    assert rounds.ratio("b", "a") == pytest.approx(1.5)
+    assert rounds.ratio("c", "a") == pytest.approx(4.0)
+    assert rounds.ratio("a", "c") == pytest.approx(0.25)
+
+
+def test_ratio_to_a_weighted_sum(rounds: Rounds) -> None:
+    # 0.5 * 1 + 0.5 * 4 = 2.5 in the first and third round, 5 in the second.
+    assert rounds.ratio_to_sum("c", {"a": 0.5, "c": 0.5}) == pytest.approx(1.6)
+    assert rounds.ratio_to_sum("b", {"a": 1.0}) == pytest.approx(1.5)
+
+
+def test_calls_take_turns() -> None:
+    order: list[str] = []
+    calls = {name: (1, lambda name=name: order.append(name)) for name in "abc"}
+    timed = interleave("Turns", calls, rounds=3)
+    assert "".join(order) == "aabbcc" + "abc" + "bca" + "cab"
+    assert all(len(seconds) == 3 for seconds in timed.seconds.values())
+
+
+@pytest.mark.parametrize(
+    ("figure", "sense", "limit", "met"),
+    [(1.45, ">=", 1.45, True), (1.44, ">=", 1.45, False), (1.024, "<=", 1.02, True)]
+    + [(1.03, "<=", 1.02, False)],
+)
+def test_a_goal_is_judged_as_it_is_printed(
+    figure: float, sense: str, limit: float, met: bool
+) -> None:
+    assert Goal("what", figure, sense, limit).met is met
+
+
+def test_drawn_proposals_lie_in_the_image_and_are_as_large_as_on_coco() -> None:
+    instances = drawn_proposals((512, 672), "cpu")
+    boxes = instances.proposal_boxes.tensor
+    assert len(boxes) == PROPOSALS
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2] <= 672).all()
+    assert (boxes[:, 3] <= 512).all()
+    side = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt().median()
+    assert 80 < side < 100
