@@ -84,10 +84,11 @@ def with_coco_like_proposals(model: nn.Module) -> nn.Module:
     propose = model.proposal_generator.forward
 
     def forward(
-        images: ImageList, features: dict[str, Tensor], gt_instances: None = None
+        images: ImageList, features: dict[str, Tensor], gt_instances: list | None = None
     ) -> tuple[list[Instances], dict]:
-        propose(images, features, gt_instances)
-        return [drawn_proposals(size, images.tensor.device) for size in images.image_sizes], {}
+        _, losses = propose(images, features, gt_instances)
+        device = images.tensor.device
+        return [drawn_proposals(size, device) for size in images.image_sizes], losses
 
     model.proposal_generator.forward = forward
     return model

@@ -11,7 +11,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.setting import DYNAMIC, STATIC, Setting
+from benchmarks.speed.setting import DYNAMIC, STATIC, Setting, with_coco_like_proposals
 from benchmarks.speed.timing import Rounds, interleave
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.engine.phases import CachedRouterObjective, OnlineRouterObjective
@@ -43,7 +43,7 @@ def training_step(
     """A step of Detectron2's trainer on always the same batch."""
     cfg = setting.config(file, *overrides)
     torch.manual_seed(0)
-    model = build_model(cfg).train()
+    model = with_coco_like_proposals(build_model(cfg).train())
     if hasattr(model, "router"):
         model.router.requires_grad_(False)
     # A rate of zero: with random weights a real one would diverge in a few steps.

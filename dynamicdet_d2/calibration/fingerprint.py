@@ -50,7 +50,7 @@ def input_fingerprint(cfg: CfgNode) -> dict[str, Any]:
     ``MODEL.INFERENCE.SIZE_MULTIPLE`` is among them where it pads.
     """
     multiple = int(cfg.MODEL.INFERENCE.SIZE_MULTIPLE)
-    padding = {"size_multiple": multiple} if multiple > 1 else {}
+    padding = {"size_multiple": multiple} if multiple else {}
     return {
         **padding,
         "min_size_test": int(cfg.INPUT.MIN_SIZE_TEST),

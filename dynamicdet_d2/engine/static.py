@@ -92,8 +92,9 @@ class StaticCost(DatasetEvaluator):
         self._timed = SpreadSample(self._cfg.TEST.DYNAMIC.LATENCY_IMAGES)
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
+        step = max(self._cfg.MODEL.INFERENCE.SIZE_MULTIPLE, 1)
         for image in inputs:
-            self._sizes.append(tuple(image["image"].shape[-2:]))
+            self._sizes.append(tuple(-(-side // step) * step for side in image["image"].shape[-2:]))
             self._timed.add(image)
 
     def evaluate(self) -> dict[str, dict[str, float]]:

@@ -113,7 +113,8 @@ def padded_size(model: nn.Module, height: int, width: int) -> tuple[int, int]:
     """An image's size in pixels -> the size that the model pads it to when it is alone."""
     if height < 1 or width < 1:
         raise ValueError(f"The image size is {height}x{width}; both sides must be at least 1.")
-    step = max(model.backbone.size_divisibility, 1)
+    own = max(model.backbone.size_divisibility, 1)
+    step = getattr(model, "padding_multiple", own)
     return -(-int(height) // step) * step, -(-int(width) // step) * step
 
 

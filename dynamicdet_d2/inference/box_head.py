@@ -38,6 +38,7 @@ def _replace(head: FastRCNNConvFCHead, pooled: tuple[int, int]) -> int:
     # The head runs its children in order; what was flattened first is now flattened last.
     head.flatten = nn.Identity()
     head.add_module("flatten_outputs", nn.Flatten())
+    head.fcs.clear()  # a list beside the children, which would keep the linear layers
     return len(linear)
 
 

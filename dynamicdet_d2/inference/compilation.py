@@ -5,11 +5,16 @@ Never for a whole detector: choosing proposals breaks the graph dozens of times.
 """
 
 import functools
+import logging
+import os
+import shutil
 from collections.abc import Callable
 
 import torch
 from detectron2.structures import ImageList
 from torch import nn
+
+logger = logging.getLogger(__name__)
 
 # Shapes that a piece is compiled for; where there are more, the others run as they are.
 MAX_SHAPES = 32
@@ -32,12 +37,29 @@ def compiled(function: Callable, device: torch.device) -> Callable:
     return torch.compile(function, dynamic=False, options=options)
 
 
-def mark_steps(model: nn.Module) -> None:
-    """Tell CUDA graphs where a batch begins, in place: there the last one's memory is free.
+def prepare(model: nn.Module, device: torch.device) -> None:
+    """See that compilation can work, before the first image.
 
     Args:
         model: a ``GeneralizedRCNN``, whose every inference begins with ``preprocess_image``.
+        device: that it will run on.
+
+    Raises:
+        ValueError: without a C++ compiler for the CPU's code.
     """
+    compilers = [os.environ.get("CXX", "g++"), "clang++"]
+    if device.type == "cpu" and not any(map(shutil.which, compilers)):
+        raise ValueError(
+            f"MODEL.INFERENCE.COMPILE is True, but no C++ compiler was found ({compilers[0]} or "
+            "clang++); install one, or set it False."
+        )
+    logger.info("Each new size of a padded batch is compiled once, which can take a minute.")
+    if device.type == "cuda":
+        _mark_steps(model)
+
+
+def _mark_steps(model: nn.Module) -> None:
+    """Tell CUDA graphs where a batch begins, and so the last one's memory is free again."""
     preprocess = model.preprocess_image
 
     @functools.wraps(preprocess)

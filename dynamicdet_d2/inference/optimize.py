@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dynamicdet_d2.inference.box_head import replace_fully_connected
-from dynamicdet_d2.inference.compilation import compiled, mark_steps
+from dynamicdet_d2.inference.compilation import compiled, prepare
 from dynamicdet_d2.inference.folding import fold_norms
 from dynamicdet_d2.inference.options import InferenceOptions
 from dynamicdet_d2.inference.padding import pad_to_multiple
@@ -36,15 +36,18 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
 
     Returns:
         the copy, in evaluation mode. Its weights are for no checkpoint, and later changes of the
-        model do not reach it.
+        model do not reach it; for another one, call this again instead of ``copy.deepcopy``.
 
     Raises:
-        ValueError: for "float16" on a CPU.
+        ValueError: for options that the machine or the backbone cannot serve, and where the
+            threshold comes from a calibration of another model.
     """
     device = next(model.parameters()).device
     _check_precision(options, device)
     fast = copy.deepcopy(model).eval().requires_grad_(False)
-    if hasattr(fast, "optimized_copy"):
+    if hasattr(model, "optimized_copy"):
+        model.operating_point.check(model)
+        fast.threshold = model.threshold
         fast.optimized_copy.options = None  # it is one
     norms = fold_norms(fast)
     if device.type == "cpu":
@@ -54,8 +57,8 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
         pool_in_float32(fast)
     fast = fast.to(memory_format=torch.channels_last)
     pad_to_multiple(fast, options.size_multiple)
-    if options.compile and device.type == "cuda":
-        mark_steps(fast)
+    if options.compile:
+        prepare(fast, device)
     for piece in pieces_of(fast):
         _optimize(piece, options, device)
     logger.debug("Optimised for inference: %d norms folded, %s", norms, options)

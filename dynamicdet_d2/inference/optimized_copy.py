@@ -10,12 +10,17 @@ from torch import Tensor, nn
 from dynamicdet_d2.inference.optimize import optimize_for_inference
 from dynamicdet_d2.inference.options import InferenceOptions
 
+_HEADS = ("proposal_generator", "roi_heads")
+_PLAIN = (bool, int, float, str)
+
 
 class OptimizedCopy:
     """Makes a model's optimised copy at its first inference, and again when weights change.
 
     Weights are loaded, and trained, after a model was built, so nothing can be prepared then. It
-    is not part of the model's state: copies and pickles of the model begin without one.
+    is not part of the model's state: copies and pickles of the model begin without one. Plain
+    settings of the heads, such as a score threshold, are followed as they are set. What it cannot
+    see is a change of weights through ``.data``; ``drop`` it then.
     """
 
     def __init__(self, options: InferenceOptions | None) -> None:
@@ -26,6 +31,7 @@ class OptimizedCopy:
         self.options = options
         self._copy: nn.Module | None = None
         self._state: list[tuple] = []
+        self._heads: list[tuple[nn.Module, nn.Module]] = []
 
     def of(self, model: nn.Module) -> nn.Module:
         """The copy of the model as it is now; the model itself without options."""
@@ -35,11 +41,14 @@ class OptimizedCopy:
         if self._copy is None or state != self._state:
             self.drop()
             self._copy, self._state = optimize_for_inference(model, self.options), state
+            self._heads = _heads(model, self._copy)
+        for ours, theirs in self._heads:
+            theirs.__dict__.update(_settings(ours))
         return self._copy
 
     def drop(self) -> None:
         """Free the copy's memory; the next inference makes another one."""
-        self._copy = None
+        self._copy, self._heads = None, []
 
     def __deepcopy__(self, memo: dict) -> "OptimizedCopy":
         return OptimizedCopy(self.options)
@@ -58,6 +67,21 @@ def on_optimized_copy(method: Callable) -> Callable:
         return method(model, *args, **kwargs)
 
     return call
+
+
+def _heads(model: nn.Module, fast: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """Modules of RPN and ROI heads beside those of the copy that were not replaced."""
+    theirs = dict(fast.named_modules())
+    return [
+        (module, theirs[name])
+        for name, module in model.named_modules()
+        if name.startswith(_HEADS) and type(theirs.get(name)) is type(module)
+    ]
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    plain = vars(module).items()
+    return {k: v for k, v in plain if isinstance(v, _PLAIN) and k != "training"}
 
 
 def _state(model: nn.Module) -> list[tuple[int, int]]:

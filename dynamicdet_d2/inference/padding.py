@@ -17,9 +17,18 @@ def pad_to_multiple(model: nn.Module, multiple: int) -> None:
 
     Args:
         model: a ``GeneralizedRCNN``.
-        multiple: pixels; 0 or 1: nothing changes.
+        multiple: pixels; 0: nothing changes.
+
+    Raises:
+        ValueError: if the backbone could not take such a size.
     """
-    if multiple > 1:
+    own = max(model.backbone.size_divisibility, 1)
+    if multiple % own:
+        raise ValueError(
+            f"MODEL.INFERENCE.SIZE_MULTIPLE is {multiple}; it must be a multiple of the backbone's "
+            f"{own}."
+        )
+    if multiple:
         model.preprocess_image = _padded(model.preprocess_image, multiple)
 
 

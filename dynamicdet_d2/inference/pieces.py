@@ -8,6 +8,7 @@ ordinary tensors that a caller may change in place.
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,8 +90,10 @@ def in_inference_mode(
 
     @functools.wraps(function)
     def call(*args: object) -> Any:
-        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=reduced):
+        # In float32 a caller's own autocast goes on.
+        precision = torch.autocast(device.type, dtype) if reduced else nullcontext()
+        with torch.inference_mode(), precision:
             result = function(*args)
-            return result if features or not reduced else as_float32(result)
+            return as_float32(result) if reduced and not features else result
 
     return call

@@ -23,7 +23,8 @@ def hold_weights(root: nn.Module, dtype: torch.dtype) -> None:
         if name in _PREDICTORS:
             module.forward = _in_float32(module.forward, module.weight.device)
         elif isinstance(module, _WITH_WEIGHTS):
-            module.to(dtype)
+            for own in module.parameters(recurse=False):  # not those of its norm
+                own.data = own.data.to(dtype)
 
 
 def pool_in_float32(model: nn.Module) -> None:

@@ -80,8 +80,10 @@ class RowPooler(nn.Module):
         )
 
 
-def roi_align_rows(features: Tensor, boxes: Tensor, image: Tensor, align: ROIAlign) -> Tensor:
-    """ROIAlign of boxes on one feature map.
+def _pool(
+    features: Tensor, boxes: Tensor, image: Tensor, align: ROIAlign
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """ROIAlign of boxes on one feature map, some boxes of a similar shape at a time.
 
     Args:
         features: (N, C, H, W) float32; no copy is made where it is channels-last.
@@ -89,19 +91,9 @@ def roi_align_rows(features: Tensor, boxes: Tensor, image: Tensor, align: ROIAli
         image: (R,) int32, which of the N images each box lies in.
         align: scale, output size, sampling ratio and alignment.
 
-    Returns:
-        (R, P_y, P_x, C).
+    Yields:
+        which boxes, (r,), and their values, (r, P_y, P_x, C).
     """
-    pooled = features.new_empty(len(boxes), *align.output_size, features.shape[1])
-    for part, values in _pool(features, boxes, image, align):
-        pooled[part] = values
-    return pooled
-
-
-def _pool(
-    features: Tensor, boxes: Tensor, image: Tensor, align: ROIAlign
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Which boxes, and their pooled values; boxes of a similar shape at a time."""
     _, channels, height, width = features.shape
     table = features.permute(0, 2, 3, 1).reshape(-1, channels)
     bins_y, bins_x = align.output_size

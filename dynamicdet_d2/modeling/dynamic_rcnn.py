@@ -113,6 +113,18 @@ class DynamicRCNN(GeneralizedRCNN):
     def threshold(self, value: float) -> None:
         self.operating_point = OperatingPoint(threshold=value)
 
+    @property
+    def padding_multiple(self) -> int:
+        """Height and width of a batch are padded to multiples of this many pixels at inference."""
+        options = self.optimized_copy.options
+        return max(self.backbone.size_divisibility, options.size_multiple if options else 0)
+
+    def train(self, mode: bool = True) -> "DynamicRCNN":
+        """As every module's; training does not keep the optimised copy."""
+        if mode:
+            self.optimized_copy.drop()
+        return super().train(mode)
+
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Losses in training, routed detections otherwise; inputs as in ``GeneralizedRCNN``.
 
