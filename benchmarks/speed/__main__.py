@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.speed import accuracy, inference, memory, report, training
 from benchmarks.speed.setting import Setting, build_pair
+from dynamicdet_d2.memory import keep_memory
 
 SIZES = {"cpu": (512, 672), "cuda": (800, 1344)}
 SECTIONS = ("detectors", "loads", "batches", "rate", "training", "router", "memory", "accuracy")
@@ -27,6 +28,7 @@ def main() -> None:
     args = _parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("dynamicdet_d2.progress").setLevel(logging.INFO)
+    keep_memory()  # for stock and ours alike
     setting = Setting(args.device, *(args.size or SIZES[args.device]))
     content, goals = run(setting, args.rounds, args.sections)
     text = report.markdown(content, goals)

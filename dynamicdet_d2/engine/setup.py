@@ -13,6 +13,7 @@ from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.check import check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes import register_shapes
+from dynamicdet_d2.memory import keep_memory
 
 
 def load_config(config_file: str, overrides: list[str]) -> CfgNode:
@@ -38,6 +39,8 @@ def setup(args: object) -> CfgNode:
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynamicdet_d2")
     _calm_screen()
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_memory()
     if cfg.DATASETS.CHECK:
         check_datasets(cfg, eval_only=args.eval_only)
     return cfg

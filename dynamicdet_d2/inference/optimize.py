@@ -16,6 +16,7 @@ from dynamicdet_d2.inference.padding import pad_to_multiple
 from dynamicdet_d2.inference.pieces import Piece, in_inference_mode, pieces_of
 from dynamicdet_d2.inference.precision import hold_weights, pool_in_float32
 from dynamicdet_d2.inference.roi_align import replace_poolers
+from dynamicdet_d2.memory import keep_memory
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,9 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
     """A copy of a detector for inference; the detector itself stays as it is.
 
     Always: norms with fixed statistics are folded, weights lie channels-last, dense parts run in
-    inference mode. On the CPU also: ROIAlign and the box head's layers in a faster form. In
-    float32 the results are the model's own to rounding (relative errors of some 1e-6).
+    inference mode. On the CPU also: ROIAlign and the box head's layers in a faster form, and the
+    process keeps the memory that it has once had (``keep_memory``). In float32 the results are
+    the model's own to rounding (relative errors of some 1e-6).
 
     Args:
         model: a ``GeneralizedRCNN``, dynamic or not, with its weights loaded. Heads of other
@@ -51,6 +53,7 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
         fast.optimized_copy.options = None  # it is one
     norms = fold_norms(fast)
     if device.type == "cpu":
+        keep_memory()
         replace_fully_connected(fast.roi_heads)  # asks the pooler for its output size
         replace_poolers(fast)
     if options.reduced:
