@@ -11,75 +11,125 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmarks.speed import accuracy, inference, memory, report, training
 from benchmarks.speed.setting import Setting, build_pair
+from benchmarks.speed.timing import Rounds
 from dynamicdet_d2.memory import keep_memory
 
 SIZES = {"cpu": (512, 672), "cuda": (800, 1344)}
-SECTIONS = ("detectors", "loads", "batches", "rate", "training", "router", "memory", "accuracy")
+
+
+@dataclass
+class Run:
+    """What is measured with, and what was found so far."""
+
+    setting: Setting
+    rounds: int
+    stock: nn.Module
+    dynamic: nn.Module
+    timed: dict[str, Rounds] = field(default_factory=dict)
+    goals: list[report.Goal] = field(default_factory=list)
+    peaks: dict[str, float] = field(default_factory=dict)
+    precision: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def models(self) -> tuple[nn.Module, nn.Module, Setting, int]:
+        """What most measurements take."""
+        return self.stock, self.dynamic, self.setting, self.rounds
+
+    def content(self) -> dict[str, Any]:
+        """Of the JSON file."""
+        return {
+            "machine": report.machine(self.setting),
+            "rounds": self.rounds,
+            "goals": report.goals_as_json(self.goals),
+            "milliseconds": report.times(self.timed),
+            "peak_memory_mb": self.peaks,
+            "average_precision": self.precision,
+        }
+
+
+def _detectors(run: Run) -> None:
+    run.timed["detector"] = inference.time_detectors(*run.models)
+    run.goals += report.detector_goals(run.timed["detector"], run.setting)
+
+
+def _heads(run: Run) -> None:
+    run.timed["head"] = inference.time_heads(run.stock, run.setting, run.rounds)
+
+
+def _loads(run: Run) -> None:
+    run.timed["load"] = inference.time_loads(*run.models)
+    run.goals += report.load_goals(run.timed["load"], run.setting)
+
+
+def _batches(run: Run) -> None:
+    run.timed["batch"] = inference.time_batches(run.dynamic, run.setting, run.rounds)
+    run.goals += report.batch_goals(run.timed["batch"], run.setting)
+
+
+def _rate(run: Run) -> None:
+    run.timed["rate"], work = inference.time_rate(run.stock, run.setting, run.rounds)
+    run.goals += report.rate_goals(run.timed["rate"], work, run.setting)
+
+
+def _training(run: Run) -> None:
+    run.timed["training step"], work = training.time_steps(run.setting, run.rounds)
+    run.goals += report.training_goals(run.timed["training step"], work)
+
+
+def _router(run: Run) -> None:
+    timed = training.time_router_phase(run.dynamic, run.setting, run.rounds)
+    run.timed["router phase"] = timed
+
+
+def _memory(run: Run) -> None:
+    run.peaks = memory.peak_memory(run.setting)
+
+
+def _accuracy(run: Run) -> None:
+    precisions = ["float32", inference.reduced_precision(run.setting)]
+    run.precision = accuracy.average_precision(run.setting.device, precisions)
+    run.goals += report.accuracy_goals(run.precision)
+
+
+SECTIONS: dict[str, Callable[[Run], None]] = {
+    "detectors": _detectors,
+    "heads": _heads,
+    "loads": _loads,
+    "batches": _batches,
+    "rate": _rate,
+    "training": _training,
+    "router": _router,
+    "memory": _memory,
+    "accuracy": _accuracy,
+}
 
 
 def main() -> None:
+    """Run the sections that were asked for, one after the other, and report."""
     args = _parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("dynamicdet_d2.progress").setLevel(logging.INFO)
     keep_memory()  # for stock and ours alike
     setting = Setting(args.device, *(args.size or SIZES[args.device]))
-    content, goals = run(setting, args.rounds, args.sections)
-    text = report.markdown(content, goals)
+    run = Run(setting, args.rounds, *build_pair(setting))
+    for name in args.sections:
+        SECTIONS[name](run)
+    content = run.content()
+    text = report.markdown(content, run.goals)
     sys.stdout.write(text)
     if args.output:
         args.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         args.output.with_suffix(".md").write_text(text, encoding="utf-8")
-
-
-def run(
-    setting: Setting, rounds: int, sections: list[str]
-) -> tuple[dict[str, Any], list[report.Goal]]:
-    """Measure the sections, one after the other.
-
-    Returns:
-        what goes into the JSON file, and the goals in order.
-    """
-    stock, dynamic = build_pair(setting)
-    timed, goals, peaks, precision = {}, [], {}, {}
-    if "detectors" in sections:
-        timed["detector"] = inference.time_detectors(stock, dynamic, setting, rounds)
-        goals += report.detector_goals(timed["detector"], setting)
-    if "loads" in sections:
-        timed["load"] = inference.time_loads(stock, dynamic, setting, rounds)
-        goals += report.load_goals(timed["load"], setting)
-    if "batches" in sections:
-        timed["batch"] = inference.time_batches(dynamic, setting, rounds)
-        goals += report.batch_goals(timed["batch"], setting)
-    if "rate" in sections:
-        timed["rate"], work = inference.time_rate(stock, setting, rounds)
-        goals += report.rate_goals(timed["rate"], work, setting)
-    if "training" in sections:
-        timed["training step"], work = training.time_steps(setting, rounds)
-        goals += report.training_goals(timed["training step"], work)
-    if "router" in sections:
-        timed["router phase"] = training.time_router_phase(dynamic, setting, rounds)
-    if "memory" in sections:
-        peaks = memory.peak_memory(setting)
-    if "accuracy" in sections:
-        precisions = ["float32", inference.reduced_precision(setting)]
-        precision = accuracy.average_precision(setting.device, precisions)
-        goals += report.accuracy_goals(precision)
-    content = {
-        "machine": report.machine(setting),
-        "rounds": rounds,
-        "goals": report.goals_as_json(goals),
-        "milliseconds": report.times(timed),
-        "peak_memory_mb": peaks,
-        "average_precision": precision,
-    }
-    return content, goals
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.speed.setting import Setting, optimized, stock_copy
+from benchmarks.speed.setting import Setting, drawn_proposals, optimized, stock_copy
 from benchmarks.speed.timing import Rounds, interleave
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.inference import InferenceOptions, optimize_for_inference
@@ -70,6 +70,23 @@ def time_batches(dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
         "one batch": _call(routed, images, threshold),
     }
     return interleave("Batches", calls, rounds)
+
+
+def time_heads(stock: nn.Module, setting: Setting, rounds: int) -> Rounds:
+    """ROIAlign and the box head's fully connected layers, as built and in the CPU's form."""
+    fast = optimize_for_inference(stock)
+    images = stock.preprocess_image(setting.images(1))
+    proposals = [drawn_proposals(images.image_sizes[0], images.tensor.device).proposal_boxes]
+    calls: dict[str, Call] = {}
+    with torch.no_grad():
+        for name, model in (("as built", stock), ("optimised", fast)):
+            features = model.backbone(images.tensor)
+            levels = [features[level] for level in model.roi_heads.box_in_features]
+            heads = model.roi_heads
+            pooled = heads.box_pooler(levels, proposals)
+            calls[f"ROIAlign, {name}"] = (1, _without_grad(heads.box_pooler, levels, proposals))
+            calls[f"box head, {name}"] = (1, _without_grad(heads.box_head, pooled))
+    return interleave("Heads", calls, rounds)
 
 
 def time_rate(stock: nn.Module, setting: Setting, rounds: int) -> tuple[Rounds, dict[str, float]]:
@@ -140,9 +157,9 @@ def _one_by_one(model: nn.Module, images: Sequence[dict], threshold: float | Non
     return len(images), lambda: [call() for call in calls]
 
 
-def _without_grad(module: nn.Module, x: torch.Tensor) -> Callable[[], object]:
+def _without_grad(module: nn.Module, *args: object) -> Callable[[], object]:
     def call() -> object:
         with torch.no_grad():
-            return module(x)
+            return module(*args)
 
     return call

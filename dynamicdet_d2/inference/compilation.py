@@ -23,18 +23,16 @@ MAX_SHAPES = 32
 def compiled(function: Callable, device: torch.device) -> Callable:
     """The function, compiled anew for each shape of its arguments.
 
-    On the CPU weights become constants, which the compiler lays out for the machine, and buffers
-    are planned in one block; on a GPU each shape is recorded as a CUDA graph and replayed.
+    On the CPU weights become constants, which the compiler lays out for the machine; on a GPU each
+    shape is recorded as a CUDA graph and replayed.
 
     Args:
         function: whose course does not depend on values.
         device: that it will run on.
     """
     _allow_shapes()
-    if device.type == "cuda":
-        return torch.compile(function, dynamic=False, options={"triton.cudagraphs": True})
-    options = {"freezing": True, "memory_planning": True}
-    return torch.compile(function, dynamic=False, options=options)
+    option = "triton.cudagraphs" if device.type == "cuda" else "freezing"
+    return torch.compile(function, dynamic=False, options={option: True})
 
 
 def prepare(model: nn.Module, device: torch.device) -> None:

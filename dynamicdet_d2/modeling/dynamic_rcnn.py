@@ -302,7 +302,9 @@ class DynamicRCNN(GeneralizedRCNN):
             index = routing.on_device(hard, shared.device)
             chosen = routing.select(features, index)
             features2 = self.backbone.second(chosen, shared[index])
-            features = routing.merge(features, features2, index)
+            # Features of shared stages are still those of backbone 1.
+            new = {name: level for name, level in features2.items() if level is not chosen[name]}
+            features = routing.merge(features, new, index)
         return features, difficulties
 
     def _detect(

@@ -44,15 +44,17 @@ def merge(easy: Features, hard: Features, index: Tensor) -> Features:
 
     Args:
         easy: level name -> (N, C, H, W), backbone 1's features of the whole batch.
-        hard: level name -> (M, C, H, W), backbone 2's features of the hard images.
+        hard: level name -> (M, C, H, W), backbone 2's features of the hard images; levels that are
+            the same for both may be left out.
         index: (M,) positions of the hard images, ascending.
 
     Returns:
         level name -> (N, C, H, W), in the original order. ``easy`` is left as it is.
     """
-    return {
-        name: level.index_copy(0, index, hard[name].to(level.dtype)) for name, level in easy.items()
-    }
+    merged = dict(easy)
+    for name, level in hard.items():
+        merged[name] = easy[name].index_copy(0, index, level.to(easy[name].dtype))
+    return merged
 
 
 def route_name(difficulty: float, threshold: float) -> str:
