@@ -116,7 +116,10 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
 
 def main() -> None:
     """Run the sections that were asked for, one after the other, and report."""
-    args = _parser().parse_args()
+    parser = _parser()
+    args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error(f"--rounds is {args.rounds}; it must be at least 1")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("dynamicdet_d2.progress").setLevel(logging.INFO)
     keep_memory()  # for stock and ours alike
