@@ -240,15 +240,20 @@ def test_given_boxes_and_raw_outputs_follow_detectron2(model: nn.Module) -> None
     assert isinstance(raw, Instances)
 
 
-def test_default_predictor_carries_difficulty_and_route(tmp_path: Path) -> None:
-    cfg = toy_cfg("INPUT.MIN_SIZE_TEST", 64)
+@pytest.mark.parametrize("optimize", [False, True])
+def test_default_predictor_carries_difficulty_and_route(tmp_path: Path, optimize: bool) -> None:
+    cfg = toy_cfg("INPUT.MIN_SIZE_TEST", 64, "MODEL.INFERENCE.OPTIMIZE", optimize)
     torch.manual_seed(0)
     trained = toy_model()
     path = tmp_path / "model.pth"
     torch.save({"model": trained.state_dict()}, path)
     cfg.MODEL.WEIGHTS = str(path)
     image = (torch.rand(64, 96, 3) * 255).byte().numpy()
-    output = DefaultPredictor(cfg)(image)
+    predictor = DefaultPredictor(cfg)
+    output = predictor(image)
+    assert (predictor.model.optimized_copy.of(predictor.model) is predictor.model) is not optimize
+    trained_on = [{"image": torch.from_numpy(image.astype("float32")).permute(2, 0, 1)}]
+    assert output["difficulty"] == pytest.approx(trained.difficulties(trained_on)[0], rel=1e-4)
     assert 0 < output["difficulty"] < 1
     assert output["route"] == ("hard" if output["difficulty"] > 0.5 else "easy")
     assert output["instances"].image_size == (64, 96)

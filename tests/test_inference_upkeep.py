@@ -88,7 +88,10 @@ def test_the_copy_is_made_once() -> None:
     model.threshold = 0.1
     model.detector_losses_per_image(toy_inputs(1))
     assert model.optimized_copy.of(model) is fast is not None
-    model.train()
+    # As evaluation in the middle of a training does, between its pass and its timing.
+    model.train().eval()
+    assert model.optimized_copy.of(model) is fast
+    step(model)
     assert model.optimized_copy._copy is None
 
 

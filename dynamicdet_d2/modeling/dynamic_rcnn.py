@@ -119,12 +119,6 @@ class DynamicRCNN(GeneralizedRCNN):
         options = self.optimized_copy.options
         return max(self.backbone.size_divisibility, options.size_multiple if options else 0)
 
-    def train(self, mode: bool = True) -> "DynamicRCNN":
-        """As every module's; training does not keep the optimised copy."""
-        if mode:
-            self.optimized_copy.drop()
-        return super().train(mode)
-
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Losses in training, routed detections otherwise; inputs as in ``GeneralizedRCNN``.
 
@@ -134,6 +128,7 @@ class DynamicRCNN(GeneralizedRCNN):
         """
         if not self.training:
             return self.inference(batched_inputs)
+        self.optimized_copy.drop()  # of weights that are about to change
         images, gt_instances = self._training_inputs(batched_inputs)
         features1, shared = self.backbone.first(images.tensor)
         features2 = self.backbone.second(features1, shared)
