@@ -2,6 +2,7 @@
 """calibrate.py: a whole run on a toy detector, each kind of target, and what is refused."""
 
 import json
+import dataclasses
 import logging
 import re
 import subprocess
@@ -98,9 +99,13 @@ def test_milliseconds_hold_for_the_model_as_it_was_run(cfg: CfgNode, tmp_path: P
     path = tmp_path / "calibration.json"
     record = cal.Calibration.from_json(path)
     assert record.measured["inference"] == {"optimize": False, "compile": False}
+    # In place of what this machine happened to take.
+    routes = {"easy": 5.0, "hard": 9.0}
+    latency = {name: dict.fromkeys(("p50", "p95", "mean"), ms) for name, ms in routes.items()}
+    dataclasses.replace(record, latency_ms=latency).to_json(path)
 
     cfg.MODEL.DYNAMIC.CALIBRATION = str(path)
-    cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = record.latency_ms["easy"]["mean"]
+    cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = 5.0
     assert build_model(cfg).threshold == record.grid[0]
     cfg.MODEL.INFERENCE.OPTIMIZE = True
     with pytest.raises(ValueError, match=r"measured with .*OPTIMIZE False \(here True\)"):
