@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """calibrate.py: a whole run on a toy detector, each kind of target, and what is refused."""
 
-import json
 import dataclasses
+import json
 import logging
 import re
 import subprocess
