@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing files that are whole or not there."""
+"""Writing files that are whole or not there, and reading JSON files of unknown worth."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 
 @contextmanager
@@ -24,3 +26,21 @@ def whole_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         with suppress(FileNotFoundError):
             os.remove(temporary)
         raise
+
+
+def read_json(path: str | os.PathLike, name: str) -> Any:
+    """Content of a JSON file.
+
+    Args:
+        path: of the file.
+        name: of it in messages.
+
+    Raises:
+        ValueError: the file cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise ValueError(f"{name} is not a JSON file.") from None

@@ -3,12 +3,12 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
 from benchmarks.speed.setting import Setting, drawn_proposals, optimized, stock_copy
 from benchmarks.speed.timing import Rounds, interleave
+from dynamicdet_d2.calibration import realised_hard_fraction, threshold_for_hard_fraction
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.inference import InferenceOptions, optimize_for_inference
 
@@ -127,14 +127,10 @@ def load_name(share: float) -> str:
 
 def threshold_for(model: nn.Module, images: Sequence[dict], share: float) -> float:
     """A threshold at which this share of these images is hard, by their own difficulties."""
-    with torch.no_grad():
-        difficulties = sorted((model.difficulties([image])[0] for image in images), reverse=True)
-    hard = round(share * len(images))
-    if hard in (0, len(images)):
-        return 1.0 if hard == 0 else 0.0
-    threshold = float(np.mean(difficulties[hard - 1 : hard + 1]))
-    if sum(d > threshold for d in difficulties) != hard:
-        raise RuntimeError(f"Difficulties {difficulties} do not let {hard} images be hard.")
+    difficulties = [model.difficulties([image])[0] for image in images]
+    threshold = threshold_for_hard_fraction(difficulties, share)
+    if realised_hard_fraction(difficulties, threshold) != share:
+        raise RuntimeError(f"Difficulties {difficulties} do not let {share:.0%} be hard.")
     return threshold
 
 

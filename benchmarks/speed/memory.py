@@ -10,25 +10,19 @@ import sys
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from benchmarks.speed.inference import reduced_precision
 from benchmarks.speed.setting import DYNAMIC, STATIC, Setting, build_pair, optimized, stock_copy
 from benchmarks.speed.training import training_batch, training_step
 
-CHECKPOINTING = ("MODEL.BACKBONE.GRADIENT_CHECKPOINTING", True)
 STEPS = 3
 
 
-def _inference(setting: Setting, name: str) -> Callable[[], object]:
-    stock, dynamic = build_pair(setting)
+def _inference(model: nn.Module, setting: Setting) -> Callable[[], object]:
+    """On one image; a dynamic detector on the hard route."""
     image = setting.images(1)
-    if name == "inference, stock":
-        model = stock_copy(stock)
-    elif name == "inference, static optimised":
-        model = optimized(stock)
-    else:
-        precision = reduced_precision(setting) if "reduced" in name else "float32"
-        model = optimized(dynamic, precision)
+    if hasattr(model, "router"):
         model.threshold = 0.0
 
     def call() -> None:
@@ -38,21 +32,24 @@ def _inference(setting: Setting, name: str) -> Callable[[], object]:
     return call
 
 
-def _training(setting: Setting, name: str) -> Callable[[], object]:
-    batch = training_batch(setting, 2)
-    file = STATIC if "plain" in name else DYNAMIC
-    return training_step(setting, file, batch, *(CHECKPOINTING if "checkpointing" in name else ()))
+def _training(setting: Setting, file: str, *overrides: object) -> Callable[[], object]:
+    return training_step(setting, file, training_batch(setting, 2), *overrides)
 
 
-CASES = {
-    "inference, stock": _inference,
-    "inference, static optimised": _inference,
-    "inference, hard route optimised": _inference,
-    "inference, hard route optimised, reduced precision": _inference,
-    "training, plain step of 2 images": _training,
-    "training, joint step of 2 images": _training,
-    "training, joint step of 2 images, gradient checkpointing": _training,
+CASES: dict[str, Callable[[Setting], Callable[[], object]]] = {
+    "inference, stock": lambda s: _inference(stock_copy(build_pair(s)[0]), s),
+    "inference, static optimised": lambda s: _inference(optimized(build_pair(s)[0]), s),
+    "inference, hard route optimised": lambda s: _inference(optimized(build_pair(s)[1]), s),
+    "inference, hard route optimised, reduced precision": lambda s: _inference(
+        optimized(build_pair(s)[1], reduced_precision(s)), s
+    ),
+    "training, plain step of 2 images": lambda s: _training(s, STATIC),
+    "training, joint step of 2 images": lambda s: _training(s, DYNAMIC),
+    "training, joint step of 2 images, gradient checkpointing": lambda s: _training(
+        s, DYNAMIC, "MODEL.BACKBONE.GRADIENT_CHECKPOINTING", True
+    ),
 }
+"""Name -> what builds the call to measure."""
 
 
 def peak_memory(setting: Setting) -> dict[str, float]:
@@ -70,7 +67,7 @@ def main() -> None:
     """One case, as named on the command line; prints MB."""
     name, device, height, width = sys.argv[1:]
     setting = Setting(device, int(height), int(width))
-    call = CASES[name](setting, name)
+    call = CASES[name](setting)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for _ in range(STEPS):

@@ -9,15 +9,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import detectron2
 import torch
 import torchvision
 
 from benchmarks.speed.inference import LOAD, SHARES, load_name, variant_name, variants
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.timing import Rounds
-from dynamicdet_d2 import __version__
 from dynamicdet_d2.evaluation.latency import device_name
+from dynamicdet_d2.versions import versions
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,7 @@ def machine(setting: Setting) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit,
         "versions": {
-            "dynamicdet_d2": __version__,
-            "detectron2": detectron2.__version__,
-            "torch": torch.__version__,
+            **versions(),
             "torchvision": torchvision.__version__,
             "python": platform.python_version(),
         },

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A joint step beside a plain one, and what the router's phase costs an image."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -49,7 +50,7 @@ def training_step(
     # A rate of zero: with random weights a real one would diverge in a few steps.
     cfg.SOLVER.BASE_LR = 0.0
     optimizer = build_detectors_optimizer(cfg, model)
-    trainer = (AMPTrainer if amp else SimpleTrainer)(model, _Always(batch), optimizer)
+    trainer = (AMPTrainer if amp else SimpleTrainer)(model, itertools.repeat(batch), optimizer)
 
     def step() -> None:
         with EventStorage():
@@ -98,16 +99,3 @@ def _multiply_adds(step: Callable[[], None]) -> float:
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops() / 2
-
-
-class _Always:
-    """A loader that gives one batch for ever."""
-
-    def __init__(self, batch: list[dict]) -> None:
-        self.batch = batch
-
-    def __iter__(self) -> "_Always":
-        return self
-
-    def __next__(self) -> list[dict]:
-        return self.batch

@@ -3,6 +3,7 @@
 
 from dynamicdet_d2.calibration.fingerprint import (
     check_fingerprint,
+    check_inference_settings,
     fingerprint,
     inference_settings,
     input_fingerprint,
@@ -30,6 +31,7 @@ __all__ = [
     "TABLE",
     "Calibration",
     "check_fingerprint",
+    "check_inference_settings",
     "fingerprint",
     "hard_fraction_for_ap_drop",
     "hard_fraction_for_cost",

@@ -77,18 +77,46 @@ def check_fingerprint(calibration: dict[str, Any], current: dict[str, Any]) -> N
     Raises:
         ValueError: naming each part that differs, with both values.
     """
-    theirs, ours = _flat(calibration), _flat(current)
-    differing = [
-        f"{name} {theirs.get(name, 'not recorded')} (here {ours.get(name, 'not known')})"
-        for name in sorted(theirs.keys() | ours.keys())
-        if theirs.get(name) != ours.get(name)
-    ]
+    differing = _differences(_flat(calibration), _flat(current))
     if differing:
         raise ValueError(
             "The calibration belongs to another model or input: it was made with "
-            + ", ".join(differing)
-            + ". Run calibrate.py for this one."
+            f"{differing}. Run calibrate.py for this one."
         )
+
+
+def check_inference_settings(measured: dict[str, Any], cfg: CfgNode) -> None:
+    """Refuse milliseconds of a model that is run in another way.
+
+    Args:
+        measured: of the calibration that ``MODEL.DYNAMIC.CALIBRATION`` names.
+        cfg: of the model in use.
+
+    Raises:
+        ValueError: naming each key of ``MODEL.INFERENCE`` that differs, with both values.
+    """
+    ours = inference_settings(cfg)
+    theirs = measured.get("inference", dict.fromkeys(ours, False))
+    differing = _differences(_as_keys(theirs), _as_keys(ours))
+    if differing:
+        raise ValueError(
+            f"MODEL.DYNAMIC.CALIBRATION {cfg.MODEL.DYNAMIC.CALIBRATION} has latencies measured "
+            f"with {differing}, which are not those of TARGET_LATENCY_MS. Run calibrate.py with "
+            "this config, or set MODEL.DYNAMIC.HARD_FRACTION."
+        )
+
+
+def _as_keys(settings: dict[str, bool]) -> dict[str, bool]:
+    return {f"MODEL.INFERENCE.{name.upper()}": value for name, value in settings.items()}
+
+
+def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """What differs, with both values; empty where nothing does."""
+    return ", ".join(
+        f"{name} {theirs.get(name, 'not recorded')} (here {ours.get(name, 'not known')})"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    )
 
 
 def _flat(parts: dict[str, Any]) -> dict[str, Any]:

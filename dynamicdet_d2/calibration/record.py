@@ -7,11 +7,10 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dynamicdet_d2.calibration.thresholds import GRID, hard_fraction_for_latency
-from dynamicdet_d2.files import whole_file
+from dynamicdet_d2.files import read_json, whole_file
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,7 @@ class Calibration:
         Raises:
             ValueError: one sentence naming the file and what is wrong with it.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(f"Calibration {path} cannot be read: {error.strerror}.") from None
-        except ValueError:
-            raise ValueError(f"Calibration {path} is not a JSON file.") from None
+        content = read_json(path, f"Calibration {path}")
         names = [field.name for field in dataclasses.fields(cls)]
         missing = [n for n in names if not isinstance(content, dict) or n not in content]
         if missing:

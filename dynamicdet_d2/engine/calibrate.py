@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import detectron2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
@@ -18,7 +17,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
-from dynamicdet_d2 import DynamicRCNN, __version__
+from dynamicdet_d2 import DynamicRCNN
 from dynamicdet_d2 import calibration as cal
 from dynamicdet_d2.calibration.plot import calibration_png
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
@@ -28,6 +27,7 @@ from dynamicdet_d2.engine.targets import Observed, Target, hard_fraction_for_tar
 from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord, SpreadSample
 from dynamicdet_d2.evaluation.latency import device_name, measure_routes
 from dynamicdet_d2.progress import Progress
+from dynamicdet_d2.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -202,12 +202,7 @@ def _how_measured(cfg: CfgNode, seen: Observed) -> dict:
         "mean_height": height,
         "mean_width": width,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "dynamicdet_d2": __version__,
-            "detectron2": detectron2.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": {**versions(), "python": platform.python_version()},
     }
 
 

@@ -5,11 +5,12 @@ A series is ``{"name": str, "points": [{"label", "gflops", "latency_ms", "AP", "
 10^9 multiply-adds, milliseconds and percent, each None where it is not known.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from dynamicdet_d2.files import read_json
 
 Series = dict[str, Any]
 
@@ -68,12 +69,7 @@ def read_tradeoff(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: naming the file that is missing or is something else.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError:
-        raise ValueError(f"{path} is not a JSON file.") from None
+    content = read_json(path, str(path))
     if not isinstance(content, dict) or "points" not in content:
         raise ValueError(f"{path} is no tradeoff.json: it has no 'points'.")
     return content

@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import detectron2
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from torch import nn
 
-from dynamicdet_d2 import __version__
 from dynamicdet_d2.calibration import fingerprint
 from dynamicdet_d2.evaluation.audit import (
     GRID,
@@ -31,6 +28,7 @@ from dynamicdet_d2.evaluation.latency import Latency, device_name, measure_thres
 from dynamicdet_d2.evaluation.verdict import verdict, warnings
 from dynamicdet_d2.modeling.routing import route_name
 from dynamicdet_d2.progress import Progress
+from dynamicdet_d2.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +104,7 @@ def build_tradeoff(
         "image_sizes": _size_range(records),
         "fingerprint": fingerprint(model, cfg),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": {**versions(), "numpy": np.__version__},
         "notes": _notes(cfg),
     }
     tradeoff["verdict"] = verdict(tradeoff)
@@ -265,15 +263,6 @@ def _size_range(records: Sequence[ExitRecord]) -> dict[str, list[int]]:
     """Smallest and largest height and width of the network's input in pixels, before padding."""
     sizes = np.array([record.size for record in records])
     return {"min": sizes.min(axis=0).tolist(), "max": sizes.max(axis=0).tolist()}
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "dynamicdet_d2": __version__,
-        "detectron2": detectron2.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
 
 
 def _notes(cfg: CfgNode) -> dict[str, str]:

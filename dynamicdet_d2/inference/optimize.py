@@ -81,5 +81,8 @@ def _optimize(piece: Piece, options: InferenceOptions, device: torch.device) -> 
         hold_weights(piece.weights, options.dtype)
     if options.compile and piece.fixed_shape:
         piece.wrap(functools.partial(compiled, device=device))
-    dtype, features = options.dtype, piece.features
-    piece.wrap(functools.partial(in_inference_mode, dtype=dtype, device=device, features=features))
+    piece.wrap(
+        functools.partial(
+            in_inference_mode, options=options, device=device, features=piece.features
+        )
+    )

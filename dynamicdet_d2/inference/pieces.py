@@ -8,13 +8,14 @@ ordinary tensors that a caller may change in place.
 
 import functools
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from dynamicdet_d2.inference.options import InferenceOptions
 from dynamicdet_d2.inference.precision import as_float32
 
 
@@ -76,24 +77,26 @@ def _roi_pieces(roi_heads: nn.Module) -> list[Piece]:
 
 
 def in_inference_mode(
-    function: Callable, dtype: torch.dtype, device: torch.device, features: bool
+    function: Callable, options: InferenceOptions, device: torch.device, features: bool
 ) -> Callable:
-    """The function in inference mode, under autocast where ``dtype`` is not float32.
+    """The function in inference mode, under autocast where the precision is reduced.
 
     Args:
         function: of tensors and containers of them.
-        dtype: of convolutions and matrix products.
+        options: with the precision.
         device: that it runs on.
         features: see ``Piece``.
     """
-    reduced = dtype != torch.float32
 
     @functools.wraps(function)
     def call(*args: object) -> Any:
         # In float32 a caller's own autocast goes on.
-        precision = torch.autocast(device.type, dtype) if reduced else nullcontext()
-        with torch.inference_mode(), precision:
+        with torch.inference_mode(), _autocast(options, device):
             result = function(*args)
-            return as_float32(result) if reduced and not features else result
+            return as_float32(result) if options.reduced and not features else result
 
     return call
+
+
+def _autocast(options: InferenceOptions, device: torch.device) -> AbstractContextManager:
+    return torch.autocast(device.type, options.dtype) if options.reduced else nullcontext()

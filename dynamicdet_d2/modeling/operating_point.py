@@ -7,8 +7,8 @@ from torch import nn
 from dynamicdet_d2.calibration import (
     Calibration,
     check_fingerprint,
+    check_inference_settings,
     fingerprint,
-    inference_settings,
 )
 
 
@@ -65,7 +65,7 @@ class OperatingPoint:
         if "HARD_FRACTION" in targets:
             threshold = calibration.threshold(targets["HARD_FRACTION"])
         else:
-            _check_settings(calibration, cfg)
+            check_inference_settings(calibration.measured, cfg)
             threshold = calibration.threshold_for_latency(targets["TARGET_LATENCY_MS"])
         return cls(threshold=threshold, calibration=calibration, cfg=cfg.clone())
 
@@ -80,20 +80,3 @@ class OperatingPoint:
         calibration, cfg = self._unchecked
         check_fingerprint(calibration.fingerprint, fingerprint(model, cfg))
         self._unchecked = None
-
-
-def _check_settings(calibration: Calibration, cfg: CfgNode) -> None:
-    """Milliseconds hold for a model that is run as it was when they were measured."""
-    ours = inference_settings(cfg)
-    theirs = calibration.measured.get("inference", dict.fromkeys(ours, False))
-    if theirs != ours:
-        differing = ", ".join(
-            f"MODEL.INFERENCE.{name.upper()} {theirs.get(name)} (here {ours[name]})"
-            for name in ours
-            if theirs.get(name) != ours[name]
-        )
-        raise ValueError(
-            f"MODEL.DYNAMIC.CALIBRATION {cfg.MODEL.DYNAMIC.CALIBRATION} has latencies measured "
-            f"with {differing}, which are not those of TARGET_LATENCY_MS. Run calibrate.py with "
-            "this config, or set MODEL.DYNAMIC.HARD_FRACTION."
-        )
