@@ -128,8 +128,8 @@ class LossTableFile:
 
 def detectors(model: DynamicRCNN) -> nn.ModuleDict:
     """Everything but the router."""
-    parts = ("backbone", "neck", "proposal_generator", "roi_heads")
-    return nn.ModuleDict({name: getattr(model, name) for name in parts})
+    children = model.named_children()
+    return nn.ModuleDict({name: child for name, child in children if child is not model.router})
 
 
 def detectors_fingerprint(model: DynamicRCNN) -> str:
