@@ -3,6 +3,7 @@
 
 from dynamicdet_d2.modeling import description  # noqa: F401 (registers)
 from dynamicdet_d2.modeling.backbone import CompositeBackbone, StagedBackbone
+from dynamicdet_d2.modeling.dynamic_dense import DynamicDenseDetector
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 from dynamicdet_d2.modeling.router import AdaptiveRouter
@@ -10,6 +11,7 @@ from dynamicdet_d2.modeling.router import AdaptiveRouter
 __all__ = [
     "AdaptiveRouter",
     "CompositeBackbone",
+    "DynamicDenseDetector",
     "DynamicDetector",
     "DynamicRCNN",
     "StagedBackbone",

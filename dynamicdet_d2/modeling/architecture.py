@@ -10,6 +10,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 # Of Detectron2's own architectures, those that do not count classes as its R-CNNs do.
 _CLASS_KEYS = {
     "RetinaNet": "MODEL.RETINANET.NUM_CLASSES",
+    "FCOS": "MODEL.FCOS.NUM_CLASSES",
     "SemanticSegmentor": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
 }
 

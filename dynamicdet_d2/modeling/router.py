@@ -64,7 +64,7 @@ class AdaptiveRouter(nn.Module):
         Returns:
             (N,), in (0, 1), 1 = hard.
         """
-        with _without_autocast(pooled.device):
+        with _in_float32(pooled):
             logit = self.score(torch.relu(self.hidden(pooled))).squeeze(1)
         limits = torch.finfo(logit.dtype)
         return logit.sigmoid().clamp(limits.tiny, 1 - limits.eps)
@@ -74,7 +74,6 @@ class AdaptiveRouter(nn.Module):
         return self.difficulty(self.pool(features))
 
 
-def _without_autocast(device: torch.device) -> AbstractContextManager:
-    # Tensors without values, which costs are counted on, have none to be turned off.
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+def _in_float32(x: Tensor) -> AbstractContextManager:
+    # On torch's meta device, where costs are counted, there is no autocast to be turned off.
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
