@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dynamicdet_d2.operating_point.record import Calibration
 from dynamicdet_d2.operating_point.thresholds import ENOUGH_IMAGES, GRID
+from dynamicdet_d2.utils.files import whole_file
 
 # Hard fractions shown, with colours told apart by colour-blind readers.
 SHOWN = {0.1: "#c55a11", 0.5: "#0b5394", 0.9: "#2a7d4f"}
@@ -55,6 +56,30 @@ def threshold_spread(
     return low, high
 
 
+def picture_path(path: Path) -> Path:
+    """Where the picture of a calibration is: beside its file, with the ending ``.png``.
+
+    Raises:
+        ValueError: that is the file itself.
+    """
+    if path.suffix.lower() == ".png":
+        raise ValueError(
+            f"{path} has the name of a picture; a calibration is a JSON file, and its picture is "
+            "written beside it."
+        )
+    return path.with_suffix(".png")
+
+
+def write_picture(record: Calibration, path: Path) -> None:
+    """Draw a calibration beside its file.
+
+    Args:
+        path: of the calibration file.
+    """
+    with whole_file(picture_path(path)) as file:
+        file.write(calibration_png(record))
+
+
 def calibration_png(record: Calibration) -> bytes:
     """A PNG of two panels: spread of the thresholds by number of images, and the histogram."""
     figure = Figure(figsize=(11, 4.4), dpi=120, layout="constrained")
@@ -62,9 +87,8 @@ def calibration_png(record: Calibration) -> bytes:
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     _draw_spread(left, record)
     _draw_histogram(right, record)
-    figure.suptitle(
-        f"{record.measured.get('dataset', 'calibration')}, {record.num_images} images", fontsize=11
-    )
+    title = f"{record.measured.get('dataset', 'calibration')}, {record.num_images} images"
+    figure.suptitle(title, fontsize=11, parse_math=False)  # names may have a $
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
@@ -112,11 +136,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("file", help="calibration.json")
     path = Path(parser.parse_args(arguments).file)
     try:
-        record = Calibration.from_json(path)
+        write_picture(Calibration.from_json(path), path)
     except ValueError as error:
         parser.error(str(error))
-    path.with_suffix(".png").write_bytes(calibration_png(record))
-    sys.stdout.write(f"{path.with_suffix('.png')}\n")
+    sys.stdout.write(f"{picture_path(path)}\n")
 
 
 if __name__ == "__main__":

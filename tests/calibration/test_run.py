@@ -16,13 +16,16 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from torch import nn
 
 import calibrate as script
 from dynamicdet_d2 import calibration as cal
 from dynamicdet_d2.calibration import run
-from dynamicdet_d2.calibration.targets import Observed, Target, hard_fraction_for_target
+from dynamicdet_d2.calibration.targets import ApDrop, Gflops, HardFraction, Latency, Measured
 from dynamicdet_d2.data import register_coco_json
 from dynamicdet_d2.evaluation.exit_records import ExitRecord
+from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
+from dynamicdet_d2.evaluation.observe import Observation
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
@@ -148,23 +151,6 @@ def test_drawn_images_are_always_the_same(cfg: CfgNode) -> None:
     assert set(drawn()) <= set(range(1, NUM_IMAGES + 1))
 
 
-@pytest.mark.parametrize("both_exits", [False, True])
-def test_one_pass_sees_every_image(both_exits: bool) -> None:
-    model = toy_model()
-    batches = [toy_inputs(2, 64, 96, seed=1), toy_inputs(1, 32, 64, seed=2)]
-    seen = run.observe(model, batches, num_kept=1, both_exits=both_exits)
-    alone = [d for batch in batches for d in model.difficulties(batch)]
-    assert seen.difficulties == pytest.approx(alone, abs=1e-6)
-    assert seen.sizes == [(64, 96), (64, 96), (32, 64)]
-    assert len(seen.kept) == 1
-    assert len(seen.records) == (3 if both_exits else 0)
-
-
-def test_no_readable_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="No image of the data set"):
-        run.observe(toy_model(), [], num_kept=1, both_exits=False)
-
-
 # --- targets
 
 HAND = [0.1, 0.2, 0.3, 0.4]
@@ -188,10 +174,10 @@ def hand_record() -> cal.Calibration:
 
 
 def test_hard_fraction_and_latency_targets(cfg: CfgNode) -> None:
-    arguments = (cfg, None, hand_record(), Observed())
-    assert hard_fraction_for_target(Target("hard_fraction", 0.3), *arguments) == 0.3
+    measured = Measured(cfg, nn.Identity(), hand_record(), Observation([], []))
+    assert HardFraction(0.3).hard_fraction(measured) == 0.3
     # By the means: the medians are equal here.
-    assert hard_fraction_for_target(Target("latency_ms", 24.0), *arguments) == pytest.approx(0.4)
+    assert Latency(24.0).hard_fraction(measured) == pytest.approx(0.4)
 
 
 def test_gflops_target_averages_over_the_sizes(cfg: CfgNode) -> None:
@@ -204,11 +190,12 @@ def test_gflops_target_averages_over_the_sizes(cfg: CfgNode) -> None:
             area = np.array([height * width / 64**2 for height, width in sizes])
             return float(np.mean(area * (10 + 10 * np.array(hard))))
 
-    seen = Observed(sizes=[(64, 64), (64, 192)])
+    sizes = [(64, 64), (64, 192)]
+    records = [ExitRecord(i, "", 0.5, size, ([], [])) for i, size in enumerate(sizes)]
+    measured = Measured(cfg, nn.Identity(), hand_record(), Observation(records, []))
     with mock.patch("dynamicdet_d2.calibration.targets.RouteCost", Cost):
         # Means 20 and 40.
-        found = hard_fraction_for_target(Target("gflops", 25.0), cfg, None, hand_record(), seen)
-    assert found == 0.25
+        assert Gflops(25.0).hard_fraction(measured) == 0.25
 
 
 @pytest.mark.parametrize(("drop", "hard_fraction"), [(0.0, 0.38), (30.0, 0.13), (60.0, 0.0)])
@@ -224,9 +211,9 @@ def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float)
         ExitRecord(i, "", HAND[i - 1], (64, 96), (found(i) if i <= 2 else [], found(i)))
         for i in range(1, 5)
     ]
-    seen = Observed(difficulties=HAND, records=records)
-    target = Target("ap_drop", drop)
-    assert hard_fraction_for_target(target, cfg, None, hand_record(), seen) == hard_fraction
+    observation, truth = Observation(records, []), read_ground_truth(DATASET)
+    measured = Measured(cfg, nn.Identity(), hand_record(), observation, truth)
+    assert ApDrop(drop).hard_fraction(measured) == hard_fraction
 
 
 # --- refusals

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refuse to measure a detector whose weights are not all there: its figures would mean nothing."""
+
+import torch
+from torch import nn
+
+from dynamicdet_d2.checkpoint.names import DYNAMICDET
+from dynamicdet_d2.checkpoint.report import LoadReport, summarise
+
+# NaN until it is measured, and no result of inference depends on it.
+_WITHOUT_EFFECT = ("loss_offset",)
+# What a file of a single detector cannot have. The connections begin at zero, so that only the
+# router is at random values then.
+_OF_TWO_DETECTORS = ("router.", "backbone.connections.")
+
+
+def check_complete(model: nn.Module, report: LoadReport, one_exit: bool = False) -> None:
+    """Refuse weights that leave parts of the model at random values or are not finite.
+
+    Args:
+        model: after loading.
+        report: of that loading.
+        one_exit: all images take the same exit, so that no router decides; then the weights of a
+            single detector are complete.
+
+    Raises:
+        ValueError: one sentence that names the file and the parts.
+    """
+    optional = _OF_TWO_DETECTORS if one_exit and report.file_format != DYNAMICDET else ()
+    differing = [mismatch.name for mismatch in report.mismatched]
+    missing = [
+        name
+        for name in (*report.initial, *differing)
+        if name not in _WITHOUT_EFFECT and not name.startswith(optional)
+    ]
+    if missing:
+        parts = summarise(missing, report.model_names)
+        shapes = f" (first difference: {report.mismatched[0]})" if differing else ""
+        raise ValueError(
+            f"{report.path} leaves parts of the model at random values, so there is nothing to "
+            f"measure: {parts}{shapes}."
+        )
+    _check_finite(model, report.path)
+
+
+def _check_finite(model: nn.Module, path: str) -> None:
+    for name, tensor in model.state_dict().items():
+        if name not in _WITHOUT_EFFECT and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path} has values in {name} that are not finite.")
