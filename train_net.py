@@ -41,12 +41,12 @@ def trainer_of(cfg: CfgNode) -> type[DefaultTrainer]:
 def evaluate(cfg: CfgNode, resume: bool) -> dict:
     """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``."""
     model = trainer_of(cfg).build_model(cfg)
-    checkpointer = DynamicCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+    weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
+    checkpointer = DynamicCheckpointer(model, cfg.OUTPUT_DIR, weights2=weights2)
     if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
         logger.warning("MODEL.WEIGHTS is empty: random weights are evaluated.")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    if checkpointer.report is not None:
-        check_complete(model, checkpointer.report, cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
+    check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)

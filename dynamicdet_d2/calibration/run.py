@@ -137,10 +137,9 @@ def _model(cfg: CfgNode) -> nn.Module:
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; calibrate.py is for "
             "DynamicRCNN."
         )
-    checkpointer = DynamicCheckpointer(model)
+    checkpointer = DynamicCheckpointer(model, weights2=cfg.MODEL.COMPOSITE.WEIGHTS2)
     checkpointer.load(cfg.MODEL.WEIGHTS)
-    if checkpointer.report is not None:
-        check_complete(model, checkpointer.report)
+    check_complete(checkpointer)
     return model
 
 
