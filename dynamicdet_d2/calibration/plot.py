@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a calibration: how far thresholds move with the number of images (Fig. 9).
+"""The plot of a calibration: how far thresholds move with the number of images (Fig. 9).
 
 ``python -m dynamicdet_d2.calibration.plot calibration.json`` draws it again, from the file alone.
 """
@@ -56,28 +56,33 @@ def threshold_spread(
     return low, high
 
 
-def picture_path(path: Path) -> Path:
-    """Where the picture of a calibration is: beside its file, with the ending ``.png``.
+def plot_path(path: Path) -> Path:
+    """Where the plot of a calibration is: beside its file, with the ending ``.png``.
 
     Raises:
         ValueError: that is the file itself.
     """
     if path.suffix.lower() == ".png":
         raise ValueError(
-            f"{path} has the name of a picture; a calibration is a JSON file, and its picture is "
+            f"{path} has the name of a picture; a calibration is a JSON file, and its plot is "
             "written beside it."
         )
     return path.with_suffix(".png")
 
 
-def write_picture(record: Calibration, path: Path) -> None:
+def write_plot(record: Calibration, path: Path) -> Path:
     """Draw a calibration beside its file.
 
     Args:
         path: of the calibration file.
+
+    Returns:
+        where the plot is.
     """
-    with whole_file(picture_path(path)) as file:
+    plot = plot_path(path)
+    with whole_file(plot) as file:
         file.write(calibration_png(record))
+    return plot
 
 
 def calibration_png(record: Calibration) -> bytes:
@@ -131,15 +136,15 @@ def _draw_histogram(axes: Axes, record: Calibration) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Draw a calibration's picture beside its file."""
+    """Draw a calibration's plot beside its file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", help="calibration.json")
     path = Path(parser.parse_args(arguments).file)
     try:
-        write_picture(Calibration.from_json(path), path)
+        plot = write_plot(Calibration.from_json(path), path)
     except ValueError as error:
         parser.error(str(error))
-    sys.stdout.write(f"{picture_path(path)}\n")
+    sys.stdout.write(f"{plot}\n")
 
 
 if __name__ == "__main__":
