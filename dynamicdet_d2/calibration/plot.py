@@ -100,15 +100,15 @@ def calibration_png(record: Calibration) -> bytes:
 
 
 def _draw_spread(axes: Axes, record: Calibration) -> None:
-    sizes = np.geomspace(_FEWEST, max(_MOST, record.num_images), 40).round().astype(int)
+    sizes = np.geomspace(_FEWEST, max(_MOST, record.num_images), 40).round().astype(int).tolist()
     for k, color in SHOWN.items():
         low, high = threshold_spread(record.grid, k, sizes)
         axes.fill_between(sizes, low, high, color=color, alpha=0.25, linewidth=0)
         label = f"hard fraction {k:g} (band: 95 %)"
         axes.axhline(record.threshold(k), color=color, linewidth=1.5, label=label)
     axes.axvline(record.num_images, color="#111111", linewidth=1.2, label="images used")
-    style = {"color": "#7f7f7f", "linewidth": 1.2, "linestyle": "--"}
-    axes.axvline(ENOUGH_IMAGES, label=f"{ENOUGH_IMAGES} images: enough in the paper", **style)
+    enough = f"{ENOUGH_IMAGES} images: enough in the paper"
+    axes.axvline(ENOUGH_IMAGES, color="#7f7f7f", linewidth=1.2, linestyle="--", label=enough)
     axes.set_xscale("log")
     axes.set_xticks([50, 100, 200, 500, 1000, 2000, 5000])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -13,7 +13,6 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, get_detection_dataset_dicts
 from detectron2.modeling import build_model
-from torch import nn
 
 from dynamicdet_d2 import DynamicRCNN
 from dynamicdet_d2.calibration.output import check_output, write
@@ -129,7 +128,7 @@ def _ground_truth(cfg: CfgNode, target: Target | None) -> GroundTruth | None:
     return read_ground_truth(cfg.DATASETS.TEST[0]) if needed else None
 
 
-def _model(cfg: CfgNode) -> nn.Module:
+def _model(cfg: CfgNode) -> DynamicRCNN:
     """With its weights, in evaluation mode."""
     model = build_model(cfg).eval()
     if not isinstance(model, DynamicRCNN):
@@ -143,7 +142,7 @@ def _model(cfg: CfgNode) -> nn.Module:
     return model
 
 
-def _record(cfg: CfgNode, model: nn.Module, observation: Observation) -> Calibration:
+def _record(cfg: CfgNode, model: DynamicRCNN, observation: Observation) -> Calibration:
     images = [[image] for image in observation.sample]
     routes = measure_routes(model, images, cfg.TEST.DYNAMIC.LATENCY_WARMUP)
     difficulties = observation.difficulties
