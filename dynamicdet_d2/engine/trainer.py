@@ -15,8 +15,9 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.loading.loaders import annotated_mapper, build_finite_loader, training_dicts
-from dynamicdet_d2.engine.checks import check_checkpoint, check_training_keys
+from dynamicdet_d2.engine.checks import check_checkpoint
 from dynamicdet_d2.engine.hooks import (
     DetectorsCheckpoint,
     LearningRate,
@@ -61,7 +62,7 @@ class DynamicTrainer(DefaultTrainer):
         # for several processes in a way that a CPU refuses.
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
-        check_training_keys(cfg)
+        check(cfg, Use.TRAIN)
         self.cfg = cfg
         self.seed = _run_seed(cfg)
         self.images = training_dicts(cfg)

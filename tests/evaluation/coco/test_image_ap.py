@@ -8,8 +8,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from dynamicdet_d2.config import read_config
-from dynamicdet_d2.engine.checks import check_training_keys
+from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.engine.loss_table import LossTableFile, measure_losses
 from dynamicdet_d2.engine.phases import Stream, router_phase
 from dynamicdet_d2.evaluation.coco.image_ap import ap_gains
@@ -104,4 +103,4 @@ def test_the_router_learns_which_detector_has_the_better_ap() -> None:
 def test_objectives_that_cannot_be_are_refused(overrides: list[str], sentence: str) -> None:
     cfg = read_config("configs/quickstart.yaml", ["DATASETS.TEST", "()", *overrides])
     with pytest.raises(ValueError, match=sentence):
-        check_training_keys(cfg)
+        check(cfg)
