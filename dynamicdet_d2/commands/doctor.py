@@ -153,7 +153,7 @@ def origin_from_records(origin: str | None, direct_url: str | None) -> str:
 
 def detectron2_origin(module: ModuleType) -> str:
     """Where the imported Detectron2 came from, and its folder."""
-    folder = Path(module.__file__).parent
+    folder = Path(str(module.__file__)).parent
     try:
         records = importlib.metadata.distribution("detectron2")
     except importlib.metadata.PackageNotFoundError:
@@ -164,8 +164,8 @@ def detectron2_origin(module: ModuleType) -> str:
 
 def examine_detectron2() -> Finding:
     """Whether Detectron2's detectors and engine import, and where it came from."""
-    for module in ("detectron2", "detectron2.modeling", "detectron2.engine"):
-        problem = import_problem(module)
+    for name in ("detectron2", "detectron2.modeling", "detectron2.engine"):
+        problem = import_problem(name)
         if problem.startswith("needs "):
             needed = problem.split()[1].rstrip(",")
             return Finding("detectron2", "-", problem, (NEEDED.get(needed, needed),))
