@@ -13,6 +13,7 @@ from fvcore.common.registry import Registry
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 100
 _short.maxlist = _short.maxtuple = 8
+_short.maxlevel = 3
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,9 @@ def _size(image: dict[str, Any], errors: Findings) -> tuple[int, int] | None:
 
 
 def _is_side(value: object) -> TypeGuard[float]:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and value >= 1 and value % 1 == 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return value >= 1 and value % 1 == 0
 
 
 def _warn_of_shared_files(
