@@ -116,7 +116,8 @@ def build_predictor(
     check(cfg, Use.MODEL)
     cfg.MODEL.WEIGHTS = ""  # or the predictor would read them itself
     predictor = DefaultPredictor(cfg)
-    DynamicCheckpointer(predictor.model).load(weights)
+    weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
+    DynamicCheckpointer(predictor.model, weights2=weights2).load(weights)
     return predictor
 
 

@@ -51,7 +51,14 @@ key("MODEL.COMPOSITE.NUM_BLOCKS1", [], each(integer(at_least=1)))
 # of backbone 1, because neck and heads are shared. A stage that backbone 2 takes over from backbone
 # 1 (res2) has no blocks of its own: its entry must equal backbone 1's.
 key("MODEL.COMPOSITE.NUM_BLOCKS2", [], each(integer(at_least=1)))
-# Norm behind the 1x1 convolutions of a ResNet's composite connections (G of eq. 4): "BN", "SyncBN",
+# Whether backbone 2 takes over the stem, and the leading stages that its family shares, from
+# backbone 1 (the paper). False: it is complete and starts from the image, which costs more, but
+# lets it have pretrained weights of its own throughout.
+key("MODEL.COMPOSITE.SHARE_STEM", True, true_or_false)
+# Weights that backbone 2 starts from, of the kinds that MODEL.WEIGHTS takes; "": from
+# MODEL.WEIGHTS, as backbone 1. Not read where MODEL.WEIGHTS is a whole dynamic detector.
+key("MODEL.COMPOSITE.WEIGHTS2", "", text)
+# Norm behind the 1x1 convolutions of a CNN's composite connections (G of eq. 4): "BN", "SyncBN",
 # "GN" or another Detectron2 norm whose affine trains. FrozenBN is refused.
 key("MODEL.COMPOSITE.NORM", "BN", trainable_norm)
 
@@ -66,6 +73,20 @@ key("MODEL.SWIN.SIZE", "T", one_of("T", "S", "B"))
 key("MODEL.SWIN.WINDOW_SIZE", 7, integer(at_least=1))
 # Stochastic depth: how often the last block's branches are left out in training, in [0, 1).
 key("MODEL.SWIN.DROP_PATH_RATE", 0.2, number(at_least=0, below=1))
+
+# Member of the family, 0 to 4. MODEL.COMPOSITE.NUM_BLOCKS1 and 2 override the blocks of composite
+# ones and have seven numbers, one for each group of equal blocks. Weights of ImageNet
+# ("efficientnet-lite0" to 2 in MODEL.WEIGHTS) expect RGB with PIXEL_MEAN 127 and PIXEL_STD 128.
+key("MODEL.EFFICIENTNET_LITE.SIZE", 0, one_of(*range(5)))
+# Member that backbone 2 is, 0 to 4, whose stages must be as wide as backbone 1's: 0 and 1 are
+# alike, the others alone. None: the same member.
+key("MODEL.EFFICIENTNET_LITE.SIZE2", None, none_or(one_of(*range(5))))
+# "FrozenBN" (statistics and affine fixed), "BN", "SyncBN", "nnSyncBN" or "naiveSyncBN".
+key(
+    "MODEL.EFFICIENTNET_LITE.NORM",
+    "FrozenBN",
+    one_of("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN"),
+)
 
 # Run inference on an optimised copy of the model: norms folded, weights channels-last, faster heads
 # on the CPU. Results are the model's own to rounding (1e-6); False: bit for bit.

@@ -70,7 +70,10 @@ class DynamicTrainer(DefaultTrainer):
         self.detectors_iters = cfg.SOLVER.MAX_ITER
         self.max_iter = self.detectors_iters + router_steps(cfg, len(self.images))
         self.checkpointer = DynamicCheckpointer(
-            self.detector, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+            self.detector,
+            cfg.OUTPUT_DIR,
+            weights2=cfg.MODEL.COMPOSITE.WEIGHTS2,
+            trainer=weakref.proxy(self),
         )
         self.loss_table_file = LossTableFile(cfg.OUTPUT_DIR)
         # Nothing is done yet, and a checkpoint without a trainer's state leaves it so.
