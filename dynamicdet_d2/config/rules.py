@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 
 import torch
+from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.layers import get_norm
 from detectron2.modeling import (
@@ -47,6 +48,7 @@ def _is_norm(name: object) -> bool:
 
 norm = Range("be a norm of Detectron2's, such as 'FrozenBN', 'BN' or 'GN', or ''", _is_norm)
 
+limit("VERSION", only(get_cfg().VERSION, "configs of other versions have other keys"))
 limit("MODEL.DEVICE", text)
 limit("MODEL.META_ARCHITECTURE", registered(META_ARCH_REGISTRY))
 limit("MODEL.BACKBONE.NAME", registered(BACKBONE_REGISTRY))
