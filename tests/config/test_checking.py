@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamicdet_d2.config import Use, check, read_config
+from dynamicdet_d2.config import Use, check, keys, read_config
 from dynamicdet_d2.config.checking import problems, value_of
 from dynamicdet_d2.config.declare import KEYS, RULES
 from dynamicdet_d2.config.ranges import Each
@@ -290,3 +290,16 @@ def test_any_plain_values_are_right_or_refused(values: dict[str, object], use: U
 
 
 BASE = read_config(str(Path(__file__).parents[2] / "configs/quickstart.yaml"))
+
+
+# The reference manual
+
+
+def test_every_key_is_explained() -> None:
+    """By the comment above it, or above its neighbour where one comment serves both."""
+    lines = Path(keys.__file__).read_text().splitlines()
+    declared = [number for number, line in enumerate(lines) if line.startswith("key(")]
+    assert len(declared) == sum(key.ours for key in KEYS.values())
+    for number in declared:
+        before = lines[number - 1]
+        assert before.startswith(("# ", "key(")), lines[number]
