@@ -206,6 +206,11 @@ def test_every_key_of_a_rule_has_a_range() -> None:
             "DATASETS.TEST names 'shapes_tst', which is not registered: DATASETS.COCO_JSON "
             "registers [name, json file, image folder]. The nearest is 'shapes_test'.",
         ),
+        (
+            ["DATASETS.COCO_JSON", [["a", __file__, "."], ["b", "gone.json", "."]]],
+            Use.EVALUATE,
+            "DATASETS.COCO_JSON: the json file of 'b' does not exist: ",
+        ),
         (["DATASETS.TRAIN", ["gone"]], Use.TRAIN, "DATASETS.TRAIN names 'gone', which is not reg"),
         (["DATASETS.TRAIN", []], Use.TRAIN, "DATASETS.TRAIN names no data set."),
         (["TEST.DYNAMIC.LATENCY_IMAGES", 0], Use.CALIBRATE, "TEST.DYNAMIC.LATENCY_IMAGES is 0;"),
@@ -241,7 +246,7 @@ def test_rules(
     [
         ["MODEL.DEVICE", "meta"],
         [*GPU, "MODEL.INFERENCE.PRECISION", "float16", "SOLVER.AMP.ENABLED", True],
-        ["DATASETS.TEST", ["mine", "coco_2017_val"], "DATASETS.COCO_JSON", [["mine", "j", "f"]]],
+        ["DATASETS.TEST", ["a", "coco_2017_val"], "DATASETS.COCO_JSON", [["a", __file__, "."]]],
         ["TEST.PRECISE_BN.ENABLED", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
         ["SOLVER.ROUTER.OBJECTIVE", "ap"],
     ],
