@@ -18,6 +18,7 @@ from dynamicdet_d2.engine.launch import launch, one_sentence
 from dynamicdet_d2.engine.setup import setup
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.modeling.architecture import is_dynamic
 
 logger = logging.getLogger("dynamicdet_d2.train_net")
 
@@ -34,8 +35,7 @@ def run(args: argparse.Namespace) -> dict | None:
 
 def trainer_of(cfg: CfgNode) -> type[DefaultTrainer]:
     """The dynamic detector's trainer, or that of the static baselines."""
-    dynamic = cfg.MODEL.META_ARCHITECTURE == "DynamicRCNN"
-    return DynamicTrainer if dynamic else StaticTrainer
+    return DynamicTrainer if is_dynamic(cfg) else StaticTrainer
 
 
 def evaluate(cfg: CfgNode, resume: bool) -> dict:

@@ -91,6 +91,13 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # less memory, about a third more time. Of composite backbones and plain Swin; not with BN.
     cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING = False
 
+    # What the FPN has above its coarsest level: "maxpool", one level for RPNs, or "p6p7", two
+    # strided convolutions for dense detectors. Not of Detectron2's own FPN builders.
+    cfg.MODEL.FPN.TOP_BLOCK = "maxpool"
+    # The level that "p6p7" starts from: one of the backbone's (RetinaNet: res5) or of the FPN's;
+    # "": the FPN's coarsest (FCOS: p5).
+    cfg.MODEL.FPN.TOP_BLOCK_INPUT = ""
+
     cfg.MODEL.SWIN = CfgNode()
     # "T", "S" or "B" (tiny, small, base). MODEL.COMPOSITE.NUM_BLOCKS1 and 2 override the blocks
     # of composite ones. MODEL.BACKBONE.FREEZE_AT freezes the patch embedding (1), stage1 (2), ...
@@ -111,6 +118,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # "FrozenBN" (statistics and affine fixed), "BN", "SyncBN", "nnSyncBN" or "naiveSyncBN".
     lite.NORM = "FrozenBN"
 
+    _add_dense_keys(cfg)
+
     inference = cfg.MODEL.INFERENCE = CfgNode()
     # Run inference on an optimised copy of the model: norms folded, weights channels-last, faster
     # heads on the CPU. Results are the model's own to rounding (1e-6); False: bit for bit.
@@ -128,6 +137,35 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ROUTER = CfgNode()
     # The router's hidden layer has floor(d / REDUCTION) units (section 3.2), REDUCTION in 1..d.
     cfg.MODEL.ROUTER.REDUCTION = 4
+
+
+def _add_dense_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.DENSE = CfgNode()
+    # The dense detector behind the backbones of a DynamicDenseDetector: "RetinaNet", by
+    # Detectron2's MODEL.RETINANET, or "FCOS", by MODEL.FCOS.
+    cfg.MODEL.DENSE.HEAD = "RetinaNet"
+
+    fcos = cfg.MODEL.FCOS = CfgNode()
+    # Classes without background, >= 1.
+    fcos.NUM_CLASSES = 80
+    # Levels of the FPN that the head reads, from fine to coarse.
+    fcos.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
+    # 3x3 convolutions of either branch before the predictions, >= 1, and the norm behind each:
+    # "GN" or another norm of Detectron2, "": none.
+    fcos.NUM_CONVS = 4
+    fcos.NORM = "GN"
+    # Score of every class that training begins with, in (0, 1).
+    fcos.PRIOR_PROB = 0.01
+    # Positions so many strides around a box's centre are positives, > 0.
+    fcos.CENTER_SAMPLING_RADIUS = 1.5
+    # Of the focal loss: weight of positives in [0, 1], and exponent >= 0.
+    fcos.FOCAL_LOSS_ALPHA = 0.25
+    fcos.FOCAL_LOSS_GAMMA = 2.0
+    # Detections need this score, the root of class score x centreness, in [0, 1]; of each level
+    # so many best ones, >= 1, enter NMS, which drops overlaps above this IoU, in [0, 1].
+    fcos.SCORE_THRESH_TEST = 0.2
+    fcos.TOPK_CANDIDATES_TEST = 1000
+    fcos.NMS_THRESH_TEST = 0.6
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:

@@ -124,11 +124,7 @@ class Gflops(Target):
 
     def hard_fraction(self, measured: Measured) -> float:
         keys, sizes = measured.cfg, measured.observation.sizes
-        cost = RouteCost(
-            measured.model,
-            attention_matmul=keys.TEST.DYNAMIC.ATTENTION_MATMUL,
-            num_proposals=keys.MODEL.RPN.POST_NMS_TOPK_TEST,
-        )
+        cost = RouteCost(measured.model, attention_matmul=keys.TEST.DYNAMIC.ATTENTION_MATMUL)
         easy, hard = (cost.average(sizes, [route] * len(sizes)) for route in (False, True))
         return hard_fraction_for_cost(easy, hard, self.value, "cost", "GFLOPs")
 

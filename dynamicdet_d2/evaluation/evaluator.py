@@ -32,7 +32,7 @@ from dynamicdet_d2.evaluation.report.tables import (
     write_whole,
 )
 from dynamicdet_d2.evaluation.tradeoff import build_tradeoff, check_keys
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class TradeoffEvaluator(Observer):
             ValueError: the model's threshold comes from a calibration of another model.
         """
         super().reset()
-        self._model: DynamicRCNN | None = None
+        self._model: DynamicDetector | None = None
         if self._given_model is not None:
             self._take(self._given_model)
 
@@ -140,7 +140,7 @@ class TradeoffEvaluator(Observer):
         self._write(tradeoff, routes, observation.records)
         return summary(tradeoff)
 
-    def _take(self, model: DynamicRCNN) -> None:
+    def _take(self, model: DynamicDetector) -> None:
         model.operating_point.check(model)
         self._model = model
 
