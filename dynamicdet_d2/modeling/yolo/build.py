@@ -5,11 +5,13 @@ from dataclasses import replace
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling import BACKBONE_REGISTRY, build_backbone
+from torch import nn
 
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.backbone.depths import num_blocks_of
 from dynamicdet_d2.modeling.backbone.elan import Levels, StagedELAN
+from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.yolo import settings
 from dynamicdet_d2.modeling.yolo.grid import AnchorGrid
 from dynamicdet_d2.modeling.yolo.head import YOLOHead
@@ -52,8 +54,29 @@ def _staged(cfg: CfgNode, input_shape: ShapeSpec, levels: Levels) -> StagedELAN:
     return backbone
 
 
-def build_neck(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> YOLONeck:
-    """A neck over a backbone's levels."""
+def static_parts(cfg: CfgNode) -> dict[str, nn.Module | None]:
+    """Backbone, neck, head and auxiliary head of one detector, by their names in ``YOLOv7``."""
+    backbone = build_backbone(cfg)
+    neck = _neck(cfg, backbone.output_shape())
+    return {
+        "backbone": backbone,
+        "neck": neck,
+        "head": _head(cfg, neck.output_shape()),
+        "auxiliary_head": _auxiliary_head(cfg, neck.top_down_shape()),
+    }
+
+
+def dynamic_parts(cfg: CfgNode) -> dict[str, nn.Module]:
+    """Two backbones, the router, and a neck and head of each detector, by their names."""
+    backbone = build_backbone(cfg)
+    parts = {"backbone": backbone, "router": AdaptiveRouter(cfg, backbone.output_shape())}
+    for number in (1, 2):
+        neck = _neck(cfg, backbone.output_shape())
+        parts |= {f"neck{number}": neck, f"head{number}": _head(cfg, neck.output_shape())}
+    return parts
+
+
+def _neck(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> YOLONeck:
     return YOLONeck(input_shape, settings.variant_of(cfg).neck, cfg.MODEL.YOLO.NORM)
 
 
@@ -62,8 +85,7 @@ def build_grid(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> AnchorGrid:
     return AnchorGrid(settings.anchors_of(cfg), [shape.stride for shape in input_shape.values()])
 
 
-def build_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> YOLOHead:
-    """A detection head over a neck's output levels."""
+def _head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> YOLOHead:
     size = settings.variant_of(cfg).head
     return YOLOHead(
         input_shape,
@@ -75,8 +97,7 @@ def build_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> YOLOHead:
     )
 
 
-def build_auxiliary_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> YOLOHead | None:
-    """An auxiliary head over a neck's top-down levels, where ``MODEL.YOLO.AUXILIARY`` asks."""
+def _auxiliary_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> YOLOHead | None:
     channels = settings.auxiliary_channels(cfg)
     if not channels:
         return None

@@ -9,6 +9,7 @@ stride s is a square of s x s pixels; grid units are cells.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -111,17 +112,17 @@ class AnchorGrid(nn.Module):
 
 def _anchor_tensor(anchors: Sequence, levels: int) -> Tensor:
     try:
-        tensor = torch.tensor(anchors, dtype=torch.float32)
-    except (TypeError, ValueError):
-        tensor = torch.zeros(0)
-    if tensor.dim() != 3 or tensor.shape[0] != levels or tensor.shape[2] != 2:
+        sides = np.array(anchors, dtype=np.float32)
+    except (TypeError, ValueError):  # of no regular shape
+        sides = np.zeros(0)
+    if sides.ndim != 3 or sides.shape[0] != levels or sides.shape[2] != 2:
         raise ValueError(
             f"MODEL.YOLO.ANCHORS must have for each of {levels} levels, fine to coarse, equally "
             f"many pairs of width and height in pixels; found {anchors}."
         )
-    if tensor.numel() == 0 or not (tensor > 0).all():
+    if not sides.size or sides.min() <= 0:
         raise ValueError(f"MODEL.YOLO.ANCHORS must have sides > 0; found {anchors}.")
-    return tensor
+    return torch.tensor(sides)
 
 
 def flattened(logits: Sequence[Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
 from torch import Tensor, nn
@@ -62,18 +62,14 @@ class YOLOv7(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        backbone = build_backbone(cfg)
-        neck = build.build_neck(cfg, backbone.output_shape())
-        grid = build.build_grid(cfg, neck.output_shape())
+        parts = build.static_parts(cfg)
+        grid = build.build_grid(cfg, parts["neck"].output_shape())
         loss = YOLOLoss(grid, settings.loss_settings(cfg), settings.num_classes_of(cfg))
         return {
-            "backbone": backbone,
-            "neck": neck,
-            "head": build.build_head(cfg, neck.output_shape()),
-            "auxiliary_head": build.build_auxiliary_head(cfg, neck.top_down_shape()),
+            **parts,
             "loss": loss,
             "detections": YOLODetections(grid, settings.detection_settings(cfg)),
-            "padding": settings.padding_of(cfg, backbone.size_divisibility),
+            "padding": settings.padding_of(cfg, parts["backbone"].size_divisibility),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "input_format": cfg.INPUT.FORMAT,
