@@ -24,7 +24,7 @@ $(READY): requirements.txt tools/environment.py tools/install_detectron2.py
 	@$(PYTHON) tools/environment.py create
 
 demo: $(READY) ## train, calibrate and evaluate a small dynamic detector on drawn images
-	@$(PY) -m dynamicdet_d2.demo $(DEMO_ARGS)
+	@$(PY) -m dynamicdet_d2.commands.demo $(DEMO_ARGS)
 
 test: $(READY) ## run the tests (one file: make test TESTS=tests/test_doctor.py)
 	@$(PY) -m pytest $(TESTS)
@@ -42,7 +42,7 @@ format: $(READY) ## rewrite the files the way `make lint` wants them
 
 # Not behind the environment: a check that first downloads gigabytes is no check.
 doctor: ## print versions, devices, where Detectron2 came from, and what is missing
-	@if [ -x $(PY) ]; then $(PY) -m dynamicdet_d2.doctor; else $(PYTHON) dynamicdet_d2/doctor.py; fi
+	@if [ -x $(PY) ]; then $(PY) -m dynamicdet_d2.commands.doctor; else $(PYTHON) dynamicdet_d2/commands/doctor.py; fi
 
 wheelhouse: $(READY) ## collect every wheel in ./wheelhouse, for a machine without network
 	@$(PY) tools/environment.py wheelhouse

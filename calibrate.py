@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.calibration import summary
-from dynamicdet_d2.engine.calibrate import calibrate, calibration_config
+from dynamicdet_d2.calibration.run import calibrate, calibration_config
+from dynamicdet_d2.calibration.targets import Target
 from dynamicdet_d2.engine.launch import one_sentence
-from dynamicdet_d2.engine.targets import Target
 
 # Option -> (kind of the target, help).
 OPTIONS = {

@@ -4,7 +4,7 @@
 Two things are needed that no minimum below names. Detectron2 has no release under its own name:
 `tools/install_detectron2.py` or its git repository provides it. OpenCV has several packages that
 exclude each other (`opencv-python`, `opencv-python-headless`): the user chooses one, or takes the
-extra `opencv`. `python -m dynamicdet_d2.doctor` says when either is missing.
+extra `opencv`. `python -m dynamicdet_d2.commands.doctor` says when either is missing.
 """
 
 import re

@@ -30,7 +30,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dynamicdet_d2.evaluation.coco_sweep import CocoSweep
+from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 
 IMAGE_SIZE = 640
 Results = list[dict]

@@ -33,13 +33,13 @@ from detectron2.utils.events import EventStorage
 from pycocotools.coco import COCO
 
 from dynamicdet_d2.config import read_config
-from dynamicdet_d2.data.loaders import build_test_loader, build_training_loader
-from dynamicdet_d2.data.shapes import register_shapes
+from dynamicdet_d2.data.loading.loaders import build_test_loader, build_training_loader
+from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
-from dynamicdet_d2.evaluation.coco_sweep import CocoSweep
+from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.modeling.backbone.resnet import build_staged_resnet
-from dynamicdet_d2.modeling.neck import build_fpn
-from dynamicdet_d2.progress import Progress
+from dynamicdet_d2.modeling.necks.fpn import build_fpn
+from dynamicdet_d2.utils.progress import Progress
 
 CONFIG = "configs/quickstart_from_scratch.yaml"
 DEPTHS = {"10 layers": (1, 1, 1, 1), "34 layers": (3, 4, 6, 3)}

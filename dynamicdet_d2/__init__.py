@@ -13,9 +13,10 @@ try:
     from dynamicdet_d2.modeling import DynamicRCNN
 except ImportError as error:
     # The doctor must run on just the machines where something is missing.
-    if "dynamicdet_d2.doctor" not in sys.orig_argv:
+    if "dynamicdet_d2.commands.doctor" not in sys.orig_argv:
         raise ImportError(
-            f"{error}: 'python -m dynamicdet_d2.doctor' says what is missing and what installs it"
+            f"{error}: 'python -m dynamicdet_d2.commands.doctor' says what is missing and what "
+            "installs it"
         ) from error
 
 __all__ = ["DynamicRCNN", "__version__", "add_dynamicdet_config"]

@@ -22,7 +22,7 @@ from torch import nn
 from benchmarks.speed import accuracy, inference, memory, report, training
 from benchmarks.speed.setting import Setting, build_pair
 from benchmarks.speed.timing import Rounds
-from dynamicdet_d2.memory import keep_memory
+from dynamicdet_d2.utils.memory import keep_memory
 
 SIZES = {"cpu": (512, 672), "cuda": (800, 1344)}
 
@@ -121,7 +121,7 @@ def main() -> None:
     if args.rounds < 1:
         parser.error(f"--rounds is {args.rounds}; it must be at least 1")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("dynamicdet_d2.progress").setLevel(logging.INFO)
+    logging.getLogger("dynamicdet_d2.utils.progress").setLevel(logging.INFO)
     keep_memory()  # for stock and ours alike
     setting = Setting(args.device, *(args.size or SIZES[args.device]))
     run = Run(setting, args.rounds, *build_pair(setting))

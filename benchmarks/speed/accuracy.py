@@ -9,9 +9,9 @@ from detectron2.modeling import build_model
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import read_config
-from dynamicdet_d2.data.shapes import register_shapes
+from dynamicdet_d2.data.shapes.dataset import register_shapes
+from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import evaluate
-from dynamicdet_d2.evaluation.tradeoff_evaluator import TradeoffEvaluator
 
 CONFIG = "configs/quickstart.yaml"
 

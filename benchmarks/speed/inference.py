@@ -8,9 +8,9 @@ from torch import nn
 
 from benchmarks.speed.setting import Setting, drawn_proposals, optimized, stock_copy
 from benchmarks.speed.timing import Rounds, interleave
+from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.calibration import realised_hard_fraction, threshold_for_hard_fraction
 from dynamicdet_d2.evaluation.cost import RouteCost
-from dynamicdet_d2.inference import InferenceOptions, optimize_for_inference
 
 LOAD = 10
 """Images of a load, so that a tenth of them is one image."""

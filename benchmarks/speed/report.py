@@ -16,7 +16,7 @@ from benchmarks.speed.inference import LOAD, SHARES, load_name, variant_name, va
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.timing import Rounds
 from dynamicdet_d2.evaluation.latency import device_name
-from dynamicdet_d2.versions import versions
+from dynamicdet_d2.utils.versions import versions
 
 
 @dataclass(frozen=True)

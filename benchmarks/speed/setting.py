@@ -14,9 +14,9 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import read_config
-from dynamicdet_d2.inference import InferenceOptions, optimize_for_inference
 
 STATIC = "configs/faster_rcnn_R_50_FPN_1x.yaml"
 DYNAMIC = "configs/dy_faster_rcnn_R_50_FPN_1x.yaml"

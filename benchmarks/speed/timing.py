@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dynamicdet_d2.progress import Progress
+from dynamicdet_d2.utils.progress import Progress
 
 WARMUP = 2
 

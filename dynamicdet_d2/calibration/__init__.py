@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration: from difficulties and the routes' costs to a threshold, and the record of it."""
 
-from dynamicdet_d2.calibration.fingerprint import (
+from dynamicdet_d2.calibration.summary import latency_interval, remarks, summary
+from dynamicdet_d2.operating_point.fingerprint import (
     check_fingerprint,
     check_inference_settings,
     fingerprint,
@@ -9,9 +10,8 @@ from dynamicdet_d2.calibration.fingerprint import (
     input_fingerprint,
     weights_fingerprint,
 )
-from dynamicdet_d2.calibration.record import Calibration
-from dynamicdet_d2.calibration.summary import latency_interval, remarks, summary
-from dynamicdet_d2.calibration.thresholds import (
+from dynamicdet_d2.operating_point.record import Calibration
+from dynamicdet_d2.operating_point.thresholds import (
     ENOUGH_IMAGES,
     TABLE,
     hard_fraction_for_ap_drop,

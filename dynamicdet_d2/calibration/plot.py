@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from dynamicdet_d2.calibration.record import Calibration
-from dynamicdet_d2.calibration.thresholds import ENOUGH_IMAGES, GRID
+from dynamicdet_d2.operating_point.record import Calibration
+from dynamicdet_d2.operating_point.thresholds import ENOUGH_IMAGES, GRID
 
 # Hard fractions shown, with colours told apart by colour-blind readers.
 SHOWN = {0.1: "#c55a11", 0.5: "#0b5394", 0.9: "#2a7d4f"}

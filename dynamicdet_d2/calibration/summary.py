@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: a calibration in words, for the one who made it."""
 
-from dynamicdet_d2.calibration.record import Calibration
-from dynamicdet_d2.calibration.thresholds import ENOUGH_IMAGES, realised_interval
+from dynamicdet_d2.operating_point.record import Calibration
+from dynamicdet_d2.operating_point.thresholds import ENOUGH_IMAGES, realised_interval
 
 
 def summary(record: Calibration, path: str) -> str:

@@ -11,11 +11,12 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
-from dynamicdet_d2.checkpoint import names, swin_names
+from dynamicdet_d2.checkpoint import names
 from dynamicdet_d2.checkpoint.files import plain, read_checkpoint
+from dynamicdet_d2.checkpoint.names import swin as swin_names
 from dynamicdet_d2.checkpoint.packaged import is_packaged, packaged_file
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
-from dynamicdet_d2.files import whole_file
+from dynamicdet_d2.utils.files import whole_file
 
 logger = logging.getLogger(__name__)
 

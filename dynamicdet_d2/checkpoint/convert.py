@@ -14,12 +14,12 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from torch import Tensor, nn
 
+from dynamicdet_d2.checkpoint.names.yolo import Layout, Source, recognise
 from dynamicdet_d2.checkpoint.pickled_modules import read_pickled_weights
-from dynamicdet_d2.checkpoint.yolo_names import Layout, Source, recognise
 from dynamicdet_d2.config import add_dynamicdet_config
-from dynamicdet_d2.files import whole_file
 from dynamicdet_d2.modeling.yolo.build import dynamic_parts, static_parts
 from dynamicdet_d2.modeling.yolo.variants import VARIANTS
+from dynamicdet_d2.utils.files import whole_file
 
 _ANCHOR_TOLERANCE = 2e-3
 """Relative; files in float16 hold anchors in cells to 11 bits."""

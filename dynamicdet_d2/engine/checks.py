@@ -4,7 +4,7 @@
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from dynamicdet_d2.data.loaders import check_registered
+from dynamicdet_d2.data.loading.loaders import check_registered
 from dynamicdet_d2.engine.phases import ROUTER
 from dynamicdet_d2.evaluation.tradeoff import check_keys as check_evaluation_keys
 

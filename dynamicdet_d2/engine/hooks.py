@@ -10,7 +10,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 
-from dynamicdet_d2.data.stream import derived_seed
+from dynamicdet_d2.data.loading.stream import derived_seed
 from dynamicdet_d2.engine.phases import DETECTORS, ROUTER
 
 logger = logging.getLogger(__name__)

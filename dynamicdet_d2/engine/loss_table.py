@@ -9,12 +9,12 @@ import torch
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from dynamicdet_d2.calibration import weights_fingerprint
-from dynamicdet_d2.evaluation.image_ap import ap_gains
-from dynamicdet_d2.files import whole_file
+from dynamicdet_d2.evaluation.coco.image_ap import ap_gains
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 from dynamicdet_d2.modeling.losses import loss_gap, loss_offset
-from dynamicdet_d2.progress import Progress
+from dynamicdet_d2.operating_point import weights_fingerprint
+from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.progress import Progress
 
 
 @dataclass(frozen=True)

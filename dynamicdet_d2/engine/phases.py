@@ -20,13 +20,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dynamicdet_d2.data.loaders import build_training_loader
-from dynamicdet_d2.data.stream import epoch_order
+from dynamicdet_d2.data.loading.loaders import build_training_loader
+from dynamicdet_d2.data.loading.stream import epoch_order
 from dynamicdet_d2.engine.loss_table import LossTable
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
-from dynamicdet_d2.modeling.freezing import freeze
 from dynamicdet_d2.modeling.losses import router_ap_loss, router_loss
+from dynamicdet_d2.modeling.modes import freeze
 
 DETECTORS, ROUTER = "detectors", "router"
 RECENT_IMAGES = 1000

@@ -10,10 +10,10 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.config import read_config
-from dynamicdet_d2.data.check import check_datasets
+from dynamicdet_d2.data.check.run import check_datasets
 from dynamicdet_d2.data.register import register_coco_json
-from dynamicdet_d2.data.shapes import register_shapes
-from dynamicdet_d2.memory import keep_memory
+from dynamicdet_d2.data.shapes.dataset import register_shapes
+from dynamicdet_d2.utils.memory import keep_memory
 
 
 def load_config(config_file: str, overrides: list[str]) -> CfgNode:

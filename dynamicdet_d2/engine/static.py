@@ -13,13 +13,13 @@ from detectron2.utils import comm
 from torch import nn
 from torch.optim import Optimizer
 
+from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.data.loaders import ImageLoader, build_test_loader
+from dynamicdet_d2.data.loading.loaders import ImageLoader, build_test_loader
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import device_name, measure_latency
-from dynamicdet_d2.inference import InferenceOptions, optimize_for_inference
 
 
 class StaticTrainer(DefaultTrainer):

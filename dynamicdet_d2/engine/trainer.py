@@ -15,7 +15,7 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.data.loaders import annotated_mapper, build_finite_loader, training_dicts
+from dynamicdet_d2.data.loading.loaders import annotated_mapper, build_finite_loader, training_dicts
 from dynamicdet_d2.engine.checks import check_checkpoint, check_training_keys
 from dynamicdet_d2.engine.hooks import (
     DetectorsCheckpoint,
@@ -36,10 +36,10 @@ from dynamicdet_d2.engine.phases import (
     router_steps,
     share_statistics,
 )
+from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import evaluate, evaluate_sizes
-from dynamicdet_d2.evaluation.tradeoff_evaluator import TradeoffEvaluator
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
-from dynamicdet_d2.modeling.freezing import freeze
+from dynamicdet_d2.modeling.modes import freeze
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dynamicdet_d2.calibration import threshold_for_hard_fraction
-from dynamicdet_d2.evaluation.coco_sweep import CocoSweep, oracle_hard, random_figures
+from dynamicdet_d2.evaluation.coco.sweep import CocoSweep, oracle_hard, random_figures
+from dynamicdet_d2.operating_point import threshold_for_hard_fraction
 
 # Prefix of a task's keys beside "box" and "mask": those of boxes go without.
 PREFIX = {"box": "", "mask": "mask_"}

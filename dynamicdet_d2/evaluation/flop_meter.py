@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dynamicdet_d2.modeling.freezing import seeded
+from dynamicdet_d2.modeling.modes import seeded
 
 logger = logging.getLogger(__name__)
 

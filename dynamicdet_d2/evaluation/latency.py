@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dynamicdet_d2.progress import Progress
+from dynamicdet_d2.utils.progress import Progress
 
 Clock = Callable[[], float]
 

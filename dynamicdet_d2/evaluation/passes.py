@@ -9,8 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import inference_on_dataset
 from torch import nn
 
-from dynamicdet_d2.data.loaders import annotated_mapper, build_test_loader
-from dynamicdet_d2.evaluation.tradeoff_evaluator import BothExits, TradeoffEvaluator
+from dynamicdet_d2.data.loading.loaders import annotated_mapper, build_test_loader
+from dynamicdet_d2.evaluation.evaluator import BothExits, TradeoffEvaluator
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from torch import nn
 
-from dynamicdet_d2.calibration import fingerprint
 from dynamicdet_d2.evaluation.audit import (
     GRID,
     Audit,
@@ -20,15 +19,16 @@ from dynamicdet_d2.evaluation.audit import (
     number,
     rank_correlation,
 )
-from dynamicdet_d2.evaluation.coco_counts import IOU
-from dynamicdet_d2.evaluation.coco_sweep import CocoSweep
+from dynamicdet_d2.evaluation.coco.counts import IOU
+from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, coco_results
 from dynamicdet_d2.evaluation.latency import Latency, device_name, measure_thresholds
 from dynamicdet_d2.evaluation.verdict import verdict, warnings
 from dynamicdet_d2.modeling.routing import route_name
-from dynamicdet_d2.progress import Progress
-from dynamicdet_d2.versions import versions
+from dynamicdet_d2.operating_point import fingerprint
+from dynamicdet_d2.utils.progress import Progress
+from dynamicdet_d2.utils.versions import versions
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
-from dynamicdet_d2.inference import InferenceOptions, OptimizedCopy, on_optimized_copy
+from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
-from dynamicdet_d2.modeling.freezing import attributes, loss_mode, seeded
-from dynamicdet_d2.modeling.neck import build_fpn_neck
-from dynamicdet_d2.modeling.operating_point import OperatingPoint
+from dynamicdet_d2.modeling.modes import attributes, loss_mode, seeded
+from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.operating_point.point import OperatingPoint
 
 Features = dict[str, Tensor]
 

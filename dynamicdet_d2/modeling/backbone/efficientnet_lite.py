@@ -24,7 +24,7 @@ from dynamicdet_d2.modeling.backbone.lite_sizes import (
     channels_of,
 )
 from dynamicdet_d2.modeling.backbone.staged_cnn import StagedCNN
-from dynamicdet_d2.modeling.neck import build_fpn
+from dynamicdet_d2.modeling.necks.fpn import build_fpn
 
 GROUPS_OF_STAGE = {"stage1": (0, 1), "stage2": (2,), "stage3": (3, 4), "stage4": (5, 6)}
 """Stages of strides 4, 8, 16, 32, so an FPN makes p2..p5 of them."""

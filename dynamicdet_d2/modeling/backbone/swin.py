@@ -19,7 +19,7 @@ from torchvision.ops import StochasticDepth
 
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone, StagedBackbone
 from dynamicdet_d2.modeling.backbone.depths import num_blocks_of
-from dynamicdet_d2.modeling.neck import build_fpn
+from dynamicdet_d2.modeling.necks.fpn import build_fpn
 
 PATCH_SIZE = 4
 INIT_STD = 0.02

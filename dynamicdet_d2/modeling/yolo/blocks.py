@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from detectron2.layers import Conv2d
 from torch import Tensor, nn
 
-from dynamicdet_d2.inference.foldable import (
+from dynamicdet_d2.acceleration.foldable import (
     Foldable,
     affine_convolution,
     affine_of_norm,

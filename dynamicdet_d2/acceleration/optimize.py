@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``optimize_for_inference``: a copy of a detector that gives the same results sooner."""
+
+import copy
+import functools
+import logging
+
+import torch
+from torch import nn
+
+from dynamicdet_d2.acceleration.box_head import replace_fully_connected
+from dynamicdet_d2.acceleration.compilation import compiled, prepare
+from dynamicdet_d2.acceleration.folding import fold_norms
+from dynamicdet_d2.acceleration.options import InferenceOptions
+from dynamicdet_d2.acceleration.padding import pad_to_multiple
+from dynamicdet_d2.acceleration.pieces import Piece, in_inference_mode, pieces_of
+from dynamicdet_d2.acceleration.precision import hold_weights, pool_in_float32
+from dynamicdet_d2.acceleration.roi_align import replace_poolers
+from dynamicdet_d2.utils.memory import keep_memory
+
+logger = logging.getLogger(__name__)
+
+_AS_IT_IS = InferenceOptions()
+
+
+def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_IS) -> nn.Module:
+    """A copy of a detector for inference; the detector itself stays as it is.
+
+    Always: norms with fixed statistics are folded, weights lie channels-last, dense parts run in
+    inference mode. On the CPU also: ROIAlign and the box head's layers in a faster form, and the
+    process keeps the memory that it has once had (``keep_memory``). In float32 the results are
+    the model's own to rounding (relative errors of some 1e-6).
+
+    Args:
+        model: a ``GeneralizedRCNN``, dynamic or not, with its weights loaded. Heads of other
+            kinds than Detectron2's own run as they are.
+        options: precision, compilation, padding.
+
+    Returns:
+        the copy, in evaluation mode. Its weights are for no checkpoint, and later changes of the
+        model do not reach it; for another one, call this again instead of ``copy.deepcopy``.
+
+    Raises:
+        ValueError: for options that the machine or the backbone cannot serve, and where the
+            threshold comes from a calibration of another model.
+    """
+    device = next(model.parameters()).device
+    _check_precision(options, device)
+    fast = copy.deepcopy(model).eval().requires_grad_(False)
+    if hasattr(model, "optimized_copy"):
+        model.operating_point.check(model)
+        fast.threshold = model.threshold
+        fast.optimized_copy.options = None  # it is one
+    norms = fold_norms(fast)
+    if device.type == "cpu":
+        keep_memory()
+        replace_fully_connected(fast.roi_heads)  # asks the pooler for its output size
+        replace_poolers(fast)
+    if options.reduced:
+        pool_in_float32(fast)
+    fast = fast.to(memory_format=torch.channels_last)
+    pad_to_multiple(fast, options.size_multiple)
+    if options.compile:
+        prepare(fast, device)
+    for piece in pieces_of(fast):
+        _optimize(piece, options, device)
+    logger.debug("Optimised for inference: %d norms folded, %s", norms, options)
+    return fast
+
+
+def _check_precision(options: InferenceOptions, device: torch.device) -> None:
+    if device.type == "cpu" and options.precision == "float16":
+        raise ValueError(
+            "MODEL.INFERENCE.PRECISION is 'float16', which is for GPUs; on the CPU it must be "
+            "'bfloat16' or 'float32'."
+        )
+
+
+def _optimize(piece: Piece, options: InferenceOptions, device: torch.device) -> None:
+    if piece.weights is not None and options.reduced:
+        hold_weights(piece.weights, options.dtype)
+    if options.compile and piece.fixed_shape:
+        piece.wrap(functools.partial(compiled, device=device))
+    piece.wrap(
+        functools.partial(
+            in_inference_mode, options=options, device=device, features=piece.features
+        )
+    )

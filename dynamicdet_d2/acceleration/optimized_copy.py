@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The optimised copy that a model keeps of itself, up to date with its weights."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from dynamicdet_d2.acceleration.optimize import optimize_for_inference
+from dynamicdet_d2.acceleration.options import InferenceOptions
+
+_HEADS = ("proposal_generator", "roi_heads")
+_PLAIN = (bool, int, float, str)
+
+
+class OptimizedCopy:
+    """Makes a model's optimised copy at its first inference, and again when weights change.
+
+    Weights are loaded, and trained, after a model was built, so nothing can be prepared then. It
+    is not part of the model's state: copies and pickles of the model begin without one. Plain
+    settings of the heads, such as a score threshold, are followed as they are set. What it cannot
+    see is a change of weights through ``.data``; ``drop`` it then.
+    """
+
+    def __init__(self, options: InferenceOptions | None) -> None:
+        """
+        Args:
+            options: None: the model is run as it is.
+        """
+        self.options = options
+        self._copy: nn.Module | None = None
+        self._state: list[tuple] = []
+        self._heads: list[tuple[nn.Module, nn.Module]] = []
+
+    def of(self, model: nn.Module) -> nn.Module:
+        """The copy of the model as it is now; the model itself without options."""
+        if self.options is None:
+            return model
+        state = _state(model)
+        if self._copy is None or state != self._state:
+            self.drop()
+            self._copy, self._state = optimize_for_inference(model, self.options), state
+            self._heads = _heads(model, self._copy)
+        for ours, theirs in self._heads:
+            theirs.__dict__.update(_settings(ours))
+        return self._copy
+
+    def drop(self) -> None:
+        """Free the copy's memory; the next inference makes another one."""
+        self._copy, self._heads = None, []
+
+    def __deepcopy__(self, memo: dict) -> "OptimizedCopy":
+        return OptimizedCopy(self.options)
+
+    def __reduce__(self) -> tuple:
+        return OptimizedCopy, (self.options,)
+
+
+def on_optimized_copy(method: Callable) -> Callable:
+    """A method of a model with an ``optimized_copy`` and an operating point, run on that copy."""
+
+    @functools.wraps(method)
+    def call(self: nn.Module, *args: object, **kwargs: object) -> Any:
+        model = self.optimized_copy.of(self)
+        model.operating_point = self.operating_point
+        return method(model, *args, **kwargs)
+
+    return call
+
+
+def _heads(model: nn.Module, fast: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """Modules of RPN and ROI heads beside those of the copy that were not replaced."""
+    theirs = dict(fast.named_modules())
+    return [
+        (module, theirs[name])
+        for name, module in model.named_modules()
+        if name.startswith(_HEADS) and type(theirs.get(name)) is type(module)
+    ]
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    plain = vars(module).items()
+    return {k: v for k, v in plain if isinstance(v, _PLAIN) and k != "training"}
+
+
+def _state(model: nn.Module) -> list[tuple[int, int]]:
+    """Changes whenever a weight or a buffer is replaced, or changed in place."""
+    slots = (slot for module in model.modules() for slot in (module._parameters, module._buffers))
+    return [_version(tensor) for slot in slots for tensor in slot.values() if tensor is not None]
+
+
+def _version(tensor: Tensor) -> tuple[int, int]:
+    # Tensors made in inference mode count no changes.
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks the "images" of a COCO json: ids, sizes, and whether the files are there."""
+
+import os
+from collections import Counter
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from dynamicdet_d2.data.check.findings import DatasetReport, Findings
+
+# Opening a file header costs about a millisecond: enough of them to find sizes that are wrong as a
+# rule (as from a converter that ignores EXIF), few enough not to be noticed.
+SIZES_COMPARED = 32
+
+_EXIF_ORIENTATION = 274
+_EXIF_QUARTER_TURNS = (5, 6, 7, 8)
+
+# Image id -> (width, height) in pixels, None where the json gives no usable size.
+Sizes = dict[int | str, tuple[int, int] | None]
+
+
+def check_images(
+    images: object, image_root: str, report: DatasetReport, *, skip_corrupt: bool
+) -> Sizes:
+    """Adds what is wrong with the images to the report and returns their sizes.
+
+    With ``skip_corrupt`` the loaders leave unreadable images out, so they are only worth a warning.
+    """
+    if not isinstance(images, list) or not images:
+        report.errors.add("missing lists", "There is no list of 'images', or it is empty.")
+        return {}
+    report.num_images = len(images)
+    sizes: Sizes = {}
+    files: dict[str, tuple[int, int] | None] = {}
+    for image in images:
+        if not _has_id_and_file(image):
+            report.errors.add(
+                "malformed images",
+                f"The image {str(image)[:120]} needs an 'id' (integer or text) and a 'file_name'.",
+            )
+            continue
+        if image["id"] in sizes:
+            report.errors.add(
+                "duplicate image ids",
+                f"The image id {image['id']!r} is used more than once (again by "
+                f"{image['file_name']}).",
+            )
+        sizes[image["id"]] = files[image["file_name"]] = _size(image, report.errors)
+    _warn_of_shared_files(images, files, report)
+    unusable = report.warnings if skip_corrupt else report.errors
+    _check_files(files, image_root, report, unusable)
+    return sizes
+
+
+def _has_id_and_file(image: object) -> bool:
+    return (
+        isinstance(image, dict)
+        and type(image.get("id")) in (int, str)
+        and isinstance(image.get("file_name"), str)
+    )
+
+
+def _size(image: dict[str, Any], errors: Findings) -> tuple[int, int] | None:
+    width, height = image.get("width"), image.get("height")
+    if all(type(side) in (int, float) and side >= 1 and side % 1 == 0 for side in (width, height)):
+        return int(width), int(height)
+    errors.add(
+        "image sizes",
+        f"{image['file_name']} (image id {image['id']!r}) has width {width!r} and height "
+        f"{height!r}; whole numbers of pixels are needed.",
+    )
+    return None
+
+
+def _warn_of_shared_files(
+    images: list[Any], files: dict[str, tuple[int, int] | None], report: DatasetReport
+) -> None:
+    uses = Counter(image["file_name"] for image in images if _has_id_and_file(image))
+    shared = len(uses.keys() - {name for name, count in uses.items() if count == 1})
+    if shared:
+        name, count = uses.most_common(1)[0]
+        report.warnings.add(
+            "shared files", f"{shared} file(s) belong to several images ({name} to {count})."
+        )
+
+
+def _check_files(
+    files: dict[str, tuple[int, int] | None],
+    image_root: str,
+    report: DatasetReport,
+    unusable: Findings,
+) -> None:
+    if not os.path.isdir(image_root):
+        report.errors.add("missing folders", f"The image folder {image_root} does not exist.")
+        return
+    present = _present(list(files), image_root)
+    if files and not present:
+        report.errors.add(
+            "missing folders",
+            f"None of the {len(files)} image files is in {image_root}: is it the right folder "
+            f"(first file: {next(iter(files))})?",
+        )
+        return
+    for name in files:
+        if name not in present:
+            unusable.add("missing image files", f"{os.path.join(image_root, name)} does not exist.")
+    names = list(present)
+    for name in names[:: max(1, len(names) // SIZES_COMPARED)][:SIZES_COMPARED]:
+        _compare_size(os.path.join(image_root, name), files[name], unusable)
+
+
+def _present(names: list[str], image_root: str) -> dict[str, None]:
+    """Those names that exist, in order. One listing a folder instead of one system call a file."""
+    listings: dict[str, set[str]] = {}
+    for folder in {os.path.dirname(name) for name in names}:
+        path = os.path.join(image_root, folder)
+        if os.path.isdir(path):
+            with os.scandir(path) as entries:
+                listings[folder] = {entry.name for entry in entries}
+
+    def exists(name: str) -> bool:
+        folder, base = os.path.split(name)
+        if base in listings.get(folder, ()):
+            return True
+        # File systems that ignore case, and odd spellings of a path, are the system's to judge.
+        return folder in listings and os.path.isfile(os.path.join(image_root, name))
+
+    return dict.fromkeys(name for name in names if exists(name))
+
+
+def _compare_size(path: str, size: tuple[int, int] | None, unusable: Findings) -> None:
+    try:
+        found = displayed_size(path)
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        unusable.add("unreadable images", f"{path} cannot be read as an image: {error}.")
+        return
+    if size is not None and found != size:
+        unusable.add(
+            "image sizes",
+            f"{path} is {found[0]}x{found[1]} pixels (EXIF rotation applied), but the json says "
+            f"{size[0]}x{size[1]}.",
+        )
+
+
+def displayed_size(path: str) -> tuple[int, int]:
+    """(width, height) in pixels after EXIF rotation, from the file's header alone."""
+    with Image.open(path) as image:
+        turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_QUARTER_TURNS
+        return image.size[::-1] if turned else image.size

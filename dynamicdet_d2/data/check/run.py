@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks COCO data sets before training, so that a mistake costs seconds and not a night.
+
+Also a command: ``python -m dynamicdet_d2.data.check.run --json J --images DIR --num-classes N``.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from dynamicdet_d2.data.check.annotations import AnnotationCheck
+from dynamicdet_d2.data.check.findings import DatasetReport
+from dynamicdet_d2.data.check.images import check_images
+from dynamicdet_d2.data.register import class_names, read_json
+
+logger = logging.getLogger(__name__)
+
+
+def check_dataset(
+    name: str,
+    json_file: str,
+    image_root: str,
+    num_classes: int | None = None,
+    *,
+    training: bool = True,
+    testing: bool = False,
+    mask_format: str | None = None,
+    skip_corrupt: bool = False,
+) -> DatasetReport:
+    """Reads a COCO json and the names in its image folder, and reports what is wrong.
+
+    Crowds, several polygons an object, images without objects, grey images and EXIF rotation are
+    fine. Images themselves are not decoded; sizes are compared for a few file headers only.
+
+    Args:
+        num_classes: ``MODEL.ROI_HEADS.NUM_CLASSES``; None leaves the comparison out.
+        training, testing: what the data set is used for; COCO's evaluation needs more keys.
+        mask_format: ``INPUT.MASK_FORMAT`` where masks are trained, else None.
+        skip_corrupt: missing or unreadable images are warnings, since the loaders skip them.
+
+    Never raises for what it finds: see ``DatasetReport.raise_errors``.
+    """
+    report = DatasetReport(name, json_file)
+    try:
+        content = read_json(json_file)
+    except ValueError as error:
+        report.errors.add("unreadable files", str(error))
+        return report
+    category_ids = _check_categories(content.get("categories"), num_classes, report)
+    sizes = check_images(content.get("images"), image_root, report, skip_corrupt=skip_corrupt)
+    annotations = content.get("annotations")
+    if not category_ids or not sizes:
+        return report
+    if isinstance(annotations, list):
+        AnnotationCheck(
+            report,
+            sizes,
+            category_ids,
+            training=training,
+            testing=testing,
+            mask_format=mask_format,
+        ).run(annotations)
+    elif training:
+        report.errors.add("missing lists", "There is no list of 'annotations' to train on.")
+    else:
+        report.warnings.add("missing lists", "There are no 'annotations': AP cannot be computed.")
+    return report
+
+
+def _check_categories(
+    categories: object, num_classes: int | None, report: DatasetReport
+) -> set[int]:
+    try:
+        names = class_names(categories, report.json_file)
+    except ValueError as error:
+        report.errors.add("categories", str(error))
+        return set()
+    report.class_names = list(names.values())
+    if num_classes is not None and len(names) != num_classes:
+        report.errors.add(
+            "class counts",
+            f"The json defines {len(names)} categories ({_listed(report.class_names)}), but "
+            f"MODEL.ROI_HEADS.NUM_CLASSES is {num_classes}.",
+        )
+    repeated = sorted({name for name in names.values() if report.class_names.count(name) > 1})
+    if repeated:
+        report.warnings.add(
+            "class names", f"Several categories have the same name: {_listed(repeated)}."
+        )
+    return set(names)
+
+
+def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> list[DatasetReport]:
+    """Checks every COCO data set of ``DATASETS.TRAIN`` and ``DATASETS.TEST`` and logs warnings.
+
+    Data sets of other formats are left alone. All test sets, and all training sets unless
+    ``eval_only``, must list the same classes in the same order.
+
+    Raises:
+        ValueError: one for all that is wrong, with the first findings of each data set.
+    """
+    train = [] if eval_only else list(cfg.DATASETS.TRAIN)
+    reports = []
+    for name in dict.fromkeys([*train, *cfg.DATASETS.TEST]):
+        if name not in DatasetCatalog or MetadataCatalog.get(name).get("evaluator_type") != "coco":
+            continue
+        metadata = MetadataCatalog.get(name)
+        report = check_dataset(
+            name,
+            metadata.json_file,
+            metadata.image_root,
+            cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            training=name in train,
+            testing=name in cfg.DATASETS.TEST,
+            mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None,
+            skip_corrupt=cfg.DATALOADER.SKIP_CORRUPT_IMAGES,
+        )
+        reports.append(report)
+    _compare_classes(reports)
+    _log(reports)
+    wrong = [report.error_text() for report in reports if report.errors]
+    if wrong:
+        wrong.append("DATASETS.CHECK False goes on without this check.")
+        raise ValueError("\n".join(wrong))
+    return reports
+
+
+def _compare_classes(reports: list[DatasetReport]) -> None:
+    """Detectron2 numbers classes by place: lists that differ would mix classes up."""
+    known = [report for report in reports if report.class_names]
+    for report in known[1:]:
+        if report.class_names != known[0].class_names:
+            report.errors.add(
+                "class lists",
+                f"Its classes are {_listed(report.class_names)}, but those of '{known[0].name}' "
+                f"are {_listed(known[0].class_names)}; they must be the same in the same order.",
+            )
+
+
+def _log(reports: list[DatasetReport]) -> None:
+    for report in reports:
+        logger.info(report.summary())
+        for line in report.warnings.lines(limit=20):
+            logger.warning("Data set '%s': %s", report.name, line)
+
+
+def _listed(names: Sequence[str], limit: int = 10) -> str:
+    rest = f", ... ({len(names)} in all)" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command: prints the report and returns 1 if there are errors, else 0."""
+    parser = argparse.ArgumentParser(description="Checks a COCO data set.")
+    parser.add_argument("--json", required=True, help="annotations in COCO's instances format")
+    parser.add_argument("--images", required=True, help="folder that file names start at")
+    parser.add_argument("--num-classes", type=int, help="MODEL.ROI_HEADS.NUM_CLASSES")
+    parser.add_argument("--test", action="store_true", help="the data set is used for evaluation")
+    parser.add_argument("--masks", choices=("polygon", "bitmask"), help="INPUT.MASK_FORMAT")
+    args = parser.parse_args(argv)
+    report = check_dataset(
+        os.path.basename(args.json),
+        args.json,
+        args.images,
+        args.num_classes,
+        training=not args.test,
+        testing=args.test,
+        mask_format=args.masks,
+    )
+    sys.stdout.write(report.text())
+    return 1 if report.errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

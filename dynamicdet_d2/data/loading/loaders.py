@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the loaders of a config: the endless training stream, and passes that end.
+
+All of them give ``list[dict]`` in Detectron2's format and name corrupt images.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, DatasetMapper, get_detection_dataset_dicts
+from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from dynamicdet_d2.data.loading.corrupt import (
+    ErrorsAsItems,
+    ImageLoader,
+    Mapper,
+    NamedErrors,
+    Sample,
+)
+from dynamicdet_d2.data.loading.stream import PositionBatches, SeededImages, TrainingStream
+
+
+def training_dicts(cfg: CfgNode) -> list[Sample]:
+    """The images of ``DATASETS.TRAIN`` in Detectron2's format.
+
+    Without objects or with crowds only, images stay in only if
+    ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` is False.
+
+    Raises:
+        ValueError: no data set is named, one is not registered, or none has a usable image.
+    """
+    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
+    proposals = cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None
+    return _dataset_dicts(
+        "DATASETS.TRAIN",
+        cfg.DATASETS.TRAIN,
+        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+        min_keypoints=keypoints,
+        proposal_files=proposals,
+    )
+
+
+def build_training_loader(
+    cfg: CfgNode,
+    mapper: Mapper,
+    *,
+    seed: int,
+    start_iter: int = 0,
+    total_batch_size: int | None = None,
+    dataset_dicts: Sequence[Sample] | None = None,
+) -> ImageLoader:
+    """Endless shuffled batches for this rank, a function of the seed alone from any start on.
+
+    Args:
+        mapper: e.g. ``DatasetMapper(cfg, is_train=True)``.
+        start_iter: batches already trained on; the loader goes on after them.
+        total_batch_size: over all ranks; ``SOLVER.IMS_PER_BATCH`` if None.
+        dataset_dicts: ``training_dicts(cfg)`` if None.
+
+    Raises:
+        ValueError: as ``training_dicts``; a batch size that the ranks cannot share; a
+            ``DATALOADER.SAMPLER_TRAIN`` other than "TrainingSampler", which this stream replaces.
+    """
+    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        raise ValueError(
+            f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}; dynamic detectors are "
+            "trained with 'TrainingSampler' only."
+        )
+    images = training_dicts(cfg) if dataset_dicts is None else dataset_dicts
+    skip = cfg.DATALOADER.SKIP_CORRUPT_IMAGES
+    batches = PositionBatches(
+        len(images),
+        seed,
+        total_batch_size=total_batch_size or cfg.SOLVER.IMS_PER_BATCH,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+        start_batch=start_iter,
+        landscape=_landscape(images) if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
+    )
+    stream = TrainingStream(images, NamedErrors(mapper), seed, skip_corrupt=skip)
+    return _loader(cfg, stream, batches)
+
+
+def build_finite_loader(
+    cfg: CfgNode,
+    mapper: Mapper,
+    *,
+    batch_size: int = 1,
+    seed: int = 0,
+    dataset_dicts: Sequence[Sample] | None = None,
+) -> ImageLoader:
+    """One pass over the training images, each exactly once, in the data set's order.
+
+    Ranks take consecutive parts that differ by one image at most. Every sample carries its place
+    in ``training_dicts(cfg)`` as ``"dataset_index"`` (int). A mapper that augments draws by
+    (seed, place), so two passes give the same samples. Corrupt images left out by
+    ``DATALOADER.SKIP_CORRUPT_IMAGES`` are missing from the pass.
+
+    Args:
+        batch_size: images a rank gets at a time.
+    """
+    images = training_dicts(cfg) if dataset_dicts is None else dataset_dicts
+    return _finite(cfg, images, mapper, batch_size=batch_size, seed=seed)
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = None) -> ImageLoader:
+    """One pass over a test set for this rank, one image at a time, as Detectron2 evaluates.
+
+    A corrupt image is an error; with ``DATALOADER.SKIP_CORRUPT_IMAGES`` it is left out with a
+    warning, so that the evaluator sees no detections for it.
+
+    Args:
+        mapper: ``DatasetMapper(cfg, is_train=False)`` if None.
+
+    Raises:
+        ValueError: the data set is not registered or is empty.
+    """
+    proposals = None
+    if cfg.MODEL.LOAD_PROPOSALS:
+        proposals = [cfg.DATASETS.PROPOSAL_FILES_TEST[list(cfg.DATASETS.TEST).index(dataset_name)]]
+    images = _dataset_dicts(
+        "DATASETS.TEST", [dataset_name], filter_empty=False, proposal_files=proposals
+    )
+    return _finite(cfg, images, mapper or DatasetMapper(cfg, is_train=False), batch_size=1, seed=0)
+
+
+def annotated_mapper(cfg: CfgNode) -> DatasetMapper:
+    """Images as inference sees them, unflipped and at the test size, with their annotations."""
+    size = ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    return DatasetMapper(cfg, is_train=True, augmentations=[size])
+
+
+class ConsecutiveBatches(Sampler[list[int]]):
+    """The part of ``range(num_images)`` that belongs to one rank, in batches, in order."""
+
+    def __init__(
+        self, num_images: int, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self._part = range(num_images * rank // world_size, num_images * (rank + 1) // world_size)
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._part) // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, len(self._part), self._batch_size):
+            yield list(self._part[start : start + self._batch_size])
+
+
+def _finite(
+    cfg: CfgNode, images: Sequence[Sample], mapper: Mapper, *, batch_size: int, seed: int
+) -> ImageLoader:
+    batches = ConsecutiveBatches(len(images), batch_size, comm.get_rank(), comm.get_world_size())
+    return _loader(cfg, SeededImages(images, NamedErrors(mapper), seed), batches)
+
+
+def _loader(cfg: CfgNode, dataset: Dataset, batches: Sampler[list[int]]) -> ImageLoader:
+    loader = DataLoader(
+        ErrorsAsItems(dataset),
+        batch_sampler=batches,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_as_list,
+        # Without a generator of its own, each pass would take a number from the global one.
+        generator=torch.Generator(),
+    )
+    return ImageLoader(loader, skip_corrupt=cfg.DATALOADER.SKIP_CORRUPT_IMAGES)
+
+
+def _as_list(items: list[Sample]) -> list[Sample]:
+    return items
+
+
+def _dataset_dicts(key: str, names: Sequence[str], **options: object) -> list[Sample]:
+    """Detectron2's dicts of the data sets that a key names, with its complaints as ValueErrors."""
+    if not names:
+        raise ValueError(f"{key} names no data set.")
+    check_registered(key, names)
+    try:
+        return get_detection_dataset_dicts(list(names), **options)
+    except (AssertionError, FileNotFoundError, KeyError) as error:
+        raise ValueError(f"{key} {list(names)} cannot be loaded: {error}") from error
+
+
+def check_registered(key: str, names: Sequence[str]) -> None:
+    """Refuse the names of data sets that Detectron2's catalog does not have.
+
+    Raises:
+        ValueError: with the config's key and names that are close.
+    """
+    for name in names:
+        if name not in DatasetCatalog:
+            close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
+            hint = f" Close to it: {', '.join(close)}." if close else ""
+            raise ValueError(
+                f"{key} names '{name}', which is not registered: DATASETS.COCO_JSON registers "
+                f"[name, json file, image folder].{hint}"
+            )
+
+
+def _landscape(images: Sequence[Sample]) -> np.ndarray:
+    """(N,) bool: which images are wider than high."""
+    for image in images:
+        if "width" not in image or "height" not in image:
+            raise ValueError(
+                "DATALOADER.ASPECT_RATIO_GROUPING needs the size of every image, but "
+                f"{image.get('file_name')} has no 'width' and 'height'."
+            )
+    return np.array([image["width"] > image["height"] for image in images], dtype=bool)

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training stream as a function of position, so that resuming needs no state of the loader.
+
+The stream is the endless sequence of images, shuffled anew each epoch. Which image stands at a
+position, and how it is augmented, follow from (seed, position) alone; which positions make up a
+batch follows from the seed and the images' shapes. Number of workers, number of ranks and point of
+resumption therefore change nothing. N is the number of images, B the total batch size.
+"""
+
+import hashlib
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+import torch
+from detectron2.data import DatasetFromList
+from torch.utils.data import Dataset, Sampler
+
+from dynamicdet_d2.data.loading.corrupt import (
+    REPLACED,
+    CorruptImageError,
+    Mapper,
+    NoUsableImageError,
+    Sample,
+)
+
+# Corrupt images in a row before skipping is given up: chance does not produce so many.
+MAX_TRIES = 20
+
+
+def derived_seed(*parts: object) -> int:
+    """A 64-bit seed in [0, 2**64) that depends on all parts."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+@lru_cache(maxsize=8)
+def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
+    """The shuffled image indices of one epoch: (N,) int64, read-only.
+
+    ``RandomState`` because numpy has frozen its streams: a later numpy resumes the same order.
+    """
+    generator = np.random.RandomState(derived_seed(seed, "epoch", epoch) % 2**32)
+    order = generator.permutation(num_images)
+    order.setflags(write=False)
+    return order
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds numpy, random and torch's CPU generator inside; outside they go on as if unused."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        # Not torch.manual_seed: that also seeds the GPUs, where the caller's dropout lives.
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+
+
+class SeededImages(Dataset):
+    """Mapped images by index, each with the mapper's randomness fixed by a seed.
+
+    A sample carries its place in ``dataset_dicts`` as ``"dataset_index"`` (int).
+
+    Args:
+        dataset_dicts: Detectron2's dicts; stored serialized, so that workers share the memory.
+        mapper: dict -> sample, drawing from numpy's, Python's or torch's global generators only.
+        seed: of the order and of the augmentation.
+    """
+
+    def __init__(self, dataset_dicts: Sequence[Sample], mapper: Mapper, seed: int) -> None:
+        self._images = DatasetFromList(list(dataset_dicts), copy=False)
+        self._mapper = mapper
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The image at ``index``; the same sample whenever it is asked for."""
+        return self._mapped(index, "image", index)
+
+    def _mapped(self, index: int, *draw: object) -> Sample:
+        with seeded(derived_seed(self._seed, *draw)):
+            sample = self._mapper(self._images[index])
+        sample["dataset_index"] = index
+        return sample
+
+
+class TrainingStream(SeededImages):
+    """The stream as a map from position, 0 to infinity, to a mapped image.
+
+    Args:
+        skip_corrupt: a corrupt image is replaced by that of the next usable position, and the
+            sample lists the errors under ``REPLACED``; otherwise ``CorruptImageError`` is raised.
+    """
+
+    def __init__(
+        self,
+        dataset_dicts: Sequence[Sample],
+        mapper: Mapper,
+        seed: int,
+        *,
+        skip_corrupt: bool = False,
+    ) -> None:
+        super().__init__(dataset_dicts, mapper, seed)
+        self._skip_corrupt = skip_corrupt
+
+    def index(self, position: int) -> int:
+        """Which image, in [0, N), stands at the position."""
+        epoch, offset = divmod(position, len(self))
+        return int(epoch_order(self._seed, epoch, len(self))[offset])
+
+    def __getitem__(self, position: int) -> Sample:
+        """The sample at the position.
+
+        Raises:
+            CorruptImageError: unless ``skip_corrupt``.
+            NoUsableImageError: ``MAX_TRIES`` corrupt images in a row.
+        """
+        errors: list[CorruptImageError] = []
+        for candidate in range(position, position + MAX_TRIES):
+            try:
+                sample = self._mapped(self.index(candidate), "position", position)
+            except CorruptImageError as error:
+                if not self._skip_corrupt:
+                    raise
+                errors.append(error)
+                continue
+            if errors:
+                sample[REPLACED] = errors
+            return sample
+        raise NoUsableImageError(
+            f"{MAX_TRIES} corrupt images in a row, the last one: {errors[-1].sentence}"
+        )
+
+
+class PositionBatches(Sampler[list[int]]):
+    """Endless batches of positions for one rank.
+
+    A batch of the whole world is made first, then every rank takes its slice: 1 and 8 ranks see
+    the same batches. With ``landscape`` given, a batch holds images of one orientation only, so
+    that they need less padding; a batch is complete when B of one orientation have come by.
+
+    Args:
+        num_images: N.
+        seed: as for ``TrainingStream``.
+        total_batch_size: B, over all ranks; a multiple of ``world_size``.
+        start_batch: batches to pass over, as after a resumption; no image is read for them.
+        landscape: (N,) bool, whether each image is wider than high; None does not group.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        seed: int,
+        *,
+        total_batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start_batch: int = 0,
+        landscape: np.ndarray | None = None,
+    ) -> None:
+        if total_batch_size < 1 or total_batch_size % world_size:
+            raise ValueError(
+                f"The total batch size (SOLVER.IMS_PER_BATCH) is {total_batch_size}; it must be a "
+                f"positive multiple of the number of processes, {world_size}."
+            )
+        self._num_images = num_images
+        self._seed = seed
+        self._total = total_batch_size
+        share = total_batch_size // world_size
+        self._slice = slice(rank * share, (rank + 1) * share)
+        self._start_batch = start_batch
+        self._landscape = landscape
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = self._in_order() if self._landscape is None else self._grouped()
+        for batch in itertools.islice(batches, self._start_batch, None):
+            yield batch[self._slice]
+
+    def _in_order(self) -> Iterator[list[int]]:
+        for first in itertools.count(0, self._total):
+            yield list(range(first, first + self._total))
+
+    def _grouped(self) -> Iterator[list[int]]:
+        waiting: tuple[list[int], list[int]] = ([], [])
+        for epoch in itertools.count():
+            first = epoch * self._num_images
+            order = epoch_order(self._seed, epoch, self._num_images)
+            for offset, is_landscape in enumerate(self._landscape[order].tolist()):
+                group = waiting[is_landscape]
+                group.append(first + offset)
+                if len(group) == self._total:
+                    yield group[:]
+                    group.clear()

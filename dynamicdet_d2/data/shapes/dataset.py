@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drawn data set: COCO format, any size, a known difficulty for each image.
+
+``shapes_train``, ``shapes_val``, ``shapes_test`` and ``shapes_demo`` can stand in DATASETS.TRAIN
+and TEST like any registered name; they are drawn when they are first asked for, into ``shapes/``
+under Detectron2's folder of data sets (``DETECTRON2_DATASETS``, or ``datasets``).
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from detectron2.utils import comm
+
+from dynamicdet_d2.data.register import register_coco_json
+from dynamicdet_d2.data.shapes.drawing import CLASSES, Shape, draw_picture
+from dynamicdet_d2.utils.files import whole_file
+
+logger = logging.getLogger(__name__)
+
+# Raise it when drawing changes: pictures of another version are drawn anew.
+VERSION = 2
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a split's pictures follow from, with ``VERSION``."""
+
+    num_images: int
+    seed: int
+    width: int = 256
+    height: int = 192
+
+
+SPLITS = {
+    "shapes_train": Recipe(num_images=6000, seed=1),
+    "shapes_val": Recipe(num_images=400, seed=2),
+    "shapes_test": Recipe(num_images=500, seed=3),
+    # For the demo: images that the detectors of its weights were not trained on.
+    "shapes_demo": Recipe(num_images=2000, seed=4),
+}
+
+
+def register_shapes(names: Iterable[str]) -> None:
+    """Draw, where they are not there yet, and register those of the names that are drawn sets."""
+    root = Path(os.getenv("DETECTRON2_DATASETS", "datasets")) / "shapes"
+    wanted = sorted(set(names) & SPLITS.keys())
+    for name in wanted:
+        if comm.is_main_process():
+            draw_dataset(root / name, SPLITS[name])
+    if wanted:
+        comm.synchronize()
+    register_coco_json(
+        [
+            [name, str(root / name / "instances.json"), str(root / name / "images")]
+            for name in wanted
+        ]
+    )
+
+
+def draw_dataset(folder: Path, recipe: Recipe) -> None:
+    """Draw a set into ``folder``: ``images/*.jpg``, and ``instances.json``, written last.
+
+    A set of the same recipe that is there already is left as it is.
+
+    Raises:
+        ValueError: if the recipe is out of range.
+    """
+    if recipe.num_images < 1 or min(recipe.width, recipe.height) < 64:
+        raise ValueError(f"Drawn sets need at least one image of 64 pixels a side; found {recipe}.")
+    info = {"description": "drawn shapes", "version": VERSION, **asdict(recipe)}
+    annotations = folder / "instances.json"
+    if annotations.is_file() and json.loads(annotations.read_text()).get("info") == info:
+        return
+    logger.info("Drawing %d images into %s", recipe.num_images, folder)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    content: dict = {"info": info, "images": [], "annotations": [], "categories": _categories()}
+    for number in range(recipe.num_images):
+        _add_image(content, folder, recipe, number)
+    with whole_file(annotations) as file:
+        file.write(json.dumps(content).encode())
+
+
+def _categories() -> list[dict]:
+    return [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)]
+
+
+def _add_image(content: dict, folder: Path, recipe: Recipe, number: int) -> None:
+    # A generator an image, so that a smaller set is the beginning of a larger one.
+    rng = np.random.default_rng([VERSION, recipe.seed, number])
+    difficulty = float(rng.uniform())
+    picture, shapes = draw_picture(rng, difficulty, recipe.width, recipe.height)
+    file_name = f"{number:06d}.jpg"
+    cv2.imwrite(
+        str(folder / "images" / file_name), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    image = {"id": number + 1, "file_name": file_name, "difficulty": round(difficulty, 4)}
+    content["images"].append({**image, "width": recipe.width, "height": recipe.height})
+    for shape in shapes:
+        annotation = {"id": len(content["annotations"]) + 1, "image_id": number + 1}
+        content["annotations"].append({**annotation, **_described(shape)})
+
+
+def _described(shape: Shape) -> dict:
+    x0, y0, x1, y1 = shape.box.round(2).tolist()
+    return {
+        "category_id": CLASSES.index(shape.name) + 1,
+        "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+        "area": round(shape.area, 2),
+        "segmentation": [shape.polygon.round(2).ravel().tolist()],
+        "iscrowd": 0,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """``python -m dynamicdet_d2.data.shapes.dataset --output FOLDER``."""
+    parser = argparse.ArgumentParser(description="Draw a COCO-format set of known difficulty.")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--num-images", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--width", type=int, default=Recipe.width)
+    parser.add_argument("--height", type=int, default=Recipe.height)
+    args = parser.parse_args(arguments)
+    try:
+        draw_dataset(args.output, Recipe(args.num_images, args.seed, args.width, args.height))
+    except ValueError as error:
+        parser.error(str(error))
+    sys.stdout.write(f"{args.output / 'instances.json'}\n")
+
+
+if __name__ == "__main__":
+    main()

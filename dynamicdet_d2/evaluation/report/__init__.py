@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report: tables, charts, page and pictures of a trade-off."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Necks: Detectron2's FPN over features that are already computed."""

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a model's threshold comes from: the config, or a calibration and a target."""
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from dynamicdet_d2.operating_point.fingerprint import (
+    check_fingerprint,
+    check_inference_settings,
+    fingerprint,
+)
+from dynamicdet_d2.operating_point.record import Calibration
+
+
+class OperatingPoint:
+    """A threshold and, where it was calibrated, the calibration that it belongs to."""
+
+    def __init__(
+        self,
+        *,
+        threshold: float,
+        calibration: Calibration | None = None,
+        cfg: CfgNode | None = None,
+    ) -> None:
+        """
+        Args:
+            threshold: in [0, 1].
+            calibration: the record that the threshold was read from.
+            cfg: the config that the model was built from; needed with a calibration.
+
+        Raises:
+            ValueError: if the threshold is not a number in [0, 1].
+        """
+        if not 0 <= threshold <= 1:
+            raise ValueError(
+                f"The threshold (MODEL.DYNAMIC.THRESHOLD) is {threshold}; it must lie in [0, 1]."
+            )
+        self.threshold = float(threshold)
+        self._unchecked = None if calibration is None else (calibration, cfg)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "OperatingPoint":
+        """From ``MODEL.DYNAMIC.THRESHOLD``, or ``CALIBRATION`` and one target.
+
+        Raises:
+            ValueError: naming the key that is missing, superfluous or out of reach.
+        """
+        keys = cfg.MODEL.DYNAMIC
+        targets = {
+            k: keys[k] for k in ("HARD_FRACTION", "TARGET_LATENCY_MS") if keys[k] is not None
+        }
+        if not keys.CALIBRATION:
+            if targets:
+                raise ValueError(
+                    f"MODEL.DYNAMIC.{next(iter(targets))} needs MODEL.DYNAMIC.CALIBRATION, the "
+                    "file that calibrate.py writes."
+                )
+            return cls(threshold=keys.THRESHOLD)
+        if len(targets) != 1:
+            raise ValueError(
+                "MODEL.DYNAMIC.CALIBRATION needs exactly one of MODEL.DYNAMIC.HARD_FRACTION and "
+                f"MODEL.DYNAMIC.TARGET_LATENCY_MS; found {len(targets)}."
+            )
+        calibration = Calibration.from_json(keys.CALIBRATION)
+        if "HARD_FRACTION" in targets:
+            threshold = calibration.threshold(targets["HARD_FRACTION"])
+        else:
+            check_inference_settings(calibration.measured, cfg)
+            threshold = calibration.threshold_for_latency(targets["TARGET_LATENCY_MS"])
+        return cls(threshold=threshold, calibration=calibration, cfg=cfg.clone())
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse a calibration of other weights, input size or precision; once a model.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        if self._unchecked is None:
+            return
+        calibration, cfg = self._unchecked
+        check_fingerprint(calibration.fingerprint, fingerprint(model, cfg))
+        self._unchecked = None

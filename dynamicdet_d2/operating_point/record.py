@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calibration record: what calibrate.py writes and the model reads."""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dynamicdet_d2.operating_point.thresholds import GRID, hard_fraction_for_latency
+from dynamicdet_d2.utils.files import read_json, whole_file
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds and latencies of one model on one device, with what they were measured on.
+
+    Any hard fraction is answered from ``grid``, not from ``thresholds``: between two rows of the
+    table a straight line would be off by several per cent where difficulties crowd, while the
+    nearest of 1001 grid points is off by at most 0.0005, in about 20 kB at any number of images.
+
+    Attributes:
+        num_images: images whose difficulties were counted.
+        fingerprint: weights, input and dtype that this belongs to.
+        latency_ms: "easy" and "hard" -> {"p50", "p95", "mean"}, milliseconds an image.
+        device: what the latencies were measured on.
+        thresholds: rows of :func:`threshold_table`.
+        grid: thresholds of the hard fractions 0, 0.001, ..., 1.
+        histogram: {"edges": (B + 1) rising in [0, 1], "counts": (B)} of the difficulties.
+        measured: how: data set, images and warm-up of the latency, batch size, versions, date ...
+        held_out: rows of :func:`held_out`.
+        operating_point: {"target": what was asked, "hard_fraction", "threshold", ...}, or None.
+    """
+
+    num_images: int
+    fingerprint: dict[str, Any]
+    latency_ms: dict[str, dict[str, float]]
+    device: str
+    thresholds: list[dict[str, Any]]
+    grid: list[float]
+    histogram: dict[str, list]
+    measured: dict[str, Any]
+    held_out: list[dict[str, Any]]
+    operating_point: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name, (allowed, says) in _ALLOWED.items():
+            try:
+                fits = allowed(getattr(self, name))
+            except (TypeError, ValueError, KeyError, AttributeError):
+                fits = False
+            if not fits:
+                raise ValueError(f"{name!r} must be {says}.")
+
+    def threshold(self, hard_fraction: float) -> float:
+        """The threshold in [0, 1] for a hard fraction in [0, 1], to within 0.0005 of it."""
+        if not 0 <= hard_fraction <= 1:
+            raise ValueError(f"The hard fraction must be in [0, 1], not {hard_fraction}.")
+        return self.grid[round(hard_fraction * (len(self.grid) - 1))]
+
+    def hard_fraction_for_latency(self, target: float) -> float:
+        """Eq. 14 on this record's mean latencies; ``target`` in milliseconds."""
+        easy, hard = (self.latency_ms[route]["mean"] for route in ("easy", "hard"))
+        return hard_fraction_for_latency(easy, hard, target)
+
+    def threshold_for_latency(self, target: float) -> float:
+        """The threshold at which an image takes ``target`` ms on average, on ``device``."""
+        return self.threshold(self.hard_fraction_for_latency(target))
+
+    def to_json(self, path: str | os.PathLike) -> None:
+        """Write the record; an interrupted write leaves the file that was there.
+
+        Raises:
+            ValueError: a number is not finite.
+            OSError: the folder is missing or not writable.
+        """
+        # One line a field, so that the file can be read: the grid alone has 1001 numbers.
+        lines = [
+            f"  {json.dumps(field.name)}: {json.dumps(getattr(self, field.name), allow_nan=False)}"
+            for field in dataclasses.fields(self)
+        ]
+        with whole_file(path) as file:
+            file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike) -> "Calibration":
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: one sentence naming the file and what is wrong with it.
+        """
+        content = read_json(path, f"Calibration {path}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        missing = [n for n in names if not isinstance(content, dict) or n not in content]
+        if missing:
+            raise ValueError(f"Calibration {path} lacks {', '.join(missing)}.")
+        try:
+            return cls(**{name: content[name] for name in names})
+        except ValueError as error:
+            raise ValueError(f"Calibration {path} is not valid: {error}") from None
+
+
+def _share(value: Any) -> bool:
+    """A number in [0, 1]."""
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _latencies(value: dict) -> bool:
+    return all(
+        math.isfinite(value[route][name]) and value[route][name] > 0
+        for route in ("easy", "hard")
+        for name in ("p50", "p95", "mean")
+    )
+
+
+def _grid(value: list) -> bool:
+    return len(value) == len(GRID) and all(map(_share, value)) and value == sorted(value)[::-1]
+
+
+def _rows(value: list) -> bool:
+    return all(_share(row["hard_fraction"]) and _share(row["threshold"]) for row in value)
+
+
+def _operating_point(value: dict | None) -> bool:
+    return value is None or _rows([value])
+
+
+# What the methods above, and readers of the file, rely on.
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "num_images": (lambda value: isinstance(value, int) and value >= 1, "a whole number above 0"),
+    "fingerprint": (lambda value: isinstance(value, dict), "an object"),
+    "latency_ms": (_latencies, "p50, p95 and mean above 0 for 'easy' and 'hard'"),
+    "device": (lambda value: isinstance(value, str), "a string"),
+    "thresholds": (_rows, "rows with 'hard_fraction' and 'threshold' in [0, 1]"),
+    "grid": (_grid, f"{len(GRID)} thresholds in [0, 1] that never rise"),
+    "operating_point": (_operating_point, "null or have its threshold in [0, 1]"),
+}

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model and its optimised copy over time: the one is left alone, the other kept up to date."""
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from detectron2.modeling import GeneralizedRCNNWithTTA
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
+from tests.support.optimized import MASK, assert_same, detector, raw
+from tests.support.toy import toy_cfg, toy_inputs
+
+# The model is left alone
+
+
+def state_of(model: nn.Module) -> list[tuple[str, bytes]]:
+    return [(name, value.numpy().tobytes()) for name, value in model.state_dict().items()]
+
+
+def test_the_model_is_left_as_it_is() -> None:
+    model = detector(*MASK, optimize=True)
+    before = state_of(model)
+    flags = [(m.training, sorted(m.__dict__)) for m in model.modules()]
+    wanted = [p.requires_grad for p in model.parameters()]
+    model(toy_inputs(1))
+    assert model.optimized_copy._copy is not None
+    assert state_of(model) == before
+    assert flags == [(m.training, sorted(m.__dict__)) for m in model.modules()]
+    assert wanted == [p.requires_grad for p in model.parameters()] and any(wanted)
+
+
+def test_the_copy_shares_no_memory_with_the_model() -> None:
+    model = detector(*MASK).train()
+    fast = optimize_for_inference(model)
+    both = [{x.data_ptr() for x in (*m.parameters(), *m.buffers())} for m in (model, fast)]
+    assert both[0].isdisjoint(both[1])
+    assert model.training and not fast.training
+    assert not any(module.training for module in fast.backbone.modules())
+    assert not any(p.requires_grad for p in fast.parameters())
+
+
+def test_the_copy_is_no_part_of_the_model() -> None:
+    model = detector(optimize=True)
+    parameters, modules = list(model.parameters()), list(model.modules())
+    model(toy_inputs(1))
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    assert all(a is b for a, b in zip(model.modules(), modules, strict=True))
+
+
+def test_training_never_touches_the_copy() -> None:
+    losses = []
+    for optimize in (False, True):
+        model = detector(optimize=optimize)
+        model(toy_inputs(2))  # makes the copy
+        model.train()
+        torch.manual_seed(2)
+        with EventStorage():
+            losses.append(model(toy_inputs(2)))
+        sum(losses[-1].values()).backward()
+        assert model.backbone.bottom_up1.res2[0].conv1.weight.grad.any()
+    assert losses[0].keys() == losses[1].keys()
+    assert all(torch.equal(loss, losses[1][name]) for name, loss in losses[0].items())
+
+
+def test_losses_per_image_are_the_models_own() -> None:
+    inputs = toy_inputs(2)
+    plain, fast = detector(), detector(optimize=True)
+    fast(inputs)  # makes the copy
+    expected = plain.detector_losses_per_image(inputs)
+    assert torch.equal(fast.detector_losses_per_image(inputs), expected)
+
+
+# The copy follows the model
+
+
+def test_the_copy_is_made_once() -> None:
+    model = detector(optimize=True)
+    assert model.optimized_copy._copy is None
+    model(toy_inputs(1))
+    fast = model.optimized_copy._copy
+    model.exits(toy_inputs(2))
+    model.difficulties(toy_inputs(1, height=40))
+    model.threshold = 0.1
+    model.detector_losses_per_image(toy_inputs(1))
+    assert model.optimized_copy.of(model) is fast is not None
+    # As evaluation in the middle of a training does, between its pass and its timing.
+    model.train().eval()
+    assert model.optimized_copy.of(model) is fast
+    step(model)
+    assert model.optimized_copy._copy is None
+
+
+def step(model: nn.Module) -> None:
+    model.train()
+    with EventStorage():
+        sum(model(toy_inputs(2)).values()).backward()
+    torch.optim.SGD(model.parameters(), lr=1e-3).step()
+    model.eval()
+
+
+def only_statistics(model: nn.Module) -> None:
+    model.train()
+    with torch.no_grad():
+        model.backbone.first(torch.randn(2, 3, 64, 64))
+    model.eval()
+
+
+def new_layer(model: nn.Module) -> None:
+    model.router.score = copy.deepcopy(model.router.score)
+
+
+CHANGES = {
+    "loaded": lambda model: model.load_state_dict(detector().state_dict()),
+    "in place": lambda model: nn.init.constant_(model.router.score.bias, 1.0),
+    "a buffer": lambda model: model.loss_offset.fill_(0.5),
+    "a new layer": new_layer,
+    "a new buffer": lambda model: setattr(model, "pixel_mean", model.pixel_mean + 1),
+    "another dtype": lambda model: model.double(),
+    "there and back": lambda model: model.to(torch.bfloat16).to(torch.float32),
+    "a training step": step,
+    "statistics": only_statistics,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_copy_is_made_anew_after(change: str) -> None:
+    model = detector(optimize=True)
+    before = model.optimized_copy.of(model)
+    CHANGES[change](model)
+    after = model.optimized_copy.of(model)
+    assert after is not before
+    assert next(after.parameters()).dtype == next(model.parameters()).dtype
+    assert model.optimized_copy.of(model) is after
+
+
+@pytest.mark.parametrize("change", [step, only_statistics])
+def test_results_follow_the_weights(change: Callable[[nn.Module], None]) -> None:
+    model, inputs = detector(optimize=True), toy_inputs(2)
+    before = raw(model, inputs)
+    change(model)
+    after = raw(model, inputs)
+    assert not torch.equal(before[0].scores[:5], after[0].scores[:5])
+    plain = copy.deepcopy(model)
+    plain.optimized_copy.options = None
+    for ours, theirs in zip(after, raw(plain, inputs), strict=True):
+        assert_same(ours, theirs)
+
+
+def pickled(model: nn.Module) -> nn.Module:
+    return pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, pickled])
+def test_copies_and_pickles_begin_without_one(twin_of: Callable[[nn.Module], nn.Module]) -> None:
+    model, inputs = detector(optimize=True), toy_inputs(1)
+    before = raw(model, inputs)
+    twin = twin_of(model)
+    assert twin.optimized_copy._copy is None
+    assert twin.optimized_copy.options == InferenceOptions()
+    assert_same(raw(twin, inputs)[0], before[0])
+    assert twin.optimized_copy._copy is not None
+    nn.init.zeros_(twin.roi_heads.box_predictor.cls_score.weight)
+    assert len(raw(twin, inputs)[0].scores.unique()) < len(before[0].scores.unique())
+    assert_same(raw(model, inputs)[0], before[0])
+
+
+def test_a_dropped_copy_is_made_again() -> None:
+    model = detector(optimize=True)
+    fast = model.optimized_copy.of(model)
+    model.optimized_copy.drop()
+    assert model.optimized_copy._copy is None
+    assert model.optimized_copy.of(model) is not fast
+
+
+@torch.no_grad()
+def test_detectron2s_augmented_inference_has_masks() -> None:
+    """It turns the mask head off while it looks for boxes, and on again for the masks."""
+    counts = []
+    for optimize in (False, True):
+        cfg, model = toy_cfg(*MASK), detector(*MASK, optimize=optimize)
+        cfg.TEST.AUG.MIN_SIZES = (64,)
+        image = {"image": toy_inputs(1)[0]["image"].byte(), "height": 64, "width": 96}
+        found = GeneralizedRCNNWithTTA(cfg, model)([image])[0]["instances"]
+        counts.append(len(found.pred_masks))
+        assert model([image])[0]["instances"].has("pred_masks")
+    assert counts[0] == counts[1] > 0
+
+
+def test_settings_of_the_heads_can_be_changed() -> None:
+    model = detector(optimize=True)
+    assert len(raw(model, toy_inputs(1))[0]) > 0
+    model.roi_heads.box_predictor.test_score_thresh = 1.0
+    assert len(raw(model, toy_inputs(1))[0]) == 0

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""calibrate.py: a whole run on a toy detector, each kind of target, and what is refused."""
+
+import dataclasses
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+import calibrate as script
+from dynamicdet_d2 import calibration as cal
+from dynamicdet_d2.calibration import run
+from dynamicdet_d2.calibration.targets import Observed, Target, hard_fraction_for_target
+from dynamicdet_d2.data import register_coco_json
+from dynamicdet_d2.evaluation.exit_records import ExitRecord
+from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
+from tests.support.toy import toy_cfg, toy_inputs, toy_model
+
+DATASET = "calibrate_toy"
+NUM_IMAGES = 6
+PLAIN_BACKBONE = ["MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "MODEL.RESNETS.DEPTH", "50"]
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> Iterator[CfgNode]:
+    """Six images of 96x64 with an object each, and the toy detector's weights."""
+    images = [image_entry(i, width=96, height=64) for i in range(1, NUM_IMAGES + 1)]
+    objects = [object_entry(i, i) for i in range(1, NUM_IMAGES + 1)]
+    json_file, root = write_coco(tmp_path, images, objects)
+    weights = tmp_path / "model.pth"
+    torch.save({"model": toy_model("MODEL.ROI_HEADS.NUM_CLASSES", 2).state_dict()}, weights)
+    cfg = toy_cfg("MODEL.ROI_HEADS.NUM_CLASSES", 2, "MODEL.WEIGHTS", str(weights))
+    cfg.DATASETS.COCO_JSON = [[DATASET, json_file, root]]
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (DATASET,)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 64, 96
+    cfg.TEST.DYNAMIC.LATENCY_IMAGES, cfg.TEST.DYNAMIC.LATENCY_WARMUP = 2, 0
+    with clean_catalogs():
+        register_coco_json(cfg.DATASETS.COCO_JSON)
+        yield cfg
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Detectron2 keeps its handlers for good, and with them one test's captured output."""
+    monkeypatch.setattr(script, "setup_logger", lambda **_: logging.getLogger("unused"))
+
+
+def command(cfg: CfgNode, tmp_path: Path, *more: str) -> list[str]:
+    config = tmp_path / "config.yaml"
+    config.write_text(cfg.dump())
+    output = tmp_path / "calibration.json"
+    paths = ["--config-file", str(config), "--weights", cfg.MODEL.WEIGHTS, "--output", str(output)]
+    return [*paths, *more]
+
+
+def test_run_writes_what_the_model_reads(
+    cfg: CfgNode, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    script.main(command(cfg, tmp_path, "--hard-fraction", "0.5"))
+    path = tmp_path / "calibration.json"
+    assert "MODEL.DYNAMIC.HARD_FRACTION 0.5" in capsys.readouterr().out
+    record = cal.Calibration.from_json(path)
+    assert record.num_images == sum(record.histogram["counts"]) == NUM_IMAGES
+    assert record.operating_point["target"] == {"hard_fraction": 0.5}
+    assert record.operating_point["realised_hard_fraction"] == 0.5
+    assert record.measured["dataset"] == DATASET
+    assert (record.measured["mean_height"], record.measured["mean_width"]) == (64, 96)
+    assert record.measured["latency_images"] == 2
+
+    cfg.MODEL.DYNAMIC.CALIBRATION, cfg.MODEL.DYNAMIC.HARD_FRACTION = str(path), 0.5
+    model = build_model(cfg).eval()
+    assert model.threshold == record.operating_point["threshold"]
+    with torch.no_grad(), pytest.raises(ValueError, match="made with weights"):
+        model(toy_inputs(1))
+    model.load_state_dict(torch.load(cfg.MODEL.WEIGHTS)["model"])
+    with torch.no_grad():
+        assert model(toy_inputs(1))[0]["route"] in ("easy", "hard")
+
+    cfg.INPUT.MIN_SIZE_TEST = 32
+    model = build_model(cfg).eval()
+    model.load_state_dict(torch.load(cfg.MODEL.WEIGHTS)["model"])
+    with torch.no_grad(), pytest.raises(ValueError, match=r"min_size_test 64 \(here 32\)"):
+        model(toy_inputs(1))
+
+
+def test_milliseconds_hold_for_the_model_as_it_was_run(cfg: CfgNode, tmp_path: Path) -> None:
+    script.main(command(cfg, tmp_path))
+    path = tmp_path / "calibration.json"
+    record = cal.Calibration.from_json(path)
+    assert record.measured["inference"] == {"optimize": False, "compile": False}
+    # In place of what this machine happened to take.
+    routes = {"easy": 5.0, "hard": 9.0}
+    latency = {name: dict.fromkeys(("p50", "p95", "mean"), ms) for name, ms in routes.items()}
+    dataclasses.replace(record, latency_ms=latency).to_json(path)
+
+    cfg.MODEL.DYNAMIC.CALIBRATION = str(path)
+    cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = 5.0
+    assert build_model(cfg).threshold == record.grid[0]
+    cfg.MODEL.INFERENCE.OPTIMIZE = True
+    with pytest.raises(ValueError, match=r"measured with .*OPTIMIZE False \(here True\)"):
+        build_model(cfg)
+    # A share of hard images does not depend on it.
+    cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS, cfg.MODEL.DYNAMIC.HARD_FRACTION = None, 0.5
+    assert build_model(cfg).threshold == record.threshold(0.5)
+
+
+def test_unreachable_target_keeps_the_measurement(cfg: CfgNode, tmp_path: Path) -> None:
+    # As users call it, with its log.
+    arguments = command(cfg, tmp_path, "--target-gflops", "900")
+    called = [sys.executable, "-W", "ignore", script.__file__, *arguments]
+    done = subprocess.run(called, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"calibrate.py: error: The target cost of 900 GFLOPs cannot be reached; \S+ to \S+ GFLOPs "
+        r"can\.\n",
+        done.stderr,
+    )
+    assert "Loading" in done.stdout and "Traceback" not in done.stdout
+    assert cal.Calibration.from_json(tmp_path / "calibration.json").operating_point is None
+
+
+def test_a_calibrated_config_can_be_calibrated_anew(cfg: CfgNode, tmp_path: Path) -> None:
+    cfg.MODEL.DYNAMIC.CALIBRATION, cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = "is_gone.json", 5.0
+    script.main(command(cfg, tmp_path, "--max-ap-drop", "100", "--num-images", "4"))
+    record = cal.Calibration.from_json(tmp_path / "calibration.json")
+    assert record.num_images == 4
+    assert record.operating_point["target"] == {"ap_drop": 100.0}
+    assert record.operating_point["hard_fraction"] == 0.0
+
+
+def test_drawn_images_are_always_the_same(cfg: CfgNode) -> None:
+    def drawn() -> list[int]:
+        return [batch[0]["image_id"] for batch in run._loader(cfg, 3)]
+
+    assert len(drawn()) == 3
+    assert drawn() == drawn()
+    assert set(drawn()) <= set(range(1, NUM_IMAGES + 1))
+
+
+@pytest.mark.parametrize("both_exits", [False, True])
+def test_one_pass_sees_every_image(both_exits: bool) -> None:
+    model = toy_model()
+    batches = [toy_inputs(2, 64, 96, seed=1), toy_inputs(1, 32, 64, seed=2)]
+    seen = run.observe(model, batches, num_kept=1, both_exits=both_exits)
+    alone = [d for batch in batches for d in model.difficulties(batch)]
+    assert seen.difficulties == pytest.approx(alone, abs=1e-6)
+    assert seen.sizes == [(64, 96), (64, 96), (32, 64)]
+    assert len(seen.kept) == 1
+    assert len(seen.records) == (3 if both_exits else 0)
+
+
+def test_no_readable_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="No image of the data set"):
+        run.observe(toy_model(), [], num_kept=1, both_exits=False)
+
+
+# --- targets
+
+HAND = [0.1, 0.2, 0.3, 0.4]
+
+
+def hand_record() -> cal.Calibration:
+    return cal.Calibration(
+        num_images=4,
+        fingerprint={},
+        latency_ms={
+            "easy": {"p50": 1.0, "p95": 1.0, "mean": 20.0},
+            "hard": {"p50": 1.0, "p95": 1.0, "mean": 30.0},
+        },
+        device="a device",
+        thresholds=[],
+        grid=cal.threshold_grid(HAND),
+        histogram={},
+        measured={},
+        held_out=[],
+    )
+
+
+def test_hard_fraction_and_latency_targets(cfg: CfgNode) -> None:
+    arguments = (cfg, None, hand_record(), Observed())
+    assert hard_fraction_for_target(Target("hard_fraction", 0.3), *arguments) == 0.3
+    # By the means: the medians are equal here.
+    assert hard_fraction_for_target(Target("latency_ms", 24.0), *arguments) == pytest.approx(0.4)
+
+
+def test_gflops_target_averages_over_the_sizes(cfg: CfgNode) -> None:
+    class Cost:
+        """10 and 20 G an image of 64x64, in proportion to the area."""
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def average(self, sizes: list[tuple[int, int]], hard: list[bool]) -> float:
+            area = np.array([height * width / 64**2 for height, width in sizes])
+            return float(np.mean(area * (10 + 10 * np.array(hard))))
+
+    seen = Observed(sizes=[(64, 64), (64, 192)])
+    with mock.patch("dynamicdet_d2.calibration.targets.RouteCost", Cost):
+        # Means 20 and 40.
+        found = hard_fraction_for_target(Target("gflops", 25.0), cfg, None, hand_record(), seen)
+    assert found == 0.25
+
+
+@pytest.mark.parametrize(("drop", "hard_fraction"), [(0.0, 0.38), (30.0, 0.13), (60.0, 0.0)])
+def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float) -> None:
+    # detector2 finds the object of every image, detector1 those of the two easiest. AP is 50, 75
+    # and 100 (a little more, by its 101 recall points) with 0, 1 and 2 images hard. One is hard
+    # from 0.125 on, two from 0.375; the first hundredths above are 0.13 and 0.38.
+    def found(image_id: int) -> list[dict]:
+        box = [5, 6, 10, 8]
+        return [{"image_id": image_id, "category_id": 0, "bbox": box, "score": 0.9}]
+
+    records = [
+        ExitRecord(i, "", HAND[i - 1], (64, 96), (found(i) if i <= 2 else [], found(i)))
+        for i in range(1, 5)
+    ]
+    seen = Observed(difficulties=HAND, records=records)
+    target = Target("ap_drop", drop)
+    assert hard_fraction_for_target(target, cfg, None, hand_record(), seen) == hard_fraction
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--hard-fraction", "1.5"], "A target for hard_fraction must be in [0, 1], not 1.5."),
+        (["--max-ap-drop", "-1"], "A target for ap_drop must be in [0, 100], not -1."),
+        (["--target-latency-ms", "nan"], "A target for latency_ms must be 0 or more, not nan."),
+        (["--num-images", "7"], f"--num-images is 7; {DATASET} allows 1 to 6."),
+        (["--weights", "gone.pth"], "--weights gone.pth does not exist."),
+        (["--weights", ""], "--weights  does not exist."),
+        (["--config-file", "gone.yaml"], "--config-file gone.yaml does not exist."),
+        (["--output", "/gone/c.json"], "--output /gone/c.json must be a file in a folder that"),
+        (["--output", "/"], "--output / must be a file in a folder that can be written to."),
+        (["DATASETS.TEST", "()"], "DATASETS.TEST names no data set to calibrate on."),
+        (["DATASETS.TEST", "('gone',)"], "DATASETS.TEST names 'gone', which is not registered"),
+        (["GONE.KEY", "1"], "GONE.KEY"),
+        (
+            ["MODEL.META_ARCHITECTURE", "ProposalNetwork", *PLAIN_BACKBONE],
+            "MODEL.META_ARCHITECTURE is ProposalNetwork; calibrate.py is for DynamicRCNN.",
+        ),
+    ],
+)
+def test_refused_by_one_sentence(
+    cfg: CfgNode, tmp_path: Path, capsys: pytest.CaptureFixture, more: list[str], says: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        script.main(command(cfg, tmp_path, *more))
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("calibrate.py: error: ")
+    assert says in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "calibration.json").exists()
+
+
+def test_two_targets_are_refused(cfg: CfgNode, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stop:
+        script.main(command(cfg, tmp_path, "--hard-fraction", "0.5", "--target-gflops", "200"))
+    assert stop.value.code == 2
+
+
+def test_config_keys_may_follow_the_options(cfg: CfgNode, tmp_path: Path) -> None:
+    script.main(command(cfg, tmp_path, "TEST.DYNAMIC.LATENCY_IMAGES", "3"))
+    content = json.loads((tmp_path / "calibration.json").read_text())
+    assert content["measured"]["latency_images"] == 3
+    assert content["operating_point"] is None

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drawn data set: outlines by hand, what difficulty does, files that follow from the recipe."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynamicdet_d2.data.check.run import check_dataset
+from dynamicdet_d2.data.shapes import dataset as shapes
+from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset, register_shapes
+from dynamicdet_d2.data.shapes.drawing import (
+    CLASSES,
+    POINTED,
+    ROUND,
+    Shape,
+    draw_picture,
+    outline,
+    place_shapes,
+)
+
+SMALL = Recipe(num_images=4, seed=7, width=96, height=64)
+
+
+def test_outlines_by_hand() -> None:
+    square = outline("square", angle=0, aspect=0.5)
+    np.testing.assert_allclose(square, [[1, 0], [0, 0.5], [-1, 0], [0, -0.5]], atol=1e-12)
+    assert [len(outline(name, 0, 1)) for name in CLASSES] == [28, 6, 5, 4, 3, 10]
+
+
+def test_area_and_box_by_hand() -> None:
+    triangle = Shape("triangle", np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 3.0]]))
+    assert triangle.area == 6
+    assert triangle.box.tolist() == [0, 0, 4, 3]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0, 1))
+def test_shapes_lie_inside_the_picture(seed: int, difficulty: float) -> None:
+    found = place_shapes(np.random.default_rng(seed), difficulty, 128, 96)
+    assert 1 <= len(found) <= 8
+    for shape in found:
+        x0, y0, x1, y1 = shape.box
+        assert x0 >= 0
+        assert y0 >= 0
+        assert x1 <= 128
+        assert y1 <= 96
+
+
+def test_difficulty_makes_objects_more_and_smaller() -> None:
+    def mean(difficulty: float) -> tuple[float, float]:
+        sets = [place_shapes(np.random.default_rng(i), difficulty, 256, 192) for i in range(40)]
+        widths = [shape.box[2] - shape.box[0] for found in sets for shape in found]
+        return sum(map(len, sets)) / len(sets), sum(widths) / len(widths)
+
+    (easy_count, easy_width), (hard_count, hard_width) = mean(0.0), mean(1.0)
+    assert easy_count == 1
+    assert hard_count > 3
+    assert hard_width < 0.8 * easy_width
+
+
+def test_easy_pictures_show_pointed_shapes_and_hard_ones_round_shapes() -> None:
+    for difficulty, family in ((0.3, POINTED), (0.7, ROUND)):
+        found = place_shapes(np.random.default_rng(0), difficulty, 256, 192)
+        assert {shape.name for shape in found} <= set(family)
+
+
+def test_an_easy_picture_is_plain() -> None:
+    picture, found = draw_picture(np.random.default_rng(0), 0.0, 128, 96)
+    assert picture.shape == (96, 128, 3)
+    assert picture.dtype == np.uint8
+    x0, y0, x1, y1 = found[0].box.astype(int)
+    outside = np.ones((96, 128), dtype=bool)
+    outside[max(0, y0 - 1) : y1 + 2, max(0, x0 - 1) : x1 + 2] = False
+    assert picture[outside].std(axis=0).max() < 4
+
+
+def test_a_set_passes_its_own_check_and_carries_difficulties(tmp_path: Path) -> None:
+    draw_dataset(tmp_path, SMALL)
+    report = check_dataset(
+        "drawn", str(tmp_path / "instances.json"), str(tmp_path / "images"), len(CLASSES)
+    )
+    assert not report.errors
+    content = json.loads((tmp_path / "instances.json").read_text())
+    assert [c["name"] for c in content["categories"]] == list(CLASSES)
+    assert len(content["images"]) == 4
+    assert all(0 <= image["difficulty"] <= 1 for image in content["images"])
+    for annotation in content["annotations"]:
+        points = np.array(annotation["segmentation"][0]).reshape(-1, 2)
+        x, y, width, height = annotation["bbox"]
+        np.testing.assert_allclose(points.min(axis=0), [x, y], atol=0.01)
+        np.testing.assert_allclose(points.max(axis=0), [x + width, y + height], atol=0.02)
+
+
+def test_a_set_follows_from_its_recipe(tmp_path: Path) -> None:
+    for name, recipe in (("a", SMALL), ("b", SMALL), ("c", Recipe(2, 7, 96, 64))):
+        draw_dataset(tmp_path / name, recipe)
+    files = [sorted((tmp_path / n / "images").iterdir()) for n in "abc"]
+    pictures = [[f.read_bytes() for f in folder] for folder in files]
+    assert pictures[0] == pictures[1]
+    assert pictures[2] == pictures[0][:2]
+
+
+def test_a_drawn_set_is_kept_and_one_of_another_recipe_replaced(tmp_path: Path) -> None:
+    draw_dataset(tmp_path, SMALL)
+    written = (tmp_path / "instances.json").stat().st_mtime_ns
+    draw_dataset(tmp_path, SMALL)
+    assert (tmp_path / "instances.json").stat().st_mtime_ns == written
+    draw_dataset(tmp_path, Recipe(2, 8, 96, 64))
+    assert len(json.loads((tmp_path / "instances.json").read_text())["images"]) == 2
+
+
+def test_a_recipe_out_of_range_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one image of 64 pixels"):
+        draw_dataset(tmp_path, Recipe(0, 1))
+
+
+def test_names_are_drawn_and_registered_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    monkeypatch.setitem(shapes.SPLITS, "shapes_tiny", SMALL)
+    with caplog.at_level(logging.INFO):
+        register_shapes(["shapes_tiny", "coco_2017_val"])
+    try:
+        assert len(DatasetCatalog.get("shapes_tiny")) == 4
+        assert "Drawing 4 images" in caplog.text
+    finally:
+        DatasetCatalog.remove("shapes_tiny")
+        MetadataCatalog.remove("shapes_tiny")

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""train_net.py --eval-only with everything asked for, on one process and on two."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from tests.support.runs import NUM_IMAGES, train, write_toy
+from tests.support.toy import toy_model
+
+TWO = "--num-gpus 2 --dist-url auto"
+ASKED = (
+    *("TEST.DYNAMIC.LOSS_GAP", True),
+    *("TEST.DYNAMIC.INPUT_SIZES", [32]),
+    *("TEST.DYNAMIC.GALLERY", 2),
+)
+
+
+def evaluate(config_file: str, output: Path, weights: Path, options: str = "") -> Path:
+    """Folder of the trade-off."""
+    keys = (*ASKED, "MODEL.WEIGHTS", weights)
+    done = train(config_file, output, *keys, options=f"--eval-only {options}")
+    assert done.status == 0, done.out + done.err
+    return output / "inference" / "dynamic"
+
+
+def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+    config_file, weights = write_toy(tmp_path), tmp_path / "model.pth"
+    torch.save({"model": toy_model("MODEL.ROI_HEADS.NUM_CLASSES", 6).state_dict()}, weights)
+    alone = evaluate(config_file, tmp_path / "one", weights)
+    both = evaluate(config_file, tmp_path / "two", weights, TWO)
+    one, two = (json.loads((f / "tradeoff.json").read_text()) for f in (alone, both))
+    assert one["num_images"] == two["num_images"] == NUM_IMAGES
+    assert one["rank_correlation"] == two["rank_correlation"]
+    assert one["rank_correlation"]["loss_gap"] is not None
+    for mine, theirs in zip(one["points"], two["points"], strict=True):
+        for name in ("latency_ms", "fps", "latency"):
+            del mine[name], theirs[name]
+        assert mine == theirs
+    assert (alone / "routes.jsonl").read_text() == (both / "routes.jsonl").read_text()
+    # Both ends at 32 and at 64 pixels, beside each other.
+    for series in one["comparisons"]:
+        assert [point["label"] for point in series["points"]] == ["32 px", "64 px"]
+        small, large = (point["gflops"] for point in series["points"])
+        assert small < large
+    names = {path.name for path in alone.iterdir()}
+    assert {"gallery.jpg", "report.html", "tradeoff.md"} <= names
+    assert "at input sizes" in (alone / "report.html").read_text()

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Static baselines: trained by Detectron2's own trainer, measured by the project's tools."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from dynamicdet_d2.engine.setup import load_config
+from dynamicdet_d2.engine.static import StaticTrainer
+from dynamicdet_d2.evaluation.cost import count_flops
+from tests.support.runs import write_toy
+
+STATIC = [
+    *("MODEL.META_ARCHITECTURE", "GeneralizedRCNN"),
+    *("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "SOLVER.MAX_ITER", "2"),
+]
+
+
+@pytest.fixture(scope="module")
+def cfg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CfgNode]:
+    folder = tmp_path_factory.mktemp("static")
+    config = write_toy(folder)
+    yield load_config(config, [*STATIC, "OUTPUT_DIR", str(folder / "output")])
+    for name in ("toy_train", "toy_test"):
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.fixture(scope="module")
+def trained(cfg: CfgNode) -> StaticTrainer:
+    Path(cfg.OUTPUT_DIR).mkdir()
+    trainer = StaticTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    return trainer
+
+
+def test_a_static_detector_is_trained_and_measured(cfg: CfgNode, trained: StaticTrainer) -> None:
+    results = trained._last_eval_results
+    assert "AP50" in results["bbox"]
+    cost = count_flops(trained.model, 64, 96, num_proposals=50)
+    assert cost["easy"] == cost["hard"]
+    assert results["static"]["gflops"] == pytest.approx(cost["easy"] / 1e9)
+    written = json.loads((Path(cfg.OUTPUT_DIR) / "inference/static_toy_test.json").read_text())
+    assert written["latency_ms"] == results["static"]["latency_ms"] > 0
+
+
+def test_its_checkpoint_holds_the_optimizer_and_resumes(
+    cfg: CfgNode, trained: StaticTrainer
+) -> None:
+    saved = torch.load(Path(cfg.OUTPUT_DIR) / "model_final.pth", weights_only=True)
+    assert saved["trainer"]["_trainer"]["optimizer"]["state"]
+    resumed = StaticTrainer(cfg)
+    resumed.resume_or_load(resume=True)
+    assert resumed.start_iter == 2
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, trained.model.state_dict()[name]), name

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of a training: phases, loss table, hooks; and whole small trainings in this process."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils.events import EventStorage
+from torch import Tensor, nn
+
+from dynamicdet_d2.engine.hooks import PhaseProgress
+from dynamicdet_d2.engine.launch import one_sentence
+from dynamicdet_d2.engine.loss_table import LossTable, LossTableFile, measure_losses
+from dynamicdet_d2.engine.phases import (
+    CachedBatches,
+    CachedRouterObjective,
+    OnlineRouterObjective,
+    Stream,
+    router_steps,
+)
+from dynamicdet_d2.engine.setup import load_config
+from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.utils import progress
+from tests.support.coco_files import clean_catalogs
+from tests.support.runs import NUM_IMAGES, differing, write_toy
+from tests.support.toy import toy_cfg, toy_inputs, toy_model
+
+Config = Callable[..., CfgNode]
+
+GAPS = (0.1, -0.2, 0.5, 0.0)
+
+
+def table(gaps: tuple[float, ...] = GAPS) -> LossTable:
+    """L2 is 1 everywhere; image i's only feature is i."""
+    losses = torch.tensor([[1 + gap, 1.0] for gap in gaps])
+    return LossTable(torch.arange(float(len(gaps)))[:, None], losses)
+
+
+# The loss table
+
+
+def test_loss_table_by_hand() -> None:
+    # Sorted gaps -0.2, 0, 0.1, 0.5: ranks 0.75, 1.5 and 2.25.
+    summary = table().summary()
+    assert summary == pytest.approx(
+        {
+            "loss_offset/quartile1": -0.2 + 0.75 * 0.2,
+            "loss_offset/median": 0.05,
+            "loss_offset/quartile3": 0.1 + 0.25 * 0.4,
+            "loss_offset/L1": 1.1,
+            "loss_offset/L2": 1.0,
+            "loss_offset/num_images": 4,
+        }
+    )
+    assert table().offset == summary["loss_offset/median"]
+
+
+class Losses:
+    """Stands in for a model: both losses and the feature of an image are its index."""
+
+    def pooled_and_losses(self, batch: list[dict]) -> tuple[Tensor, Tensor]:
+        indices = torch.tensor([[float(x["dataset_index"])] for x in batch])
+        return indices, indices.repeat(1, 2)
+
+
+def batches(*indices: list[int]) -> list[list[dict]]:
+    return [[{"dataset_index": i} for i in batch] for batch in indices]
+
+
+def test_losses_are_measured_into_the_order_of_the_data_set() -> None:
+    measured = measure_losses(Losses(), batches([2], [0, 3], [1]))
+    assert measured.pooled.tolist() == [[0.0], [1.0], [2.0], [3.0]]
+    assert measured.losses.tolist() == [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
+    with pytest.raises(ValueError, match="No training image is left"):
+        measure_losses(Losses(), [])
+
+
+def test_the_pass_shows_its_remaining_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    with caplog.at_level(logging.INFO, logger="dynamicdet_d2"):
+        measure_losses(Losses(), batches([0], [1]))
+    assert [record.getMessage() for record in caplog.records] == [
+        "Loss offset: 1/2, remaining time 0:00:00",
+        "Loss offset: 2/2, remaining time 0:00:00",
+    ]
+
+
+def test_a_table_belongs_to_the_detectors_and_not_to_the_router(tmp_path: Path) -> None:
+    model, file = toy_model(), LossTableFile(str(tmp_path))
+    assert file.load(model) is None
+    file.save(table(), model)
+    nn.init.ones_(model.router.score.bias)
+    assert torch.equal(file.load(model).losses, table().losses)
+    assert torch.equal(file.load(model).pooled, table().pooled)
+    next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d)).running_mean += 1e-3
+    assert file.load(model) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["loss_table.pth"]
+
+
+# Phase router
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "steps"), [(2, 1, 14), (2, 4, 4), (1, 7, 1), (0, 1, 0)]
+)
+def test_router_steps(epochs: int, batch_size: int, steps: int) -> None:
+    keys = ("SOLVER.ROUTER.EPOCHS", epochs, "SOLVER.ROUTER.IMS_PER_BATCH", batch_size)
+    assert router_steps(toy_cfg(*keys), num_images=7) == steps
+
+
+def cached_entries(step: int, count: int, seed: int = 3) -> list[list[float]]:
+    stream = Stream(images=[], seed=seed, step=step)
+    loader = iter(CachedBatches(table().pooled, table().losses, 2, stream))
+    return [next(loader)[0].flatten().tolist() for _ in range(count)]
+
+
+def test_cached_batches_show_every_entry_once_an_epoch_and_resume() -> None:
+    steps = cached_entries(step=0, count=8)
+    for epoch in range(4):
+        assert sorted(steps[2 * epoch] + steps[2 * epoch + 1]) == [0, 1, 2, 3]
+    assert cached_entries(step=3, count=5) == steps[3:]
+    assert len({str(steps[2 * epoch : 2 * epoch + 2]) for epoch in range(4)}) > 1
+    assert cached_entries(step=0, count=8, seed=4) != steps
+
+
+def test_cached_and_online_have_the_same_objective_and_gradient() -> None:
+    model, inputs = toy_model("SOLVER.ROUTER.LOSS_PROPOSALS", 32), toy_inputs(3)
+    model.loss_offset.fill_(0.05)
+    seen = []
+    for objective, batch in (
+        (CachedRouterObjective(model), model.pooled_and_losses(inputs)),
+        (OnlineRouterObjective(model), inputs),
+    ):
+        model.zero_grad()
+        loss = objective(batch)["loss_router"]
+        loss.backward()
+        seen.append([loss, *(p.grad.clone() for p in model.router.parameters())])
+        assert len(objective.recent) == 3
+    for cached, online in zip(*seen, strict=True):
+        torch.testing.assert_close(online, cached, rtol=1e-5, atol=1e-7)
+    # By hand: the mean of L1 - phi (L1 - L2 - Delta) - Delta / 2.
+    pooled, losses = model.pooled_and_losses(inputs)
+    gap = losses[:, 0] - losses[:, 1] - 0.05
+    expected = (losses[:, 0] - model.router.difficulty(pooled) * gap - 0.025).mean()
+    torch.testing.assert_close(seen[0][0], expected)
+
+
+def test_training_mode_ends_at_the_online_objective() -> None:
+    model = toy_model()
+    objective = OnlineRouterObjective(model).train()
+    assert objective.training
+    assert not any(module.training for module in model.modules())
+
+
+# What is logged
+
+
+def test_progress_by_hand(caplog: pytest.LogCaptureFixture) -> None:
+    """A step of phase detectors takes 10 s, one of phase router 2 s."""
+    writer = PhaseProgress({"detectors": 4, "router": 8})
+    with EventStorage(0) as storage, caplog.at_level(logging.INFO, logger="dynamicdet_d2"):
+        writer.write()
+        for iteration in range(8):
+            storage.iter = iteration
+            storage.put_scalar("time", 10.0 if iteration < 4 else 2.0)
+            if iteration in (1, 5):
+                writer.write()
+        remaining = [value for value, _ in storage.history("eta_seconds").values()]
+        storage.iter = 8
+        writer.write()
+    assert remaining == [20.0, 4.0]
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split("  ")[:3] for line in lines] == [
+        ["phase detectors", "iter: 1/4", "lr: nan"],
+        ["phase detectors", "iter: 2/4", "eta: 0:00:20"],
+        ["phase router", "iter: 6/8", "eta: 0:00:04"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("SOLVER.X is 1"), "SOLVER.X is 1"),
+        (KeyError("No object named 'X'"), "No object named 'X'"),
+        (FileNotFoundError(2, "No such file", "x.pth"), "[Errno 2] No such file: 'x.pth'"),
+        (FloatingPointError("diverged"), "diverged"),
+    ],
+)
+def test_what_a_user_got_wrong_is_one_sentence(
+    capsys: pytest.CaptureFixture, error: Exception, said: str
+) -> None:
+    with pytest.raises(SystemExit) as stop, one_sentence("tool"):
+        raise error
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"tool: error: {said}\n"
+
+
+def test_other_errors_pass_through() -> None:
+    with pytest.raises(RuntimeError), one_sentence("tool"):
+        raise RuntimeError
+
+
+# Whole trainings
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with clean_catalogs():
+        yield write_toy(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture
+def config(config_file: str, tmp_path: Path) -> Config:
+    """Builds the toy config with overrides: two joint steps, an OUTPUT_DIR by name, no test."""
+
+    def build(name: str, *overrides: object) -> CfgNode:
+        keys = ["OUTPUT_DIR", tmp_path / name, "SOLVER.MAX_ITER", 2, "DATASETS.TEST", "()"]
+        return load_config(config_file, [str(word) for word in (*keys, *overrides)])
+
+    return build
+
+
+def trained(cfg: CfgNode) -> DynamicTrainer:
+    trainer = DynamicTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    return trainer
+
+
+def state(trainer: DynamicTrainer) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.detector.state_dict().items()}
+
+
+def test_the_same_seed_gives_the_same_weights(config: Config) -> None:
+    one, same, other = (state(trained(config("run", "SEED", seed))) for seed in (1, 1, 2))
+    assert differing(one, same) == []
+    assert len(differing(one, other)) > len(one) / 2
+
+
+def test_other_detectors_are_refused(config: Config) -> None:
+    plain = ("MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", 6)
+    backbone = ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.DEPTH", 50)
+    levels = ("MODEL.RETINANET.IN_FEATURES", "('res4',)", "MODEL.ANCHOR_GENERATOR.SIZES", "[[32]]")
+    with pytest.raises(ValueError, match="DynamicTrainer is for DynamicRCNN"):
+        DynamicTrainer(config("run", *plain, *backbone, *levels))
+
+
+def test_joint_training_leaves_the_router_alone(config: Config) -> None:
+    trainer = DynamicTrainer(config("run", "SOLVER.ROUTER.EPOCHS", 0))
+    before = state(trainer)
+    trainer.train()
+    changed = differing(before, state(trainer))
+    assert {name.partition(".")[0] for name in changed} == {
+        "backbone",
+        "neck",
+        "proposal_generator",
+        "roi_heads",
+    }
+
+
+@pytest.mark.parametrize("mode", ["cached", "online"])
+def test_detectors_stay_bit_equal_in_phase_router(config: Config, mode: str) -> None:
+    """Parameters and statistics, through an evaluation in the middle of the phase as well."""
+    evaluated = ("DATASETS.TEST", "('toy_test',)", "TEST.EVAL_PERIOD", 4)
+    trainer = DynamicTrainer(config("run", "SOLVER.ROUTER.MODE", mode, *evaluated))
+    enter, before = trainer.enter_router_phase, {}
+
+    def remember(step: int) -> None:
+        before.update(state(trainer))
+        enter(step)
+
+    trainer.enter_router_phase = remember
+    trainer.train()
+    after = state(trainer)
+    parameters = {f"router.{name}" for name, _ in trainer.detector.router.named_parameters()}
+    assert set(differing(before, after)) == {"loss_offset", *parameters}
+    # After iteration 3, the second of phase router, and after the last.
+    assert [at for _, at in trainer.storage.history("bbox/AP").values()] == [3, 8]
+
+
+def test_an_evaluation_changes_nothing_in_phase_detectors(config: Config) -> None:
+    keys = ("SOLVER.MAX_ITER", 3, "SOLVER.ROUTER.EPOCHS", 0)
+    evaluated = ("DATASETS.TEST", "('toy_test',)", "TEST.EVAL_PERIOD", 2)
+    plain = trained(config("plain", *keys))
+    other = trained(config("evaluated", *keys, *evaluated))
+    assert len(other.storage.history("bbox/AP").values()) == 2
+    assert differing(state(plain), state(other)) == []
+
+
+def test_cached_and_online_training_agree_without_augmentation(config: Config) -> None:
+    """Of images of one size, so that batches are not padded; to the rounding of a batch."""
+    keys = ("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.RANDOM_FLIP", "none")
+    losses, routers = [], []
+    for mode in ("cached", "online"):
+        trainer = trained(config(mode, *keys, "SOLVER.ROUTER.MODE", mode))
+        losses.append([loss for loss, _ in trainer.storage.history("loss_router").values()])
+        routers.append(trainer.detector.router.state_dict())
+    assert len(losses[0]) == 2 * NUM_IMAGES / 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    torch.testing.assert_close(routers[1], routers[0], rtol=1e-3, atol=1e-5)
+
+
+def test_a_fresh_run_trusts_no_table_that_it_finds(config: Config) -> None:
+    """Two runs of router steps alone from the same weights, with losses over other proposals."""
+    keys = ("SOLVER.MAX_ITER", 0, "SOLVER.ROUTER.EPOCHS", 1, "SOLVER.ROUTER.LOSS_PROPOSALS")
+    offsets = [trained(config("run", *keys, n)).detector.loss_offset.item() for n in (32, 8)]
+    assert offsets[0] != offsets[1]

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evaluator on a tiny real model: exact APs, files, processes, and nothing left changed."""
+
+import contextlib
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.structures import Boxes, BoxMode, Instances
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import nn
+
+from dynamicdet_d2.evaluation import evaluator as module
+from dynamicdet_d2.evaluation.evaluator import BothExits, TradeoffEvaluator
+from tests.support.toy import toy_cfg, toy_model
+
+NAME = "tradeoff_test"
+CATEGORIES = {3: "disc", 7: "ring", 9: "star"}  # no object is a star
+HEIGHT, WIDTH = 64, 96
+IMAGE_IDS = (40, 8, 15, 16, 23, 4)  # not in order; the last has no objects
+
+
+OVERRIDES = (
+    *("MODEL.COMPOSITE.NUM_BLOCKS2", [1, 2, 1, 1]),
+    *("MODEL.ANCHOR_GENERATOR.SIZES", [[8], [16], [32], [64], [128]]),
+    *("MODEL.MASK_ON", True),
+    *("MODEL.ROI_MASK_HEAD.CONV_DIM", 8),
+    *("TEST.DETECTIONS_PER_IMAGE", 20),
+    *("TEST.DYNAMIC.HARD_FRACTIONS", [0.3, 0.5]),
+    *("TEST.DYNAMIC.LATENCY_IMAGES", 2),
+    *("TEST.DYNAMIC.LATENCY_WARMUP", 1),
+    *("TEST.DYNAMIC.RANDOM_DRAWS", 4),
+)
+
+
+@pytest.fixture(scope="module")
+def cfg() -> CfgNode:
+    return toy_cfg(*OVERRIDES)
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    """Exits that differ much, with scores and boxes that are not all alike."""
+    model = toy_model(*OVERRIDES)
+    with torch.no_grad():
+        for parameter in model.backbone.connections.parameters():
+            parameter.add_(torch.rand_like(parameter))
+        model.roi_heads.box_predictor.cls_score.weight.mul_(20)
+    return model
+
+
+@pytest.fixture(scope="module")
+def images() -> list[dict]:
+    """Input dicts of noise in two sizes."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = []
+    for i, image_id in enumerate(IMAGE_IDS):
+        size = (3, HEIGHT, WIDTH + 32 * (i % 2))
+        pixels = torch.rand(size, generator=generator) * 255 * (i + 1) / len(IMAGE_IDS)
+        inputs.append(
+            {
+                "image": pixels,
+                **{"height": HEIGHT, "width": WIDTH, "image_id": image_id},
+                "file_name": f"{image_id}.png",
+            }
+        )
+    return inputs
+
+
+@pytest.fixture(scope="module")
+def json_file(
+    model: nn.Module, images: list[dict], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Ground truth near to what one or the other exit detects, so that AP is not zero."""
+    annotations = []
+    for i, (image, output) in enumerate(zip(images[:-1], model.exits(images[:-1]), strict=True)):
+        found = instances_to_coco_json(output[f"detector{1 + i % 2}"], image["image_id"])
+        for result in found[i % 3 : 12 : 3]:
+            annotations.append(_annotation(len(annotations) + 1, result))
+    annotations[-1]["iscrowd"] = 1
+    content = {
+        "images": [
+            {
+                **{"id": image_id, "height": HEIGHT, "width": WIDTH},
+                **{"file_name": f"{image_id}.png", "difficulty": i / 10},
+            }
+            for i, image_id in enumerate(IMAGE_IDS)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": id_, "name": name} for id_, name in CATEGORIES.items()],
+    }
+    path = tmp_path_factory.mktemp("data") / "annotations.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def _annotation(id_: int, result: dict) -> dict:
+    """An object just like a detection; what is detected as a star is a disc."""
+    keys = ("image_id", "bbox", "segmentation")
+    return {
+        **{key: result[key] for key in keys},
+        **{"id": id_, "category_id": (3, 7, 3)[result["category_id"]], "iscrowd": 0},
+        "area": result["bbox"][2] * result["bbox"][3],
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dataset(json_file: Path) -> Iterator[None]:
+    metadata = {
+        "json_file": str(json_file),
+        "thing_classes": list(CATEGORIES.values()),
+        "thing_dataset_id_to_contiguous_id": {id_: i for i, id_ in enumerate(CATEGORIES)},
+    }
+    MetadataCatalog.get(NAME).set(**metadata)
+    yield
+    MetadataCatalog.remove(NAME)
+
+
+@pytest.fixture(scope="module")
+def run(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """One evaluation, and what it left."""
+    folder = tmp_path_factory.mktemp("inference")
+    threshold = float(np.median([model.difficulties([x])[0] for x in images]))
+    model.threshold = threshold
+    model.train()
+    evaluator = TradeoffEvaluator(NAME, cfg, model, str(folder))
+    results = inference_on_dataset(BothExits(model), [[x] for x in images], evaluator)
+    assert model.threshold == threshold and model.training
+    model.eval()
+    folder /= "dynamic"
+    tradeoff = json.loads((folder / "tradeoff.json").read_text(), parse_constant=pytest.fail)
+    return SimpleNamespace(folder=folder, results=results, tradeoff=tradeoff, threshold=threshold)
+
+
+def fresh_figures(ground_truth: COCO, results: list[dict], iou_type: str) -> list[float | None]:
+    """AP, AP50, AP75, APs, APm, APl by pycocotools itself, in percent."""
+    results = [{k: v for k, v in r.items() if iou_type == "bbox" or k != "bbox"} for r in results]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(ground_truth, ground_truth.loadRes(results), iou_type)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [100 * float(s) if s > -1 else None for s in evaluation.stats[:6]]
+
+
+def routed_results(model: nn.Module, images: list[dict], threshold: float) -> list[dict]:
+    """COCO results of the routed model itself."""
+    ids = list(CATEGORIES)
+    before, model.threshold = model.threshold, threshold
+    results = []
+    with torch.no_grad():
+        for image in images:
+            instances = model([image])[0]["instances"]
+            results += instances_to_coco_json(instances, image["image_id"])
+    model.threshold = before
+    return [{**r, "category_id": ids[r["category_id"]]} for r in results]
+
+
+def test_every_point_is_a_fresh_coco_evaluation_of_the_routed_model(
+    run: SimpleNamespace, model: nn.Module, images: list[dict], json_file: Path
+) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground_truth = COCO(json_file)
+    seen = {"box": set(), "mask": set()}
+    for point in [*run.tradeoff["points"], run.tradeoff["operating_point"]]:
+        results = routed_results(model, images, point["threshold"])
+        for task, iou_type in (("box", "bbox"), ("mask", "segm")):
+            expected = fresh_figures(ground_truth, results, iou_type)
+            found = [point[task][name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")]
+            assert found == expected, (point["hard_fraction"], task)
+            seen[task].add(point[task]["AP"])
+    assert min(map(len, seen.values())) > 2, "the points are all the same: this test could not fail"
+
+
+def test_points_and_routes(run: SimpleNamespace) -> None:
+    points = run.tradeoff["points"]
+    assert [p["hard_fraction"] for p in points] == [0, 0.1, 0.3, 0.5, 0.9, 1]
+    # Six images: a tenth of them is rounded to one.
+    assert [p["realised_hard_fraction"] for p in points] == [x / 6 for x in (0, 1, 2, 3, 5, 6)]
+    routes = [json.loads(line) for line in (run.folder / "routes.jsonl").read_text().splitlines()]
+    assert [r["image_id"] for r in routes] == sorted(IMAGE_IDS)
+    for route in routes:
+        assert route["route"] == ("hard" if route["difficulty"] > run.threshold else "easy")
+        assert route["file_name"] == f"{route['image_id']}.png"
+    own = run.tradeoff["operating_point"]
+    assert own["threshold"] == run.threshold
+    assert own["realised_hard_fraction"] == 0.5
+
+
+def test_flops_are_those_of_the_routes_at_the_padded_sizes(
+    run: SimpleNamespace, cfg: CfgNode, model: nn.Module
+) -> None:
+    from dynamicdet_d2.evaluation.cost import count_flops
+
+    sizes = [(HEIGHT, WIDTH), (HEIGHT, WIDTH + 32)]
+    small, large = (count_flops(model, *s, cfg.MODEL.RPN.POST_NMS_TOPK_TEST) for s in sizes)
+    for point, route in ((run.tradeoff["points"][0], "easy"), (run.tradeoff["points"][-1], "hard")):
+        assert point["gflops"] == pytest.approx((small[route] + large[route]) / 2e9)
+
+
+def test_what_is_returned(run: SimpleNamespace) -> None:
+    assert list(run.results) == ["bbox", "segm", "dynamic"]
+    assert all(type(x) is float for task in run.results.values() for x in task.values())
+    own = run.tradeoff["operating_point"]
+    assert run.results["bbox"]["AP"] == own["box"]["AP"]
+    assert run.results["segm"]["AP"] == own["mask"]["AP"]
+    assert math.isnan(run.results["bbox"]["AP-star"])
+    dynamic = run.results["dynamic"]
+    assert dynamic["AP_at_0.5"] == run.tradeoff["points"][3]["box"]["AP"]
+    assert math.isnan(dynamic["loss_offset"])
+    assert dynamic["difficulty_std"] > 0
+    print_csv_format(run.results)
+
+
+def test_files_and_figures_around_the_points(run: SimpleNamespace) -> None:
+    names = {path.name for path in run.folder.iterdir()}
+    written = {f"tradeoff.{ending}" for ending in ("json", "csv", "md", "png")}
+    assert names == written | {"routes.jsonl", "report.html"}  # no image files, so no pictures
+    tradeoff = run.tradeoff
+    assert tradeoff["loss_offset"] is None
+    assert tradeoff["latency"]["images"] == 2
+    assert tradeoff["image_sizes"] == {"min": [HEIGHT, WIDTH], "max": [HEIGHT, WIDTH + 32]}
+    for point in tradeoff["points"]:
+        assert point["fps"] == pytest.approx(1000 / point["latency_ms"])
+        assert point["box_classes"]["star"] is None
+        images = [point["routes"][route]["images"] for route in ("easy", "hard")]
+        assert sum(images) == 6
+    first, last = tradeoff["points"][0], tradeoff["points"][-1]
+    for end, exit_name, route in ((first, "detector1", "easy"), (last, "detector2", "hard")):
+        assert end["routes"][route][f"AP_{exit_name}"] == end["box"]["AP"] == end["random_AP"]
+        assert end["oracle_share"] is None
+    assert [row["hard_fraction"] for row in tradeoff["curve"]] == [k / 20 for k in range(21)]
+    assert -1 <= tradeoff["rank_correlation"]["drawn_difficulty"] <= 1
+
+
+def evaluate(
+    cfg: CfgNode, model: nn.Module, folder: Path, images: list[dict], outputs: list[dict]
+) -> dict:
+    """Results of an evaluator that was given these outputs, without latency."""
+    cfg = cfg.clone()
+    cfg.TEST.DYNAMIC.LATENCY_IMAGES = 0
+    evaluator = TradeoffEvaluator(NAME, cfg, model, str(folder))
+    evaluator.reset()
+    evaluator.process(images, outputs)
+    return evaluator.evaluate()
+
+
+def read(folder: Path) -> dict:
+    return json.loads(
+        (folder / "dynamic" / "tradeoff.json").read_text(), parse_constant=pytest.fail
+    )
+
+
+def test_processes_are_gathered_and_repeated_images_dropped(
+    run: SimpleNamespace,
+    cfg: CfgNode,
+    model: nn.Module,
+    images: list[dict],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = TradeoffEvaluator(NAME, cfg, model, str(tmp_path))
+    other.reset()
+    outputs = [model.exits([image])[0] for image in images]
+    other.process(images[2:], outputs[2:])  # what another rank has; two images are in both
+    monkeypatch.setattr(module.comm, "gather", lambda mine, dst: [mine, other._records])
+    evaluate(cfg, model, tmp_path, images[:4], outputs[:4])
+    tradeoff = read(tmp_path)
+    assert tradeoff["num_images"] == 6 and tradeoff["images_missing"] == 0
+    for alone, together in zip(run.tradeoff["points"], tradeoff["points"], strict=True):
+        assert together == {**alone, "latency_ms": None, "fps": None, "latency": None}
+
+
+def test_only_the_main_process_evaluates(
+    cfg: CfgNode, model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.comm, "is_main_process", lambda: False)
+    monkeypatch.setattr(module.comm, "gather", lambda mine, dst: [])
+    assert evaluate(cfg, model, tmp_path, [], []) == {}
+    assert not list(tmp_path.iterdir())
+
+
+def nothing_found(difficulty: float) -> dict:
+    empty = Instances(
+        (HEIGHT, WIDTH),
+        pred_boxes=Boxes(torch.zeros(0, 4)),
+        scores=torch.zeros(0),
+        pred_classes=torch.zeros(0, dtype=torch.int64),
+    )
+    return {"difficulty": difficulty, "detector1": empty, "detector2": empty}
+
+
+def test_nothing_detected_and_equal_difficulties(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
+) -> None:
+    results = evaluate(cfg, model, tmp_path, images, [nothing_found(0.3)] * 6)
+    assert results["bbox"]["AP"] == 0 and "segm" not in results
+    tradeoff = read(tmp_path)
+    assert {p["realised_hard_fraction"] for p in tradeoff["points"]} == {0, 1}
+    assert "No gain" in tradeoff["verdict"]
+    assert any("collapsed" in warning for warning in tradeoff["warnings"])
+    unknown = {"gain": None, "loss_gap": None, "drawn_difficulty": None}
+    assert tradeoff["rank_correlation"] == unknown
+
+
+@pytest.mark.parametrize("place", [0, 5], ids=["with objects", "without objects"])
+def test_one_image(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path, place: int
+) -> None:
+    results = evaluate(cfg, model, tmp_path, [images[place]], model.exits([images[place]]))
+    tradeoff = read(tmp_path)
+    assert tradeoff["num_images"] == 1 and tradeoff["images_missing"] == 5
+    assert any("5 images" in warning for warning in tradeoff["warnings"])
+    assert math.isnan(results["bbox"]["AP"]) == (place == 5)
+    assert (tmp_path / "dynamic" / "tradeoff.png").stat().st_size > 10_000
+
+
+def test_no_image(
+    cfg: CfgNode, model: nn.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert evaluate(cfg, model, tmp_path, [], []) == {}
+
+
+def test_data_set_without_a_json_file_is_converted(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
+) -> None:
+    box = {"bbox": [4, 4, 40, 40], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
+    dicts = [
+        {k: v for k, v in image.items() if k != "image"} | {"annotations": [dict(box)]}
+        for image in images
+    ]
+    name = "tradeoff_test_dicts"
+    DatasetCatalog.register(name, lambda: dicts)
+    MetadataCatalog.get(name).set(thing_classes=list(CATEGORIES.values()))
+    try:
+        evaluator = TradeoffEvaluator(name, cfg, model, str(tmp_path))
+        evaluator.reset()
+        evaluator.process(images, [found_box((i + 1) / 9) for i in range(6)])
+        results = evaluator.evaluate()
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    # detector2 finds the only object of every image, detector1 of none; half of them are hard.
+    assert results["dynamic"]["AP_easy_end"] == 0
+    assert results["dynamic"]["AP_hard_end"] == pytest.approx(100)
+    assert results["bbox"]["AP-ring"] == results["bbox"]["AP"] > 0
+
+
+def found_box(difficulty: float) -> dict:
+    """detector1 finds nothing, detector2 finds the box [4, 4, 40, 40] of class 1."""
+    found = Instances(
+        (HEIGHT, WIDTH),
+        pred_boxes=Boxes(torch.tensor([[4.0, 4, 40, 40]])),
+        scores=torch.tensor([0.9]),
+        pred_classes=torch.tensor([1]),
+    )
+    return {**nothing_found(difficulty), "detector2": found}
+
+
+def test_an_unknown_class_is_refused(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
+) -> None:
+    output = found_box(0.5)
+    output["detector2"].pred_classes[0] = 3
+    with pytest.raises(ValueError, match="class 3 in image 40.*3 classes.*NUM_CLASSES"):
+        evaluate(cfg, model, tmp_path, images[:1], [output])
+
+
+def test_wrong_hard_fractions_and_missing_annotations_are_refused(
+    cfg: CfgNode, model: nn.Module, tmp_path: Path
+) -> None:
+    wrong = cfg.clone()
+    wrong.TEST.DYNAMIC.HARD_FRACTIONS = [0.5, 1.5]
+    with pytest.raises(ValueError, match="TEST.DYNAMIC.HARD_FRACTIONS has 1.5"):
+        TradeoffEvaluator(NAME, wrong, model, str(tmp_path))
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps({"images": [], "categories": []}))
+    name = "tradeoff_test_unannotated"
+    MetadataCatalog.get(name).json_file = str(path)
+    try:
+        with pytest.raises(ValueError, match="no 'annotations'"):
+            TradeoffEvaluator(name, cfg, model, str(tmp_path))
+    finally:
+        MetadataCatalog.remove(name)
+
+
+def test_both_exits_leave_the_mode_of_a_model_at_rest(model: nn.Module) -> None:
+    wrapper = BothExits(model)
+    assert wrapper.training is model.training is False
+    assert BothExits(wrapper.model).model is model
