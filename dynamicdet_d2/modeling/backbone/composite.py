@@ -101,7 +101,7 @@ class StagedBackbone(Backbone):
             raise ValueError(
                 "MODEL.BACKBONE.GRADIENT_CHECKPOINTING is True, but the backbone has batch norms "
                 "that train; their norm must be 'FrozenBN' or one without statistics, such as "
-                "'GN' (MODEL.RESNETS.NORM or MODEL.EFFICIENTNET_LITE.NORM)."
+                "'GN' (MODEL.RESNETS.NORM, MODEL.EFFICIENTNET_LITE.NORM, MODEL.YOLO.NORM)."
             )
         self.gradient_checkpointing = True
 
