@@ -14,6 +14,7 @@ from torchvision.ops import batched_nms
 
 from dynamicdet_d2.modeling.yolo.boxes import corners
 from dynamicdet_d2.modeling.yolo.grid import AnchorGrid, Grid, flattened
+from dynamicdet_d2.modeling.yolo.padding import PlacedImages
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class YOLODetections(nn.Module):
             descending order and ``pred_classes``.
         """
         grid = self.grid(logits)
-        shifts = getattr(images, "shifts", None) or [(0.0, 0.0)] * len(images)
+        placed = isinstance(images, PlacedImages)
+        shifts = images.shifts if placed else [(0.0, 0.0)] * len(images)
         results = []
         for own, size, shift in zip(flattened(logits), images.image_sizes, shifts, strict=True):
             boxes, scores, classes = detect(own, grid, self.settings)
