@@ -8,6 +8,8 @@ import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
+from dynamicdet_d2.config_yolo import add_yolo_config
+
 
 def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
@@ -48,6 +50,7 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
         cfg: what ``detectron2.config.get_cfg()`` returns.
     """
     _add_model_keys(cfg)
+    add_yolo_config(cfg)
     _add_solver_keys(cfg)
     _add_data_keys(cfg)
     _add_test_keys(cfg)
