@@ -8,8 +8,8 @@ from dynamicdet_d2.checkpoint.checkpointer import DynamicCheckpointer
 from dynamicdet_d2.checkpoint.names import DYNAMICDET
 from dynamicdet_d2.checkpoint.report import LoadReport, summarise
 
-# NaN until it is measured, and no result of inference depends on it.
-_WITHOUT_EFFECT = ("loss_offset",)
+# No result of inference depends on them; the offset is NaN until it is measured.
+_WITHOUT_EFFECT = ("loss_offset", "loss_normalizers")
 # What a file of a single detector cannot have. The connections begin at zero, so that only the
 # router is at random values then.
 _OF_TWO_DETECTORS = ("router.", "backbone.connections.")
