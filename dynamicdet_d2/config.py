@@ -113,17 +113,23 @@ def _add_model_keys(cfg: CfgNode) -> None:
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:
-    # Optimizer of phase "detectors": "SGD" (Detectron2's), or "ADAMW", without decay of norms
-    # where WEIGHT_DECAY_NORM is 0 and never of position tables.
+    # Optimizer of the phases that train detectors: "SGD" (Detectron2's), or "ADAMW", without decay
+    # of norms where WEIGHT_DECAY_NORM is 0 and never of position tables.
     cfg.SOLVER.OPTIMIZER = "SGD"
+    # The phases of a run, in order: "detectors", joint training of both (eq. 9); "detector2",
+    # connections and backbone 2 of a trained detector that stays as it is; "router", the last.
+    # SOLVER.MAX_ITER counts the steps of each of the first two.
+    cfg.SOLVER.PHASES = ["detectors", "router"]
     router = cfg.SOLVER.ROUTER = CfgNode()
     # "cached": the router trains on the pooled features and losses that the loss offset's pass
     # has seen, so the phase costs one pass over the data. "online": the paper's procedure, with
     # the training augmentations and new losses at every step.
     router.MODE = "cached"
-    # What the router learns: "loss", the loss gap (eq. 12); "ap", which detector has the better AP
-    # on an image (the paper's ablation, section 4.4.2; mode "cached" only). Random routing, the
-    # third of that ablation, needs no training: every report has it.
+    # What the router learns: "loss", the loss gap (eq. 12); "hardness", L1 against its median;
+    # and in mode "cached" only: "gain", what an image adds to the whole set's AP by detector2
+    # (first order), against its median; "ap", which detector has the better AP on an image (the
+    # paper's ablation, section 4.4.2). Random routing, the third of that ablation, needs no
+    # training: every report has it.
     router.OBJECTIVE = "loss"
     # AdamW, constant (section 4.1).
     router.BASE_LR = 1e-5

@@ -140,6 +140,24 @@ class DynamicRCNN(GeneralizedRCNN):
             losses.update({f"detector{number}/{k}": weight * loss for k, loss in parts.items()})
         return losses
 
+    def losses_of_second(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        """detector2's losses alone, for training connections and backbone 2 beside a frozen rest.
+
+        Gradients reach these two; detector1, neck and heads stay as they are, statistics too.
+
+        Returns:
+            scalars named ``detector2/loss_cls``, ..., not weighted.
+        """
+        self.optimized_copy.drop()
+        images, gt_instances = self._training_inputs(batched_inputs)
+        with torch.no_grad():
+            features1, shared = self.backbone.first(images.tensor)
+        features2 = self.backbone.second(features1, shared)
+        heads = (self.proposal_generator, self.roi_heads)
+        with loss_mode(*heads), get_event_storage().name_scope("detector2"):
+            losses = self._losses(images, self.neck(features2), gt_instances)
+        return {f"detector2/{name}": loss for name, loss in losses.items()}
+
     def inference(
         self,
         batched_inputs: list[dict],

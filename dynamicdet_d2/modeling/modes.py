@@ -22,6 +22,20 @@ def freeze(module: nn.Module) -> None:
 
 
 @contextmanager
+def modes_kept(*modules: nn.Module) -> Iterator[None]:
+    """Each submodule's own training flag is afterwards what it was.
+
+    ``module.train()`` would not do: it wakes submodules that were frozen one by one.
+    """
+    flags = [(m, m.training) for module in modules for m in module.modules()]
+    try:
+        yield
+    finally:
+        for m, flag in flags:
+            m.training = flag
+
+
+@contextmanager
 def loss_mode(*modules: nn.Module) -> Iterator[None]:
     """Let Detectron2's RPN and ROI heads give losses without changing any state.
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of a run: which phases it has, in which order, and at which iterations."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from detectron2.config import CfgNode
+
+from dynamicdet_d2.engine.phases import PHASES, Phase
+
+
+class Plan:
+    """Phases one after the other; iterations are counted through all of them, from 0.
+
+    Attributes:
+        phases: in order.
+        steps: name -> number of steps.
+        ends: name -> the iteration at which the phase ends, its last one plus 1.
+        max_iter: iterations of the run.
+    """
+
+    def __init__(self, phases: Sequence[Phase], num_images: int) -> None:
+        """
+        Args:
+            phases: at least one, each of another name.
+            num_images: size of the training set.
+        """
+        self.phases = tuple(phases)
+        self.steps = {phase.name: phase.steps(num_images) for phase in phases}
+        self.ends = dict(zip(self.steps, accumulate(self.steps.values()), strict=True))
+        self.max_iter = sum(self.steps.values())
+
+    def at(self, iteration: int) -> Phase:
+        """The phase that an iteration belongs to; the last one for those after the end."""
+        running = (phase for phase in self.phases if iteration < self.ends[phase.name])
+        return next(running, self.phases[-1])
+
+    def start(self, name: str) -> int:
+        """The iteration that a phase begins with."""
+        return self.ends[name] - self.steps[name]
+
+    def named(self, name: str) -> Phase:
+        """The phase of that name."""
+        return next(phase for phase in self.phases if phase.name == name)
+
+
+def planned_phases(cfg: CfgNode) -> list[Phase]:
+    """The phases that ``SOLVER.PHASES`` names.
+
+    Raises:
+        ValueError: it names none, one that there is not, or one twice; or a phase learns from what
+            was measured of detectors that a later one would change.
+    """
+    names = list(cfg.SOLVER.PHASES)
+    known = ", ".join(f"'{name}'" for name in PHASES)
+    if not names:
+        raise ValueError(f"SOLVER.PHASES is empty; it names one or more of {known}.")
+    for name in names:
+        if name not in PHASES:
+            raise ValueError(f"SOLVER.PHASES names '{name}'; there are {known}.")
+        if names.count(name) > 1:
+            raise ValueError(f"SOLVER.PHASES names '{name}' more than once: {names}.")
+    phases = [PHASES[name](cfg) for name in names]
+    for earlier, later in zip(phases, phases[1:], strict=False):
+        if earlier.columns:
+            raise ValueError(
+                f"SOLVER.PHASES is {names}, but '{earlier.name}' learns from detectors that "
+                f"'{later.name}' would change: '{earlier.name}' must be the last."
+            )
+    return phases
