@@ -22,7 +22,8 @@ from pycocotools.cocoeval import COCOeval
 from torch import nn
 
 from dynamicdet_d2.evaluation import evaluator as module
-from dynamicdet_d2.evaluation.evaluator import BothExits, TradeoffEvaluator
+from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
+from dynamicdet_d2.evaluation.observe import BothExits
 from tests.support.toy import toy_cfg, toy_model
 
 NAME = "tradeoff_test"
