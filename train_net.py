@@ -11,6 +11,7 @@ import logging
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, default_argument_parser
 from detectron2.evaluation import verify_results
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
@@ -18,6 +19,7 @@ from dynamicdet_d2.engine.launch import launch, one_sentence
 from dynamicdet_d2.engine.setup import setup
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.modeling import DynamicRCNN
 
 logger = logging.getLogger("dynamicdet_d2.train_net")
 
@@ -34,7 +36,8 @@ def run(args: argparse.Namespace) -> dict | None:
 
 def trainer_of(cfg: CfgNode) -> type[DefaultTrainer]:
     """The dynamic detector's trainer, or that of the static baselines."""
-    dynamic = cfg.MODEL.META_ARCHITECTURE == "DynamicRCNN"
+    detector = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    dynamic = isinstance(detector, type) and issubclass(detector, DynamicRCNN)
     return DynamicTrainer if dynamic else StaticTrainer
 
 

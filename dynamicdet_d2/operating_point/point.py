@@ -46,7 +46,9 @@ class OperatingPoint:
                 f"The threshold (MODEL.DYNAMIC.THRESHOLD) is {threshold}; it must lie in [0, 1]."
             )
         if calibration is not None and cfg is None:
-            raise ValueError("A calibrated threshold needs the config that the model is built from.")
+            raise ValueError(
+                "A calibrated threshold needs the config that the model is built from."
+            )
         self.threshold = float(threshold)
         self.calibration = calibration
         self._cfg = cfg
