@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loss table: its columns, and which file of an earlier run is used."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 

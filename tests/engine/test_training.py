@@ -9,7 +9,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils.events import EventStorage
-from torch import Tensor, nn
+from torch import Tensor
 
 from dynamicdet_d2.engine.hooks import PhaseProgress
 from dynamicdet_d2.engine.launch import one_sentence
