@@ -44,7 +44,8 @@ def trainer_of(cfg: CfgNode) -> type[DefaultTrainer]:
 def evaluate(cfg: CfgNode, resume: bool) -> dict:
     """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``."""
     model = trainer_of(cfg).build_model(cfg)
-    checkpointer = DynamicCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+    weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
+    checkpointer = DynamicCheckpointer(model, cfg.OUTPUT_DIR, weights2=weights2)
     if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
         logger.warning("MODEL.WEIGHTS is empty: random weights are evaluated.")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)

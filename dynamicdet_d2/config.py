@@ -76,7 +76,14 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # those of backbone 1, because neck and heads are shared. A stage that backbone 2 takes over
     # from backbone 1 (res2) has no blocks of its own: its entry must equal backbone 1's.
     cfg.MODEL.COMPOSITE.NUM_BLOCKS2 = []
-    # Norm behind the 1x1 convolutions of a ResNet's composite connections (G of eq. 4):
+    # Whether backbone 2 takes over the stem, and the leading stages that its family shares, from
+    # backbone 1 (the paper). False: it is complete and starts from the image, which costs more,
+    # but lets it have pretrained weights of its own throughout.
+    cfg.MODEL.COMPOSITE.SHARE_STEM = True
+    # Weights that backbone 2 starts from, of the kinds that MODEL.WEIGHTS takes; "": from
+    # MODEL.WEIGHTS, as backbone 1. Not read where MODEL.WEIGHTS is a whole dynamic detector.
+    cfg.MODEL.COMPOSITE.WEIGHTS2 = ""
+    # Norm behind the 1x1 convolutions of a CNN's composite connections (G of eq. 4):
     # "BN", "SyncBN", "GN" or another Detectron2 norm whose affine trains. FrozenBN is refused.
     cfg.MODEL.COMPOSITE.NORM = "BN"
 
@@ -92,6 +99,17 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.SWIN.WINDOW_SIZE = 7
     # Stochastic depth: how often the last block's branches are left out in training, in [0, 1).
     cfg.MODEL.SWIN.DROP_PATH_RATE = 0.2
+
+    lite = cfg.MODEL.EFFICIENTNET_LITE = CfgNode()
+    # Member of the family, 0 to 4. MODEL.COMPOSITE.NUM_BLOCKS1 and 2 override the blocks of
+    # composite ones and have seven numbers, one for each group of equal blocks. Weights of ImageNet
+    # ("efficientnet-lite0" to 2 in MODEL.WEIGHTS) expect RGB with PIXEL_MEAN 127 and PIXEL_STD 128.
+    lite.SIZE = 0
+    # Member that backbone 2 is, 0 to 4, whose stages must be as wide as backbone 1's: 0 and 1 are
+    # alike, the others alone. None: the same member.
+    lite.SIZE2 = None
+    # "FrozenBN" (statistics and affine fixed), "BN", "SyncBN", "nnSyncBN" or "naiveSyncBN".
+    lite.NORM = "FrozenBN"
 
     inference = cfg.MODEL.INFERENCE = CfgNode()
     # Run inference on an optimised copy of the model: norms folded, weights channels-last, faster

@@ -8,6 +8,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from detectron2.solver import build_lr_scheduler
 from torch import nn
 from torchvision.models import ResNet101_Weights, resnet101, swin_s, swin_t
 
@@ -61,9 +62,14 @@ def test_runs_do_not_write_over_each_other() -> None:
 
 @pytest.mark.parametrize("name", STATIC)
 def test_static_baselines_differ_in_the_architecture_alone(name: str) -> None:
-    static, dynamic = (dict(leaves(config(n))) for n in (name, f"dy_{name}"))
+    larger = name in ("faster_rcnn_lite1.yaml", "faster_rcnn_lite2.yaml")
+    twin = "dy_faster_rcnn_lite0.yaml" if larger else f"dy_{name}"
+    static, dynamic = (dict(leaves(config(n))) for n in (name, twin))
     differing = {key for key in static if static[key] != dynamic[key]}
-    assert differing == {"MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "OUTPUT_DIR"}
+    size = {"MODEL.EFFICIENTNET_LITE.SIZE", "MODEL.WEIGHTS"} if larger else set()
+    assert differing == {
+        "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "OUTPUT_DIR", *size
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n for n in CONFIGS if n[-7:-5] in SCHEDULES])
@@ -77,6 +83,24 @@ def test_schedules_are_the_baselines(name: str) -> None:
     else:
         assert solver.STEPS == steps
         assert (solver.OPTIMIZER, solver.BASE_LR) == ("SGD", 0.02)
+
+
+def test_cosine_schedule_of_adamw_warms_up_and_ends_at_zero() -> None:
+    cfg = config("dy_faster_rcnn_lite0.yaml")
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.WARMUP_ITERS = 20, 5
+    optimizer = build_detectors_optimizer(cfg, nn.Linear(2, 2))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    peak = rates.index(max(rates))
+    assert peak in (4, 5, 6) and rates[0] < 1e-5
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[10] == pytest.approx(2.5e-4)  # half of 5e-4, half-way through the cosine
+    assert rates[-1] < 5e-6
 
 
 def test_swin_recipe_decays_neither_norms_nor_position_tables() -> None:

@@ -86,7 +86,7 @@ def calibrate(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; calibrate.py is for "
             "DynamicRCNN."
         )
-    DynamicCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    DynamicCheckpointer(model, weights2=cfg.MODEL.COMPOSITE.WEIGHTS2).load(cfg.MODEL.WEIGHTS)
     both = target is not None and target.kind == "ap_drop"
     seen = observe(model, loader, cfg.TEST.DYNAMIC.LATENCY_IMAGES, both)
     record = _record(cfg, model, seen)

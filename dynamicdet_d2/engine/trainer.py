@@ -73,7 +73,10 @@ class DynamicTrainer(DefaultTrainer):
         self.plan = Plan(planned_phases(cfg), len(self.images))
         self.max_iter = self.plan.max_iter
         self.checkpointer = DynamicCheckpointer(
-            self.detector, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+            self.detector,
+            cfg.OUTPUT_DIR,
+            weights2=cfg.MODEL.COMPOSITE.WEIGHTS2,
+            trainer=weakref.proxy(self),
         )
         # Nothing is done yet, and a checkpoint without a trainer's state leaves it so.
         self.iter = -1

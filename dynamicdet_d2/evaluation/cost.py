@@ -195,6 +195,11 @@ def _backbone_name(cfg: CfgNode) -> str:
         return f"ResNet-{cfg.MODEL.RESNETS.DEPTH}"
     if "swin" in builder and "SWIN" in cfg.MODEL:
         return f"Swin-{cfg.MODEL.SWIN.SIZE}"
+    if "efficientnet_lite" in builder:
+        keys = cfg.MODEL.EFFICIENTNET_LITE
+        alone = "composite" not in builder or keys.SIZE2 in (None, keys.SIZE)
+        second = "" if alone else f" and Lite{keys.SIZE2}"
+        return f"EfficientNet-Lite{keys.SIZE}{second}"
     return ""
 
 

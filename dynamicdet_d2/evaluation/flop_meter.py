@@ -125,10 +125,10 @@ def _dense_pass(model: nn.Module, height: int, width: int) -> dict[str, Work]:
 
 def _dynamic_features(model: nn.Module, image: Tensor, meter: Meter) -> dict[str, Tensor]:
     backbone = model.backbone
-    features1, shared = meter("bottom_up1", backbone.first, image)
+    features1, start = meter("bottom_up1", backbone.first, image)
     meter("router", model.router, features1)
     connections = f"connections={type(backbone.connections).__name__}"
-    features2 = meter("bottom_up2", backbone.second, features1, shared, inner=connections)
+    features2 = meter("bottom_up2", backbone.second, features1, start, inner=connections)
     return meter("neck", model.neck, features2)
 
 

@@ -130,8 +130,8 @@ class DynamicRCNN(GeneralizedRCNN):
             return self.inference(batched_inputs)
         self.optimized_copy.drop()  # of weights that are about to change
         images, gt_instances = self._training_inputs(batched_inputs)
-        features1, shared = self.backbone.first(images.tensor)
-        features2 = self.backbone.second(features1, shared)
+        features1, start = self.backbone.first(images.tensor)
+        features2 = self.backbone.second(features1, start)
         losses = {}
         for number, features in enumerate((features1, features2), start=1):
             weight = self.loss_weights[number - 1]
@@ -215,9 +215,9 @@ class DynamicRCNN(GeneralizedRCNN):
             (``Instances``, post-processed).
         """
         images = self.preprocess_image(batched_inputs)
-        features1, shared, difficulties = self.first(images.tensor)
+        features1, start, difficulties = self.first(images.tensor)
         outputs = [{"difficulty": difficulty} for difficulty in difficulties.tolist()]
-        features2 = self.backbone.second(features1, shared)
+        features2 = self.backbone.second(features1, start)
         for name, features in (("detector1", features1), ("detector2", features2)):
             results = self._detect(images, self.neck(features), batched_inputs)
             results = self._postprocess(results, batched_inputs, images.image_sizes)
@@ -240,8 +240,8 @@ class DynamicRCNN(GeneralizedRCNN):
         Returns:
             as ``CompositeBackbone.first``, and the difficulties (N,).
         """
-        features, shared = self.backbone.first(images)
-        return features, shared, self.router(features)
+        features, start = self.backbone.first(images)
+        return features, start, self.router(features)
 
     @torch.no_grad()
     def detector_losses_per_image(self, batched_inputs: list[dict]) -> Tensor:
@@ -265,8 +265,8 @@ class DynamicRCNN(GeneralizedRCNN):
             pooled features (N, d) and losses (N, 2), float32.
         """
         images, gt_instances = self._training_inputs(batched_inputs)
-        features1, shared = self.backbone.first(images.tensor)
-        features2 = self.backbone.second(features1, shared)
+        features1, start = self.backbone.first(images.tensor)
+        features2 = self.backbone.second(features1, start)
         necks = [self.neck(features1), self.neck(features2)]
         losses = [
             [self._image_loss(images, neck, gt_instances, i, batched_inputs[i]) for neck in necks]
@@ -306,15 +306,15 @@ class DynamicRCNN(GeneralizedRCNN):
         return {**losses, **detector_losses}
 
     def _routed_features(self, images: ImageList) -> tuple[Features, list[float]]:
-        features, shared, scores = self.first(images.tensor)
+        features, start, scores = self.first(images.tensor)
         difficulties = scores.tolist()  # the one time that the device is waited for
         hard = routing.hard_indices(difficulties, self.threshold)
         if len(hard) == len(difficulties):
-            features = self.backbone.second(features, shared)
+            features = self.backbone.second(features, start)
         elif hard:
-            index = routing.on_device(hard, shared.device)
+            index = routing.on_device(hard, start.device)
             chosen = routing.select(features, index)
-            features2 = self.backbone.second(chosen, shared[index])
+            features2 = self.backbone.second(chosen, start[index])
             # Features of shared stages are still those of backbone 1.
             new = {name: level for name, level in features2.items() if level is not chosen[name]}
             features = routing.merge(features, new, index)
