@@ -17,8 +17,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader, training_dicts
-from dynamicdet_d2.engine.checks import check_checkpoint, check_training_keys
+from dynamicdet_d2.engine.checks import check_checkpoint
 from dynamicdet_d2.engine.distributed import share_statistics
 from dynamicdet_d2.engine.hooks import (
     LearningRate,
@@ -64,7 +65,7 @@ class DynamicTrainer(DefaultTrainer):
         # for several processes in a way that a CPU refuses.
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
-        check_training_keys(cfg)
+        check(cfg, Use.TRAIN)
         self.cfg = cfg
         self.seed = _run_seed(cfg)
         self.images = training_dicts(cfg)

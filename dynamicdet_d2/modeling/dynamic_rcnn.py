@@ -14,6 +14,7 @@ from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.modes import attributes, loss_mode, seeded
@@ -86,6 +87,7 @@ class DynamicRCNN(GeneralizedRCNN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        check(cfg, Use.MODEL)
         backbone = build_backbone(cfg)
         neck = build_fpn_neck(cfg, backbone.output_shape())
         return {

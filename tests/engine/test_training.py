@@ -12,7 +12,6 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor
 
 from dynamicdet_d2.engine.hooks import PhaseProgress
-from dynamicdet_d2.engine.launch import one_sentence
 from dynamicdet_d2.engine.loss_table import LossTable, measure_losses
 from dynamicdet_d2.engine.phases import Phase
 from dynamicdet_d2.engine.phases.phase import Stream
@@ -170,29 +169,6 @@ def test_progress_by_hand(caplog: pytest.LogCaptureFixture) -> None:
         ["phase detectors", "iter: 2/4", "eta: 0:00:20"],
         ["phase router", "iter: 6/8", "eta: 0:00:04"],
     ]
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (ValueError("SOLVER.X is 1"), "SOLVER.X is 1"),
-        (KeyError("No object named 'X'"), "No object named 'X'"),
-        (FileNotFoundError(2, "No such file", "x.pth"), "[Errno 2] No such file: 'x.pth'"),
-        (FloatingPointError("diverged"), "diverged"),
-    ],
-)
-def test_what_a_user_got_wrong_is_one_sentence(
-    capsys: pytest.CaptureFixture, error: Exception, said: str
-) -> None:
-    with pytest.raises(SystemExit) as stop, one_sentence("tool"):
-        raise error
-    assert stop.value.code == 2
-    assert capsys.readouterr().err == f"tool: error: {said}\n"
-
-
-def test_other_errors_pass_through() -> None:
-    with pytest.raises(RuntimeError), one_sentence("tool"):
-        raise RuntimeError
 
 
 # Whole trainings
