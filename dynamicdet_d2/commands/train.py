@@ -7,7 +7,6 @@ import logging
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, default_argument_parser
 from detectron2.evaluation import verify_results
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
@@ -15,7 +14,7 @@ from dynamicdet_d2.engine.launch import launch
 from dynamicdet_d2.engine.setup import setup
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
-from dynamicdet_d2.modeling import DynamicRCNN
+from dynamicdet_d2.modeling.architecture import is_dynamic
 from dynamicdet_d2.utils.errors import one_sentence
 
 logger = logging.getLogger(__name__)
@@ -70,6 +69,4 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
 
 def trainer_of(cfg: CfgNode) -> type[DefaultTrainer]:
     """The dynamic detector's trainer, or that of the static baselines."""
-    detector = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
-    dynamic = isinstance(detector, type) and issubclass(detector, DynamicRCNN)
-    return DynamicTrainer if dynamic else StaticTrainer
+    return DynamicTrainer if is_dynamic(cfg) else StaticTrainer

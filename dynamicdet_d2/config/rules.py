@@ -211,7 +211,7 @@ def statistics_stay_in_phase_router(architecture: str, enabled: bool) -> str | N
 
 def _is_dynamic(architecture: str) -> bool:
     bases = {base.__name__ for base in META_ARCH_REGISTRY.get(architecture).__mro__}
-    return "DynamicRCNN" in bases
+    return "DynamicDetector" in bases
 
 
 @rule("SOLVER.PHASES", when=Use.TRAIN)

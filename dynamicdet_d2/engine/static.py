@@ -126,8 +126,7 @@ class StaticCost(DatasetEvaluator):
             return {}
         model, fast = self._models
         keys = self._cfg.TEST.DYNAMIC
-        proposals = self._cfg.MODEL.RPN.POST_NMS_TOPK_TEST
-        cost = RouteCost(model, keys.ATTENTION_MATMUL, proposals)
+        cost = RouteCost(model, keys.ATTENTION_MATMUL)
         figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
         images = [[image] for image in self._timed.items()]
         if images:

@@ -21,14 +21,14 @@ from dynamicdet_d2.engine.loss_table.table import LossTable
 from dynamicdet_d2.evaluation.coco.image_ap import ap_gain
 from dynamicdet_d2.evaluation.coco.set_gains import Boxes, MatchedImage, match_image, set_gains
 from dynamicdet_d2.evaluation.exit_records import EXITS
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.progress import Progress
 
 
 class Batch:
     """A batch of the pass; what the model says of it is computed once, when a column asks."""
 
-    def __init__(self, model: DynamicRCNN, images: list[dict]) -> None:
+    def __init__(self, model: DynamicDetector, images: list[dict]) -> None:
         """
         Args:
             model: in evaluation mode.
@@ -124,7 +124,7 @@ COLUMNS = {
 
 
 def measure_losses(
-    model: DynamicRCNN,
+    model: DynamicDetector,
     loader: Iterable[list[dict]],
     columns: Iterable[str] = ("features", "losses"),
 ) -> LossTable:
