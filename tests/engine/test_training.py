@@ -212,7 +212,7 @@ def test_other_detectors_are_refused(config: Config) -> None:
     plain = ("MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", 6)
     backbone = ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.DEPTH", 50)
     levels = ("MODEL.RETINANET.IN_FEATURES", "('res4',)", "MODEL.ANCHOR_GENERATOR.SIZES", "[[32]]")
-    with pytest.raises(ValueError, match="DynamicTrainer is for DynamicRCNN"):
+    with pytest.raises(ValueError, match="DynamicTrainer is for DynamicRCNN and other dynamic"):
         DynamicTrainer(config("run", *plain, *backbone, *levels))
 
 
@@ -249,11 +249,20 @@ def test_detectors_stay_bit_equal_in_phase_router(config: Config, mode: str) -> 
     assert [at for _, at in trainer.storage.history("bbox/AP").values()] == [3, 8]
 
 
-def test_phase_detector2_leaves_detector1_as_it_is(config: Config) -> None:
+RETINANET = (
+    *("MODEL.META_ARCHITECTURE", "DynamicDenseDetector", "MODEL.RETINANET.NUM_CLASSES", 6),
+    *("MODEL.FPN.IN_FEATURES", "('res3', 'res4', 'res5')", "MODEL.RETINANET.NUM_CONVS", 1),
+    *("MODEL.FPN.TOP_BLOCK", "p6p7", "MODEL.FPN.TOP_BLOCK_INPUT", "res5"),
+)
+
+
+@pytest.mark.parametrize("kind", [(), RETINANET])
+def test_phase_detector2_leaves_detector1_as_it_is(config: Config, kind: tuple) -> None:
     """Parameters, buffers and the easy route's detections, through an evaluation in between."""
     evaluated = ("DATASETS.TEST", "('toy_test',)", "TEST.EVAL_PERIOD", 2)
     upgrade = ("SOLVER.PHASES", "('detector2', 'router')", "SOLVER.MAX_ITER", 4)
-    trainer = DynamicTrainer(config("run", *upgrade, "SOLVER.ROUTER.EPOCHS", 1, *evaluated))
+    keys = (*kind, *upgrade, "SOLVER.ROUTER.EPOCHS", 1)
+    trainer = DynamicTrainer(config("run", *keys, *evaluated))
     before, easy = state(trainer), detections(trainer)
     trainer.train()
     changed = {name for name in differing(before, state(trainer)) if "num_batches" not in name}
@@ -264,6 +273,10 @@ def test_phase_detector2_leaves_detector1_as_it_is(config: Config) -> None:
         if "num_batches" not in name
     }
     router = {f"router.{name}" for name in trainer.detector.router.state_dict()}
+    if kind:  # each detector of a RetinaNet has a running mean of positives
+        changed.remove("loss_normalizers")
+        (one, _), (same, _) = before["loss_normalizers"], state(trainer)["loss_normalizers"]
+        assert one == same
     assert changed == {"loss_offset", *second, *router}
     assert all(torch.equal(a, b) for a, b in zip(easy, detections(trainer), strict=True))
     histories = trainer.storage.histories()
