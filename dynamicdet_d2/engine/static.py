@@ -133,5 +133,7 @@ class StaticCost(DatasetEvaluator):
             latency = measure_latency(fast, images, None, keys.LATENCY_WARMUP)
             figures.update(latency_ms=latency.mean, p95_ms=latency.p95, fps=1000 / latency.mean)
         with open(self._path, "w", encoding="utf-8") as file:
-            json.dump({**figures, "device": device_name(model.device)}, file, indent=1)
+            json.dump(
+                {**figures, "device": device_name(next(model.parameters()).device)}, file, indent=1
+            )
         return {"static": figures}

@@ -56,7 +56,8 @@ class DynamicTrainer(DefaultTrainer):
     Attributes:
         detector: the model, never wrapped.
         plan: the phases and their iterations.
-        phase, training: what is trained at present; ``scheduler`` is its schedule or None.
+        phase, training: what is trained at present; ``training`` is None until the first phase is
+            entered. ``scheduler`` is its schedule, or None.
         seed: of the run.
     """
 
@@ -82,10 +83,10 @@ class DynamicTrainer(DefaultTrainer):
         # Nothing is done yet, and a checkpoint without a trainer's state leaves it so.
         self.iter = -1
         self.start_iter = 0
-        self.phase: Phase | None = None
-        self.training: Training
-        if not self.plan.phases[0].columns:  # else weights have to be loaded, and measured, first
-            self.enter(self.plan.phases[0], step=0)
+        self.phase = self.plan.phases[0]
+        self.training: Training | None = None
+        if not self.phase.columns:  # else weights have to be loaded, and measured, first
+            self.enter(self.phase, step=0)
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -129,15 +130,14 @@ class DynamicTrainer(DefaultTrainer):
         trained = {id(p) for part in phase.trained(self.detector) for p in part.parameters()}
         for parameter in self._trainable:
             parameter.requires_grad_(id(parameter) in trained)
-        table = self._measured(phase.columns, step) if phase.columns else None
+        table = self._measured(phase.columns, step) if phase.columns else LossTable({})
         stream = Stream(images=self.images, seed=self.seed, step=step)
-        self.phase = phase
-        self.training = phase.build(Start(self.detector, stream, type(self), table))
-        self.scheduler = self.training.scheduler
+        training = phase.build(Start(self.detector, stream, type(self), table))
+        self.phase, self.training, self.scheduler = phase, training, training.scheduler
         trainer = SimpleTrainer
         if self.cfg.SOLVER.AMP.ENABLED and phase.mixed_precision:
             trainer = AMPTrainer
-        self._trainer = trainer(self.training.module, self.training.loader, self.training.optimizer)
+        self._trainer = trainer(training.module, training.loader, training.optimizer)
         logger.info("Phase %s", phase.name)
 
     def run_step(self) -> None:

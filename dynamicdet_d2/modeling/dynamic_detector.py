@@ -36,6 +36,8 @@ class DynamicDetector(nn.Module, Tails):
     What follows the backbones is a kind of detector's own (``Tails``). N: images of a batch.
     """
 
+    loss_offset: Tensor
+
     def __init__(
         self,
         *,

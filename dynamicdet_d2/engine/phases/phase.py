@@ -44,13 +44,13 @@ class Start:
         stream: where its images come from.
         builders: the trainer's class; its ``build_train_loader``, ``build_optimizer`` and
             ``build_lr_scheduler`` are asked, so that a subclass can override them.
-        table: with the columns that the phase asked for; None where it asked for none.
+        table: with the columns that the phase asked for.
     """
 
     model: DynamicDetector
     stream: Stream
     builders: type[DefaultTrainer]
-    table: LossTable | None = None
+    table: LossTable
 
 
 @dataclass(frozen=True)
