@@ -9,11 +9,12 @@ from detectron2.engine import DefaultTrainer, default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.engine.launch import launch
 from dynamicdet_d2.engine.setup import setup
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.modeling.architecture import is_dynamic
 from dynamicdet_d2.utils.errors import one_sentence
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
         logger.warning("MODEL.WEIGHTS is empty: random weights are evaluated.")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
@@ -68,5 +70,4 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
 
 def trainer_of(cfg: CfgNode) -> type[DefaultTrainer]:
     """The dynamic detector's trainer, or that of the static baselines."""
-    dynamic = cfg.MODEL.META_ARCHITECTURE == "DynamicRCNN"
-    return DynamicTrainer if dynamic else StaticTrainer
+    return DynamicTrainer if is_dynamic(cfg) else StaticTrainer

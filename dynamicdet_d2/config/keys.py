@@ -66,6 +66,13 @@ key("MODEL.COMPOSITE.NORM", "BN", trainable_norm)
 # memory, about a third more time. Of composite backbones and plain Swin; not with BN.
 key("MODEL.BACKBONE.GRADIENT_CHECKPOINTING", False, true_or_false)
 
+# What the FPN has above its coarsest level: "maxpool", one level for RPNs, or "p6p7", two strided
+# convolutions for dense detectors. Not of Detectron2's own FPN builders.
+key("MODEL.FPN.TOP_BLOCK", "maxpool", one_of("maxpool", "p6p7"))
+# The level that "p6p7" starts from: one of the backbone's (RetinaNet: res5) or of the FPN's; "":
+# the FPN's coarsest (FCOS: p5).
+key("MODEL.FPN.TOP_BLOCK_INPUT", "", text)
+
 # "T", "S" or "B" (tiny, small, base). MODEL.COMPOSITE.NUM_BLOCKS1 and 2 override the blocks of
 # composite ones. MODEL.BACKBONE.FREEZE_AT freezes the patch embedding (1), stage1 (2), ...
 key("MODEL.SWIN.SIZE", "T", one_of("T", "S", "B"))
@@ -88,6 +95,31 @@ key(
     one_of("FrozenBN", "BN", "SyncBN", "nnSyncBN", "naiveSyncBN"),
 )
 
+# The dense detector behind the backbones of a DynamicDenseDetector: "RetinaNet", by Detectron2's
+# MODEL.RETINANET, or "FCOS", by MODEL.FCOS.
+key("MODEL.DENSE.HEAD", "RetinaNet", one_of("RetinaNet", "FCOS"))
+
+# Classes without background, >= 1.
+key("MODEL.FCOS.NUM_CLASSES", 80, integer(at_least=1))
+# Levels of the FPN that the head reads, from fine to coarse.
+key("MODEL.FCOS.IN_FEATURES", ["p3", "p4", "p5", "p6", "p7"], each(text))
+# 3x3 convolutions of either branch before the predictions, >= 1, and the norm behind each: "GN" or
+# another norm of Detectron2, "": none.
+key("MODEL.FCOS.NUM_CONVS", 4, integer(at_least=1))
+key("MODEL.FCOS.NORM", "GN", text)
+# Score of every class that training begins with, in (0, 1).
+key("MODEL.FCOS.PRIOR_PROB", 0.01, between(0, 1))
+# Positions so many strides around a box's centre are positives, > 0.
+key("MODEL.FCOS.CENTER_SAMPLING_RADIUS", 1.5, number(at_least=0))
+# Of the focal loss: weight of positives in [0, 1], and exponent >= 0.
+key("MODEL.FCOS.FOCAL_LOSS_ALPHA", 0.25, between(0, 1))
+key("MODEL.FCOS.FOCAL_LOSS_GAMMA", 2.0, number(at_least=0))
+# Detections need this score, the root of class score x centreness, in [0, 1]; of each level so many
+# best ones, >= 1, enter NMS, which drops overlaps above this IoU, in [0, 1].
+key("MODEL.FCOS.SCORE_THRESH_TEST", 0.2, between(0, 1))
+key("MODEL.FCOS.TOPK_CANDIDATES_TEST", 1000, integer(at_least=1))
+key("MODEL.FCOS.NMS_THRESH_TEST", 0.6, between(0, 1))
+
 # Run inference on an optimised copy of the model: norms folded, weights channels-last, faster heads
 # on the CPU. Results are the model's own to rounding (1e-6); False: bit for bit.
 key("MODEL.INFERENCE.OPTIMIZE", False, true_or_false)
@@ -104,17 +136,22 @@ key("MODEL.INFERENCE.SIZE_MULTIPLE", 0, integer(at_least=0))
 # The router's hidden layer has floor(d / REDUCTION) units (section 3.2), REDUCTION in 1..d.
 key("MODEL.ROUTER.REDUCTION", 4, integer(at_least=1))
 
-# Optimizer of phase "detectors": "SGD" (Detectron2's), or "ADAMW", without decay of norms where
-# WEIGHT_DECAY_NORM is 0 and never of position tables.
+# The phases of a run, in order: "detectors", joint training of both (eq. 9); "detector2",
+# connections and backbone 2 of a trained detector that stays as it is; "router", the last.
+# SOLVER.MAX_ITER counts the steps of each of the first two.
+key("SOLVER.PHASES", ["detectors", "router"], each(one_of("detectors", "detector2", "router")))
+# Optimizer of the phases that train detectors: "SGD" (Detectron2's), or "ADAMW", without decay of
+# norms where WEIGHT_DECAY_NORM is 0 and never of position tables.
 key("SOLVER.OPTIMIZER", "SGD", one_of("SGD", "ADAMW"))
 # "cached": the router trains on the pooled features and losses that the loss offset's pass has
 # seen, so the phase costs one pass over the data. "online": the paper's procedure, with the
 # training augmentations and new losses at every step.
 key("SOLVER.ROUTER.MODE", "cached", one_of("cached", "online"))
-# What the router learns: "loss", the loss gap (eq. 12); "ap", which detector has the better AP on
-# an image (the paper's ablation, section 4.4.2; mode "cached" only). Random routing, the third of
-# that ablation, needs no training: every report has it.
-key("SOLVER.ROUTER.OBJECTIVE", "loss", one_of("loss", "ap"))
+# What the router learns: "loss", the loss gap (eq. 12); "hardness", L1 against its median; and in
+# mode "cached" only: "gain", what an image adds to the whole set's AP by detector2 (first order),
+# against its median; "ap", which detector has the better AP on an image (the paper's ablation,
+# section 4.4.2). Random routing, the third of it, needs no training: every report has it.
+key("SOLVER.ROUTER.OBJECTIVE", "loss", one_of("loss", "ap", "hardness", "gain"))
 # AdamW, constant (section 4.1).
 key("SOLVER.ROUTER.BASE_LR", 1e-5, number(at_least=0))
 key("SOLVER.ROUTER.WEIGHT_DECAY", 5e-3, number(at_least=0))

@@ -30,6 +30,7 @@ from dynamicdet_d2.config.ranges import (
     one_of,
     only,
     registered,
+    shown,
     text,
     true_or_false,
 )
@@ -223,17 +224,34 @@ def _is_dynamic(architecture: str) -> bool:
     detector = META_ARCH_REGISTRY.get(architecture)
     # By name, since a model asks for its config's check and cannot stand below it as well.
     bases = {base.__name__ for base in detector.__mro__} if isinstance(detector, type) else set()
-    return "DynamicRCNN" in bases
+    return "DynamicDetector" in bases
+
+
+@rule("SOLVER.PHASES", when=Use.TRAIN)
+def phases_are_a_plan(names: Sequence[str]) -> str | None:
+    if not names:
+        return "SOLVER.PHASES is empty; a run has at least one phase."
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        return f"SOLVER.PHASES has '{twice[0]}' more than once: {shown(list(names))}."
+    if "router" in names[:-1]:
+        return (
+            f"SOLVER.PHASES is {shown(list(names))}; 'router' must be the last, since it learns "
+            "from detectors that the others change."
+        )
+    return None
 
 
 # The router's training
 
 
 @rule("SOLVER.ROUTER.OBJECTIVE", "SOLVER.ROUTER.MODE", when=Use.TRAIN)
-def ap_is_learnt_from_the_table(objective: str, mode: str) -> str | None:
-    if objective != "ap" or mode == "cached":
+def gains_are_learnt_from_the_table(objective: str, mode: str) -> str | None:
+    if objective not in ("ap", "gain") or mode == "cached":
         return None
-    return f"SOLVER.ROUTER.OBJECTIVE 'ap' needs SOLVER.ROUTER.MODE 'cached'; found '{mode}'."
+    return (
+        f"SOLVER.ROUTER.OBJECTIVE '{objective}' needs SOLVER.ROUTER.MODE 'cached'; found '{mode}'."
+    )
 
 
 @rule(

@@ -184,6 +184,25 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_weights(
     assert differing(weights(whole), weights(output)) == []
 
 
+def test_a_run_of_three_phases_killed_in_each_ends_with_the_same_weights(
+    toy: SimpleNamespace,
+) -> None:
+    """Three steps each of both detectors and of detector2, six of the router."""
+    phases = ("SOLVER.PHASES", "('detectors', 'detector2', 'router')", "SOLVER.MAX_ITER", 3)
+    keys = (*phases, "SOLVER.CHECKPOINT_PERIOD", 4, *NO_TEST)
+    whole, output = toy.folder / "whole_three", toy.folder / "killed_three"
+    succeeded(train(toy.config, whole, *keys))
+    assert {"model_detectors.pth", "model_detector2.pth"} <= {p.name for p in whole.iterdir()}
+    # At iterations 2, 5 and 9, of one phase each; the last checkpoints are none, of 3 and of 7.
+    for kill in (kill_at_step(3), kill_at_step(6), kill_at_step(6)):
+        killed = train(toy.config, output, *keys, options="--resume", kill=kill)
+        assert killed.status == -signal.SIGKILL, killed.err
+    succeeded(train(toy.config, output, *keys, options="--resume"))
+    starts = [line for line in log(output).splitlines() if "Starting training from" in line]
+    assert [int(line.split()[-1]) for line in starts] == [0, 0, 4, 8]
+    assert differing(weights(whole), weights(output)) == []
+
+
 def test_resuming_a_finished_run_evaluates_it_again(toy: SimpleNamespace, complete: Path) -> None:
     output = toy.folder / "finished"
     shutil.copytree(complete, output)
