@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamicdet_d2.config import Use, check, read_config
+from dynamicdet_d2.config import Use, check, keys, read_config
 from dynamicdet_d2.config.checking import problems, value_of
 from dynamicdet_d2.config.declare import KEYS, RULES
 from dynamicdet_d2.config.ranges import Each
@@ -221,6 +221,11 @@ def test_every_key_of_a_rule_has_a_range() -> None:
             "DATASETS.TEST names 'shapes_tst', which is not registered: DATASETS.COCO_JSON "
             "registers [name, json file, image folder]. The nearest is 'shapes_test'.",
         ),
+        (
+            ["DATASETS.COCO_JSON", [["a", __file__, "."], ["b", "gone.json", "."]]],
+            Use.EVALUATE,
+            "DATASETS.COCO_JSON: the json file of 'b' does not exist: ",
+        ),
         (["DATASETS.TRAIN", ["gone"]], Use.TRAIN, "DATASETS.TRAIN names 'gone', which is not reg"),
         (["DATASETS.TRAIN", []], Use.TRAIN, "DATASETS.TRAIN names no data set."),
         (["TEST.DYNAMIC.LATENCY_IMAGES", 0], Use.CALIBRATE, "TEST.DYNAMIC.LATENCY_IMAGES is 0;"),
@@ -263,7 +268,7 @@ def test_rules(
     [
         ["MODEL.DEVICE", "meta"],
         [*GPU, "MODEL.INFERENCE.PRECISION", "float16", "SOLVER.AMP.ENABLED", True],
-        ["DATASETS.TEST", ["mine", "coco_2017_val"], "DATASETS.COCO_JSON", [["mine", "j", "f"]]],
+        ["DATASETS.TEST", ["a", "coco_2017_val"], "DATASETS.COCO_JSON", [["a", __file__, "."]]],
         ["TEST.PRECISE_BN.ENABLED", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
         ["SOLVER.ROUTER.OBJECTIVE", "ap"],
     ],
@@ -312,3 +317,16 @@ def test_any_plain_values_are_right_or_refused(values: dict[str, object], use: U
 
 
 BASE = read_config(str(Path(__file__).parents[2] / "configs/quickstart.yaml"))
+
+
+# The reference manual
+
+
+def test_every_key_is_explained() -> None:
+    """By the comment above it, or above its neighbour where one comment serves both."""
+    lines = Path(keys.__file__).read_text().splitlines()
+    declared = [number for number, line in enumerate(lines) if line.startswith("key(")]
+    assert len(declared) == sum(key.ours for key in KEYS.values())
+    for number in declared:
+        before = lines[number - 1]
+        assert before.startswith(("# ", "key(")), lines[number]
