@@ -6,7 +6,7 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.data.loading.loaders import check_registered
 from dynamicdet_d2.engine.phases import ROUTER
-from dynamicdet_d2.evaluation.tradeoff import check_keys as check_evaluation_keys
+from dynamicdet_d2.evaluation.tradeoff.build import check_keys as check_evaluation_keys
 
 # Key of SOLVER -> the smallest value that it can have.
 _LEAST = {

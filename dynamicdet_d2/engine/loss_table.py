@@ -9,7 +9,7 @@ import torch
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from dynamicdet_d2.evaluation.coco.image_ap import ap_gains
+from dynamicdet_d2.evaluation.image_ap import ap_gains
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 from dynamicdet_d2.modeling.losses import loss_gap, loss_offset
 from dynamicdet_d2.operating_point import weights_fingerprint

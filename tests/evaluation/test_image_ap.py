@@ -12,7 +12,7 @@ from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.checks import check_training_keys
 from dynamicdet_d2.engine.loss_table import LossTableFile, measure_losses
 from dynamicdet_d2.engine.phases import Stream, router_phase
-from dynamicdet_d2.evaluation.coco.image_ap import ap_gains
+from dynamicdet_d2.evaluation.image_ap import ap_gains
 from tests.support.toy import toy_inputs, toy_model
 
 
