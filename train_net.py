@@ -18,6 +18,7 @@ from dynamicdet_d2.engine.launch import launch, one_sentence
 from dynamicdet_d2.engine.setup import setup
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.modeling.architecture import is_dynamic
 
 logger = logging.getLogger("dynamicdet_d2.train_net")
 
@@ -34,19 +35,18 @@ def run(args: argparse.Namespace) -> dict | None:
 
 def trainer_of(cfg: CfgNode) -> type[DefaultTrainer]:
     """The dynamic detector's trainer, or that of the static baselines."""
-    dynamic = cfg.MODEL.META_ARCHITECTURE == "DynamicRCNN"
-    return DynamicTrainer if dynamic else StaticTrainer
+    return DynamicTrainer if is_dynamic(cfg) else StaticTrainer
 
 
 def evaluate(cfg: CfgNode, resume: bool) -> dict:
     """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``."""
     model = trainer_of(cfg).build_model(cfg)
-    checkpointer = DynamicCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+    weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
+    checkpointer = DynamicCheckpointer(model, cfg.OUTPUT_DIR, weights2=weights2)
     if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
         logger.warning("MODEL.WEIGHTS is empty: random weights are evaluated.")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    if checkpointer.report is not None:
-        check_complete(model, checkpointer.report, cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
+    check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)

@@ -8,6 +8,8 @@ import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
+from dynamicdet_d2.config_yolo import add_yolo_config
+
 
 def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
@@ -48,6 +50,7 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
         cfg: what ``detectron2.config.get_cfg()`` returns.
     """
     _add_model_keys(cfg)
+    add_yolo_config(cfg)
     _add_solver_keys(cfg)
     _add_data_keys(cfg)
     _add_test_keys(cfg)
@@ -76,13 +79,27 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # those of backbone 1, because neck and heads are shared. A stage that backbone 2 takes over
     # from backbone 1 (res2) has no blocks of its own: its entry must equal backbone 1's.
     cfg.MODEL.COMPOSITE.NUM_BLOCKS2 = []
-    # Norm behind the 1x1 convolutions of a ResNet's composite connections (G of eq. 4):
+    # Whether backbone 2 takes over the stem, and the leading stages that its family shares, from
+    # backbone 1 (the paper). False: it is complete and starts from the image, which costs more,
+    # but lets it have pretrained weights of its own throughout.
+    cfg.MODEL.COMPOSITE.SHARE_STEM = True
+    # Weights that backbone 2 starts from, of the kinds that MODEL.WEIGHTS takes; "": from
+    # MODEL.WEIGHTS, as backbone 1. Not read where MODEL.WEIGHTS is a whole dynamic detector.
+    cfg.MODEL.COMPOSITE.WEIGHTS2 = ""
+    # Norm behind the 1x1 convolutions of a CNN's composite connections (G of eq. 4):
     # "BN", "SyncBN", "GN" or another Detectron2 norm whose affine trains. FrozenBN is refused.
     cfg.MODEL.COMPOSITE.NORM = "BN"
 
     # Compute the inside of the backbones' blocks again in the backward pass instead of keeping it:
     # less memory, about a third more time. Of composite backbones and plain Swin; not with BN.
     cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING = False
+
+    # What the FPN has above its coarsest level: "maxpool", one level for RPNs, or "p6p7", two
+    # strided convolutions for dense detectors. Not of Detectron2's own FPN builders.
+    cfg.MODEL.FPN.TOP_BLOCK = "maxpool"
+    # The level that "p6p7" starts from: one of the backbone's (RetinaNet: res5) or of the FPN's;
+    # "": the FPN's coarsest (FCOS: p5).
+    cfg.MODEL.FPN.TOP_BLOCK_INPUT = ""
 
     cfg.MODEL.SWIN = CfgNode()
     # "T", "S" or "B" (tiny, small, base). MODEL.COMPOSITE.NUM_BLOCKS1 and 2 override the blocks
@@ -92,6 +109,19 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.SWIN.WINDOW_SIZE = 7
     # Stochastic depth: how often the last block's branches are left out in training, in [0, 1).
     cfg.MODEL.SWIN.DROP_PATH_RATE = 0.2
+
+    lite = cfg.MODEL.EFFICIENTNET_LITE = CfgNode()
+    # Member of the family, 0 to 4. MODEL.COMPOSITE.NUM_BLOCKS1 and 2 override the blocks of
+    # composite ones and have seven numbers, one for each group of equal blocks. Weights of ImageNet
+    # ("efficientnet-lite0" to 2 in MODEL.WEIGHTS) expect RGB with PIXEL_MEAN 127 and PIXEL_STD 128.
+    lite.SIZE = 0
+    # Member that backbone 2 is, 0 to 4, whose stages must be as wide as backbone 1's: 0 and 1 are
+    # alike, the others alone. None: the same member.
+    lite.SIZE2 = None
+    # "FrozenBN" (statistics and affine fixed), "BN", "SyncBN", "nnSyncBN" or "naiveSyncBN".
+    lite.NORM = "FrozenBN"
+
+    _add_dense_keys(cfg)
 
     inference = cfg.MODEL.INFERENCE = CfgNode()
     # Run inference on an optimised copy of the model: norms folded, weights channels-last, faster
@@ -110,6 +140,35 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ROUTER = CfgNode()
     # The router's hidden layer has floor(d / REDUCTION) units (section 3.2), REDUCTION in 1..d.
     cfg.MODEL.ROUTER.REDUCTION = 4
+
+
+def _add_dense_keys(cfg: CfgNode) -> None:
+    cfg.MODEL.DENSE = CfgNode()
+    # The dense detector behind the backbones of a DynamicDenseDetector: "RetinaNet", by
+    # Detectron2's MODEL.RETINANET, or "FCOS", by MODEL.FCOS.
+    cfg.MODEL.DENSE.HEAD = "RetinaNet"
+
+    fcos = cfg.MODEL.FCOS = CfgNode()
+    # Classes without background, >= 1.
+    fcos.NUM_CLASSES = 80
+    # Levels of the FPN that the head reads, from fine to coarse.
+    fcos.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
+    # 3x3 convolutions of either branch before the predictions, >= 1, and the norm behind each:
+    # "GN" or another norm of Detectron2, "": none.
+    fcos.NUM_CONVS = 4
+    fcos.NORM = "GN"
+    # Score of every class that training begins with, in (0, 1).
+    fcos.PRIOR_PROB = 0.01
+    # Positions so many strides around a box's centre are positives, > 0.
+    fcos.CENTER_SAMPLING_RADIUS = 1.5
+    # Of the focal loss: weight of positives in [0, 1], and exponent >= 0.
+    fcos.FOCAL_LOSS_ALPHA = 0.25
+    fcos.FOCAL_LOSS_GAMMA = 2.0
+    # Detections need this score, the root of class score x centreness, in [0, 1]; of each level
+    # so many best ones, >= 1, enter NMS, which drops overlaps above this IoU, in [0, 1].
+    fcos.SCORE_THRESH_TEST = 0.2
+    fcos.TOPK_CANDIDATES_TEST = 1000
+    fcos.NMS_THRESH_TEST = 0.6
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:

@@ -8,17 +8,27 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from detectron2.solver import build_lr_scheduler
 from torch import nn
 from torchvision.models import ResNet101_Weights, resnet101, swin_s, swin_t
 
 from dynamicdet_d2.checkpoint import names
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
-from dynamicdet_d2.evaluation.cost import PAPER, PAPER_SETTING, count_flops, system_name
+from dynamicdet_d2.evaluation.cost import (
+    PAPER,
+    PAPER_SETTING,
+    count_flops,
+    count_parts,
+    system_name,
+)
+from dynamicdet_d2.modeling.architecture import is_dynamic
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(path.name for path in FOLDER.glob("*.yaml"))
-STATIC = [name for name in CONFIGS if name.startswith(("faster_", "mask_"))]
+STATIC = [n for n in CONFIGS if n.startswith(("faster_", "mask_", "retinanet_", "fcos_"))]
+DENSE = [n for n in CONFIGS if any(kind in n for kind in ("retinanet", "fcos", "Dense"))]
+YOLO = [name for name in CONFIGS if "yolo" in name.lower()]  # tests/modeling/yolo/test_configs.py
 SCHEDULES = {"1x": (90_000, (60_000, 80_000)), "3x": (270_000, (210_000, 250_000))}
 
 
@@ -42,12 +52,13 @@ def leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield prefix + key, value
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in YOLO])
 def test_loads_and_builds(name: str) -> None:
     cfg, model = config(name), outline(name)
     assert type(model).__name__ == cfg.MODEL.META_ARCHITECTURE
-    assert model.roi_heads.mask_on == cfg.MODEL.MASK_ON
-    assert (cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN") == (name in STATIC)
+    if name not in DENSE:
+        assert model.roi_heads.mask_on == cfg.MODEL.MASK_ON
+    assert is_dynamic(cfg) == (name not in STATIC)
     if name not in STATIC:
         assert model.router.hidden.in_features == sum(
             shape.channels for shape in model.backbone.output_shape().values()
@@ -61,9 +72,14 @@ def test_runs_do_not_write_over_each_other() -> None:
 
 @pytest.mark.parametrize("name", STATIC)
 def test_static_baselines_differ_in_the_architecture_alone(name: str) -> None:
-    static, dynamic = (dict(leaves(config(n))) for n in (name, f"dy_{name}"))
+    larger = name in ("faster_rcnn_lite1.yaml", "faster_rcnn_lite2.yaml")
+    twin = "dy_faster_rcnn_lite0.yaml" if larger else f"dy_{name}"
+    static, dynamic = (dict(leaves(config(n))) for n in (name, twin))
     differing = {key for key in static if static[key] != dynamic[key]}
-    assert differing == {"MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "OUTPUT_DIR"}
+    size = {"MODEL.EFFICIENTNET_LITE.SIZE", "MODEL.WEIGHTS"} if larger else set()
+    assert differing == {
+        "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "OUTPUT_DIR", *size
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n for n in CONFIGS if n[-7:-5] in SCHEDULES])
@@ -76,7 +92,26 @@ def test_schedules_are_the_baselines(name: str) -> None:
         assert (solver.OPTIMIZER, solver.BASE_LR) == ("ADAMW", 1e-4)
     else:
         assert solver.STEPS == steps
-        assert (solver.OPTIMIZER, solver.BASE_LR) == ("SGD", 0.02)
+        rate = 0.01 if name in DENSE else 0.02
+        assert (solver.OPTIMIZER, solver.BASE_LR) == ("SGD", rate)
+
+
+def test_cosine_schedule_of_adamw_warms_up_and_ends_at_zero() -> None:
+    cfg = config("dy_faster_rcnn_lite0.yaml")
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.WARMUP_ITERS = 20, 5
+    optimizer = build_detectors_optimizer(cfg, nn.Linear(2, 2))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    peak = rates.index(max(rates))
+    assert peak in (4, 5, 6) and rates[0] < 1e-5
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[10] == pytest.approx(2.5e-4)  # half of 5e-4, half-way through the cosine
+    assert rates[-1] < 5e-6
 
 
 def test_swin_recipe_decays_neither_norms_nor_position_tables() -> None:
@@ -137,3 +172,30 @@ def test_costs_are_the_papers(name: str, easy: float, hard: float, router: float
         products = sum(windows) * 2 * 49 * 49 * 32
         assert full["easy"] - found["easy"] == products
         assert full["hard"] - found["hard"] == 2 * products
+
+
+@pytest.mark.parametrize(
+    ("name", "neck", "head", "millions"),
+    [
+        ("retinanet_R_50_FPN_1x.yaml", 17.324, 137.801, 37.9),
+        ("fcos_R_50_FPN_1x.yaml", 16.251, 104.825, 32.2),
+    ],
+)
+def test_costs_of_dense_detectors(name: str, neck: float, head: float, millions: float) -> None:
+    """10^9 multiply-adds of convolutions, by hand, and 10^6 parameters."""
+    static, dynamic = outline(name), outline(f"dy_{name}")
+    own = {"bottom_up1": 83.411, "neck": neck, "head": head}
+    twice = {"connections": 8.913, "bottom_up2": 67.371}
+    expected = {part: giga * 1e9 for part, giga in own.items()}
+    assert count_parts(static, *PAPER_SETTING) == pytest.approx(expected, abs=1e6)
+    assert sum(p.numel() for p in static.parameters()) == pytest.approx(millions * 1e6, abs=5e4)
+    found = count_flops(dynamic, *PAPER_SETTING)
+    assert found["easy"] == pytest.approx(sum(own.values()) * 1e9 + found["router"], abs=1e6)
+    assert found["hard"] - found["easy"] == pytest.approx(sum(twice.values()) * 1e9, abs=1e6)
+    assert found["router"] == 3840 * 960 + 960
+
+
+def test_anchors_of_retinanet_are_three_of_an_octave() -> None:
+    sizes = config("retinanet_R_50_FPN_1x.yaml").MODEL.ANCHOR_GENERATOR.SIZES
+    for level, of_level in enumerate(sizes):
+        assert of_level == pytest.approx([2 ** (5 + level + i / 3) for i in range(3)], abs=1e-4)

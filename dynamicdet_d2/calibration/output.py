@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a calibration: the JSON file that the model reads, and its picture beside it."""
+"""The files of a calibration: the JSON file that the model reads, and its plot beside it."""
 
 import os
 from pathlib import Path
 
-from dynamicdet_d2.calibration.plot import picture_path, write_picture
+from dynamicdet_d2.calibration.plot import plot_path, write_plot
 from dynamicdet_d2.operating_point import Calibration
 
 
@@ -18,7 +18,7 @@ def check_output(output: str) -> None:
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ValueError(f"--output {path} must be a file in a folder that can be written to.")
     # Files are written whole under another name first, which then takes the place of what is there.
-    for written in (path, picture_path(path)):
+    for written in (path, plot_path(path)):
         if written.is_symlink() or (written.exists() and not written.is_file()):
             kind = "a link" if written.is_symlink() else "no ordinary file"
             raise ValueError(
@@ -28,6 +28,6 @@ def check_output(output: str) -> None:
 
 
 def write(record: Calibration, output: str) -> None:
-    """The file and its picture; an interrupted write leaves those that were there."""
+    """The file and its plot; an interrupted write leaves those that were there."""
     record.to_json(output)
-    write_picture(record, Path(output))
+    write_plot(record, Path(output))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a calibration: how far thresholds move with the number of images (Fig. 9).
+"""The plot of a calibration: how far thresholds move with the number of images (Fig. 9).
 
 ``python -m dynamicdet_d2.calibration.plot calibration.json`` draws it again, from the file alone.
 """
@@ -54,28 +54,33 @@ def threshold_spread(
     return low, high
 
 
-def picture_path(path: Path) -> Path:
-    """Where the picture of a calibration is: beside its file, with the ending ``.png``.
+def plot_path(path: Path) -> Path:
+    """Where the plot of a calibration is: beside its file, with the ending ``.png``.
 
     Raises:
         ValueError: that is the file itself.
     """
     if path.suffix.lower() == ".png":
         raise ValueError(
-            f"{path} has the name of a picture; a calibration is a JSON file, and its picture is "
+            f"{path} has the name of a picture; a calibration is a JSON file, and its plot is "
             "written beside it."
         )
     return path.with_suffix(".png")
 
 
-def write_picture(record: Calibration, path: Path) -> None:
+def write_plot(record: Calibration, path: Path) -> Path:
     """Draw a calibration beside its file.
 
     Args:
         path: of the calibration file.
+
+    Returns:
+        where the plot is.
     """
-    with whole_file(picture_path(path)) as file:
+    plot = plot_path(path)
+    with whole_file(plot) as file:
         file.write(calibration_png(record))
+    return plot
 
 
 def calibration_png(record: Calibration) -> bytes:
@@ -91,15 +96,15 @@ def calibration_png(record: Calibration) -> bytes:
 
 
 def _draw_spread(axes: Axes, record: Calibration) -> None:
-    sizes = np.geomspace(_FEWEST, max(_MOST, record.num_images), 40).round().astype(int)
+    sizes = np.geomspace(_FEWEST, max(_MOST, record.num_images), 40).round().astype(int).tolist()
     for k, color in SHOWN.items():
         low, high = threshold_spread(record.grid, k, sizes)
         axes.fill_between(sizes, low, high, color=color, alpha=0.25, linewidth=0)
         label = f"hard fraction {k:g} (band: 95 %)"
         axes.axhline(record.threshold(k), color=color, linewidth=1.5, label=label)
     axes.axvline(record.num_images, color=charts.INK, linewidth=1.2, label="images used")
-    style = {"color": charts.GREY, "linewidth": 1.2, "linestyle": "--"}
-    axes.axvline(ENOUGH_IMAGES, label=f"{ENOUGH_IMAGES} images: enough in the paper", **style)
+    enough = f"{ENOUGH_IMAGES} images: enough in the paper"
+    axes.axvline(ENOUGH_IMAGES, color=charts.GREY, linewidth=1.2, linestyle="--", label=enough)
     axes.set_xscale("log")
     axes.set_xticks([50, 100, 200, 500, 1000, 2000, 5000])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -127,15 +132,15 @@ def _draw_histogram(axes: Axes, record: Calibration) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Draw a calibration's picture beside its file."""
+    """Draw a calibration's plot beside its file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", help="calibration.json")
     path = Path(parser.parse_args(arguments).file)
     try:
-        write_picture(Calibration.from_json(path), path)
+        plot = write_plot(Calibration.from_json(path), path)
     except ValueError as error:
         parser.error(str(error))
-    sys.stdout.write(f"{picture_path(path)}\n")
+    sys.stdout.write(f"{plot}\n")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, get_detection_dataset_dicts
 from detectron2.modeling import build_model
-from torch import nn
 
-from dynamicdet_d2 import DynamicRCNN
 from dynamicdet_d2.calibration.output import check_output, write
 from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.targets import Measured, Target
@@ -26,6 +24,7 @@ from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynamicdet_d2.evaluation.latency import device_name, measure_routes
 from dynamicdet_d2.evaluation.observe import Observation, observe
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import (
     Calibration,
     fingerprint,
@@ -129,22 +128,21 @@ def _ground_truth(cfg: CfgNode, target: Target | None) -> GroundTruth | None:
     return read_ground_truth(cfg.DATASETS.TEST[0]) if needed else None
 
 
-def _model(cfg: CfgNode) -> nn.Module:
+def _model(cfg: CfgNode) -> DynamicDetector:
     """With its weights, in evaluation mode."""
     model = build_model(cfg).eval()
-    if not isinstance(model, DynamicRCNN):
+    if not isinstance(model, DynamicDetector):
         raise ValueError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; calibrate.py is for "
-            "DynamicRCNN."
+            "DynamicRCNN and other dynamic detectors."
         )
-    checkpointer = DynamicCheckpointer(model)
+    checkpointer = DynamicCheckpointer(model, weights2=cfg.MODEL.COMPOSITE.WEIGHTS2)
     checkpointer.load(cfg.MODEL.WEIGHTS)
-    if checkpointer.report is not None:
-        check_complete(model, checkpointer.report)
+    check_complete(checkpointer)
     return model
 
 
-def _record(cfg: CfgNode, model: nn.Module, observation: Observation) -> Calibration:
+def _record(cfg: CfgNode, model: DynamicDetector, observation: Observation) -> Calibration:
     images = [[image] for image in observation.sample]
     routes = measure_routes(model, images, cfg.TEST.DYNAMIC.LATENCY_WARMUP)
     difficulties = observation.difficulties

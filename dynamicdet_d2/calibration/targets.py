@@ -14,13 +14,13 @@ from typing import ClassVar
 
 import numpy as np
 from detectron2.config import CfgNode
-from torch import nn
 
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import coco_results
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth
 from dynamicdet_d2.evaluation.observe import Observation
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import (
     Calibration,
     hard_fraction_for_ap_drop,
@@ -44,7 +44,7 @@ class Measured:
     """
 
     cfg: CfgNode
-    model: nn.Module
+    model: DynamicDetector
     calibration: Calibration
     observation: Observation
     ground_truth: GroundTruth | None = None
@@ -124,11 +124,7 @@ class Gflops(Target):
 
     def hard_fraction(self, measured: Measured) -> float:
         keys, sizes = measured.cfg, measured.observation.sizes
-        cost = RouteCost(
-            measured.model,
-            attention_matmul=keys.TEST.DYNAMIC.ATTENTION_MATMUL,
-            num_proposals=keys.MODEL.RPN.POST_NMS_TOPK_TEST,
-        )
+        cost = RouteCost(measured.model, keys.TEST.DYNAMIC.ATTENTION_MATMUL)
         easy, hard = (cost.average(sizes, [route] * len(sizes)) for route in (False, True))
         return hard_fraction_for_cost(easy, hard, self.value, "cost", "GFLOPs")
 

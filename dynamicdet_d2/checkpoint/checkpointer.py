@@ -4,7 +4,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from dynamicdet_d2.checkpoint import names
 from dynamicdet_d2.checkpoint.files import plain, read_checkpoint
 from dynamicdet_d2.checkpoint.names import swin as swin_names
+from dynamicdet_d2.checkpoint.packaged import is_packaged, packaged_file
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
 from dynamicdet_d2.utils.files import whole_file
 
 logger = logging.getLogger(__name__)
 
 _EXAMPLES = 3
+_BACKBONE2 = "backbone.bottom_up2."
 
 
 class DynamicCheckpointer(DetectionCheckpointer):
@@ -27,20 +29,39 @@ class DynamicCheckpointer(DetectionCheckpointer):
 
     Beside the project's own checkpoints it loads ImageNet ResNets (Detectron2's ``.pkl`` with
     Caffe2 or Detectron2 names, torchvision's ``.pth``), ImageNet Swin Transformers (their
-    authors', timm's, torchvision's) and complete single-backbone Detectron2 detectors, and places
-    their backbone into **both** backbones, which Detectron2's matching of names refuses. Files
-    are read without running anything in them, and are written whole or not at all, so that a kill
-    leaves the last complete checkpoint to resume from. The save folder must be local.
+    authors', timm's, torchvision's), ImageNet EfficientNet-Lites (installed packages) and complete
+    single-backbone Detectron2 detectors, and places their backbone into **both** backbones, which
+    Detectron2's matching of names refuses. Files are read without running anything in them, and
+    are written whole or not at all, so that a kill leaves the last complete checkpoint to resume
+    from. The save folder must be local.
 
     ``load`` replaces Detectron2's, because upstream has changed it more than once and its parts
     are private; ``resume_or_load``, ``has_checkpoint`` and the files in the folder
     (``model_final.pth``, ``last_checkpoint``) are Detectron2's own.
 
     Attributes:
-        report: what the last ``load`` did; None before.
+        report: what the last ``load`` did with the weights that it was given; None before.
+        report2: what it did with backbone 2's own weights; None where there are none.
     """
 
     report: LoadReport | None = None
+    report2: LoadReport | None = None
+
+    def __init__(
+        self, model: nn.Module, save_dir: str = "", *, weights2: str = "", **kwargs: Any
+    ) -> None:
+        """
+        Args:
+            model: what is loaded into and saved.
+            save_dir: a local folder.
+            weights2: ``MODEL.COMPOSITE.WEIGHTS2``: where backbone 2 has weights of its own from,
+                unless those that are loaded are a whole dynamic detector's. Without a backbone 2
+                it is not read.
+            kwargs: as Detectron2's, checkpointables among them.
+        """
+        super().__init__(model, save_dir, **kwargs)
+        has_second = any(name.startswith(_BACKBONE2) for name, _ in self.model.named_parameters())
+        self.weights2 = weights2 if has_second else ""
 
     def load(
         self, path: str | os.PathLike, checkpointables: Sequence[str] | None = None
@@ -48,7 +69,8 @@ class DynamicCheckpointer(DetectionCheckpointer):
         """Load weights, and the states of checkpointables that the file has.
 
         Args:
-            path: file, ``detectron2://`` or ``http(s)://`` address; empty: nothing is loaded.
+            path: file, ``detectron2://`` or ``http(s)://`` address, or name of a package's weights
+                ("efficientnet-lite0"); empty: nothing is loaded but backbone 2's own weights.
             checkpointables: names of those to load; None: all.
 
         Returns:
@@ -57,15 +79,19 @@ class DynamicCheckpointer(DetectionCheckpointer):
         Raises:
             ValueError: if the file cannot be had or read, or nothing in it fits the model.
         """
-        if not path:
+        self.report = self.report2 = None
+        path = os.fspath(path or "")
+        content = self._read(path) if path else {"model": {}}
+        weights = content.pop("model")
+        # A whole dynamic detector, such as a checkpoint to resume from, has a backbone 2 itself.
+        second = "" if names.recognise(weights) == names.DYNAMICDET else self.weights2
+        if path:
+            place = _beside_backbone2 if second else None
+            self.report = self._place(weights, path, place)
+        else:
             logger.info("No weights are given: the model keeps its initial values.")
-            return {}
-        path = os.fspath(path)
-        logger.info("Loading %s ...", path)
-        content = read_checkpoint(self._local_path(path))
-        self.report = load_weights(self.model, content.pop("model"), path)
-        for level, text in self.report.messages():
-            logger.log(level, text)
+        if second:
+            self.report2 = self._place(self._read(second)["model"], second, _in_backbone2)
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key in content:
                 self.checkpointables[key].load_state_dict(content.pop(key))
@@ -98,7 +124,22 @@ class DynamicCheckpointer(DetectionCheckpointer):
         with whole_file(os.path.join(self.save_dir, "last_checkpoint")) as file:
             file.write(last_filename_basename.encode())
 
+    def _read(self, path: str) -> dict[str, Any]:
+        logger.info("Loading %s ...", path)
+        return read_checkpoint(self._local_path(path))
+
+    def _place(
+        self, weights: Mapping[str, Tensor], path: str, place: Callable[[str], bool] | None
+    ) -> LoadReport:
+        # A member of a family that is asked for by its name is meant to fit.
+        report = load_weights(self.model, weights, path, place=place, exact=is_packaged(path))
+        for level, text in report.messages():
+            logger.log(level, text)
+        return report
+
     def _local_path(self, path: str) -> str:
+        if is_packaged(path):
+            return packaged_file(path)
         if os.path.exists(path):
             return path
         try:
@@ -107,8 +148,23 @@ class DynamicCheckpointer(DetectionCheckpointer):
             raise ValueError(f"The checkpoint {path} cannot be fetched: {error}.") from None
 
 
+def _in_backbone2(name: str) -> bool:
+    return name.startswith(_BACKBONE2)
+
+
+def _beside_backbone2(name: str) -> bool:
+    return not _in_backbone2(name)
+
+
 @torch.no_grad()
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> LoadReport:
+def load_weights(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    path: str,
+    *,
+    place: Callable[[str], bool] | None = None,
+    exact: bool = False,
+) -> LoadReport:
     """Load a state dict of any of the formats in :mod:`~dynamicdet_d2.checkpoint.names`.
 
     Weights without a source keep their value. Nothing is changed if an error is raised.
@@ -117,11 +173,14 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> 
         model: a dynamic detector, or a plain Detectron2 model.
         weights: name -> tensor.
         path: where they are from, for messages.
+        place: says of a name in the model whether it is to be loaded at all; None: every one is.
+        exact: refuse weights that the model has in another shape, instead of reporting them.
 
     Raises:
-        ValueError: if no tensor fits the model.
+        ValueError: if no tensor fits the model, or with ``exact``, if one does not.
     """
-    targets = model.state_dict()
+    everything = model.state_dict()
+    targets = {name: t for name, t in everything.items() if place is None or place(name)}
     match = names.match(targets, weights)
     found = {name: weights[source] for name, source in match.sources.items()}
     interpolated = _fitted_tables(found, targets)
@@ -131,6 +190,11 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> 
         for name in found
         if name not in state and names.is_weight(name)
     )
+    if mismatched and exact:
+        raise ValueError(
+            f"{path} does not fit the model, {len(mismatched)} of whose tensors have other shapes: "
+            f"{mismatched[0]}."
+        )
     differing = {mismatch.name for mismatch in mismatched}
     uses = Counter(match.sources[name] for name in state)
     if not any(names.is_weight(name) for name in state):
@@ -138,15 +202,16 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> 
     # FrozenBN takes statistics that a file lacks for folded into the affine, and resets its own:
     # right where the affine was loaded, but a module without any source must stay as it is.
     filled = {_module(name) for name in state}
-    kept = {name: value for name, value in targets.items() if _module(name) not in filled}
+    kept = {name: value for name, value in everything.items() if _module(name) not in filled}
     missing = model.load_state_dict({**kept, **state}, strict=False).missing_keys
+    left = [name for name in [*kept, *missing] if name in targets]
     return LoadReport(
         path=path,
         file_format=match.file_format,
         loaded=tuple(state),
         duplicated=tuple(name for name, count in uses.items() if count > 1),
         interpolated=tuple(interpolated),
-        initial=tuple(n for n in [*kept, *missing] if n not in differing and names.is_weight(n)),
+        initial=tuple(n for n in left if n not in differing and names.is_weight(n)),
         unmatched=match.unmatched,
         mismatched=mismatched,
         model_names=tuple(filter(names.is_weight, targets)),

@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from dynamicdet_d2.evaluation.image_ap import ap_gains
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.losses import loss_gap, loss_offset
 from dynamicdet_d2.operating_point import weights_fingerprint
 from dynamicdet_d2.utils.files import whole_file
@@ -53,7 +53,7 @@ class LossTable:
 
 
 def measure_losses(
-    model: DynamicRCNN, loader: Iterable[list[dict]], with_gains: bool = False
+    model: DynamicDetector, loader: Iterable[list[dict]], with_gains: bool = False
 ) -> LossTable:
     """Go once over the training images, split over the processes; detectors are left as they are.
 
@@ -96,7 +96,7 @@ class LossTableFile:
     def __init__(self, directory: str) -> None:
         self.path = os.path.join(directory, "loss_table.pth")
 
-    def save(self, table: LossTable, model: DynamicRCNN) -> None:
+    def save(self, table: LossTable, model: DynamicDetector) -> None:
         """Write from the main process; a kill leaves the old file or the new one."""
         if not comm.is_main_process():
             return
@@ -109,7 +109,7 @@ class LossTableFile:
         with whole_file(self.path) as file:
             torch.save(content, file)
 
-    def load(self, model: DynamicRCNN, with_gains: bool = False) -> LossTable | None:
+    def load(self, model: DynamicDetector, with_gains: bool = False) -> LossTable | None:
         """The table of these very detectors, or None; in all processes or in none."""
         table = self._read(model)
         if table is not None and with_gains and table.gains is None:
@@ -117,7 +117,7 @@ class LossTableFile:
         # Where the folder is not shared, processes without a file must not measure alone.
         return table if all(comm.all_gather(table is not None)) else None
 
-    def _read(self, model: DynamicRCNN) -> LossTable | None:
+    def _read(self, model: DynamicDetector) -> LossTable | None:
         if not os.path.isfile(self.path):
             return None
         content = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -126,12 +126,12 @@ class LossTableFile:
         return LossTable(content["pooled"], content["losses"], content["gains"])
 
 
-def detectors(model: DynamicRCNN) -> nn.ModuleDict:
+def detectors(model: DynamicDetector) -> nn.ModuleDict:
     """Everything but the router."""
-    parts = ("backbone", "neck", "proposal_generator", "roi_heads")
-    return nn.ModuleDict({name: getattr(model, name) for name in parts})
+    children = model.named_children()
+    return nn.ModuleDict({name: child for name, child in children if child is not model.router})
 
 
-def detectors_fingerprint(model: DynamicRCNN) -> str:
+def detectors_fingerprint(model: DynamicDetector) -> str:
     """Of parameters and statistics of everything but the router."""
     return weights_fingerprint(detectors(model))

@@ -24,7 +24,7 @@ from dynamicdet_d2.data.loading.loaders import build_training_loader
 from dynamicdet_d2.data.loading.stream import epoch_order
 from dynamicdet_d2.engine.loss_table import LossTable
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.losses import router_ap_loss, router_loss
 from dynamicdet_d2.modeling.modes import freeze
 
@@ -66,7 +66,7 @@ class Stream:
     step: int
 
 
-def detectors_phase(cfg: CfgNode, model: DynamicRCNN, stream: Stream) -> Phase:
+def detectors_phase(cfg: CfgNode, model: DynamicDetector, stream: Stream) -> Phase:
     """Joint training of both detectors (eq. 9) by the baseline's own solver keys."""
     model.router.requires_grad_(False)
     optimizer = build_detectors_optimizer(cfg, model)
@@ -77,7 +77,7 @@ def detectors_phase(cfg: CfgNode, model: DynamicRCNN, stream: Stream) -> Phase:
 
 
 def router_phase(
-    cfg: CfgNode, model: DynamicRCNN, stream: Stream, table: LossTable | None
+    cfg: CfgNode, model: DynamicDetector, stream: Stream, table: LossTable | None
 ) -> Phase:
     """Training of the router alone (eq. 12) with frozen detectors.
 
@@ -130,7 +130,7 @@ class RouterObjective(nn.Module):
         recent: difficulties of the last thousand images, for the log.
     """
 
-    def __init__(self, model: DynamicRCNN, by_ap: bool = False) -> None:
+    def __init__(self, model: DynamicDetector, by_ap: bool = False) -> None:
         """
         Args:
             model: with its loss offset measured.
@@ -163,7 +163,7 @@ class CachedRouterObjective(RouterObjective):
 class OnlineRouterObjective(RouterObjective):
     """On images, as the paper does: features and losses are computed anew at every step."""
 
-    def __init__(self, model: DynamicRCNN) -> None:
+    def __init__(self, model: DynamicDetector) -> None:
         super().__init__(model)
         self.model = model
 

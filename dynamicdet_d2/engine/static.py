@@ -102,8 +102,7 @@ class StaticCost(DatasetEvaluator):
         if not comm.is_main_process():
             return {}
         keys = self._cfg.TEST.DYNAMIC
-        proposals = self._cfg.MODEL.RPN.POST_NMS_TOPK_TEST
-        cost = RouteCost(self._model, keys.ATTENTION_MATMUL, proposals)
+        cost = RouteCost(self._model, keys.ATTENTION_MATMUL)
         figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
         images = [[image] for image in self._timed.items()]
         if images:

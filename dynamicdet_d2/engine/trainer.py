@@ -43,7 +43,7 @@ from dynamicdet_d2.engine.phases import (
 )
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import freeze
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,10 @@ class DynamicTrainer(DefaultTrainer):
         self.detectors_iters = cfg.SOLVER.MAX_ITER
         self.max_iter = self.detectors_iters + router_steps(cfg, len(self.images))
         self.checkpointer = DynamicCheckpointer(
-            self.detector, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+            self.detector,
+            cfg.OUTPUT_DIR,
+            weights2=cfg.MODEL.COMPOSITE.WEIGHTS2,
+            trainer=weakref.proxy(self),
         )
         self.loss_table_file = LossTableFile(cfg.OUTPUT_DIR)
         # Nothing is done yet, and a checkpoint without a trainer's state leaves it so.
@@ -168,17 +171,17 @@ class DynamicTrainer(DefaultTrainer):
             self.phase.scheduler.load_state_dict(state_dict["scheduler"])
 
     @classmethod
-    def build_model(cls, cfg: CfgNode) -> DynamicRCNN:
+    def build_model(cls, cfg: CfgNode) -> DynamicDetector:
         """The model of the config, on its device.
 
         Raises:
-            ValueError: if it is no ``DynamicRCNN``.
+            ValueError: if it is no ``DynamicDetector``.
         """
         model = super().build_model(cfg)
-        if not isinstance(model, DynamicRCNN):
+        if not isinstance(model, DynamicDetector):
             raise ValueError(
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; DynamicTrainer is for "
-                "DynamicRCNN."
+                "DynamicRCNN and other dynamic detectors."
             )
         return model
 
@@ -213,7 +216,7 @@ class DynamicTrainer(DefaultTrainer):
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results
 
-    def _build_detector(self, cfg: CfgNode) -> DynamicRCNN:
+    def _build_detector(self, cfg: CfgNode) -> DynamicDetector:
         # The initial weights follow from the seed, and are the same in every process.
         seed_all_rng(self.seed)
         return self.build_model(cfg)

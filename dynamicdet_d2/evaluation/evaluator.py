@@ -25,6 +25,7 @@ from dynamicdet_d2.evaluation.tradeoff.build import build_tradeoff, check_keys
 from dynamicdet_d2.evaluation.tradeoff.record import Series, Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.evaluation.tradeoff.summary import summary
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class TradeoffEvaluator(Observer):
             ValueError: the model's threshold comes from a calibration of another model.
         """
         super().reset()
-        self._model: nn.Module | None = None
+        self._model: DynamicDetector | None = None
         if self._given_model is not None:
             self._take(self._given_model)
 
@@ -128,10 +129,10 @@ class TradeoffEvaluator(Observer):
             observation.sample,
         )
         self.tradeoff = dataclasses.replace(tradeoff, comparisons=self._comparisons(tradeoff))
-        self._write(routes, observation.records)
+        self._write(self.tradeoff, routes, observation.records)
         return summary(self.tradeoff)
 
-    def _take(self, model: nn.Module) -> None:
+    def _take(self, model: DynamicDetector) -> None:
         model.operating_point.check(model)
         self._model = model
 
@@ -140,11 +141,13 @@ class TradeoffEvaluator(Observer):
             return ()
         return input_size_series({**self.other_sizes, self._cfg.INPUT.MIN_SIZE_TEST: tradeoff})
 
-    def _write(self, routes: Sequence[ImageRoute], records: Sequence[ExitRecord]) -> None:
+    def _write(
+        self, tradeoff: Tradeoff, routes: Sequence[ImageRoute], records: Sequence[ExitRecord]
+    ) -> None:
         names = MetadataCatalog.get(self._dataset).get("thing_classes", ())
         folder, gallery = Path(self.output_dir) / "dynamic", self._cfg.TEST.DYNAMIC.GALLERY
-        page = write_report(folder, self.tradeoff, routes, records, names, gallery)
-        _log(self.tradeoff, page)
+        page = write_report(folder, tradeoff, routes, records, names, gallery)
+        _log(tradeoff, page)
 
 
 def _log(tradeoff: Tradeoff, page: Path) -> None:

@@ -11,13 +11,13 @@ from pycocotools.coco import COCO
 
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.evaluation.exit_records import EXITS
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 # The one image of a data set that is made for it.
 _IMAGE_ID = 1
 
 
-def ap_gains(model: DynamicRCNN, batched_inputs: list[dict]) -> list[float]:
+def ap_gains(model: DynamicDetector, batched_inputs: list[dict]) -> list[float]:
     """Box AP of each image alone under detector2 less that under detector1, in percent.
 
     COCO's AP over the classes that the image shows (section 4.4.2 of the paper). 0 for an image

@@ -2,6 +2,7 @@
 """One pass over a data set: every image once, what was asked for, and images at fault named."""
 
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -48,13 +49,16 @@ def test_both_exits_have_the_routed_output_too() -> None:
 
 @pytest.mark.parametrize("difficulty", [float("nan"), float("inf")])
 def test_an_image_without_a_difficulty_is_named(difficulty: float) -> None:
-    class Broken(nn.Module):
-        def difficulties(self, batched_inputs: list[dict]) -> list[float]:
-            return [0.5 if image["image_id"] == 1 else difficulty for image in batched_inputs]
+    model, inputs = toy_model(), [{**image, "file_name": "a.png"} for image in toy_inputs(2)]
+    found = mock.patch.object(model, "difficulties", return_value=[0.5, difficulty])
+    with found, pytest.raises(ValueError, match=r"difficulty of image a.png \(id 2\) is (nan|inf)"):
+        observe(model, [inputs], sample_size=1, detections=False)
 
-    inputs = [{**image, "file_name": "a.png"} for image in toy_inputs(2)]
-    with pytest.raises(ValueError, match=r"difficulty of image a.png \(id 2\) is (nan|inf)"):
-        observe(Broken(), [inputs], sample_size=1, detections=False)
+
+def test_only_dynamic_detectors_have_exits() -> None:
+    with pytest.raises(TypeError, match="A dynamic detector is needed; found a Identity"):
+        BothExits(nn.Identity())
+    assert BothExits(nn.DataParallel(toy_model())).model.training is False
 
 
 def test_an_image_without_an_id_is_named() -> None:

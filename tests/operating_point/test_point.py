@@ -1,38 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another threshold for a while: the operating point behind it comes back, with its check."""
+"""An operating point knows the calibration behind its threshold, and checks it once."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
 from dynamicdet_d2.calibration import fingerprint
-from dynamicdet_d2.operating_point import OperatingPoint, at_threshold
-from tests.support.toy import toy_cfg, toy_inputs, toy_model
+from dynamicdet_d2.operating_point import OperatingPoint, point
+from tests.support.toy import toy_cfg, toy_model
 
 
-def test_the_same_operating_point_comes_back() -> None:
-    model, cfg, inputs = toy_model(), toy_cfg(), toy_inputs(1)
+def test_a_calibration_of_the_model_is_checked_once_and_kept() -> None:
+    model, cfg = toy_model(), toy_cfg()
+    record = SimpleNamespace(fingerprint=fingerprint(model, cfg))
+    own = OperatingPoint(threshold=0.25, calibration=record, cfg=cfg)
+    with mock.patch.object(point, "fingerprint", wraps=fingerprint) as taken:
+        own.check(model)
+        own.check(model)
+    taken.assert_called_once_with(model, cfg)
+    assert own.calibration is record
+
+
+def test_a_calibration_of_another_model_is_refused_every_time() -> None:
+    model, cfg = toy_model(), toy_cfg()
     record = SimpleNamespace(fingerprint={**fingerprint(model, cfg), "weights": "of another"})
-    point = OperatingPoint(threshold=0.25, calibration=record, cfg=cfg)
-    model.operating_point = point
-    for threshold, route in ((0.0, "hard"), (1.0, "easy")):
-        with at_threshold(model, threshold):
-            assert model.threshold == threshold
-            assert model.inference(inputs)[0]["route"] == route
-    assert model.operating_point is point and point.calibration is record
-    with pytest.raises(ValueError, match="made with weights of another"):
-        model.inference(inputs)
+    own = OperatingPoint(threshold=0.25, calibration=record, cfg=cfg)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="made with weights of another"):
+            own.check(model)
 
 
-def test_an_error_inside_changes_nothing() -> None:
-    model = toy_model()
-    point = model.operating_point
-    with pytest.raises(ZeroDivisionError), at_threshold(model, 1.0):
-        raise ZeroDivisionError
-    assert model.operating_point is point
-    with pytest.raises(ValueError, match="must lie in"), at_threshold(model, 1.5):
-        pass
-    assert model.operating_point is point
+def test_a_threshold_set_by_hand_has_nothing_to_check() -> None:
+    own = OperatingPoint(threshold=0.25)
+    own.check(toy_model())
+    assert own.calibration is None
 
 
 def test_a_calibrated_threshold_needs_its_config() -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 
+from dynamicdet_d2.checkpoint.names import lite as lite_names
 from dynamicdet_d2.checkpoint.names import swin as swin_names
 
 DYNAMICDET = "DynamicDet"
@@ -23,6 +24,7 @@ CAFFE2 = "Caffe2"
 TORCHVISION = "torchvision"
 SWIN = "Swin"
 TORCHVISION_SWIN = "torchvision Swin"
+EFFICIENTNET_LITE = "EfficientNet-Lite"
 
 # A format is recognised by one name that only it has; what no pattern finds is Detectron2's.
 _SIGNS = (
@@ -31,6 +33,7 @@ _SIGNS = (
     (TORCHVISION, re.compile(r"layer1\.0\.")),
     (SWIN, swin_names.SWIN_SIGN),
     (TORCHVISION_SWIN, swin_names.TORCHVISION_SIGN),
+    (EFFICIENTNET_LITE, lite_names.SIGN),
 )
 
 # Counters, and what follows from the config but is or was kept in the state dict: no weights, so
@@ -109,7 +112,8 @@ def detector_name(model_name: str) -> str:
     (connections, router, loss offset) with one that no single-backbone detector uses.
     """
     name = re.sub(r"^backbone\.bottom_up[12]\.", "backbone.bottom_up.", model_name)
-    return re.sub(r"^neck\.", "backbone.", name)
+    # The neck, and the neck and head of a dense detector, are named from one root on.
+    return re.sub(r"^dense\.", "", re.sub(r"^neck\.", "backbone.", name))
 
 
 def is_weight(name: str) -> bool:
@@ -144,6 +148,10 @@ def _from_torchvision_swin(names: list[str]) -> list[str]:
     return _from_detectron2(swin_names.from_torchvision(names))
 
 
+def _from_lite(names: list[str]) -> list[str]:
+    return _from_detectron2(lite_names.from_lite(names))
+
+
 _RENAMERS: dict[str, Callable[[list[str]], list[str]]] = {
     DYNAMICDET: _from_dynamicdet,
     DETECTRON2: _from_detectron2,
@@ -151,4 +159,5 @@ _RENAMERS: dict[str, Callable[[list[str]], list[str]]] = {
     TORCHVISION: _from_torchvision,
     SWIN: _from_swin,
     TORCHVISION_SWIN: _from_torchvision_swin,
+    EFFICIENTNET_LITE: _from_lite,
 }

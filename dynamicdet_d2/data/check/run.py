@@ -17,6 +17,8 @@ from dynamicdet_d2.data.check.annotations import AnnotationCheck
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
 from dynamicdet_d2.data.register import class_names, read_json
+from dynamicdet_d2.modeling.architecture import num_classes_key as key_of
+from dynamicdet_d2.modeling.architecture import num_classes_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ def check_dataset(
     image_root: str,
     num_classes: int | None = None,
     *,
+    num_classes_key: str = "MODEL.ROI_HEADS.NUM_CLASSES",
     training: bool = True,
     testing: bool = False,
     mask_format: str | None = None,
@@ -38,7 +41,8 @@ def check_dataset(
     fine. Images themselves are not decoded; sizes are compared for a few file headers only.
 
     Args:
-        num_classes: ``MODEL.ROI_HEADS.NUM_CLASSES``; None leaves the comparison out.
+        num_classes: of the model; None leaves the comparison out.
+        num_classes_key: where the config says so.
         training, testing: what the data set is used for; COCO's evaluation needs more keys.
         mask_format: ``INPUT.MASK_FORMAT`` where masks are trained, else None.
         skip_corrupt: missing or unreadable images are warnings, since the loaders skip them.
@@ -51,7 +55,8 @@ def check_dataset(
     except ValueError as error:
         report.errors.add("unreadable files", str(error))
         return report
-    category_ids = _check_categories(content.get("categories"), num_classes, report)
+    categories = content.get("categories")
+    category_ids = _check_categories(categories, num_classes, num_classes_key, report)
     sizes = check_images(content.get("images"), image_root, report, skip_corrupt=skip_corrupt)
     annotations = content.get("annotations")
     if not category_ids or not sizes:
@@ -73,7 +78,7 @@ def check_dataset(
 
 
 def _check_categories(
-    categories: object, num_classes: int | None, report: DatasetReport
+    categories: object, num_classes: int | None, num_classes_key: str, report: DatasetReport
 ) -> set[int]:
     try:
         names = class_names(categories, report.json_file)
@@ -85,7 +90,7 @@ def _check_categories(
         report.errors.add(
             "class counts",
             f"The json defines {len(names)} categories ({_listed(report.class_names)}), but "
-            f"MODEL.ROI_HEADS.NUM_CLASSES is {num_classes}.",
+            f"{num_classes_key} is {num_classes}.",
         )
     repeated = sorted({name for name in names.values() if report.class_names.count(name) > 1})
     if repeated:
@@ -114,7 +119,8 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> list[DatasetRepo
             name,
             metadata.json_file,
             metadata.image_root,
-            cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            num_classes_of(cfg),
+            num_classes_key=key_of(cfg),
             training=name in train,
             testing=name in cfg.DATASETS.TEST,
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None,

@@ -11,11 +11,10 @@ import numpy as np
 from detectron2.config import CfgNode
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
-from torch import nn
 
 from dynamicdet_d2.evaluation.coco.counts import IOU
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
-from dynamicdet_d2.evaluation.cost import RouteCost
+from dynamicdet_d2.evaluation.cost import RouteCost, kept_proposals
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, coco_results
 from dynamicdet_d2.evaluation.latency import device_name
 from dynamicdet_d2.evaluation.tradeoff.difficulties import DifficultySummary
@@ -25,6 +24,7 @@ from dynamicdet_d2.evaluation.tradeoff.record import Notes, RankCorrelations, Si
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.evaluation.tradeoff.routing_quality import GRID, RoutingQuality
 from dynamicdet_d2.evaluation.tradeoff.verdict import verdict, warnings
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.routing import route_name
 from dynamicdet_d2.operating_point import fingerprint
 from dynamicdet_d2.utils.plain import finite
@@ -63,7 +63,7 @@ def operating_points(cfg: CfgNode) -> list[float]:
 
 
 def build_tradeoff(
-    model: nn.Module,
+    model: DynamicDetector,
     cfg: CfgNode,
     dataset: str,
     records: Sequence[ExitRecord],
@@ -74,7 +74,7 @@ def build_tradeoff(
     """Everything about the model on the images of the records.
 
     Args:
-        model: a dynamic detector; threshold, modes and weights are afterwards as before.
+        model: threshold, modes and weights are afterwards as before.
         dataset: its name.
         records: at least one, each of another image of the ground truth.
         category_ids: class as the model counts it -> category id.
@@ -113,7 +113,7 @@ def build_tradeoff(
         fingerprint=fingerprint(model, cfg),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={**versions(), "numpy": np.__version__},
-        notes=_notes(cfg),
+        notes=_notes(cfg, kept_proposals(model)),
     )
     tradeoff = dataclasses.replace(
         tradeoff, verdict=verdict(tradeoff), warnings=tuple(warnings(tradeoff))
@@ -122,7 +122,7 @@ def build_tradeoff(
 
 
 def _quality(
-    model: nn.Module,
+    model: DynamicDetector,
     cfg: CfgNode,
     records: Sequence[ExitRecord],
     ground_truth: COCO,
@@ -144,14 +144,14 @@ def _quality(
 
 
 def image_costs(
-    model: nn.Module, cfg: CfgNode, sizes: Sequence[tuple[int, int]]
+    model: DynamicDetector, cfg: CfgNode, sizes: Sequence[tuple[int, int]]
 ) -> NDArray[np.float64]:
     """Cost of each image on the easy and on the hard route: (I, 2), 10^9 multiply-adds.
 
     Args:
         sizes: height and width of each image's network input in pixels.
     """
-    cost = RouteCost(model, cfg.TEST.DYNAMIC.ATTENTION_MATMUL, cfg.MODEL.RPN.POST_NMS_TOPK_TEST)
+    cost = RouteCost(model, cfg.TEST.DYNAMIC.ATTENTION_MATMUL)
     distinct = sorted(set(sizes))
     progress = Progress(len(distinct), "FLOPs of image sizes")
     routes = {}
@@ -204,16 +204,17 @@ def _size_range(records: Sequence[ExitRecord]) -> SizeRange:
     return SizeRange(tuple(sizes.min(axis=0).tolist()), tuple(sizes.max(axis=0).tolist()))
 
 
-def _notes(cfg: CfgNode) -> Notes:
+def _notes(cfg: CfgNode, num_proposals: int) -> Notes:
     keys = cfg.TEST.DYNAMIC
+    proposals = f", with {num_proposals} proposals" if num_proposals else ""
     attention = "counted" if keys.ATTENTION_MATMUL else "left out, as in the paper"
     return Notes(
         latency="one image at a time, in memory; all operating points in turns on the same "
         f"images, spread over the data set, after {keys.LATENCY_WARMUP} warm-up calls each; mean "
         "with each route weighted by its share of all images. FPS is its inverse.",
         gflops="10^9 multiply-adds of convolutions and matrix products, averaged over the "
-        f"images at their padded sizes, with {cfg.MODEL.RPN.POST_NMS_TOPK_TEST} proposals; the "
-        f"two products of attention are {attention}.",
+        f"images at their padded sizes{proposals}; the two products of attention are "
+        f"{attention}.",
         random=f"mean of {keys.RANDOM_DRAWS} random routings with the router's number of hard "
         "images.",
         oracle="as many hard images, those with the largest true gain of detector2.",

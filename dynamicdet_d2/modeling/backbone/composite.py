@@ -27,11 +27,22 @@ class StagedBackbone(Backbone):
     result is carried on to the next stage, and ``feature`` is what the outside sees of it.
     """
 
+    can_share_stem: bool = True
+    """Whether backbone 2 can take over the stem (and ``num_shared_stages``) of backbone 1."""
+
     num_shared_stages: int = 0
-    """Leading stages, beside the stem, that backbone 2 takes over from backbone 1."""
+    """Leading stages that backbone 2 takes over beside the stem, where it takes over that."""
 
     gradient_checkpointing: bool = False
     """Whether ``run_blocks`` keeps inputs of blocks only; ``checkpoint_gradients`` sets it."""
+
+    @property
+    def first_injected_stage(self) -> int:
+        """The first stage that H is added in, also where nothing is shared.
+
+        A family may well say something else: what can be shared needs no connections.
+        """
+        return self.num_shared_stages
 
     @property
     @abstractmethod
@@ -45,6 +56,14 @@ class StagedBackbone(Backbone):
     def enter(self, stage: int, x: Tensor) -> Tensor:
         """What the stage before carried -> the input of this stage's blocks."""
         return x
+
+    def enter_second(self, stage: int, x: Tensor, features1: Sequence[Tensor]) -> Tensor:
+        """As ``enter``, in backbone 2, for a family that reads F1 there too.
+
+        Args:
+            features1: the S feature maps of backbone 1.
+        """
+        return self.enter(stage, x)
 
     @abstractmethod
     def run(self, stage: int, x: Tensor) -> Tensor:
@@ -82,7 +101,7 @@ class StagedBackbone(Backbone):
             raise ValueError(
                 "MODEL.BACKBONE.GRADIENT_CHECKPOINTING is True, but the backbone has batch norms "
                 "that train; their norm must be 'FrozenBN' or one without statistics, such as "
-                "'GN' (MODEL.RESNETS.NORM)."
+                "'GN' (MODEL.RESNETS.NORM, MODEL.EFFICIENTNET_LITE.NORM, MODEL.YOLO.NORM)."
             )
         self.gradient_checkpointing = True
 
@@ -92,16 +111,20 @@ class StagedBackbone(Backbone):
         Args:
             first: the first stage to run.
             x: what stage ``first`` enters with.
-            injected: adds H at each stage's input; None: a plain backbone.
+            injected: adds H at each stage's input, from ``first_injected_stage`` on; None: a
+                plain backbone.
 
         Returns:
             per stage (carried, feature).
         """
         outputs = []
         for stage in range(first, len(self.stage_names)):
-            x = self.enter(stage, x)
-            if injected is not None:
-                x = injected(stage, x)
+            if injected is None:
+                x = self.enter(stage, x)
+            else:
+                x = self.enter_second(stage, x, injected.features1)
+                if stage >= self.first_injected_stage:
+                    x = injected(stage, x)
             x = self.run(stage, x)
             outputs.append((x, self.feature(stage, x)))
         return outputs
@@ -135,7 +158,7 @@ class CompositeConnections(nn.Module):
     def __init__(self, backbone: StagedBackbone) -> None:
         """
         Args:
-            backbone: the family, and the number of stages that have no injection.
+            backbone: the family, and where its injections begin.
         """
         super().__init__()
         stages = range(len(backbone.stage_names))
@@ -144,7 +167,7 @@ class CompositeConnections(nn.Module):
                 f"{backbone.stage_names[target]}_from_{backbone.stage_names[source]}": (
                     backbone.connection(source, target)
                 )
-                for target in stages[backbone.num_shared_stages :]
+                for target in stages[backbone.first_injected_stage :]
                 for source in stages[target:]
             }
         )
@@ -180,14 +203,17 @@ class CompositeBackbone(Backbone):
 
     As a ``Backbone`` it is detector1's: ``forward`` returns F1. ``first`` and ``second`` are the
     two halves that a dynamic detector runs. Stem and shared stages exist once, in
-    ``bottom_up1``.
+    ``bottom_up1``; where nothing is shared, backbone 2 starts from the images.
     """
 
-    def __init__(self, *, bottom_up1: StagedBackbone, bottom_up2: StagedBackbone) -> None:
+    def __init__(
+        self, *, bottom_up1: StagedBackbone, bottom_up2: StagedBackbone, share_stem: bool = True
+    ) -> None:
         """
         Args:
             bottom_up1: backbone 1.
             bottom_up2: backbone 2, complete; what it shares with backbone 1 is dropped from it.
+            share_stem: whether it shares what its family can share.
 
         Raises:
             ValueError: if the two do not agree in their stages and output shapes.
@@ -198,7 +224,9 @@ class CompositeBackbone(Backbone):
                 "Both backbones feed one neck and must agree in their output shapes; found "
                 f"{bottom_up1.output_shape()} and {bottom_up2.output_shape()}."
             )
-        bottom_up2.drop_shared()
+        self.share_stem = share_stem and bottom_up2.can_share_stem
+        if self.share_stem:
+            bottom_up2.drop_shared()
         self.bottom_up1 = bottom_up1
         self.bottom_up2 = bottom_up2
         self.connections = CompositeConnections(bottom_up2)
@@ -223,31 +251,37 @@ class CompositeBackbone(Backbone):
             images: (N, 3, H, W), normalised and padded.
 
         Returns:
-            F1 by stage name, and what backbone 2 takes over: the output of the last shared
-            stage, or of the stem when no stage is shared.
+            F1 by stage name, and what backbone 2 starts from: the output of the last shared
+            stage, or of the stem when no stage is shared; the images when the stem is not.
         """
         backbone = self.bottom_up1
         x = backbone.stem_forward(images)
         outputs = backbone.stages_from(0, x)
         features = {name: f for name, (_, f) in zip(backbone.stage_names, outputs, strict=True)}
-        shared = outputs[backbone.num_shared_stages - 1][0] if backbone.num_shared_stages else x
-        return features, shared
+        if not self.share_stem:
+            return features, images
+        return features, outputs[self._start - 1][0] if self._start else x
 
-    def second(self, features1: dict[str, Tensor], shared: Tensor) -> dict[str, Tensor]:
+    def second(self, features1: dict[str, Tensor], start: Tensor) -> dict[str, Tensor]:
         """Connections and backbone 2 (eq. 4-5).
 
         Args:
             features1: F1 by stage name, of the hard images only.
-            shared: what ``first`` returned beside F1, of the same images.
+            start: what ``first`` returned beside F1, of the same images.
 
         Returns:
             F2 by stage name; the features of shared stages are F1's own.
         """
         backbone = self.bottom_up2
         names = backbone.stage_names
-        start = backbone.num_shared_stages
+        x = start if self.share_stem else backbone.stem_forward(start)
         injection = Injection(self.connections, [features1[name] for name in names])
-        outputs = backbone.stages_from(start, shared, injection)
-        features2 = {name: features1[name] for name in names[:start]}
-        features2.update({n: f for n, (_, f) in zip(names[start:], outputs, strict=True)})
+        outputs = backbone.stages_from(self._start, x, injection)
+        features2 = {name: features1[name] for name in names[: self._start]}
+        features2.update({n: f for n, (_, f) in zip(names[self._start :], outputs, strict=True)})
         return features2
+
+    @property
+    def _start(self) -> int:
+        """The first stage that backbone 2 runs."""
+        return self.bottom_up2.num_shared_stages if self.share_stem else 0

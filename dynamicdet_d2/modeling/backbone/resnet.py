@@ -3,15 +3,15 @@
 
 from collections.abc import Sequence
 
-import fvcore.nn.weight_init as weight_init
 from detectron2.config import CfgNode
-from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet
-from torch import Tensor, nn
+from torch import nn
 
-from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone, StagedBackbone
+from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.backbone.depths import num_blocks_of
+from dynamicdet_d2.modeling.backbone.staged_cnn import StagedCNN
 
 BLOCKS_OF_DEPTH = {
     18: (2, 2, 2, 2),
@@ -23,87 +23,14 @@ BLOCKS_OF_DEPTH = {
 STAGE_NAMES = ("res2", "res3", "res4", "res5")
 
 
-class StagedResNet(StagedBackbone):
+class StagedResNet(StagedCNN):
     """A ResNet whose stem and four stages can be run one by one.
 
-    H is added to the input of res_i, that is to the output of the stage before it. Stem and res2
-    are shared: backbone 2 owns res3..res5, which is what makes the 283.7 G of the paper's
-    Table 2.
+    H is added to the input of res_i. Where stem and res2 are shared, backbone 2 owns res3..res5,
+    which is what makes the 283.7 G of the paper's Table 2.
     """
 
-    num_shared_stages = 1
-
-    def __init__(
-        self, *, stem: nn.Module, stages: Sequence[nn.Sequential], connection_norm: str
-    ) -> None:
-        """
-        Args:
-            stem: a Detectron2 ``CNNBlockBase`` of stride 4.
-            stages: res2..res5, each a sequence of ``CNNBlockBase``.
-            connection_norm: norm of the composite connections; its affine must train.
-        """
-        super().__init__()
-        self.stem = stem
-        self._shapes: dict[str, ShapeSpec] = {}
-        self._injection_channels = []
-        stride = stem.stride
-        for name, blocks in zip(STAGE_NAMES, stages, strict=True):
-            self.add_module(name, blocks)
-            for block in blocks:
-                stride *= block.stride
-            self._injection_channels.append(blocks[0].in_channels)
-            self._shapes[name] = ShapeSpec(channels=blocks[-1].out_channels, stride=stride)
-        self._connection_norm = connection_norm
-
-    @property
-    def stage_names(self) -> tuple[str, ...]:
-        return STAGE_NAMES
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return dict(self._shapes)
-
-    def stem_forward(self, images: Tensor) -> Tensor:
-        return self.stem(images)
-
-    def run(self, stage: int, x: Tensor) -> Tensor:
-        return self.run_blocks(getattr(self, STAGE_NAMES[stage]), x)
-
-    def connection(self, source: int, target: int) -> nn.Module:
-        """1x1 convolution without bias and a norm whose affine starts at zero.
-
-        Detectron2's FrozenBN holds its affine in buffers: started at zero it would stay zero
-        for ever, and detector2 would never see F1.
-
-        Raises:
-            ValueError: if the norm has no affine that trains.
-        """
-        channels = self._injection_channels[target]
-        norm = get_norm(self._connection_norm, channels)
-        if not isinstance(getattr(norm, "weight", None), nn.Parameter):
-            raise ValueError(
-                f"MODEL.COMPOSITE.NORM is '{self._connection_norm}'; it must be a norm whose "
-                "affine trains, such as 'BN', 'SyncBN' or 'GN'."
-            )
-        nn.init.zeros_(norm.weight)
-        nn.init.zeros_(norm.bias)
-        in_channels = self._shapes[STAGE_NAMES[source]].channels
-        link = Conv2d(in_channels, channels, kernel_size=1, bias=False, norm=norm)
-        weight_init.c2_msra_fill(link)
-        return link
-
-    def drop_shared(self) -> None:
-        del self.stem
-        for name in STAGE_NAMES[: self.num_shared_stages]:
-            delattr(self, name)
-
-    def freeze(self, freeze_at: int) -> None:
-        """Freeze the stem (1), and res2 (2), res3 (3), ... as ``MODEL.BACKBONE.FREEZE_AT`` says."""
-        if freeze_at >= 1:
-            self.stem.freeze()
-        for number, name in enumerate(STAGE_NAMES, start=2):
-            if freeze_at >= number:
-                for block in getattr(self, name):
-                    block.freeze()
+    stage_names = STAGE_NAMES
 
 
 def build_staged_resnet(
@@ -188,4 +115,5 @@ def build_composite_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Com
     return CompositeBackbone(
         bottom_up1=build_staged_resnet(cfg, input_shape, blocks1),
         bottom_up2=build_staged_resnet(cfg, input_shape, blocks2),
+        share_stem=cfg.MODEL.COMPOSITE.SHARE_STEM,
     )

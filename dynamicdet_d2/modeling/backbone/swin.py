@@ -261,7 +261,9 @@ def build_composite_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Compo
     bottom_up2 = build_staged_swin(cfg, input_shape, blocks2)
     _freeze_unread_norms(cfg, bottom_up2)
     return CompositeBackbone(
-        bottom_up1=build_staged_swin(cfg, input_shape, blocks1), bottom_up2=bottom_up2
+        bottom_up1=build_staged_swin(cfg, input_shape, blocks1),
+        bottom_up2=bottom_up2,
+        share_stem=cfg.MODEL.COMPOSITE.SHARE_STEM,
     )
 
 
