@@ -20,7 +20,7 @@ from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import Observer, unwrapped
 from dynamicdet_d2.evaluation.report.comparisons import input_size_series
 from dynamicdet_d2.evaluation.report.files import write_report
-from dynamicdet_d2.evaluation.report.tables import markdown, points_table
+from dynamicdet_d2.evaluation.report.tables import markdown_table, points_table
 from dynamicdet_d2.evaluation.tradeoff.build import build_tradeoff, check_keys
 from dynamicdet_d2.evaluation.tradeoff.record import Series, Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
@@ -152,7 +152,7 @@ class TradeoffEvaluator(Observer):
 
 def _log(tradeoff: Tradeoff, page: Path) -> None:
     for task in tradeoff.tasks:
-        table = markdown(points_table(tradeoff, task))
+        table = markdown_table(points_table(tradeoff, task))
         logger.info("Trade-off, %s AP:\n%s", task, table)
     logger.info("%s", tradeoff.verdict)
     for warning in tradeoff.warnings:

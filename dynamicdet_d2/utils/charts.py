@@ -10,6 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -19,27 +20,38 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 
-# Name of a colour -> in light and in dark; told apart by colour-blind readers too.
-PALETTE = {
-    "card": ("#ffffff", "#1a2028"),
-    "ink": ("#1b2430", "#e4e9f0"),
-    "soft": ("#5b6675", "#9aa6b5"),
-    "rule": ("#dfe3e8", "#323b47"),
-    "blue": ("#1f5fbf", "#74aaff"),
-    "grey": ("#7c8794", "#98a3b1"),
-    "orange": ("#c2570c", "#ff9f5a"),
-    "green": ("#1d7a4a", "#5fd39a"),
-    "purple": ("#7b3fa0", "#c79bf0"),
-    "brown": ("#a0522d", "#e0a07a"),
-    "teal": ("#00788a", "#5cc8d8"),
-}
-CARD, INK, SOFT, RULE, BLUE, GREY, ORANGE, GREEN, PURPLE, BROWN, TEAL = (
-    light for light, _ in PALETTE.values()
-)
+# Told apart by colour-blind readers too.
+CARD, INK, SOFT, RULE = "#ffffff", "#1b2430", "#5b6675", "#dfe3e8"
+BLUE, GREY, ORANGE, GREEN = "#1f5fbf", "#7c8794", "#c2570c", "#1d7a4a"
+PURPLE, BROWN, TEAL = "#7b3fa0", "#a0522d", "#00788a"
 
-_STYLE = {
+
+class PageColor(NamedTuple):
+    """A colour in a page: its custom property is ``--name``."""
+
+    name: str
+    dark: str
+
+
+# What each of the colours above, which are those of a light page, is in a page.
+PAGE_COLORS = {
+    CARD: PageColor("card", "#1a2028"),
+    INK: PageColor("ink", "#e4e9f0"),
+    SOFT: PageColor("soft", "#9aa6b5"),
+    RULE: PageColor("rule", "#323b47"),
+    BLUE: PageColor("blue", "#74aaff"),
+    GREY: PageColor("grey", "#98a3b1"),
+    ORANGE: PageColor("orange", "#ff9f5a"),
+    GREEN: PageColor("green", "#5fd39a"),
+    PURPLE: PageColor("purple", "#c79bf0"),
+    BROWN: PageColor("brown", "#e0a07a"),
+    TEAL: PageColor("teal", "#5cc8d8"),
+}
+
+_STYLE: dict[Any, Any] = {
     # Names of data sets and classes may hold a $.
     "text.parse_math": False,
     "font.size": 9.0,
@@ -85,7 +97,7 @@ def hint(artist: Artist, texts: Sequence[str]) -> None:
     artist.set_gid(_HINTS + json.dumps(list(texts)))
 
 
-def dots(axes: Axes, x: ArrayLike, y: ArrayLike, hints: Sequence[str], **style: object) -> None:
+def dots(axes: Axes, x: ArrayLike, y: ArrayLike, hints: Sequence[str], **style: Any) -> None:
     """Markers, each with a hint; no coordinate is NaN."""
     marks: PathCollection = axes.scatter(x, y, **style)
     hint(marks, hints)
@@ -122,7 +134,7 @@ def spread_labels(figure: Figure, labels: Sequence[Annotation]) -> None:
     One that would come to lie too far from its point is left out.
     """
     figure.draw_without_rendering()
-    taken = []
+    taken: list[Bbox] = []
     for note in labels:
         right, up = note.xyann
         step = -_LABEL_HEIGHT if up < 0 else _LABEL_HEIGHT
@@ -169,7 +181,7 @@ def _inline(root: ElementTree.Element, name: str) -> str:
                 parent.remove(child)
     for element in root.iter():
         _clean(element)
-    root.attrib = {"viewBox": root.get("viewBox"), "role": "img", "aria-label": name}
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": name}
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -178,7 +190,7 @@ def _clean(element: ElementTree.Element) -> None:
     element.tag = _local(element.tag)
     element.attrib = {_local(key): value for key, value in element.attrib.items()}
     if "style" in element.attrib:
-        element.set("style", re.sub("#[0-9a-f]{6}", _property, element.get("style")))
+        element.set("style", re.sub("#[0-9a-f]{6}", _property, element.attrib["style"]))
     if element.tag == "g":
         id_ = element.attrib.pop("id", "")
         if id_.startswith(_HINTS):
@@ -202,7 +214,6 @@ def _local(name: str) -> str:
     return name.rpartition("}")[2]
 
 
-def _property(color: re.Match) -> str:
-    names = {light: name for name, (light, _) in PALETTE.items()}
-    name = names.get(color[0])
-    return f"var(--{name})" if name else color[0]
+def _property(color: re.Match[str]) -> str:
+    known = PAGE_COLORS.get(color[0])
+    return f"var(--{known.name})" if known else color[0]

@@ -45,7 +45,7 @@ def from_plain(kind: Any, content: Any, name: str) -> Any:
         return None if content is None else from_plain(some, content, name)
     if kind in _NUMBERS:
         return _number(kind, content, name)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _record(kind, content, name)
     if typing.get_origin(kind) is Literal:
         return _choice(typing.get_args(kind), content, name)

@@ -4,11 +4,11 @@
 The same code draws tradeoff.png and the page's charts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from dynamicdet_d2.evaluation.tradeoff.points import Point, Task
+from dynamicdet_d2.evaluation.tradeoff.points import CurvePoint, Point, Task
 from dynamicdet_d2.evaluation.tradeoff.record import Series, Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.utils import charts
@@ -109,9 +109,7 @@ def _draw_curves(axes: Axes, tradeoff: Tradeoff, task: Task, cost: Cost) -> list
     """One panel; its labels, the most important ones first."""
     points = sorted(tradeoff.curve, key=attrgetter("realised_hard_fraction"))
     figures = [point.tasks[task] for point in points]
-    x = _curve_costs(tradeoff, [point.realised_hard_fraction for point in points], cost)
-    if cost == "gflops":
-        x = _column(points, "gflops")
+    x = _curve_costs(tradeoff, points, cost)
     random, spread = _column(figures, "random_AP"), _column(figures, "random_AP_std")
     low, high = random - 2 * spread, random + 2 * spread
     axes.fill_between(x, low, high, color=charts.GREY, alpha=0.22, linewidth=0)
@@ -130,92 +128,80 @@ def _draw_curves(axes: Axes, tradeoff: Tradeoff, task: Task, cost: Cost) -> list
     return labels
 
 
+def _curve_costs(
+    tradeoff: Tradeoff, points: Sequence[CurvePoint], cost: Cost
+) -> NDArray[np.float64]:
+    """(P,) Latency was measured at the operating points alone; the curve's is that of eq. 14.
+
+    So the curve is smooth, and how far a marker is off shows how exact the measurement is.
+    """
+    if cost == "gflops":
+        return _column(points, "gflops")
+    easy, hard = _column([tradeoff.easy_end, tradeoff.hard_end], "latency_ms")
+    return easy + (hard - easy) * _column(points, "realised_hard_fraction")
+
+
+class _Place(NamedTuple):
+    """Where something is marked, and what it is called beside the marker and in a hint."""
+
+    x: float
+    y: float
+    name: str
+    hint: str
+
+
 def _mark_points(axes: Axes, tradeoff: Tradeoff, task: Task, cost: Cost) -> list[Annotation]:
-    own, ends = [tradeoff.operating_point], [tradeoff.easy_end, tradeoff.hard_end]
-    inner = list(tradeoff.inner_points)
-    names = [f"{point.hard_fraction:g} hard" for point in inner]
-    draw = _Marks(axes, task, cost)
-    legend = "one route for all images"
-    draw(ends, ["all easy", "all hard"], "s", charts.INK, 30, charts.INK, legend=legend)
-    draw(inner, names, "o", charts.BLUE, 26, charts.BLUE)
-    draw(own, ["threshold as set"], "D", charts.BLUE, 55, "none", legend="threshold as set")
+    inner = [(point, f"{point.hard_fraction:g} hard") for point in tradeoff.inner_points]
+    places = {
+        "easy": _places([(tradeoff.easy_end, "all easy")], task, cost),
+        "hard": _places([(tradeoff.hard_end, "all hard")], task, cost),
+        "inner": _places(inner, task, cost),
+        "own": _places([(tradeoff.operating_point, "threshold as set")], task, cost),
+    }
+    ends = {"marker": "s", "s": 30, "color": charts.INK, "label": "one route for all images"}
+    own = {"marker": "D", "s": 55, "facecolors": "none", "edgecolors": charts.BLUE}
+    _mark(axes, [*places["easy"], *places["hard"]], **ends)
+    _mark(axes, places["inner"], marker="o", s=26, color=charts.BLUE)
+    _mark(axes, places["own"], **own, label="threshold as set")
     return [
-        *draw.labels(ends[:1], ["all easy"], _EASY_END),
-        *draw.labels(ends[1:], ["all hard"], _HARD_END),
-        *draw.labels(inner, names, _INNER),
+        *_labels(axes, places["easy"], _EASY_END),
+        *_labels(axes, places["hard"], _HARD_END),
+        *_labels(axes, places["inner"], _INNER),
     ]
 
 
-class _Marks:
-    """Markers and labels of operating points in one panel; points without AP are left out."""
-
-    def __init__(self, axes: Axes, task: Task, cost: Cost) -> None:
-        self.axes, self.task, self.cost = axes, task, cost
-
-    def __call__(
-        self,
-        points: Sequence[Point],
-        names: Sequence[str],
-        marker: str,
-        color: str,
-        area: float,
-        fill: str,
-        legend: str | None = None,
-    ) -> None:
-        """Draw markers of ``area`` square points."""
-        known = self._known(points, names)
-        unit = AXES[self.cost].unit
-        charts.dots(
-            self.axes,
-            [x for _, x, _ in known],
-            [y for _, _, y in known],
-            [f"{name}: {y:.2f} AP, {x:.4g} {unit}" for name, x, y in known],
-            marker=marker,
-            s=area,
-            facecolors=fill,
-            edgecolors=color,
-            zorder=3,
-            label=legend,
-        )
-
-    def labels(
-        self, points: Sequence[Point], names: Sequence[str], offset: tuple[float, float]
-    ) -> list[Annotation]:
-        """Names beside the points."""
-        known = self._known(points, names)
-        return [charts.label(self.axes, name, x, y, *offset) for name, x, y in known]
-
-    def _known(
-        self, points: Sequence[Point], names: Sequence[str]
-    ) -> list[tuple[str, float, float]]:
-        places = [(getattr(p, self.cost), p.tasks[self.task].AP) for p in points]
-        return [
-            (name, *place) for name, place in zip(names, places, strict=True) if None not in place
-        ]
+def _places(points: Iterable[tuple[Point, str]], task: Task, cost: Cost) -> list[_Place]:
+    """Of the named points; one without AP has none."""
+    found = []
+    for point, name in points:
+        x, y = getattr(point, cost), point.tasks[task].AP
+        if y is not None:
+            found.append(_Place(x, y, name, f"{name}: {y:.2f} AP, {x:.4g} {AXES[cost].unit}"))
+    return found
 
 
 def _draw_series(
     axes: Axes, series: Series, task: Task, cost: Cost, color: str, marker: str
 ) -> list[Annotation]:
     """Another detector, as far as AP and cost of it are known."""
-    places = [(getattr(point, cost), point.ap(task), point) for point in series.points]
-    places = [place for place in places if None not in place[:2]]
-    x, y = [place[0] for place in places], [place[1] for place in places]
-    axes.plot(x, y, "-.", color=color, lw=1)
-    hints = [f"{series.full_name(p)}: {b:.2f} AP, {a:.4g}" for a, b, p in places]
-    charts.dots(axes, x, y, hints, marker=marker, s=28, color=color, label=series.name, zorder=3)
-    return [charts.label(axes, point.label, a, b, *_OTHER) for a, b, point in places]
+    places = []
+    for point in series.points:
+        x, y = getattr(point, cost), point.ap(task)
+        if x is not None and y is not None:
+            said = f"{series.full_name(point)}: {y:.2f} AP, {x:.4g}"
+            places.append(_Place(x, y, point.label, said))
+    axes.plot([p.x for p in places], [p.y for p in places], "-.", color=color, lw=1)
+    _mark(axes, places, marker=marker, s=28, color=color, label=series.name)
+    return _labels(axes, places, _OTHER)
 
 
-def _curve_costs(
-    tradeoff: Tradeoff, hard_fractions: Sequence[float], cost: Cost
-) -> NDArray[np.float64]:
-    """Latency was measured at the points alone; the curve's is that of eq. 14, from the ends.
+def _mark(axes: Axes, places: Sequence[_Place], **style: Any) -> None:
+    x, y = [place.x for place in places], [place.y for place in places]
+    charts.dots(axes, x, y, [place.hint for place in places], zorder=3, **style)
 
-    So the curves are smooth, and how far a marker is off shows how exact the measurement is.
-    """
-    easy, hard = (getattr(end, cost) for end in (tradeoff.easy_end, tradeoff.hard_end))
-    return easy + (hard - easy) * np.array(hard_fractions)
+
+def _labels(axes: Axes, places: Sequence[_Place], offset: tuple[float, float]) -> list[Annotation]:
+    return [charts.label(axes, place.name, place.x, place.y, *offset) for place in places]
 
 
 def _draw_difficulties(axes: Axes, tradeoff: Tradeoff) -> None:

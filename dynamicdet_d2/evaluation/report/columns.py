@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dynamicdet_d2.evaluation.coco.sweep import FIGURE_NAMES
 from dynamicdet_d2.evaluation.tradeoff.point_json import PREFIX
-from dynamicdet_d2.evaluation.tradeoff.points import DetectionRates, Point, Rates, Task, TaskFigures
+from dynamicdet_d2.evaluation.tradeoff.points import DetectionRates, Point, Rates, Task
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 
 
@@ -43,6 +43,10 @@ def shown(value: float | None, form: str = ".2f") -> str:
     return "n/a" if value is None else format(value, form)
 
 
+def _latency(name: str) -> Callable[[Point], float | None]:
+    return lambda point: None if point.latency is None else getattr(point.latency, name)
+
+
 HARD_FRACTION = Column("hard fraction", lambda p: p.hard_fraction, "g", "hard_fraction")
 COST = (
     Column("threshold", lambda p: p.threshold, ".6g", "threshold"),
@@ -50,15 +54,9 @@ COST = (
     Column("GFLOPs", lambda p: p.gflops, ".4g", "gflops"),
     Column("latency ms", lambda p: p.latency_ms, ".2f", "latency_ms"),
     Column("FPS", lambda p: p.fps, ".1f", "fps"),
-    Column("p50 ms", lambda p: p.latency and p.latency.p50, ".2f", "latency.p50", csv_only=True),
-    Column("p95 ms", lambda p: p.latency and p.latency.p95, ".2f", "latency.p95", csv_only=True),
-    Column(
-        "timed hard",
-        lambda p: p.latency and p.latency.hard_fraction,
-        ".3f",
-        "latency.hard_fraction",
-        csv_only=True,
-    ),
+    Column("p50 ms", _latency("p50"), ".2f", "latency.p50", csv_only=True),
+    Column("p95 ms", _latency("p95"), ".2f", "latency.p95", csv_only=True),
+    Column("timed hard", _latency("hard_fraction"), ".3f", "latency.hard_fraction", csv_only=True),
 )
 ROUTES = (
     Column("easy: images", lambda p: p.easy.images, "d", "routes.easy.images"),
@@ -114,12 +112,8 @@ def detections(tradeoff: Tradeoff, task: Task) -> list[tuple[Column, Column]]:
     rates = tradeoff.easy_end.tasks[task].detections
     if rates is None:
         return []
-    key = f"{task}_detections"
-    by_class = [
-        _rates(name, f"{key}.classes.{name}", task, lambda d, name=name: d.classes[name])
-        for name in rates.classes
-    ]
-    return [_rates("all together", key, task, lambda d: d), *by_class]
+    names = [None, *rates.classes]
+    return [(_rate(task, name, "precision"), _rate(task, name, "recall")) for name in names]
 
 
 def every_column(tradeoff: Tradeoff) -> list[Column]:
@@ -139,13 +133,15 @@ def _class_ap(task: Task, name: str) -> Callable[[Point], float | None]:
     return lambda point: point.tasks[task].classes[name]
 
 
-def _rates(
-    title: str, key: str, task: Task, of: Callable[[DetectionRates], Rates]
-) -> tuple[Column, Column]:
-    def rates(figures: TaskFigures) -> Rates:
-        return of(figures.detections)
+def _rate(task: Task, class_name: str | None, name: str) -> Column:
+    """Precision or recall of one class; None: over all classes together."""
 
-    return (
-        Column(title, lambda p: rates(p.tasks[task]).precision, ".1f", f"{key}.precision"),
-        Column(title, lambda p: rates(p.tasks[task]).recall, ".1f", f"{key}.recall"),
-    )
+    def value(point: Point) -> float | None:
+        rates: Rates | None = point.tasks[task].detections
+        if isinstance(rates, DetectionRates) and class_name is not None:
+            rates = rates.classes[class_name]
+        return None if rates is None else getattr(rates, name)
+
+    key = f"{task}_detections" if class_name is None else f"{task}_detections.classes.{class_name}"
+    title = "all together" if class_name is None else class_name
+    return Column(title, value, ".1f", f"{key}.{name}")

@@ -12,10 +12,10 @@ from pathlib import Path
 from dynamicdet_d2.evaluation.exit_records import ExitRecord
 from dynamicdet_d2.evaluation.report.charts import tradeoff_png
 from dynamicdet_d2.evaluation.report.comparisons import parse_comparison
+from dynamicdet_d2.evaluation.report.markdown import markdown_report
 from dynamicdet_d2.evaluation.report.page import page
 from dynamicdet_d2.evaluation.report.pictures import write_pictures
 from dynamicdet_d2.evaluation.report.tables import csv_text
-from dynamicdet_d2.evaluation.report.text import markdown_report
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute, read_routes, write_routes
 from dynamicdet_d2.utils.files import whole_file
@@ -37,7 +37,7 @@ def write_report(
         folder: is created where it is missing.
         records: of the same images as the routes.
         class_names: by class as the model counts it; may be shorter or empty.
-        pictures: images in a row of the pictures; 0: no pictures.
+        pictures: images per row of the pictures; 0: no pictures.
 
     Returns:
         the path of report.html.

@@ -20,7 +20,7 @@ from dynamicdet_d2.evaluation.report.tables import detail_tables, points_table
 from dynamicdet_d2.evaluation.tradeoff.points import Point
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
-from dynamicdet_d2.utils.charts import PALETTE
+from dynamicdet_d2.utils.charts import PAGE_COLORS
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("dynamicdet_d2.evaluation.report"),
@@ -78,7 +78,7 @@ def page(tradeoff: Tradeoff, routes: Sequence[ImageRoute], folder: Path) -> str:
         title=f"Accuracy and cost on {tradeoff.dataset}",
         subtitle=_subtitle(tradeoff),
         tradeoff=tradeoff,
-        palette=PALETTE,
+        palette=PAGE_COLORS,
         tiles=_tiles(tradeoff),
         curves=_curves(tradeoff),
         points=[points_table(tradeoff, task) for task in tradeoff.tasks],

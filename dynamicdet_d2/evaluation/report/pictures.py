@@ -63,7 +63,7 @@ def write_pictures(
     Args:
         records: of the same images as the routes.
         class_names: by class as the model counts it; may be shorter or empty.
-        count: images in a row; 0: no pictures.
+        count: images per row; 0: no pictures.
     """
     by_id = {record.image_id: record for record in records}
     readable = [image for image in routes if count and os.path.isfile(image.file_name)]
@@ -128,7 +128,7 @@ def _picture(
         shape = np.median([p.shape[0] / p.shape[1] for pixels in drawn for p in pixels])
         size = (_INCHES * columns, len(rows) * (_INCHES * float(shape) + 0.62))
         figure = Figure(figsize=size, dpi=110, layout="constrained")
-        parts = np.atleast_1d(figure.subfigures(len(rows), 1))
+        parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
         for part, row, pixels in zip(parts, rows, drawn, strict=True):
             part.suptitle(row.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
             axes = part.subplots(1, columns, squeeze=False)[0]

@@ -119,7 +119,7 @@ def _comparisons(tradeoff: Tradeoff) -> Table:
     return Table("Compared with", headings, tuple(rows))
 
 
-def markdown(table: Table) -> str:
+def markdown_table(table: Table) -> str:
     """Headings and rows as a Markdown table whose columns line up, so that it reads as text too."""
     cells = [[_escaped(cell) for cell in row] for row in (table.headings, *table.rows)]
     aligned = ["right"] * len(table.headings)

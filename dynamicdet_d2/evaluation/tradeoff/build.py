@@ -19,6 +19,7 @@ from dynamicdet_d2.evaluation.exit_records import ExitRecord, coco_results
 from dynamicdet_d2.evaluation.latency import device_name
 from dynamicdet_d2.evaluation.tradeoff.difficulties import DifficultySummary
 from dynamicdet_d2.evaluation.tradeoff.point_latency import measure_points
+from dynamicdet_d2.evaluation.tradeoff.points import Task
 from dynamicdet_d2.evaluation.tradeoff.ranks import spearman
 from dynamicdet_d2.evaluation.tradeoff.record import Notes, RankCorrelations, SizeRange, Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
@@ -130,7 +131,7 @@ def _quality(
 ) -> RoutingQuality:
     exits = coco_results(records, category_ids)
     with_masks = any("segmentation" in result for results in exits for result in results)
-    iou_types = {"box": "bbox", "mask": "segm"} if with_masks else {"box": "bbox"}
+    iou_types: dict[Task, str] = {"box": "bbox", "mask": "segm"} if with_masks else {"box": "bbox"}
     ids = [record.image_id for record in records]
     logger.info("Matching both exits' detections in %d images", len(records))
     return RoutingQuality(

@@ -47,10 +47,10 @@ class RoutedAP:
 
         None where the oracle has no lead: at both ends, and where both exits detect the same.
         """
-        if self.lead is None or self.oracle_AP is None:
+        if self.AP is None or self.random_AP is None or self.oracle_AP is None:
             return None
         gain = self.oracle_AP - self.random_AP
-        return None if gain < _LEAST_GAIN else self.lead / gain
+        return None if gain < _LEAST_GAIN else (self.AP - self.random_AP) / gain
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class CurvePoint:
         hard_fraction: asked for, [0, 1].
         threshold: [0, 1].
         realised_hard_fraction: share of the images above the threshold, [0, 1].
-        gflops: 10^9 multiply-adds of an image, averaged over the images.
+        gflops: 10^9 multiply-adds per image, the mean over the images.
         tasks: "box" and, where masks were evaluated, "mask".
     """
 

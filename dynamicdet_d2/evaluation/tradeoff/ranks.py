@@ -18,10 +18,10 @@ def midranks(values: ArrayLike) -> NDArray[np.float64]:
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float | None:
     """Rank correlation of two (I,) scores, in [-1, 1]; None where one of them is constant."""
-    ranks = [midranks(values) for values in (first, second)]
-    if any(len(r) < 2 or np.ptp(r) == 0 for r in ranks):
+    one, other = midranks(first), midranks(second)
+    if any(len(ranks) < 2 or np.ptp(ranks) == 0 for ranks in (one, other)):
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def auroc(scores: ArrayLike, positive: ArrayLike) -> float | None:

@@ -97,7 +97,7 @@ class RoutingQuality:
         }
         return CurvePoint(**self._place(hard_fraction, threshold), tasks=tasks)
 
-    def _place(self, hard_fraction: float | None, threshold: float) -> dict[str, float]:
+    def _place(self, hard_fraction: float | None, threshold: float) -> dict[str, Any]:
         hard = self.difficulties > threshold
         realised = float(hard.mean())
         return {

@@ -25,18 +25,18 @@ def verdict(tradeoff: Tradeoff) -> str:
     What speaks against the router comes first: that it does not beat random routing, or that AP is
     too low for any routing to matter.
     """
-    easy, hard = tradeoff.easy_end, tradeoff.hard_end
-    if easy.box.AP is None or hard.box.AP is None:
+    easy, hard = tradeoff.easy_end.box.AP, tradeoff.hard_end.box.AP
+    if easy is None or hard is None:
         return "AP is undefined: the data set has no objects to find."
-    highest = max(point.box.AP for point in tradeoff.points)
-    ends, router = _ends(easy.box.AP, hard.box.AP), _router(tradeoff.inner_points)
+    highest = max(point.box.AP or 0.0 for point in tradeoff.points)
+    ends, router = _ends(easy, hard), _router(tradeoff.inner_points)
     if highest < NEAR_ZERO:
         sentences = [_near_zero(highest), ends]
     elif all(map(beats_random, tradeoff.inner_points)):
         sentences = [ends, router]
     else:
         sentences = [router, ends]
-    if highest <= easy.box.AP:
+    if highest <= easy:
         sentences.append("No gain: no operating point is above detector1 alone.")
     sentences.append(_loss_gap(tradeoff.rank_correlation.loss_gap))
     return " ".join(sentence for sentence in sentences if sentence)
@@ -58,8 +58,8 @@ def beats_random(point: Point) -> bool:
 
     Of one draw alone the deviation is not known, and no lead is proved.
     """
-    box = point.box
-    return box.random_AP_std is not None and box.lead > 2 * box.random_AP_std
+    lead, deviation = point.box.lead, point.box.random_AP_std
+    return lead is not None and deviation is not None and lead > 2 * deviation
 
 
 def _near_zero(highest: float) -> str:
@@ -90,7 +90,7 @@ def _claim(inner: Sequence[Point]) -> str:
         return "The router beats random routing at every inner point"
     if ahead:
         return f"The router beats random routing at {ahead} of {len(inner)} inner points only"
-    if any(point.box.lead > 0 for point in inner):
+    if any((point.box.lead or 0) > 0 for point in inner):
         return "The router does NOT beat random routing by more than chance"
     return "The router does NOT beat random routing"
 

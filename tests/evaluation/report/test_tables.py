@@ -13,9 +13,9 @@ import pytest
 
 from dynamicdet_d2.evaluation.report import columns
 from dynamicdet_d2.evaluation.report.columns import Column
+from dynamicdet_d2.evaluation.report.markdown import markdown_report
 from dynamicdet_d2.evaluation.report.page import page
-from dynamicdet_d2.evaluation.report.tables import csv_text, markdown, points_table
-from dynamicdet_d2.evaluation.report.text import markdown_report
+from dynamicdet_d2.evaluation.report.tables import csv_text, markdown_table, points_table
 from dynamicdet_d2.evaluation.tradeoff.points import Point
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 from tests.support.tradeoffs import GOOD, ROUTES, a_tradeoff, with_masks
@@ -46,7 +46,7 @@ def test_csv_has_every_number_of_every_point(tmp_path: Path, tradeoff: Tradeoff)
 
 
 def test_the_table_of_points_by_hand() -> None:
-    lines = markdown(points_table(GOOD, "box")).splitlines()
+    lines = markdown_table(points_table(GOOD, "box")).splitlines()
     assert len({len(line) for line in lines}) == 1 and len(lines) == 2 + 3 + 1
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == [

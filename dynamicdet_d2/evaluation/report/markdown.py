@@ -5,7 +5,7 @@ from dynamicdet_d2.evaluation.report.measured import measured
 from dynamicdet_d2.evaluation.report.tables import (
     Table,
     detail_tables,
-    markdown,
+    markdown_table,
     points_table,
 )
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
@@ -18,7 +18,7 @@ def markdown_report(tradeoff: Tradeoff) -> str:
         tradeoff.verdict,
         "\n".join(f"- **Warning.** {warning}" for warning in tradeoff.warnings),
         "![AP against cost](tradeoff.png)",
-        *(markdown(points_table(tradeoff, task)) for task in tradeoff.tasks),
+        *(markdown_table(points_table(tradeoff, task)) for task in tradeoff.tasks),
         *map(_section, detail_tables(tradeoff)),
         "## How this was measured",
         "\n".join(f"- {line}" for line in measured(tradeoff)),
@@ -27,5 +27,5 @@ def markdown_report(tradeoff: Tradeoff) -> str:
 
 
 def _section(table: Table) -> str:
-    parts = (f"## {table.title}", table.note, markdown(table))
+    parts = (f"## {table.title}", table.note, markdown_table(table))
     return "\n\n".join(part for part in parts if part)
