@@ -15,13 +15,14 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from torch import nn
 
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import Observer, unwrapped
 from dynamicdet_d2.evaluation.report.comparisons import input_size_series
 from dynamicdet_d2.evaluation.report.files import write_report
 from dynamicdet_d2.evaluation.report.tables import markdown_table, points_table
-from dynamicdet_d2.evaluation.tradeoff.build import build_tradeoff, check_keys
+from dynamicdet_d2.evaluation.tradeoff.build import build_tradeoff
 from dynamicdet_d2.evaluation.tradeoff.record import Series, Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.evaluation.tradeoff.summary import summary
@@ -62,7 +63,7 @@ class TradeoffEvaluator(Observer):
         Raises:
             ValueError: without annotations, or where a key is out of range.
         """
-        check_keys(cfg)
+        check(cfg, Use.EVALUATE)
         super().__init__(cfg.TEST.DYNAMIC.LATENCY_IMAGES)
         self._dataset, self._cfg = dataset_name, cfg
         self.output_dir = output_dir or os.path.join(cfg.OUTPUT_DIR, "inference")

@@ -38,25 +38,6 @@ logger = logging.getLogger(__name__)
 ALWAYS = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 
-def check_keys(cfg: CfgNode) -> None:
-    """Refuse an evaluation that could not be finished, before hours are spent in it.
-
-    Raises:
-        ValueError: a key of ``TEST.DYNAMIC`` is out of its range.
-    """
-    keys = cfg.TEST.DYNAMIC
-    wrong = [k for k in keys.HARD_FRACTIONS if not 0 <= k <= 1]
-    if wrong:
-        raise ValueError(f"TEST.DYNAMIC.HARD_FRACTIONS has {wrong[0]}; each must lie in [0, 1].")
-    if not 0 <= keys.MIN_SCORE <= 1:
-        raise ValueError(f"TEST.DYNAMIC.MIN_SCORE is {keys.MIN_SCORE}; it must lie in [0, 1].")
-    if keys.GALLERY < 0:
-        raise ValueError(f"TEST.DYNAMIC.GALLERY is {keys.GALLERY}; it must be at least 0.")
-    wrong = [size for size in keys.INPUT_SIZES if size < 1]
-    if wrong:
-        raise ValueError(f"TEST.DYNAMIC.INPUT_SIZES has {wrong[0]}; each must be at least 1.")
-
-
 def operating_points(cfg: CfgNode) -> list[float]:
     """The hard fractions of a report's table, ascending."""
     asked = cfg.TEST.DYNAMIC.HARD_FRACTIONS
