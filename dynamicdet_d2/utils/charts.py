@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
@@ -103,9 +104,10 @@ def dots(axes: Axes, x: ArrayLike, y: ArrayLike, hints: Sequence[str], **style: 
     hint(marks, hints)
 
 
-def bars(axes: Axes, edges: Sequence[float], counts: Sequence[int], unit: str) -> None:
+def bars(axes: Axes, edges: ArrayLike, counts: ArrayLike, unit: str) -> None:
     """A histogram: ``edges`` (B + 1,), ``counts`` (B,)."""
-    widths = [high - low for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    edges, counts = np.asarray(edges), np.asarray(counts)
+    widths = np.diff(edges)
     drawn = axes.bar(edges[:-1], counts, widths, align="edge", color=BLUE, alpha=0.65, linewidth=0)
     for bar, low, high, count in zip(drawn, edges[:-1], edges[1:], counts, strict=True):
         hint(bar, [f"{count} {unit} from {low:.4f} to {high:.4f}"])
