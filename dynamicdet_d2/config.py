@@ -8,6 +8,8 @@ import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
+from dynamicdet_d2.config_recipe import add_recipe_config
+
 
 def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
@@ -49,6 +51,7 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
     """
     _add_model_keys(cfg)
     _add_solver_keys(cfg)
+    add_recipe_config(cfg)
     _add_data_keys(cfg)
     _add_test_keys(cfg)
 
