@@ -15,11 +15,19 @@ from torchvision.models import ResNet101_Weights, resnet101, swin_s, swin_t
 from dynamicdet_d2.checkpoint import names
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
-from dynamicdet_d2.evaluation.cost import PAPER, PAPER_SETTING, count_flops, system_name
+from dynamicdet_d2.evaluation.cost import (
+    PAPER,
+    PAPER_SETTING,
+    count_flops,
+    count_parts,
+    system_name,
+)
+from dynamicdet_d2.modeling.architecture import is_dynamic
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(path.name for path in FOLDER.glob("*.yaml"))
-STATIC = [name for name in CONFIGS if name.startswith(("faster_", "mask_"))]
+STATIC = [n for n in CONFIGS if n.startswith(("faster_", "mask_", "retinanet_", "fcos_"))]
+DENSE = [n for n in CONFIGS if any(kind in n for kind in ("retinanet", "fcos", "Dense"))]
 SCHEDULES = {"1x": (90_000, (60_000, 80_000)), "3x": (270_000, (210_000, 250_000))}
 
 
@@ -47,8 +55,9 @@ def leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
 def test_loads_and_builds(name: str) -> None:
     cfg, model = config(name), outline(name)
     assert type(model).__name__ == cfg.MODEL.META_ARCHITECTURE
-    assert model.roi_heads.mask_on == cfg.MODEL.MASK_ON
-    assert (cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN") == (name in STATIC)
+    if name not in DENSE:
+        assert model.roi_heads.mask_on == cfg.MODEL.MASK_ON
+    assert is_dynamic(cfg) == (name not in STATIC)
     if name not in STATIC:
         assert model.router.hidden.in_features == sum(
             shape.channels for shape in model.backbone.output_shape().values()
@@ -82,7 +91,8 @@ def test_schedules_are_the_baselines(name: str) -> None:
         assert (solver.OPTIMIZER, solver.BASE_LR) == ("ADAMW", 1e-4)
     else:
         assert solver.STEPS == steps
-        assert (solver.OPTIMIZER, solver.BASE_LR) == ("SGD", 0.02)
+        rate = 0.01 if name in DENSE else 0.02
+        assert (solver.OPTIMIZER, solver.BASE_LR) == ("SGD", rate)
 
 
 def test_cosine_schedule_of_adamw_warms_up_and_ends_at_zero() -> None:
@@ -161,3 +171,30 @@ def test_costs_are_the_papers(name: str, easy: float, hard: float, router: float
         products = sum(windows) * 2 * 49 * 49 * 32
         assert full["easy"] - found["easy"] == products
         assert full["hard"] - found["hard"] == 2 * products
+
+
+@pytest.mark.parametrize(
+    ("name", "neck", "head", "millions"),
+    [
+        ("retinanet_R_50_FPN_1x.yaml", 17.324, 137.801, 37.9),
+        ("fcos_R_50_FPN_1x.yaml", 16.251, 104.825, 32.2),
+    ],
+)
+def test_costs_of_dense_detectors(name: str, neck: float, head: float, millions: float) -> None:
+    """10^9 multiply-adds of convolutions, by hand, and 10^6 parameters."""
+    static, dynamic = outline(name), outline(f"dy_{name}")
+    own = {"bottom_up1": 83.411, "neck": neck, "head": head}
+    twice = {"connections": 8.913, "bottom_up2": 67.371}
+    expected = {part: giga * 1e9 for part, giga in own.items()}
+    assert count_parts(static, *PAPER_SETTING) == pytest.approx(expected, abs=1e6)
+    assert sum(p.numel() for p in static.parameters()) == pytest.approx(millions * 1e6, abs=5e4)
+    found = count_flops(dynamic, *PAPER_SETTING)
+    assert found["easy"] == pytest.approx(sum(own.values()) * 1e9 + found["router"], abs=1e6)
+    assert found["hard"] - found["easy"] == pytest.approx(sum(twice.values()) * 1e9, abs=1e6)
+    assert found["router"] == 3840 * 960 + 960
+
+
+def test_anchors_of_retinanet_are_three_of_an_octave() -> None:
+    sizes = config("retinanet_R_50_FPN_1x.yaml").MODEL.ANCHOR_GENERATOR.SIZES
+    for level, of_level in enumerate(sizes):
+        assert of_level == pytest.approx([2 ** (5 + level + i / 3) for i in range(3)], abs=1e-4)

@@ -5,7 +5,7 @@ from detectron2.modeling.roi_heads.box_head import FastRCNNConvFCHead
 from torch import nn
 
 
-def replace_fully_connected(roi_heads: nn.Module) -> int:
+def replace_fully_connected(model: nn.Module) -> int:
     """Turn the linear layers of Detectron2's box heads into convolutions, in place.
 
     A linear layer over a flattened (C, P, P) map is a P x P convolution with one output position,
@@ -14,19 +14,21 @@ def replace_fully_connected(roi_heads: nn.Module) -> int:
     those of the library behind linear layers, and channels-last pooled features need no copy.
 
     Args:
-        roi_heads: with ``box_pooler`` and ``box_head``, one or a list of them; others stay.
+        model: box heads are replaced wherever a ``box_pooler`` stands beside a ``box_head``, one
+            or a list of them; others stay.
 
     Returns:
         how many layers were replaced.
     """
-    pooler, heads = getattr(roi_heads, "box_pooler", None), getattr(roi_heads, "box_head", None)
-    if pooler is None:
-        return 0
-    heads = heads if isinstance(heads, nn.ModuleList) else [heads]
     replaced = 0
-    for head in heads:
-        if type(head) is FastRCNNConvFCHead and head.fcs:
-            replaced += _replace(head, tuple(pooler.output_size))
+    for parent in model.modules():
+        children = dict(parent.named_children())
+        if not {"box_pooler", "box_head"} <= children.keys():
+            continue
+        pooled, heads = children["box_pooler"].output_size, children["box_head"]
+        for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
+            if type(head) is FastRCNNConvFCHead and head.fcs:
+                replaced += _replace(head, tuple(pooled))
     return replaced
 
 

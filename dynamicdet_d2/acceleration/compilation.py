@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``torch.compile`` for the pieces whose shapes depend on the padded batch alone.
+"""``torch.compile`` for the parts whose shapes depend on the padded batch alone.
 
 Never for a whole detector: choosing proposals breaks the graph dozens of times.
 """
@@ -16,7 +16,7 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
-# Shapes that a piece is compiled for; where there are more, the others run as they are.
+# Shapes that a part is compiled for; where there are more, the others run as they are.
 MAX_SHAPES = 32
 
 
@@ -39,7 +39,7 @@ def prepare(model: nn.Module, device: torch.device) -> None:
     """See that compilation can work, before the first image.
 
     Args:
-        model: a ``GeneralizedRCNN``, whose every inference begins with ``preprocess_image``.
+        model: a detector, whose every inference begins with ``preprocess_image``.
         device: that it will run on.
 
     Raises:
@@ -69,7 +69,7 @@ def _mark_steps(model: nn.Module) -> None:
 
 
 def _allow_shapes() -> None:
-    """torch's own limit is 8 shapes; its name has changed once."""
+    """torch's own limit is 8 shapes. It has no public name yet, and this one has changed once."""
     config = torch._dynamo.config
     name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
     setattr(config, name, max(getattr(config, name), MAX_SHAPES))

@@ -13,9 +13,10 @@ from dynamicdet_d2.acceleration.compilation import compiled, prepare
 from dynamicdet_d2.acceleration.folding import fold_norms
 from dynamicdet_d2.acceleration.options import InferenceOptions
 from dynamicdet_d2.acceleration.padding import pad_to_multiple
-from dynamicdet_d2.acceleration.pieces import Piece, in_inference_mode, pieces_of
 from dynamicdet_d2.acceleration.precision import hold_weights, pool_in_float32
 from dynamicdet_d2.acceleration.roi_align import replace_poolers
+from dynamicdet_d2.acceleration.run import in_inference_mode
+from dynamicdet_d2.parts import Part, Takes, parts_of
 from dynamicdet_d2.utils.memory import keep_memory
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
     the model's own to rounding (relative errors of some 1e-6).
 
     Args:
-        model: a ``GeneralizedRCNN``, dynamic or not, with its weights loaded. Heads of other
-            kinds than Detectron2's own run as they are.
+        model: a detector that ``parts_of`` knows, dynamic or not, with its weights loaded. Heads
+            of other kinds than Detectron2's own run as they are.
         options: precision, compilation, padding.
 
     Returns:
@@ -41,20 +42,17 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
         model do not reach it; for another one, call this again instead of ``copy.deepcopy``.
 
     Raises:
-        ValueError: for options that the machine or the backbone cannot serve, and where the
-            threshold comes from a calibration of another model.
+        ValueError: for options that the machine or the backbone cannot serve, for a detector
+            whose parts are not described, and where the threshold comes from a calibration of
+            another model.
     """
     device = next(model.parameters()).device
     _check_precision(options, device)
-    fast = copy.deepcopy(model).eval().requires_grad_(False)
-    if hasattr(model, "optimized_copy"):
-        model.operating_point.check(model)
-        fast.threshold = model.threshold
-        fast.optimized_copy.options = None  # it is one
+    fast = plain_copy(model).eval().requires_grad_(False)
     norms = fold_norms(fast)
     if device.type == "cpu":
         keep_memory()
-        replace_fully_connected(fast.roi_heads)  # asks the pooler for its output size
+        replace_fully_connected(fast)  # asks the pooler for its output size
         replace_poolers(fast)
     if options.reduced:
         pool_in_float32(fast)
@@ -62,10 +60,17 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
     pad_to_multiple(fast, options.size_multiple)
     if options.compile:
         prepare(fast, device)
-    for piece in pieces_of(fast):
-        _optimize(piece, options, device)
+    for part in parts_of(fast).parts:
+        if part.dense:
+            _optimize(part, options, device)
     logger.debug("Optimised for inference: %d norms folded, %s", norms, options)
     return fast
+
+
+@functools.singledispatch
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy that is run as it is, for a kind of detector to register its own."""
+    return copy.deepcopy(model)
 
 
 def _check_precision(options: InferenceOptions, device: torch.device) -> None:
@@ -76,13 +81,9 @@ def _check_precision(options: InferenceOptions, device: torch.device) -> None:
         )
 
 
-def _optimize(piece: Piece, options: InferenceOptions, device: torch.device) -> None:
-    if piece.weights is not None and options.reduced:
-        hold_weights(piece.weights, options.dtype)
-    if options.compile and piece.fixed_shape:
-        piece.wrap(functools.partial(compiled, device=device))
-    piece.wrap(
-        functools.partial(
-            in_inference_mode, options=options, device=device, features=piece.features
-        )
-    )
+def _optimize(part: Part, options: InferenceOptions, device: torch.device) -> None:
+    if options.reduced:
+        hold_weights(part.owner, options.dtype, part.exact)
+    if options.compile and part.takes is Takes.IMAGE:
+        part.wrap(functools.partial(compiled, device=device))
+    part.wrap(functools.partial(in_inference_mode, part=part, options=options, device=device))

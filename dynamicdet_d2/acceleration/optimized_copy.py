@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration.optimize import optimize_for_inference
 from dynamicdet_d2.acceleration.options import InferenceOptions
+from dynamicdet_d2.parts import parts_of
 
-_HEADS = ("proposal_generator", "roi_heads")
 _PLAIN = (bool, int, float, str)
 
 
@@ -70,13 +70,17 @@ def on_optimized_copy(method: Callable) -> Callable:
 
 
 def _heads(model: nn.Module, fast: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    """Modules of RPN and ROI heads beside those of the copy that were not replaced."""
-    theirs = dict(fast.named_modules())
-    return [
-        (module, theirs[name])
-        for name, module in model.named_modules()
-        if name.startswith(_HEADS) and type(theirs.get(name)) is type(module)
-    ]
+    """Modules of the model's heads beside those of the copy that were not replaced."""
+    heads = zip(parts_of(model).heads, parts_of(fast).heads, strict=True)
+    pairs = []
+    for ours, theirs in heads:
+        inside = dict(theirs.named_modules())
+        pairs += [
+            (module, inside[name])
+            for name, module in ours.named_modules()
+            if type(inside.get(name)) is type(module)
+        ]
+    return pairs
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:

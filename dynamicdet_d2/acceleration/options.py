@@ -19,7 +19,7 @@ class InferenceOptions:
 
     Attributes:
         precision: of convolutions and matrix products: "float32", "bfloat16" or "float16".
-        compile: compile the pieces of fixed shape, once per padded size (``compilation.py``).
+        compile: compile the parts of fixed shape, once per padded size (``compilation.py``).
         size_multiple: pad images to multiples of this many pixels, >= 0; 0: to the backbone's own.
     """
 

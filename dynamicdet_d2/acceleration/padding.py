@@ -16,7 +16,7 @@ def pad_to_multiple(model: nn.Module, multiple: int) -> None:
     does in batches of several sizes.
 
     Args:
-        model: a ``GeneralizedRCNN``.
+        model: a detector with ``backbone`` and ``preprocess_image``.
         multiple: pixels; 0: nothing changes.
 
     Raises:

@@ -2,7 +2,7 @@
 """Convolutions and matrix products in a reduced precision, and all else in float32."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,17 +10,20 @@ from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor, nn
 
 _WITH_WEIGHTS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-# The RPN head's last layers: objectness rounded to 8 bits would tie, and boxes would move.
-_PREDICTORS = ("objectness_logits", "anchor_deltas")
 
 
-def hold_weights(root: nn.Module, dtype: torch.dtype) -> None:
+def hold_weights(root: nn.Module, dtype: torch.dtype, exact: Sequence[str] = ()) -> None:
     """Keep weights in the precision that they are used in, in place.
 
-    Autocast alone would round them at every call. The RPN's predictions stay in float32.
+    Autocast alone would round them at every call.
+
+    Args:
+        root: whose convolutions and linear layers are meant.
+        dtype: of the weights.
+        exact: names of layers in it that are computed in float32 all the same.
     """
     for name, module in root.named_modules():
-        if name in _PREDICTORS:
+        if name in exact:
             module.forward = _in_float32(module.forward, module.weight.device)
         elif isinstance(module, _WITH_WEIGHTS):
             for own in module.parameters(recurse=False):  # not those of its norm

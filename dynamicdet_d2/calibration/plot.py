@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a calibration: how far thresholds move with the number of images (Fig. 9).
+"""The picture of a calibration: how far thresholds move with the number of images (Fig. 9)."""
 
-``python -m dynamicdet_d2.calibration.plot calibration.json`` draws it again, from the file alone.
-"""
-
-import argparse
 import io
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -104,20 +98,3 @@ def _draw_histogram(axes: Axes, record: Calibration) -> None:
         axes.legend(fontsize=8)
     axes.set_xlabel("difficulty (lines: thresholds)")
     axes.set_ylabel("images")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Draw a calibration's picture beside its file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", help="calibration.json")
-    path = Path(parser.parse_args(arguments).file)
-    try:
-        record = Calibration.from_json(path)
-    except ValueError as error:
-        parser.error(str(error))
-    path.with_suffix(".png").write_bytes(calibration_png(record))
-    sys.stdout.write(f"{path.with_suffix('.png')}\n")
-
-
-if __name__ == "__main__":
-    main()

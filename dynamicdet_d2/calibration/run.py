@@ -17,7 +17,6 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
-from dynamicdet_d2 import DynamicRCNN
 from dynamicdet_d2 import calibration as cal
 from dynamicdet_d2.calibration.plot import calibration_png
 from dynamicdet_d2.calibration.targets import Observed, Target, hard_fraction_for_target
@@ -26,6 +25,7 @@ from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord, SpreadSample
 from dynamicdet_d2.evaluation.latency import device_name, measure_routes
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.progress import Progress
 from dynamicdet_d2.utils.versions import versions
 
@@ -81,10 +81,10 @@ def calibrate(
     _check_output(Path(output).absolute())
     loader = _loader(cfg, num_images)
     model = build_model(cfg).eval()
-    if not isinstance(model, DynamicRCNN):
+    if not isinstance(model, DynamicDetector):
         raise ValueError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; calibrate.py is for "
-            "DynamicRCNN."
+            "DynamicRCNN and other dynamic detectors."
         )
     DynamicCheckpointer(model, weights2=cfg.MODEL.COMPOSITE.WEIGHTS2).load(cfg.MODEL.WEIGHTS)
     both = target is not None and target.kind == "ap_drop"

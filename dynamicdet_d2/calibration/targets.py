@@ -89,11 +89,7 @@ def hard_fraction_for_target(
 
 def _mean_gflops(cfg: CfgNode, model: nn.Module, seen: Observed) -> tuple[float, float]:
     """Mean cost of each route in 10^9 multiply-adds, at the sizes that the images really have."""
-    cost = RouteCost(
-        model,
-        attention_matmul=cfg.TEST.DYNAMIC.ATTENTION_MATMUL,
-        num_proposals=cfg.MODEL.RPN.POST_NMS_TOPK_TEST,
-    )
+    cost = RouteCost(model, attention_matmul=cfg.TEST.DYNAMIC.ATTENTION_MATMUL)
     easy, hard = (cost.average(seen.sizes, [route] * len(seen.sizes)) for route in (False, True))
     return easy, hard
 

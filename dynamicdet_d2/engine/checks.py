@@ -1,77 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refuse what cannot be trained or resumed, before hours are spent in it."""
+"""Refuse what cannot be resumed, before hours are spent in it."""
 
 from detectron2.config import CfgNode
-from detectron2.utils import comm
 
-from dynamicdet_d2.data.loading.loaders import check_registered
-from dynamicdet_d2.engine.objectives import OBJECTIVES
-from dynamicdet_d2.engine.plan import Plan, planned_phases
-from dynamicdet_d2.evaluation.tradeoff import check_keys as check_evaluation_keys
-
-# Key of SOLVER -> the smallest value that it can have.
-_LEAST = {
-    "MAX_ITER": 0,
-    "CHECKPOINT_PERIOD": 1,
-    "ROUTER.IMS_PER_BATCH": 1,
-    "ROUTER.LOSS_PROPOSALS": 1,
-    "ROUTER.EPOCHS": 0,
-    "ROUTER.BASE_LR": 0,
-    "ROUTER.WEIGHT_DECAY": 0,
-}
-
-
-def check_training_keys(cfg: CfgNode) -> None:
-    """Refuse a config that some later part of the run would stumble over.
-
-    Raises:
-        ValueError: naming the key.
-    """
-    for name, least in _LEAST.items():
-        value = cfg.SOLVER.ROUTER[name[7:]] if name.startswith("ROUTER.") else cfg.SOLVER[name]
-        if value < least:
-            raise ValueError(f"SOLVER.{name} is {value}; it must be at least {least}.")
-    _check_router_mode(cfg)
-    planned_phases(cfg)
-    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
-        raise ValueError(
-            f"SOLVER.AMP.ENABLED is True, but MODEL.DEVICE is {cfg.MODEL.DEVICE}; mixed precision "
-            "needs a GPU."
-        )
-    if cfg.MODEL.DYNAMIC.CALIBRATION:
-        raise ValueError(
-            f"MODEL.DYNAMIC.CALIBRATION is {cfg.MODEL.DYNAMIC.CALIBRATION}, but a training gives "
-            "weights that no calibration is of yet; it must be empty."
-        )
-    if cfg.TEST.PRECISE_BN.ENABLED:
-        raise ValueError(
-            "TEST.PRECISE_BN.ENABLED is True, but precise statistics would move in phase router, "
-            "when detectors are frozen; it must be False."
-        )
-    check_registered("DATASETS.TEST", cfg.DATASETS.TEST)
-    check_evaluation_keys(cfg)
-
-
-def _check_router_mode(cfg: CfgNode) -> None:
-    keys, processes = cfg.SOLVER.ROUTER, comm.get_world_size()
-    if keys.MODE not in ("cached", "online"):
-        raise ValueError(f"SOLVER.ROUTER.MODE is '{keys.MODE}'; it must be 'cached' or 'online'.")
-    if keys.OBJECTIVE not in OBJECTIVES:
-        *names, last = (f"'{name}'" for name in OBJECTIVES)
-        raise ValueError(
-            f"SOLVER.ROUTER.OBJECTIVE is '{keys.OBJECTIVE}'; it must be {', '.join(names)} or "
-            f"{last}."
-        )
-    if keys.MODE == "online" and not OBJECTIVES[keys.OBJECTIVE].online:
-        raise ValueError(
-            f"SOLVER.ROUTER.OBJECTIVE '{keys.OBJECTIVE}' needs SOLVER.ROUTER.MODE 'cached'; found "
-            f"'{keys.MODE}'."
-        )
-    if keys.MODE == "online" and keys.EPOCHS and keys.IMS_PER_BATCH % processes:
-        raise ValueError(
-            f"SOLVER.ROUTER.IMS_PER_BATCH is {keys.IMS_PER_BATCH}; mode 'online' on {processes} "
-            f"processes needs a multiple of {processes}."
-        )
+from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.engine.plan import Plan
 
 
 def check_checkpoint(state: dict, plan: Plan, cfg: CfgNode) -> None:
@@ -120,8 +53,6 @@ def _recorded_steps(state: dict) -> dict[str, int]:
 
 def _asked(plan: Plan, name: str, cfg: CfgNode) -> str:
     """What the config asks of a phase, as the beginning of a sentence."""
-    key, node = plan.named(name).steps_key, cfg
-    for part in key.split("."):
-        node = node[part]
-    steps = plan.steps[name]
-    return f"{key} is {node}" if node == steps else f"{key} is {node}, {steps} iterations"
+    key, steps = plan.named(name).steps_key, plan.steps[name]
+    value = value_of(cfg, key)
+    return f"{key} is {value}" if value == steps else f"{key} is {value}, {steps} iterations"

@@ -59,9 +59,10 @@ class PhaseSwitch(HookBase):
     """
 
     def before_step(self) -> None:
-        phase = self.trainer.plan.at(self.trainer.iter)
-        if phase is not self.trainer.phase:
-            self.trainer.enter(phase, step=0)
+        trainer = self.trainer
+        phase = trainer.plan.at(trainer.iter)
+        if phase is not trainer.phase or trainer.training is None:
+            trainer.enter(phase, step=0)
 
 
 class PhaseCheckpoint(HookBase):

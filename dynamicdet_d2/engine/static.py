@@ -126,13 +126,14 @@ class StaticCost(DatasetEvaluator):
             return {}
         model, fast = self._models
         keys = self._cfg.TEST.DYNAMIC
-        proposals = self._cfg.MODEL.RPN.POST_NMS_TOPK_TEST
-        cost = RouteCost(model, keys.ATTENTION_MATMUL, proposals)
+        cost = RouteCost(model, keys.ATTENTION_MATMUL)
         figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
         images = [[image] for image in self._timed.items()]
         if images:
             latency = measure_latency(fast, images, None, keys.LATENCY_WARMUP)
             figures.update(latency_ms=latency.mean, p95_ms=latency.p95, fps=1000 / latency.mean)
         with open(self._path, "w", encoding="utf-8") as file:
-            json.dump({**figures, "device": device_name(model.device)}, file, indent=1)
+            json.dump(
+                {**figures, "device": device_name(next(model.parameters()).device)}, file, indent=1
+            )
         return {"static": figures}

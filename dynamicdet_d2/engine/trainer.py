@@ -17,8 +17,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader, training_dicts
-from dynamicdet_d2.engine.checks import check_checkpoint, check_training_keys
+from dynamicdet_d2.engine.checks import check_checkpoint
 from dynamicdet_d2.engine.distributed import share_statistics
 from dynamicdet_d2.engine.hooks import (
     LearningRate,
@@ -35,7 +36,7 @@ from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
 from dynamicdet_d2.engine.plan import Plan, planned_phases
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import freeze, modes_kept
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,8 @@ class DynamicTrainer(DefaultTrainer):
     Attributes:
         detector: the model, never wrapped.
         plan: the phases and their iterations.
-        phase, training: what is trained at present; ``scheduler`` is its schedule or None.
+        phase, training: what is trained at present; ``training`` is None until the first phase is
+            entered. ``scheduler`` is its schedule, or None.
         seed: of the run.
     """
 
@@ -64,7 +66,7 @@ class DynamicTrainer(DefaultTrainer):
         # for several processes in a way that a CPU refuses.
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
-        check_training_keys(cfg)
+        check(cfg, Use.TRAIN)
         self.cfg = cfg
         self.seed = _run_seed(cfg)
         self.images = training_dicts(cfg)
@@ -81,10 +83,10 @@ class DynamicTrainer(DefaultTrainer):
         # Nothing is done yet, and a checkpoint without a trainer's state leaves it so.
         self.iter = -1
         self.start_iter = 0
-        self.phase: Phase | None = None
-        self.training: Training
-        if not self.plan.phases[0].columns:  # else weights have to be loaded, and measured, first
-            self.enter(self.plan.phases[0], step=0)
+        self.phase = self.plan.phases[0]
+        self.training: Training | None = None
+        if not self.phase.columns:  # else weights have to be loaded, and measured, first
+            self.enter(self.phase, step=0)
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -128,15 +130,14 @@ class DynamicTrainer(DefaultTrainer):
         trained = {id(p) for part in phase.trained(self.detector) for p in part.parameters()}
         for parameter in self._trainable:
             parameter.requires_grad_(id(parameter) in trained)
-        table = self._measured(phase.columns, step) if phase.columns else None
+        table = self._measured(phase.columns, step) if phase.columns else LossTable({})
         stream = Stream(images=self.images, seed=self.seed, step=step)
-        self.phase = phase
-        self.training = phase.build(Start(self.detector, stream, type(self), table))
-        self.scheduler = self.training.scheduler
+        training = phase.build(Start(self.detector, stream, type(self), table))
+        self.phase, self.training, self.scheduler = phase, training, training.scheduler
         trainer = SimpleTrainer
         if self.cfg.SOLVER.AMP.ENABLED and phase.mixed_precision:
             trainer = AMPTrainer
-        self._trainer = trainer(self.training.module, self.training.loader, self.training.optimizer)
+        self._trainer = trainer(training.module, training.loader, training.optimizer)
         logger.info("Phase %s", phase.name)
 
     def run_step(self) -> None:
@@ -181,17 +182,17 @@ class DynamicTrainer(DefaultTrainer):
             self.scheduler.load_state_dict(state_dict["scheduler"])
 
     @classmethod
-    def build_model(cls, cfg: CfgNode) -> DynamicRCNN:
+    def build_model(cls, cfg: CfgNode) -> DynamicDetector:
         """The model of the config, on its device.
 
         Raises:
-            ValueError: if it is no ``DynamicRCNN``.
+            ValueError: if it is no ``DynamicDetector``.
         """
         model = super().build_model(cfg)
-        if not isinstance(model, DynamicRCNN):
+        if not isinstance(model, DynamicDetector):
             raise ValueError(
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; DynamicTrainer is for "
-                "DynamicRCNN."
+                "DynamicRCNN and other dynamic detectors."
             )
         return model
 
@@ -249,7 +250,7 @@ class DynamicTrainer(DefaultTrainer):
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results
 
-    def _build_detector(self, cfg: CfgNode) -> DynamicRCNN:
+    def _build_detector(self, cfg: CfgNode) -> DynamicDetector:
         # The initial weights follow from the seed, and are the same in every process.
         seed_all_rng(self.seed)
         return self.build_model(cfg)

@@ -4,38 +4,23 @@
 One multiply-add of a convolution or matrix product is one unit, which the paper calls a FLOP
 (Tables 2 and 3). Norms, activations, interpolation and RoIAlign count nothing: they are some
 0.4 % of Faster R-CNN ResNet-50, which is what its count here lacks of the paper's 207.1 G.
-
-    python -m dynamicdet_d2.evaluation.cost --config-file FILE [KEY VALUE ...]
 """
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
+from detectron2.modeling import GeneralizedRCNN
 from torch import nn
 
-from dynamicdet_d2.config import read_config
 from dynamicdet_d2.evaluation.flop_meter import (
+    NOTHING,
     NUM_DETECTIONS,
     Work,
     measure_dense,
     measure_roi_heads,
 )
-
-PARTS = (
-    "bottom_up1",
-    "router",
-    "connections",
-    "bottom_up2",
-    "neck",
-    "rpn_head",
-    "box_head",
-    "mask_head",
-)
-HARD_ONLY = ("connections", "bottom_up2")
-"""Parts that only images on the hard route go through."""
+from dynamicdet_d2.modeling.architecture import architecture_of, is_dynamic
+from dynamicdet_d2.parts import parts_of
 
 PAPER = {
     "Faster R-CNN ResNet-50": {"total": 207.1e9},
@@ -73,19 +58,20 @@ def count_flops(
     """Multiply-adds of one image on each route.
 
     Args:
-        model: a ``DynamicRCNN``, or a ``GeneralizedRCNN`` with an RPN, whose two routes are the
-            same and whose router costs nothing. Weights and threshold do not matter.
+        model: a detector that ``parts_of`` knows; the two routes of a static one are the same,
+            and its router costs nothing. Weights and threshold do not matter.
         height, width: of the network's input in pixels; padded as the model pads.
-        num_proposals: boxes that the box head works on.
+        num_proposals: boxes that the box head works on, where there is one.
         attention_matmul: count the two matrix products of attention. The paper leaves them out.
 
     Returns:
         {"easy", "hard", "router"}; both routes contain the router.
 
     Raises:
-        ValueError: for a size or a number of proposals below 1.
+        ValueError: for a size or a number of proposals below 1, or a detector whose parts are not
+            described.
     """
-    return route_flops(count_parts(model, height, width, num_proposals, attention_matmul))
+    return RouteCost(model, attention_matmul, num_proposals).at(height, width)
 
 
 def count_parts(
@@ -95,7 +81,7 @@ def count_parts(
     num_proposals: int = 1000,
     attention_matmul: bool = True,
 ) -> dict[str, int]:
-    """Multiply-adds of one image by part, for all of ``PARTS``; arguments as ``count_flops``.
+    """Multiply-adds of one image by part, for all that it has; arguments as ``count_flops``.
 
     ``box_head`` is all that is done with proposals, ``mask_head`` all that is done with
     ``NUM_DETECTIONS`` detections (keypoints too).
@@ -103,29 +89,37 @@ def count_parts(
     return RouteCost(model, attention_matmul, num_proposals).parts(height, width)
 
 
-def route_flops(parts: Mapping[str, int]) -> dict[str, int]:
-    """Multiply-adds by part -> {"easy", "hard", "router"}."""
-    easy = sum(count for part, count in parts.items() if part not in HARD_ONLY)
-    return {"easy": easy, "hard": sum(parts.values()), "router": parts.get("router", 0)}
+def route_flops(parts: Mapping[str, int], routes: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Multiply-adds by part, and the routes of each -> {"easy", "hard", "router"}."""
+    easy, hard = (
+        sum(count for part, count in parts.items() if route in routes[part])
+        for route in ("easy", "hard")
+    )
+    return {"easy": easy, "hard": hard, "router": parts.get("router", 0)}
 
 
 def padded_size(model: nn.Module, height: int, width: int) -> tuple[int, int]:
     """An image's size in pixels -> the size that the model pads it to when it is alone."""
     if height < 1 or width < 1:
         raise ValueError(f"The image size is {height}x{width}; both sides must be at least 1.")
-    own = max(model.backbone.size_divisibility, 1)
-    step = getattr(model, "padding_multiple", own)
+    step = parts_of(model).padding
     return -(-int(height) // step) * step, -(-int(width) // step) * step
+
+
+def kept_proposals(model: nn.Module) -> int:
+    """Boxes that a model keeps of an image for its box head; 0 without one."""
+    regions = parts_of(model).regions
+    return 0 if regions is None else regions.num_proposals
 
 
 class RouteCost:
     """Cost of a model's routes at any image size; each padded size is measured once."""
 
     def __init__(
-        self, model: nn.Module, attention_matmul: bool = True, num_proposals: int = 1000
+        self, model: nn.Module, attention_matmul: bool = True, num_proposals: int | None = None
     ) -> None:
-        """Arguments as ``count_flops``."""
-        if num_proposals < 1:
+        """Arguments as ``count_flops``; ``num_proposals`` None: as many as the model keeps."""
+        if num_proposals is not None and num_proposals < 1:
             raise ValueError(f"num_proposals is {num_proposals}; it must be at least 1.")
         self.model = model
         self.attention_matmul = attention_matmul
@@ -134,17 +128,17 @@ class RouteCost:
         self._work: dict[tuple[int, int], dict[str, Work]] = {}
 
     def parts(self, height: int, width: int) -> dict[str, int]:
-        """Multiply-adds by part, for all of ``PARTS``, at an image size in pixels."""
+        """Multiply-adds by part, in the order of its description, at an image size in pixels."""
         size = padded_size(self.model, height, width)
         if size not in self._work:
             self._work[size] = self._measure(size)
-        work = {part: self._work[size].get(part, Work(0, 0)) for part in PARTS}
+        work = {part: self._work[size].get(part, NOTHING) for part in parts_of(self.model).routes}
         attention_matmul = int(self.attention_matmul)
         return {part: w.other + attention_matmul * w.attention for part, w in work.items()}
 
     def at(self, height: int, width: int) -> dict[str, int]:
         """{"easy", "hard", "router"} in multiply-adds at an image size in pixels."""
-        return route_flops(self.parts(height, width))
+        return route_flops(self.parts(height, width), parts_of(self.model).routes)
 
     def average(self, sizes: Sequence[tuple[int, int]], hard_mask: Sequence[bool]) -> float:
         """Mean cost of routed images: the FLOPs column of Table 2.
@@ -170,7 +164,8 @@ class RouteCost:
 
     def _measure(self, size: tuple[int, int]) -> dict[str, Work]:
         if not self._roi_work:  # the same at every image size
-            self._roi_work = measure_roi_heads(self.model, self.num_proposals)
+            count = self.num_proposals or kept_proposals(self.model)
+            self._roi_work = measure_roi_heads(self.model, count)
         return {**measure_dense(self.model, *size), **self._roi_work}
 
 
@@ -180,13 +175,14 @@ def system_name(cfg: CfgNode) -> str:
     A "Dy-" for two routes, then "Mask" or "Faster", then the backbone and its size.
     """
     backbone = _backbone_name(cfg)
-    dynamic = cfg.MODEL.META_ARCHITECTURE == "DynamicRCNN"
+    if not issubclass(architecture_of(cfg), GeneralizedRCNN):
+        return ""
     blocks = cfg.MODEL.COMPOSITE.NUM_BLOCKS1 or cfg.MODEL.COMPOSITE.NUM_BLOCKS2
     heads = cfg.MODEL.ROI_HEADS
     if not backbone or blocks or (heads.NAME, heads.NUM_CLASSES) != ("StandardROIHeads", 80):
         return ""
     detector = "Mask R-CNN" if cfg.MODEL.MASK_ON else "Faster R-CNN"
-    return f"{'Dy-' if dynamic else ''}{detector} {backbone}"
+    return f"{'Dy-' if is_dynamic(cfg) else ''}{detector} {backbone}"
 
 
 def _backbone_name(cfg: CfgNode) -> str:
@@ -207,13 +203,14 @@ def table(model: nn.Module, cfg: CfgNode, height: int, width: int, num_proposals
     """The cost of a config's model as text: parts, routes, router, averages, paper's figures."""
     cost = RouteCost(model, True, num_proposals)
     fractions = cfg.TEST.DYNAMIC.HARD_FRACTIONS
-    full = _rows(cost.parts(height, width), fractions)
+    full = _rows(cost, height, width, fractions)
     cost.attention_matmul = False
-    bare = _rows(cost.parts(height, width), fractions)
+    bare = _rows(cost, height, width, fractions)
     name = system_name(cfg)
     paper = PAPER.get(name, {}) if (height, width, num_proposals) == PAPER_SETTING else {}
     setting = "3x{}x{}".format(*padded_size(model, height, width))
-    setting += f", {num_proposals} proposals, {NUM_DETECTIONS} detections"
+    if parts_of(model).regions is not None:
+        setting += f", {num_proposals} proposals, {NUM_DETECTIONS} detections"
     lines = [_line(row, full[row], bare[row], paper.get(row)) for row in full]
     return (
         f"{name or cfg.MODEL.META_ARCHITECTURE}, multiply-adds at {setting}\n"
@@ -223,10 +220,10 @@ def table(model: nn.Module, cfg: CfgNode, height: int, width: int, num_proposals
     )
 
 
-def _rows(parts: Mapping[str, int], fractions: Sequence[float]) -> dict[str, float]:
-    routes = route_flops(parts)
+def _rows(cost: RouteCost, height: int, width: int, fractions: Sequence[float]) -> dict[str, float]:
+    parts, routes = cost.parts(height, width), cost.at(height, width)
     rows: dict[str, float] = {part: count for part, count in parts.items() if count}
-    if not parts["router"]:
+    if not routes["router"]:
         return {**rows, "total": routes["easy"]}
     rows.update({"route easy": routes["easy"], "route hard": routes["hard"]})
     for k in fractions:
@@ -240,41 +237,3 @@ def _line(row: str, full: float, bare: float, paper: float | None) -> str:
     if paper is None:
         return f"{text}\n"
     return f"{text}{paper / scale:10.1f} {unit}{bare / paper - 1:+12.2%}\n"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dynamicdet_d2.evaluation.cost",
-        description="Multiply-adds of a config's model by part and route, and as in the paper.",
-    )
-    parser.add_argument("--config-file", required=True, metavar="FILE")
-    parser.add_argument("--height", type=int, default=PAPER_SETTING[0], help="pixels")
-    parser.add_argument("--width", type=int, default=PAPER_SETTING[1], help="pixels")
-    parser.add_argument("--num-proposals", type=int, default=PAPER_SETTING[2])
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
-    return parser
-
-
-def _config(file: str, opts: Sequence[str]) -> CfgNode:
-    cfg = read_config(file, opts)
-    # A route costs the same wherever the threshold comes from and whatever the weights are.
-    dynamic = cfg.MODEL.DYNAMIC
-    dynamic.CALIBRATION, dynamic.HARD_FRACTION, dynamic.TARGET_LATENCY_MS = "", None, None
-    cfg.MODEL.DEVICE = "cpu"
-    return cfg
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table of a config file."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    try:
-        cfg = _config(args.config_file, args.opts)
-        text = table(build_model(cfg), cfg, args.height, args.width, args.num_proposals)
-    except ValueError as error:
-        parser.error(str(error))
-    sys.stdout.write(text)
-
-
-if __name__ == "__main__":
-    main()

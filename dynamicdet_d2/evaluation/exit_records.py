@@ -124,8 +124,8 @@ def _category(result: dict, category_ids: Mapping[int, int]) -> int:
     except KeyError:
         raise ValueError(
             f"The model detected class {result['category_id']} in image {result['image_id']!r}, "
-            f"but the data set has {len(category_ids)} classes: MODEL.ROI_HEADS.NUM_CLASSES must "
-            "be that number."
+            f"but the data set has {len(category_ids)} classes: the model's NUM_CLASSES must be "
+            "that number."
         ) from None
 
 

@@ -1,73 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multiply-adds of a detector's parts, by running its own modules under torch's counter.
 
-Parts that see whole images run on torch's fake tensors, where only shapes are computed; the ROI
-heads, whose NMS needs values, run for real on a small image. Weights, modes and random number
-generators are afterwards as before.
+Parts that see whole images run on tensors of torch's "meta" device, which have shapes and no
+values; ROI heads, whose NMS needs values, run for real on a small image. Weights, modes and random
+number generators are afterwards as before.
 """
 
 import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dynamicdet_d2.modeling.modes import seeded
+from dynamicdet_d2.modeling.modes import evaluating, torch_seeded
+from dynamicdet_d2.parts import Part, Takes, parts_of
 
 logger = logging.getLogger(__name__)
 
 NUM_DETECTIONS = 100
 """Detections that mask and keypoint heads are counted for, as in the paper."""
 
-# What third-party modules raise where they read values of a fake tensor or cannot be copied.
-_FAKE_ERRORS = (AttributeError, RuntimeError, TypeError, ValueError)
+# What third-party modules raise where they read values that are not there or cannot be copied.
+_NO_VALUES = (AttributeError, RuntimeError, TypeError, ValueError, NotImplementedError)
 
 _ROI_SIDE = 128  # pixels; side of the small image
 
 
 class Work(NamedTuple):
-    """Multiply-adds of one part."""
+    """Multiply-adds."""
 
     attention: int
     """In the two matrix products of attention, q k^T and the one with v."""
     other: int
     """In convolutions and all other matrix products."""
 
+    def plus(self, more: "Work") -> "Work":
+        return Work(self.attention + more.attention, self.other + more.other)
+
+    def minus(self, part: "Work") -> "Work":
+        return Work(self.attention - part.attention, self.other - part.other)
+
+
+NOTHING = Work(0, 0)
+
 
 class Meter:
-    """Calls functions and keeps the work of each under the name of a part, in ``work``."""
+    """Calls functions and keeps the work of each under the name of a part, in ``work``.
+
+    What a function calls by the meter in its turn is booked there and not on the function.
+    """
 
     def __init__(self) -> None:
         self.work: dict[str, Work] = {}
+        self._booked = NOTHING  # by calls inside the present one
 
-    def __call__(self, part: str, function: Callable, *args: object, inner: str = "") -> Any:
-        """Call ``function(*args)`` without gradients and book its work.
-
-        Args:
-            part: whose work it is.
-            inner: "PART=MODULE": what is done inside that module, named as torch's counter
-                names it, is booked on PART instead.
-
-        Returns:
-            what the function returned.
-        """
+    def __call__(self, part: str, function: Callable, *args: object) -> Any:
+        """Call ``function(*args)`` without gradients and book its work on ``part``."""
+        before, self._booked = self._booked, NOTHING
         with torch.no_grad(), _unfused_attention(), FlopCounterMode(display=False) as counter:
             result = function(*args)
-        counts = counter.get_flop_counts()
-        work = as_work(counts.get("Global", {}))
-        if inner:
-            inner_part, module = inner.split("=")
-            apart = self.work[inner_part] = as_work(counts.get(module, {}))
-            work = Work(work.attention - apart.attention, work.other - apart.other)
-        self.work[part] = work
+        total = as_work(counter.get_flop_counts().get("Global", {}))
+        own = total.minus(self._booked)
+        self.work[part] = self.work.get(part, NOTHING).plus(own)
+        self._booked = before.plus(total)
         return result
+
+    @contextmanager
+    def watching(self, part: Part) -> Iterator[None]:
+        """Book all calls of the part's function inside."""
+        own = vars(part.owner)
+        before = {k: v for k, v in own.items() if k == part.function}
+        part.wrap(lambda function: lambda *args: self(part.name, function, *args))
+        try:
+            yield
+        finally:
+            del own[part.function]
+            own.update(before)
 
 
 def as_work(counts: Mapping[object, int]) -> Work:
@@ -94,79 +109,51 @@ def _unfused_attention() -> Iterator[None]:
 
 
 def measure_dense(model: nn.Module, height: int, width: int) -> dict[str, Work]:
-    """Work of the parts that see whole images: backbones, router, neck, RPN head.
+    """Work of the parts that see whole images, by name.
 
     Args:
         model: as in ``cost.count_flops``.
         height, width: of one image in pixels, padded.
-
-    Returns:
-        work by part: "bottom_up1", "neck", "rpn_head", and for a dynamic detector "router",
-        "connections", "bottom_up2".
     """
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            return _dense_pass(_fake_copy(model), height, width)
-    except _FAKE_ERRORS as error:
-        logger.debug("Counting by a real run, as one on fake tensors failed: %s", error)
+        with torch.device("meta"):
+            return _dense_pass(_copy_without_values(model), height, width)
+    except _NO_VALUES as error:
+        logger.debug("Counting by a real run, as one without values failed: %s", error)
         with _undisturbed(model):
             return _dense_pass(model, height, width)
 
 
 def _dense_pass(model: nn.Module, height: int, width: int) -> dict[str, Work]:
-    meter = Meter()
+    meter, parts = Meter(), parts_of(model)
     image = _any_weight(model).new_zeros(1, 3, height, width)
-    run = _dynamic_features if hasattr(model, "router") else _static_features
-    features = run(model, image, meter)
-    rpn = model.proposal_generator
-    meter("rpn_head", rpn.rpn_head, [features[name] for name in rpn.in_features])
+    with ExitStack() as stack, torch.no_grad():
+        for part in parts.parts:
+            if part.takes is Takes.IMAGE:
+                stack.enter_context(meter.watching(part))
+        parts.run_on_image(image)
     return meter.work
-
-
-def _dynamic_features(model: nn.Module, image: Tensor, meter: Meter) -> dict[str, Tensor]:
-    backbone = model.backbone
-    features1, start = meter("bottom_up1", backbone.first, image)
-    meter("router", model.router, features1)
-    connections = f"connections={type(backbone.connections).__name__}"
-    features2 = meter("bottom_up2", backbone.second, features1, start, inner=connections)
-    return meter("neck", model.neck, features2)
-
-
-def _static_features(model: nn.Module, image: Tensor, meter: Meter) -> dict[str, Tensor]:
-    backbone = model.backbone
-    if not hasattr(backbone, "bottom_up"):
-        return meter("bottom_up1", backbone, image)
-    bottom_up = f"bottom_up1={type(backbone).__name__}.bottom_up"
-    return meter("neck", backbone, image, inner=bottom_up)
 
 
 def _any_weight(model: nn.Module) -> Tensor:
     return next(model.parameters()).detach()
 
 
-def _fake_copy(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode with weights that have no memory; call it in a fake mode."""
-    memo: dict[int, object] = {id(b): torch.empty_like(b) for b in model.buffers()}
+def _copy_without_values(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode with weights that have no memory."""
+    memo: dict[int, object] = {id(b): torch.empty_like(b, device="meta") for b in model.buffers()}
     for weight in model.parameters():
-        memo[id(weight)] = nn.Parameter(torch.empty_like(weight), weight.is_floating_point())
+        empty = torch.empty_like(weight, device="meta")
+        memo[id(weight)] = nn.Parameter(empty, weight.is_floating_point())
     return copy.deepcopy(model, memo).eval()
 
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and own random numbers; afterwards all is as before.
-
-    ``model.train()`` would not do: it wakes modules that were frozen one by one.
-    """
-    training = {module: module.training for module in model.modules()}
-    try:
-        for module in training:
-            module.training = False
-        with seeded(0, _any_weight(model).device), _as_trainable(model):
-            yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    """Evaluation mode and own random numbers; afterwards all is as before."""
+    device = _any_weight(model).device
+    with evaluating(model), torch_seeded(0, device), _as_trainable(model):
+        yield
 
 
 @contextmanager
@@ -187,34 +174,53 @@ def _as_trainable(model: nn.Module) -> Iterator[None]:
 
 
 def measure_roi_heads(model: nn.Module, num_proposals: int) -> dict[str, Work]:
-    """Work of the ROI heads on made-up boxes over a small blank image.
+    """Work of the ROI heads on made-up boxes over a small blank image, by name.
 
     Pooled features are of one size whatever the image's. Heads that read whole feature maps
     cost more on a larger image, which is not seen here.
 
-    Returns:
-        work by part: "box_head", all that is done with ``num_proposals`` proposals, and
-        "mask_head", all that is done with ``NUM_DETECTIONS`` detections.
+    Args:
+        model: as in ``cost.count_flops``; without ROI heads there is no work.
+        num_proposals: that parts which take proposals are counted for; those that take detections
+            are counted for ``NUM_DETECTIONS``.
     """
-    meter = Meter()
+    parts = parts_of(model)
+    if parts.regions is None:
+        return {}
     image = _any_weight(model).new_zeros(1, 3, _ROI_SIDE, _ROI_SIDE)
     images = ImageList(image, [(_ROI_SIDE, _ROI_SIDE)])
-    features = _blank_features(model, image)
+    features = _blank_features(parts.regions.pyramid, image)
+    inputs = {
+        Takes.PROPOSALS: (images, features, [_proposals(num_proposals, image)]),
+        Takes.DETECTIONS: (features, [_detections(NUM_DETECTIONS, image)]),
+    }
+    work = {}
     with _undisturbed(model):
-        # How many detections come out depends on the weights: the heads that work on detections
-        # are kept out of the first call and get a fixed number of boxes in the second.
-        box_heads = copy.copy(model.roi_heads)
-        box_heads.forward_with_given_boxes = lambda features, instances: instances
-        meter("box_head", box_heads, images, features, [_proposals(num_proposals, image)])
-        detections = [_detections(NUM_DETECTIONS, image)]
-        meter("mask_head", model.roi_heads.forward_with_given_boxes, features, detections)
-    return meter.work
+        for takes, arguments in inputs.items():
+            work.update(_roi_pass([p for p in parts.parts if p.takes in inputs], takes, arguments))
+    return work
 
 
-def _blank_features(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
-    """What the ROI heads of a model get to see of a blank image, by level."""
+def _roi_pass(parts: list[Part], takes: Takes, arguments: tuple) -> dict[str, Work]:
+    """Work of the parts that take this.
+
+    How many detections come of proposals depends on the weights: what other parts do with them
+    is booked there, and forgotten.
+    """
+    meter = Meter()
+    called = [part for part in parts if part.takes is takes]
+    with ExitStack() as stack:
+        for part in parts:
+            stack.enter_context(meter.watching(part))
+        for part in called:
+            getattr(part.owner, part.function)(*arguments)
+    return {part.name: meter.work[part.name] for part in called}
+
+
+def _blank_features(pyramid: Mapping[str, ShapeSpec], image: Tensor) -> dict[str, Tensor]:
+    """What ROI heads get to see of a blank image, by level."""
     blank = {}
-    for name, shape in getattr(model, "neck", model.backbone).output_shape().items():
+    for name, shape in pyramid.items():
         side = -(-_ROI_SIDE // shape.stride)
         blank[name] = image.new_zeros(1, shape.channels, side, side)
     return blank

@@ -7,14 +7,14 @@ contains all that the model does, from moving the image to the device to the res
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
+from dynamicdet_d2.modeling.modes import evaluating, kept
 from dynamicdet_d2.utils.progress import Progress
 
 Clock = Callable[[], float]
@@ -74,8 +74,8 @@ def measure_thresholds(
     batch, because the first to see a batch finds it in no cache.
 
     Args:
-        model: with ``threshold`` and ``device``; both its threshold and the training flag of each
-            of its modules are afterwards what they were.
+        model: a detector; its operating point and the training flag of each of its modules are
+            afterwards what they were.
         inputs: batches of Detectron2's input dicts, in memory.
         thresholds: each in [0, 1]; None, and nothing else, for a static detector, which has none.
         warmup: untimed calls at each threshold beforehand.
@@ -94,7 +94,8 @@ def measure_thresholds(
             f"found batches of {sizes} images and a warm-up of {warmup}."
         )
     samples: list[list[float]] = [[] for _ in thresholds]
-    with _evaluating(model), torch.inference_mode():
+    dynamic = [] if list(thresholds) == [None] else [model]
+    with kept("operating_point", *dynamic), evaluating(model), torch.inference_mode():
         for i in range(warmup):
             for threshold in thresholds:
                 _timed_call(model, inputs[i % len(inputs)], threshold, clock)
@@ -135,18 +136,3 @@ def _timed_call(
 def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; threshold and every module's own training flag as before after."""
-    threshold = getattr(model, "threshold", None)
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        if threshold is not None:
-            model.threshold = threshold
-        for module, training in flags:
-            module.training = training

@@ -21,7 +21,7 @@ from dynamicdet_d2.evaluation.audit import (
 )
 from dynamicdet_d2.evaluation.coco.counts import IOU
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
-from dynamicdet_d2.evaluation.cost import RouteCost
+from dynamicdet_d2.evaluation.cost import RouteCost, kept_proposals
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, coco_results
 from dynamicdet_d2.evaluation.latency import Latency, device_name, measure_thresholds
 from dynamicdet_d2.evaluation.verdict import verdict, warnings
@@ -105,7 +105,7 @@ def build_tradeoff(
         "fingerprint": fingerprint(model, cfg),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {**versions(), "numpy": np.__version__},
-        "notes": _notes(cfg),
+        "notes": _notes(cfg, kept_proposals(model)),
     }
     tradeoff["verdict"] = verdict(tradeoff)
     tradeoff["warnings"] = warnings(tradeoff)
@@ -142,7 +142,7 @@ def image_costs(
     Args:
         sizes: height and width of each image's network input in pixels.
     """
-    cost = RouteCost(model, cfg.TEST.DYNAMIC.ATTENTION_MATMUL, cfg.MODEL.RPN.POST_NMS_TOPK_TEST)
+    cost = RouteCost(model, cfg.TEST.DYNAMIC.ATTENTION_MATMUL)
     distinct = sorted(set(sizes))
     progress = Progress(len(distinct), "FLOPs of image sizes")
     routes = {}
@@ -265,17 +265,18 @@ def _size_range(records: Sequence[ExitRecord]) -> dict[str, list[int]]:
     return {"min": sizes.min(axis=0).tolist(), "max": sizes.max(axis=0).tolist()}
 
 
-def _notes(cfg: CfgNode) -> dict[str, str]:
+def _notes(cfg: CfgNode, num_proposals: int) -> dict[str, str]:
     """What the figures are, for readers who have only the report."""
     keys = cfg.TEST.DYNAMIC
+    proposals = f", with {num_proposals} proposals" if num_proposals else ""
     attention = "counted" if keys.ATTENTION_MATMUL else "left out, as in the paper"
     return {
         "latency": "one image at a time, in memory; all operating points in turns on the same "
         f"images, spread over the data set, after {keys.LATENCY_WARMUP} warm-up calls each; mean "
         "with each route weighted by its share of all images. FPS is its inverse.",
         "gflops": "10^9 multiply-adds of convolutions and matrix products, averaged over the "
-        f"images at their padded sizes, with {cfg.MODEL.RPN.POST_NMS_TOPK_TEST} proposals; the "
-        f"two products of attention are {attention}.",
+        f"images at their padded sizes{proposals}; the two products of attention are "
+        f"{attention}.",
         "random": f"mean of {keys.RANDOM_DRAWS} random routings with the router's number of hard "
         "images.",
         "oracle": "as many hard images, those with the largest true gain of detector2.",

@@ -1,39 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The meta architecture: figure 3 of the paper, for two-stage detectors."""
+"""DynamicDet for two-stage detectors: RPN and ROI heads over a shared neck."""
 
 import zlib
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, build_backbone
-from detectron2.modeling.proposal_generator import build_proposal_generator
-from detectron2.modeling.roi_heads import build_roi_heads
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling.proposal_generator import RPN, build_proposal_generator
+from detectron2.modeling.roi_heads import ROIHeads, build_roi_heads
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
-from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
-from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.acceleration import InferenceOptions, on_optimized_copy
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
-from dynamicdet_d2.modeling.modes import attributes, loss_mode, seeded
+from dynamicdet_d2.modeling.batch import Batch, postprocessed, routed_outputs
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.modes import loss_mode, setting, torch_seeded
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.operating_point.point import OperatingPoint
-
-Features = dict[str, Tensor]
+from dynamicdet_d2.parts import Part, Regions, num_proposals, roi_parts, rpn_parts, run_rpn_head
 
 
 @META_ARCH_REGISTRY.register()
-class DynamicRCNN(GeneralizedRCNN):
-    """Two detectors and a router, with ``GeneralizedRCNN``'s inputs and outputs.
+class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
+    """A dynamic detector with ``GeneralizedRCNN``'s inputs and outputs.
 
-    detector1 is backbone 1, neck and heads; detector2 is backbone 1, connections, backbone 2,
-    and the same neck and heads. In training both detectors' losses are returned; in evaluation
-    each image leaves by one route, and its output dict carries ``"difficulty"`` (float, in
-    (0, 1), 1 = hard) and ``"route"`` (``"easy"`` or ``"hard"``) beside ``"instances"``.
-
-    N: images of a batch.
+    Both detectors have one neck, one RPN and one set of ROI heads. It is a ``GeneralizedRCNN``
+    by its interface, for those who ask, such as Detectron2's augmented inference; all that it
+    does with a batch is ``DynamicDetector``'s.
     """
 
     @configurable
@@ -56,107 +54,88 @@ class DynamicRCNN(GeneralizedRCNN):
     ) -> None:
         """
         Args:
-            backbone: backbone 1, connections and backbone 2.
             neck: maps a feature dict of the backbone to the features of the heads.
-            router: maps F1 to difficulties.
-            proposal_generator, roi_heads, pixel_mean, pixel_std, input_format, vis_period: as
-                in ``GeneralizedRCNN``.
-            operating_point: where the threshold comes from; None: 0.5.
-            loss_weights: of detector1 and detector2 in joint training, >= 0.
-            loss_proposals: proposals and anchors an image that per-image losses are taken over.
-            inference_options: of the optimised copy that inference runs on; None: no copy.
+            proposal_generator, roi_heads, input_format, vis_period: as in ``GeneralizedRCNN``.
+            loss_proposals: proposals and anchors per image that per-image losses are taken over.
+            backbone, router, pixel_mean, pixel_std, operating_point, loss_weights,
+                inference_options: as in ``DynamicDetector``.
         """
-        super().__init__(
+        DynamicDetector.__init__(
+            self,
             backbone=backbone,
-            proposal_generator=proposal_generator,
-            roi_heads=roi_heads,
+            router=router,
             pixel_mean=pixel_mean,
             pixel_std=pixel_std,
-            input_format=input_format,
-            vis_period=vis_period,
+            operating_point=operating_point,
+            loss_weights=loss_weights,
+            inference_options=inference_options,
         )
         self.neck = neck
-        self.router = router
-        self.operating_point = operating_point or OperatingPoint(threshold=0.5)
-        self.loss_weights = _checked_weights(loss_weights)
+        self.proposal_generator = proposal_generator
+        self.roi_heads = roi_heads
+        self.input_format = input_format
+        self.vis_period = vis_period
         self.loss_proposals = loss_proposals
-        self.optimized_copy = OptimizedCopy(inference_options)
-        # Delta of eq. 12; travels with the checkpoint. NaN until it is measured.
-        self.register_buffer("loss_offset", torch.tensor(float("nan"), dtype=torch.float64))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        backbone = build_backbone(cfg)
-        neck = build_fpn_neck(cfg, backbone.output_shape())
+        _check_proposals(cfg)
+        arguments = super().from_config(cfg)
+        neck = build_fpn_neck(cfg, arguments["backbone"].output_shape())
         return {
-            "backbone": backbone,
+            **arguments,
             "neck": neck,
-            "router": AdaptiveRouter(cfg, backbone.output_shape()),
             "proposal_generator": build_proposal_generator(cfg, neck.output_shape()),
             "roi_heads": build_roi_heads(cfg, neck.output_shape()),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
             "input_format": cfg.INPUT.FORMAT,
             "vis_period": cfg.VIS_PERIOD,
-            "operating_point": OperatingPoint.from_config(cfg),
-            "loss_weights": cfg.MODEL.DYNAMIC.LOSS_WEIGHTS,
             "loss_proposals": cfg.SOLVER.ROUTER.LOSS_PROPOSALS,
-            "inference_options": InferenceOptions.from_config(cfg),
         }
 
-    @property
-    def threshold(self) -> float:
-        """An image is hard iff difficulty > threshold; in [0, 1], can be set at run time."""
-        return self.operating_point.threshold
+    @classmethod
+    def num_classes_key(cls, cfg: CfgNode) -> str:
+        return "MODEL.ROI_HEADS.NUM_CLASSES"
 
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        self.operating_point = OperatingPoint(threshold=value)
+    def pyramid(self, detector: int, features: Features) -> Features:
+        return self.neck(features)
 
-    @property
-    def padding_multiple(self) -> int:
-        """Height and width of a batch are padded to multiples of this many pixels at inference."""
-        options = self.optimized_copy.options
-        return max(self.backbone.size_divisibility, options.size_multiple if options else 0)
+    def predictions(self, detector: int, pyramid: Features) -> object:
+        """The RPN head's."""
+        return run_rpn_head(self.proposal_generator, pyramid)
 
-    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
-        """Losses in training, routed detections otherwise; inputs as in ``GeneralizedRCNN``.
-
-        Returns:
-            in training: scalars named ``detector1/loss_cls``, ``detector2/loss_cls``, ..., each
-            weighted, so that their sum is the objective of eq. 9; else as ``inference``.
-        """
-        if not self.training:
-            return self.inference(batched_inputs)
-        self.optimized_copy.drop()  # of weights that are about to change
-        images, gt_instances = self._training_inputs(batched_inputs)
-        features1, start = self.backbone.first(images.tensor)
-        features2 = self.backbone.second(features1, start)
-        losses = {}
-        for number, features in enumerate((features1, features2), start=1):
-            weight = self.loss_weights[number - 1]
-            with get_event_storage().name_scope(f"detector{number}"):
-                parts = self._losses(images, self.neck(features), gt_instances)
-            losses.update({f"detector{number}/{k}": weight * loss for k, loss in parts.items()})
+    def losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
+        proposals, losses = self._proposals_and_losses(batch, pyramid)
+        if self.vis_period and get_event_storage().iter % self.vis_period == 0:
+            with _NamedImages(f"detector{detector}"):
+                self.visualize_training(batch.inputs, proposals)
         return losses
 
-    def losses_of_second(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        """detector2's losses alone, for training connections and backbone 2 beside a frozen rest.
+    def image_losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
+        """With anchors and proposals drawn from a seed of the image, the same for both detectors.
 
-        Gradients reach these two; detector1, neck and heads stay as they are, statistics too.
-
-        Returns:
-            scalars named ``detector2/loss_cls``, ..., not weighted.
+        They are taken over ``loss_proposals`` of them, because the gap of two losses is small
+        and the sampling of few proposals would drown it.
         """
-        self.optimized_copy.drop()
-        images, gt_instances = self._training_inputs(batched_inputs)
-        with torch.no_grad():
-            features1, shared = self.backbone.first(images.tensor)
-        features2 = self.backbone.second(features1, shared)
         heads = (self.proposal_generator, self.roi_heads)
-        with loss_mode(*heads), get_event_storage().name_scope("detector2"):
-            losses = self._losses(images, self.neck(features2), gt_instances)
-        return {f"detector2/{name}": loss for name, loss in losses.items()}
+        samplers = [m for m in heads if isinstance(m, RPN | ROIHeads)]
+        with (
+            loss_mode(*heads),
+            setting("batch_size_per_image", self.loss_proposals, *samplers),
+            torch_seeded(_image_seed(batch.inputs[0]), self.device),
+        ):
+            return self._proposals_and_losses(batch, pyramid)[1]
+
+    def _proposals_and_losses(
+        self, batch: Batch, pyramid: Features
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        images, gt_instances = batch.images, batch.gt_instances
+        proposals, losses = self.proposal_generator(images, pyramid, gt_instances)
+        _, detector_losses = self.roi_heads(images, pyramid, proposals, gt_instances)
+        return proposals, {**losses, **detector_losses}
+
+    def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
+        proposals, _ = self.proposal_generator(images, pyramid, None)
+        return self.roi_heads(images, pyramid, proposals, None)[0]
 
     def inference(
         self,
@@ -164,175 +143,55 @@ class DynamicRCNN(GeneralizedRCNN):
         detected_instances: list[Instances] | None = None,
         do_postprocess: bool = True,
     ) -> list[dict] | list[Instances]:
-        """Route each image and detect.
-
-        Backbone 1 and router see the whole batch, backbone 2 the hard images, neck and heads
-        the whole batch again. The routes are read back from the device once a batch.
-
-        Args:
-            batched_inputs, detected_instances, do_postprocess: as in ``GeneralizedRCNN``.
-
-        Returns:
-            one dict an image with ``"instances"``, ``"difficulty"`` and ``"route"``; without
-            post-processing the raw ``Instances``.
-
-        Raises:
-            ValueError: if the threshold comes from a calibration of another model.
-        """
+        """As ``DynamicDetector.inference``, and with given boxes as ``GeneralizedRCNN``."""
+        if detected_instances is None:
+            return super().inference(batched_inputs, do_postprocess=do_postprocess)
         self.operating_point.check(self)
-        return self._inference(batched_inputs, detected_instances, do_postprocess)
+        return self._with_given_boxes(batched_inputs, detected_instances, do_postprocess)
 
     @on_optimized_copy
-    def _inference(
-        self,
-        batched_inputs: list[dict],
-        detected_instances: list[Instances] | None,
-        do_postprocess: bool,
+    def _with_given_boxes(
+        self, batched_inputs: list[dict], detected_instances: list[Instances], do_postprocess: bool
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(batched_inputs)
         features, difficulties = self._routed_features(images)
-        features = self.neck(features)
-        if detected_instances is None:
-            results = self._detect(images, features, batched_inputs)
-        else:
-            given = [x.to(self.device) for x in detected_instances]
-            results = self.roi_heads.forward_with_given_boxes(features, given)
+        given = [x.to(self.device) for x in detected_instances]
+        results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
         if not do_postprocess:
             return results
-        outputs = self._postprocess(results, batched_inputs, images.image_sizes)
-        for output, difficulty in zip(outputs, difficulties, strict=True):
-            output["difficulty"] = difficulty
-            output["route"] = routing.route_name(difficulty, self.threshold)
-        return outputs
+        instances = postprocessed(results, batched_inputs, images)
+        return routed_outputs(instances, difficulties, self.threshold)
 
-    @torch.no_grad()
-    @on_optimized_copy
-    def exits(self, batched_inputs: list[dict]) -> list[dict]:
-        """Both detectors' detections of every image, whatever the threshold.
+    def tail_parts(self) -> tuple[Part, ...]:
+        neck = Part("neck", self.neck, features=True)
+        return neck, *rpn_parts(self.proposal_generator), *roi_parts(self.roi_heads)
 
-        Returns:
-            one dict an image: ``"difficulty"`` (float), ``"detector1"`` and ``"detector2"``
-            (``Instances``, post-processed).
-        """
-        images = self.preprocess_image(batched_inputs)
-        features1, start, difficulties = self.first(images.tensor)
-        outputs = [{"difficulty": difficulty} for difficulty in difficulties.tolist()]
-        features2 = self.backbone.second(features1, start)
-        for name, features in (("detector1", features1), ("detector2", features2)):
-            results = self._detect(images, self.neck(features), batched_inputs)
-            results = self._postprocess(results, batched_inputs, images.image_sizes)
-            for output, result in zip(outputs, results, strict=True):
-                output[name] = result["instances"]
-        return outputs
+    @property
+    def heads(self) -> tuple[nn.Module, ...]:
+        return self.proposal_generator, self.roi_heads
 
-    @torch.no_grad()
-    @on_optimized_copy
-    def difficulties(self, batched_inputs: list[dict]) -> list[float]:
-        """Difficulty of each image, by backbone 1 and router alone."""
-        return self.first(self.preprocess_image(batched_inputs).tensor)[2].tolist()
-
-    def first(self, images: Tensor) -> tuple[Features, Tensor, Tensor]:
-        """Backbone 1 and router.
-
-        Args:
-            images: (N, 3, H, W), normalised and padded.
-
-        Returns:
-            as ``CompositeBackbone.first``, and the difficulties (N,).
-        """
-        features, start = self.backbone.first(images)
-        return features, start, self.router(features)
-
-    @torch.no_grad()
-    def detector_losses_per_image(self, batched_inputs: list[dict]) -> Tensor:
-        """L1 and L2 of every image, unweighted: (N, 2), float32. See ``pooled_and_losses``."""
-        return self.pooled_and_losses(batched_inputs)[1]
-
-    @torch.no_grad()
-    def pooled_and_losses(self, batched_inputs: list[dict]) -> tuple[Tensor, Tensor]:
-        """What the router learns from: its pooled input and both detectors' losses.
-
-        Each image's losses come from its own slice of the batch's features, with anchors and
-        proposals drawn from a seed of the image alone, the same for both detectors; nothing in
-        the model changes, and evaluation mode is fine. Losses are taken over
-        ``loss_proposals`` proposals, because the gap of two losses is small and the sampling
-        of few proposals would drown it.
-
-        Args:
-            batched_inputs: with ``"instances"``.
-
-        Returns:
-            pooled features (N, d) and losses (N, 2), float32.
-        """
-        images, gt_instances = self._training_inputs(batched_inputs)
-        features1, start = self.backbone.first(images.tensor)
-        features2 = self.backbone.second(features1, start)
-        necks = [self.neck(features1), self.neck(features2)]
-        losses = [
-            [self._image_loss(images, neck, gt_instances, i, batched_inputs[i]) for neck in necks]
-            for i in range(len(batched_inputs))
-        ]
-        return self.router.pool(features1), torch.tensor(losses, device=self.device)
-
-    def _image_loss(
-        self, images: ImageList, features: Features, gt: list[Instances], i: int, source: dict
-    ) -> float:
-        image = ImageList(images.tensor[i : i + 1], images.image_sizes[i : i + 1])
-        level = {name: f[i : i + 1] for name, f in features.items()}
-        heads = (self.proposal_generator, self.roi_heads)
-        more = {"batch_size_per_image": self.loss_proposals}
-        with (
-            loss_mode(*heads),
-            attributes(more, *heads),
-            seeded(_image_seed(source), self.device),
-            EventStorage(),  # Detectron2's heads log; these losses are no training step
-        ):
-            losses = self._losses(image, level, gt[i : i + 1])
-        return float(sum(losses.values()))
-
-    def _training_inputs(self, batched_inputs: list[dict]) -> tuple[ImageList, list[Instances]]:
-        images = self.preprocess_image(batched_inputs)
-        missing = [x for x in batched_inputs if "instances" not in x]
-        if missing:
-            name = missing[0].get("file_name", "an image")
-            raise ValueError(f"Losses need ground truth, but {name} came without 'instances'.")
-        return images, [x["instances"].to(self.device) for x in batched_inputs]
-
-    def _losses(
-        self, images: ImageList, features: Features, gt_instances: list[Instances]
-    ) -> dict[str, Tensor]:
-        proposals, losses = self.proposal_generator(images, features, gt_instances)
-        _, detector_losses = self.roi_heads(images, features, proposals, gt_instances)
-        return {**losses, **detector_losses}
-
-    def _routed_features(self, images: ImageList) -> tuple[Features, list[float]]:
-        features, start, scores = self.first(images.tensor)
-        difficulties = scores.tolist()  # the one time that the device is waited for
-        hard = routing.hard_indices(difficulties, self.threshold)
-        if len(hard) == len(difficulties):
-            features = self.backbone.second(features, start)
-        elif hard:
-            index = routing.on_device(hard, start.device)
-            chosen = routing.select(features, index)
-            features2 = self.backbone.second(chosen, start[index])
-            # Features of shared stages are still those of backbone 1.
-            new = {name: level for name, level in features2.items() if level is not chosen[name]}
-            features = routing.merge(features, new, index)
-        return features, difficulties
-
-    def _detect(
-        self, images: ImageList, features: Features, batched_inputs: list[dict]
-    ) -> list[Instances]:
-        proposals, _ = self.proposal_generator(images, features, None)
-        return self.roi_heads(images, features, proposals, None)[0]
+    @property
+    def regions(self) -> Regions:
+        return Regions(self.neck.output_shape(), num_proposals(self.proposal_generator))
 
 
-def _checked_weights(weights: Sequence[float]) -> tuple[float, float]:
-    if len(weights) != 2 or min(weights) < 0:
+class _NamedImages(EventStorage):
+    """Hands pictures on to the storage around it, with a name before theirs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name, self._around = name, get_event_storage()
+
+    def put_image(self, img_name: str, img_tensor: np.ndarray) -> None:
+        self._around.put_image(f"{self._name}/{img_name}", img_tensor)
+
+
+def _check_proposals(cfg: CfgNode) -> None:
+    if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals":
         raise ValueError(
-            f"MODEL.DYNAMIC.LOSS_WEIGHTS is {list(weights)}; it must be two numbers >= 0."
+            "MODEL.PROPOSAL_GENERATOR.NAME is 'PrecomputedProposals', but each detector of a "
+            "DynamicRCNN makes its own proposals; it must be such as 'RPN'."
         )
-    return float(weights[0]), float(weights[1])
 
 
 def _image_seed(source: dict) -> int:

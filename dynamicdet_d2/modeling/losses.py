@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what the router minimises (section 3.3), and the medians that it is balanced by.
+"""Pure: what the router minimises (section 3.3), the medians that it is balanced by, weights.
 
 N: images; L1, L2: losses of detector1 and detector2; Delta: the loss offset.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -111,3 +113,16 @@ def router_ap_loss(difficulty: Tensor, gains: Tensor) -> Tensor:
     target = (gains > 0).to(difficulty.dtype)
     entropy = F.binary_cross_entropy(difficulty, target, reduction="none")
     return (entropy * decided).sum() / decided.sum().clamp(min=1)
+
+
+def checked_loss_weights(weights: Sequence[float]) -> tuple[float, float]:
+    """Weights of detector1's and detector2's loss in joint training.
+
+    Raises:
+        ValueError: naming the key, if they are not two numbers >= 0.
+    """
+    if len(weights) != 2 or min(weights) < 0:
+        raise ValueError(
+            f"MODEL.DYNAMIC.LOSS_WEIGHTS is {list(weights)}; it must be two numbers >= 0."
+        )
+    return float(weights[0]), float(weights[1])

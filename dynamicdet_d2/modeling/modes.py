@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Freezing parameters and statistics, and loss mode for frozen RPN and ROI heads."""
+"""Modes of modules: freezing, evaluating, and losses of frozen RPN and ROI heads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,38 +36,48 @@ def modes_kept(*modules: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, all modes as before afterwards."""
+    with modes_kept(module):
+        module.eval()
+        yield
+
+
+@contextmanager
 def loss_mode(*modules: nn.Module) -> Iterator[None]:
     """Let Detectron2's RPN and ROI heads give losses without changing any state.
 
     They give losses only where ``training`` is set, and silently ``{}`` otherwise. Here the
     flag is set on every submodule but the norms and dropouts, and restored afterwards.
     """
-    submodules = [m for module in modules for m in module.modules()]
-    flags = [m.training for m in submodules]
-    try:
-        for m in submodules:
+    with modes_kept(*modules):
+        for m in (m for module in modules for m in module.modules()):
             m.training = not isinstance(m, _KEEP_IN_EVAL)
         yield
-    finally:
-        for m, flag in zip(submodules, flags, strict=True):
-            m.training = flag
 
 
 @contextmanager
-def attributes(values: dict[str, int], *modules: nn.Module) -> Iterator[None]:
-    """Set attributes on those of the modules that have them, and restore them afterwards."""
-    old = [(m, k, getattr(m, k)) for m in modules for k in values if hasattr(m, k)]
+def kept(name: str, *modules: nn.Module) -> Iterator[None]:
+    """An attribute of each module is afterwards what it was."""
+    before = [(m, getattr(m, name)) for m in modules]
     try:
-        for m, k, _ in old:
-            setattr(m, k, values[k])
         yield
     finally:
-        for m, k, value in old:
-            setattr(m, k, value)
+        for m, value in before:
+            setattr(m, name, value)
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
+def setting(name: str, value: object, *modules: nn.Module) -> Iterator[None]:
+    """An attribute of each module has this value inside, and its own again afterwards."""
+    with kept(name, *modules):
+        for m in modules:
+            setattr(m, name, value)
+        yield
+
+
+@contextmanager
+def torch_seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Random numbers of torch from a seed inside; the generators' states as before outside."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

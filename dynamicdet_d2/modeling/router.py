@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The adaptive router: from backbone 1's features to a difficulty (section 3.2)."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
@@ -62,7 +64,7 @@ class AdaptiveRouter(nn.Module):
         Returns:
             (N,), in (0, 1), 1 = hard.
         """
-        with torch.autocast(pooled.device.type, enabled=False):
+        with _in_float32(pooled):
             logit = self.score(torch.relu(self.hidden(pooled))).squeeze(1)
         limits = torch.finfo(logit.dtype)
         return logit.sigmoid().clamp(limits.tiny, 1 - limits.eps)
@@ -70,3 +72,8 @@ class AdaptiveRouter(nn.Module):
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         """Difficulty of N images, (N,), from backbone 1's features."""
         return self.difficulty(self.pool(features))
+
+
+def _in_float32(x: Tensor) -> AbstractContextManager:
+    # On torch's meta device, where costs are counted, there is no autocast to be turned off.
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)

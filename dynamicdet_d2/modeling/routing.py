@@ -7,6 +7,7 @@ N: images of the batch, M: hard ones among them.
 from collections.abc import Sequence
 
 import torch
+from detectron2.structures import ImageList
 from torch import Tensor
 
 Features = dict[str, Tensor]
@@ -15,6 +16,12 @@ Features = dict[str, Tensor]
 def hard_indices(difficulties: Sequence[float], threshold: float) -> list[int]:
     """Positions of the images with difficulty > threshold, in ascending order."""
     return [i for i, d in enumerate(difficulties) if route_name(d, threshold) == "hard"]
+
+
+def by_route(difficulties: Sequence[float], threshold: float) -> tuple[list[int], list[int]]:
+    """Positions of the easy images and of the hard ones, each in ascending order."""
+    hard = set(hard_indices(difficulties, threshold))
+    return [i for i in range(len(difficulties)) if i not in hard], sorted(hard)
 
 
 def on_device(indices: Sequence[int], device: torch.device) -> Tensor:
@@ -37,6 +44,17 @@ def select(features: Features, index: Tensor) -> Features:
         level name -> (M, C, H, W).
     """
     return {name: level[index] for name, level in features.items()}
+
+
+def select_images(images: ImageList, indices: Sequence[int], index: Tensor) -> ImageList:
+    """Some images of a batch, padded as the batch is.
+
+    Args:
+        images: (N, 3, H, W).
+        indices: M positions, ascending.
+        index: the same on the images' device.
+    """
+    return ImageList(images.tensor[index], [images.image_sizes[i] for i in indices])
 
 
 def merge(easy: Features, hard: Features, index: Tensor) -> Features:

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 # Buffers (by the last part of their name) that no result of inference depends on.
-_WITHOUT_EFFECT = ("loss_offset", "num_batches_tracked")
+_WITHOUT_EFFECT = ("loss_offset", "loss_normalizers", "num_batches_tracked")
 _DIGITS = 16
 
 

@@ -2,17 +2,20 @@
 """What is compiled and how (nothing is: it takes long), and padding to few sizes for its sake."""
 
 import copy
+import functools
+from collections.abc import Callable
 
 import pytest
 import torch
 from detectron2.modeling import build_model
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, compilation, optimize_for_inference
 from dynamicdet_d2.acceleration.padding import pad_to_multiple
 from tests.support.optimized import STATIC, assert_same, decided, detector, raw
-from tests.support.toy import toy_cfg, toy_inputs, toy_model
+from tests.support.toy import dense_model, toy_cfg, toy_inputs, toy_model
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,25 @@ def test_what_is_of_fixed_shape_is_compiled(
     assert [function.__qualname__ for function, _ in seen] == names
     assert not any(keys["dynamic"] for _, keys in seen)
     assert_same(raw(fast, toy_inputs(1))[0], raw(model, toy_inputs(1))[0])
+
+
+@pytest.mark.parametrize(
+    "build", [detector, lambda: dense_model("RetinaNet"), lambda: dense_model("FCOS")]
+)
+@torch.no_grad()
+def test_each_compiled_part_is_one_graph(
+    build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced, and run as it was traced without a compiler."""
+    compile = functools.partial(torch.compile, backend="eager", fullgraph=True)
+    monkeypatch.setattr(compilation.shutil, "which", lambda name: name)
+    monkeypatch.setattr(torch, "compile", lambda f, dynamic, options: compile(f, dynamic=dynamic))
+    model, inputs = build(), toy_inputs(2)
+    model.threshold = min(model.difficulties(inputs))
+    fast = optimize_for_inference(model, InferenceOptions(compile=True))
+    for ours, theirs in zip(fast(inputs), model(inputs), strict=True):
+        assert ours["route"] == theirs["route"]
+        assert_same(ours["instances"], theirs["instances"])
 
 
 def test_torch_knows_the_options_of_compilation(monkeypatch: pytest.MonkeyPatch) -> None:

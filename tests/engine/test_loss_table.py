@@ -16,7 +16,7 @@ from dynamicdet_d2.engine.loss_table import (
     measure_losses,
     table_fingerprint,
 )
-from dynamicdet_d2.engine.loss_table.columns import Batch
+from dynamicdet_d2.engine.loss_table.columns import Observed
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
 IMAGES = [
@@ -61,7 +61,7 @@ def test_gains_by_hand() -> None:
         {"detector1": nothing, "detector2": right}, {"detector1": right, "detector2": right}
     )
     image = {"image": torch.zeros(3, 64, 96), "height": 640, "width": 960}
-    batch = Batch(model, [{**image, "instances": instances([box], "gt")}] * 2)
+    batch = Observed(model, [{**image, "instances": instances([box], "gt")}] * 2)
     found = {name: COLUMNS[name].gather(COLUMNS[name].measure(batch)) for name in ("ap", "gain")}
     assert found["ap"].tolist() == pytest.approx([100, 0])
     # An object of two is half of the set's AP; twice that, since there are two images.

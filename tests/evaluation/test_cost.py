@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dynamicdet_d2 import DynamicRCNN, add_dynamicdet_config
+from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.evaluation import cost
 from dynamicdet_d2.evaluation.cost import RouteCost, count_flops, count_parts, route_flops
 from dynamicdet_d2.evaluation.flop_meter import Meter
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone, StagedBackbone
 from dynamicdet_d2.modeling.necks.fpn import GivenFeatures
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.parts import parts_of
 
 NUM_PROPOSALS = 7
 
@@ -207,8 +209,9 @@ def test_routes_are_sums_of_parts() -> None:
     easy = BY_HAND["bottom_up1"] + BY_HAND["router"] + shared
     hard = easy + BY_HAND["connections"] + BY_HAND["bottom_up2"]
     routes = {"easy": easy, "hard": hard, "router": 150}
-    assert route_flops(BY_HAND) == routes
-    assert count_flops(tiny_model(), 64, 64, NUM_PROPOSALS) == routes
+    model = tiny_model()
+    assert route_flops(BY_HAND, parts_of(model).routes) == routes
+    assert count_flops(model, 64, 64, NUM_PROPOSALS) == routes
 
 
 def test_mask_head_is_counted_for_a_hundred_detections() -> None:
@@ -252,8 +255,12 @@ def test_static_detector_has_one_route_and_no_router() -> None:
         pixel_std=[1.0, 1.0, 1.0],
     )
     parts = count_parts(model, 64, 64, NUM_PROPOSALS)
-    assert parts == BY_HAND | dict.fromkeys(("router", "connections", "bottom_up2"), 0)
-    routes = route_flops(parts)
+    assert parts == {
+        name: work
+        for name, work in BY_HAND.items()
+        if name not in ("router", "connections", "bottom_up2")
+    }
+    routes = count_flops(model, 64, 64, NUM_PROPOSALS)
     assert routes["easy"] == routes["hard"] and routes["router"] == 0
 
 
@@ -412,7 +419,7 @@ def test_dynamic_faster_rcnn_resnet50_costs_what_the_paper_says() -> None:
     targets = (256, 512, 1024)
     links = [a * c * t for i, t in enumerate(targets) for a, c in sources[i:]]
     assert parts["connections"] == sum(links)
-    routes = route_flops(parts)
+    routes = route_flops(parts, parts_of(model).routes)
     assert routes["easy"] == pytest.approx(207.1e9, rel=0.01)
     assert routes["hard"] == pytest.approx(283.7e9, rel=0.01)
     assert routes["router"] == 3840 * 960 + 960 == pytest.approx(3.7e6, rel=0.01)
@@ -431,16 +438,13 @@ def test_static_faster_rcnn_costs_what_the_paper_says(depth: int, paper: float) 
 
 def test_table_puts_the_papers_figures_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = paper_cfg("build_composite_resnet_backbone", "DynamicRCNN")
-    parts = dict.fromkeys(cost.PARTS, 0) | {
+    parts = dict.fromkeys(BY_HAND, 0) | {
         "bottom_up1": 200 * 10**9,
         "router": 4 * 10**6,
         "bottom_up2": 80 * 10**9,
     }
     monkeypatch.setattr(RouteCost, "parts", lambda self, height, width: parts)
-    backbone = nn.Module()
-    backbone.size_divisibility = 32
-    model = nn.Module()
-    model.backbone = backbone
+    model = tiny_model()
     rows = cost.table(model, cfg, 800, 1280, 1000).splitlines()
     assert rows[0].startswith("Dy-Faster R-CNN ResNet-50, multiply-adds at 3x800x1280, 1000 pr")
     cells = {row[:16].strip(): row[16:].split() for row in rows[2:-1]}
@@ -481,7 +485,8 @@ def test_command_prints_parts_and_routes(
     config_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = ["--height", "64", "--width", "96", "--num-proposals", "3"]
-    cost.main(["--config-file", config_file, *size, "TEST.DYNAMIC.HARD_FRACTIONS", "[0.25]"])
+    fractions = ["TEST.DYNAMIC.HARD_FRACTIONS", "[0.25]"]
+    assert main(["cost", "--config-file", config_file, *size, *fractions]) == 0
     text = capsys.readouterr().out
     assert "at 3x64x96, 3 proposals, 100 detections" in text
     rows = {line[:16].strip(): float(line[16:].split()[0]) for line in text.splitlines()[2:-1]}
@@ -503,6 +508,6 @@ def test_command_refuses_in_one_sentence(
     config_file: str, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as refusal:
-        cost.main(["--config-file", config_file, *arguments])
+        main(["cost", "--config-file", config_file, *arguments])
     assert refusal.value.code == 2
     assert message in capsys.readouterr().err

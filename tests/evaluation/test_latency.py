@@ -14,6 +14,7 @@ from dynamicdet_d2.evaluation.latency import (
     measure_routes,
     measure_thresholds,
 )
+from dynamicdet_d2.operating_point import OperatingPoint
 
 
 class Clock:
@@ -31,9 +32,18 @@ class Model(nn.Module):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
-        self.clock, self.threshold, self.device = clock, 0.5, torch.device("cpu")
+        self.clock, self.device = clock, torch.device("cpu")
+        self.operating_point = OperatingPoint(threshold=0.5)
         self.frozen, self.trained = nn.Linear(1, 1), nn.Linear(1, 1)
         self.calls: list[tuple[int, float]] = []
+
+    @property
+    def threshold(self) -> float:
+        return self.operating_point.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.operating_point = OperatingPoint(threshold=value)
 
     def forward(self, batch: list[dict]) -> None:
         assert not any(module.training for module in self.modules())
@@ -89,12 +99,13 @@ def test_model_is_left_as_it_was(fails: bool) -> None:
     model = Model(clock)
     model.train()
     model.frozen.eval()
+    point = model.operating_point  # with the calibration behind it, where there is one
     if fails:
         with pytest.raises(KeyError):
             measure_routes(model, [[{"no image": 1}]], warmup=0, clock=clock)
     else:
         measure_routes(model, batches(1), warmup=0, clock=clock)
-    assert model.threshold == 0.5
+    assert model.operating_point is point
     assert (model.training, model.trained.training, model.frozen.training) == (True, True, False)
 
 

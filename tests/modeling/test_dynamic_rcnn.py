@@ -12,7 +12,7 @@ from detectron2.modeling.backbone import FPN
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.backbone.resnet import ResNet
 from detectron2.structures import Boxes, Instances
-from detectron2.utils.events import EventStorage
+from detectron2.utils.events import EventStorage, EventWriter, TensorboardXWriter
 from torch import nn
 
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
@@ -270,3 +270,48 @@ def test_other_heads_follow(name: str) -> None:
     with torch.no_grad():
         output = model(toy_inputs(1))[0]
     assert output["instances"].pred_masks.shape[1:] == (64, 96)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("LOAD_PROPOSALS", True), ("PROPOSAL_GENERATOR.NAME", "PrecomputedProposals")],
+)
+def test_proposals_from_a_file_are_refused(key: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"MODEL.{key} is .*{value}.* proposals"):
+        toy_model(f"MODEL.{key}", value)
+
+
+def pictures(writer: EventWriter, storage: EventStorage) -> list[str]:
+    """Names under which TensorBoard gets to see pictures."""
+    names = []
+    writer._writer.add_image = lambda name, image, step: names.append((name, image.shape[0], step))
+    with storage:
+        writer.write()
+    return names
+
+
+@pytest.mark.parametrize(("iteration", "drawn"), [(4, True), (5, False)])
+def test_vis_period_draws_both_detectors_proposals(
+    tmp_path: Path, iteration: int, drawn: bool
+) -> None:
+    model = toy_model("VIS_PERIOD", 2).train()
+    inputs = toy_inputs(2)
+    for image in inputs:
+        image["image"] = image["image"].byte()
+    with EventStorage(iteration) as storage:
+        model(inputs)
+        model.detector_losses_per_image(inputs)  # is no training step, and draws nothing
+    found = pictures(TensorboardXWriter(str(tmp_path)), storage)
+    name = "Left: GT bounding boxes;  Right: Predicted proposals"
+    expected = [(f"detector{i}/{name}", 3, iteration) for i in (1, 2)]
+    assert found == (expected if drawn else [])
+
+
+def test_measuring_in_training_mode_changes_nothing_either() -> None:
+    model = toy_model().train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    inputs = toy_inputs(2)
+    measured = model.detector_losses_per_image(inputs)
+    assert all(torch.equal(v, before[k]) or math.isnan(v) for k, v in model.state_dict().items())
+    assert all(m.training for m in model.modules())
+    assert torch.equal(measured, model.eval().detector_losses_per_image(inputs))

@@ -33,17 +33,45 @@ def toy_cfg(*overrides: object) -> CfgNode:
     return cfg
 
 
+def dense_cfg(head: str, *overrides: object) -> CfgNode:
+    """A toy dynamic detector with "RetinaNet" or "FCOS" behind its backbones."""
+    cfg = toy_cfg(
+        *("MODEL.META_ARCHITECTURE", "DynamicDenseDetector", "MODEL.DENSE.HEAD", head),
+        *("MODEL.FPN.IN_FEATURES", ["res3", "res4", "res5"], "MODEL.FPN.TOP_BLOCK", "p6p7"),
+        *("MODEL.FPN.TOP_BLOCK_INPUT", "res5" if head == "RetinaNet" else ""),
+        *("MODEL.RETINANET.NUM_CLASSES", 3, "MODEL.FCOS.NUM_CLASSES", 3),
+        *("MODEL.RETINANET.NUM_CONVS", 1, "MODEL.FCOS.NUM_CONVS", 1),
+    )
+    cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def dense_model(head: str, *overrides: object, seed: int = 0) -> nn.Module:
+    """In evaluation mode, with connections and predictions that make a difference."""
+    torch.manual_seed(seed)
+    model = unsettled(build_model(dense_cfg(head, *overrides)))
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in ("connections", "cls_score", "bbox_pred", "ctrness")):
+            nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
 def toy_model(*overrides: object, seed: int = 0) -> nn.Module:
     """In evaluation mode, with connections and statistics that are no longer at their start."""
     torch.manual_seed(seed)
-    model = build_model(toy_cfg(*overrides))
+    return unsettled(build_model(toy_cfg(*overrides))).eval()
+
+
+def unsettled(model: nn.Module) -> nn.Module:
+    """With statistics and a router that are no longer at their start."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.weight, 0.5, 1.0)
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.5, 1.0)
     # Random features are large; a small last layer keeps difficulties away from 0 and 1.
     nn.init.normal_(model.router.score.weight, std=1e-3)
-    return model.eval()
+    return model
 
 
 def toy_inputs(

@@ -112,7 +112,8 @@ def detector_name(model_name: str) -> str:
     (connections, router, loss offset) with one that no single-backbone detector uses.
     """
     name = re.sub(r"^backbone\.bottom_up[12]\.", "backbone.bottom_up.", model_name)
-    return re.sub(r"^neck\.", "backbone.", name)
+    # The neck, and the neck and head of a dense detector, are named from one root on.
+    return re.sub(r"^dense\.", "", re.sub(r"^neck\.", "backbone.", name))
 
 
 def is_weight(name: str) -> bool:

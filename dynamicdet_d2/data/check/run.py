@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks COCO data sets before training, so that a mistake costs seconds and not a night.
+"""Checks COCO data sets before training, so that a mistake costs seconds and not a night."""
 
-Also a command: ``python -m dynamicdet_d2.data.check.run --json J --images DIR --num-classes N``.
-"""
-
-import argparse
 import logging
-import os
-import sys
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
@@ -17,6 +11,8 @@ from dynamicdet_d2.data.check.annotations import AnnotationCheck
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
 from dynamicdet_d2.data.register import class_names, read_json
+from dynamicdet_d2.modeling.architecture import num_classes_key as key_of
+from dynamicdet_d2.modeling.architecture import num_classes_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +23,7 @@ def check_dataset(
     image_root: str,
     num_classes: int | None = None,
     *,
+    num_classes_key: str = "MODEL.ROI_HEADS.NUM_CLASSES",
     training: bool = True,
     testing: bool = False,
     mask_format: str | None = None,
@@ -38,7 +35,8 @@ def check_dataset(
     fine. Images themselves are not decoded; sizes are compared for a few file headers only.
 
     Args:
-        num_classes: ``MODEL.ROI_HEADS.NUM_CLASSES``; None leaves the comparison out.
+        num_classes: of the model; None leaves the comparison out.
+        num_classes_key: where the config says so.
         training, testing: what the data set is used for; COCO's evaluation needs more keys.
         mask_format: ``INPUT.MASK_FORMAT`` where masks are trained, else None.
         skip_corrupt: missing or unreadable images are warnings, since the loaders skip them.
@@ -51,7 +49,8 @@ def check_dataset(
     except ValueError as error:
         report.errors.add("unreadable files", str(error))
         return report
-    category_ids = _check_categories(content.get("categories"), num_classes, report)
+    categories = content.get("categories")
+    category_ids = _check_categories(categories, num_classes, num_classes_key, report)
     sizes = check_images(content.get("images"), image_root, report, skip_corrupt=skip_corrupt)
     annotations = content.get("annotations")
     if not category_ids or not sizes:
@@ -73,7 +72,7 @@ def check_dataset(
 
 
 def _check_categories(
-    categories: object, num_classes: int | None, report: DatasetReport
+    categories: object, num_classes: int | None, num_classes_key: str, report: DatasetReport
 ) -> set[int]:
     try:
         names = class_names(categories, report.json_file)
@@ -85,7 +84,7 @@ def _check_categories(
         report.errors.add(
             "class counts",
             f"The json defines {len(names)} categories ({_listed(report.class_names)}), but "
-            f"MODEL.ROI_HEADS.NUM_CLASSES is {num_classes}.",
+            f"{num_classes_key} is {num_classes}.",
         )
     repeated = sorted({name for name in names.values() if report.class_names.count(name) > 1})
     if repeated:
@@ -114,7 +113,8 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> list[DatasetRepo
             name,
             metadata.json_file,
             metadata.image_root,
-            cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            num_classes_of(cfg),
+            num_classes_key=key_of(cfg),
             training=name in train,
             testing=name in cfg.DATASETS.TEST,
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None,
@@ -152,29 +152,3 @@ def _log(reports: list[DatasetReport]) -> None:
 def _listed(names: Sequence[str], limit: int = 10) -> str:
     rest = f", ... ({len(names)} in all)" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command: prints the report and returns 1 if there are errors, else 0."""
-    parser = argparse.ArgumentParser(description="Checks a COCO data set.")
-    parser.add_argument("--json", required=True, help="annotations in COCO's instances format")
-    parser.add_argument("--images", required=True, help="folder that file names start at")
-    parser.add_argument("--num-classes", type=int, help="MODEL.ROI_HEADS.NUM_CLASSES")
-    parser.add_argument("--test", action="store_true", help="the data set is used for evaluation")
-    parser.add_argument("--masks", choices=("polygon", "bitmask"), help="INPUT.MASK_FORMAT")
-    args = parser.parse_args(argv)
-    report = check_dataset(
-        os.path.basename(args.json),
-        args.json,
-        args.images,
-        args.num_classes,
-        training=not args.test,
-        testing=args.test,
-        mask_format=args.masks,
-    )
-    sys.stdout.write(report.text())
-    return 1 if report.errors else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -214,7 +214,8 @@ class PositionBatches(Sampler[list[int]]):
         self._landscape = landscape
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self._in_order() if self._landscape is None else self._grouped()
+        wide = self._landscape
+        batches = self._in_order() if wide is None else self._grouped(wide)
         for batch in itertools.islice(batches, self._start_batch, None):
             yield batch[self._slice]
 
@@ -222,10 +223,10 @@ class PositionBatches(Sampler[list[int]]):
         for first in itertools.count(0, self._total):
             yield list(range(first, first + self._total))
 
-    def _grouped(self) -> Iterator[list[int]]:
+    def _grouped(self, landscape: np.ndarray) -> Iterator[list[int]]:
         waiting: tuple[list[int], list[int]] = ([], [])
         for epoch in itertools.count():
-            wide = self._landscape[self._epochs.order(epoch)].tolist()
+            wide = landscape[self._epochs.order(epoch)].tolist()
             for position, is_landscape in enumerate(wide, start=self._epochs.start(epoch)):
                 group = waiting[is_landscape]
                 group.append(position)

@@ -3,7 +3,7 @@
 
 from dynamicdet_d2.engine.loss_table.columns import COLUMNS, measure_losses
 from dynamicdet_d2.engine.loss_table.file import LossTableFile
-from dynamicdet_d2.engine.loss_table.fingerprint import table_fingerprint
+from dynamicdet_d2.engine.loss_table.fingerprint import detectors_fingerprint, table_fingerprint
 from dynamicdet_d2.engine.loss_table.obtain import obtain_table
 from dynamicdet_d2.engine.loss_table.table import LossTable
 
@@ -11,6 +11,7 @@ __all__ = [
     "COLUMNS",
     "LossTable",
     "LossTableFile",
+    "detectors_fingerprint",
     "measure_losses",
     "obtain_table",
     "table_fingerprint",

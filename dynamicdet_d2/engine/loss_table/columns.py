@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The columns of the loss table, and the pass over the training images that measures them.
 
-A further column is one more function of a ``Batch`` and its entry in ``COLUMNS``.
+A further column is one more function of an ``Observed`` and its entry in ``COLUMNS``.
 
 B: images of a batch; N: training images; d: channels pooled by the router.
 """
@@ -17,18 +17,19 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor
 
+from dynamicdet_d2.data.loading.corrupt import ImageLoader
 from dynamicdet_d2.engine.loss_table.table import LossTable
 from dynamicdet_d2.evaluation.coco.image_ap import ap_gain
 from dynamicdet_d2.evaluation.coco.set_gains import Boxes, MatchedImage, match_image, set_gains
 from dynamicdet_d2.evaluation.exit_records import EXITS
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.progress import Progress
 
 
-class Batch:
-    """A batch of the pass; what the model says of it is computed once, when a column asks."""
+class Observed:
+    """A batch of the pass: what the model says of it is computed once, when a column asks."""
 
-    def __init__(self, model: DynamicRCNN, images: list[dict]) -> None:
+    def __init__(self, model: DynamicDetector, images: list[dict]) -> None:
         """
         Args:
             model: in evaluation mode.
@@ -64,7 +65,7 @@ class Column:
         gather: the N entries of all processes, in the data set's order -> (N, ...), float32.
     """
 
-    measure: Callable[[Batch], Iterable[Any]]
+    measure: Callable[[Observed], Iterable[Any]]
     gather: Callable[[Sequence[Any]], Tensor]
 
 
@@ -72,24 +73,24 @@ def _stacked(rows: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(rows))
 
 
-def _features(batch: Batch) -> Iterable[np.ndarray]:
+def _features(batch: Observed) -> Iterable[np.ndarray]:
     return batch.pooled_and_losses[0].numpy()
 
 
-def _losses(batch: Batch) -> Iterable[np.ndarray]:
+def _losses(batch: Observed) -> Iterable[np.ndarray]:
     return batch.pooled_and_losses[1].numpy()
 
 
-def _ap(batch: Batch) -> list[float]:
+def _ap(batch: Observed) -> list[float]:
     pairs = zip(batch.exits, batch.images, strict=True)
     return [ap_gain(exits, image["instances"]) for exits, image in pairs]
 
 
-def _matched(batch: Batch) -> list[MatchedImage]:
+def _matched(batch: Observed) -> list[MatchedImage]:
     pairs = zip(batch.exits, batch.images, strict=True)
     return [
         match_image(
-            tuple(_boxes(exits[name], "pred_boxes", "pred_classes", "scores") for name in EXITS),
+            [_boxes(exits[name], "pred_boxes", "pred_classes", "scores") for name in EXITS],
             _boxes(image["instances"], "gt_boxes", "gt_classes", "gt_classes"),
         )
         for exits, image in pairs
@@ -124,15 +125,15 @@ COLUMNS = {
 
 
 def measure_losses(
-    model: DynamicRCNN,
-    loader: Iterable[list[dict]],
+    model: DynamicDetector,
+    loader: ImageLoader | Sequence[list[dict]],
     columns: Iterable[str] = ("features", "losses"),
 ) -> LossTable:
     """Go once over the training images, split over the processes; detectors are left as they are.
 
     Args:
         model: in evaluation mode.
-        loader: batches of this process's images, each with its ``"dataset_index"``; has a length.
+        loader: batches of this process's images, each with its ``"dataset_index"``.
         columns: names of ``COLUMNS``, ``"losses"`` among them.
 
     Returns:
@@ -141,10 +142,11 @@ def measure_losses(
     Raises:
         ValueError: if there is no image.
     """
-    columns, rows = tuple(columns), []
+    columns = tuple(columns)
+    rows: list[tuple] = []
     progress = Progress(len(loader), "Loss offset")
     for images in loader:
-        batch = Batch(model, images)
+        batch = Observed(model, images)
         entries = (COLUMNS[name].measure(batch) for name in columns)
         rows.extend(zip([x["dataset_index"] for x in images], *entries, strict=True))
         progress.step()

@@ -31,15 +31,16 @@ def table_fingerprint(cfg: CfgNode, images: Sequence[dict], model: nn.Module) ->
         statistics), each as a hash, and the keys of the config with their values.
     """
     return {
-        "the detectors": weights_fingerprint(detectors(model)),
+        "the detectors": detectors_fingerprint(model),
         **dict(_keys(cfg)),
         "the training images": _images_hash(images),
     }
 
 
-def detectors(model: nn.Module) -> nn.ModuleDict:
-    """Everything but the router."""
-    return nn.ModuleDict({name: m for name, m in model.named_children() if name != "router"})
+def detectors_fingerprint(model: nn.Module) -> str:
+    """Of parameters and statistics of everything but the router."""
+    children = model.named_children()
+    return weights_fingerprint(nn.ModuleDict({n: m for n, m in children if n != "router"}))
 
 
 def _keys(cfg: CfgNode) -> Iterable[tuple[str, str]]:

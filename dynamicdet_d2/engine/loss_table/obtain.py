@@ -11,14 +11,14 @@ from dynamicdet_d2.engine.loss_table.columns import measure_losses
 from dynamicdet_d2.engine.loss_table.file import LossTableFile
 from dynamicdet_d2.engine.loss_table.fingerprint import table_fingerprint
 from dynamicdet_d2.engine.loss_table.table import LossTable
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 logger = logging.getLogger(__name__)
 
 
 def obtain_table(
     cfg: CfgNode,
-    model: DynamicRCNN,
+    model: DynamicDetector,
     images: Sequence[dict],
     columns: Iterable[str],
     *,

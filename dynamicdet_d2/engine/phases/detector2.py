@@ -5,11 +5,13 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.engine.phases.phase import Phase, Start, Training
 from dynamicdet_d2.engine.phases.solver import by_solver_keys
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 
 class Detector2Phase(Phase):
     """Connections and backbone 2 are trained by L2 alone; all that detector1 uses is frozen.
+
+    A kind of detector with a tail per detector trains the second one as well.
 
     So the easy route stays the detector that it was, bit for bit. The second exit alone is
     computed in every step. The solver's keys are those of phase "detectors": a plan that has
@@ -25,9 +27,9 @@ class Detector2Phase(Phase):
         """``SOLVER.MAX_ITER``."""
         return self.cfg.SOLVER.MAX_ITER
 
-    def trained(self, model: DynamicRCNN) -> list[nn.Module]:
+    def trained(self, model: DynamicDetector) -> list[nn.Module]:
         """What detector2 has for itself."""
-        return [model.backbone.connections, model.backbone.bottom_up2]
+        return model.second_parts()
 
     def build(self, start: Start) -> Training:
         module = SecondLosses(start.model, self.trained(start.model))
@@ -37,7 +39,7 @@ class Detector2Phase(Phase):
 class SecondLosses(nn.Module):
     """A batch -> detector2's losses, named as in joint training."""
 
-    def __init__(self, model: DynamicRCNN, trained: list[nn.Module]) -> None:
+    def __init__(self, model: DynamicDetector, trained: list[nn.Module]) -> None:
         """
         Args:
             model: frozen but for the parts that train.

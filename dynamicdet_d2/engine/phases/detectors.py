@@ -5,7 +5,7 @@ from torch import nn
 
 from dynamicdet_d2.engine.phases.phase import Phase, Start, Training
 from dynamicdet_d2.engine.phases.solver import by_solver_keys
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 
 class DetectorsPhase(Phase):
@@ -20,7 +20,7 @@ class DetectorsPhase(Phase):
         """``SOLVER.MAX_ITER``; 0: weights that have been through the phase are loaded."""
         return self.cfg.SOLVER.MAX_ITER
 
-    def trained(self, model: DynamicRCNN) -> list[nn.Module]:
+    def trained(self, model: DynamicDetector) -> list[nn.Module]:
         """Everything but the router."""
         return [part for name, part in model.named_children() if name != "router"]
 

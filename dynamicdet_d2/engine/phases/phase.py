@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.engine.loss_table import LossTable
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Start:
         stream: where its images come from.
         builders: the trainer's class; its ``build_train_loader``, ``build_optimizer`` and
             ``build_lr_scheduler`` are asked, so that a subclass can override them.
-        table: with the columns that the phase asked for; None where it asked for none.
+        table: with the columns that the phase asked for.
     """
 
-    model: DynamicRCNN
+    model: DynamicDetector
     stream: Stream
     builders: type[DefaultTrainer]
-    table: LossTable | None = None
+    table: LossTable
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Phase(ABC):
         """How many steps it has, >= 0, for a training set of that size."""
 
     @abstractmethod
-    def trained(self, model: DynamicRCNN) -> list[nn.Module]:
+    def trained(self, model: DynamicDetector) -> list[nn.Module]:
         """The parts that train; all else is frozen, parameters and statistics.
 
         A parameter that was built frozen (``FREEZE_AT``) stays so.

@@ -19,7 +19,7 @@ from dynamicdet_d2.engine.distributed import distributed
 from dynamicdet_d2.engine.objectives import OBJECTIVES, Loss
 from dynamicdet_d2.engine.phases.phase import Phase, Start, Stream, Training
 from dynamicdet_d2.engine.phases.solver import image_batches
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.losses import router_loss
 
 RECENT_IMAGES = 1000
@@ -43,7 +43,7 @@ class RouterPhase(Phase):
         keys = self.cfg.SOLVER.ROUTER
         return -(-keys.EPOCHS * num_images // keys.IMS_PER_BATCH)
 
-    def trained(self, model: DynamicRCNN) -> list[nn.Module]:
+    def trained(self, model: DynamicDetector) -> list[nn.Module]:
         return [model.router]
 
     def build(self, start: Start) -> Training:
@@ -86,7 +86,7 @@ class RouterObjective(nn.Module):
         recent: difficulties of the last thousand images, for the log.
     """
 
-    def __init__(self, model: DynamicRCNN, loss: Loss | None = None) -> None:
+    def __init__(self, model: DynamicDetector, loss: Loss | None = None) -> None:
         """
         Args:
             model: with its loss offset measured.
@@ -125,7 +125,7 @@ class CachedRouterObjective(RouterObjective):
 class OnlineRouterObjective(RouterObjective):
     """On images, as the paper does: features and losses are computed anew at every step."""
 
-    def __init__(self, model: DynamicRCNN, loss: Loss | None = None) -> None:
+    def __init__(self, model: DynamicDetector, loss: Loss | None = None) -> None:
         super().__init__(model, loss)
         self.model = model
 

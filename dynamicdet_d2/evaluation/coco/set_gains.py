@@ -70,8 +70,8 @@ class MatchedImage:
     wanted: np.ndarray
 
 
-def match_image(exits: tuple[Boxes, Boxes], objects: Boxes) -> MatchedImage:
-    """Match both exits' boxes of one image to its objects, none of which is a crowd."""
+def match_image(exits: Sequence[Boxes], objects: Boxes) -> MatchedImage:
+    """Match the boxes of detector1 and detector2 in one image to its objects, none a crowd."""
     detections = _detections(exits)
     truth = _objects(objects)
     outcomes = match(detections, truth)
@@ -113,7 +113,7 @@ def set_gains(images: Sequence[MatchedImage]) -> np.ndarray:
     return first_order_gains(ranked, np.bincount(wanted, minlength=classes), len(images))
 
 
-def _detections(exits: tuple[Boxes, Boxes]) -> Detections:
+def _detections(exits: Sequence[Boxes]) -> Detections:
     """The best of each class and exit of one image, as COCO counts them."""
     boxes, label, score = (
         np.concatenate([getattr(found, name) for found in exits])

@@ -3,10 +3,10 @@
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import Backbone
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_resnet_backbone
 from detectron2.modeling.backbone import FPN
-from detectron2.modeling.backbone.fpn import LastLevelMaxPool
-from torch import Tensor
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
+from torch import Tensor, nn
 
 
 class GivenFeatures(Backbone):
@@ -31,7 +31,8 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone) -> FPN:
         bottom_up: gives the features.
 
     Raises:
-        ValueError: if a level of ``MODEL.FPN.IN_FEATURES`` is not among them.
+        ValueError: if a level of ``MODEL.FPN.IN_FEATURES`` or ``TOP_BLOCK_INPUT`` is not among
+            them, or there is no such ``TOP_BLOCK``.
     """
     levels = bottom_up.output_shape()
     missing = [name for name in cfg.MODEL.FPN.IN_FEATURES if name not in levels]
@@ -40,18 +41,42 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone) -> FPN:
             f"MODEL.FPN.IN_FEATURES is {list(cfg.MODEL.FPN.IN_FEATURES)}; it must name some of "
             f"the backbone's levels, {list(levels)}."
         )
-    top_block = LastLevelMaxPool()
-    # Detectron2 has it work on p5 whatever the coarsest level is.
-    coarsest = max(levels[name].stride for name in cfg.MODEL.FPN.IN_FEATURES)
-    top_block.in_feature = f"p{coarsest.bit_length() - 1}"
     return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
         norm=cfg.MODEL.FPN.NORM,
-        top_block=top_block,
+        top_block=_top_block(cfg, levels),
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
+
+
+def _top_block(cfg: CfgNode, levels: dict[str, ShapeSpec]) -> nn.Module:
+    keys = cfg.MODEL.FPN
+    fpn_levels = [f"p{levels[name].stride.bit_length() - 1}" for name in keys.IN_FEATURES]
+    coarsest = max(fpn_levels, key=lambda name: int(name[1:]))
+    if keys.TOP_BLOCK == "maxpool":
+        top_block = LastLevelMaxPool()
+        top_block.in_feature = coarsest  # Detectron2 has it work on p5 whatever the coarsest is
+        return top_block
+    if keys.TOP_BLOCK != "p6p7":
+        raise ValueError(
+            f"MODEL.FPN.TOP_BLOCK is '{keys.TOP_BLOCK}'; it must be 'maxpool' or 'p6p7'."
+        )
+    source = keys.TOP_BLOCK_INPUT or coarsest
+    if source not in [*levels, *fpn_levels]:
+        raise ValueError(
+            f"MODEL.FPN.TOP_BLOCK_INPUT is '{source}'; it must be one of the backbone's levels, "
+            f"{list(levels)}, or of the FPN's, {fpn_levels}."
+        )
+    channels = levels[source].channels if source in levels else keys.OUT_CHANNELS
+    return LastLevelP6P7(channels, keys.OUT_CHANNELS, in_feature=source)
+
+
+@BACKBONE_REGISTRY.register()
+def build_resnet_dense_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Detectron2's ResNet and a ``build_fpn`` over it: of static dense detectors."""
+    return build_fpn(cfg, build_resnet_backbone(cfg, input_shape))
 
 
 def build_fpn_neck(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> FPN:

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a config's ``MODEL.META_ARCHITECTURE`` says before the model is built."""
+
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
+
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+
+# Of Detectron2's own architectures, those that do not count classes as its R-CNNs do.
+_CLASS_KEYS = {
+    "RetinaNet": "MODEL.RETINANET.NUM_CLASSES",
+    "FCOS": "MODEL.FCOS.NUM_CLASSES",
+    "SemanticSegmentor": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+}
+
+
+def architecture_of(cfg: CfgNode) -> type[nn.Module]:
+    """The class that the model will be of.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    name = cfg.MODEL.META_ARCHITECTURE
+    if name not in META_ARCH_REGISTRY:
+        known = ", ".join(sorted(name for name, _ in META_ARCH_REGISTRY))
+        raise ValueError(f"MODEL.META_ARCHITECTURE is '{name}'; it must be one of {known}.")
+    return META_ARCH_REGISTRY.get(name)
+
+
+def is_dynamic(cfg: CfgNode) -> bool:
+    """Whether the model will have two routes."""
+    return issubclass(architecture_of(cfg), DynamicDetector)
+
+
+def num_classes_key(cfg: CfgNode) -> str:
+    """Dotted name of the key that holds the number of classes."""
+    architecture = architecture_of(cfg)
+    if issubclass(architecture, DynamicDetector):
+        return architecture.num_classes_key(cfg)
+    return _CLASS_KEYS.get(architecture.__name__, "MODEL.ROI_HEADS.NUM_CLASSES")
+
+
+def num_classes_of(cfg: CfgNode) -> int:
+    """The value of that key."""
+    node = cfg
+    for name in num_classes_key(cfg).split("."):
+        node = node[name]
+    return node

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DynamicDet for Detectron2's dense detectors, RetinaNet and FCOS, over a shared neck and head."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone
+from detectron2.modeling.meta_arch.dense_detector import DenseDetector
+from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+
+from dynamicdet_d2.modeling.batch import Batch
+from dynamicdet_d2.modeling.dense import build_fcos, build_retinanet
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
+from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.parts import Part, dense_head_part, run_dense_head
+
+
+class Kind(NamedTuple):
+    """A dense detector of Detectron2.
+
+    Attributes:
+        build: from the config, over what gives the pyramid.
+        num_classes_key: dotted name of the config key.
+        loss_normalizer: what its losses are divided by before the first step, in positives.
+    """
+
+    build: Callable[[CfgNode, Backbone], DenseDetector]
+    num_classes_key: str
+    loss_normalizer: float
+
+
+KINDS = {
+    "RetinaNet": Kind(build_retinanet, "MODEL.RETINANET.NUM_CLASSES", 100.0),
+    "FCOS": Kind(build_fcos, "MODEL.FCOS.NUM_CLASSES", 300.0),
+}
+"""By ``MODEL.DENSE.HEAD``."""
+
+
+@META_ARCH_REGISTRY.register()
+class DynamicDenseDetector(DynamicDetector):
+    """A dynamic detector with one of Detectron2's dense detectors as its tail.
+
+    Detectron2's losses are divided by a running mean of the number of positive anchors in a
+    batch, which every call advances. Here each detector has one, which only joint training
+    advances and which travels with the checkpoint; the losses of a single image are divided by
+    its own number of positives.
+    """
+
+    @configurable
+    def __init__(self, *, dense: DenseDetector, loss_normalizer: float, **arguments: Any) -> None:
+        """
+        Args:
+            dense: whose backbone is the neck: it maps F1 or F2 to the pyramid.
+            loss_normalizer: of both detectors before the first step, in positives.
+            arguments: those of ``DynamicDetector``.
+        """
+        super().__init__(**arguments)
+        self.dense = dense
+        start = torch.full((2,), loss_normalizer, dtype=torch.float64)
+        self.register_buffer("loss_normalizers", start)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        if cfg.VIS_PERIOD > 0:
+            raise ValueError(
+                f"VIS_PERIOD is {cfg.VIS_PERIOD}, but a DynamicDenseDetector has no proposals to "
+                "draw; it must be 0."
+            )
+        kind = _kind(cfg)
+        arguments = super().from_config(cfg)
+        neck = build_fpn_neck(cfg, arguments["backbone"].output_shape())
+        dense = kind.build(cfg, neck)
+        return {**arguments, "dense": dense, "loss_normalizer": kind.loss_normalizer}
+
+    @classmethod
+    def num_classes_key(cls, cfg: CfgNode) -> str:
+        return _kind(cfg).num_classes_key
+
+    def pyramid(self, detector: int, features: Features) -> Features:
+        return self.dense.backbone(features)
+
+    def predictions(self, detector: int, pyramid: Features) -> list[list[Tensor]]:
+        """Per kind of prediction, per level (N, anchors x channels, H, W)."""
+        return run_dense_head(self.dense, pyramid)
+
+    def losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
+        own = self.loss_normalizers[detector - 1]
+        losses, advanced = self._losses(batch, pyramid, float(own))
+        own.fill_(advanced)
+        return losses
+
+    def image_losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
+        losses, divisor = self._losses(batch, pyramid, 1.0)
+        positives, _ = get_event_storage().latest()["num_pos_anchors"]  # logged on the way
+        return {name: loss * (divisor / max(positives, 1)) for name, loss in losses.items()}
+
+    def _losses(
+        self, batch: Batch, pyramid: Features, normalizer: float
+    ) -> tuple[dict[str, Tensor], float]:
+        """Losses, and what they were divided by: the normalizer, one step on."""
+        dense = self.dense
+        dense.loss_normalizer = normalizer  # where Detectron2 keeps it
+        losses = dense.forward_training(
+            batch.images, self._levels(pyramid), self.predictions(1, pyramid), batch.gt_instances
+        )
+        return losses, dense.loss_normalizer
+
+    def _levels(self, pyramid: Features) -> list[Tensor]:
+        return [pyramid[name] for name in self.dense.head_in_features]
+
+    def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
+        predictions = self.predictions(detector, pyramid)
+        return self.dense.forward_inference(images, self._levels(pyramid), predictions)
+
+    def tail_parts(self) -> tuple[Part, ...]:
+        return Part("neck", self.dense.backbone, features=True), dense_head_part(self.dense)
+
+    @property
+    def heads(self) -> tuple[nn.Module, ...]:
+        return (self.dense,)
+
+
+def _kind(cfg: CfgNode) -> Kind:
+    name = cfg.MODEL.DENSE.HEAD
+    if name not in KINDS:
+        raise ValueError(f"MODEL.DENSE.HEAD is '{name}'; it must be one of {', '.join(KINDS)}.")
+    return KINDS[name]

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figure 3 of the paper, for every kind of detector: two detectors, a router, routed batches."""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_backbone
+from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import EventStorage, get_event_storage
+from torch import Tensor, nn
+
+from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
+from dynamicdet_d2.config import Use, check
+from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
+from dynamicdet_d2.modeling.batch import Batch, FirstPass, postprocessed, routed_outputs
+from dynamicdet_d2.modeling.losses import checked_loss_weights
+from dynamicdet_d2.modeling.modes import evaluating, loss_mode
+from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.tails import Tails
+from dynamicdet_d2.operating_point.point import OperatingPoint
+
+DETECTORS = (1, 2)
+
+
+class DynamicDetector(nn.Module, Tails):
+    """Two detectors and a router, with the inputs and outputs of Detectron2's detectors.
+
+    detector1 is backbone 1 and a tail (neck and heads), detector2 is backbone 1, connections,
+    backbone 2 and a tail. In training both detectors' losses are returned; in evaluation each
+    image leaves by one route, and its output dict carries ``"difficulty"`` (float, in (0, 1),
+    1 = hard) and ``"route"`` (``"easy"`` or ``"hard"``) beside ``"instances"``.
+
+    What follows the backbones is a kind of detector's own (``Tails``). N: images of a batch.
+    """
+
+    loss_offset: Tensor
+
+    def __init__(
+        self,
+        *,
+        backbone: CompositeBackbone,
+        router: AdaptiveRouter,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        operating_point: OperatingPoint | None = None,
+        loss_weights: Sequence[float] = (1.0, 1.0),
+        inference_options: InferenceOptions | None = None,
+    ) -> None:
+        """
+        Args:
+            backbone: backbone 1, connections and backbone 2.
+            router: maps F1 to difficulties.
+            pixel_mean, pixel_std: of each channel, in the units of the input images.
+            operating_point: where the threshold comes from; None: 0.5.
+            loss_weights: of detector1 and detector2 in joint training, >= 0.
+            inference_options: of the optimised copy that inference runs on; None: no copy.
+        """
+        # Not super(): a kind of detector may also be one of Detectron2's own.
+        nn.Module.__init__(self)
+        self.backbone = backbone
+        self.router = router
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        self.operating_point = operating_point or OperatingPoint(threshold=0.5)
+        self.loss_weights = checked_loss_weights(loss_weights)
+        self.optimized_copy = OptimizedCopy(inference_options)
+        # Delta of eq. 12; travels with the checkpoint. NaN until it is measured.
+        self.register_buffer("loss_offset", torch.tensor(float("nan"), dtype=torch.float64))
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """The arguments that every kind of detector has."""
+        check(cfg, Use.MODEL)
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "router": AdaptiveRouter(cfg, backbone.output_shape()),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "operating_point": OperatingPoint.from_config(cfg),
+            "loss_weights": cfg.MODEL.DYNAMIC.LOSS_WEIGHTS,
+            "inference_options": InferenceOptions.from_config(cfg),
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where images are moved to."""
+        return self.pixel_mean.device
+
+    @property
+    def threshold(self) -> float:
+        """An image is hard iff difficulty > threshold; in [0, 1], can be set at run time."""
+        return self.operating_point.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.operating_point = OperatingPoint(threshold=value)
+
+    @property
+    def padding_multiple(self) -> int:
+        """Height and width of a batch are padded to multiples of this many pixels at inference."""
+        options = self.optimized_copy.options
+        return max(self.backbone.size_divisibility, options.size_multiple if options else 0)
+
+    def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
+        """Normalise, and pad to one size that the backbone can take."""
+        images = [x["image"].to(self.device) for x in batched_inputs]
+        images = [(x - self.pixel_mean) / self.pixel_std for x in images]
+        return ImageList.from_tensors(images, self.backbone.size_divisibility)
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Losses in training, routed detections otherwise.
+
+        Args:
+            batched_inputs: Detectron2's dicts.
+
+        Returns:
+            in training: scalars named ``detector1/loss_cls``, ``detector2/loss_cls``, ..., each
+            weighted, so that their sum is the objective of eq. 9; else as ``inference``.
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        self.optimized_copy.drop()  # of weights that are about to change
+        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        features1, start = self.backbone.first(batch.images.tensor)
+        features2 = self.backbone.second(features1, start)
+        losses = {}
+        for detector, features in zip(DETECTORS, (features1, features2), strict=True):
+            weight = self.loss_weights[detector - 1]
+            with get_event_storage().name_scope(f"detector{detector}"):
+                own = self.losses(detector, batch, self.pyramid(detector, features))
+            losses.update({f"detector{detector}/{k}": weight * loss for k, loss in own.items()})
+        return losses
+
+    def second_parts(self) -> list[nn.Module]:
+        """What detector2 has for itself; phase "detector2" trains it."""
+        return [self.backbone.connections, self.backbone.bottom_up2]
+
+    def losses_of_second(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        """detector2's losses alone, for training what it has for itself beside a frozen rest.
+
+        Gradients reach ``second_parts``; detector1 and a shared tail stay as they are, statistics
+        too.
+
+        Args:
+            batched_inputs: with ``"instances"``.
+
+        Returns:
+            scalars named ``detector2/loss_cls``, ..., not weighted.
+        """
+        self.optimized_copy.drop()  # of weights that are about to change
+        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        with torch.no_grad():
+            features1, start = self.backbone.first(batch.images.tensor)
+        features2 = self.backbone.second(features1, start)
+        frozen = self.heads if self.shared_tail else ()
+        with loss_mode(*frozen), get_event_storage().name_scope("detector2"):
+            own = self.losses(2, batch, self.pyramid(2, features2))
+        return {f"detector2/{name}": loss for name, loss in own.items()}
+
+    def inference(
+        self, batched_inputs: list[dict], *, do_postprocess: bool = True
+    ) -> list[dict] | list[Instances]:
+        """Route each image and detect.
+
+        Backbone 1 and router see the whole batch, backbone 2 the hard images. The routes are
+        read back from the device once a batch.
+
+        Args:
+            batched_inputs: Detectron2's dicts.
+            do_postprocess: whether to rescale detections to the size of the original image.
+
+        Returns:
+            per image a dict with ``"instances"``, ``"difficulty"`` and ``"route"``; without
+            post-processing the raw ``Instances``.
+
+        Raises:
+            ValueError: if the threshold comes from a calibration of another model.
+        """
+        self.operating_point.check(self)
+        return self._inference(batched_inputs, do_postprocess)
+
+    @on_optimized_copy
+    def _inference(
+        self, batched_inputs: list[dict], do_postprocess: bool
+    ) -> list[dict] | list[Instances]:
+        images = self.preprocess_image(batched_inputs)
+        if self.shared_tail:
+            features, difficulties = self._routed_features(images)
+            results = self.detections(1, images, self.pyramid(1, features))
+        else:
+            results, difficulties = self._routed_detections(images)
+        if not do_postprocess:
+            return results
+        instances = postprocessed(results, batched_inputs, images)
+        return routed_outputs(instances, difficulties, self.threshold)
+
+    @torch.no_grad()
+    @on_optimized_copy
+    def exits(self, batched_inputs: list[dict]) -> list[dict]:
+        """Both detectors' detections of every image, whatever the threshold.
+
+        Returns:
+            per image a dict of ``"difficulty"`` (float), ``"detector1"`` and ``"detector2"``
+            (``Instances``, post-processed).
+        """
+        images = self.preprocess_image(batched_inputs)
+        first = self.first(images.tensor)
+        outputs = [{"difficulty": difficulty} for difficulty in first.difficulties.tolist()]
+        features2 = self.backbone.second(first.features, first.start)
+        for detector, features in zip(DETECTORS, (first.features, features2), strict=True):
+            results = self.detections(detector, images, self.pyramid(detector, features))
+            results = postprocessed(results, batched_inputs, images)
+            for output, result in zip(outputs, results, strict=True):
+                output[f"detector{detector}"] = result
+        return outputs
+
+    @torch.no_grad()
+    @on_optimized_copy
+    def difficulties(self, batched_inputs: list[dict]) -> list[float]:
+        """Difficulty of each image, by backbone 1 and router alone."""
+        return self.first(self.preprocess_image(batched_inputs).tensor).difficulties.tolist()
+
+    def first(self, images: Tensor) -> FirstPass:
+        """Backbone 1 and router: (N, 3, H, W), normalised and padded -> what routes follow from."""
+        features, start = self.backbone.first(images)
+        return FirstPass(features, start, self.router(features))
+
+    @torch.no_grad()
+    def detector_losses_per_image(self, batched_inputs: list[dict]) -> Tensor:
+        """L1 and L2 of every image, unweighted: (N, 2), float32. See ``pooled_and_losses``."""
+        return self.pooled_and_losses(batched_inputs)[1]
+
+    @torch.no_grad()
+    def pooled_and_losses(self, batched_inputs: list[dict]) -> tuple[Tensor, Tensor]:
+        """What the router learns from: its pooled input and both detectors' losses.
+
+        Each image's losses come from its own slice of the batch's features, and are a function
+        of the image alone (``image_losses``). Nothing in the model changes.
+
+        Args:
+            batched_inputs: with ``"instances"``.
+
+        Returns:
+            pooled features (N, d) and losses (N, 2), float32.
+        """
+        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        with evaluating(self):
+            first = self.first(batch.images.tensor)
+            features2 = self.backbone.second(first.features, first.start)
+            pyramids = [self.pyramid(1, first.features), self.pyramid(2, features2)]
+            losses = [
+                [self._image_loss(d, batch, i, pyramids[d - 1]) for d in DETECTORS]
+                for i in range(len(batched_inputs))
+            ]
+            pooled = self.router.pool(first.features)
+        return pooled, torch.tensor(losses, device=self.device)
+
+    def _image_loss(self, detector: int, batch: Batch, i: int, pyramid: Features) -> float:
+        own = {name: level[i : i + 1] for name, level in pyramid.items()}
+        with EventStorage():  # Detectron2's heads log; these losses are no training step
+            return float(sum(self.image_losses(detector, batch.one(i), own).values()))
+
+    def _routed_features(self, images: ImageList) -> tuple[Features, list[float]]:
+        """Each image's features by its route, for a shared tail, and the difficulties."""
+        features, start, scores = self.first(images.tensor)
+        difficulties = scores.tolist()  # the one time that the device is waited for
+        hard = routing.hard_indices(difficulties, self.threshold)
+        if len(hard) == len(difficulties):
+            features = self.backbone.second(features, start)
+        elif hard:
+            index = routing.on_device(hard, start.device)
+            chosen = routing.select(features, index)
+            features2 = self.backbone.second(chosen, start[index])
+            # Features of shared stages are still those of backbone 1.
+            new = {name: level for name, level in features2.items() if level is not chosen[name]}
+            features = routing.merge(features, new, index)
+        return features, difficulties
+
+    def _routed_detections(self, images: ImageList) -> tuple[list[Instances], list[float]]:
+        """Each image's detections by its route, each from its own tail, and the difficulties."""
+        features, start, scores = self.first(images.tensor)
+        difficulties = scores.tolist()
+        found: dict[int, Instances] = {}
+        for detector, indices in zip(
+            DETECTORS, routing.by_route(difficulties, self.threshold), strict=True
+        ):
+            if not indices:
+                continue
+            index = routing.on_device(indices, start.device)
+            own = routing.select(features, index)
+            if detector == 2:
+                own = self.backbone.second(own, start[index])
+            chosen = routing.select_images(images, indices, index)
+            results = self.detections(detector, chosen, self.pyramid(detector, own))
+            found.update(zip(indices, results, strict=True))
+        return [found[i] for i in range(len(difficulties))], difficulties

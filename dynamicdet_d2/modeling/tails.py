@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a kind of detector says about all that follows the backbones.
+
+N: images of a batch.
+"""
+
+from abc import ABC, abstractmethod
+
+from detectron2.config import CfgNode
+from detectron2.structures import ImageList, Instances
+from torch import Tensor, nn
+
+from dynamicdet_d2.modeling.batch import Batch
+from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.parts import Part, Regions
+
+
+class Tails(ABC):
+    """The tails of detector1 and detector2: each a neck, which makes a pyramid, and heads.
+
+    Methods take the number of the detector, 1 or 2, whose tail is meant.
+    """
+
+    shared_tail: bool = True
+    """Whether both detectors have one and the same tail. A batch's features then pass it once,
+    whatever their routes; otherwise each route's images pass their own."""
+
+    @classmethod
+    @abstractmethod
+    def num_classes_key(cls, cfg: CfgNode) -> str:
+        """Dotted name of the config key that holds the number of classes."""
+
+    @abstractmethod
+    def pyramid(self, detector: int, features: Features) -> Features:
+        """The neck: the backbone's features by level -> what the heads read, by level."""
+
+    @abstractmethod
+    def predictions(self, detector: int, pyramid: Features) -> object:
+        """What the heads predict at every position of the pyramid."""
+
+    @abstractmethod
+    def losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
+        """Losses of a step of joint training: scalars by name, means over the batch."""
+
+    def image_losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
+        """Losses of a batch of one image, a function of that image alone; no state changes.
+
+        Called in evaluation mode, with an ``EventStorage`` that nobody reads.
+        """
+        return self.losses(detector, batch, pyramid)
+
+    @abstractmethod
+    def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
+        """N images' detections, in pixels of the network's input."""
+
+    @abstractmethod
+    def tail_parts(self) -> tuple[Part, ...]:
+        """The parts of the tail, or of both with the route of each."""
+
+    @property
+    @abstractmethod
+    def heads(self) -> tuple[nn.Module, ...]:
+        """Modules whose plain settings, such as score thresholds, decide on detections."""
+
+    @property
+    def regions(self) -> Regions | None:
+        """What ROI heads are called with; None without them."""
+        return None

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a detector consists of, said once.
+
+Cost, optimisation and compilation read it; none of them knows a kind of detector. Detectron2's own
+detectors are described here, every other one registers its description where it is defined::
+
+    @parts_of.register
+    def _(model: MyDetector) -> Parts: ...
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import singledispatch
+
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone, GeneralizedRCNN
+from detectron2.modeling.backbone import FPN
+from detectron2.modeling.meta_arch.dense_detector import DenseDetector
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.roi_heads import (
+    BaseKeypointRCNNHead,
+    BaseMaskRCNNHead,
+    ROIHeads,
+    StandardROIHeads,
+)
+from torch import Tensor, nn
+
+EASY, HARD = ("easy",), ("hard",)
+BOTH = EASY + HARD
+
+
+class Takes(Enum):
+    """What a part is called with."""
+
+    IMAGE = "tensors whose shapes follow from the padded batch's alone"
+    PROPOSALS = "as ``ROIHeads.forward``"
+    DETECTIONS = "as ``ROIHeads.forward_with_given_boxes``"
+    REGIONS = "pooled regions, as many as there happen to be, inside one of the two before"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A function of a module, and with it the module's weights.
+
+    Attributes:
+        name: as the cost table prints it; parts of one name are one row.
+        owner: the module; ``getattr(owner, function)`` is the function.
+        function: its name.
+        routes: that images go through it on, of "easy" and "hard".
+        takes: what it is called with. An ``IMAGE`` part can be counted without values and
+            compiled once per padded size.
+        features: whether it gives features, which may stay in a reduced precision; predictions
+            leave in float32.
+        exact: names of layers in the owner that are computed in float32 in every precision.
+        changed_in_place: whether what follows changes the results in place.
+        inside: whether another part calls it: counted apart, and run as that part is run.
+    """
+
+    name: str
+    owner: nn.Module
+    function: str = "forward"
+    routes: tuple[str, ...] = BOTH
+    takes: Takes = Takes.IMAGE
+    features: bool = False
+    exact: tuple[str, ...] = ()
+    changed_in_place: bool = False
+    inside: bool = False
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is convolutions and matrix products that nothing else is run with."""
+        return self.takes in (Takes.IMAGE, Takes.REGIONS) and not self.inside
+
+    def wrap(self, wrapper: Callable[[Callable], Callable]) -> None:
+        """Let the owner's function be ``wrapper`` of what it was."""
+        setattr(self.owner, self.function, wrapper(getattr(self.owner, self.function)))
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What ROI heads are called with.
+
+    Attributes:
+        pyramid: shapes of the features, by level.
+        num_proposals: boxes kept of an image at inference.
+    """
+
+    pyramid: Mapping[str, ShapeSpec]
+    num_proposals: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A detector.
+
+    Attributes:
+        parts: in the order of the cost table.
+        run_on_image: (1, 3, H, W), normalised and padded: runs every ``IMAGE`` part once.
+        heads: modules whose plain settings, such as score thresholds, decide on detections.
+        padding: height and width of a batch are multiples of this many pixels at inference.
+        regions: what ROI heads are called with; None without them.
+    """
+
+    parts: tuple[Part, ...]
+    run_on_image: Callable[[Tensor], object]
+    heads: tuple[nn.Module, ...]
+    padding: int
+    regions: Regions | None = None
+
+    @property
+    def routes(self) -> dict[str, tuple[str, ...]]:
+        """Name -> routes, of all that is counted."""
+        return {p.name: p.routes for p in self.parts if p.takes is not Takes.REGIONS}
+
+
+@singledispatch
+def parts_of(model: nn.Module) -> Parts:
+    """What a detector consists of.
+
+    Raises:
+        ValueError: for a kind of detector that has not been described.
+    """
+    raise ValueError(
+        f"{type(model).__name__} is a detector whose parts are not described; "
+        "dynamicdet_d2.parts.parts_of.register takes a description."
+    )
+
+
+@parts_of.register
+def _(model: GeneralizedRCNN) -> Parts:
+    proposals, roi_heads = model.proposal_generator, model.roi_heads
+    return Parts(
+        parts=(
+            *backbone_parts(model.backbone),
+            *rpn_parts(proposals),
+            *roi_parts(roi_heads),
+        ),
+        run_on_image=lambda images: run_rpn_head(proposals, model.backbone(images)),
+        heads=tuple(head for head in (proposals, roi_heads) if head is not None),
+        padding=max(model.backbone.size_divisibility, 1),
+        regions=Regions(model.backbone.output_shape(), num_proposals(proposals)),
+    )
+
+
+@parts_of.register
+def _(model: DenseDetector) -> Parts:
+    return Parts(
+        parts=(*backbone_parts(model.backbone), dense_head_part(model)),
+        run_on_image=lambda images: run_dense_head(model, model.backbone(images)),
+        heads=(model,),
+        padding=max(model.backbone.size_divisibility, 1),
+    )
+
+
+def backbone_parts(backbone: Backbone) -> tuple[Part, ...]:
+    """Of a static detector: backbone and neck, or a backbone alone."""
+    if not isinstance(backbone, FPN):
+        return (Part("bottom_up1", backbone, features=True),)
+    bottom_up = Part("bottom_up1", backbone.bottom_up, features=True, inside=True)
+    return bottom_up, Part("neck", backbone, features=True)
+
+
+def rpn_parts(proposal_generator: nn.Module | None) -> tuple[Part, ...]:
+    """Of Detectron2's RPN; others are run as they are.
+
+    Objectness in a reduced precision would tie, and boxes would move.
+    """
+    if not isinstance(proposal_generator, RPN):
+        return ()
+    exact = ("objectness_logits", "anchor_deltas")
+    return (Part("rpn_head", proposal_generator.rpn_head, exact=exact),)
+
+
+def run_rpn_head(proposal_generator: nn.Module | None, pyramid: Mapping[str, Tensor]) -> object:
+    """The RPN head's predictions; None without one."""
+    if not isinstance(proposal_generator, RPN):
+        return None
+    return proposal_generator.rpn_head([pyramid[name] for name in proposal_generator.in_features])
+
+
+def num_proposals(proposal_generator: nn.Module | None) -> int:
+    """Boxes kept of an image at inference; the paper's 1000 where only an RPN would say."""
+    known = isinstance(proposal_generator, RPN)
+    return proposal_generator.post_nms_topk[False] if known else 1000
+
+
+def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:
+    """All that is done with proposals and with detections, and the layers inside."""
+    heads: list[nn.Module] = []
+    if isinstance(roi_heads, StandardROIHeads):
+        boxes = roi_heads.box_head
+        heads = list(boxes) if isinstance(boxes, nn.ModuleList) else [boxes]
+    # What Detectron2 calls the layers alone, without the choice of an output per instance.
+    others = [
+        head
+        for head in roi_heads.children()
+        if isinstance(head, BaseMaskRCNNHead | BaseKeypointRCNNHead)
+    ]
+    return (
+        Part("box_head", roi_heads, takes=Takes.PROPOSALS),
+        Part("mask_head", roi_heads, "forward_with_given_boxes", takes=Takes.DETECTIONS),
+        *(Part("box_head", head, takes=Takes.REGIONS) for head in heads),
+        *(Part("mask_head", head, "layers", takes=Takes.REGIONS) for head in others),
+    )
+
+
+def dense_head_part(model: DenseDetector) -> Part:
+    """Of RetinaNet and FCOS, which take the sigmoid of their scores in place."""
+    exact = ("cls_score", "bbox_pred", "ctrness")
+    return Part("head", model.head, exact=exact, changed_in_place=True)
+
+
+def run_dense_head(model: DenseDetector, pyramid: Mapping[str, Tensor]) -> object:
+    """The head's predictions."""
+    return model.head([pyramid[name] for name in model.head_in_features])

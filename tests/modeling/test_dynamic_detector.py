@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all kinds of dynamic detectors have in common, and tails that are not shared."""
+
+import copy
+
+import pytest
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList, Instances
+from torch import nn
+
+from dynamicdet_d2 import add_dynamicdet_config
+from dynamicdet_d2.evaluation.cost import count_flops, count_parts
+from dynamicdet_d2.modeling import DynamicDetector, DynamicRCNN
+from dynamicdet_d2.modeling.architecture import (
+    architecture_of,
+    is_dynamic,
+    num_classes_key,
+    num_classes_of,
+)
+from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.parts import EASY, HARD, Part
+from tests.support.optimized import assert_same
+from tests.support.toy import toy_inputs, toy_model
+
+
+class TwoTails(DynamicRCNN):
+    """Each detector has a neck and an RPN of its own; ROI heads see neither."""
+
+    shared_tail = False
+
+    def own_tails(self) -> None:
+        """Equal weights in both."""
+        self.neck2, self.rpn2 = copy.deepcopy(self.neck), copy.deepcopy(self.proposal_generator)
+
+    def pyramid(self, detector: int, features: Features) -> Features:
+        return (self.neck, self.neck2)[detector - 1](features)
+
+    def _of(self, detector: int) -> DynamicRCNN:
+        """The detector's RPN in the place of the shared one."""
+        view = copy.copy(self)
+        view._modules = dict(self._modules)
+        view.proposal_generator = (self.proposal_generator, self.rpn2)[detector - 1]
+        return view
+
+    def predictions(self, detector: int, pyramid: Features) -> object:
+        return DynamicRCNN.predictions(self._of(detector), detector, pyramid)
+
+    def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
+        return DynamicRCNN.detections(self._of(detector), detector, images, pyramid)
+
+    def tail_parts(self) -> tuple[Part, ...]:
+        neck, rpn, *roi_heads = super().tail_parts()
+        return (
+            Part("neck1", self.neck, routes=EASY, features=True),
+            Part("rpn_head1", rpn.owner, routes=EASY),
+            Part("neck2", self.neck2, routes=HARD, features=True),
+            Part("rpn_head2", self.rpn2.rpn_head, routes=HARD),
+            *roi_heads,
+        )
+
+
+@pytest.fixture(scope="module")
+def model() -> DynamicRCNN:
+    return toy_model()
+
+
+@pytest.fixture(scope="module")
+def two_tails(model: DynamicRCNN) -> TwoTails:
+    """The same weights in both tails, which are the shared one's."""
+    twin = copy.deepcopy(model)
+    twin.__class__ = TwoTails
+    twin.own_tails()
+    return twin
+
+
+def middle_threshold(model: nn.Module, inputs: list[dict]) -> float:
+    return sorted(model.difficulties(inputs))[len(inputs) // 2 - 1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("threshold", [0.0, 1.0, None])
+def test_own_tails_of_equal_weights_are_a_shared_one(
+    model: DynamicRCNN, two_tails: TwoTails, threshold: float | None
+) -> None:
+    inputs = toy_inputs(5)
+    middle = middle_threshold(model, inputs)
+    model.threshold = two_tails.threshold = middle if threshold is None else threshold
+    for ours, theirs in zip(two_tails(inputs), model(inputs), strict=True):
+        assert ours["route"] == theirs["route"]
+        assert_same(ours["instances"], theirs["instances"])
+
+
+@torch.no_grad()
+def test_each_route_passes_its_own_tail(model: DynamicRCNN, two_tails: TwoTails) -> None:
+    changed = copy.deepcopy(two_tails)
+    for weight in changed.neck2.parameters():
+        nn.init.normal_(weight, std=0.1)
+    inputs = toy_inputs(4)
+    changed.threshold = two_tails.threshold = middle_threshold(changed, inputs)
+    together, before, exits = changed(inputs), two_tails(inputs), changed.exits(inputs)
+    assert {x["route"] for x in together} == {"easy", "hard"}
+    for i, ours in enumerate(together):
+        assert_same(ours["instances"], changed([inputs[i]])[0]["instances"])
+        detector = {"easy": "detector1", "hard": "detector2"}[ours["route"]]
+        assert_same(ours["instances"], exits[i][detector])
+        scores = ours["instances"].scores[:5], before[i]["instances"].scores[:5]
+        assert torch.equal(*scores) is (ours["route"] == "easy")
+
+
+@torch.no_grad()
+def test_an_easy_batch_never_touches_the_second_tail(two_tails: TwoTails) -> None:
+    seen = []
+    hook = two_tails.neck2.register_forward_hook(lambda *_: seen.append(1))
+    two_tails.threshold = 1.0
+    two_tails(toy_inputs(2))
+    assert not seen
+    two_tails.threshold = 0.0
+    two_tails(toy_inputs(2))
+    assert seen == [1]
+    hook.remove()
+
+
+def test_own_tails_cost_each_route_its_own(model: DynamicRCNN, two_tails: TwoTails) -> None:
+    shared, own = count_parts(model, 64, 96, 50), count_parts(two_tails, 64, 96, 50)
+    for name in ("neck", "rpn_head"):
+        assert own[f"{name}1"] == own[f"{name}2"] == shared[name] > 0
+    assert count_flops(model, 64, 96, 50) == count_flops(two_tails, 64, 96, 50)
+
+
+def test_losses_per_image_pass_both_tails(model: DynamicRCNN, two_tails: TwoTails) -> None:
+    inputs = toy_inputs(2)
+    expected = model.detector_losses_per_image(inputs)
+    torch.testing.assert_close(two_tails.detector_losses_per_image(inputs), expected)
+
+
+def test_what_is_computed_before_the_routes_is_kept(model: DynamicRCNN) -> None:
+    images = model.preprocess_image(toy_inputs(2))
+    first = model.first(images.tensor)
+    assert first.difficulties.shape == (2,)
+    assert list(first.features) == ["res2", "res3", "res4", "res5"]
+    assert first.start is first.features["res2"]
+
+
+class Unfinished(DynamicDetector):
+    """Says nothing of its tails."""
+
+
+def test_a_kind_of_detector_must_say_what_its_tails_do() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        Unfinished(backbone=nn.Identity(), router=nn.Identity(), pixel_mean=[0], pixel_std=[1])
+
+
+# What a config says of the architecture
+
+
+def config(name: str) -> CfgNode:
+    cfg = get_cfg()
+    add_dynamicdet_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE = name
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamic", "key"),
+    [
+        ("DynamicRCNN", True, "ROI_HEADS"),
+        ("GeneralizedRCNN", False, "ROI_HEADS"),
+        ("RetinaNet", False, "RETINANET"),
+    ],
+)
+def test_architectures_are_asked_by_type(name: str, dynamic: bool, key: str) -> None:
+    cfg = config(name)
+    assert architecture_of(cfg) is META_ARCH_REGISTRY.get(name)
+    assert is_dynamic(cfg) is dynamic
+    assert num_classes_key(cfg) == f"MODEL.{key}.NUM_CLASSES"
+    cfg.MODEL[key].NUM_CLASSES = 7
+    assert num_classes_of(cfg) == 7
+
+
+def test_an_unknown_architecture_is_refused() -> None:
+    with pytest.raises(ValueError, match="MODEL.META_ARCHITECTURE is 'FasterRCNN'; .*DynamicRCNN"):
+        architecture_of(config("FasterRCNN"))

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What detectors say that they consist of."""
+
+import pytest
+from detectron2.modeling import build_model
+from torch import nn
+
+from dynamicdet_d2.evaluation.cost import RouteCost, kept_proposals, route_flops
+from dynamicdet_d2.parts import BOTH, EASY, HARD, Part, Takes, parts_of
+from tests.support.optimized import MASK, STATIC
+from tests.support.toy import toy_cfg, toy_model
+
+RCNN = ["neck", "rpn_head", "box_head", "mask_head"]
+
+
+def test_a_dynamic_detector_by_route() -> None:
+    model = toy_model()
+    routes = parts_of(model).routes
+    hard = ["connections", "bottom_up2"]
+    assert list(routes) == ["bottom_up1", "router", *hard, *RCNN]
+    assert {name for name, on in routes.items() if on == HARD} == set(hard)
+    assert {routes[name] for name in ("bottom_up1", "router", *RCNN)} == {BOTH}
+
+
+def test_a_static_detector_has_one_route() -> None:
+    parts = parts_of(build_model(toy_cfg(*STATIC)))
+    assert list(parts.routes) == ["bottom_up1", *RCNN]
+    assert set(parts.routes.values()) == {BOTH}
+    assert kept_proposals(build_model(toy_cfg(*STATIC))) == 50
+
+
+def test_every_weight_that_runs_belongs_to_a_part() -> None:
+    model = toy_model(*MASK)
+    owned = {id(w) for part in parts_of(model).parts for w in part.owner.parameters()}
+    assert {id(w) for w in model.parameters()} == owned
+
+
+def test_layers_inside_roi_heads_are_run_apart_and_not_counted_apart() -> None:
+    model = toy_model(*MASK)
+    inside = [p for p in parts_of(model).parts if p.takes is Takes.REGIONS]
+    assert [(p.owner, p.function) for p in inside] == [
+        (model.roi_heads.box_head, "forward"),
+        (model.roi_heads.mask_head, "layers"),
+    ]
+    assert all(p.dense for p in inside)
+    assert not any(p.dense for p in parts_of(model).parts if p.owner is model.roi_heads)
+
+
+def test_parts_of_one_detector_alone_are_on_its_route_alone() -> None:
+    """A hard image does not go through the easy route's neck where each detector has one."""
+    routes = {"bottom_up1": BOTH, "router": BOTH, "neck1": EASY, "bottom_up2": HARD, "neck2": HARD}
+    work = dict(zip(routes, (100, 1, 20, 300, 4000), strict=True))
+    assert route_flops(work, routes) == {"easy": 121, "hard": 4401, "router": 1}
+
+
+def test_an_unknown_detector_is_refused() -> None:
+    with pytest.raises(ValueError, match="Sequential is a detector whose parts are not described"):
+        parts_of(nn.Sequential())
+    with pytest.raises(ValueError, match="whose parts are not described"):
+        RouteCost(nn.Sequential()).at(64, 64)
+
+
+def test_wrapping_a_function() -> None:
+    layer = nn.Identity()
+    Part("layer", layer).wrap(lambda function: lambda x: 2 * function(x))
+    assert layer(3) == 6
