@@ -7,7 +7,7 @@ switched off.
 
 from collections.abc import Sequence
 
-from dynamicdet_d2.config.declare import Use, key, rule
+from dynamicdet_d2.config.declare import Use, key, limit, rule
 from dynamicdet_d2.config.ranges import (
     Range,
     between,
@@ -15,10 +15,17 @@ from dynamicdet_d2.config.ranges import (
     integer,
     none_or,
     number,
+    one_of,
+    shown,
+    text,
     true_or_false,
 )
 
-positive = Range("be a number above 0", lambda x: number(0).holds(x) and x > 0)
+positive = Range("be a number above 0", lambda x: x != 0 and number(at_least=0).holds(x))
+grey = Range(
+    "be a whole number in [0, 255]",
+    lambda x: integer(at_least=0).holds(x) and between(0, 255).holds(x),
+)
 
 # Train on squares of INPUT.MAX_SIZE_TRAIN pixels a side that are put together by the keys below and
 # by FORMAT, RANDOM_FLIP and MASK_FORMAT; of INPUT's other keys none is read. Images are resized so
@@ -30,7 +37,7 @@ key("INPUT.MOSAIC.PROBABILITY", 1.0, between(0, 1))
 # Share of the mosaics that are of nine images and not of four, in [0, 1].
 key("INPUT.MOSAIC.NINE", 0.2, between(0, 1))
 # Grey where no image is, 0 to 255.
-key("INPUT.MOSAIC.FILL", 114, Range("be a whole number in [0, 255]", lambda x: x in range(256)))
+key("INPUT.MOSAIC.FILL", 114, grey)
 # Steps at the end of a phase that trains detectors (SOLVER.MAX_ITER steps) in which every image
 # stands alone: no mosaic, mixup and paste-in; >= 0.
 key("INPUT.MOSAIC.OFF_LAST_STEPS", 0, integer(at_least=0))
@@ -66,7 +73,8 @@ key("INPUT.PASTE_IN.PROBABILITY", 0.15, between(0, 1))
 # Keep a moving average of parameters and statistics in the phases that train detectors. It is what
 # is evaluated, saved as the model, and handed to the next phase.
 key("SOLVER.EMA.ENABLED", False, true_or_false)
-# The average's own weight in its u-th update is DECAY (1 - exp(-u / TAU)): DECAY in [0, 1), TAU > 0.
+# The average's own weight in its u-th update is DECAY (1 - exp(-u / TAU)); DECAY in [0, 1), TAU
+# above 0.
 key("SOLVER.EMA.DECAY", 0.9999, number(at_least=0, below=1))
 key("SOLVER.EMA.TAU", 2000.0, positive)
 
@@ -80,8 +88,19 @@ key("SOLVER.WARMUP_BIAS_LR", None, none_or(number(at_least=0)))
 # MOMENTUM from the start.
 key("SOLVER.WARMUP_MOMENTUM", None, none_or(number(at_least=0, below=1)))
 
+# Of Detectron2's own
+limit("INPUT.FORMAT", text)
+limit("INPUT.MAX_SIZE_TRAIN", integer(at_least=1))
+limit("INPUT.RANDOM_FLIP", one_of("horizontal", "vertical", "none"))
+limit("INPUT.CROP.ENABLED", true_or_false)
+limit("MODEL.KEYPOINT_ON", true_or_false)
+limit("SOLVER.LR_SCHEDULER_NAME", text)
+limit("SOLVER.MOMENTUM", number(at_least=0, below=1))
+limit("SOLVER.WARMUP_ITERS", integer(at_least=0))
+limit("SOLVER.WARMUP_FACTOR", number(at_least=0))
 
-@rule("INPUT.AFFINE.SCALE")
+
+@rule("INPUT.AFFINE.SCALE", when=Use.TRAIN)
 def scales_are_in_order(scales: Sequence[float]) -> str | None:
     least, largest = scales
     if least <= largest:
@@ -146,4 +165,23 @@ def momentum_is_of_sgd(momentum: float | None, optimizer: str) -> str | None:
     return (
         f"SOLVER.WARMUP_MOMENTUM is {momentum}, but SOLVER.OPTIMIZER '{optimizer}' has no "
         "momentum that could warm up; it must be None."
+    )
+
+
+@rule(
+    "SOLVER.WARMUP_BIAS_LR",
+    "SOLVER.WARMUP_MOMENTUM",
+    "SOLVER.LR_SCHEDULER_NAME",
+    when=Use.TRAIN,
+)
+def warm_ups_are_of_known_schedules(
+    rate: float | None, momentum: float | None, name: str
+) -> str | None:
+    given = {"SOLVER.WARMUP_BIAS_LR": rate, "SOLVER.WARMUP_MOMENTUM": momentum}
+    asked = [f"{key} is {value}" for key, value in given.items() if value is not None]
+    if not asked or name in ("WarmupMultiStepLR", "WarmupCosineLR"):
+        return None
+    return (
+        f"{asked[0]}, which needs SOLVER.LR_SCHEDULER_NAME 'WarmupMultiStepLR' or "
+        f"'WarmupCosineLR'; found {shown(name)}."
     )

@@ -160,7 +160,7 @@ class ResumableLoader:
 
     def __iter__(self) -> Iterator[list[Sample]]:
         """From the first batch on, by ``SEED``, or by 0 where that is negative."""
-        return iter(self.starting_at(0, max(self._cfg.SEED, 0)))
+        yield from self.starting_at(0, max(self._cfg.SEED, 0))
 
 
 def repeat_factors(cfg: CfgNode, images: Sequence[Sample]) -> np.ndarray | None:
