@@ -4,7 +4,7 @@
 from detectron2.config import CfgNode
 
 # The declarations are made when these are imported.
-from dynamicdet_d2.config import keys, recipe_keys, rules  # noqa: F401
+from dynamicdet_d2.config import keys, recipe_keys, rules, yolo_keys  # noqa: F401
 from dynamicdet_d2.config.declare import KEYS, RULES, Key, Use
 
 MISSING = object()

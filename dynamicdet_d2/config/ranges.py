@@ -90,6 +90,11 @@ def between(low: float, high: float) -> Range:
     return Range(f"lie in [{low:g}, {high:g}]", lambda x: _is_number(x) and low <= x <= high)
 
 
+def above(limit: float) -> Range:
+    """A finite number greater than a limit."""
+    return Range(f"be a number above {limit:g}", lambda x: _is_number(x) and x > limit)
+
+
 def integer(at_least: int) -> Range:
     """A whole number from ``at_least`` on."""
     return Range(

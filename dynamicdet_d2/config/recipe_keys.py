@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dynamicdet_d2.config.declare import Use, key, limit, rule
 from dynamicdet_d2.config.ranges import (
     Range,
+    above,
     between,
     each,
     integer,
@@ -21,7 +22,6 @@ from dynamicdet_d2.config.ranges import (
     true_or_false,
 )
 
-positive = Range("be a number above 0", lambda x: x != 0 and number(at_least=0).holds(x))
 grey = Range(
     "be a whole number in [0, 255]",
     lambda x: integer(at_least=0).holds(x) and between(0, 255).holds(x),
@@ -50,7 +50,7 @@ key("INPUT.AFFINE.DEGREES", 0.0, between(0, 180))
 key("INPUT.AFFINE.SHEAR", 0.0, between(0, 60))
 key("INPUT.AFFINE.PERSPECTIVE", 0.0, number(at_least=0, below=0.5))
 # Least and largest scale of the view, > 0, drawn uniformly.
-key("INPUT.AFFINE.SCALE", [0.1, 2.0], each(positive, length=2))
+key("INPUT.AFFINE.SCALE", [0.1, 2.0], each(above(0), length=2))
 # Of the boxes in view those are kept whose sides are both longer than this, in pixels, >= 0, ...
 key("INPUT.AFFINE.MIN_SIDE", 2.0, number(at_least=0))
 # ... whose longer side is shorter than so many times the other, >= 1, ...
@@ -63,7 +63,7 @@ key("INPUT.AFFINE.MIN_SHARE_OUTLINED", 0.01, number(at_least=0, below=1))
 # Probability that a mosaic is mixed with a second one, in [0, 1]; the share of the first is drawn
 # from Beta(ALPHA, ALPHA), ALPHA > 0.
 key("INPUT.MIXUP.PROBABILITY", 0.15, between(0, 1))
-key("INPUT.MIXUP.ALPHA", 8.0, positive)
+key("INPUT.MIXUP.ALPHA", 8.0, above(0))
 # Hue, saturation and value are multiplied by 1 + U(-1, 1) x gain; three gains in [0, 1].
 key("INPUT.HSV.GAINS", [0.015, 0.7, 0.4], each(between(0, 1), length=3))
 # Probability that objects of other images, cut out by their polygons (or masks, where
@@ -76,7 +76,7 @@ key("SOLVER.EMA.ENABLED", False, true_or_false)
 # The average's own weight in its u-th update is DECAY (1 - exp(-u / TAU)); DECAY in [0, 1), TAU
 # above 0.
 key("SOLVER.EMA.DECAY", 0.9999, number(at_least=0, below=1))
-key("SOLVER.EMA.TAU", 2000.0, positive)
+key("SOLVER.EMA.TAU", 2000.0, above(0))
 
 # Learning rate at the end of schedule "WarmupCosineLR", in [0, BASE_LR]; later versions of
 # Detectron2 have this key themselves.

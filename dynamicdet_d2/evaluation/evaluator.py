@@ -32,6 +32,7 @@ from dynamicdet_d2.evaluation.report.tables import (
     write_whole,
 )
 from dynamicdet_d2.evaluation.tradeoff import build_tradeoff, check_keys
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class TradeoffEvaluator(Observer):
             ValueError: the model's threshold comes from a calibration of another model.
         """
         super().reset()
-        self._model: nn.Module | None = None
+        self._model: DynamicDetector | None = None
         if self._given_model is not None:
             self._take(self._given_model)
 
@@ -136,10 +137,10 @@ class TradeoffEvaluator(Observer):
         )
         tradeoff["comparisons"] = self._comparisons(tradeoff)
         self.tradeoff = tradeoff
-        self._write(routes, observation.records)
+        self._write(tradeoff, routes, observation.records)
         return summary(tradeoff)
 
-    def _take(self, model: nn.Module) -> None:
+    def _take(self, model: DynamicDetector) -> None:
         model.operating_point.check(model)
         self._model = model
 
@@ -148,15 +149,20 @@ class TradeoffEvaluator(Observer):
             return []
         return input_size_series({**self.other_sizes, self._cfg.INPUT.MIN_SIZE_TEST: tradeoff})
 
-    def _write(self, routes: list[dict[str, Any]], records: Sequence[ExitRecord]) -> None:
+    def _write(
+        self,
+        tradeoff: dict[str, Any],
+        routes: list[dict[str, Any]],
+        records: Sequence[ExitRecord],
+    ) -> None:
         folder = Path(self.output_dir) / "dynamic"
-        write_report(self.tradeoff, folder)
+        write_report(tradeoff, folder)
         lines = "".join(json.dumps(route, allow_nan=False, default=int) + "\n" for route in routes)
         write_whole(folder / "routes.jsonl", lines.encode())
         names = MetadataCatalog.get(self._dataset).get("thing_classes", ())
         write_gallery(folder, routes, records, names, self._cfg.TEST.DYNAMIC.GALLERY)
         write_html(folder)
-        _log(self.tradeoff, folder)
+        _log(tradeoff, folder)
 
 
 def summary(tradeoff: Mapping[str, Any]) -> OrderedDict[str, dict[str, float]]:

@@ -12,7 +12,7 @@ from detectron2.structures import Instances
 EXITS = ("detector1", "detector2")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExitRecord:
     """One image, without its pixels.
 

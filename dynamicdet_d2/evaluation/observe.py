@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, SpreadSample, merged
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.routing import route_name
 
 _KEYS_FOR_INFERENCE = ("image", "height", "width", "image_id", "file_name")
@@ -70,9 +71,16 @@ def observe(
     return observation
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself where it is wrapped for distributed training."""
-    return model.module if isinstance(model, DistributedDataParallel | DataParallel) else model
+def unwrapped(model: nn.Module) -> DynamicDetector:
+    """The dynamic detector itself, where it is wrapped for distributed training.
+
+    Raises:
+        TypeError: it is no dynamic detector.
+    """
+    inner = model.module if isinstance(model, DistributedDataParallel | DataParallel) else model
+    if not isinstance(inner, DynamicDetector):
+        raise TypeError(f"A dynamic detector is needed; found a {type(inner).__name__}.")
+    return inner
 
 
 class _View(nn.Module):

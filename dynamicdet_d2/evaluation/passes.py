@@ -47,8 +47,7 @@ def evaluate(
         evaluator.other_sizes = _evaluate_sizes(cfg, dataset, model, folder, build_loader)
     elif cfg.TEST.DYNAMIC.INPUT_SIZES:
         logger.warning(
-            "TEST.DYNAMIC.INPUT_SIZES is left out: it needs a TradeoffEvaluator, and build_evaluator "
-            "gives a %s.",
+            "TEST.DYNAMIC.INPUT_SIZES is left out: it needs a TradeoffEvaluator, not a %s.",
             type(evaluator).__name__,
         )
     observed = BothExits(model, cfg.TEST.DYNAMIC.LOSS_GAP)

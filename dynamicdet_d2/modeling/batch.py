@@ -17,6 +17,8 @@ from dynamicdet_d2.modeling.routing import Features, route_name
 class FirstPass(NamedTuple):
     """A batch at the point where routes are decided; whatever follows goes on from here.
 
+    What a router comes to read beside F1 belongs here too, so that nothing is computed twice.
+
     Attributes:
         features: F1 by level, (N, C, H, W).
         start: what backbone 2 starts from, of N images.

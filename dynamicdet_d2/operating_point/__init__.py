@@ -14,7 +14,7 @@ from dynamicdet_d2.operating_point.hard_fraction import (
     hard_fraction_for_cost,
     hard_fraction_for_latency,
 )
-from dynamicdet_d2.operating_point.point import OperatingPoint, at_threshold
+from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.operating_point.record import Calibration
 from dynamicdet_d2.operating_point.thresholds import (
     ENOUGH_IMAGES,
@@ -33,7 +33,6 @@ __all__ = [
     "ENOUGH_IMAGES",
     "OperatingPoint",
     "TABLE",
-    "at_threshold",
     "check_fingerprint",
     "check_inference_settings",
     "fingerprint",

@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamicdet_d2.config import Use, check, keys, read_config, recipe_keys
+from dynamicdet_d2.config import Use, check, keys, read_config, recipe_keys, yolo_keys
 from dynamicdet_d2.config.checking import problems, value_of
 from dynamicdet_d2.config.declare import KEYS, RULES
 from dynamicdet_d2.config.ranges import Each
@@ -357,7 +357,7 @@ BASE = read_config(str(Path(__file__).parents[2] / "configs/quickstart.yaml"))
 
 def test_every_key_is_explained() -> None:
     """By the comment above it, or above its neighbour where one comment serves both."""
-    texts = [Path(file.__file__).read_text() for file in (keys, recipe_keys)]
+    texts = [Path(file.__file__).read_text() for file in (keys, recipe_keys, yolo_keys)]
     lines = "\n".join(texts).splitlines()
     declared = [number for number, line in enumerate(lines) if line.startswith("key(")]
     assert len(declared) == sum(key.ours for key in KEYS.values())
