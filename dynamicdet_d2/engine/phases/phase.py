@@ -81,7 +81,6 @@ class Phase(ABC):
         steps_key: the key that the number of its steps comes from.
         shown: scalars that its lines in the log show; all are in metrics.json and TensorBoard.
         mixed_precision: whether ``SOLVER.AMP`` applies to it.
-        columns: of the loss table, which is measured before its first step; none: no pass.
     """
 
     name: ClassVar[str]
@@ -94,6 +93,10 @@ class Phase(ABC):
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Of the loss table, which is measured before the first step; none: no pass.
+
+        The table is of the detectors as they are then, so a phase that has some is the last.
+        """
         return ()
 
     @abstractmethod
