@@ -13,16 +13,9 @@ NO_DECAY = ("relative_position_bias_table", "absolute_pos_embed")
 
 
 def build_detectors_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
-    """By ``SOLVER.OPTIMIZER`` and Detectron2's keys (BASE_LR, WEIGHT_DECAY, CLIP_GRADIENTS, ...).
-
-    Raises:
-        ValueError: if the optimizer is neither "SGD" nor "ADAMW".
-    """
-    name = cfg.SOLVER.OPTIMIZER
-    if name == "SGD":
+    """By ``SOLVER.OPTIMIZER`` and Detectron2's keys (BASE_LR, WEIGHT_DECAY, ...)."""
+    if cfg.SOLVER.OPTIMIZER == "SGD":
         return build_optimizer(cfg, model)
-    if name != "ADAMW":
-        raise ValueError(f"SOLVER.OPTIMIZER is '{name}'; it must be 'SGD' or 'ADAMW'.")
     parameters = get_default_optimizer_params(
         model,
         base_lr=cfg.SOLVER.BASE_LR,
