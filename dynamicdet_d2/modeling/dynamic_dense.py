@@ -51,6 +51,8 @@ class DynamicDenseDetector(DynamicDetector):
     its own number of positives.
     """
 
+    loss_normalizers: Tensor
+
     @configurable
     def __init__(self, *, dense: DenseDetector, loss_normalizer: float, **arguments: Any) -> None:
         """

@@ -189,7 +189,8 @@ def build_staged_efficientnet_lite(
 
 
 def _groups(size: int, num_blocks: Sequence[int], norm: str) -> list[list[InvertedBottleneck]]:
-    groups, in_channels = [], STEM_CHANNELS
+    groups: list[list[InvertedBottleneck]] = []
+    in_channels = STEM_CHANNELS
     for group, channels, blocks in zip(GROUPS, channels_of(size), num_blocks, strict=True):
         groups.append([])
         for number in range(blocks):

@@ -152,8 +152,8 @@ class StagedSwin(StagedBackbone):
         if source == target:
             return nn.Identity()
         link = nn.Conv2d(self._channels[source], self._channels[target], kernel_size=1)
-        nn.init.zeros_(link.weight)
-        nn.init.zeros_(link.bias)
+        for parameter in link.parameters():
+            nn.init.zeros_(parameter)
         return link
 
     def drop_shared(self) -> None:
