@@ -5,6 +5,7 @@ import json
 import os
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer
@@ -58,7 +59,7 @@ class StaticTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's, with the evaluation of averaged weights."""
-        model: nn.Module = getattr(self.model, "module", self.model)
+        model: Any = getattr(self.model, "module", self.model)
         self.average = WeightAverage.from_config(self.cfg, model)
         if self.cfg.SOLVER.EMA.ENABLED:
             self.average.begin()
