@@ -181,8 +181,9 @@ def run_rpn_head(proposal_generator: nn.Module | None, pyramid: Mapping[str, Ten
 
 def num_proposals(proposal_generator: nn.Module | None) -> int:
     """Boxes kept of an image at inference; the paper's 1000 where only an RPN would say."""
-    known = isinstance(proposal_generator, RPN)
-    return proposal_generator.post_nms_topk[False] if known else 1000
+    if not isinstance(proposal_generator, RPN):
+        return 1000
+    return proposal_generator.post_nms_topk[False]
 
 
 def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:
@@ -211,6 +212,6 @@ def dense_head_part(model: DenseDetector) -> Part:
     return Part("head", model.head, exact=exact, changed_in_place=True)
 
 
-def run_dense_head(model: DenseDetector, pyramid: Mapping[str, Tensor]) -> object:
-    """The head's predictions."""
+def run_dense_head(model: DenseDetector, pyramid: Mapping[str, Tensor]) -> list[list[Tensor]]:
+    """The head's predictions: per kind, per level."""
     return model.head([pyramid[name] for name in model.head_in_features])

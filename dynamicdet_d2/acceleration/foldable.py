@@ -5,6 +5,7 @@ I, O: input and output channels, k: side of a kernel.
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
@@ -55,7 +56,7 @@ def norm_is_fixed(norm: nn.Module | None) -> bool:
     return isinstance(norm, _BATCH_NORMS) and not norm.training and norm.running_mean is not None
 
 
-def affine_of_norm(norm: nn.Module) -> tuple[Tensor, Tensor]:
+def affine_of_norm(norm: Any) -> tuple[Tensor, Tensor]:
     """Scale and shift of a fixed batch norm, each (C,) in float64."""
     mean, variance = norm.running_mean.double(), norm.running_var.double()
     scale = (variance + norm.eps).rsqrt()

@@ -56,7 +56,7 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
         replace_poolers(fast)
     if options.reduced:
         pool_in_float32(fast)
-    fast = fast.to(memory_format=torch.channels_last)
+    fast = fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pad_to_multiple(fast, options.size_multiple)
     if options.compile:
         prepare(fast, device)

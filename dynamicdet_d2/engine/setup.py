@@ -20,7 +20,7 @@ from dynamicdet_d2.utils.memory import keep_memory
 
 
 def load_config(config_file: str, overrides: Sequence[str], use: Use = Use.EVALUATE) -> CfgNode:
-    """``read_config``, checked, with the data sets that it names registered, frozen.
+    """``read_config`` and ``checked``.
 
     Args:
         config_file, overrides: as ``read_config`` takes them.
@@ -29,7 +29,15 @@ def load_config(config_file: str, overrides: Sequence[str], use: Use = Use.EVALU
     Raises:
         ValueError: naming the file, the keys or the data set that is wrong.
     """
-    cfg = read_config(config_file, overrides)
+    return checked(read_config(config_file, overrides), use)
+
+
+def checked(cfg: CfgNode, use: Use) -> CfgNode:
+    """The config itself, checked, its data sets registered, frozen.
+
+    Raises:
+        ValueError: naming the keys or the data set that is wrong.
+    """
     check(cfg, use)
     register_coco_json(cfg.DATASETS.COCO_JSON)
     register_shapes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])

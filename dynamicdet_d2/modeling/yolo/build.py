@@ -2,6 +2,7 @@
 """The parts of a YOLO by a config; importing registers the backbones."""
 
 from dataclasses import replace
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -54,7 +55,7 @@ def _staged(cfg: CfgNode, input_shape: ShapeSpec, levels: Levels) -> StagedELAN:
     return backbone
 
 
-def static_parts(cfg: CfgNode) -> dict[str, nn.Module | None]:
+def static_parts(cfg: CfgNode) -> dict[str, Any]:
     """Backbone, neck, head and auxiliary head of one detector, by their names in ``YOLOv7``."""
     backbone = build_backbone(cfg)
     neck = _neck(cfg, backbone.output_shape())

@@ -8,6 +8,7 @@ K = 5 + classes: x, y, w, h, objectness and class logits of one anchor, all befo
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class YOLOHead(nn.Module):
         for (name, shape), width in zip(input_shape.items(), channels, strict=True):
             block = RepConv(shape.channels, width, norm) if rep_conv else None
             self.convs[name] = block or conv_block(shape.channels, width, 3, norm=norm)
-            predictor = ImplicitConv(width, outputs) if implicit else Conv2d(width, outputs, 1)
+            predictor: Any = ImplicitConv(width, outputs) if implicit else Conv2d(width, outputs, 1)
             self.predictors[name] = predictor
             bias = predictor.conv.bias if implicit else predictor.bias
             add_prior(bias.data, shape.stride, num_anchors, num_classes)

@@ -163,7 +163,8 @@ def matched_losses(
     box = _sum_of_means(1 - overlap, levels, len(grid.sizes))
     entropy = F.binary_cross_entropy_with_logits(logits[..., 4], target, reduction="none")
     spans = zip(balance, grid.bounds[:-1], grid.bounds[1:], strict=True)
-    objectness = sum(weight * entropy[:, start:end].mean() for weight, start, end in spans)
+    means = (weight * entropy[:, start:end].mean() for weight, start, end in spans)
+    objectness = sum(means, start=entropy.new_zeros(()))
     classes = _class_losses(own[:, 5:], targets.classes[matches.objects])
     return box, objectness, _sum_of_means(classes, levels, len(grid.sizes))
 

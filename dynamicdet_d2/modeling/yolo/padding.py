@@ -78,7 +78,7 @@ class Padding:
             images: (C, H, W) each, on one device.
             mean, std: (C, 1, 1).
         """
-        sizes = [tuple(image.shape[-2:]) for image in images]
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         height, width = (
             padded_side(max(sides), self.multiple, self.placement)
             for sides in zip(*sizes, strict=True)
