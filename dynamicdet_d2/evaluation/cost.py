@@ -107,8 +107,8 @@ def padded_size(model: nn.Module, height: int, width: int) -> tuple[int, int]:
     """An image's size in pixels -> the size that the model pads it to when it is alone."""
     if height < 1 or width < 1:
         raise ValueError(f"The image size is {height}x{width}; both sides must be at least 1.")
-    step = parts_of(model).padding
-    return -(-int(height) // step) * step, -(-int(width) // step) * step
+    padded_side = parts_of(model).padded_side
+    return padded_side(int(height)), padded_side(int(width))
 
 
 def kept_proposals(model: nn.Module) -> int:
