@@ -29,9 +29,9 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
     """A copy of a detector for inference; the detector itself stays as it is.
 
     Always: blocks and norms with fixed statistics are folded, weights lie channels-last, dense
-    parts run in inference mode. On the CPU also: ROIAlign and the box head's layers in a faster form, and the
-    process keeps the memory that it has once had (``keep_memory``). In float32 the results are
-    the model's own to rounding (relative errors of some 1e-6).
+    parts run in inference mode. On the CPU also: ROIAlign and the box head's layers in a faster
+    form, and the process keeps the memory that it has once had (``keep_memory``). In float32 the
+    results are the model's own to rounding (relative errors of some 1e-6).
 
     Args:
         model: a detector that ``parts_of`` knows, dynamic or not, with its weights loaded. Heads
@@ -64,7 +64,9 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
     for part in parts_of(fast).parts:
         if part.dense:
             _optimize(part, options, device)
-    logger.debug("Optimised for inference: %d blocks and %d norms folded, %s", blocks, norms, options)
+    logger.debug(
+        "Optimised for inference: %d blocks and %d norms folded, %s", blocks, norms, options
+    )
     return fast
 
 

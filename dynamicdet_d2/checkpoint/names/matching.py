@@ -111,8 +111,9 @@ def recognise(file_names: Iterable[str]) -> str:
 def detector_name(model_name: str) -> str:
     """What a weight of the model is called in a single-backbone detector.
 
-    Both backbones answer with the same name, and so do two necks or heads; weights that only a dynamic detector has
-    (connections, router, loss offset) with one that no single-backbone detector uses.
+    Both backbones answer with the same name, and so do the necks and heads of both detectors;
+    weights that only a dynamic detector has (connections, router, loss offset) with one that no
+    single-backbone detector uses.
     """
     name = re.sub(r"^backbone\.bottom_up[12]\.", "backbone.bottom_up.", model_name)
     if _OWN_TAIL.match(name):

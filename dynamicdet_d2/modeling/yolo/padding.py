@@ -92,9 +92,7 @@ class Padding:
             mean, std: (C, 1, 1).
         """
         sizes = [tuple(image.shape[-2:]) for image in images]
-        height, width = (
-            self.padded_side(max(sides)) for sides in zip(*sizes, strict=True)
-        )
+        height, width = (self.padded_side(max(sides)) for sides in zip(*sizes, strict=True))
         placed = [self._placed(image, height, width) for image in images]
         tensor = (torch.stack([image for image, _ in placed]) - mean) / std
         pad_values = (torch.full_like(mean, self.value) - mean) / std

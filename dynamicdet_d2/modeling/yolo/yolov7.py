@@ -127,7 +127,6 @@ class YOLOv7(nn.Module):
         return padding.batch(images, self.pixel_mean, self.pixel_std)
 
 
-
 @parts_of.register
 def _(model: YOLOv7) -> Parts:
     return Parts(
