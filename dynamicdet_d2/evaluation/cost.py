@@ -6,20 +6,13 @@ Tables 2 and 3; its Table 1 and YOLOv7's tables count two for each. Norms, activ
 interpolation and RoIAlign count nothing: they are some 0.4 % of Faster R-CNN ResNet-50, which is
 what its count here lacks of the paper's 207.1 G. Blocks that can be folded, such as YOLOv7's, are
 counted in the folded form.
-
-    python -m dynamicdet_d2.evaluation.cost --config-file FILE [KEY VALUE ...]
 """
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
 
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import nn
 
-from dynamicdet_d2.config import read_config
 from dynamicdet_d2.evaluation.flop_meter import (
     NOTHING,
     NUM_DETECTIONS,
@@ -27,8 +20,8 @@ from dynamicdet_d2.evaluation.flop_meter import (
     measure_dense,
     measure_roi_heads,
 )
-from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, setting_of, system_name
-from dynamicdet_d2.parts import parts_of
+from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, system_name
+from dynamicdet_d2.parts import parts_of, rounded_up
 
 
 def count_flops(
@@ -99,20 +92,32 @@ class RouteCost:
     """Cost of a model's routes at any image size; each padded size is measured once."""
 
     def __init__(
-        self, model: nn.Module, attention_matmul: bool = True, num_proposals: int | None = None
+        self,
+        model: nn.Module,
+        attention_matmul: bool = True,
+        num_proposals: int | None = None,
+        size_multiple: int = 0,
     ) -> None:
-        """Arguments as ``count_flops``; ``num_proposals`` None: as many as the model keeps."""
+        """Arguments as ``count_flops``, and
+
+        Args:
+            num_proposals: None: as many as the model keeps.
+            size_multiple: what an optimised copy of a static detector pads to on top, in pixels
+                (``MODEL.INFERENCE.SIZE_MULTIPLE``); a dynamic detector knows it itself.
+        """
         if num_proposals is not None and num_proposals < 1:
             raise ValueError(f"num_proposals is {num_proposals}; it must be at least 1.")
         self.model = model
         self.attention_matmul = attention_matmul
         self.num_proposals = num_proposals
+        self._last_padding = rounded_up(size_multiple)
         self._roi_work: dict[str, Work] = {}
         self._work: dict[tuple[int, int], dict[str, Work]] = {}
 
     def parts(self, height: int, width: int) -> dict[str, int]:
         """Multiply-adds by part, in the order of its description, at an image size in pixels."""
-        size = padded_size(self.model, height, width)
+        height, width = padded_size(self.model, height, width)
+        size = self._last_padding(height), self._last_padding(width)
         if size not in self._work:
             self._work[size] = self._measure(size)
         work = {part: self._work[size].get(part, NOTHING) for part in parts_of(self.model).routes}
@@ -152,21 +157,21 @@ class RouteCost:
         return {**measure_dense(self.model, *size), **self._roi_work}
 
 
-def table(model: nn.Module, cfg: CfgNode, height: int, width: int, num_proposals: int) -> str:
+def table(model: nn.Module, cfg: CfgNode, setting: Setting) -> str:
     """The cost of a config's model as text: parts, routes, router, averages, paper's figures."""
-    cost = RouteCost(model, True, num_proposals)
+    cost = RouteCost(model, True, setting.num_proposals)
     fractions = cfg.TEST.DYNAMIC.HARD_FRACTIONS
-    full = _rows(cost, height, width, fractions)
+    full = _rows(cost, setting, fractions)
     cost.attention_matmul = False
-    bare = _rows(cost, height, width, fractions)
+    bare = _rows(cost, setting, fractions)
     name = system_name(cfg)
-    published = _published(name, Setting(height, width, num_proposals))
-    setting = "3x{}x{}".format(*padded_size(model, height, width))
+    published = _published(name, setting)
+    size = "3x{}x{}".format(*padded_size(model, setting.height, setting.width))
     if parts_of(model).regions is not None:
-        setting += f", {num_proposals} proposals, {NUM_DETECTIONS} detections"
+        size += f", {setting.num_proposals} proposals, {NUM_DETECTIONS} detections"
     lines = [_line(row, full[row], bare[row], published) for row in full]
     text = (
-        f"{name or cfg.MODEL.META_ARCHITECTURE}, multiply-adds at {setting}\n"
+        f"{name or cfg.MODEL.META_ARCHITECTURE}, multiply-adds at {size}\n"
         f"{'':16}{'all':>12}{'no attention':>14}{'paper':>12}{'difference':>12}\n"
         f"{''.join(lines)}"
         "no attention: without the two products of attention, as the paper counts.\n"
@@ -188,8 +193,9 @@ def _published(name: str, setting: Setting) -> Published:
     return found
 
 
-def _rows(cost: RouteCost, height: int, width: int, fractions: Sequence[float]) -> dict[str, float]:
-    parts, routes = cost.parts(height, width), cost.at(height, width)
+def _rows(cost: RouteCost, setting: Setting, fractions: Sequence[float]) -> dict[str, float]:
+    size = setting.height, setting.width
+    parts, routes = cost.parts(*size), cost.at(*size)
     rows: dict[str, float] = {part: count for part, count in parts.items() if count}
     if not routes["router"]:
         return {**rows, "total": routes["easy"]}
@@ -207,46 +213,3 @@ def _line(row: str, full: float, bare: float, published: Published) -> str:
         return f"{text}\n"
     difference = published.per_multiply_add * bare / paper - 1
     return f"{text}{paper / scale:10.1f} {unit}{difference:+12.2%}\n"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dynamicdet_d2.evaluation.cost",
-        description="Multiply-adds of a config's model by part and route, and as in the paper.",
-    )
-    parser.add_argument("--config-file", required=True, metavar="FILE")
-    parser.add_argument("--height", type=int, help="pixels; without it, the paper's")
-    parser.add_argument("--width", type=int, help="pixels; without it, the paper's")
-    parser.add_argument("--num-proposals", type=int, help="without it, the paper's")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
-    return parser
-
-
-def _config(file: str, opts: Sequence[str]) -> CfgNode:
-    cfg = read_config(file, opts)
-    # A route costs the same wherever the threshold comes from and whatever the weights are.
-    dynamic = cfg.MODEL.DYNAMIC
-    dynamic.CALIBRATION, dynamic.HARD_FRACTION, dynamic.TARGET_LATENCY_MS = "", None, None
-    cfg.MODEL.DEVICE = "cpu"
-    return cfg
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table of a config file."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    try:
-        cfg = _config(args.config_file, args.opts)
-        given = args.height, args.width, args.num_proposals
-        setting = [
-            usual if own is None else own
-            for own, usual in zip(given, astuple(setting_of(cfg)), strict=True)
-        ]
-        text = table(build_model(cfg), cfg, *setting)
-    except ValueError as error:
-        parser.error(str(error))
-    sys.stdout.write(text)
-
-
-if __name__ == "__main__":
-    main()
