@@ -15,6 +15,7 @@ from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.data.check.run import check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
+from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.utils.memory import keep_memory
 
 
@@ -49,7 +50,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if cfg.MODEL.DEVICE == "cpu":
         keep_memory()
     if cfg.DATASETS.CHECK:
-        check_datasets(cfg, eval_only=args.eval_only)
+        check_datasets(cfg, num_classes_key(cfg), eval_only=args.eval_only)
     return cfg
 
 
