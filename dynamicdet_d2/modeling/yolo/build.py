@@ -70,9 +70,19 @@ def static_parts(cfg: CfgNode) -> dict[str, Any]:
 def dynamic_parts(cfg: CfgNode) -> dict[str, nn.Module]:
     """Two backbones, the router, and a neck and head of each detector, by their names."""
     backbone = build_backbone(cfg)
-    parts = {"backbone": backbone, "router": AdaptiveRouter(cfg, backbone.output_shape())}
+    router = AdaptiveRouter(cfg, backbone.output_shape())
+    return {"backbone": backbone, "router": router, **tails(cfg, backbone.output_shape())}
+
+
+def tails(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, nn.Module]:
+    """A neck and a head of each detector, by their names.
+
+    Args:
+        input_shape: the backbone's output shapes.
+    """
+    parts = {}
     for number in (1, 2):
-        neck = _neck(cfg, backbone.output_shape())
+        neck = _neck(cfg, input_shape)
         parts |= {f"neck{number}": neck, f"head{number}": _head(cfg, neck.output_shape())}
     return parts
 
