@@ -18,11 +18,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import (
     ImageLoader,
     ResumableLoader,
     build_test_loader,
-    training_dicts,
 )
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.ema import WeightAverage

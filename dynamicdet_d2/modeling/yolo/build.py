@@ -74,13 +74,13 @@ def dynamic_parts(cfg: CfgNode) -> dict[str, nn.Module]:
     return {"backbone": backbone, "router": router, **tails(cfg, backbone.output_shape())}
 
 
-def tails(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, nn.Module]:
+def tails(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
     """A neck and a head of each detector, by their names.
 
     Args:
         input_shape: the backbone's output shapes.
     """
-    parts = {}
+    parts: dict[str, Any] = {}
     for number in (1, 2):
         neck = _neck(cfg, input_shape)
         parts |= {f"neck{number}": neck, f"head{number}": _head(cfg, neck.output_shape())}
