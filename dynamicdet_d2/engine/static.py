@@ -5,18 +5,30 @@ import json
 import os
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer
+from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.data.loading.loaders import ImageLoader, build_test_loader
+from dynamicdet_d2.data.loading.images import training_dicts
+from dynamicdet_d2.data.loading.loaders import (
+    ImageLoader,
+    ResumableLoader,
+    build_test_loader,
+)
+from dynamicdet_d2.engine.distributed import run_seed
+from dynamicdet_d2.engine.ema import WeightAverage
+from dynamicdet_d2.engine.hooks import StepSeed
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
+from dynamicdet_d2.engine.schedule import build_schedule
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import device_name, measure_latency
@@ -25,25 +37,63 @@ from dynamicdet_d2.evaluation.latency import device_name, measure_latency
 class StaticTrainer(DefaultTrainer):
     """Detectron2's default trainer for any detector of its registry.
 
-    It differs in the optimizer (``SOLVER.OPTIMIZER``), in reading weights safely, and in giving
-    average FLOPs and latency beside COCO's figures, by the tools that measure dynamic detectors
-    and with the same optimisations (``MODEL.INFERENCE``).
+    It trains as dynamic detectors are trained: on the same stream of images, by the same
+    optimizers, schedules and averages, and so that a run that was killed and resumed ends, on the
+    CPU, with the weights of one that was not. It reads weights safely, and gives average FLOPs and
+    latency beside COCO's figures, by the tools that measure dynamic detectors and with the same
+    optimisations (``MODEL.INFERENCE``).
+
+    Attributes:
+        average: of the weights, where ``SOLVER.EMA`` asks for one.
+        seed: of the run.
     """
 
+    _trainer: SimpleTrainer
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__(cfg)
+        self._loader = self._trainer.data_loader
+        self.seed = run_seed(cfg)
+        self.images = training_dicts(cfg)
+        self._go_on_from(0)
+
     def build_hooks(self) -> list[HookBase]:
+        """Detectron2's, with the evaluation of averaged weights."""
+        model: Any = getattr(self.model, "module", self.model)
+        self.average = WeightAverage.from_config(self.cfg, model)
+        if self.cfg.SOLVER.EMA.ENABLED:
+            self.average.begin()
         # Detectron2 builds its own checkpointer before; the hooks below take this one.
         self.checkpointer = DynamicCheckpointer(
-            self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+            self.model,
+            self.cfg.OUTPUT_DIR,
+            as_saved=self.average.in_place,
+            trainer=weakref.proxy(self),
         )
-        return super().build_hooks()
+        evaluation = EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
+        found = super().build_hooks()
+        found = [evaluation if isinstance(hook, EvalHook) else hook for hook in found]
+        return [StepSeed(), self.average, *found]
 
     def state_dict(self) -> dict:
-        """With the optimizer, which Detectron2 0.6 leaves out."""
-        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+        """With the seed, and the optimizer, which Detectron2 0.6 leaves out."""
+        own = {"seed": self.seed, "_trainer": self._trainer.state_dict()}
+        return {**super().state_dict(), **own}
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
+        self.seed = state_dict.get("seed", self.seed)
+        self._go_on_from(state_dict["iteration"] + 1)
         self._trainer.load_state_dict(state_dict["_trainer"])
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
+        """Any iterable of batches may take its place."""
+        return ResumableLoader(cfg)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+        return build_schedule(cfg, optimizer)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
@@ -54,60 +104,98 @@ class StaticTrainer(DefaultTrainer):
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
-        """COCO's figures, average FLOPs and latency on every data set of ``DATASETS.TEST``."""
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """COCO's figures, average FLOPs and latency, written to ``output_folder``.
+
+        Args:
+            output_folder: None: ``OUTPUT_DIR/inference``.
+        """
+        folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+        # Without compiled code there is no fast implementation.
+        coco = COCOEvaluator(dataset_name, output_dir=folder, use_fast_impl=False)
+        cost = StaticCost(cfg, os.path.join(folder, f"static_{dataset_name}.json"))
+        return DatasetEvaluators([coco, cost])
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: Sequence[DatasetEvaluator] | None = None,
+    ) -> dict:
+        """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says."""
+        return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), evaluators)
+
+    def _go_on_from(self, batch: int) -> None:
+        """Train on the batches behind those that are trained on already."""
+        inner = self._trainer
+        if isinstance(self._loader, ResumableLoader):
+            stream = self._loader.starting_at(batch, self.seed, self.images)
+            self._trainer = type(inner)(inner.model, stream, inner.optimizer)
+
+    def _evaluate(self) -> dict:
+        with self.average.in_place():
+            self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
+
+
+class AsRun(nn.Module):
+    """A static detector as it is run, optimised or not; its outputs name it and its original."""
+
+    def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
+        super().__init__()
         options = InferenceOptions.from_config(cfg)
-        model = getattr(model, "module", model)
-        fast = model if options is None else optimize_for_inference(model, options)
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-        evaluators = [
-            DatasetEvaluators(
-                [
-                    # Without compiled code there is no fast implementation.
-                    COCOEvaluator(name, output_dir=folder, use_fast_impl=False),
-                    StaticCost(cfg, model, fast, os.path.join(folder, f"static_{name}.json")),
-                ]
-            )
-            for name in cfg.DATASETS.TEST
-        ]
-        return super().test(cfg, fast, evaluators)
+        self.model = model
+        self.fast = model if options is None else optimize_for_inference(model, options)
+        # The caller puts back the mode that it finds here.
+        self.training = model.training
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict]:
+        """As the model's, with ``"model"`` and ``"fast"`` in each dict."""
+        outputs = self.fast(batched_inputs)
+        return [{**output, "model": self.model, "fast": self.fast} for output in outputs]
 
 
 class StaticCost(DatasetEvaluator):
     """Average multiply-adds and latency of a static detector on a data set."""
 
-    def __init__(self, cfg: CfgNode, model: nn.Module, fast: nn.Module, path: str) -> None:
+    def __init__(self, cfg: CfgNode, path: str) -> None:
         """
         Args:
             cfg: ``TEST.DYNAMIC`` is read.
-            model: the detector; its multiply-adds are counted.
-            fast: the same as it is run, optimised or not; its latency is measured.
             path: of the JSON file that the figures are written to.
         """
         self._cfg, self._path = cfg, path
-        self._model, self._fast = model, fast
 
     def reset(self) -> None:
+        self._models: tuple[nn.Module, nn.Module] | None = None
         self._sizes: list[tuple[int, int]] = []
         self._timed = SpreadSample(self._cfg.TEST.DYNAMIC.LATENCY_IMAGES)
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
-        step = max(self._cfg.MODEL.INFERENCE.SIZE_MULTIPLE, 1)
+        """Keep what is needed of a batch: Detectron2's input dicts and ``AsRun`` of them."""
+        self._models = outputs[0]["model"], outputs[0]["fast"]
         for image in inputs:
-            self._sizes.append(tuple(-(-side // step) * step for side in image["image"].shape[-2:]))
+            self._sizes.append(tuple(image["image"].shape[-2:]))
             self._timed.add(image)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """{"static": {"gflops", "latency_ms", "p95_ms", "fps"}}, of the main process's images."""
-        if not comm.is_main_process():
+        if not comm.is_main_process() or self._models is None:
             return {}
+        model, fast = self._models
         keys = self._cfg.TEST.DYNAMIC
-        cost = RouteCost(self._model, keys.ATTENTION_MATMUL)
+        multiple = self._cfg.MODEL.INFERENCE.SIZE_MULTIPLE
+        cost = RouteCost(model, keys.ATTENTION_MATMUL, size_multiple=multiple)
         figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
         images = [[image] for image in self._timed.items()]
         if images:
-            latency = measure_latency(self._fast, images, None, keys.LATENCY_WARMUP)
+            latency = measure_latency(fast, images, None, keys.LATENCY_WARMUP)
             figures.update(latency_ms=latency.mean, p95_ms=latency.p95, fps=1000 / latency.mean)
         with open(self._path, "w", encoding="utf-8") as file:
-            json.dump({**figures, "device": device_name(self._model.device)}, file, indent=1)
+            json.dump(
+                {**figures, "device": device_name(next(model.parameters()).device)}, file, indent=1
+            )
         return {"static": figures}

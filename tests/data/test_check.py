@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
-from dynamicdet_d2.data.check.run import check_dataset, check_datasets, main
+from dynamicdet_d2.data.check.run import check_dataset, check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from tests.support.coco_files import (
     CATEGORIES,
@@ -55,6 +56,9 @@ def check(tmp_path: Path) -> Checker:
         return check_dataset("own", *paths, options.pop("num_classes", 2), **options)
 
     return run
+
+
+CLASSES = "MODEL.ROI_HEADS.NUM_CLASSES"
 
 
 def errors(report: DatasetReport) -> str:
@@ -295,13 +299,13 @@ def test_config(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     DatasetCatalog.register("other format", list)
     cfg = toy_cfg(("good", "other format", "not registered"))
     with caplog.at_level(logging.INFO, "dynamicdet_d2"):
-        (report,) = check_datasets(cfg)
+        (report,) = check_datasets(cfg, CLASSES)
     assert report.name == "good"
     assert "2 images, 1 annotations, 2 classes" in caplog.text
     assert "Data set 'good': 1 of 2 images have no object." in caplog.text
     cfg.DATASETS.TEST = ("bad",)
     with pytest.raises(ValueError) as caught:
-        check_datasets(cfg)
+        check_datasets(cfg, CLASSES)
     text = str(caught.value)
     assert "Data set 'bad'" in text and "Data set 'good'" not in text
     assert "the image_id 5" in text
@@ -309,13 +313,13 @@ def test_config(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "DATASETS.CHECK False" in text
     cfg.DATASETS.TRAIN = ("bad",)
     cfg.DATASETS.TEST = ("good",)
-    assert [report.name for report in check_datasets(cfg, eval_only=True)] == ["good"]
+    assert [report.name for report in check_datasets(cfg, CLASSES, eval_only=True)] == ["good"]
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     json_file, root = write_coco(tmp_path, [image_entry(1)], [object_entry(1, 1)])
     arguments = ["--json", json_file, "--images", root, "--num-classes"]
-    assert main([*arguments, "2"]) == 0
+    assert main(["check-data", *arguments, "2"]) == 0
     assert capsys.readouterr().out.endswith("No errors.\n")
-    assert main([*arguments, "3", "--test", "--masks", "polygon"]) == 1
+    assert main(["check-data", *arguments, "3", "--test", "--masks", "polygon"]) == 1
     assert "MODEL.ROI_HEADS.NUM_CLASSES is 3" in capsys.readouterr().out

@@ -1,14 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks COCO data sets before training, so that a mistake costs seconds and not a night.
+"""Checks COCO data sets before training, so that a mistake costs seconds and not a night."""
 
-Also a command: ``python -m dynamicdet_d2.data.check.run --json J --images DIR --num-classes N``.
-"""
-
-import argparse
 import logging
-import os
-import sys
 from collections.abc import Sequence
+from functools import reduce
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -17,8 +12,6 @@ from dynamicdet_d2.data.check.annotations import AnnotationCheck
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
 from dynamicdet_d2.data.register import class_names, read_json
-from dynamicdet_d2.modeling.architecture import num_classes_key as key_of
-from dynamicdet_d2.modeling.architecture import num_classes_of
 
 logger = logging.getLogger(__name__)
 
@@ -100,16 +93,22 @@ def _check_categories(
     return set(names)
 
 
-def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> list[DatasetReport]:
+def check_datasets(
+    cfg: CfgNode, num_classes_key: str, *, eval_only: bool = False
+) -> list[DatasetReport]:
     """Checks every COCO data set of ``DATASETS.TRAIN`` and ``DATASETS.TEST`` and logs warnings.
 
     Data sets of other formats are left alone. All test sets, and all training sets unless
     ``eval_only``, must list the same classes in the same order.
 
+    Args:
+        num_classes_key: dotted name of the key that holds the model's number of classes.
+
     Raises:
         ValueError: one for all that is wrong, with the first findings of each data set.
     """
     train = [] if eval_only else list(cfg.DATASETS.TRAIN)
+    num_classes = reduce(getattr, num_classes_key.split("."), cfg)
     reports = []
     for name in dict.fromkeys([*train, *cfg.DATASETS.TEST]):
         if name not in DatasetCatalog or MetadataCatalog.get(name).get("evaluator_type") != "coco":
@@ -119,8 +118,8 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> list[DatasetRepo
             name,
             metadata.json_file,
             metadata.image_root,
-            num_classes_of(cfg),
-            num_classes_key=key_of(cfg),
+            num_classes,
+            num_classes_key=num_classes_key,
             training=name in train,
             testing=name in cfg.DATASETS.TEST,
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None,
@@ -158,29 +157,3 @@ def _log(reports: list[DatasetReport]) -> None:
 def _listed(names: Sequence[str], limit: int = 10) -> str:
     rest = f", ... ({len(names)} in all)" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command: prints the report and returns 1 if there are errors, else 0."""
-    parser = argparse.ArgumentParser(description="Checks a COCO data set.")
-    parser.add_argument("--json", required=True, help="annotations in COCO's instances format")
-    parser.add_argument("--images", required=True, help="folder that file names start at")
-    parser.add_argument("--num-classes", type=int, help="MODEL.ROI_HEADS.NUM_CLASSES")
-    parser.add_argument("--test", action="store_true", help="the data set is used for evaluation")
-    parser.add_argument("--masks", choices=("polygon", "bitmask"), help="INPUT.MASK_FORMAT")
-    args = parser.parse_args(argv)
-    report = check_dataset(
-        os.path.basename(args.json),
-        args.json,
-        args.images,
-        args.num_classes,
-        training=not args.test,
-        testing=args.test,
-        mask_format=args.masks,
-    )
-    sys.stdout.write(report.text())
-    return 1 if report.errors else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

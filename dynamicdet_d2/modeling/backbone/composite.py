@@ -57,6 +57,14 @@ class StagedBackbone(Backbone):
         """What the stage before carried -> the input of this stage's blocks."""
         return x
 
+    def enter_second(self, stage: int, x: Tensor, features1: Sequence[Tensor]) -> Tensor:
+        """As ``enter``, in backbone 2, for a family that reads F1 there too.
+
+        Args:
+            features1: the S feature maps of backbone 1.
+        """
+        return self.enter(stage, x)
+
     @abstractmethod
     def run(self, stage: int, x: Tensor) -> Tensor:
         """The stage's blocks."""
@@ -93,7 +101,7 @@ class StagedBackbone(Backbone):
             raise ValueError(
                 "MODEL.BACKBONE.GRADIENT_CHECKPOINTING is True, but the backbone has batch norms "
                 "that train; their norm must be 'FrozenBN' or one without statistics, such as "
-                "'GN' (MODEL.RESNETS.NORM or MODEL.EFFICIENTNET_LITE.NORM)."
+                "'GN' (MODEL.RESNETS.NORM, MODEL.EFFICIENTNET_LITE.NORM, MODEL.YOLO.NORM)."
             )
         self.gradient_checkpointing = True
 
@@ -111,9 +119,12 @@ class StagedBackbone(Backbone):
         """
         outputs = []
         for stage in range(first, len(self.stage_names)):
-            x = self.enter(stage, x)
-            if injected is not None and stage >= self.first_injected_stage:
-                x = injected(stage, x)
+            if injected is None:
+                x = self.enter(stage, x)
+            else:
+                x = self.enter_second(stage, x, injected.features1)
+                if stage >= self.first_injected_stage:
+                    x = injected(stage, x)
             x = self.run(stage, x)
             outputs.append((x, self.feature(stage, x)))
         return outputs
@@ -173,13 +184,16 @@ class CompositeConnections(nn.Module):
         Returns:
             (N, injection channels of i, *size).
         """
-        target = self.stage_names[stage]
-        total = None
-        for source in reversed(range(stage, len(self.stage_names))):
-            link = self.links[f"{target}_from_{self.stage_names[source]}"]
-            part = link(features1[source])
-            total = part if total is None else part + _upsampled(total, part.shape[-2:])
+        *finer, coarsest = range(stage, len(self.stage_names))
+        total = self._linked(coarsest, stage, features1)
+        for source in reversed(finer):
+            part = self._linked(source, stage, features1)
+            total = part + _upsampled(total, part.shape[-2:])
         return _upsampled(total, size)
+
+    def _linked(self, source: int, target: int, features1: Sequence[Tensor]) -> Tensor:
+        names = self.stage_names
+        return self.links[f"{names[target]}_from_{names[source]}"](features1[source])
 
 
 def _upsampled(x: Tensor, size: Sequence[int]) -> Tensor:

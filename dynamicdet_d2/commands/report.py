@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dynamicdet report``: draws what was measured again, without the model."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dynamicdet_d2.calibration.plot import write_plot
+from dynamicdet_d2.evaluation.report.files import redraw
+from dynamicdet_d2.operating_point.record import Calibration
+
+
+def parser() -> argparse.ArgumentParser:
+    """What to draw, and what beside it."""
+    options = argparse.ArgumentParser(
+        description="Draw report.html, tradeoff.png, .md and .csv again from tradeoff.json and "
+        "routes.jsonl, or the plot of a calibration from its file."
+    )
+    options.add_argument(
+        "path", type=Path, help="OUTPUT_DIR/inference/dynamic of an evaluation, or calibration.json"
+    )
+    options.add_argument(
+        "--compare",
+        nargs="+",
+        default=[],
+        metavar="DETECTOR",
+        help="other detectors to draw in: NAME,AP,GFLOPS,MS ('-' for what is not known), or "
+        "[NAME=]another run's tradeoff.json",
+    )
+    return options
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw, and print which file to open."""
+    if args.path.suffix == ".json" and args.path.name != "tradeoff.json":
+        if args.compare:
+            raise ValueError(f"--compare is for an evaluation; {args.path} is a calibration.")
+        drawn = write_plot(Calibration.from_json(args.path), args.path)
+    else:
+        drawn = redraw(args.path, args.compare)
+    sys.stdout.write(f"{drawn}\n")
