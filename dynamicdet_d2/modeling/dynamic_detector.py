@@ -37,6 +37,10 @@ class DynamicDetector(nn.Module, Tails):
     What follows the backbones is a kind of detector's own (``Tails``). N: images of a batch.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    loss_offset: Tensor
+
     loss_offset: Tensor
 
     def __init__(

@@ -79,7 +79,7 @@ def tails(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, nn.Modul
     Args:
         input_shape: the backbone's output shapes.
     """
-    parts = {}
+    parts: dict[str, nn.Module] = {}
     for number in (1, 2):
         neck = _neck(cfg, input_shape)
         parts |= {f"neck{number}": neck, f"head{number}": _head(cfg, neck.output_shape())}

@@ -64,6 +64,8 @@ class Grid:
 class AnchorGrid(nn.Module):
     """Anchors and strides of the levels, which make the grid for an image size."""
 
+    anchors: Tensor
+
     def __init__(self, anchors: Sequence, strides: Sequence[int]) -> None:
         """
         Args:

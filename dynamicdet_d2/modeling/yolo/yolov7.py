@@ -27,6 +27,9 @@ class YOLOv7(nn.Module):
     ``MODEL.YOLO.VARIANT`` says which of YOLOv7, -X and -W6 it is.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     @configurable
     def __init__(
         self,
