@@ -12,7 +12,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 
 from dynamicdet_d2.calibration.run import calibrate
-from dynamicdet_d2.calibration.targets import Target
+from dynamicdet_d2.calibration.targets import HardFraction
 from dynamicdet_d2.commands.train import evaluate, trainer_of
 from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset
 from dynamicdet_d2.engine.setup import load_config
@@ -74,7 +74,7 @@ def test_from_training_to_prediction(config: Config) -> None:
 
     trained = ("MODEL.WEIGHTS", str(folder / "model_final.pth"))
     record = folder / "calibration.json"
-    calibrate(config("dynamic", *trained), str(record), Target("hard_fraction", 0.5))
+    calibrate(config("dynamic", *trained), str(record), HardFraction(0.5))
     point = ("MODEL.DYNAMIC.CALIBRATION", str(record), "MODEL.DYNAMIC.HARD_FRACTION", 0.5)
     results = evaluate(config("evaluated", *trained, *point), resume=False)
     assert results["dynamic"]["realised_hard_fraction"] == pytest.approx(0.5, abs=1 / NUM_IMAGES)
