@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer
 from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
@@ -47,6 +47,8 @@ class StaticTrainer(DefaultTrainer):
         seed: of the run.
     """
 
+    _trainer: SimpleTrainer
+
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__(cfg)
         self._loader = self._trainer.data_loader
@@ -56,7 +58,8 @@ class StaticTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's, with the evaluation of averaged weights."""
-        model = getattr(self.model, "module", self.model)
+        wrapped = self._trainer.model
+        model = getattr(wrapped, "module", wrapped)
         self.average = WeightAverage.from_config(self.cfg, model)
         if self.cfg.SOLVER.EMA.ENABLED:
             self.average.begin()
