@@ -5,6 +5,8 @@ N: images of the batch, M: hard ones among them.
 """
 
 from collections.abc import Sequence
+from functools import singledispatch
+from typing import Literal
 
 import torch
 from detectron2.structures import ImageList
@@ -46,8 +48,11 @@ def select(features: Features, index: Tensor) -> Features:
     return {name: level[index] for name, level in features.items()}
 
 
+@singledispatch
 def select_images(images: ImageList, indices: Sequence[int], index: Tensor) -> ImageList:
     """Some images of a batch, padded as the batch is.
+
+    Kinds of batches that know of their images what an ``ImageList`` does not register their own.
 
     Args:
         images: (N, 3, H, W).
@@ -75,6 +80,6 @@ def merge(easy: Features, hard: Features, index: Tensor) -> Features:
     return merged
 
 
-def route_name(difficulty: float, threshold: float) -> str:
+def route_name(difficulty: float, threshold: float) -> Literal["easy", "hard"]:
     """``"hard"`` iff difficulty > threshold, else ``"easy"``."""
     return "hard" if difficulty > threshold else "easy"

@@ -238,12 +238,13 @@ def test_resuming_a_finished_run_evaluates_it_again(toy: SimpleNamespace, comple
     assert (output / "last_checkpoint").read_text() == "model_final.pth"
 
 
+@pytest.mark.parametrize("plan", [("SOLVER.MAX_ITER", 0), ("SOLVER.PHASES", "('router',)")])
 def test_resuming_in_an_empty_folder_begins_with_the_weights_of_the_config(
-    toy: SimpleNamespace, complete: Path
+    toy: SimpleNamespace, complete: Path, plan: tuple[str, object]
 ) -> None:
-    """With MAX_ITER 0 the loss offset and the router follow at once."""
-    output = toy.folder / "router_alone"
-    begin = ("MODEL.WEIGHTS", complete / "model_detectors.pth", "SOLVER.MAX_ITER", 0)
+    """Without steps before it the loss offset and the router follow at once."""
+    output = toy.folder / f"router_alone_{plan[0]}"
+    begin = ("MODEL.WEIGHTS", complete / "model_detectors.pth", *plan)
     succeeded(train(toy.config, output, *begin, *NO_TEST, options="--resume"))
     assert differing(weights(output), weights(complete)) == []
 

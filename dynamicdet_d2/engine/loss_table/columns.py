@@ -19,9 +19,9 @@ from torch import Tensor
 
 from dynamicdet_d2.data.loading.corrupt import ImageLoader
 from dynamicdet_d2.engine.loss_table.table import LossTable
-from dynamicdet_d2.evaluation.coco.image_ap import ap_gain
 from dynamicdet_d2.evaluation.coco.set_gains import Boxes, MatchedImage, match_image, set_gains
 from dynamicdet_d2.evaluation.exit_records import EXITS
+from dynamicdet_d2.evaluation.image_ap import ap_gain
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.progress import Progress
 
@@ -127,7 +127,7 @@ COLUMNS = {
 def measure_losses(
     model: DynamicDetector,
     loader: ImageLoader | Sequence[list[dict]],
-    columns: Iterable[str] = ("features", "losses"),
+    columns: Sequence[str] = ("features", "losses"),
 ) -> LossTable:
     """Go once over the training images, split over the processes; detectors are left as they are.
 
@@ -142,7 +142,6 @@ def measure_losses(
     Raises:
         ValueError: if there is no image.
     """
-    columns = tuple(columns)
     rows: list[tuple] = []
     progress = Progress(len(loader), "Loss offset")
     for images in loader:

@@ -82,7 +82,6 @@ class Phase(ABC):
         shown: scalars that its lines in the log show; all are in metrics.json and TensorBoard.
         mixed_precision: whether ``SOLVER.AMP`` applies to it.
         averaged: whether ``SOLVER.EMA`` applies to it.
-        columns: of the loss table, which is measured before its first step; none: no pass.
     """
 
     name: ClassVar[str]
@@ -96,6 +95,10 @@ class Phase(ABC):
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Of the loss table, which is measured before the first step; none: no pass.
+
+        The table is of the detectors as they are then, so a phase that has some is the last.
+        """
         return ()
 
     @abstractmethod
