@@ -21,6 +21,7 @@ from dynamicdet_d2.modeling.yolo.variants import VARIANTS
 
 FOLDER = Path(__file__).parents[3] / "configs"
 STATIC = {"yolov7": 37_622_682, "yolov7x": 71_347_394, "yolov7_w6": 82_312_436}
+END = {"yolov7": 0.1, "yolov7x": 0.1, "yolov7_w6": 0.2}
 DYNAMIC = {"yolov7": 80_621_333, "yolov7x": 151_093_149, "yolov7_w6": 147_364_049}
 
 
