@@ -71,7 +71,8 @@ class WeightAverage(HookBase):
     def after_step(self) -> None:
         if self._average is not None:
             self._updates += 1
-            self._update(self._decay * (1 - math.exp(-self._updates / self._tau)))
+            weight = self._decay * (1 - math.exp(-self._updates / self._tau))
+            self._update(self._average, weight)
 
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter:
@@ -93,9 +94,9 @@ class WeightAverage(HookBase):
         _copy(state_dict["trained"], self._model)
 
     @torch.no_grad()
-    def _update(self, weight: float) -> None:
+    def _update(self, averages: State, weight: float) -> None:
         for name, value in self._model.state_dict().items():
-            average = self._average[name]
+            average = averages[name]
             if value.is_floating_point():
                 # Exact where both are equal already, as of what is frozen.
                 average.lerp_(value, 1 - weight)

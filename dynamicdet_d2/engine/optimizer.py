@@ -22,9 +22,6 @@ def build_detectors_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
 
     With ``WEIGHT_DECAY_NORM`` and ``WEIGHT_DECAY_BIAS`` 0 it is the weights of convolutions and
     linear layers alone that decay.
-
-    Raises:
-        ValueError: if the optimizer is neither "SGD" nor "ADAMW".
     """
     keys = cfg.SOLVER
     parameters = get_default_optimizer_params(
@@ -43,9 +40,7 @@ def _optimizer(cfg: CfgNode, parameters: list[dict[str, Any]]) -> Optimizer:
         return torch.optim.SGD(
             parameters, lr=keys.BASE_LR, momentum=keys.MOMENTUM, nesterov=keys.NESTEROV
         )
-    if keys.OPTIMIZER == "ADAMW":
-        return torch.optim.AdamW(parameters, lr=keys.BASE_LR)
-    raise ValueError(f"SOLVER.OPTIMIZER is '{keys.OPTIMIZER}'; it must be 'SGD' or 'ADAMW'.")
+    return torch.optim.AdamW(parameters, lr=keys.BASE_LR)
 
 
 def _of_biases(cfg: CfgNode) -> dict[str, float]:

@@ -19,7 +19,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import Use, check
-from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader, training_dicts
+from dynamicdet_d2.data.loading.images import training_dicts
+from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader
 from dynamicdet_d2.engine.checks import check_checkpoint
 from dynamicdet_d2.engine.distributed import run_seed, share_statistics
 from dynamicdet_d2.engine.ema import WeightAverage

@@ -21,6 +21,7 @@ from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.operating_point.point import OperatingPoint
+from dynamicdet_d2.parts import rounded_up
 
 DETECTORS = (1, 2)
 
@@ -36,6 +37,8 @@ class DynamicDetector(nn.Module, Tails):
     What follows the backbones is a kind of detector's own (``Tails``). N: images of a batch.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
     loss_offset: Tensor
 
     def __init__(
@@ -99,17 +102,25 @@ class DynamicDetector(nn.Module, Tails):
     def threshold(self, value: float) -> None:
         self.operating_point = OperatingPoint(threshold=value)
 
-    @property
-    def padding_multiple(self) -> int:
-        """Height and width of a batch are padded to multiples of this many pixels at inference."""
+    def padded_side(self, side: int) -> int:
+        """Side of an image in pixels -> that of its batch at inference, when it is alone."""
         options = self.optimized_copy.options
-        return max(self.backbone.size_divisibility, options.size_multiple if options else 0)
+        side = self.batch_side(side)
+        return rounded_up(options.size_multiple)(side) if options else side
+
+    def batch_side(self, side: int) -> int:
+        """As ``padded_side``, before ``MODEL.INFERENCE.SIZE_MULTIPLE``."""
+        return rounded_up(self.backbone.size_divisibility)(side)
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, and pad to one size that the backbone can take."""
         images = [x["image"].to(self.device) for x in batched_inputs]
         images = [(x - self.pixel_mean) / self.pixel_std for x in images]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
+
+    def images_with_ground_truth(self, batched_inputs: list[dict]) -> ImageList:
+        """As ``preprocess_image``, with every image where its ground truth is: in the corner."""
+        return self.preprocess_image(batched_inputs)
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Losses in training, routed detections otherwise.
@@ -124,7 +135,7 @@ class DynamicDetector(nn.Module, Tails):
         if not self.training:
             return self.inference(batched_inputs)
         self.optimized_copy.drop()  # of weights that are about to change
-        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
         features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
         losses = {}
@@ -247,7 +258,7 @@ class DynamicDetector(nn.Module, Tails):
         Returns:
             pooled features (N, d) and losses (N, 2), float32.
         """
-        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
         with evaluating(self):
             first = self.first(batch.images.tensor)
             features2 = self.backbone.second(first.features, first.start)
@@ -290,11 +301,13 @@ class DynamicDetector(nn.Module, Tails):
         ):
             if not indices:
                 continue
-            index = routing.on_device(indices, start.device)
-            own = routing.select(features, index)
+            own, own_start, own_images = features, start, images
+            if len(indices) < len(difficulties):
+                index = routing.on_device(indices, start.device)
+                own, own_start = routing.select(features, index), start[index]
+                own_images = routing.select_images(images, indices, index)
             if detector == 2:
-                own = self.backbone.second(own, start[index])
-            chosen = routing.select_images(images, indices, index)
-            results = self.detections(detector, chosen, self.pyramid(detector, own))
+                own = self.backbone.second(own, own_start)
+            results = self.detections(detector, own_images, self.pyramid(detector, own))
             found.update(zip(indices, results, strict=True))
         return [found[i] for i in range(len(difficulties))], difficulties

@@ -8,6 +8,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from dynamicdet_d2.utils.precision import at_least_float32
+
 
 class AdaptiveRouter(nn.Module):
     """Difficulty of each image from the pooled features of every level (eq. 7-8).
@@ -47,13 +49,13 @@ class AdaptiveRouter(nn.Module):
             features: level name -> (N, C, H, W).
 
         Returns:
-            (N, d), float32 whatever the precision of the features.
+            (N, d), float32 whatever the reduced precision of the features.
         """
-        pooled = [features[name].float().mean(dim=(2, 3)) for name in self.in_features]
+        pooled = [at_least_float32(features[name]).mean(dim=(2, 3)) for name in self.in_features]
         return torch.cat(pooled, dim=1)
 
     def difficulty(self, pooled: Tensor) -> Tensor:
-        """Two fully connected layers and a sigmoid (eq. 8), in float32 under autocast too.
+        """Two fully connected layers and a sigmoid (eq. 8), under autocast in float32 too.
 
         The open interval is kept where float32 would round the sigmoid to 0 or 1, so that
         threshold 0 sends every image to detector2 and threshold 1 every image to detector1.

@@ -147,6 +147,7 @@ WRONG = {
     "SOLVER.WARMUP_FACTOR": (-1.0, "at least 0"),
     "VERSION": (1, "be 2"),
     "OUTPUT_DIR": (None, "a string"),
+    "VIS_PERIOD": (-1, "at least 0"),
     "MODEL.DEVICE": (0, "a string"),
     "MODEL.META_ARCHITECTURE": ("DynamicRCN", "The nearest is 'DynamicRCNN'."),
     "MODEL.BACKBONE.NAME": ("resnet50", "registered with Detectron2"),
@@ -267,10 +268,16 @@ def test_every_key_of_a_rule_has_a_range() -> None:
         ),
         (["DATASETS.TRAIN", ["gone"]], Use.TRAIN, "DATASETS.TRAIN names 'gone', which is not reg"),
         (["DATASETS.TRAIN", []], Use.TRAIN, "DATASETS.TRAIN names no data set."),
+        (["DATASETS.TEST", []], Use.CALIBRATE, "DATASETS.TEST names no data set to calibrate on."),
         (["TEST.DYNAMIC.LATENCY_IMAGES", 0], Use.CALIBRATE, "TEST.DYNAMIC.LATENCY_IMAGES is 0;"),
         (["SOLVER.AMP.ENABLED", True], Use.TRAIN, "SOLVER.AMP.ENABLED is True, but MODEL.DEVICE"),
         ([*CALIBRATED], Use.TRAIN, "MODEL.DYNAMIC.CALIBRATION is 'c.json', but training changes"),
         (["TEST.PRECISE_BN.ENABLED", True], Use.TRAIN, "TEST.PRECISE_BN.ENABLED is True, but"),
+        (
+            ["MODEL.META_ARCHITECTURE", "DynamicDenseDetector", "VIS_PERIOD", 20],
+            Use.TRAIN,
+            "VIS_PERIOD is 20, but a DynamicDenseDetector has no proposals to draw;",
+        ),
         (["SOLVER.PHASES", []], Use.TRAIN, "SOLVER.PHASES is empty;"),
         (
             ["SOLVER.PHASES", ["detectors", "detectors"]],
@@ -310,6 +317,7 @@ def test_rules(
         ["DATASETS.TEST", ["a", "coco_2017_val"], "DATASETS.COCO_JSON", [["a", __file__, "."]]],
         ["TEST.PRECISE_BN.ENABLED", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
         ["SOLVER.ROUTER.OBJECTIVE", "ap"],
+        ["VIS_PERIOD", 20],
     ],
 )
 def test_what_agrees_is_let_through(one_gpu: None, pairs: list) -> None:

@@ -65,7 +65,7 @@ def transformed_image(
         interpolation: of OpenCV.
     """
     between_centres = _TO_CENTRES @ matrix @ _TO_EDGES
-    options = {
+    options: dict[str, Any] = {
         "flags": interpolation,
         "borderMode": cv2.BORDER_CONSTANT,
         "borderValue": (fill, fill, fill),
