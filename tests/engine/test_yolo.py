@@ -12,7 +12,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 
 from dynamicdet_d2.calibration.run import calibrate
-from dynamicdet_d2.calibration.targets import Target
+from dynamicdet_d2.calibration.targets import HardFraction
 from dynamicdet_d2.commands.train import evaluate, trainer_of
 from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset
 from dynamicdet_d2.engine.setup import load_config
@@ -74,7 +74,7 @@ def test_from_training_to_prediction(config: Config) -> None:
 
     trained = ("MODEL.WEIGHTS", str(folder / "model_final.pth"))
     record = folder / "calibration.json"
-    calibrate(config("dynamic", *trained), str(record), Target("hard_fraction", 0.5))
+    calibrate(config("dynamic", *trained), str(record), HardFraction(0.5))
     point = ("MODEL.DYNAMIC.CALIBRATION", str(record), "MODEL.DYNAMIC.HARD_FRACTION", 0.5)
     results = evaluate(config("evaluated", *trained, *point), resume=False)
     assert results["dynamic"]["realised_hard_fraction"] == pytest.approx(0.5, abs=1 / NUM_IMAGES)
@@ -82,6 +82,17 @@ def test_from_training_to_prediction(config: Config) -> None:
     predictor = DefaultPredictor(config("dynamic", *trained, *point))
     output = predictor(torch.zeros(64, 96, 3).byte().numpy())
     assert output["route"] in ("easy", "hard") and len(output["instances"]) > 0
+
+
+def test_phase_detector2_trains_the_second_tail_as_well(config: Config) -> None:
+    keys = ("SOLVER.PHASES", ["detector2"], "SOLVER.WARMUP_ITERS", 0, "DATASETS.TEST", [])
+    cfg = config("second", *keys, "SOLVER.MAX_ITER", 2)
+    trainer = trainer_of(cfg)(cfg)
+    before = {name: tensor.clone() for name, tensor in trainer.detector.state_dict().items()}
+    trainer.train()
+    changed = differing(before, trainer.detector.state_dict())
+    parts = {".".join(name.split(".")[: 1 + name.startswith("backbone")]) for name in changed}
+    assert parts == {"backbone.connections", "backbone.bottom_up2", "neck2", "head2"}
 
 
 @pytest.mark.parametrize("placement", ["corner", "letterbox"])
