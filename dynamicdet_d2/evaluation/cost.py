@@ -136,7 +136,7 @@ class RouteCost:
             hard_mask: for each image, whether it goes the hard route.
 
         Returns:
-            10^9 multiply-adds an image.
+            10^9 multiply-adds per image.
 
         Raises:
             ValueError: without images, or with another number of routes.

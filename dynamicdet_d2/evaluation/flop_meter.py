@@ -42,11 +42,11 @@ class Work(NamedTuple):
     other: int
     """In convolutions and all other matrix products."""
 
-    def plus(self, more: "Work") -> "Work":
-        return Work(self.attention + more.attention, self.other + more.other)
+    def plus(self, work: "Work") -> "Work":
+        return Work(self.attention + work.attention, self.other + work.other)
 
-    def minus(self, part: "Work") -> "Work":
-        return Work(self.attention - part.attention, self.other - part.other)
+    def minus(self, work: "Work") -> "Work":
+        return Work(self.attention - work.attention, self.other - work.other)
 
 
 NOTHING = Work(0, 0)

@@ -178,7 +178,7 @@ class DynamicDetector(nn.Module, Tails):
         """Route each image and detect.
 
         Backbone 1 and router see the whole batch, backbone 2 the hard images. The routes are
-        read back from the device once a batch.
+        read back from the device once per batch.
 
         Args:
             batched_inputs: Detectron2's dicts.

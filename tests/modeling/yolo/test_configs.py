@@ -21,6 +21,7 @@ from dynamicdet_d2.modeling.yolo.variants import VARIANTS
 
 FOLDER = Path(__file__).parents[3] / "configs"
 STATIC = {"yolov7": 37_622_682, "yolov7x": 71_347_394, "yolov7_w6": 82_312_436}
+END = {"yolov7": 0.1, "yolov7x": 0.1, "yolov7_w6": 0.2}
 DYNAMIC = {"yolov7": 80_621_333, "yolov7x": 151_093_149, "yolov7_w6": 147_364_049}
 
 
@@ -125,6 +126,11 @@ def test_the_mean_loss_has_the_published_steps(variant: str) -> None:
     solver = config(variant).SOLVER
     images = solver.IMS_PER_BATCH
     assert solver.BASE_LR / images == pytest.approx(0.01)
+    assert solver.WARMUP_BIAS_LR / images == pytest.approx(0.1)
+    fraction = 0.2 if variant == "yolov7_w6" else 0.1
+    assert solver.BASE_LR_END / solver.BASE_LR == pytest.approx(fraction)
+    assert (solver.WARMUP_MOMENTUM, solver.MOMENTUM, solver.NESTEROV) == (0.8, 0.937, True)
+    assert solver.EMA.ENABLED and config(variant).INPUT.MOSAIC.ENABLED
     assert solver.WEIGHT_DECAY * images == pytest.approx(5e-4 * 128 / 64)
     assert solver.MAX_ITER == 300 * 925 and solver.WARMUP_ITERS == 3 * 925  # of 118,287 images
 
@@ -146,5 +152,12 @@ def test_converted_models_have_the_same_settings(variant: str, dynamic: bool) ->
         shipped.MODEL.YOLO.STRIDED_FROM_BACKBONE1 = ["p3"]
     found, expected = (dict(leaves(c)) for c in (cfg, shipped))
     differing = {key for key in expected if found[key] != expected[key]}
-    training = ("SOLVER.", "DATASETS.", "DATALOADER.", "OUTPUT_DIR", "MODEL.WEIGHTS")
+    training = (
+        "SOLVER.",
+        "DATASETS.",
+        "DATALOADER.",
+        "INPUT.MOSAIC",
+        "OUTPUT_DIR",
+        "MODEL.WEIGHTS",
+    )
     assert all(key.startswith(training) for key in differing)
