@@ -135,7 +135,16 @@ def _add_model_keys(cfg: CfgNode) -> None:
     inference.SIZE_MULTIPLE = 0
 
     cfg.MODEL.ROUTER = CfgNode()
-    # The router's hidden layer has floor(d / REDUCTION) units (section 3.2), REDUCTION in 1..d.
+    # What the router sees, in this order (docs/routing.md): "features", pooled F1 (eq. 7); "map",
+    # sums over an objectness map of F1, about as cheap; "rpn", numbers of detector1's proposals,
+    # for which hard images pass neck and RPN twice; "detections", numbers of its detections, for
+    # which they pass neck and heads twice.
+    cfg.MODEL.ROUTER.INPUTS = ["features"]
+    # Whether inputs are taken less their mean and by their standard deviation over the training
+    # images. None: unless INPUTS is ["features"], as in the paper.
+    cfg.MODEL.ROUTER.STANDARDIZE = None
+    # The router's hidden layer has floor(d / REDUCTION) units (section 3.2), REDUCTION in 1..d;
+    # at least 8 where "features", which are many, is not among the d inputs.
     cfg.MODEL.ROUTER.REDUCTION = 4
 
 

@@ -71,7 +71,7 @@ def measure_losses(
     rows = []
     progress = Progress(len(loader), "Loss offset")
     for batch in loader:
-        pooled, losses = model.pooled_and_losses(batch)
+        pooled, losses = model.router_inputs_and_losses(batch)
         gains = ap_gains(model, batch) if with_gains else [0.0] * len(batch)
         indices = [x["dataset_index"] for x in batch]
         parts = (indices, pooled.cpu().numpy(), losses.cpu().numpy(), gains)

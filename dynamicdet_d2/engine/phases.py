@@ -173,7 +173,7 @@ class OnlineRouterObjective(RouterObjective):
         return self
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        return self.objective(*self.model.pooled_and_losses(batched_inputs))
+        return self.objective(*self.model.router_inputs_and_losses(batched_inputs))
 
 
 class CachedBatches:

@@ -11,19 +11,20 @@ from detectron2.modeling import detector_postprocess
 from detectron2.structures import ImageList, Instances
 from torch import Tensor
 
-from dynamicdet_d2.modeling.routing import Features, route_name
+from dynamicdet_d2.modeling.routing import route_name
+from dynamicdet_d2.modeling.tail_pass import TailPass
 
 
 class FirstPass(NamedTuple):
     """A batch at the point where routes are decided; whatever follows goes on from here.
 
     Attributes:
-        features: F1 by level, (N, C, H, W).
+        seen: detector1's pass, with F1 and all that the router has looked at.
         start: what backbone 2 starts from, of N images.
         difficulties: (N,), in (0, 1), 1 = hard.
     """
 
-    features: Features
+    seen: TailPass
     start: Tensor
     difficulties: Tensor
 

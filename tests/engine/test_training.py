@@ -61,7 +61,7 @@ def test_loss_table_by_hand() -> None:
 class Losses:
     """Stands in for a model: both losses and the feature of an image are its index."""
 
-    def pooled_and_losses(self, batch: list[dict]) -> tuple[Tensor, Tensor]:
+    def router_inputs_and_losses(self, batch: list[dict]) -> tuple[Tensor, Tensor]:
         indices = torch.tensor([[float(x["dataset_index"])] for x in batch])
         return indices, indices.repeat(1, 2)
 
@@ -133,7 +133,7 @@ def test_cached_and_online_have_the_same_objective_and_gradient() -> None:
     model.loss_offset.fill_(0.05)
     seen = []
     for objective, batch in (
-        (CachedRouterObjective(model), model.pooled_and_losses(inputs)),
+        (CachedRouterObjective(model), model.router_inputs_and_losses(inputs)),
         (OnlineRouterObjective(model), inputs),
     ):
         model.zero_grad()
@@ -144,7 +144,7 @@ def test_cached_and_online_have_the_same_objective_and_gradient() -> None:
     for cached, online in zip(*seen, strict=True):
         torch.testing.assert_close(online, cached, rtol=1e-5, atol=1e-7)
     # By hand: the mean of L1 - phi (L1 - L2 - Delta) - Delta / 2.
-    pooled, losses = model.pooled_and_losses(inputs)
+    pooled, losses = model.router_inputs_and_losses(inputs)
     gap = losses[:, 0] - losses[:, 1] - 0.05
     expected = (losses[:, 0] - model.router.difficulty(pooled) * gap - 0.025).mean()
     torch.testing.assert_close(seen[0][0], expected)
