@@ -16,16 +16,8 @@ from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.calibration import summary
 from dynamicdet_d2.calibration.run import calibrate, calibration_config
-from dynamicdet_d2.calibration.targets import Target
+from dynamicdet_d2.calibration.targets import add_options, target_of
 from dynamicdet_d2.engine.launch import one_sentence
-
-# Option -> (kind of the target, help).
-OPTIONS = {
-    "--hard-fraction": ("hard_fraction", "share of images on the hard route, in [0, 1]"),
-    "--target-latency-ms": ("latency_ms", "mean milliseconds an image on this machine"),
-    "--target-gflops": ("gflops", "mean 10^9 multiply-adds an image"),
-    "--max-ap-drop": ("ap_drop", "points of box AP that may be lost against all images hard"),
-}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,23 +25,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--config-file", required=True, metavar="FILE")
     options.add_argument("--weights", required=True, metavar="FILE")
     options.add_argument("--output", default="calibration.json", metavar="FILE")
-    targets = options.add_mutually_exclusive_group()
-    for option, (_, help_) in OPTIONS.items():
-        targets.add_argument(option, type=float, metavar="X", help=help_)
+    add_options(options)
     options.add_argument(
         "--num-images", type=int, metavar="N", help="use N images of the data set, drawn at random"
     )
     options.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
     return options
-
-
-def target_of(args: argparse.Namespace) -> Target | None:
-    """The one target that was given, if any."""
-    for option, (kind, _) in OPTIONS.items():
-        value = getattr(args, option[2:].replace("-", "_"))
-        if value is not None:
-            return Target(kind, value)
-    return None
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from detectron2.engine import DefaultTrainer, default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.engine.launch import launch, one_sentence
 from dynamicdet_d2.engine.setup import setup
 from dynamicdet_d2.engine.static import StaticTrainer
@@ -46,6 +46,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
         logger.warning("MODEL.WEIGHTS is empty: random weights are evaluated.")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)

@@ -16,6 +16,7 @@ from benchmarks.speed.setting import DYNAMIC, STATIC, Setting, with_coco_like_pr
 from benchmarks.speed.timing import Rounds, interleave
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.engine.phases import CachedRouterObjective, OnlineRouterObjective
+from dynamicdet_d2.modeling import DynamicDetector
 
 OBJECTS = 7
 """Objects in an image, as on COCO."""
@@ -45,7 +46,7 @@ def training_step(
     cfg = setting.config(file, *overrides)
     torch.manual_seed(0)
     model = with_coco_like_proposals(build_model(cfg).train())
-    if hasattr(model, "router"):
+    if isinstance(model, DynamicDetector):
         model.router.requires_grad_(False)
     # A rate of zero: with random weights a real one would diverge in a few steps.
     cfg.SOLVER.BASE_LR = 0.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a calibration: how far thresholds move with the number of images (Fig. 9).
+"""The plot of a calibration: how far thresholds move with the number of images (Fig. 9).
 
 ``python -m dynamicdet_d2.calibration.plot calibration.json`` draws it again, from the file alone.
 """
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dynamicdet_d2.operating_point.record import Calibration
 from dynamicdet_d2.operating_point.thresholds import ENOUGH_IMAGES, GRID
+from dynamicdet_d2.utils.files import whole_file
 
 # Hard fractions shown, with colours told apart by colour-blind readers.
 SHOWN = {0.1: "#c55a11", 0.5: "#0b5394", 0.9: "#2a7d4f"}
@@ -55,6 +56,35 @@ def threshold_spread(
     return low, high
 
 
+def plot_path(path: Path) -> Path:
+    """Where the plot of a calibration is: beside its file, with the ending ``.png``.
+
+    Raises:
+        ValueError: that is the file itself.
+    """
+    if path.suffix.lower() == ".png":
+        raise ValueError(
+            f"{path} has the name of a picture; a calibration is a JSON file, and its plot is "
+            "written beside it."
+        )
+    return path.with_suffix(".png")
+
+
+def write_plot(record: Calibration, path: Path) -> Path:
+    """Draw a calibration beside its file.
+
+    Args:
+        path: of the calibration file.
+
+    Returns:
+        where the plot is.
+    """
+    plot = plot_path(path)
+    with whole_file(plot) as file:
+        file.write(calibration_png(record))
+    return plot
+
+
 def calibration_png(record: Calibration) -> bytes:
     """A PNG of two panels: spread of the thresholds by number of images, and the histogram."""
     figure = Figure(figsize=(11, 4.4), dpi=120, layout="constrained")
@@ -62,24 +92,23 @@ def calibration_png(record: Calibration) -> bytes:
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     _draw_spread(left, record)
     _draw_histogram(right, record)
-    figure.suptitle(
-        f"{record.measured.get('dataset', 'calibration')}, {record.num_images} images", fontsize=11
-    )
+    title = f"{record.measured.get('dataset', 'calibration')}, {record.num_images} images"
+    figure.suptitle(title, fontsize=11, parse_math=False)  # names may have a $
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
 
 
 def _draw_spread(axes: Axes, record: Calibration) -> None:
-    sizes = np.geomspace(_FEWEST, max(_MOST, record.num_images), 40).round().astype(int)
+    sizes = np.geomspace(_FEWEST, max(_MOST, record.num_images), 40).round().astype(int).tolist()
     for k, color in SHOWN.items():
         low, high = threshold_spread(record.grid, k, sizes)
         axes.fill_between(sizes, low, high, color=color, alpha=0.25, linewidth=0)
         label = f"hard fraction {k:g} (band: 95 %)"
         axes.axhline(record.threshold(k), color=color, linewidth=1.5, label=label)
     axes.axvline(record.num_images, color="#111111", linewidth=1.2, label="images used")
-    style = {"color": "#7f7f7f", "linewidth": 1.2, "linestyle": "--"}
-    axes.axvline(ENOUGH_IMAGES, label=f"{ENOUGH_IMAGES} images: enough in the paper", **style)
+    enough = f"{ENOUGH_IMAGES} images: enough in the paper"
+    axes.axvline(ENOUGH_IMAGES, color="#7f7f7f", linewidth=1.2, linestyle="--", label=enough)
     axes.set_xscale("log")
     axes.set_xticks([50, 100, 200, 500, 1000, 2000, 5000])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -107,16 +136,15 @@ def _draw_histogram(axes: Axes, record: Calibration) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Draw a calibration's picture beside its file."""
+    """Draw a calibration's plot beside its file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", help="calibration.json")
     path = Path(parser.parse_args(arguments).file)
     try:
-        record = Calibration.from_json(path)
+        plot = write_plot(Calibration.from_json(path), path)
     except ValueError as error:
         parser.error(str(error))
-    path.with_suffix(".png").write_bytes(calibration_png(record))
-    sys.stdout.write(f"{path.with_suffix('.png')}\n")
+    sys.stdout.write(f"{plot}\n")
 
 
 if __name__ == "__main__":

@@ -7,26 +7,34 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, get_detection_dataset_dicts
 from detectron2.modeling import build_model
-from detectron2.structures import Instances
-from torch import nn
 
-from dynamicdet_d2 import calibration as cal
-from dynamicdet_d2.calibration.plot import calibration_png
-from dynamicdet_d2.calibration.targets import Observed, Target, hard_fraction_for_target
-from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.calibration.output import check_output, write
+from dynamicdet_d2.calibration.summary import remarks
+from dynamicdet_d2.calibration.targets import Measured, Target
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
+from dynamicdet_d2.data.loading.loaders import check_registered
 from dynamicdet_d2.engine.setup import load_config
-from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord, SpreadSample
+from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynamicdet_d2.evaluation.latency import device_name, measure_routes
+from dynamicdet_d2.evaluation.observe import Observation, observe
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-from dynamicdet_d2.utils.progress import Progress
+from dynamicdet_d2.operating_point import (
+    Calibration,
+    fingerprint,
+    held_out,
+    inference_settings,
+    realised_hard_fraction,
+    threshold_grid,
+    threshold_interval,
+    threshold_table,
+)
 from dynamicdet_d2.utils.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -54,13 +62,18 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
     cfg.MODEL.DYNAMIC.HARD_FRACTION = cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = None
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST names no data set to calibrate on.")
+    if cfg.TEST.DYNAMIC.LATENCY_IMAGES < 1:
+        raise ValueError(
+            f"TEST.DYNAMIC.LATENCY_IMAGES is {cfg.TEST.DYNAMIC.LATENCY_IMAGES}; a calibration "
+            "measures latency, so it must be at least 1."
+        )
     cfg.freeze()
     return cfg
 
 
 def calibrate(
     cfg: CfgNode, output: str, target: Target | None = None, num_images: int | None = None
-) -> cal.Calibration:
+) -> Calibration:
     """Calibrate the model of ``cfg`` on the first data set of ``DATASETS.TEST``.
 
     The file is written before the target is looked at, so that a target out of reach does not
@@ -76,80 +89,32 @@ def calibrate(
         What was written.
 
     Raises:
-        ValueError: the data set or the output is not usable, or the target is out of reach.
+        ValueError: the data set, the weights or the output are not usable, or the target is out
+            of reach.
     """
-    _check_output(Path(output).absolute())
+    check_output(output)
     loader = _loader(cfg, num_images)
-    model = build_model(cfg).eval()
-    if not isinstance(model, DynamicDetector):
-        raise ValueError(
-            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; calibrate.py is for "
-            "DynamicRCNN and other dynamic detectors."
-        )
-    DynamicCheckpointer(model, weights2=cfg.MODEL.COMPOSITE.WEIGHTS2).load(cfg.MODEL.WEIGHTS)
-    both = target is not None and target.kind == "ap_drop"
-    seen = observe(model, loader, cfg.TEST.DYNAMIC.LATENCY_IMAGES, both)
-    record = _record(cfg, model, seen)
-    _write(record, output)
+    truth = _ground_truth(cfg, target)
+    model = _model(cfg)
+    detections = target is not None and target.needs_detections
+    observation = observe(model, loader, cfg.TEST.DYNAMIC.LATENCY_IMAGES, detections=detections)
+    record = _record(cfg, model, observation)
+    write(record, output)
     if target is not None:
-        hard_fraction = hard_fraction_for_target(target, cfg, model, record, seen)
-        point = _operating_point(target, hard_fraction, record, seen)
+        measured = Measured(cfg, model, record, observation, truth)
+        point = _operating_point(target, target.hard_fraction(measured), record, observation)
         record = dataclasses.replace(record, operating_point=point)
-        _write(record, output)
-    for remark in cal.remarks(record):
+        write(record, output)
+    for remark in remarks(record):
         logger.warning(remark)
     return record
-
-
-def observe(
-    model: nn.Module, loader: Iterable[list[dict]], num_kept: int, both_exits: bool
-) -> Observed:
-    """Go over a data set once.
-
-    Args:
-        model: in evaluation mode.
-        loader: batches of Detectron2's input dicts; has a length.
-        num_kept: batches to keep for latency, spread evenly over the data set.
-        both_exits: also keep both detectors' boxes.
-
-    Raises:
-        ValueError: there was no image to see.
-    """
-    seen, sample = Observed(), SpreadSample(num_kept)
-    progress = Progress(len(loader), "Difficulties")
-    with torch.inference_mode():
-        for batch in loader:
-            if both_exits:
-                records = _exit_records(model, batch)
-                seen.records += records
-                seen.difficulties += [record.difficulty for record in records]
-            else:
-                seen.difficulties += model.difficulties(batch)
-            seen.sizes += [tuple(image["image"].shape[-2:]) for image in batch]
-            sample.add(batch)
-            progress.step()
-    if not seen.difficulties:
-        raise ValueError("No image of the data set could be read.")
-    seen.kept = sample.items()
-    return seen
-
-
-def _write(record: cal.Calibration, output: str) -> None:
-    """The file and, beside it, its picture."""
-    record.to_json(output)
-    Path(output).with_suffix(".png").write_bytes(calibration_png(record))
-
-
-def _check_output(path: Path) -> None:
-    """Before the measurement, and not after it."""
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"--output {path} must be a file in a folder that can be written to.")
 
 
 def _loader(cfg: CfgNode, num_images: int | None) -> Iterable[list[dict]]:
     name = cfg.DATASETS.TEST[0]
     if num_images is None:
         return build_test_loader(cfg, name)
+    check_registered("DATASETS.TEST", [name])
     images = get_detection_dataset_dicts([name], filter_empty=False)
     if not 1 <= num_images <= len(images):
         raise ValueError(f"--num-images is {num_images}; {name} allows 1 to {len(images)}.")
@@ -158,47 +123,54 @@ def _loader(cfg: CfgNode, num_images: int | None) -> Iterable[list[dict]]:
     return build_finite_loader(cfg, DatasetMapper(cfg, is_train=False), dataset_dicts=images)
 
 
-def _exit_records(model: nn.Module, batch: list[dict]) -> list[ExitRecord]:
-    outputs = model.exits(batch)
-    for output in outputs:
-        output.update({name: _boxes_only(output[name]) for name in EXITS})
-    return [ExitRecord.of(image, output) for image, output in zip(batch, outputs, strict=True)]
+def _ground_truth(cfg: CfgNode, target: Target | None) -> GroundTruth | None:
+    needed = target is not None and target.needs_ground_truth
+    return read_ground_truth(cfg.DATASETS.TEST[0]) if needed else None
 
 
-def _boxes_only(instances: Instances) -> Instances:
-    """Box AP needs no masks, and encoding them would take longer than all else."""
-    names = ("pred_boxes", "scores", "pred_classes")
-    fields = {name: instances.get(name) for name in names}
-    return Instances(instances.image_size, **fields)
+def _model(cfg: CfgNode) -> DynamicDetector:
+    """With its weights, in evaluation mode."""
+    model = build_model(cfg).eval()
+    if not isinstance(model, DynamicDetector):
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; calibrate.py is for "
+            "DynamicRCNN and other dynamic detectors."
+        )
+    checkpointer = DynamicCheckpointer(model, weights2=cfg.MODEL.COMPOSITE.WEIGHTS2)
+    checkpointer.load(cfg.MODEL.WEIGHTS)
+    check_complete(checkpointer)
+    return model
 
 
-def _record(cfg: CfgNode, model: nn.Module, seen: Observed) -> cal.Calibration:
-    routes = measure_routes(model, seen.kept, cfg.TEST.DYNAMIC.LATENCY_WARMUP)
-    counts, edges = np.histogram(seen.difficulties, bins=BINS, range=(0, 1))
-    return cal.Calibration(
-        num_images=len(seen.difficulties),
-        fingerprint=cal.fingerprint(model, cfg),
+def _record(cfg: CfgNode, model: DynamicDetector, observation: Observation) -> Calibration:
+    images = [[image] for image in observation.sample]
+    routes = measure_routes(model, images, cfg.TEST.DYNAMIC.LATENCY_WARMUP)
+    difficulties = observation.difficulties
+    counts, edges = np.histogram(difficulties, bins=BINS, range=(0, 1))
+    return Calibration(
+        num_images=len(difficulties),
+        fingerprint=fingerprint(model, cfg),
         latency_ms={
             route: {"p50": latency.p50, "p95": latency.p95, "mean": latency.mean}
             for route, latency in routes.items()
         },
         device=device_name(model.device),
-        thresholds=cal.threshold_table(seen.difficulties),
-        grid=cal.threshold_grid(seen.difficulties),
+        thresholds=threshold_table(difficulties),
+        grid=threshold_grid(difficulties),
         histogram={"edges": edges.tolist(), "counts": counts.tolist()},
-        measured=_how_measured(cfg, seen),
-        held_out=cal.held_out(seen.difficulties),
+        measured=_how_measured(cfg, observation),
+        held_out=held_out(difficulties),
     )
 
 
-def _how_measured(cfg: CfgNode, seen: Observed) -> dict:
-    height, width = np.mean(seen.sizes, axis=0).round().astype(int).tolist()
+def _how_measured(cfg: CfgNode, observation: Observation) -> dict[str, Any]:
+    height, width = np.mean(observation.sizes, axis=0).round().astype(int).tolist()
     return {
         "dataset": cfg.DATASETS.TEST[0],
         "batch_size": 1,
-        "latency_images": len(seen.kept),
+        "latency_images": len(observation.sample),
         "latency_warmup": cfg.TEST.DYNAMIC.LATENCY_WARMUP,
-        "inference": cal.inference_settings(cfg),
+        "inference": inference_settings(cfg),
         "mean_height": height,
         "mean_width": width,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -207,16 +179,16 @@ def _how_measured(cfg: CfgNode, seen: Observed) -> dict:
 
 
 def _operating_point(
-    target: Target, hard_fraction: float, record: cal.Calibration, seen: Observed
-) -> dict:
+    target: Target, hard_fraction: float, record: Calibration, observation: Observation
+) -> dict[str, Any]:
     """The threshold is the record's, so that the model arrives at the very same one."""
     # As many digits as are printed for the user to copy.
     hard_fraction = round(hard_fraction, 6)
-    threshold = record.threshold(hard_fraction)
+    threshold, difficulties = record.threshold(hard_fraction), observation.difficulties
     return {
-        "target": {target.kind: target.value},
+        "target": {target.name: target.value},
         "hard_fraction": hard_fraction,
         "threshold": threshold,
-        "interval": list(cal.threshold_interval(seen.difficulties, hard_fraction)),
-        "realised_hard_fraction": cal.realised_hard_fraction(seen.difficulties, threshold),
+        "interval": list(threshold_interval(difficulties, hard_fraction)),
+        "realised_hard_fraction": realised_hard_fraction(difficulties, threshold),
     }

@@ -15,7 +15,12 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.data.loading.loaders import annotated_mapper, build_finite_loader, training_dicts
+from dynamicdet_d2.data.loading.loaders import (
+    ImageLoader,
+    annotated_mapper,
+    build_finite_loader,
+    training_dicts,
+)
 from dynamicdet_d2.engine.checks import check_checkpoint, check_training_keys
 from dynamicdet_d2.engine.hooks import (
     DetectorsCheckpoint,
@@ -37,7 +42,7 @@ from dynamicdet_d2.engine.phases import (
     share_statistics,
 )
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
-from dynamicdet_d2.evaluation.passes import evaluate, evaluate_sizes
+from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import freeze
 
@@ -181,12 +186,20 @@ class DynamicTrainer(DefaultTrainer):
         return model
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str, model: nn.Module) -> DatasetEvaluator:
-        """The trade-off of one data set; it measures latency and FLOPs on the model."""
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-        if len(cfg.DATASETS.TEST) > 1:
-            folder = os.path.join(folder, dataset_name)
-        return TradeoffEvaluator(dataset_name, cfg, model, folder)
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:
+        """One pass over a test set, an image at a time."""
+        return build_evaluation_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """The trade-off of one data set."""
+        if output_folder is None:
+            output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+            if len(cfg.DATASETS.TEST) > 1:
+                output_folder = os.path.join(output_folder, dataset_name)
+        return TradeoffEvaluator(dataset_name, cfg, output_dir=output_folder)
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
@@ -197,9 +210,8 @@ class DynamicTrainer(DefaultTrainer):
         """
         results = {}
         for name in cfg.DATASETS.TEST:
-            evaluator = cls.build_evaluator(cfg, name, model)
-            evaluator.other_sizes = evaluate_sizes(cfg, name, model, evaluator.output_dir)
-            results[name] = evaluate(cfg, name, model, evaluator)
+            evaluator = cls.build_evaluator(cfg, name)
+            results[name] = evaluate(cfg, name, model, evaluator, cls.build_test_loader)
             if comm.is_main_process():
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results

@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The evaluator: both exits of every image once, then the trade-off at every operating point.
 
-``inference_on_dataset(BothExits(model), loader, TradeoffEvaluator(name, cfg, model, folder))``
+``inference_on_dataset(BothExits(model), loader, TradeoffEvaluator(name, cfg))``
 """
 
-import contextlib
-import io
 import json
 import logging
 import math
+import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.data.datasets.coco import convert_to_coco_json
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
-from pycocotools.coco import COCO
 from torch import nn
 
 from dynamicdet_d2.evaluation.audit import PREFIX
-from dynamicdet_d2.evaluation.exit_records import ExitRecord, SpreadSample, merged
+from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord
+from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
+from dynamicdet_d2.evaluation.observe import Observer, unwrapped
 from dynamicdet_d2.evaluation.report.comparisons import input_size_series
 from dynamicdet_d2.evaluation.report.html_report import write_html
 from dynamicdet_d2.evaluation.report.pictures import write_gallery
@@ -35,69 +32,51 @@ from dynamicdet_d2.evaluation.report.tables import (
     write_whole,
 )
 from dynamicdet_d2.evaluation.tradeoff import build_tradeoff, check_keys
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 logger = logging.getLogger(__name__)
 
-_KEYS_FOR_INFERENCE = ("image", "height", "width", "image_id", "file_name")
 
-
-class BothExits(nn.Module):
-    """A ``DynamicRCNN`` whose output is that of both exits, for ``inference_on_dataset``."""
-
-    def __init__(self, model: nn.Module, with_losses: bool = False) -> None:
-        """
-        Args:
-            model: a ``DynamicRCNN``, or the same wrapped for distributed training.
-            with_losses: also compute both detectors' losses, which costs about as much again;
-                the inputs must then have ``"instances"``.
-        """
-        super().__init__()
-        self.with_losses = with_losses
-        self.model = getattr(model, "module", model)
-        # The caller puts back the mode that it finds here, and would wake a model at rest.
-        self.training = self.model.training
-
-    def forward(self, batched_inputs: list[dict]) -> list[dict]:
-        """As ``DynamicRCNN.exits``; with losses also ``"losses"``: (L1, L2) of the image."""
-        outputs = self.model.exits(batched_inputs)
-        if self.with_losses:
-            losses = self.model.detector_losses_per_image(batched_inputs).tolist()
-            for output, pair in zip(outputs, losses, strict=True):
-                output["losses"] = tuple(pair)
-        return outputs
-
-
-class TradeoffEvaluator(DatasetEvaluator):
+class TradeoffEvaluator(Observer):
     """AP, cost and latency at every operating point, from one pass over both exits.
 
     Writes tradeoff.json, .csv, .md, .png, routes.jsonl, pictures and report.html to
-    ``output_dir/dynamic``. Works on several processes; the main one evaluates. Memory grows by
-    the detections of the images (masks as RLE), and holds up to twice
+    ``output_dir/dynamic``. Works on several processes; the main one evaluates. It holds up to twice
     ``TEST.DYNAMIC.LATENCY_IMAGES`` images.
 
     Attributes:
+        output_dir: Detectron2's ``OUTPUT_DIR/inference``.
         other_sizes: input size -> the trade-off found there, to be shown beside this one.
         tradeoff: content of tradeoff.json after ``evaluate``, on the main process; else None.
     """
 
-    def __init__(self, dataset_name: str, cfg: CfgNode, model: nn.Module, output_dir: str) -> None:
+    def __init__(
+        self,
+        dataset_name: str,
+        cfg: CfgNode,
+        model: nn.Module | None = None,
+        output_dir: str | None = None,
+    ) -> None:
         """
         Args:
             dataset_name: a data set in Detectron2's catalogs, with annotations.
             cfg: ``TEST.DYNAMIC`` is read; the config that the model was built from.
-            model: the ``DynamicRCNN`` whose exits are evaluated, or the same wrapped for
-                distributed training; FLOPs and latency are taken from it.
-            output_dir: Detectron2's ``OUTPUT_DIR/inference``.
+            model: the dynamic detector that is evaluated, or the same wrapped for distributed
+                training; FLOPs and latency are taken from it. None: the one that the outputs of
+                ``BothExits`` name.
+            output_dir: None: ``OUTPUT_DIR/inference`` of the config.
 
         Raises:
             ValueError: without annotations, or where a key is out of range.
         """
         check_keys(cfg)
-        self._dataset, self._cfg, self.output_dir = dataset_name, cfg, output_dir
+        super().__init__(cfg.TEST.DYNAMIC.LATENCY_IMAGES)
+        self._dataset, self._cfg = dataset_name, cfg
+        self.output_dir = output_dir or os.path.join(cfg.OUTPUT_DIR, "inference")
         self.other_sizes: Mapping[int, dict[str, Any]] = {}
         self.tradeoff: dict[str, Any] | None = None
-        self._model = getattr(model, "module", model)
-        self._ground_truth = self._read_ground_truth() if comm.is_main_process() else None
+        self._given_model = None if model is None else unwrapped(model)
+        self._ground_truth = read_ground_truth(dataset_name) if comm.is_main_process() else None
 
     def reset(self) -> None:
         """Forget what was seen.
@@ -105,16 +84,25 @@ class TradeoffEvaluator(DatasetEvaluator):
         Raises:
             ValueError: the model's threshold comes from a calibration of another model.
         """
-        self._model.operating_point.check(self._model)
-        self._records: list[ExitRecord] = []
-        timed = self._cfg.TEST.DYNAMIC.LATENCY_IMAGES if comm.is_main_process() else 0
-        self._timed = SpreadSample(timed)
+        super().reset()
+        self._model: DynamicDetector | None = None
+        if self._given_model is not None:
+            self._take(self._given_model)
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
-        """Keep what is needed of a batch: Detectron2's input dicts and ``BothExits`` of them."""
-        for image, output in zip(inputs, outputs, strict=True):
-            self._records.append(ExitRecord.of(image, output))
-            self._timed.add({key: image[key] for key in _KEYS_FOR_INFERENCE if key in image})
+        """Keep what is needed of a batch: Detectron2's input dicts and ``BothExits`` of them.
+
+        Raises:
+            ValueError: the outputs are not those of both exits, or as in ``reset``.
+        """
+        if any(name not in output for output in outputs for name in EXITS):
+            raise ValueError(
+                "TradeoffEvaluator needs the detections of both exits: "
+                "inference_on_dataset(BothExits(model), loader, evaluator)."
+            )
+        if self._model is None:
+            self._take(outputs[0]["model"])
+        super().process(inputs, outputs)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Build the trade-off and write its files.
@@ -123,63 +111,58 @@ class TradeoffEvaluator(DatasetEvaluator):
             "bbox" and, with masks, "segm": COCO figures at the model's own threshold, as
             ``COCOEvaluator`` names them; "dynamic": the trade-off in short. Floats, NaN where
             undefined. Empty on all processes but the main one.
+
+        Raises:
+            ValueError: there are more processes than images.
         """
-        records = merged(comm.gather(self._records, dst=0))
-        if not comm.is_main_process():
+        observation = self.observation()
+        if self._ground_truth is None:  # not the main process
             return {}
-        if not records:
+        if not observation.records:
             logger.warning("No image of %s was seen: there is nothing to evaluate.", self._dataset)
             return {}
+        if self._model is None:
+            raise ValueError(
+                f"The main process saw none of the {len(observation.records)} images of "
+                f"{self._dataset}: evaluate them in fewer processes."
+            )
         tradeoff, routes = build_tradeoff(
             self._model,
             self._cfg,
             self._dataset,
-            records,
-            self._ground_truth,
-            self._category_ids(),
-            self._timed.items(),
+            observation.records,
+            self._ground_truth.coco,
+            self._ground_truth.category_ids,
+            observation.sample,
         )
         tradeoff["comparisons"] = self._comparisons(tradeoff)
         self.tradeoff = tradeoff
-        self._write(routes, records)
+        self._write(tradeoff, routes, observation.records)
         return summary(tradeoff)
+
+    def _take(self, model: DynamicDetector) -> None:
+        model.operating_point.check(model)
+        self._model = model
 
     def _comparisons(self, tradeoff: dict[str, Any]) -> list[dict[str, Any]]:
         if not self.other_sizes:
             return []
         return input_size_series({**self.other_sizes, self._cfg.INPUT.MIN_SIZE_TEST: tradeoff})
 
-    def _write(self, routes: list[dict[str, Any]], records: Sequence[ExitRecord]) -> None:
+    def _write(
+        self,
+        tradeoff: dict[str, Any],
+        routes: list[dict[str, Any]],
+        records: Sequence[ExitRecord],
+    ) -> None:
         folder = Path(self.output_dir) / "dynamic"
-        write_report(self.tradeoff, folder)
+        write_report(tradeoff, folder)
         lines = "".join(json.dumps(route, allow_nan=False, default=int) + "\n" for route in routes)
         write_whole(folder / "routes.jsonl", lines.encode())
         names = MetadataCatalog.get(self._dataset).get("thing_classes", ())
         write_gallery(folder, routes, records, names, self._cfg.TEST.DYNAMIC.GALLERY)
         write_html(folder)
-        _log(self.tradeoff, folder)
-
-    def _read_ground_truth(self) -> COCO:
-        metadata = MetadataCatalog.get(self._dataset)
-        json_file = metadata.get("json_file")
-        if json_file is None:
-            json_file = str(Path(self.output_dir) / f"{self._dataset}_coco_format.json")
-            convert_to_coco_json(self._dataset, json_file, allow_cached=False)
-        with _printing_to_log():
-            ground_truth = COCO(PathManager.get_local_path(json_file))
-        if "annotations" not in ground_truth.dataset:
-            raise ValueError(
-                f"{json_file} of data set {self._dataset} has no 'annotations': without them "
-                "there is no AP to trade."
-            )
-        return ground_truth
-
-    def _category_ids(self) -> dict[int, int]:
-        """Class as the model counts it -> category id."""
-        mapping = MetadataCatalog.get(self._dataset).get("thing_dataset_id_to_contiguous_id")
-        if mapping is None:
-            return {category: category for category in self._ground_truth.getCatIds()}
-        return {contiguous: category for category, contiguous in mapping.items()}
+        _log(tradeoff, folder)
 
 
 def summary(tradeoff: Mapping[str, Any]) -> OrderedDict[str, dict[str, float]]:
@@ -223,13 +206,3 @@ def _log(tradeoff: Mapping[str, Any], folder: Path) -> None:
     for warning in tradeoff["warnings"]:
         logger.warning("%s", warning)
     logger.info("Report: %s", folder / "report.html")
-
-
-@contextlib.contextmanager
-def _printing_to_log() -> Iterator[None]:
-    """pycocotools prints; its lines go to the log."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        yield
-    for line in printed.getvalue().splitlines():
-        logger.debug("pycocotools: %s", line)

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation keeps of every image: both exits' detections, difficulty, input size."""
+"""What a pass keeps of every image: difficulty, input size, both exits' detections, losses."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.structures import Instances
 
 EXITS = ("detector1", "detector2")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExitRecord:
     """One image, without its pixels.
 
@@ -20,7 +22,8 @@ class ExitRecord:
         difficulty: in (0, 1), 1 = hard.
         size: height and width of the network's input in pixels, before padding.
         results: detections of detector1 and of detector2 in COCO's result format: absolute
-            x, y, width, height; masks as compressed RLE; classes as the model counts them.
+            x, y, width, height; masks as compressed RLE; classes as the model counts them. Empty
+            where nobody asked for detections.
         losses: L1 and L2, or None where they were not measured.
     """
 
@@ -32,28 +35,65 @@ class ExitRecord:
     losses: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, image: Mapping[str, Any], output: Mapping[str, Any]) -> "ExitRecord":
-        """From one of Detectron2's input dicts and what ``BothExits`` says about it."""
-        image_id = image["image_id"]
-        return cls(
-            image_id=image_id,
-            file_name=str(image.get("file_name", "")),
-            difficulty=output["difficulty"],
-            size=tuple(image["image"].shape[-2:]),
-            results=tuple(
-                instances_to_coco_json(output[name].to("cpu"), image_id) for name in EXITS
-            ),
-            losses=output.get("losses"),
-        )
+    def of(
+        cls, image: Mapping[str, Any], output: Mapping[str, Any], with_masks: bool = True
+    ) -> "ExitRecord":
+        """From one of Detectron2's input dicts and what the detector says about it.
+
+        Args:
+            image: with ``"image_id"``.
+            output: with ``"difficulty"``; ``EXITS`` and ``"losses"`` where they were asked for.
+            with_masks: keep masks (and keypoints) where there are some.
+
+        Raises:
+            ValueError: naming the image, where it has no id or no finite difficulty.
+        """
+        file_name = str(image.get("file_name", ""))
+        if "image_id" not in image:
+            raise ValueError(f"Image {file_name} has no 'image_id', which its figures need.")
+        image_id, difficulty = image["image_id"], output["difficulty"]
+        if not math.isfinite(difficulty):
+            raise ValueError(
+                f"The difficulty of image {file_name} (id {image_id!r}) is {difficulty}: its "
+                "pixels or the model's weights are not finite."
+            )
+        height, width = image["image"].shape[-2:]
+        exits = [output[name] for name in EXITS if name in output]
+        first, second = [_coco_json(x, image_id, with_masks) for x in exits] or ([], [])
+        losses = output.get("losses")
+        return cls(image_id, file_name, difficulty, (height, width), (first, second), losses)
+
+
+def _coco_json(instances: Instances, image_id: Any, with_masks: bool) -> list[dict]:
+    if not with_masks:
+        fields = {name: instances.get(name) for name in ("pred_boxes", "scores", "pred_classes")}
+        instances = Instances(instances.image_size, **fields)
+    return instances_to_coco_json(instances.to("cpu"), image_id)
 
 
 def merged(parts: Iterable[Iterable[ExitRecord]]) -> list[ExitRecord]:
     """The records of all processes by ascending image id, each image once.
 
     Samplers that give every process as many images repeat some.
+
+    Raises:
+        ValueError: two images have the same id, or some ids are numbers and some are not.
     """
-    by_id = {record.image_id: record for part in parts for record in part}
-    return [by_id[image_id] for image_id in sorted(by_id)]
+    by_id: dict[Any, ExitRecord] = {}
+    for record in (record for part in parts for record in part):
+        known = by_id.setdefault(record.image_id, record)
+        if known.file_name != record.file_name:
+            raise ValueError(
+                f"Images {known.file_name} and {record.file_name} have the same id "
+                f"{record.image_id!r}; every image of a data set needs one of its own."
+            )
+    try:
+        return [by_id[image_id] for image_id in sorted(by_id)]
+    except TypeError:
+        kinds = sorted({type(image_id).__name__ for image_id in by_id})
+        raise ValueError(
+            f"The data set's image ids must all be of one type; found {' and '.join(kinds)}."
+        ) from None
 
 
 def coco_results(
@@ -67,7 +107,7 @@ def coco_results(
     Raises:
         ValueError: when a class has no category.
     """
-    return tuple(
+    first, second = (
         [
             {**result, "category_id": _category(result, category_ids)}
             for record in records
@@ -75,6 +115,7 @@ def coco_results(
         ]
         for exit_index in range(len(EXITS))
     )
+    return first, second
 
 
 def _category(result: dict, category_ids: Mapping[int, int]) -> int:

@@ -8,13 +8,15 @@ contains all that the model does, from moving the image to the device to the res
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from dynamicdet_d2.modeling.modes import evaluating, kept
+from dynamicdet_d2.modeling.modes import evaluating
+from dynamicdet_d2.operating_point.point import at_threshold
 from dynamicdet_d2.utils.progress import Progress
 
 Clock = Callable[[], float]
@@ -94,8 +96,7 @@ def measure_thresholds(
             f"found batches of {sizes} images and a warm-up of {warmup}."
         )
     samples: list[list[float]] = [[] for _ in thresholds]
-    dynamic = [] if list(thresholds) == [None] else [model]
-    with kept("operating_point", *dynamic), evaluating(model), torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for i in range(warmup):
             for threshold in thresholds:
                 _timed_call(model, inputs[i % len(inputs)], threshold, clock)
@@ -124,13 +125,12 @@ def _timed_call(
     model: nn.Module, batch: list[dict], threshold: float | None, clock: Clock
 ) -> float:
     """Seconds that the call took."""
-    if threshold is not None:
-        model.threshold = threshold
-    _synchronize(model.device)
-    start = clock()
-    model(batch)
-    _synchronize(model.device)
-    return clock() - start
+    with nullcontext() if threshold is None else at_threshold(model, threshold):
+        _synchronize(model.device)
+        start = clock()
+        model(batch)
+        _synchronize(model.device)
+        return clock() - start
 
 
 def _synchronize(device: torch.device) -> None:

@@ -2,31 +2,60 @@
 """The passes over a data set that an evaluation makes: its own, and one for each further size."""
 
 import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.evaluation import inference_on_dataset
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from torch import nn
 
-from dynamicdet_d2.data.loading.loaders import annotated_mapper, build_test_loader
-from dynamicdet_d2.evaluation.evaluator import BothExits, TradeoffEvaluator
+from dynamicdet_d2.data.loading.loaders import ImageLoader, annotated_mapper, build_test_loader
+from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
+from dynamicdet_d2.evaluation.observe import BothExits
 
 logger = logging.getLogger(__name__)
 
+# From a config and the name of a data set; what it gives has a length.
+BuildLoader = Callable[[CfgNode, str], Iterable[list[dict]]]
+
+
+def build_evaluation_loader(cfg: CfgNode, dataset: str) -> ImageLoader:
+    """The test loader, with annotations where ``TEST.DYNAMIC.LOSS_GAP`` needs them."""
+    mapper = annotated_mapper(cfg) if cfg.TEST.DYNAMIC.LOSS_GAP else None
+    return build_test_loader(cfg, dataset, mapper)
+
 
 def evaluate(
-    cfg: CfgNode, dataset: str, model: nn.Module, evaluator: TradeoffEvaluator
+    cfg: CfgNode,
+    dataset: str,
+    model: nn.Module,
+    evaluator: DatasetEvaluator,
+    build_loader: BuildLoader = build_evaluation_loader,
 ) -> dict[str, dict[str, float]]:
-    """Results of the evaluator over a data set of Detectron2's catalogs, at the config's size."""
-    with_losses = cfg.TEST.DYNAMIC.LOSS_GAP
-    mapper = annotated_mapper(cfg) if with_losses else None
-    loader = build_test_loader(cfg, dataset, mapper)
-    return inference_on_dataset(BothExits(model, with_losses), loader, evaluator)
+    """Results of an evaluator over a data set of Detectron2's catalogs.
+
+    A ``TradeoffEvaluator`` gets the trade-off at each of ``TEST.DYNAMIC.INPUT_SIZES`` as well.
+
+    Args:
+        model: a dynamic detector; the evaluator is given ``BothExits`` of it.
+        evaluator: of the data set; any of Detectron2's kind.
+        build_loader: called with the config, and with one for each further input size.
+    """
+    if isinstance(evaluator, TradeoffEvaluator):
+        folder = evaluator.output_dir
+        evaluator.other_sizes = _evaluate_sizes(cfg, dataset, model, folder, build_loader)
+    elif cfg.TEST.DYNAMIC.INPUT_SIZES:
+        logger.warning(
+            "TEST.DYNAMIC.INPUT_SIZES is left out: it needs a TradeoffEvaluator, not a %s.",
+            type(evaluator).__name__,
+        )
+    observed = BothExits(model, cfg.TEST.DYNAMIC.LOSS_GAP)
+    return inference_on_dataset(observed, build_loader(cfg, dataset), evaluator)
 
 
-def evaluate_sizes(
-    cfg: CfgNode, dataset: str, model: nn.Module, output_dir: str
+def _evaluate_sizes(
+    cfg: CfgNode, dataset: str, model: nn.Module, output_dir: str, build_loader: BuildLoader
 ) -> dict[int, dict[str, Any]]:
     """Evaluate at each of ``TEST.DYNAMIC.INPUT_SIZES``, into folders of their own.
 
@@ -37,9 +66,10 @@ def evaluate_sizes(
     for size in cfg.TEST.DYNAMIC.INPUT_SIZES:
         logger.info("Input size %d", size)
         sized = at_input_size(cfg, size)
-        folder = str(Path(output_dir) / f"size_{size}")
-        evaluator = TradeoffEvaluator(dataset, sized, model, folder)
-        evaluate(sized, dataset, model, evaluator)
+        evaluator = TradeoffEvaluator(
+            dataset, sized, output_dir=str(Path(output_dir) / f"size_{size}")
+        )
+        evaluate(sized, dataset, model, evaluator, build_loader)
         if evaluator.tradeoff is not None:
             found[size] = evaluator.tradeoff
     return found

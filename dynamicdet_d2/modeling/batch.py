@@ -18,6 +18,8 @@ from dynamicdet_d2.modeling.tail_pass import TailPass
 class FirstPass(NamedTuple):
     """A batch at the point where routes are decided; whatever follows goes on from here.
 
+    What a router comes to read beside F1 belongs here too, so that nothing is computed twice.
+
     Attributes:
         seen: detector1's pass, with F1 and all that the router has looked at.
         start: what backbone 2 starts from, of N images.

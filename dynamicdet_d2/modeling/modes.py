@@ -57,23 +57,16 @@ def loss_mode(*modules: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def kept(name: str, *modules: nn.Module) -> Iterator[None]:
-    """An attribute of each module is afterwards what it was."""
-    before = [(m, getattr(m, name)) for m in modules]
-    try:
-        yield
-    finally:
-        for m, value in before:
-            setattr(m, name, value)
-
-
-@contextmanager
 def setting(name: str, value: object, *modules: nn.Module) -> Iterator[None]:
     """An attribute of each module has this value inside, and its own again afterwards."""
-    with kept(name, *modules):
+    before = [(m, getattr(m, name)) for m in modules]
+    try:
         for m in modules:
             setattr(m, name, value)
         yield
+    finally:
+        for m, own in before:
+            setattr(m, name, own)
 
 
 @contextmanager

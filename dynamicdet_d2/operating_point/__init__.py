@@ -9,14 +9,16 @@ from dynamicdet_d2.operating_point.fingerprint import (
     input_fingerprint,
     weights_fingerprint,
 )
+from dynamicdet_d2.operating_point.hard_fraction import (
+    hard_fraction_for_ap_drop,
+    hard_fraction_for_cost,
+    hard_fraction_for_latency,
+)
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.operating_point.record import Calibration
 from dynamicdet_d2.operating_point.thresholds import (
     ENOUGH_IMAGES,
     TABLE,
-    hard_fraction_for_ap_drop,
-    hard_fraction_for_cost,
-    hard_fraction_for_latency,
     held_out,
     realised_hard_fraction,
     realised_interval,

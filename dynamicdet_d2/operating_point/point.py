@@ -13,7 +13,12 @@ from dynamicdet_d2.operating_point.record import Calibration
 
 
 class OperatingPoint:
-    """A threshold and, where it was calibrated, the calibration that it belongs to."""
+    """A threshold and, where it was calibrated, the calibration that it was read from.
+
+    Attributes:
+        threshold: in [0, 1]; an image is hard iff its difficulty is above it.
+        calibration: None where the threshold was set by hand.
+    """
 
     def __init__(
         self,
@@ -29,14 +34,21 @@ class OperatingPoint:
             cfg: the config that the model was built from; needed with a calibration.
 
         Raises:
-            ValueError: if the threshold is not a number in [0, 1].
+            ValueError: if the threshold is not a number in [0, 1], or a calibration comes without
+                its config.
         """
         if not 0 <= threshold <= 1:
             raise ValueError(
                 f"The threshold (MODEL.DYNAMIC.THRESHOLD) is {threshold}; it must lie in [0, 1]."
             )
+        if calibration is not None and cfg is None:
+            raise ValueError(
+                "A calibrated threshold needs the config that the model is built from."
+            )
         self.threshold = float(threshold)
-        self._unchecked = None if calibration is None else (calibration, cfg)
+        self.calibration = calibration
+        self._cfg = cfg
+        self._checked = False
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "OperatingPoint":
@@ -70,13 +82,15 @@ class OperatingPoint:
         return cls(threshold=threshold, calibration=calibration, cfg=cfg.clone())
 
     def check(self, model: nn.Module) -> None:
-        """Refuse a calibration of other weights, input size or precision; once a model.
+        """Refuse a calibration of other weights, input size or precision; looks only once.
+
+        Args:
+            model: whose threshold this is.
 
         Raises:
             ValueError: naming what differs.
         """
-        if self._unchecked is None:
+        if self._checked or self.calibration is None or self._cfg is None:
             return
-        calibration, cfg = self._unchecked
-        check_fingerprint(calibration.fingerprint, fingerprint(model, cfg))
-        self._unchecked = None
+        check_fingerprint(self.calibration.fingerprint, fingerprint(model, self._cfg))
+        self._checked = True

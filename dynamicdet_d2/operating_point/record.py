@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dynamicdet_d2.operating_point.thresholds import GRID, hard_fraction_for_latency
+from dynamicdet_d2.operating_point.hard_fraction import hard_fraction_for_latency
+from dynamicdet_d2.operating_point.thresholds import GRID
 from dynamicdet_d2.utils.files import read_json, whole_file
 
 
@@ -24,7 +25,7 @@ class Calibration:
     Attributes:
         num_images: images whose difficulties were counted.
         fingerprint: weights, input and dtype that this belongs to.
-        latency_ms: "easy" and "hard" -> {"p50", "p95", "mean"}, milliseconds an image.
+        latency_ms: "easy" and "hard" -> {"p50", "p95", "mean"}, milliseconds per image.
         device: what the latencies were measured on.
         thresholds: rows of :func:`threshold_table`.
         grid: thresholds of the hard fractions 0, 0.001, ..., 1.
@@ -66,7 +67,7 @@ class Calibration:
         return hard_fraction_for_latency(easy, hard, target)
 
     def threshold_for_latency(self, target: float) -> float:
-        """The threshold at which an image takes ``target`` ms on average, on ``device``."""
+        """The threshold at which the mean latency per image is ``target`` ms on ``device``."""
         return self.threshold(self.hard_fraction_for_latency(target))
 
     def to_json(self, path: str | os.PathLike) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: difficulties and the routes' costs -> thresholds and hard fractions (section 3.4).
+"""Pure: difficulties and a hard fraction -> a threshold, and how far to trust it (section 3.4).
 
-N: images, T: thresholds that can be told apart, K: hard fractions.
+N: images, T: thresholds that route differently, K: hard fractions.
 
 The direction of the quantile, since eq. 15 prints ``percentile(S, k)`` and that is not what is
 computed here. k is the share of *hard* images (eq. 14), and an image is hard iff its difficulty is
@@ -130,7 +130,7 @@ def realised_interval(
 
     Only ranks decide routes, so the variance is k (1 - k) (1/n + 1/m) for any distribution
     without ties: 1/n for the threshold, 1/m for the new images. 0.5 calibrated on 1500 images and
-    used on 1500 others: 0.46 to 0.54. Half an image a side is added for the rounding of each.
+    used on 1500 others: 0.46 to 0.54. Half an image is added on each side for the rounding of each.
 
     Args:
         hard_fraction: k that the threshold was calibrated to, in [0, 1].
@@ -147,84 +147,6 @@ def realised_interval(
     share = 1 / fitted_on + 1 / tested_on
     half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(spread * share) + share / 2
     return max(0.0, hard_fraction - half), min(1.0, hard_fraction + half)
-
-
-def hard_fraction_for_latency(easy: float, hard: float, target: float) -> float:
-    """Eq. 14: the share of hard images at which an image takes ``target`` ms on average.
-
-    Args:
-        easy, hard: mean latency of the two routes in milliseconds.
-        target: mean latency wanted, between them.
-
-    Returns:
-        k in [0, 1].
-
-    Raises:
-        ValueError: target outside [easy, hard], or hard not above easy.
-    """
-    return hard_fraction_for_cost(easy, hard, target, "latency", "ms")
-
-
-def hard_fraction_for_cost(easy: float, hard: float, target: float, what: str, unit: str) -> float:
-    """Eq. 14 for any cost that averages over images: (target - easy) / (hard - easy).
-
-    Costs are means: the mean of a mixture of routes is the mixture of their means, which does not
-    hold for medians (at 0.5 the median of the mixture may be anywhere between the two).
-
-    Args:
-        easy, hard, target: mean cost of an image, in ``unit``.
-        what: name of the cost, for the error ("latency").
-        unit: "ms", "GFLOPs".
-
-    Raises:
-        ValueError: a cost is not finite, hard is not above easy, or target outside [easy, hard].
-    """
-    if not all(math.isfinite(cost) and cost >= 0 for cost in (easy, hard, target)):
-        raise ValueError(
-            f"The {what} of the easy route, of the hard route and of the target must be finite and "
-            f"not negative; found {easy}, {hard} and {target} {unit}."
-        )
-    if hard <= easy:
-        raise ValueError(
-            f"The hard route's {what} ({hard:g} {unit}) is not above the easy route's "
-            f"({easy:g} {unit}), so there is nothing to gain here and no target to meet."
-        )
-    if not easy <= target <= hard:
-        raise ValueError(
-            f"The target {what} of {target:g} {unit} cannot be reached; "
-            f"{easy:g} to {hard:g} {unit} can."
-        )
-    return (target - easy) / (hard - easy)
-
-
-def hard_fraction_for_ap_drop(
-    hard_fractions: Sequence[float], aps: Sequence[float], drop: float
-) -> float:
-    """The smallest hard fraction whose AP is at most ``drop`` points below that of all hard.
-
-    Args:
-        hard_fractions: (K,) rising, in [0, 1], the last one 1.
-        aps: (K,) AP at each, in points (0 to 100).
-        drop: points of AP that may be lost, >= 0.
-
-    Returns:
-        One of ``hard_fractions``; 1.0 always qualifies.
-
-    Raises:
-        ValueError: other shapes or ranges, or an AP that is not finite.
-    """
-    fractions, points = np.asarray(hard_fractions, float), np.asarray(aps, float)
-    if fractions.ndim != 1 or not len(fractions) or fractions.shape != points.shape:
-        raise ValueError(
-            f"As many AP as hard fractions are needed; found {points.shape} and {fractions.shape}."
-        )
-    if not (np.all(np.diff(fractions) > 0) and fractions[0] >= 0 and fractions[-1] == 1):
-        raise ValueError(f"Hard fractions must rise within [0, 1] up to 1; found {hard_fractions}.")
-    if not np.all(np.isfinite(points)):
-        raise ValueError("AP is not a number; the data set may have no ground truth.")
-    if not drop >= 0:
-        raise ValueError(f"The AP drop must be 0 or more points, not {drop}.")
-    return float(fractions[np.argmax(points >= points[-1] - drop)])
 
 
 def _checked(difficulties: ArrayLike) -> NDArray[np.float64]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """calibrate.py: a whole run on a toy detector, each kind of target, and what is refused."""
 
+import argparse
+import copy
 import dataclasses
 import json
 import logging
@@ -15,14 +17,29 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
+from torch import nn
 
 import calibrate as script
 from dynamicdet_d2 import calibration as cal
 from dynamicdet_d2.calibration import run
-from dynamicdet_d2.calibration.targets import Observed, Target, hard_fraction_for_target
+from dynamicdet_d2.calibration.targets import (
+    TARGETS,
+    ApDrop,
+    Gflops,
+    HardFraction,
+    Latency,
+    Measured,
+    add_options,
+    target_of,
+)
 from dynamicdet_d2.data import register_coco_json
+from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.exit_records import ExitRecord
+from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
+from dynamicdet_d2.evaluation.observe import Observation
+from dynamicdet_d2.evaluation.passes import evaluate
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
@@ -148,24 +165,42 @@ def test_drawn_images_are_always_the_same(cfg: CfgNode) -> None:
     assert set(drawn()) <= set(range(1, NUM_IMAGES + 1))
 
 
-@pytest.mark.parametrize("both_exits", [False, True])
-def test_one_pass_sees_every_image(both_exits: bool) -> None:
-    model = toy_model()
-    batches = [toy_inputs(2, 64, 96, seed=1), toy_inputs(1, 32, 64, seed=2)]
-    seen = run.observe(model, batches, num_kept=1, both_exits=both_exits)
-    alone = [d for batch in batches for d in model.difficulties(batch)]
-    assert seen.difficulties == pytest.approx(alone, abs=1e-6)
-    assert seen.sizes == [(64, 96), (64, 96), (32, 64)]
-    assert len(seen.kept) == 1
-    assert len(seen.records) == (3 if both_exits else 0)
+def test_a_data_set_without_a_coco_file_is_calibrated_and_evaluated(
+    cfg: CfgNode, tmp_path: Path
+) -> None:
+    """Of dicts, with names as image ids, as Detectron2's own VOC sets have them."""
+    dicts = [{**image, "image_id": f"image {i}"} for i, image in enumerate(_dicts(cfg))]
+    DatasetCatalog.register("dicts", lambda: dicts)
+    MetadataCatalog.get("dicts").set(thing_classes=["disc", "ring"])
+    cfg.DATASETS.TEST = ("dicts",)
+    record = run.calibrate(cfg, str(tmp_path / "c.json"), ApDrop(100.0))
+    assert record.num_images == NUM_IMAGES
+    assert record.operating_point["hard_fraction"] == 0
+
+    model = build_model(cfg).eval()
+    model.load_state_dict(torch.load(cfg.MODEL.WEIGHTS)["model"])
+    evaluator = TradeoffEvaluator("dicts", cfg, output_dir=str(tmp_path))
+    evaluate(cfg, "dicts", model, evaluator)
+    lines = (tmp_path / "dynamic" / "routes.jsonl").read_text().splitlines()
+    difficulties = [json.loads(line)["difficulty"] for line in lines]
+    assert cal.threshold_grid(difficulties) == record.grid
 
 
-def test_no_readable_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="No image of the data set"):
-        run.observe(toy_model(), [], num_kept=1, both_exits=False)
+def _dicts(cfg: CfgNode) -> list[dict]:
+    return copy.deepcopy(DatasetCatalog.get(cfg.DATASETS.TEST[0]))
 
 
 # --- targets
+
+
+def test_every_target_is_an_option() -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    for target in TARGETS:
+        assert target_of(parser.parse_args([target.option, "0.5"])) == target(0.5)
+    assert target_of(parser.parse_args([])) is None
+    assert len({target.name for target in TARGETS}) == len(TARGETS)
+
 
 HAND = [0.1, 0.2, 0.3, 0.4]
 
@@ -188,10 +223,10 @@ def hand_record() -> cal.Calibration:
 
 
 def test_hard_fraction_and_latency_targets(cfg: CfgNode) -> None:
-    arguments = (cfg, None, hand_record(), Observed())
-    assert hard_fraction_for_target(Target("hard_fraction", 0.3), *arguments) == 0.3
+    measured = Measured(cfg, nn.Identity(), hand_record(), Observation([], []))
+    assert HardFraction(0.3).hard_fraction(measured) == 0.3
     # By the means: the medians are equal here.
-    assert hard_fraction_for_target(Target("latency_ms", 24.0), *arguments) == pytest.approx(0.4)
+    assert Latency(24.0).hard_fraction(measured) == pytest.approx(0.4)
 
 
 def test_gflops_target_averages_over_the_sizes(cfg: CfgNode) -> None:
@@ -204,11 +239,12 @@ def test_gflops_target_averages_over_the_sizes(cfg: CfgNode) -> None:
             area = np.array([height * width / 64**2 for height, width in sizes])
             return float(np.mean(area * (10 + 10 * np.array(hard))))
 
-    seen = Observed(sizes=[(64, 64), (64, 192)])
+    sizes = [(64, 64), (64, 192)]
+    records = [ExitRecord(i, "", 0.5, size, ([], [])) for i, size in enumerate(sizes)]
+    measured = Measured(cfg, nn.Identity(), hand_record(), Observation(records, []))
     with mock.patch("dynamicdet_d2.calibration.targets.RouteCost", Cost):
         # Means 20 and 40.
-        found = hard_fraction_for_target(Target("gflops", 25.0), cfg, None, hand_record(), seen)
-    assert found == 0.25
+        assert Gflops(25.0).hard_fraction(measured) == 0.25
 
 
 @pytest.mark.parametrize(("drop", "hard_fraction"), [(0.0, 0.38), (30.0, 0.13), (60.0, 0.0)])
@@ -224,9 +260,9 @@ def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float)
         ExitRecord(i, "", HAND[i - 1], (64, 96), (found(i) if i <= 2 else [], found(i)))
         for i in range(1, 5)
     ]
-    seen = Observed(difficulties=HAND, records=records)
-    target = Target("ap_drop", drop)
-    assert hard_fraction_for_target(target, cfg, None, hand_record(), seen) == hard_fraction
+    observation, truth = Observation(records, []), read_ground_truth(DATASET)
+    measured = Measured(cfg, nn.Identity(), hand_record(), observation, truth)
+    assert ApDrop(drop).hard_fraction(measured) == hard_fraction
 
 
 # --- refusals
@@ -244,6 +280,18 @@ def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float)
         (["--config-file", "gone.yaml"], "--config-file gone.yaml does not exist."),
         (["--output", "/gone/c.json"], "--output /gone/c.json must be a file in a folder that"),
         (["--output", "/"], "--output / must be a file in a folder that can be written to."),
+        (["--output", "c.png"], "c.png has the name of a picture; a calibration is a JSON file"),
+        (["--output", "C.PNG"], "C.PNG has the name of a picture"),
+        (["--output", "/dev/null"], "--output /dev/null would replace /dev/null, which is no"),
+        (["TEST.DYNAMIC.LATENCY_IMAGES", "0"], "LATENCY_IMAGES is 0; a calibration measures"),
+        (
+            ["MODEL.ROI_HEADS.NUM_CLASSES", "5"],
+            "random values, so there is nothing to measure: roi",
+        ),
+        (
+            ["--num-images", "1", "DATASETS.TEST", "('gone',)"],
+            "names 'gone', which is not registered",
+        ),
         (["DATASETS.TEST", "()"], "DATASETS.TEST names no data set to calibrate on."),
         (["DATASETS.TEST", "('gone',)"], "DATASETS.TEST names 'gone', which is not registered"),
         (["GONE.KEY", "1"], "GONE.KEY"),
@@ -263,6 +311,31 @@ def test_refused_by_one_sentence(
     assert said.startswith("calibrate.py: error: ")
     assert says in said
     assert said.count("\n") == 1
+    assert not (tmp_path / "calibration.json").exists()
+
+
+@pytest.mark.parametrize("name", ["calibration.json", "calibration.png"])
+def test_links_are_not_written_through(
+    cfg: CfgNode, tmp_path: Path, capsys: pytest.CaptureFixture, name: str
+) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("a user's own")
+    (tmp_path / name).symlink_to(kept)
+    with pytest.raises(SystemExit):
+        script.main(command(cfg, tmp_path))
+    assert f"would replace {tmp_path / name}, which is a link" in capsys.readouterr().err
+    assert (tmp_path / name).is_symlink() and kept.read_text() == "a user's own"
+
+
+def test_weights_without_a_router_are_refused(
+    cfg: CfgNode, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    weights = torch.load(cfg.MODEL.WEIGHTS)["model"]
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith("router.")}
+    torch.save({"model": kept}, cfg.MODEL.WEIGHTS)
+    with pytest.raises(SystemExit):
+        script.main(command(cfg, tmp_path))
+    assert "nothing to measure: router (4)." in capsys.readouterr().err
     assert not (tmp_path / "calibration.json").exists()
 
 

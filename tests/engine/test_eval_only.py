@@ -47,3 +47,15 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     names = {path.name for path in alone.iterdir()}
     assert {"gallery.jpg", "report.html", "tradeoff.md"} <= names
     assert "at input sizes" in (alone / "report.html").read_text()
+
+
+def test_weights_that_leave_parts_random_are_refused(tmp_path: Path) -> None:
+    config_file, weights = write_toy(tmp_path), tmp_path / "model.pth"
+    state = toy_model("MODEL.ROI_HEADS.NUM_CLASSES", 6).state_dict()
+    torch.save({"model": {n: w for n, w in state.items() if "bottom_up2" not in n}}, weights)
+    done = train(config_file, tmp_path / "out", "MODEL.WEIGHTS", weights, options="--eval-only")
+    assert done.status == 2
+    said = done.err.splitlines()[-1]
+    assert said.startswith(f"train_net.py: error: {weights} leaves parts of the model at random")
+    assert "backbone.bottom_up2 (" in said
+    assert not (tmp_path / "out" / "inference").exists()

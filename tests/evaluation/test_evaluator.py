@@ -14,15 +14,24 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation import (
+    DatasetEvaluator,
+    DatasetEvaluators,
+    inference_on_dataset,
+    print_csv_format,
+)
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
 
+from dynamicdet_d2.calibration import threshold_for_hard_fraction
+from dynamicdet_d2.calibration.targets import Measured, box_ap
 from dynamicdet_d2.evaluation import evaluator as module
-from dynamicdet_d2.evaluation.evaluator import BothExits, TradeoffEvaluator
+from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
+from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
+from dynamicdet_d2.evaluation.observe import BothExits, observe
 from tests.support.toy import toy_cfg, toy_model
 
 NAME = "tradeoff_test"
@@ -395,6 +404,63 @@ def test_wrong_hard_fractions_and_missing_annotations_are_refused(
             TradeoffEvaluator(name, cfg, model, str(tmp_path))
     finally:
         MetadataCatalog.remove(name)
+
+
+def test_calibration_sees_the_same_images_and_ap(
+    run: SimpleNamespace, cfg: CfgNode, model: nn.Module, images: list[dict]
+) -> None:
+    observation = observe(model, [[x] for x in images], 2, detections=True)
+    routes = [json.loads(line) for line in (run.folder / "routes.jsonl").read_text().splitlines()]
+    assert observation.difficulties == [route["difficulty"] for route in routes]
+    assert [r.image_id for r in observation.records] == [route["image_id"] for route in routes]
+    # Of all that a calibration has, its thresholds.
+    calibration = SimpleNamespace(
+        threshold=lambda k: threshold_for_hard_fraction(observation.difficulties, k)
+    )
+    measured = Measured(cfg, model, calibration, observation, read_ground_truth(NAME))
+    points = run.tradeoff["points"]
+    found = box_ap(measured, [point["hard_fraction"] for point in points])
+    assert found == [point["box"]["AP"] for point in points]
+    assert len(set(found)) > 2
+
+
+class CountByRoute(DatasetEvaluator):
+    """A user's own evaluator of the routed detector."""
+
+    def reset(self) -> None:
+        self.found = {"easy": 0.0, "hard": 0.0}
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        for output in outputs:
+            self.found[output["route"]] += len(output["instances"])
+
+    def evaluate(self) -> dict:
+        return {"count": self.found}
+
+
+def test_evaluators_of_build_evaluator_need_no_model_and_may_be_several(
+    run: SimpleNamespace, cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
+) -> None:
+    cfg = cfg.clone()
+    cfg.TEST.DYNAMIC.LATENCY_IMAGES = 0
+    evaluator = TradeoffEvaluator(NAME, cfg, output_dir=str(tmp_path))
+    both = DatasetEvaluators([evaluator, CountByRoute()])
+    model.threshold = run.threshold
+    results = inference_on_dataset(BothExits(model), [[x] for x in images], both)
+    assert results["bbox"] == pytest.approx(run.results["bbox"], nan_ok=True)
+    expected = {"easy": 0, "hard": 0}
+    with torch.no_grad():
+        for image in images:
+            output = model([image])[0]
+            expected[output["route"]] += len(output["instances"])
+    assert results["count"] == expected and min(expected.values()) > 0
+
+
+def test_a_routed_output_is_refused(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="needs the detections of both exits"):
+        evaluate(cfg, model, tmp_path, images[:1], [{"difficulty": 0.5, "instances": None}])
 
 
 def test_both_exits_leave_the_mode_of_a_model_at_rest(model: nn.Module) -> None:

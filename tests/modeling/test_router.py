@@ -111,6 +111,13 @@ def test_hard_iff_above_the_threshold(scores: list[float], threshold: float) -> 
     assert [i for i, name in enumerate(names) if name == "hard"] == hard
 
 
+@given(st.lists(difficulties, max_size=8), st.floats(0, 1))
+def test_every_image_has_one_route(scores: list[float], threshold: float) -> None:
+    easy, hard = routing.by_route(scores, threshold)
+    assert hard == routing.hard_indices(scores, threshold)
+    assert easy == sorted(set(range(len(scores))) - set(hard))
+
+
 @given(st.lists(difficulties, min_size=1, max_size=6))
 def test_both_ends_of_the_threshold(scores: list[float]) -> None:
     assert routing.hard_indices(scores, 1.0) == []

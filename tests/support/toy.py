@@ -33,17 +33,20 @@ def toy_cfg(*overrides: object) -> CfgNode:
     return cfg
 
 
-def dense_cfg(head: str, *overrides: object) -> CfgNode:
-    """A toy dynamic detector with "RetinaNet" or "FCOS" behind its backbones."""
-    cfg = toy_cfg(
+def dense_keys(head: str, num_classes: int = 3) -> list:
+    """What makes a toy config one of a dynamic "RetinaNet" or "FCOS"."""
+    return [
         *("MODEL.META_ARCHITECTURE", "DynamicDenseDetector", "MODEL.DENSE.HEAD", head),
         *("MODEL.FPN.IN_FEATURES", ["res3", "res4", "res5"], "MODEL.FPN.TOP_BLOCK", "p6p7"),
         *("MODEL.FPN.TOP_BLOCK_INPUT", "res5" if head == "RetinaNet" else ""),
-        *("MODEL.RETINANET.NUM_CLASSES", 3, "MODEL.FCOS.NUM_CLASSES", 3),
-        *("MODEL.RETINANET.NUM_CONVS", 1, "MODEL.FCOS.NUM_CONVS", 1),
-    )
-    cfg.merge_from_list(list(overrides))
-    return cfg
+        *(f"MODEL.{head.upper()}.NUM_CLASSES", num_classes),
+        *(f"MODEL.{head.upper()}.NUM_CONVS", 1),
+    ]
+
+
+def dense_cfg(head: str, *overrides: object) -> CfgNode:
+    """A toy config of a dynamic dense detector."""
+    return toy_cfg(*dense_keys(head), *overrides)
 
 
 def dense_model(head: str, *overrides: object, seed: int = 0) -> nn.Module:

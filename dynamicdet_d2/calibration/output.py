@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a calibration: the JSON file that the model reads, and its plot beside it."""
+
+import os
+from pathlib import Path
+
+from dynamicdet_d2.calibration.plot import plot_path, write_plot
+from dynamicdet_d2.operating_point import Calibration
+
+
+def check_output(output: str) -> None:
+    """Refuse, before the measurement and not after it, a place that cannot take the files.
+
+    Raises:
+        ValueError: one sentence that names the path.
+    """
+    path = Path(output).absolute()
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"--output {path} must be a file in a folder that can be written to.")
+    # Files are written whole under another name first, which then takes the place of what is there.
+    for written in (path, plot_path(path)):
+        if written.is_symlink() or (written.exists() and not written.is_file()):
+            kind = "a link" if written.is_symlink() else "no ordinary file"
+            raise ValueError(
+                f"--output {output} would replace {written}, which is {kind}; it must be an "
+                "ordinary file."
+            )
+
+
+def write(record: Calibration, output: str) -> None:
+    """The file and its plot; an interrupted write leaves those that were there."""
+    record.to_json(output)
+    write_plot(record, Path(output))

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refuse to measure a detector whose weights are not all there: its figures would mean nothing."""
+
+import torch
+from torch import nn
+
+from dynamicdet_d2.checkpoint.checkpointer import DynamicCheckpointer
+from dynamicdet_d2.checkpoint.names import DYNAMICDET
+from dynamicdet_d2.checkpoint.report import LoadReport, summarise
+
+# No result of inference depends on them; the offset is NaN until it is measured.
+_WITHOUT_EFFECT = ("loss_offset", "loss_normalizers")
+# What a file of a single detector cannot have. The connections begin at zero, so that only the
+# router is at random values then.
+_OF_TWO_DETECTORS = ("router.", "backbone.connections.")
+
+
+def check_complete(checkpointer: DynamicCheckpointer, *, one_exit: bool = False) -> None:
+    """Refuse weights that leave parts of the model at random values or are not finite.
+
+    A model that nothing was loaded into is random as a whole, and its user knows.
+
+    Args:
+        checkpointer: after loading.
+        one_exit: all images take the same exit, so that no router decides; then the weights of a
+            single detector are complete.
+
+    Raises:
+        ValueError: one sentence that names the file and the parts.
+    """
+    if checkpointer.report is None:
+        return
+    for report in (checkpointer.report, checkpointer.report2):
+        if report is not None:
+            _check_filled(report, one_exit)
+    _check_finite(checkpointer.model, checkpointer.report.path)
+
+
+def _check_filled(report: LoadReport, one_exit: bool) -> None:
+    optional = _OF_TWO_DETECTORS if one_exit and report.file_format != DYNAMICDET else ()
+    differing = [mismatch.name for mismatch in report.mismatched]
+    missing = [
+        name
+        for name in (*report.initial, *differing)
+        if name not in _WITHOUT_EFFECT and not name.startswith(optional)
+    ]
+    if missing:
+        parts = summarise(missing, report.model_names)
+        shapes = f" (first difference: {report.mismatched[0]})" if differing else ""
+        raise ValueError(
+            f"{report.path} leaves parts of the model at random values, so there is nothing to "
+            f"measure: {parts}{shapes}."
+        )
+
+
+def _check_finite(model: nn.Module, path: str) -> None:
+    for name, tensor in model.state_dict().items():
+        if name not in _WITHOUT_EFFECT and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path} has values in {name} that are not finite.")

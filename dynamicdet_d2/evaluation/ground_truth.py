@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ground truth for COCO's figures, of any data set in Detectron2's catalogs."""
+
+import contextlib
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets.coco import convert_to_coco_dict
+from detectron2.utils.file_io import PathManager
+from pycocotools.coco import COCO
+
+from dynamicdet_d2.data.register import read_json
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """A data set's annotations.
+
+    Attributes:
+        dataset: its name in Detectron2's catalogs.
+        coco: images, annotations and categories, indexed.
+    """
+
+    dataset: str
+    coco: COCO
+
+    @property
+    def category_ids(self) -> dict[int, int]:
+        """Class as the model counts it -> category id.
+
+        Asked for after the images were loaded: some data sets say only then how classes are
+        counted. Where one never does, the classes are the category ids.
+        """
+        mapping = MetadataCatalog.get(self.dataset).get("thing_dataset_id_to_contiguous_id")
+        if mapping is None:
+            return {category: category for category in self.coco.getCatIds()}
+        return {contiguous: category for category, contiguous in mapping.items()}
+
+
+def read_ground_truth(dataset: str) -> GroundTruth:
+    """Read a data set's COCO file, or convert what its catalog entry gives where there is none.
+
+    Raises:
+        ValueError: one sentence that names the data set, where it has no annotations or they are
+            not in COCO's or Detectron2's format.
+    """
+    json_file = MetadataCatalog.get(dataset).get("json_file")
+    content = _converted(dataset) if json_file is None else _from_file(json_file)
+    if "annotations" not in content:
+        raise ValueError(
+            f"Data set {dataset} has no 'annotations'{f' in {json_file}' if json_file else ''}: "
+            "without them there is no AP."
+        )
+    coco = COCO()
+    coco.dataset = content
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+            coco.createIndex()
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"Data set {dataset} is not in COCO's format: {error!r}.") from error
+    return GroundTruth(dataset, coco)
+
+
+def _from_file(json_file: str) -> dict[str, Any]:
+    try:
+        return read_json(PathManager.get_local_path(json_file))
+    except OSError as error:  # of an address
+        raise ValueError(f"{json_file} cannot be fetched: {error}.") from error
+
+
+def _converted(dataset: str) -> dict[str, Any]:
+    try:
+        return convert_to_coco_dict(dataset)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Data set {dataset} cannot be converted to COCO's format, since it lacks what "
+            f"Detectron2 expects of one: {error!r}."
+        ) from error

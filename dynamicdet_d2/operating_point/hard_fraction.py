@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: costs of the two routes, or AP at several hard fractions -> the hard fraction to choose."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def hard_fraction_for_latency(easy: float, hard: float, target: float) -> float:
+    """Eq. 14: the share of hard images at which the mean latency per image is ``target`` ms.
+
+    Args:
+        easy, hard: mean latency of the two routes in milliseconds.
+        target: mean latency wanted, between them.
+
+    Returns:
+        k in [0, 1].
+
+    Raises:
+        ValueError: target outside [easy, hard], or hard not above easy.
+    """
+    return hard_fraction_for_cost(easy, hard, target, "latency", "ms")
+
+
+def hard_fraction_for_cost(easy: float, hard: float, target: float, what: str, unit: str) -> float:
+    """Eq. 14 for any cost that averages over images: (target - easy) / (hard - easy).
+
+    Costs are means: the mean of a mixture of routes is the mixture of their means, which does not
+    hold for medians (at 0.5 the median of the mixture may be anywhere between the two).
+
+    Args:
+        easy, hard, target: mean cost per image, in ``unit``.
+        what: name of the cost, for the error ("latency").
+        unit: "ms", "GFLOPs".
+
+    Raises:
+        ValueError: a cost is not finite, hard is not above easy, or target outside [easy, hard].
+    """
+    if not all(math.isfinite(cost) and cost >= 0 for cost in (easy, hard, target)):
+        raise ValueError(
+            f"The {what} of the easy route, of the hard route and of the target must be finite and "
+            f"not negative; found {easy}, {hard} and {target} {unit}."
+        )
+    if hard <= easy:
+        raise ValueError(
+            f"The hard route's {what} ({hard:g} {unit}) is not above the easy route's "
+            f"({easy:g} {unit}), so there is nothing to gain here and no target to meet."
+        )
+    if not easy <= target <= hard:
+        raise ValueError(
+            f"The target {what} of {target:g} {unit} cannot be reached; "
+            f"{easy:g} to {hard:g} {unit} can."
+        )
+    return (target - easy) / (hard - easy)
+
+
+def hard_fraction_for_ap_drop(
+    hard_fractions: Sequence[float], aps: Sequence[float], drop: float
+) -> float:
+    """The smallest hard fraction whose AP is at most ``drop`` points below that of all hard.
+
+    Args:
+        hard_fractions: (K,) rising, in [0, 1], the last one 1.
+        aps: (K,) AP at each, in points (0 to 100).
+        drop: points of AP that may be lost, >= 0.
+
+    Returns:
+        One of ``hard_fractions``; 1.0 always qualifies.
+
+    Raises:
+        ValueError: other shapes or ranges, or an AP that is not finite.
+    """
+    fractions, points = np.asarray(hard_fractions, float), np.asarray(aps, float)
+    if fractions.ndim != 1 or not len(fractions) or fractions.shape != points.shape:
+        raise ValueError(
+            f"As many AP as hard fractions are needed; found {points.shape} and {fractions.shape}."
+        )
+    if not (np.all(np.diff(fractions) > 0) and fractions[0] >= 0 and fractions[-1] == 1):
+        raise ValueError(f"Hard fractions must rise within [0, 1] up to 1; found {hard_fractions}.")
+    if not np.all(np.isfinite(points)):
+        raise ValueError("AP is not a number; the data set may have no ground truth.")
+    if not drop >= 0:
+        raise ValueError(f"The AP drop must be 0 or more points, not {drop}.")
+    return float(fractions[np.argmax(points >= points[-1] - drop)])

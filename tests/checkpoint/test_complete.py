@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is refused to be measured: weights that leave parts random, or are not finite."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete, load_weights
+from tests.support.toy import toy_model
+
+Weights = dict[str, Tensor]
+
+
+def without(*prefixes: str) -> Callable[[Weights], Weights]:
+    return lambda weights: {n: w for n, w in weights.items() if not n.startswith(prefixes)}
+
+
+def single_detector(weights: Weights) -> Weights:
+    """Backbone 1, neck and heads by the names of a plain Detectron2 detector."""
+    renamed = {}
+    for name, tensor in without("router.", "backbone.connections.", "loss_offset")(weights).items():
+        if not name.startswith("backbone.bottom_up2."):
+            name = name.replace("backbone.bottom_up1.", "backbone.bottom_up.")
+            renamed[name.replace("neck.", "backbone.")] = tensor
+    return renamed
+
+
+def loaded(weights: Weights, folder: Path) -> DynamicCheckpointer:
+    torch.save({"model": weights}, folder / "w.pth")
+    checkpointer = DynamicCheckpointer(toy_model())
+    checkpointer.load(str(folder / "w.pth"))
+    return checkpointer
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Callable[..., None]:
+    """Of the toy detector's own weights, changed."""
+
+    def check_changed(change: Callable[[Weights], Weights], one_exit: bool = False) -> None:
+        weights = {name: tensor.clone() for name, tensor in toy_model().state_dict().items()}
+        check_complete(loaded(change(weights), tmp_path), one_exit=one_exit)
+
+    return check_changed
+
+
+def test_complete_weights_are_accepted_with_or_without_a_loss_offset(
+    check: Callable[..., None],
+) -> None:
+    check(without())
+    check(without("loss_offset"))
+
+
+@pytest.mark.parametrize("one_exit", [False, True])
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        (
+            "router.",
+            r"w.pth leaves parts of the model at random values, .* measure: router \(4\).$",
+        ),
+        ("backbone.bottom_up2.", r"measure: backbone.bottom_up2 \(\d+\).$"),
+        ("roi_heads.box_predictor.", r"measure: roi_heads.box_predictor \(4\).$"),
+    ],
+)
+def test_missing_parts_are_named(
+    check: Callable[..., None], missing: str, says: str, one_exit: bool
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        check(without(missing), one_exit)
+
+
+def test_other_classes_are_named_with_both_shapes(tmp_path: Path) -> None:
+    other = toy_model("MODEL.ROI_HEADS.NUM_CLASSES", 6).state_dict()
+    with pytest.raises(ValueError, match=r"roi_heads.box_predictor \(4\) .*\(7, 32\) in the file"):
+        check_complete(loaded(other, tmp_path))
+
+
+def test_weights_of_backbone_2_alone_are_checked_too(tmp_path: Path) -> None:
+    complete = toy_model().state_dict()
+    checkpointer = loaded(complete, tmp_path)
+    second = {n: w for n, w in complete.items() if n.startswith("backbone.bottom_up2.res3")}
+    checkpointer.report2 = load_weights(
+        checkpointer.model,
+        second,
+        "two.pth",
+        place=lambda name: name.startswith("backbone.bottom_up2."),
+    )
+    with pytest.raises(ValueError, match=r"^two.pth leaves .*: backbone.bottom_up2.{res4, res5}"):
+        check_complete(checkpointer)
+
+
+def test_a_model_that_nothing_was_loaded_into_is_its_users_own_affair() -> None:
+    checkpointer = DynamicCheckpointer(toy_model())
+    checkpointer.load("")
+    check_complete(checkpointer)
+
+
+def test_a_single_detector_is_complete_where_all_images_take_one_exit(
+    check: Callable[..., None],
+) -> None:
+    check(single_detector, one_exit=True)
+    with pytest.raises(ValueError, match=r"measure: backbone.connections \(\d+\), router \(4\).$"):
+        check(single_detector)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_values_that_are_not_finite_are_named(check: Callable[..., None], value: float) -> None:
+    def broken(weights: Weights) -> Weights:
+        weights["neck.fpn_output3.bias"][2] = value
+        return weights
+
+    with pytest.raises(ValueError, match="w.pth has values in neck.fpn_output3.bias that are not"):
+        check(broken)
+
+
+def test_nan_of_an_offset_that_was_never_measured_is_no_fault(check: Callable[..., None]) -> None:
+    assert torch.isnan(toy_model().loss_offset)
+    check(without())

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ground truth of data sets with and without a COCO file, and what is refused."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from dynamicdet_d2.data import register_coco_json
+from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
+from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
+
+BOX = {"bbox": [4, 4, 14, 10], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
+IMAGE = {"file_name": "a.png", "image_id": "a", "height": 30, "width": 40, "annotations": [BOX]}
+
+
+@pytest.fixture(autouse=True)
+def _catalogs() -> Iterator[None]:
+    with clean_catalogs():
+        yield
+
+
+def register(name: str, images: list[dict], **metadata: object) -> None:
+    DatasetCatalog.register(name, lambda: images)
+    MetadataCatalog.get(name).set(**metadata)
+
+
+def test_a_coco_file_is_read_as_it_is(tmp_path: Path) -> None:
+    categories = [{"id": 7, "name": "disc"}, {"id": 9, "name": "ring"}]
+    objects = [object_entry(5, 2, category_id=9)]
+    files = write_coco(tmp_path, [image_entry(2)], objects, categories=categories, draw=False)
+    register_coco_json([["own", *files]])
+    truth = read_ground_truth("own")
+    assert truth.coco.loadAnns(5) == objects
+    assert truth.category_ids == {0: 7, 1: 9}
+
+
+def test_a_data_set_without_a_file_is_converted() -> None:
+    register(
+        "own", [IMAGE, {**IMAGE, "image_id": "b", "annotations": []}], thing_classes=["x", "y"]
+    )
+    truth = read_ground_truth("own")
+    assert truth.coco.getImgIds() == ["a", "b"]
+    (found,) = truth.coco.loadAnns(truth.coco.getAnnIds(["a"]))
+    assert (found["bbox"], found["area"], found["iscrowd"]) == ([4, 4, 10, 6], 60, 0)
+    # No mapping: categories are classes as the model counts them.
+    assert truth.category_ids == {0: 0, 1: 1}
+
+
+def test_classes_may_be_known_only_after_loading(tmp_path: Path) -> None:
+    path = tmp_path / "own.json"
+    content = {"images": [], "annotations": [], "categories": [{"id": 7, "name": "disc"}]}
+    path.write_text(json.dumps(content))
+    MetadataCatalog.get("own").json_file = str(path)
+    truth = read_ground_truth("own")
+    MetadataCatalog.get("own").thing_dataset_id_to_contiguous_id = {7: 0}
+    assert truth.category_ids == {0: 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "own.json is not JSON"),
+        ("[]", "own.json holds a list"),
+        ('{"images": []}', "Data set own has no 'annotations' in .*own.json"),
+        ('{"annotations": [{"id": 1}]}', "Data set own is not in COCO's format: KeyError"),
+    ],
+)
+def test_files_that_are_no_ground_truth_are_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "own.json"
+    path.write_text(text)
+    MetadataCatalog.get("own").json_file = str(path)
+    with pytest.raises(ValueError, match=says):
+        read_ground_truth("own")
+
+
+@pytest.mark.parametrize(
+    ("image", "metadata", "says"),
+    [
+        ({**IMAGE, "annotations": []}, {"thing_classes": ["x"]}, "own has no 'annotations': with"),
+        (IMAGE, {}, "own cannot be converted to COCO's format.*thing_classes"),
+        ({"annotations": []}, {"thing_classes": ["x"]}, "own cannot be converted.*'width'"),
+    ],
+)
+def test_data_sets_that_cannot_be_converted_are_refused(
+    image: dict, metadata: dict, says: str
+) -> None:
+    register("own", [image], **metadata)
+    with pytest.raises(ValueError, match=says):
+        read_ground_truth("own")
