@@ -135,7 +135,7 @@ def _add_model_keys(cfg: CfgNode) -> None:
     inference.SIZE_MULTIPLE = 0
 
     cfg.MODEL.ROUTER = CfgNode()
-    # What the router sees, in this order (docs/routing.md): "features", pooled F1 (eq. 7); "map",
+    # What the router sees, in any order (docs/routing.md): "features", pooled F1 (eq. 7); "map",
     # sums over an objectness map of F1, about as cheap; "rpn", numbers of detector1's proposals,
     # for which hard images pass neck and RPN twice; "detections", numbers of its detections, for
     # which they pass neck and heads twice.

@@ -19,7 +19,10 @@ Shapes = Mapping[str, ShapeSpec]
 def build_router_inputs(
     cfg: CfgNode, input_shape: Shapes, kind: type[Tails]
 ) -> dict[str, RouterInput]:
-    """The inputs that ``MODEL.ROUTER.INPUTS`` names, in its order.
+    """The inputs that ``MODEL.ROUTER.INPUTS`` names.
+
+    They are in one order whatever the key's, so that two that differ in it alone, whose weights
+    have the same shapes, are not taken for each other.
 
     Args:
         input_shape: backbone 1's output shapes.
@@ -35,20 +38,22 @@ def build_router_inputs(
             f"MODEL.ROUTER.INPUTS is {names}; of a {kind.__name__} it must be some of "
             f"{list(possible)}, each once."
         )
-    return {name: possible[name]() for name in names}
+    return {name: build() for name, build in possible.items() if name in names}
 
 
 def _possible(
     cfg: CfgNode, input_shape: Shapes, kind: type[Tails]
 ) -> dict[str, Callable[[], RouterInput]]:
     """How each input is made that the kind of detector can have."""
+    channels = kind.objectness_channels(cfg)
     inputs: dict[str, Callable[[], RouterInput]] = {
         "features": lambda: PooledFeatures(input_shape),
+        "map": lambda: ObjectnessMap(input_shape, channels),
+        "rpn": ProposalNumbers,
         "detections": DetectionNumbers,
     }
-    if "proposals" in kind.pass_type.steps:
-        inputs["rpn"] = ProposalNumbers
-    channels = kind.objectness_channels(cfg)
-    if channels:
-        inputs["map"] = lambda: ObjectnessMap(input_shape, channels)
+    if not channels:
+        del inputs["map"]
+    if "proposals" not in kind.pass_type.steps:
+        del inputs["rpn"]
     return inputs
