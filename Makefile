@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test benchmark lint format doctor wheelhouse clean distclean
+.PHONY: help env demo test benchmark lint types format doctor wheelhouse clean distclean
 
 help: ## list these commands
 	@echo "Commands (the first one that needs it creates the environment .venv):"
@@ -23,8 +23,8 @@ $(READY): requirements.txt tools/environment.py tools/install_detectron2.py
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, and \"$(PYTHON)\" is Python %d.%d: name a newer one with \"make env PYTHON=python3.12\"." % sys.version_info[:2])'
 	@$(PYTHON) tools/environment.py create
 
-demo: $(READY) ## train, calibrate and evaluate a small dynamic detector on drawn images
-	@$(PY) -m dynamicdet_d2.commands.demo $(DEMO_ARGS)
+demo: $(READY) ## train, calibrate, evaluate and predict with a small detector, on drawn images
+	@$(PY) -m dynamicdet_d2 demo $(DEMO_ARGS)
 
 test: $(READY) ## run the tests (one file: make test TESTS=tests/test_doctor.py)
 	@$(PY) -m pytest $(TESTS)
@@ -36,19 +36,22 @@ lint: $(READY) ## check style and formatting
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 
+types: $(READY) ## check types
+	@$(PY) -m mypy
+
 format: $(READY) ## rewrite the files the way `make lint` wants them
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
 # Not behind the environment: a check that first downloads gigabytes is no check.
 doctor: ## print versions, devices, where Detectron2 came from, and what is missing
-	@if [ -x $(PY) ]; then $(PY) -m dynamicdet_d2.commands.doctor; else $(PYTHON) dynamicdet_d2/commands/doctor.py; fi
+	@if [ -x $(PY) ]; then $(PY) -m dynamicdet_d2 doctor; else $(PYTHON) dynamicdet_d2/commands/doctor.py; fi
 
 wheelhouse: $(READY) ## collect every wheel in ./wheelhouse, for a machine without network
 	@$(PY) tools/environment.py wheelhouse
 
 clean: ## remove caches and build leftovers (keeps .venv, wheelhouse and outputs)
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis wheelhouse.part
+	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis wheelhouse.part
 	@find . -name __pycache__ -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the environment .venv

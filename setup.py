@@ -4,7 +4,7 @@
 Two things are needed that no minimum below names. Detectron2 has no release under its own name:
 `tools/install_detectron2.py` or its git repository provides it. OpenCV has several packages that
 exclude each other (`opencv-python`, `opencv-python-headless`): the user chooses one, or takes the
-extra `opencv`. `python -m dynamicdet_d2.commands.doctor` says when either is missing.
+extra `opencv`. `dynamicdet doctor` says when either is missing.
 """
 
 import re
@@ -21,6 +21,7 @@ setup(
     description="Dynamic two-stage detectors (DynamicDet, CVPR 2023) for Detectron2",
     license="Apache-2.0",
     packages=find_packages(include=["dynamicdet_d2", "dynamicdet_d2.*"]),
+    entry_points={"console_scripts": ["dynamicdet = dynamicdet_d2.commands.main:main"]},
     python_requires=">=3.11",
     install_requires=[
         "fvcore>=0.1.5",

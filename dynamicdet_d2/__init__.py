@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DynamicDet for two-stage detectors, as a Detectron2 project.
+"""DynamicDet for Detectron2: detectors that spend their second backbone on hard images only.
 
-Importing the package registers its meta architecture and backbones with Detectron2.
+Importing the package registers its meta architectures and backbones with Detectron2.
 """
-
-import sys
 
 __version__ = "0.1.0"
 
+__all__ = ["DynamicRCNN", "__version__", "add_dynamicdet_config"]
+
+_missing: ImportError | None = None
 try:
     from dynamicdet_d2.config import add_dynamicdet_config
     from dynamicdet_d2.modeling import DynamicRCNN
 except ImportError as error:
-    # The doctor must run on just the machines where something is missing.
-    if "dynamicdet_d2.commands.doctor" not in sys.orig_argv:
-        raise ImportError(
-            f"{error}: 'python -m dynamicdet_d2.commands.doctor' says what is missing and what "
-            "installs it"
-        ) from error
+    # Said when the package is used, since `dynamicdet doctor` must run on just such machines.
+    _missing = error
 
-__all__ = ["DynamicRCNN", "__version__", "add_dynamicdet_config"]
+
+def __getattr__(name: str) -> object:
+    if _missing is not None and name in __all__:
+        raise ImportError(
+            f"{_missing}: 'python -m dynamicdet_d2 doctor' says what is missing and what installs "
+            "it"
+        ) from _missing
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.speed.setting import DYNAMIC, STATIC, Setting, with_coco_like_proposals
 from benchmarks.speed.timing import Rounds, interleave
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
-from dynamicdet_d2.engine.phases import CachedRouterObjective, OnlineRouterObjective
+from dynamicdet_d2.engine.phases.router import CachedRouterObjective, OnlineRouterObjective
 from dynamicdet_d2.modeling import DynamicDetector
 
 OBJECTS = 7

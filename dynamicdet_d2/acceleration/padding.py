@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches padded to few sizes, so that what is compiled by size is compiled few times."""
 
+import copy
 import functools
 from collections.abc import Callable
 
@@ -35,9 +36,13 @@ def pad_to_multiple(model: nn.Module, multiple: int) -> None:
 def _padded(preprocess: Callable, multiple: int) -> Callable:
     @functools.wraps(preprocess)
     def call(batched_inputs: list[dict]) -> ImageList:
-        images = preprocess(batched_inputs)
+        images = copy.copy(preprocess(batched_inputs))
         height, width = images.tensor.shape[-2:]
-        right, below = -width % multiple, -height % multiple
-        return ImageList(F.pad(images.tensor, (0, right, 0, below)), images.image_sizes)
+        images.tensor = F.pad(images.tensor, (0, -width % multiple, 0, -height % multiple))
+        # Batches of YOLOs say what their padding is; Detectron2's is 0.
+        value = getattr(images, "pad_values", 0.0)
+        images.tensor[..., height:, :] = value
+        images.tensor[..., width:] = value
+        return images
 
     return call

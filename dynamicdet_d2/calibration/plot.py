@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plot of a calibration: how far thresholds move with the number of images (Fig. 9).
+"""The plot of a calibration: how far thresholds move with the number of images (Fig. 9)."""
 
-``python -m dynamicdet_d2.calibration.plot calibration.json`` draws it again, from the file alone.
-"""
-
-import argparse
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -133,19 +128,3 @@ def _draw_histogram(axes: Axes, record: Calibration) -> None:
         axes.legend(fontsize=8)
     axes.set_xlabel("difficulty (lines: thresholds)")
     axes.set_ylabel("images")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Draw a calibration's plot beside its file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", help="calibration.json")
-    path = Path(parser.parse_args(arguments).file)
-    try:
-        plot = write_plot(Calibration.from_json(path), path)
-    except ValueError as error:
-        parser.error(str(error))
-    sys.stdout.write(f"{plot}\n")
-
-
-if __name__ == "__main__":
-    main()

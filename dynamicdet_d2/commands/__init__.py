@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands, a file each."""
+"""What a user types: a file per command, and ``main``, which knows them all."""

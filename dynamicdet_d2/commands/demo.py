@@ -1,21 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole chain on drawn images, by the commands that a user would type.
+"""``dynamicdet demo``: the whole chain on drawn images, by the commands that a user would type.
 
-Train (a short joint training, the loss offset, the router), calibrate, and evaluate at the
-calibrated threshold; at the end the verdict, the table, and where plot and report are.
+Train (a short joint training, the loss offset, the router), calibrate, evaluate at the calibrated
+threshold, and predict; at the end the verdict, the table, and where plot, report and predictions
+are.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 CONFIG = "configs/quickstart.yaml"
 OUTPUT = Path("output/quickstart")
+# Images that are predicted, of the data set that the demo evaluates on.
+PREDICTED = 6
 
 
-def commands(output: Path, overrides: list[str]) -> list[tuple[str, list[str]]]:
+def parser() -> argparse.ArgumentParser:
+    """Config overrides alone."""
+    options = argparse.ArgumentParser(
+        description="Train, calibrate, evaluate and predict on drawn images, in minutes."
+    )
+    options.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides")
+    return options
+
+
+def run(args: argparse.Namespace) -> None:
+    """The chain, from the root of the repository.
+
+    Raises:
+        ValueError: elsewhere.
+        SystemExit: with the status of the step that failed.
+    """
+    if not Path(CONFIG).is_file():
+        raise ValueError(f"{CONFIG} is not here: run the demo from the root of the repository.")
+    start = time.monotonic()
+    for title, command in steps(OUTPUT, args.opts):
+        _step(title, command)
+    report = OUTPUT / "inference" / "dynamic"
+    # Up to the first table; the others are in the file.
+    _say("\n" + (report / "tradeoff.md").read_text().partition("\n## ")[0])
+    results = {
+        "Plot": report / "tradeoff.png",
+        "Report": report / "report.html",
+        "Predictions": OUTPUT / "predictions",
+    }
+    for what, path in results.items():
+        _say(f"\n{what}: {path}")
+    _say(f"\nThe demo took {(time.monotonic() - start) / 60:.1f} minutes.\n")
+
+
+def steps(output: Path, overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
     """What is run, each with a line that says what it is for."""
     weights = str(output / "model_final.pth")
     calibration = str(output / "calibration.json")
@@ -37,15 +76,23 @@ def commands(output: Path, overrides: list[str]) -> list[tuple[str, list[str]]]:
             "Evaluate on other images, at the threshold that was calibrated for half hard",
             ["train_net.py", *config, "--eval-only", "MODEL.WEIGHTS", weights, *half, *keys],
         ),
+        (
+            "Predict a few of them",
+            ["-m", "dynamicdet_d2", "predict", *config, "--weights", weights]
+            + ["--input", *some_images(), "--output", str(output / "predictions")]
+            + ["--opts", *half, *keys],
+        ),
     ]
 
 
-def run(title: str, command: list[str]) -> None:
-    """Run one command of the chain, shown as a user would type it.
+def some_images() -> list[str]:
+    """The first of the drawn test images, which exist from the first step on."""
+    root = Path(os.getenv("DETECTRON2_DATASETS", "datasets")) / "shapes" / "shapes_test" / "images"
+    return [str(root / f"{number:06d}.jpg") for number in range(PREDICTED)]
 
-    Raises:
-        SystemExit: with the command's own status, when it fails.
-    """
+
+def _step(title: str, command: Sequence[str]) -> None:
+    """Run one command of the chain, shown as a user would type it."""
     _say(f"\n=== {title}\n$ python {' '.join(command)}\n")
     start = time.monotonic()
     status = subprocess.run([sys.executable, *command]).returncode
@@ -54,28 +101,6 @@ def run(title: str, command: list[str]) -> None:
     _say(f"=== done in {time.monotonic() - start:.0f} s\n")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """``python -m dynamicdet_d2.commands.demo [KEY VALUE ...]``, from the repository's root."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config overrides")
-    overrides = parser.parse_args(arguments).overrides
-    if not Path(CONFIG).is_file():
-        parser.error(f"{CONFIG} is not here: run the demo from the root of the repository")
-    start = time.monotonic()
-    for title, command in commands(OUTPUT, overrides):
-        run(title, command)
-    report = OUTPUT / "inference" / "dynamic"
-    # Up to the first table; the others are in the file.
-    _say("\n" + (report / "tradeoff.md").read_text().partition("\n## ")[0])
-    for what, name in (("Plot", "tradeoff.png"), ("Report", "report.html")):
-        _say(f"\n{what}: {report / name}")
-    _say(f"\nThe demo took {(time.monotonic() - start) / 60:.1f} minutes.\n")
-
-
 def _say(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Says what this installation consists of, what is missing, and the command that mends it.
 
-    python -m dynamicdet_d2.commands.doctor     (or `make doctor`)
-    python dynamicdet_d2/doctor.py     (the same, without importing the package)
+    dynamicdet doctor     (or `make doctor`, or `python -m dynamicdet_d2 doctor`)
+    python dynamicdet_d2/commands/doctor.py     (the same, without importing the package)
 
 The first thing to run when something does not import, and the first thing to paste into a bug
 report. It must work where PyTorch or Detectron2 do not: nothing outside the standard library is
@@ -11,6 +11,7 @@ imported before its import is the thing being examined. Exit status 1 when somet
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.metadata
 import json
@@ -152,7 +153,7 @@ def origin_from_records(origin: str | None, direct_url: str | None) -> str:
 
 def detectron2_origin(module: ModuleType) -> str:
     """Where the imported Detectron2 came from, and its folder."""
-    folder = Path(module.__file__).parent
+    folder = Path(str(module.__file__)).parent
     try:
         records = importlib.metadata.distribution("detectron2")
     except importlib.metadata.PackageNotFoundError:
@@ -163,8 +164,8 @@ def detectron2_origin(module: ModuleType) -> str:
 
 def examine_detectron2() -> Finding:
     """Whether Detectron2's detectors and engine import, and where it came from."""
-    for module in ("detectron2", "detectron2.modeling", "detectron2.engine"):
-        problem = import_problem(module)
+    for name in ("detectron2", "detectron2.modeling", "detectron2.engine"):
+        problem = import_problem(name)
         if problem.startswith("needs "):
             needed = problem.split()[1].rstrip(",")
             return Finding("detectron2", "-", problem, (NEEDED.get(needed, needed),))
@@ -242,8 +243,15 @@ def report(findings: list[Finding]) -> str:
     return "\n".join([*lines, "", advice, f"  {command}"])
 
 
-def main() -> int:
-    """Prints the report; 0 when nothing is missing, else 1."""
+def parser() -> argparse.ArgumentParser:
+    """There is nothing to choose."""
+    return argparse.ArgumentParser(
+        description="Say what this installation consists of, what is missing, and what installs it."
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; 0 when nothing is missing, else 1."""
     findings = examine()
     sys.stdout.write(report(findings) + "\n")
     return int(any(finding.problem for finding in findings))
@@ -253,4 +261,4 @@ if __name__ == "__main__":
     # Run as a file, Python looks for modules in this folder first.
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
-    sys.exit(main())
+    sys.exit(run(parser().parse_args()))

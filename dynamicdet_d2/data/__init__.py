@@ -6,6 +6,7 @@
 
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, ImageLoader, NamedErrors
 from dynamicdet_d2.data.loading.loaders import (
+    ResumableLoader,
     build_finite_loader,
     build_test_loader,
     build_training_loader,
@@ -19,6 +20,7 @@ __all__ = [
     "ImageLoader",
     "NamedErrors",
     "PositionBatches",
+    "ResumableLoader",
     "TrainingStream",
     "build_finite_loader",
     "build_test_loader",

@@ -51,13 +51,13 @@ def register_coco_json(entries: Sequence[Sequence[str]]) -> None:
 
 def _checked_entry(entry: object) -> tuple[str, str, str]:
     """The name and both absolute paths of one entry, or a ValueError that says what is wrong."""
-    is_triple = isinstance(entry, (list, tuple)) and len(entry) == 3
-    if not is_triple or not all(isinstance(part, str) and part for part in entry):
+    parts = entry if isinstance(entry, (list, tuple)) else ()
+    if len(parts) != 3 or not all(isinstance(part, str) and part for part in parts):
         raise ValueError(
             f"Each entry of {KEY} must be three strings [name, json file, image folder]; "
             f"found {entry!r}."
         )
-    name, json_file, image_root = entry
+    name, json_file, image_root = parts
     json_file, image_root = (
         os.path.abspath(os.path.expanduser(path)) for path in (json_file, image_root)
     )

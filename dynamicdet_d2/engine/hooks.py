@@ -3,23 +3,16 @@
 
 import datetime
 import logging
-import statistics
+from collections.abc import Mapping, Sequence
 
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 
-from dynamicdet_d2.data.loading.stream import derived_seed
-from dynamicdet_d2.engine.phases import DETECTORS, ROUTER
+from dynamicdet_d2.data.loading.epochs import derived_seed
 
 logger = logging.getLogger(__name__)
-
-# What a phase's line in the log shows; everything is in metrics.json and TensorBoard.
-_SHOWN = {
-    DETECTORS: ("total_loss", "L1", "L2", "loss_gap", "time", "data_time"),
-    ROUTER: ("loss_router", "router/difficulty_mean", "router/difficulty_std", "time"),
-}
 
 
 class StepSeed(HookBase):
@@ -41,66 +34,48 @@ class LearningRate(HookBase):
     """
 
     def after_step(self) -> None:
-        phase = self.trainer.phase
-        rate = phase.optimizer.param_groups[0]["lr"]
+        rate = self.trainer.optimizer.param_groups[0]["lr"]
         self.trainer.storage.put_scalar("lr", rate, smoothing_hint=False)
-        if phase.scheduler is not None:
-            phase.scheduler.step()
+        if self.trainer.scheduler is not None:
+            self.trainer.scheduler.step()
 
 
 class PhaseStatistics(HookBase):
-    """L1, L2 and their gap in phase ``detectors``; the router's loss, mean and spread then.
-
-    L1 and L2 are weighted by ``MODEL.DYNAMIC.LOSS_WEIGHTS``, like the losses that they are sums of.
-    """
+    """Further scalars of a step, as the phase makes them from the step's own."""
 
     def after_step(self) -> None:
-        if not comm.is_main_process():
-            return
-        storage = self.trainer.storage
-        latest = storage.latest()
-        if self.trainer.phase.name == DETECTORS:
-            loss1, loss2 = (self._total(latest, f"detector{n}/loss_") for n in (1, 2))
-            storage.put_scalars(L1=loss1, L2=loss2, loss_gap=loss1 - loss2)
-        else:
-            recent = self._objective().recent
-            # Detectron2 names a loss that is the only one by "total_loss" alone.
-            storage.put_scalar("loss_router", latest["total_loss"][0])
-            storage.put_scalar("router/difficulty_mean", statistics.fmean(recent))
-            storage.put_scalar("router/difficulty_std", statistics.pstdev(recent))
-
-    @staticmethod
-    def _total(latest: dict, prefix: str) -> float:
-        return sum(value for name, (value, _) in latest.items() if name.startswith(prefix))
-
-    def _objective(self) -> torch.nn.Module:
-        module = self.trainer.phase.module
-        return getattr(module, "module", module)
+        if comm.is_main_process():
+            storage = self.trainer.storage
+            latest = storage.latest().items()
+            scalars = {name: value for name, (value, at) in latest if at == self.trainer.iter}
+            storage.put_scalars(**self.trainer.training.statistics(scalars))
 
 
 class PhaseSwitch(HookBase):
-    """Moves from phase ``detectors`` to phase ``router``, by the loss offset's pass.
+    """Moves from one phase of the plan to the next.
 
     It must be the first hook: the others' ``before_step`` belongs to the new phase, and the pass
-    to no step's time.
+    that measures what it learns from to no step's time.
     """
 
     def before_step(self) -> None:
         trainer = self.trainer
-        if trainer.phase.name == DETECTORS and trainer.iter == trainer.detectors_iters:
-            trainer.enter_router_phase(step=0)
+        phase = trainer.plan.at(trainer.iter)
+        if phase is not trainer.phase or trainer.training is None:
+            trainer.enter(phase, step=0)
 
 
-class DetectorsCheckpoint(HookBase):
-    """Saves the trained detectors before the loss offset's pass, which may take long.
+class PhaseCheckpoint(HookBase):
+    """Saves what a phase has trained, as ``model_<phase>.pth``, before the next one begins.
 
-    A run that dies in the pass resumes there.
+    The next may begin with a pass over all images; a run that dies in it resumes there.
     """
 
     def after_step(self) -> None:
         trainer = self.trainer
-        if trainer.iter + 1 == trainer.detectors_iters < trainer.max_iter:
-            trainer.checkpointer.save("model_detectors")
+        done = trainer.iter + 1
+        if done == trainer.plan.ends[trainer.phase.name] < trainer.max_iter:
+            trainer.checkpointer.save(f"model_{trainer.phase.name}")
 
 
 class PhaseProgress(EventWriter):
@@ -109,20 +84,26 @@ class PhaseProgress(EventWriter):
     The remaining time also goes to ``metrics.json`` and TensorBoard as ``eta_seconds``.
     """
 
-    def __init__(self, ends: dict[str, int], window_size: int = 20) -> None:
+    def __init__(
+        self,
+        ends: Mapping[str, int],
+        shown: Mapping[str, Sequence[str]] | None = None,
+        window_size: int = 20,
+    ) -> None:
         """
         Args:
-            ends: phase -> the iteration at which it ends.
+            ends: phase -> the iteration at which it ends, in order.
+            shown: phase -> the scalars that its lines show.
             window_size: steps that the losses and the time shown are the median of.
         """
-        self.ends = ends
+        self.ends, self.shown = dict(ends), dict(shown or {})
         self.window_size = window_size
 
     def write(self) -> None:
         storage = get_event_storage()
-        if storage.iter >= self.ends[ROUTER]:
+        phase = next((name for name, end in self.ends.items() if storage.iter < end), None)
+        if phase is None:
             return  # called once more when all is done
-        phase = DETECTORS if storage.iter < self.ends[DETECTORS] else ROUTER
         shown = [f"phase {phase}  iter: {storage.iter + 1}/{self.ends[phase]}"]
         if "time" in storage.histories():
             eta = self._remaining(storage, phase)
@@ -136,15 +117,15 @@ class PhaseProgress(EventWriter):
     def _remaining(self, storage: EventStorage, phase: str) -> float:
         done = storage.iter + 1
         # A step of the phase before took another time.
-        steps = done - (0 if phase == DETECTORS else self.ends[DETECTORS])
-        seconds = storage.history("time").median(min(steps, self.window_size))
+        begun = max((end for end in self.ends.values() if end < done), default=0)
+        seconds = storage.history("time").median(min(done - begun, self.window_size))
         return seconds * (self.ends[phase] - done)
 
     def _values(self, storage: EventStorage, phase: str) -> list[str]:
         histories = storage.histories()
         medians = [
             f"{name}: {histories[name].median(self.window_size):.4g}"
-            for name in _SHOWN[phase]
+            for name in self.shown.get(phase, ())
             if name in histories
         ]
         rate = histories["lr"].latest() if "lr" in histories else float("nan")

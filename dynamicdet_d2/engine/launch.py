@@ -2,12 +2,9 @@
 """Start a main function in one or several processes, with GPUs or on the CPU, and end it well."""
 
 import argparse
-import logging
 import socket
 import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from detectron2.engine import launch as launch_on_gpus
@@ -15,9 +12,7 @@ from detectron2.utils import comm
 from torch import distributed
 from torch import multiprocessing as mp
 
-logger = logging.getLogger(__name__)
-
-USAGE_ERROR = 2
+from dynamicdet_d2.utils.errors import one_sentence
 
 
 def launch(main: Callable, args: argparse.Namespace) -> None:
@@ -27,7 +22,7 @@ def launch(main: Callable, args: argparse.Namespace) -> None:
 
     Args:
         main: a function of a module, since it is sent to other processes.
-        args: of Detectron2's ``default_argument_parser``.
+        args: of Detectron2's ``default_argument_parser``, and ``program``, for errors.
     """
     start = _launch_on_cpu
     if args.num_gpus * args.num_machines <= 1 or torch.cuda.is_available():
@@ -66,41 +61,23 @@ def _free_port() -> int:
 def _cpu_process(local_rank: int, world: tuple, main: Callable, args: tuple) -> None:
     processes, world_size, first_rank, dist_url = world
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
-    try:
-        distributed.init_process_group(
-            backend="gloo",
-            init_method=dist_url,
-            world_size=world_size,
-            rank=first_rank + local_rank,
-        )
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        sys.stderr.write(
-            f"error: --dist-url {dist_url} cannot be used, by another run perhaps: {reason}\n"
-        )
-        sys.exit(USAGE_ERROR)
-    if hasattr(comm, "create_local_process_group"):  # newer than Detectron2 0.6
-        comm.create_local_process_group(processes)
+    with one_sentence(args[0].program):
+        _join(processes, world_size, first_rank + local_rank, dist_url)
     comm.synchronize()
     main(*args)
     # Only at a good end: the others would meet a lost connection, and bury the reason of a bad one.
     distributed.destroy_process_group()
 
 
-@contextmanager
-def one_sentence(program: str) -> Iterator[None]:
-    """Meet what a user got wrong with one sentence and exit status 2; the log keeps the traceback.
-
-    Errors of other kinds pass through.
-    """
+def _join(processes: int, world_size: int, rank: int, dist_url: str) -> None:
     try:
-        yield
-    except (ValueError, OSError, FloatingPointError, KeyError) as error:
-        logger.debug("%s", traceback.format_exc())
-        sys.stderr.write(f"{program}: error: {_said(error)}\n")
-        sys.exit(USAGE_ERROR)
-
-
-def _said(error: Exception) -> str:
-    # The text of a KeyError is a repr.
-    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        distributed.init_process_group(
+            backend="gloo", init_method=dist_url, world_size=world_size, rank=rank
+        )
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"--dist-url {dist_url} cannot be used, by another run perhaps: {reason}"
+        ) from None
+    if hasattr(comm, "create_local_process_group"):  # newer than Detectron2 0.6
+        comm.create_local_process_group(processes)

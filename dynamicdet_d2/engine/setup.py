@@ -1,41 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """From command line arguments to a checked config and a log."""
 
+import argparse
 import logging
 import sys
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.data.check.run import check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.utils.memory import keep_memory
 
 
-def load_config(config_file: str, overrides: list[str]) -> CfgNode:
-    """``read_config``, with the data sets that it names registered, frozen.
+def load_config(config_file: str, overrides: Sequence[str], use: Use = Use.EVALUATE) -> CfgNode:
+    """``read_config``, checked, with the data sets that it names registered, frozen.
+
+    Args:
+        config_file, overrides: as ``read_config`` takes them.
+        use: what the config is for.
 
     Raises:
-        ValueError: naming the file, the key or the data set that is wrong.
+        ValueError: naming the file, the keys or the data set that is wrong.
     """
     cfg = read_config(config_file, overrides)
+    check(cfg, use)
     register_coco_json(cfg.DATASETS.COCO_JSON)
     register_shapes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     cfg.freeze()
     return cfg
 
 
-def setup(args: object) -> CfgNode:
+def setup(args: argparse.Namespace) -> CfgNode:
     """``load_config``, Detectron2's ``default_setup``, the package's log and the data check.
 
     Args:
         args: of Detectron2's ``default_argument_parser``.
     """
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, Use.EVALUATE if args.eval_only else Use.TRAIN)
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynamicdet_d2")
     _calm_screen()

@@ -54,44 +54,67 @@ class StaticTrainer(DefaultTrainer):
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
-        """COCO's figures, average FLOPs and latency on every data set of ``DATASETS.TEST``."""
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """COCO's figures, average FLOPs and latency, written to ``output_folder``.
+
+        Args:
+            output_folder: None: ``OUTPUT_DIR/inference``.
+        """
+        folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+        # Without compiled code there is no fast implementation.
+        coco = COCOEvaluator(dataset_name, output_dir=folder, use_fast_impl=False)
+        cost = StaticCost(cfg, os.path.join(folder, f"static_{dataset_name}.json"))
+        return DatasetEvaluators([coco, cost])
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: Sequence[DatasetEvaluator] | None = None,
+    ) -> dict:
+        """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says."""
+        return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), evaluators)
+
+
+class AsRun(nn.Module):
+    """A static detector as it is run, optimised or not; its outputs name it and its original."""
+
+    def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
+        super().__init__()
         options = InferenceOptions.from_config(cfg)
-        model = getattr(model, "module", model)
-        fast = model if options is None else optimize_for_inference(model, options)
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-        evaluators = [
-            DatasetEvaluators(
-                [
-                    # Without compiled code there is no fast implementation.
-                    COCOEvaluator(name, output_dir=folder, use_fast_impl=False),
-                    StaticCost(cfg, model, fast, os.path.join(folder, f"static_{name}.json")),
-                ]
-            )
-            for name in cfg.DATASETS.TEST
-        ]
-        return super().test(cfg, fast, evaluators)
+        self.model = model
+        self.fast = model if options is None else optimize_for_inference(model, options)
+        # The caller puts back the mode that it finds here.
+        self.training = model.training
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict]:
+        """As the model's, with ``"model"`` and ``"fast"`` in each dict."""
+        outputs = self.fast(batched_inputs)
+        return [{**output, "model": self.model, "fast": self.fast} for output in outputs]
 
 
 class StaticCost(DatasetEvaluator):
     """Average multiply-adds and latency of a static detector on a data set."""
 
-    def __init__(self, cfg: CfgNode, model: nn.Module, fast: nn.Module, path: str) -> None:
+    def __init__(self, cfg: CfgNode, path: str) -> None:
         """
         Args:
             cfg: ``TEST.DYNAMIC`` is read.
-            model: the detector; its multiply-adds are counted.
-            fast: the same as it is run, optimised or not; its latency is measured.
             path: of the JSON file that the figures are written to.
         """
         self._cfg, self._path = cfg, path
-        self._model, self._fast = model, fast
 
     def reset(self) -> None:
+        self._models: tuple[nn.Module, nn.Module] | None = None
         self._sizes: list[tuple[int, int]] = []
         self._timed = SpreadSample(self._cfg.TEST.DYNAMIC.LATENCY_IMAGES)
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
+        """Keep what is needed of a batch: Detectron2's input dicts and ``AsRun`` of them."""
+        self._models = outputs[0]["model"], outputs[0]["fast"]
         step = max(self._cfg.MODEL.INFERENCE.SIZE_MULTIPLE, 1)
         for image in inputs:
             self._sizes.append(tuple(-(-side // step) * step for side in image["image"].shape[-2:]))
@@ -99,15 +122,18 @@ class StaticCost(DatasetEvaluator):
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """{"static": {"gflops", "latency_ms", "p95_ms", "fps"}}, of the main process's images."""
-        if not comm.is_main_process():
+        if not comm.is_main_process() or self._models is None:
             return {}
+        model, fast = self._models
         keys = self._cfg.TEST.DYNAMIC
-        cost = RouteCost(self._model, keys.ATTENTION_MATMUL)
+        cost = RouteCost(model, keys.ATTENTION_MATMUL)
         figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
         images = [[image] for image in self._timed.items()]
         if images:
-            latency = measure_latency(self._fast, images, None, keys.LATENCY_WARMUP)
+            latency = measure_latency(fast, images, None, keys.LATENCY_WARMUP)
             figures.update(latency_ms=latency.mean, p95_ms=latency.p95, fps=1000 / latency.mean)
         with open(self._path, "w", encoding="utf-8") as file:
-            json.dump({**figures, "device": device_name(self._model.device)}, file, indent=1)
+            json.dump(
+                {**figures, "device": device_name(next(model.parameters()).device)}, file, indent=1
+            )
         return {"static": figures}

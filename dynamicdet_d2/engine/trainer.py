@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trainer: one run over joint training, loss offset and router, resumable anywhere."""
+"""The trainer: one run over all phases of its plan, resumable anywhere."""
 
 import logging
 import os
 import weakref
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
@@ -13,38 +14,30 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
+from torch.optim import Optimizer
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.data.loading.loaders import (
-    ImageLoader,
-    annotated_mapper,
-    build_finite_loader,
-    training_dicts,
-)
-from dynamicdet_d2.engine.checks import check_checkpoint, check_training_keys
+from dynamicdet_d2.config import Use, check
+from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader, training_dicts
+from dynamicdet_d2.engine.checks import check_checkpoint
+from dynamicdet_d2.engine.distributed import share_statistics
 from dynamicdet_d2.engine.hooks import (
-    DetectorsCheckpoint,
     LearningRate,
+    PhaseCheckpoint,
     PhaseProgress,
     PhaseStatistics,
     PhaseSwitch,
     StepSeed,
 )
-from dynamicdet_d2.engine.loss_table import LossTable, LossTableFile, measure_losses
-from dynamicdet_d2.engine.phases import (
-    DETECTORS,
-    ROUTER,
-    Phase,
-    Stream,
-    detectors_phase,
-    router_phase,
-    router_steps,
-    share_statistics,
-)
+from dynamicdet_d2.engine.loss_table import LossTable, obtain_table
+from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
+from dynamicdet_d2.engine.phases import Phase
+from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
+from dynamicdet_d2.engine.plan import Plan, planned_phases
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-from dynamicdet_d2.modeling.modes import freeze
+from dynamicdet_d2.modeling.modes import freeze, modes_kept
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +45,20 @@ WRITE_PERIOD = 20
 
 
 class DynamicTrainer(DefaultTrainer):
-    """Detectron2's default trainer, with phases.
+    """Detectron2's default trainer, for the phases of a plan (``SOLVER.PHASES``).
 
-    ``SOLVER.MAX_ITER`` counts the steps of phase ``detectors`` (0: weights that have been through
-    it are loaded); the router's steps follow. The model stays unwrapped in ``detector``; ``phase``
-    holds what is trained at present. Every random choice follows from the run's seed and the step,
-    so that a run that was killed and resumed ends, on the CPU, with the weights of one that was
-    not.
+    Extended as Detectron2's: a subclass's ``build_model``, ``build_train_loader``,
+    ``build_optimizer`` and ``build_lr_scheduler`` (of the phases that train detectors),
+    ``build_test_loader``, ``build_evaluator``, ``build_hooks`` and ``build_writers`` are asked.
+    Every random choice follows from the run's seed and the step, so that a run that was killed and
+    resumed ends, on the CPU, with the weights of one that was not.
+
+    Attributes:
+        detector: the model, never wrapped.
+        plan: the phases and their iterations.
+        phase, training: what is trained at present; ``training`` is None until the first phase is
+            entered. ``scheduler`` is its schedule, or None.
+        seed: of the run.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -66,26 +66,28 @@ class DynamicTrainer(DefaultTrainer):
         # for several processes in a way that a CPU refuses.
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
-        check_training_keys(cfg)
+        check(cfg, Use.TRAIN)
         self.cfg = cfg
         self.seed = _run_seed(cfg)
         self.images = training_dicts(cfg)
         self.detector = self._build_detector(cfg)
-        self.detectors_iters = cfg.SOLVER.MAX_ITER
-        self.max_iter = self.detectors_iters + router_steps(cfg, len(self.images))
+        self._trainable = [p for p in self.detector.parameters() if p.requires_grad]
+        self.plan = Plan(planned_phases(cfg), len(self.images))
+        self.max_iter = self.plan.max_iter
         self.checkpointer = DynamicCheckpointer(
             self.detector,
             cfg.OUTPUT_DIR,
             weights2=cfg.MODEL.COMPOSITE.WEIGHTS2,
             trainer=weakref.proxy(self),
         )
-        self.loss_table_file = LossTableFile(cfg.OUTPUT_DIR)
         # Nothing is done yet, and a checkpoint without a trainer's state leaves it so.
         self.iter = -1
         self.start_iter = 0
+        self.phase = self.plan.phases[0]
+        self.training: Training | None = None
+        if not self.phase.columns:  # else weights have to be loaded, and measured, first
+            self.enter(self.phase, step=0)
         self.register_hooks(self.build_hooks())
-        self.phase: Phase
-        self._enter_detectors_phase(step=0)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """As Detectron2's; a resumed run continues in the phase that it was in."""
@@ -99,7 +101,7 @@ class DynamicTrainer(DefaultTrainer):
         if comm.is_main_process():
             period = self.cfg.SOLVER.CHECKPOINT_PERIOD
             ret.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
-            ret.append(DetectorsCheckpoint())
+            ret.append(PhaseCheckpoint())
         # After the checkpoint, so that a failing evaluation loses nothing.
         ret.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
         if comm.is_main_process():
@@ -109,23 +111,34 @@ class DynamicTrainer(DefaultTrainer):
     def build_writers(self) -> list[EventWriter]:
         """The log, ``metrics.json`` and TensorBoard."""
         PathManager.mkdirs(self.cfg.OUTPUT_DIR)
-        ends = {DETECTORS: self.detectors_iters, ROUTER: self.max_iter}
+        shown = {phase.name: phase.shown for phase in self.plan.phases}
         return [
-            PhaseProgress(ends),
+            PhaseProgress(self.plan.ends, shown),
             JSONWriter(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")),
             TensorboardXWriter(self.cfg.OUTPUT_DIR),
         ]
 
-    def enter_router_phase(self, step: int) -> None:
-        """Freeze the detectors, see to the loss offset and the loss table, and train the router.
+    def enter(self, phase: Phase, step: int) -> None:
+        """Freeze what the phase does not train, measure what it asks for, and train it.
 
         Args:
+            phase: of the plan.
             step: of the phase; above 0 when a run resumes in it.
         """
         freeze(self.detector)
         share_statistics(self.detector)
-        table = self._loss_table(step)
-        self._set_phase(router_phase(self.cfg, self.detector, self._stream(step), table))
+        trained = {id(p) for part in phase.trained(self.detector) for p in part.parameters()}
+        for parameter in self._trainable:
+            parameter.requires_grad_(id(parameter) in trained)
+        table = self._measured(phase.columns, step) if phase.columns else LossTable({})
+        stream = Stream(images=self.images, seed=self.seed, step=step)
+        training = phase.build(Start(self.detector, stream, type(self), table))
+        self.phase, self.training, self.scheduler = phase, training, training.scheduler
+        trainer = SimpleTrainer
+        if self.cfg.SOLVER.AMP.ENABLED and phase.mixed_precision:
+            trainer = AMPTrainer
+        self._trainer = trainer(training.module, training.loader, training.optimizer)
+        logger.info("Phase %s", phase.name)
 
     def run_step(self) -> None:
         """As Detectron2's.
@@ -142,14 +155,14 @@ class DynamicTrainer(DefaultTrainer):
             ) from error
 
     def state_dict(self) -> dict:
-        """Phase, seed, optimizer and schedule beside what Detectron2's trainers keep."""
+        """Phase, plan, seed, optimizer and schedule beside what Detectron2's trainers keep."""
         state = super().state_dict()
         state["phase"] = self.phase.name
-        state["detectors_iters"] = self.detectors_iters
+        state["plan"] = dict(self.plan.steps)
         state["seed"] = self.seed
         state["_trainer"] = self._trainer.state_dict()
-        if self.phase.scheduler is not None:
-            state["scheduler"] = self.phase.scheduler.state_dict()
+        if self.scheduler is not None:
+            state["scheduler"] = self.scheduler.state_dict()
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -158,17 +171,15 @@ class DynamicTrainer(DefaultTrainer):
         Raises:
             ValueError: if the checkpoint does not fit the config's phases.
         """
-        check_checkpoint(state_dict, self.cfg)
-        step = state_dict["iteration"] + 1
+        check_checkpoint(state_dict, self.plan, self.cfg)
         self.seed = state_dict["seed"]
-        if state_dict["phase"] == ROUTER:
-            self.enter_router_phase(step - self.detectors_iters)
-        else:
-            self._enter_detectors_phase(step)
+        name = state_dict["phase"]
+        step = state_dict["iteration"] + 1 - self.plan.start(name)
+        self.enter(self.plan.named(name), step)
         TrainerBase.load_state_dict(self, state_dict)
         self._trainer.load_state_dict(state_dict["_trainer"])
-        if self.phase.scheduler is not None:
-            self.phase.scheduler.load_state_dict(state_dict["scheduler"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state_dict["scheduler"])
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> DynamicDetector:
@@ -186,15 +197,30 @@ class DynamicTrainer(DefaultTrainer):
         return model
 
     @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
+        """Batches of the phases that train on images; any iterable of them may take its place."""
+        return ResumableLoader(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
+        """Of the phases that train detectors; what a phase does not train needs no gradient."""
+        return build_detectors_optimizer(cfg, model)
+
+    @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:
-        """One pass over a test set, an image at a time."""
+        """With annotations where ``TEST.DYNAMIC.LOSS_GAP`` needs them."""
         return build_evaluation_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
-        """The trade-off of one data set."""
+        """The trade-off of one data set.
+
+        Args:
+            output_folder: None: ``OUTPUT_DIR/inference``, and in it a folder per data set where
+                there are several.
+        """
         if output_folder is None:
             output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
             if len(cfg.DATASETS.TEST) > 1:
@@ -202,15 +228,23 @@ class DynamicTrainer(DefaultTrainer):
         return TradeoffEvaluator(dataset_name, cfg, output_dir=output_folder)
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: Sequence[DatasetEvaluator] | None = None,
+    ) -> dict:
         """Evaluate every data set of ``DATASETS.TEST`` at every operating point, in one pass each.
+
+        Args:
+            evaluators: one per data set; None: ``build_evaluator``'s.
 
         Returns:
             Detectron2's nested dict of floats; by data set where there are several.
         """
         results = {}
-        for name in cfg.DATASETS.TEST:
-            evaluator = cls.build_evaluator(cfg, name)
+        for place, name in enumerate(cfg.DATASETS.TEST):
+            evaluator = evaluators[place] if evaluators else cls.build_evaluator(cfg, name)
             results[name] = evaluate(cfg, name, model, evaluator, cls.build_test_loader)
             if comm.is_main_process():
                 print_csv_format(results[name])
@@ -221,62 +255,19 @@ class DynamicTrainer(DefaultTrainer):
         seed_all_rng(self.seed)
         return self.build_model(cfg)
 
-    def _enter_detectors_phase(self, step: int) -> None:
-        self._set_phase(detectors_phase(self.cfg, self.detector, self._stream(step)))
-
-    def _set_phase(self, phase: Phase) -> None:
-        self.phase = phase
-        amp = self.cfg.SOLVER.AMP.ENABLED and phase.name == DETECTORS
-        trainer = AMPTrainer if amp else SimpleTrainer
-        self._trainer = trainer(phase.module, phase.loader, phase.optimizer)
-        logger.info("Phase %s", phase.name)
-
-    def _stream(self, step: int) -> Stream:
-        return Stream(images=self.images, seed=self.seed, step=step)
-
-    def _loss_table(self, step: int) -> LossTable | None:
-        """The table; None where the offset is known and mode ``online`` needs no more.
-
-        A resumed run takes the table that it had measured before it died; a fresh one measures,
-        whatever lies in OUTPUT_DIR.
-        """
-        if step > 0 and self.cfg.SOLVER.ROUTER.MODE == "online":
-            return None
+    def _measured(self, columns: Sequence[str], step: int) -> LossTable:
         resumed = step > 0 or self.start_iter > 0
-        table = self.loss_table_file.load(self.detector, self._by_ap) if resumed else None
-        if table is None:
-            table = self._measure()
-            self.loss_table_file.save(table, self.detector)
+        table = obtain_table(self.cfg, self.detector, self.images, columns, resumed=resumed)
         self.detector.loss_offset.fill_(table.offset)
-        self._report(table)
-        return table
-
-    def _measure(self) -> LossTable:
-        logger.info("Loss offset: one pass over %d training images", len(self.images))
-        mapper = annotated_mapper(self.cfg)
-        loader = build_finite_loader(self.cfg, mapper, dataset_dicts=self.images)
-        return measure_losses(self.detector, loader, with_gains=self._by_ap)
-
-    @property
-    def _by_ap(self) -> bool:
-        return self.cfg.SOLVER.ROUTER.OBJECTIVE == "ap"
-
-    def _report(self, table: LossTable) -> None:
-        summary = table.summary()
-        logger.info(
-            "Loss offset (median of L1 - L2) %.4f, quartiles %.4f and %.4f, over %d images",
-            summary["loss_offset/median"],
-            summary["loss_offset/quartile1"],
-            summary["loss_offset/quartile3"],
-            len(table.losses),
-        )
         storage = getattr(self, "storage", None)
         if storage is not None and comm.is_main_process():
-            storage.put_scalars(**summary, smoothing_hint=False)
+            storage.put_scalars(**table.summary(), smoothing_hint=False)
+        return table
 
     def _evaluate(self) -> dict:
         share_statistics(self.detector)
-        self._last_eval_results = self.test(self.cfg, self.detector)
+        with modes_kept(self.detector):
+            self._last_eval_results = self.test(self.cfg, self.detector)
         return self._last_eval_results
 
 

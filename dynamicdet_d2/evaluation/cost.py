@@ -4,19 +4,14 @@
 One multiply-add of a convolution or matrix product is one unit, which the paper calls a FLOP
 (Tables 2 and 3). Norms, activations, interpolation and RoIAlign count nothing: they are some
 0.4 % of Faster R-CNN ResNet-50, which is what its count here lacks of the paper's 207.1 G.
-
-    python -m dynamicdet_d2.evaluation.cost --config-file FILE [KEY VALUE ...]
 """
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.modeling import GeneralizedRCNN, build_model
+from detectron2.modeling import GeneralizedRCNN
 from torch import nn
 
-from dynamicdet_d2.config import read_config
 from dynamicdet_d2.evaluation.flop_meter import (
     NOTHING,
     NUM_DETECTIONS,
@@ -246,41 +241,3 @@ def _line(row: str, full: float, bare: float, paper: float | None) -> str:
     if paper is None:
         return f"{text}\n"
     return f"{text}{paper / scale:10.1f} {unit}{bare / paper - 1:+12.2%}\n"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dynamicdet_d2.evaluation.cost",
-        description="Multiply-adds of a config's model by part and route, and as in the paper.",
-    )
-    parser.add_argument("--config-file", required=True, metavar="FILE")
-    parser.add_argument("--height", type=int, default=PAPER_SETTING[0], help="pixels")
-    parser.add_argument("--width", type=int, default=PAPER_SETTING[1], help="pixels")
-    parser.add_argument("--num-proposals", type=int, default=PAPER_SETTING[2])
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
-    return parser
-
-
-def _config(file: str, opts: Sequence[str]) -> CfgNode:
-    cfg = read_config(file, opts)
-    # A route costs the same wherever the threshold comes from and whatever the weights are.
-    dynamic = cfg.MODEL.DYNAMIC
-    dynamic.CALIBRATION, dynamic.HARD_FRACTION, dynamic.TARGET_LATENCY_MS = "", None, None
-    cfg.MODEL.DEVICE = "cpu"
-    return cfg
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table of a config file."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    try:
-        cfg = _config(args.config_file, args.opts)
-        text = table(build_model(cfg), cfg, args.height, args.width, args.num_proposals)
-    except ValueError as error:
-        parser.error(str(error))
-    sys.stdout.write(text)
-
-
-if __name__ == "__main__":
-    main()

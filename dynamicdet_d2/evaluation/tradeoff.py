@@ -73,7 +73,7 @@ def build_tradeoff(
     """Everything about the model on the images of the records, in plain types without NaN.
 
     Args:
-        model: a ``DynamicRCNN``; threshold, modes and weights are afterwards as before.
+        model: a ``DynamicDetector``; threshold, modes and weights are afterwards as before.
         dataset: its name.
         records: at least one, each of another image of the ground truth.
         category_ids: class as the model counts it -> category id.

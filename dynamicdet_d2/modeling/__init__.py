@@ -7,6 +7,7 @@ from dynamicdet_d2.modeling.dynamic_dense import DynamicDenseDetector
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.yolo.yolov7 import YOLOv7
 
 __all__ = [
     "AdaptiveRouter",
@@ -15,4 +16,5 @@ __all__ = [
     "DynamicDetector",
     "DynamicRCNN",
     "StagedBackbone",
+    "YOLOv7",
 ]

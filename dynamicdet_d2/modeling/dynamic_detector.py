@@ -12,11 +12,12 @@ from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.batch import Batch, FirstPass, postprocessed, routed_outputs
 from dynamicdet_d2.modeling.losses import checked_loss_weights
-from dynamicdet_d2.modeling.modes import evaluating
+from dynamicdet_d2.modeling.modes import evaluating, loss_mode
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
@@ -36,6 +37,8 @@ class DynamicDetector(nn.Module, Tails):
 
     What follows the backbones is a kind of detector's own (``Tails``). N: images of a batch.
     """
+
+    loss_offset: Tensor
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class DynamicDetector(nn.Module, Tails):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         """The arguments that every kind of detector has."""
+        check(cfg, Use.MODEL)
         backbone = build_backbone(cfg)
         return {
             "backbone": backbone,
@@ -132,6 +136,32 @@ class DynamicDetector(nn.Module, Tails):
                 own = self.losses(detector, batch, self.pyramid(detector, features))
             losses.update({f"detector{detector}/{k}": weight * loss for k, loss in own.items()})
         return losses
+
+    def second_parts(self) -> list[nn.Module]:
+        """What detector2 has for itself; phase "detector2" trains it."""
+        return [self.backbone.connections, self.backbone.bottom_up2]
+
+    def losses_of_second(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        """detector2's losses alone, for training what it has for itself beside a frozen rest.
+
+        Gradients reach ``second_parts``; detector1 and a shared tail stay as they are, statistics
+        too.
+
+        Args:
+            batched_inputs: with ``"instances"``.
+
+        Returns:
+            scalars named ``detector2/loss_cls``, ..., not weighted.
+        """
+        self.optimized_copy.drop()  # of weights that are about to change
+        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        with torch.no_grad():
+            features1, start = self.backbone.first(batch.images.tensor)
+        features2 = self.backbone.second(features1, start)
+        frozen = self.heads if self.shared_tail else ()
+        with loss_mode(*frozen), get_event_storage().name_scope("detector2"):
+            own = self.losses(2, batch, self.pyramid(2, features2))
+        return {f"detector2/{name}": loss for name, loss in own.items()}
 
     def inference(
         self, batched_inputs: list[dict], *, do_postprocess: bool = True

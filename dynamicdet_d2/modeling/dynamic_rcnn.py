@@ -232,11 +232,6 @@ class _NamedImages(EventStorage):
 
 
 def _check_proposals(cfg: CfgNode) -> None:
-    if cfg.MODEL.LOAD_PROPOSALS:
-        raise ValueError(
-            "MODEL.LOAD_PROPOSALS is True, but each detector of a DynamicRCNN makes its own "
-            "proposals; it must be False."
-        )
     if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals":
         raise ValueError(
             "MODEL.PROPOSAL_GENERATOR.NAME is 'PrecomputedProposals', but each detector of a "

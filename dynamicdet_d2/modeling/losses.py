@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: the router's loss, the loss offset (section 3.3), weights of the joint loss.
+"""Pure: what the router minimises (section 3.3), the medians that it is balanced by, weights.
 
 N: images; L1, L2: losses of detector1 and detector2; Delta: the loss offset.
 """
@@ -33,7 +33,25 @@ def loss_offset(losses: Tensor) -> float:
     if not torch.isfinite(losses).all():
         bad = int((~torch.isfinite(losses)).any(dim=1).sum())
         raise ValueError(f"The losses of {bad} of {len(losses)} training images are not finite.")
-    return float(loss_gap(losses.double()).quantile(0.5))
+    return _median(loss_gap(losses.double()))
+
+
+def median(values: Tensor) -> float:
+    """The median of (N,) finite values; of an even number the mean of the middle two.
+
+    Raises:
+        ValueError: if there is no value, or one is not finite.
+    """
+    if not len(values) or not torch.isfinite(values).all():
+        bad = int((~torch.isfinite(values)).sum())
+        raise ValueError(
+            f"A median needs at least one value and finite ones; of {len(values)}, {bad} are not."
+        )
+    return _median(values.double())
+
+
+def _median(values: Tensor) -> float:
+    return float(values.quantile(0.5))
 
 
 def router_loss(difficulty: Tensor, losses: Tensor, offset: Tensor | float) -> Tensor:
@@ -57,6 +75,25 @@ def router_loss(difficulty: Tensor, losses: Tensor, offset: Tensor | float) -> T
     easy = (1 - difficulty) * (loss1 - offset / 2)
     hard = difficulty * (loss2 + offset / 2)
     return (easy + hard).mean()
+
+
+def router_gain_loss(difficulty: Tensor, gains: Tensor, median: float) -> Tensor:
+    """Eq. 12 with another gain from the hard route in the place of the loss gap.
+
+    Mean over the images of (1 - phi)(g - m/2) + phi m/2, where m is the median of the gains: with
+    L1 = g, L2 = 0 and Delta = m it is eq. 12 itself. Its derivative in phi is -(g - m). With
+    m = 0.1, an image of g = 0.3 has the derivative -0.2, so descent raises its difficulty,
+    towards hard; one of g = 0.02 has +0.08 and becomes easier; one of the median stays.
+
+    Args:
+        difficulty: phi, (N,), in (0, 1), with gradient.
+        gains: g, (N,), larger where the hard route is worth more; no gradient flows into them.
+        median: of the gains over the training set.
+
+    Returns:
+        a scalar.
+    """
+    return router_loss(difficulty, torch.stack([gains, torch.zeros_like(gains)], dim=1), median)
 
 
 def router_ap_loss(difficulty: Tensor, gains: Tensor) -> Tensor:

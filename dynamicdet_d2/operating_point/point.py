@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a model's threshold comes from: the config, or a calibration and a target."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
 from detectron2.config import CfgNode
 from torch import nn
 
@@ -94,3 +98,27 @@ class OperatingPoint:
             return
         check_fingerprint(self.calibration.fingerprint, fingerprint(model, self._cfg))
         self._checked = True
+
+
+class HasOperatingPoint(Protocol):
+    """A dynamic detector, as far as its threshold is concerned."""
+
+    operating_point: OperatingPoint
+
+
+@contextmanager
+def at_threshold(model: HasOperatingPoint, threshold: float) -> Iterator[None]:
+    """Another threshold inside; afterwards the very same operating point as before.
+
+    Setting ``model.threshold`` and setting it back would lose the calibration, and with it the
+    check that the calibration belongs to the model.
+
+    Args:
+        threshold: in [0, 1].
+    """
+    before = model.operating_point
+    model.operating_point = OperatingPoint(threshold=threshold)
+    try:
+        yield
+    finally:
+        model.operating_point = before

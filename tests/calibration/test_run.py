@@ -21,7 +21,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from torch import nn
 
-import calibrate as script
 from dynamicdet_d2 import calibration as cal
 from dynamicdet_d2.calibration import run
 from dynamicdet_d2.calibration.targets import (
@@ -34,6 +33,7 @@ from dynamicdet_d2.calibration.targets import (
     add_options,
     target_of,
 )
+from dynamicdet_d2.commands import calibrate, main
 from dynamicdet_d2.data import register_coco_json
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.exit_records import ExitRecord
@@ -70,7 +70,12 @@ def cfg(tmp_path: Path) -> Iterator[CfgNode]:
 @pytest.fixture(autouse=True)
 def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Detectron2 keeps its handlers for good, and with them one test's captured output."""
-    monkeypatch.setattr(script, "setup_logger", lambda **_: logging.getLogger("unused"))
+    monkeypatch.setattr(calibrate, "setup_logger", lambda **_: logging.getLogger("unused"))
+
+
+def calibrated(arguments: list[str]) -> int:
+    """The exit status of calibrate.py."""
+    return main.run("calibrate.py", "calibrate", arguments)
 
 
 def command(cfg: CfgNode, tmp_path: Path, *more: str) -> list[str]:
@@ -84,7 +89,7 @@ def command(cfg: CfgNode, tmp_path: Path, *more: str) -> list[str]:
 def test_run_writes_what_the_model_reads(
     cfg: CfgNode, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    script.main(command(cfg, tmp_path, "--hard-fraction", "0.5"))
+    assert calibrated(command(cfg, tmp_path, "--hard-fraction", "0.5")) == 0
     path = tmp_path / "calibration.json"
     assert "MODEL.DYNAMIC.HARD_FRACTION 0.5" in capsys.readouterr().out
     record = cal.Calibration.from_json(path)
@@ -112,7 +117,7 @@ def test_run_writes_what_the_model_reads(
 
 
 def test_milliseconds_hold_for_the_model_as_it_was_run(cfg: CfgNode, tmp_path: Path) -> None:
-    script.main(command(cfg, tmp_path))
+    assert calibrated(command(cfg, tmp_path)) == 0
     path = tmp_path / "calibration.json"
     record = cal.Calibration.from_json(path)
     assert record.measured["inference"] == {"optimize": False, "compile": False}
@@ -135,7 +140,7 @@ def test_milliseconds_hold_for_the_model_as_it_was_run(cfg: CfgNode, tmp_path: P
 def test_unreachable_target_keeps_the_measurement(cfg: CfgNode, tmp_path: Path) -> None:
     # As users call it, with its log.
     arguments = command(cfg, tmp_path, "--target-gflops", "900")
-    called = [sys.executable, "-W", "ignore", script.__file__, *arguments]
+    called = [sys.executable, "-W", "ignore", "calibrate.py", *arguments]
     done = subprocess.run(called, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert re.fullmatch(
@@ -149,7 +154,7 @@ def test_unreachable_target_keeps_the_measurement(cfg: CfgNode, tmp_path: Path) 
 
 def test_a_calibrated_config_can_be_calibrated_anew(cfg: CfgNode, tmp_path: Path) -> None:
     cfg.MODEL.DYNAMIC.CALIBRATION, cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = "is_gone.json", 5.0
-    script.main(command(cfg, tmp_path, "--max-ap-drop", "100", "--num-images", "4"))
+    assert calibrated(command(cfg, tmp_path, "--max-ap-drop", "100", "--num-images", "4")) == 0
     record = cal.Calibration.from_json(tmp_path / "calibration.json")
     assert record.num_images == 4
     assert record.operating_point["target"] == {"ap_drop": 100.0}
@@ -305,7 +310,7 @@ def test_refused_by_one_sentence(
     cfg: CfgNode, tmp_path: Path, capsys: pytest.CaptureFixture, more: list[str], says: str
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        script.main(command(cfg, tmp_path, *more))
+        calibrated(command(cfg, tmp_path, *more))
     assert stop.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith("calibrate.py: error: ")
@@ -322,7 +327,7 @@ def test_links_are_not_written_through(
     kept.write_text("a user's own")
     (tmp_path / name).symlink_to(kept)
     with pytest.raises(SystemExit):
-        script.main(command(cfg, tmp_path))
+        calibrated(command(cfg, tmp_path))
     assert f"would replace {tmp_path / name}, which is a link" in capsys.readouterr().err
     assert (tmp_path / name).is_symlink() and kept.read_text() == "a user's own"
 
@@ -334,19 +339,19 @@ def test_weights_without_a_router_are_refused(
     kept = {name: tensor for name, tensor in weights.items() if not name.startswith("router.")}
     torch.save({"model": kept}, cfg.MODEL.WEIGHTS)
     with pytest.raises(SystemExit):
-        script.main(command(cfg, tmp_path))
+        calibrated(command(cfg, tmp_path))
     assert "nothing to measure: router (4)." in capsys.readouterr().err
     assert not (tmp_path / "calibration.json").exists()
 
 
 def test_two_targets_are_refused(cfg: CfgNode, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:
-        script.main(command(cfg, tmp_path, "--hard-fraction", "0.5", "--target-gflops", "200"))
+        calibrated(command(cfg, tmp_path, "--hard-fraction", "0.5", "--target-gflops", "200"))
     assert stop.value.code == 2
 
 
 def test_config_keys_may_follow_the_options(cfg: CfgNode, tmp_path: Path) -> None:
-    script.main(command(cfg, tmp_path, "TEST.DYNAMIC.LATENCY_IMAGES", "3"))
+    assert calibrated(command(cfg, tmp_path, "TEST.DYNAMIC.LATENCY_IMAGES", "3")) == 0
     content = json.loads((tmp_path / "calibration.json").read_text())
     assert content["measured"]["latency_images"] == 3
     assert content["operating_point"] is None

@@ -156,14 +156,14 @@ def test_version_is_the_one_of_the_package() -> None:
 
 
 def test_this_environment_is_in_order() -> None:
-    done = run_doctor("-m", "dynamicdet_d2.commands.doctor")
+    done = run_doctor("-m", "dynamicdet_d2", "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("Nothing is missing.")
     assert done.stderr == ""
 
 
 @pytest.mark.parametrize(
-    "how", [("-m", "dynamicdet_d2.commands.doctor"), ("dynamicdet_d2/commands/doctor.py",)]
+    "how", [("-m", "dynamicdet_d2", "doctor"), ("dynamicdet_d2/commands/doctor.py",)]
 )
 def test_the_doctor_runs_without_detectron2(how: tuple[str, ...], tmp_path: Path) -> None:
     done = run_doctor(*how, PYTHONPATH=str(broken_module(tmp_path, "detectron2")))
@@ -172,8 +172,14 @@ def test_the_doctor_runs_without_detectron2(how: tuple[str, ...], tmp_path: Path
     assert done.stderr == ""
 
 
-def test_importing_the_package_without_detectron2_names_the_doctor(tmp_path: Path) -> None:
-    folder = broken_module(tmp_path, "detectron2")
-    done = run_doctor("-c", "import dynamicdet_d2", PYTHONPATH=str(folder))
+def test_using_the_package_without_detectron2_names_the_doctor(tmp_path: Path) -> None:
+    folder = str(broken_module(tmp_path, "detectron2"))
+    code = "from dynamicdet_d2 import add_dynamicdet_config"
+    done = run_doctor("-c", code, PYTHONPATH=folder)
     assert done.returncode == 1
-    assert "dynamicdet_d2.commands.doctor" in done.stderr.splitlines()[-1]
+    assert "No module named 'detectron2'" in done.stderr.splitlines()[-1]
+    assert "'python -m dynamicdet_d2 doctor' says" in done.stderr.splitlines()[-1]
+    done = run_doctor("-m", "dynamicdet_d2", "cost", "--config-file", "x", PYTHONPATH=folder)
+    assert done.returncode == 1
+    assert done.stderr.startswith("dynamicdet cost: error: No module named 'detectron2'")
+    assert "doctor" in done.stderr and done.stderr.count("\n") == 1

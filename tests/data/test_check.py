@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
-from dynamicdet_d2.data.check.run import check_dataset, check_datasets, main
+from dynamicdet_d2.data.check.run import check_dataset, check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from tests.support.coco_files import (
     CATEGORIES,
@@ -315,7 +316,7 @@ def test_config(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     json_file, root = write_coco(tmp_path, [image_entry(1)], [object_entry(1, 1)])
     arguments = ["--json", json_file, "--images", root, "--num-classes"]
-    assert main([*arguments, "2"]) == 0
+    assert main(["check-data", *arguments, "2"]) == 0
     assert capsys.readouterr().out.endswith("No errors.\n")
-    assert main([*arguments, "3", "--test", "--masks", "polygon"]) == 1
+    assert main(["check-data", *arguments, "3", "--test", "--masks", "polygon"]) == 1
     assert "MODEL.ROI_HEADS.NUM_CLASSES is 3" in capsys.readouterr().out

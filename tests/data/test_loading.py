@@ -32,8 +32,9 @@ from dynamicdet_d2.data import (
     training_dicts,
 )
 from dynamicdet_d2.data.loading.corrupt import REPLACED, NoUsableImageError, image_fault
+from dynamicdet_d2.data.loading.epochs import epoch_order
 from dynamicdet_d2.data.loading.loaders import ConsecutiveBatches
-from dynamicdet_d2.data.loading.stream import MAX_TRIES, epoch_order
+from dynamicdet_d2.data.loading.stream import MAX_TRIES
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, toy_cfg, write_coco
 
 NUM_IMAGES = 7
@@ -233,9 +234,22 @@ def test_images_without_objects(cfg: CfgNode) -> None:
     assert len(training_dicts(cfg)) == NUM_IMAGES - 1
 
 
-def test_keys_that_cannot_be_followed(cfg: CfgNode) -> None:
+@pytest.mark.parametrize("grouped", [False, True])
+def test_repeated_images_resume_as_others_do(cfg: CfgNode, grouped: bool) -> None:
+    """The class is in 6 of 7 images: sqrt(4 / (6/7)) = 2.2 times an epoch, the other image once."""
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING = grouped
     cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
-    with pytest.raises(ValueError, match=r"DATALOADER\.SAMPLER_TRAIN is 'RepeatFactor"):
+    cfg.DATALOADER.REPEAT_THRESHOLD = 4.0
+    whole = training_batches(cfg, 40)
+    assert_same_batches(training_batches(cfg, 4, start_iter=36), whole[36:])
+    counts = Counter(sample["image_id"] for sample in itertools.chain(*whole))
+    assert len(counts) == NUM_IMAGES
+    assert 2 * counts[NUM_IMAGES] < min(counts[i] for i in range(1, NUM_IMAGES)) + 3
+
+
+def test_keys_that_cannot_be_followed(cfg: CfgNode) -> None:
+    cfg.DATALOADER.SAMPLER_TRAIN = "RandomSubsetTrainingSampler"
+    with pytest.raises(ValueError, match=r"DATALOADER\.SAMPLER_TRAIN is 'RandomSubset.* router"):
         training_batches(cfg, 1)
     cfg.DATALOADER.SAMPLER_TRAIN = "TrainingSampler"
     with pytest.raises(ValueError, match=r"ASPECT_RATIO_GROUPING .* a\.jpg has no 'width'"):

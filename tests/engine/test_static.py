@@ -61,3 +61,19 @@ def test_its_checkpoint_holds_the_optimizer_and_resumes(
     assert resumed.start_iter == 2
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(value, trained.model.state_dict()[name]), name
+
+
+def test_a_one_stage_detector_is_measured_as_well(cfg: CfgNode) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
+    cfg.MODEL.BACKBONE.NAME = "build_retinanet_resnet_fpn_backbone"
+    cfg.MODEL.FPN.IN_FEATURES = ["res3", "res4", "res5"]
+    cfg.MODEL.RETINANET.NUM_CLASSES = 6
+    model = StaticTrainer.build_model(cfg)
+    results = StaticTrainer.test(cfg, model)
+    cost = count_flops(model, 64, 96)
+    assert results["static"]["gflops"] == pytest.approx(cost["easy"] / 1e9)
+    assert results["static"]["latency_ms"] > 0
+    given = StaticTrainer.test(cfg, model, [StaticTrainer.build_evaluator(cfg, "toy_test")])
+    assert given["static"]["gflops"] == results["static"]["gflops"]

@@ -9,20 +9,21 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils.events import EventStorage
-from torch import Tensor, nn
+from torch import Tensor
 
 from dynamicdet_d2.engine.hooks import PhaseProgress
-from dynamicdet_d2.engine.launch import one_sentence
-from dynamicdet_d2.engine.loss_table import LossTable, LossTableFile, measure_losses
-from dynamicdet_d2.engine.phases import (
+from dynamicdet_d2.engine.loss_table import LossTable, measure_losses
+from dynamicdet_d2.engine.phases import Phase
+from dynamicdet_d2.engine.phases.phase import Stream
+from dynamicdet_d2.engine.phases.router import (
     CachedBatches,
     CachedRouterObjective,
     OnlineRouterObjective,
-    Stream,
-    router_steps,
+    RouterPhase,
 )
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.modeling.modes import modes_kept
 from dynamicdet_d2.utils import progress
 from tests.support.coco_files import clean_catalogs
 from tests.support.runs import NUM_IMAGES, differing, write_toy
@@ -36,7 +37,7 @@ GAPS = (0.1, -0.2, 0.5, 0.0)
 def table(gaps: tuple[float, ...] = GAPS) -> LossTable:
     """L2 is 1 everywhere; image i's only feature is i."""
     losses = torch.tensor([[1 + gap, 1.0] for gap in gaps])
-    return LossTable(torch.arange(float(len(gaps)))[:, None], losses)
+    return LossTable({"features": torch.arange(float(len(gaps)))[:, None], "losses": losses})
 
 
 # The loss table
@@ -72,8 +73,8 @@ def batches(*indices: list[int]) -> list[list[dict]]:
 
 def test_losses_are_measured_into_the_order_of_the_data_set() -> None:
     measured = measure_losses(Losses(), batches([2], [0, 3], [1]))
-    assert measured.pooled.tolist() == [[0.0], [1.0], [2.0], [3.0]]
-    assert measured.losses.tolist() == [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
+    assert measured["features"].tolist() == [[0.0], [1.0], [2.0], [3.0]]
+    assert measured["losses"].tolist() == [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
     with pytest.raises(ValueError, match="No training image is left"):
         measure_losses(Losses(), [])
 
@@ -90,18 +91,6 @@ def test_the_pass_shows_its_remaining_time(
     ]
 
 
-def test_a_table_belongs_to_the_detectors_and_not_to_the_router(tmp_path: Path) -> None:
-    model, file = toy_model(), LossTableFile(str(tmp_path))
-    assert file.load(model) is None
-    file.save(table(), model)
-    nn.init.ones_(model.router.score.bias)
-    assert torch.equal(file.load(model).losses, table().losses)
-    assert torch.equal(file.load(model).pooled, table().pooled)
-    next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d)).running_mean += 1e-3
-    assert file.load(model) is None
-    assert [path.name for path in tmp_path.iterdir()] == ["loss_table.pth"]
-
-
 # Phase router
 
 
@@ -110,12 +99,12 @@ def test_a_table_belongs_to_the_detectors_and_not_to_the_router(tmp_path: Path) 
 )
 def test_router_steps(epochs: int, batch_size: int, steps: int) -> None:
     keys = ("SOLVER.ROUTER.EPOCHS", epochs, "SOLVER.ROUTER.IMS_PER_BATCH", batch_size)
-    assert router_steps(toy_cfg(*keys), num_images=7) == steps
+    assert RouterPhase(toy_cfg(*keys)).steps(num_images=7) == steps
 
 
 def cached_entries(step: int, count: int, seed: int = 3) -> list[list[float]]:
     stream = Stream(images=[], seed=seed, step=step)
-    loader = iter(CachedBatches(table().pooled, table().losses, 2, stream))
+    loader = iter(CachedBatches(table()["features"], table()["losses"], 2, stream))
     return [next(loader)[0].flatten().tolist() for _ in range(count)]
 
 
@@ -182,29 +171,6 @@ def test_progress_by_hand(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (ValueError("SOLVER.X is 1"), "SOLVER.X is 1"),
-        (KeyError("No object named 'X'"), "No object named 'X'"),
-        (FileNotFoundError(2, "No such file", "x.pth"), "[Errno 2] No such file: 'x.pth'"),
-        (FloatingPointError("diverged"), "diverged"),
-    ],
-)
-def test_what_a_user_got_wrong_is_one_sentence(
-    capsys: pytest.CaptureFixture, error: Exception, said: str
-) -> None:
-    with pytest.raises(SystemExit) as stop, one_sentence("tool"):
-        raise error
-    assert stop.value.code == 2
-    assert capsys.readouterr().err == f"tool: error: {said}\n"
-
-
-def test_other_errors_pass_through() -> None:
-    with pytest.raises(RuntimeError), one_sentence("tool"):
-        raise RuntimeError
-
-
 # Whole trainings
 
 
@@ -246,7 +212,7 @@ def test_other_detectors_are_refused(config: Config) -> None:
     plain = ("MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", 6)
     backbone = ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.DEPTH", 50)
     levels = ("MODEL.RETINANET.IN_FEATURES", "('res4',)", "MODEL.ANCHOR_GENERATOR.SIZES", "[[32]]")
-    with pytest.raises(ValueError, match="DynamicTrainer is for DynamicRCNN"):
+    with pytest.raises(ValueError, match="DynamicTrainer is for DynamicRCNN and other dynamic"):
         DynamicTrainer(config("run", *plain, *backbone, *levels))
 
 
@@ -268,19 +234,72 @@ def test_detectors_stay_bit_equal_in_phase_router(config: Config, mode: str) -> 
     """Parameters and statistics, through an evaluation in the middle of the phase as well."""
     evaluated = ("DATASETS.TEST", "('toy_test',)", "TEST.EVAL_PERIOD", 4)
     trainer = DynamicTrainer(config("run", "SOLVER.ROUTER.MODE", mode, *evaluated))
-    enter, before = trainer.enter_router_phase, {}
+    enter, before = trainer.enter, {}
 
-    def remember(step: int) -> None:
+    def remember(phase: Phase, step: int) -> None:
         before.update(state(trainer))
-        enter(step)
+        enter(phase, step)
 
-    trainer.enter_router_phase = remember
+    trainer.enter = remember
     trainer.train()
     after = state(trainer)
     parameters = {f"router.{name}" for name, _ in trainer.detector.router.named_parameters()}
     assert set(differing(before, after)) == {"loss_offset", *parameters}
     # After iteration 3, the second of phase router, and after the last.
     assert [at for _, at in trainer.storage.history("bbox/AP").values()] == [3, 8]
+
+
+RETINANET = (
+    *("MODEL.META_ARCHITECTURE", "DynamicDenseDetector", "MODEL.RETINANET.NUM_CLASSES", 6),
+    *("MODEL.FPN.IN_FEATURES", "('res3', 'res4', 'res5')", "MODEL.RETINANET.NUM_CONVS", 1),
+    *("MODEL.FPN.TOP_BLOCK", "p6p7", "MODEL.FPN.TOP_BLOCK_INPUT", "res5"),
+)
+
+
+@pytest.mark.parametrize("kind", [(), RETINANET])
+def test_phase_detector2_leaves_detector1_as_it_is(config: Config, kind: tuple) -> None:
+    """Parameters, buffers and the easy route's detections, through an evaluation in between."""
+    evaluated = ("DATASETS.TEST", "('toy_test',)", "TEST.EVAL_PERIOD", 2)
+    upgrade = ("SOLVER.PHASES", "('detector2', 'router')", "SOLVER.MAX_ITER", 4)
+    keys = (*kind, *upgrade, "SOLVER.ROUTER.EPOCHS", 1)
+    trainer = DynamicTrainer(config("run", *keys, *evaluated))
+    before, easy = state(trainer), detections(trainer)
+    trainer.train()
+    changed = {name for name in differing(before, state(trainer)) if "num_batches" not in name}
+    second = {
+        f"backbone.{part}.{name}"
+        for part in ("connections", "bottom_up2")
+        for name in getattr(trainer.detector.backbone, part).state_dict()
+        if "num_batches" not in name
+    }
+    router = {f"router.{name}" for name in trainer.detector.router.state_dict()}
+    if kind:  # each detector of a RetinaNet has a running mean of positives
+        changed.remove("loss_normalizers")
+        (one, _), (same, _) = before["loss_normalizers"], state(trainer)["loss_normalizers"]
+        assert one == same
+    assert changed == {"loss_offset", *second, *router}
+    assert all(torch.equal(a, b) for a, b in zip(easy, detections(trainer), strict=True))
+    histories = trainer.storage.histories()
+    assert "L2" in histories
+    assert "L1" not in histories
+    assert len(histories["L2"].values()) == 4
+
+
+def detections(trainer: DynamicTrainer) -> list[Tensor]:
+    """Boxes and scores of the easy route."""
+    with modes_kept(trainer.detector):
+        trainer.detector.eval()
+        found = [output["detector1"] for output in trainer.detector.exits(toy_inputs(2))]
+    return [field for x in found for field in (x.pred_boxes.tensor, x.scores)]
+
+
+def test_an_evaluation_changes_nothing_in_phase_detector2(config: Config) -> None:
+    keys = ("SOLVER.PHASES", "('detector2',)", "SOLVER.MAX_ITER", 3)
+    evaluated = ("DATASETS.TEST", "('toy_test',)", "TEST.EVAL_PERIOD", 2)
+    plain = trained(config("plain", *keys))
+    other = trained(config("evaluated", *keys, *evaluated))
+    assert len(other.storage.history("bbox/AP").values()) == 2
+    assert differing(state(plain), state(other)) == []
 
 
 def test_an_evaluation_changes_nothing_in_phase_detectors(config: Config) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dynamicdet_d2 import DynamicRCNN, add_dynamicdet_config
+from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.evaluation import cost
 from dynamicdet_d2.evaluation.cost import RouteCost, count_flops, count_parts, route_flops
 from dynamicdet_d2.evaluation.flop_meter import Meter
@@ -485,7 +486,8 @@ def test_command_prints_parts_and_routes(
     config_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = ["--height", "64", "--width", "96", "--num-proposals", "3"]
-    cost.main(["--config-file", config_file, *size, "TEST.DYNAMIC.HARD_FRACTIONS", "[0.25]"])
+    fractions = ["TEST.DYNAMIC.HARD_FRACTIONS", "[0.25]"]
+    assert main(["cost", "--config-file", config_file, *size, *fractions]) == 0
     text = capsys.readouterr().out
     assert "at 3x64x96, 3 proposals, 100 detections" in text
     rows = {line[:16].strip(): float(line[16:].split()[0]) for line in text.splitlines()[2:-1]}
@@ -507,6 +509,6 @@ def test_command_refuses_in_one_sentence(
     config_file: str, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as refusal:
-        cost.main(["--config-file", config_file, *arguments])
+        main(["cost", "--config-file", config_file, *arguments])
     assert refusal.value.code == 2
     assert message in capsys.readouterr().err

@@ -258,7 +258,7 @@ def test_other_heads_follow(name: str) -> None:
     [("LOAD_PROPOSALS", True), ("PROPOSAL_GENERATOR.NAME", "PrecomputedProposals")],
 )
 def test_proposals_from_a_file_are_refused(key: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"MODEL.{key} is .*{value}.* makes its own proposals"):
+    with pytest.raises(ValueError, match=f"MODEL.{key} is .*{value}.* proposals"):
         toy_model(f"MODEL.{key}", value)
 
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from dynamicdet_d2 import add_dynamicdet_config
 from dynamicdet_d2 import calibration as cal
-from dynamicdet_d2.calibration import plot
 from dynamicdet_d2.calibration.plot import threshold_spread
+from dynamicdet_d2.commands.main import main
 
 HAND = [0.3, 0.1, 0.4, 0.2]
 LATENCY = {
@@ -276,10 +276,10 @@ def test_thresholds_of_more_images_spread_less() -> None:
 def test_picture_is_drawn_again_from_the_file(tmp_path: Path) -> None:
     point = {"threshold": 0.25, "hard_fraction": 0.5}
     make_calibration(HAND, operating_point=point).to_json(tmp_path / "c.json")
-    plot.main([str(tmp_path / "c.json")])
+    assert main(["report", str(tmp_path / "c.json")]) == 0
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SystemExit):
-        plot.main([str(tmp_path / "gone.json")])
+        main(["report", str(tmp_path / "gone.json")])
 
 
 def test_held_out_of_one_image_is_empty() -> None:

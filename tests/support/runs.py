@@ -27,7 +27,8 @@ SECONDS = 1800
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["train_net", "calibrate", "torch.utils.tensorboard", "matplotlib.pyplot"]
+    ["dynamicdet_d2.commands.train", "dynamicdet_d2.commands.calibrate"]
+    + ["torch.utils.tensorboard", "matplotlib.pyplot"]
 )
 
 # Steps of a run by the toy config: 20 of phase detectors, 6 of phase router (2 epochs of 6 images).

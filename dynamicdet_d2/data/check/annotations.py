@@ -117,7 +117,7 @@ class AnnotationCheck:
             self._objects_of_category[annotation["category_id"]] += 1
 
     def _check_box(self, annotation: dict[str, Any], width: int, height: int) -> None:
-        box = annotation.get("bbox")
+        box: Any = annotation.get("bbox")
         try:
             x, y, w, h = box
             finite = math.isfinite(x + y + w + h)

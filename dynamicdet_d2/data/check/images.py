@@ -3,7 +3,7 @@
 
 import os
 from collections import Counter
-from typing import Any
+from typing import Any, TypeGuard
 
 from PIL import Image, UnidentifiedImageError
 
@@ -63,7 +63,7 @@ def _has_id_and_file(image: object) -> bool:
 
 def _size(image: dict[str, Any], errors: Findings) -> tuple[int, int] | None:
     width, height = image.get("width"), image.get("height")
-    if all(type(side) in (int, float) and side >= 1 and side % 1 == 0 for side in (width, height)):
+    if _is_side(width) and _is_side(height):
         return int(width), int(height)
     errors.add(
         "image sizes",
@@ -71,6 +71,12 @@ def _size(image: dict[str, Any], errors: Findings) -> tuple[int, int] | None:
         f"{height!r}; whole numbers of pixels are needed.",
     )
     return None
+
+
+def _is_side(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return value >= 1 and value % 1 == 0
 
 
 def _warn_of_shared_files(

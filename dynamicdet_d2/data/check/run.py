@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks COCO data sets before training, so that a mistake costs seconds and not a night.
+"""Checks COCO data sets before training, so that a mistake costs seconds and not a night."""
 
-Also a command: ``python -m dynamicdet_d2.data.check.run --json J --images DIR --num-classes N``.
-"""
-
-import argparse
 import logging
-import os
-import sys
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
@@ -158,29 +152,3 @@ def _log(reports: list[DatasetReport]) -> None:
 def _listed(names: Sequence[str], limit: int = 10) -> str:
     rest = f", ... ({len(names)} in all)" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command: prints the report and returns 1 if there are errors, else 0."""
-    parser = argparse.ArgumentParser(description="Checks a COCO data set.")
-    parser.add_argument("--json", required=True, help="annotations in COCO's instances format")
-    parser.add_argument("--images", required=True, help="folder that file names start at")
-    parser.add_argument("--num-classes", type=int, help="MODEL.ROI_HEADS.NUM_CLASSES")
-    parser.add_argument("--test", action="store_true", help="the data set is used for evaluation")
-    parser.add_argument("--masks", choices=("polygon", "bitmask"), help="INPUT.MASK_FORMAT")
-    args = parser.parse_args(argv)
-    report = check_dataset(
-        os.path.basename(args.json),
-        args.json,
-        args.images,
-        args.num_classes,
-        training=not args.test,
-        testing=args.test,
-        mask_format=args.masks,
-    )
-    sys.stdout.write(report.text())
-    return 1 if report.errors else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, DatasetMapper, get_detection_dataset_dicts
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -63,16 +64,11 @@ def build_training_loader(
         dataset_dicts: ``training_dicts(cfg)`` if None.
 
     Raises:
-        ValueError: as ``training_dicts``; a batch size that the ranks cannot share; a
-            ``DATALOADER.SAMPLER_TRAIN`` other than "TrainingSampler", which this stream replaces.
+        ValueError: as ``training_dicts``; a batch size that the ranks cannot share; a sampler
+            that cannot be followed (``repeat_factors``).
     """
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise ValueError(
-            f"DATALOADER.SAMPLER_TRAIN is {cfg.DATALOADER.SAMPLER_TRAIN!r}; dynamic detectors are "
-            "trained with 'TrainingSampler' only."
-        )
     images = training_dicts(cfg) if dataset_dicts is None else dataset_dicts
-    skip = cfg.DATALOADER.SKIP_CORRUPT_IMAGES
+    skip, repeats = cfg.DATALOADER.SKIP_CORRUPT_IMAGES, repeat_factors(cfg, images)
     batches = PositionBatches(
         len(images),
         seed,
@@ -81,9 +77,75 @@ def build_training_loader(
         world_size=comm.get_world_size(),
         start_batch=start_iter,
         landscape=_landscape(images) if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
+        repeats=repeats,
     )
-    stream = TrainingStream(images, NamedErrors(mapper), seed, skip_corrupt=skip)
+    stream = TrainingStream(images, NamedErrors(mapper), seed, skip_corrupt=skip, repeats=repeats)
     return _loader(cfg, stream, batches)
+
+
+class ResumableLoader:
+    """The training stream of a config, which can be entered at any batch.
+
+    What ``DynamicTrainer.build_train_loader`` returns: only the trainer knows the run's seed and
+    how far it has come. With a mapper of one's own, a run still resumes exactly.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        mapper: Mapper | None = None,
+        dataset_dicts: Sequence[Sample] | None = None,
+    ) -> None:
+        """
+        Args:
+            mapper: ``DatasetMapper(cfg, is_train=True)`` if None.
+            dataset_dicts: the images; those of ``DATASETS.TRAIN`` if None.
+        """
+        self._cfg, self._images = cfg, dataset_dicts
+        self._mapper = mapper or DatasetMapper(cfg, is_train=True)
+
+    def starting_at(
+        self, batch: int, seed: int, dataset_dicts: Sequence[Sample] | None = None
+    ) -> ImageLoader:
+        """The stream from a batch on.
+
+        Args:
+            batch: batches already trained on.
+            seed: of the run.
+            dataset_dicts: ``training_dicts(cfg)`` where they are read already; not used by a
+                loader that has images of its own.
+        """
+        images = dataset_dicts if self._images is None else self._images
+        return build_training_loader(
+            self._cfg, self._mapper, seed=seed, start_iter=batch, dataset_dicts=images
+        )
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        """From the first batch on, by ``SEED``, or by 0 where that is negative."""
+        return iter(self.starting_at(0, max(self._cfg.SEED, 0)))
+
+
+def repeat_factors(cfg: CfgNode, images: Sequence[Sample]) -> np.ndarray | None:
+    """How often each image stands in an epoch, (N,), by ``DATALOADER.SAMPLER_TRAIN``; None: once.
+
+    Raises:
+        ValueError: the sampler is neither "TrainingSampler" nor "RepeatFactorTrainingSampler".
+    """
+    keys = cfg.DATALOADER
+    if keys.SAMPLER_TRAIN == "TrainingSampler":
+        return None
+    if keys.SAMPLER_TRAIN != "RepeatFactorTrainingSampler":
+        raise ValueError(
+            f"DATALOADER.SAMPLER_TRAIN is '{keys.SAMPLER_TRAIN}'; it must be 'TrainingSampler' or "
+            "'RepeatFactorTrainingSampler': one that leaves images out would leave them to the "
+            "router, which learns from all images of DATASETS.TRAIN."
+        )
+    # Newer versions of Detectron2 than 0.6 can leave out the square root.
+    options = {"sqrt": keys.REPEAT_SQRT} if "REPEAT_SQRT" in keys else {}
+    factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        images, keys.REPEAT_THRESHOLD, **options
+    )
+    return factors.double().numpy()
 
 
 def build_finite_loader(

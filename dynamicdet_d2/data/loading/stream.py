@@ -7,12 +7,10 @@ batch follows from the seed and the images' shapes. Number of workers, number of
 resumption therefore change nothing. N is the number of images, B the total batch size.
 """
 
-import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -26,27 +24,10 @@ from dynamicdet_d2.data.loading.corrupt import (
     NoUsableImageError,
     Sample,
 )
+from dynamicdet_d2.data.loading.epochs import Epochs, derived_seed
 
 # Corrupt images in a row before skipping is given up: chance does not produce so many.
 MAX_TRIES = 20
-
-
-def derived_seed(*parts: object) -> int:
-    """A 64-bit seed in [0, 2**64) that depends on all parts."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
-
-
-@lru_cache(maxsize=8)
-def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
-    """The shuffled image indices of one epoch: (N,) int64, read-only.
-
-    ``RandomState`` because numpy has frozen its streams: a later numpy resumes the same order.
-    """
-    generator = np.random.RandomState(derived_seed(seed, "epoch", epoch) % 2**32)
-    order = generator.permutation(num_images)
-    order.setflags(write=False)
-    return order
 
 
 @contextmanager
@@ -101,6 +82,7 @@ class TrainingStream(SeededImages):
     Args:
         skip_corrupt: a corrupt image is replaced by that of the next usable position, and the
             sample lists the errors under ``REPLACED``; otherwise ``CorruptImageError`` is raised.
+        repeats: as for ``Epochs``.
     """
 
     def __init__(
@@ -110,14 +92,15 @@ class TrainingStream(SeededImages):
         seed: int,
         *,
         skip_corrupt: bool = False,
+        repeats: np.ndarray | None = None,
     ) -> None:
         super().__init__(dataset_dicts, mapper, seed)
         self._skip_corrupt = skip_corrupt
+        self._epochs = Epochs(len(self), seed, repeats)
 
     def index(self, position: int) -> int:
         """Which image, in [0, N), stands at the position."""
-        epoch, offset = divmod(position, len(self))
-        return int(epoch_order(self._seed, epoch, len(self))[offset])
+        return self._epochs.image(position)
 
     def __getitem__(self, position: int) -> Sample:
         """The sample at the position.
@@ -156,6 +139,7 @@ class PositionBatches(Sampler[list[int]]):
         total_batch_size: B, over all ranks; a multiple of ``world_size``.
         start_batch: batches to pass over, as after a resumption; no image is read for them.
         landscape: (N,) bool, whether each image is wider than high; None does not group.
+        repeats: as for ``Epochs``.
     """
 
     def __init__(
@@ -168,14 +152,14 @@ class PositionBatches(Sampler[list[int]]):
         world_size: int = 1,
         start_batch: int = 0,
         landscape: np.ndarray | None = None,
+        repeats: np.ndarray | None = None,
     ) -> None:
         if total_batch_size < 1 or total_batch_size % world_size:
             raise ValueError(
                 f"The total batch size (SOLVER.IMS_PER_BATCH) is {total_batch_size}; it must be a "
                 f"positive multiple of the number of processes, {world_size}."
             )
-        self._num_images = num_images
-        self._seed = seed
+        self._epochs = Epochs(num_images, seed, repeats)
         self._total = total_batch_size
         share = total_batch_size // world_size
         self._slice = slice(rank * share, (rank + 1) * share)
@@ -183,7 +167,8 @@ class PositionBatches(Sampler[list[int]]):
         self._landscape = landscape
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self._in_order() if self._landscape is None else self._grouped()
+        wide = self._landscape
+        batches = self._in_order() if wide is None else self._grouped(wide)
         for batch in itertools.islice(batches, self._start_batch, None):
             yield batch[self._slice]
 
@@ -191,14 +176,13 @@ class PositionBatches(Sampler[list[int]]):
         for first in itertools.count(0, self._total):
             yield list(range(first, first + self._total))
 
-    def _grouped(self) -> Iterator[list[int]]:
+    def _grouped(self, landscape: np.ndarray) -> Iterator[list[int]]:
         waiting: tuple[list[int], list[int]] = ([], [])
         for epoch in itertools.count():
-            first = epoch * self._num_images
-            order = epoch_order(self._seed, epoch, self._num_images)
-            for offset, is_landscape in enumerate(self._landscape[order].tolist()):
+            wide = landscape[self._epochs.order(epoch)].tolist()
+            for position, is_landscape in enumerate(wide, start=self._epochs.start(epoch)):
                 group = waiting[is_landscape]
-                group.append(first + offset)
+                group.append(position)
                 if len(group) == self._total:
                     yield group[:]
                     group.clear()

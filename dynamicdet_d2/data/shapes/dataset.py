@@ -6,11 +6,9 @@ and TEST like any registered name; they are drawn when they are first asked for,
 under Detectron2's folder of data sets (``DETECTRON2_DATASETS``, or ``datasets``).
 """
 
-import argparse
 import json
 import logging
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,23 +116,3 @@ def _described(shape: Shape) -> dict:
         "segmentation": [shape.polygon.round(2).ravel().tolist()],
         "iscrowd": 0,
     }
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """``python -m dynamicdet_d2.data.shapes.dataset --output FOLDER``."""
-    parser = argparse.ArgumentParser(description="Draw a COCO-format set of known difficulty.")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--num-images", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--width", type=int, default=Recipe.width)
-    parser.add_argument("--height", type=int, default=Recipe.height)
-    args = parser.parse_args(arguments)
-    try:
-        draw_dataset(args.output, Recipe(args.num_images, args.seed, args.width, args.height))
-    except ValueError as error:
-        parser.error(str(error))
-    sys.stdout.write(f"{args.output / 'instances.json'}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -157,13 +157,20 @@ def read_detections(
     exit_index = np.repeat((0, 1), (len(exits[0]), len(exits[1])))
     cell = (label * len(vocabulary.images) + image) * 2 + exit_index
     by_score = np.argsort(-score, kind="stable")
-    score_order = np.empty(len(score), dtype=np.int64)
-    score_order[by_score] = np.cumsum(np.diff(score[by_score], prepend=np.inf) != 0)
     kept = by_score[((label >= 0) & (image >= 0))[by_score]]
     kept = kept[stable_argsort(cell[kept])]
     rank = rank_in_run(cell[kept])
     kept, rank = kept[rank < limit], rank[rank < limit]
-    return Detections(cell[kept], rank, score[kept], score_order[kept], area[kept], shapes[kept])
+    order = score_order(score)
+    return Detections(cell[kept], rank, score[kept], order[kept], area[kept], shapes[kept])
+
+
+def score_order(score: np.ndarray) -> np.ndarray:
+    """(N,) int64 that grows as the score falls; the same for equal scores."""
+    by_score = np.argsort(-score, kind="stable")
+    order = np.empty(len(score), dtype=np.int64)
+    order[by_score] = np.cumsum(np.diff(score[by_score], prepend=np.inf) != 0)
+    return order
 
 
 def stable_argsort(keys: np.ndarray) -> np.ndarray:

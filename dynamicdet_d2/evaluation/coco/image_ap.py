@@ -11,33 +11,21 @@ from pycocotools.coco import COCO
 
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.evaluation.exit_records import EXITS
-from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 
 # The one image of a data set that is made for it.
 _IMAGE_ID = 1
 
 
-def ap_gains(model: DynamicRCNN, batched_inputs: list[dict]) -> list[float]:
-    """Box AP of each image alone under detector2 less that under detector1, in percent.
+def ap_gain(exits: dict, ground_truth: Instances) -> float:
+    """Box AP of the image alone under detector2 less that under detector1, in percent.
 
     COCO's AP over the classes that the image shows (section 4.4.2 of the paper). 0 for an image
     without objects.
 
     Args:
-        model: in evaluation mode.
-        batched_inputs: with ``"instances"``, whose boxes are in pixels of the network's input.
+        exits: what ``model.exits`` says of the image, in the ground truth's scale.
+        ground_truth: with ``gt_boxes`` and ``gt_classes``.
     """
-    # Detections in the scale of the ground truth, not of the image's file.
-    sizes = [x["image"].shape[-2:] for x in batched_inputs]
-    inputs = [
-        {**x, "height": height, "width": width}
-        for x, (height, width) in zip(batched_inputs, sizes, strict=True)
-    ]
-    outputs = model.exits(inputs)
-    return [_gain(out, x["instances"]) for out, x in zip(outputs, inputs, strict=True)]
-
-
-def _gain(exits: dict, ground_truth: Instances) -> float:
     if not len(ground_truth):
         return 0.0
     results = tuple(instances_to_coco_json(exits[name].to("cpu"), _IMAGE_ID) for name in EXITS)

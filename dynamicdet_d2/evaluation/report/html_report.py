@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""report.html: a whole evaluation in one file, from tradeoff.json and routes.jsonl alone.
+"""report.html: a whole evaluation in one file, from tradeoff.json and routes.jsonl alone."""
 
-``python -m dynamicdet_d2.evaluation.report.html_report FOLDER [--compare ...]`` draws it again,
-without the model, together with tradeoff.png, .md and .csv.
-"""
-
-import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -18,7 +12,7 @@ import numpy as np
 
 from dynamicdet_d2.evaluation.audit import PREFIX
 from dynamicdet_d2.evaluation.report import html_page as html
-from dynamicdet_d2.evaluation.report.comparisons import parse_comparison, read_tradeoff
+from dynamicdet_d2.evaluation.report.comparisons import read_tradeoff
 from dynamicdet_d2.evaluation.report.plots import COSTS, column, curve_costs, inner_points
 from dynamicdet_d2.evaluation.report.svg import Chart
 from dynamicdet_d2.evaluation.report.tables import (
@@ -29,7 +23,6 @@ from dynamicdet_d2.evaluation.report.tables import (
     routes_cells,
     tasks,
     text,
-    write_report,
     write_whole,
 )
 
@@ -329,35 +322,3 @@ def _named(series: Row, point: Row) -> str:
 def _measured(tradeoff: Row) -> str:
     items = "".join(f"<li>{escape(line)}</li>" for line in measured(tradeoff))
     return html.section("How this was measured", f"<ul>{items}</ul>")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Draw an evaluation's report again."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dynamicdet_d2.evaluation.report.html_report",
-        description="Draw report.html, tradeoff.png, .md and .csv again, from tradeoff.json and "
-        "routes.jsonl.",
-    )
-    parser.add_argument("folder", help="of an evaluation: OUTPUT_DIR/inference/dynamic")
-    parser.add_argument(
-        "--compare",
-        nargs="+",
-        default=[],
-        metavar="DETECTOR",
-        help="other detectors to draw in: NAME,AP,GFLOPS,MS ('-' for what is not known), or "
-        "[NAME=]another run's tradeoff.json",
-    )
-    args = parser.parse_args(arguments)
-    folder = Path(args.folder)
-    try:
-        comparisons = [parse_comparison(text_) for text_ in args.compare]
-        tradeoff = with_comparisons(read_tradeoff(folder / "tradeoff.json"), comparisons)
-        write_report(tradeoff, folder, with_json=False)
-        write_html(folder, comparisons)
-    except ValueError as error:
-        parser.error(str(error))
-    sys.stdout.write(f"{folder / 'report.html'}\n")
-
-
-if __name__ == "__main__":
-    main()

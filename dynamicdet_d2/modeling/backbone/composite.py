@@ -57,6 +57,14 @@ class StagedBackbone(Backbone):
         """What the stage before carried -> the input of this stage's blocks."""
         return x
 
+    def enter_second(self, stage: int, x: Tensor, features1: Sequence[Tensor]) -> Tensor:
+        """As ``enter``, in backbone 2, for a family that reads F1 there too.
+
+        Args:
+            features1: the S feature maps of backbone 1.
+        """
+        return self.enter(stage, x)
+
     @abstractmethod
     def run(self, stage: int, x: Tensor) -> Tensor:
         """The stage's blocks."""
@@ -93,7 +101,7 @@ class StagedBackbone(Backbone):
             raise ValueError(
                 "MODEL.BACKBONE.GRADIENT_CHECKPOINTING is True, but the backbone has batch norms "
                 "that train; their norm must be 'FrozenBN' or one without statistics, such as "
-                "'GN' (MODEL.RESNETS.NORM or MODEL.EFFICIENTNET_LITE.NORM)."
+                "'GN' (MODEL.RESNETS.NORM, MODEL.EFFICIENTNET_LITE.NORM, MODEL.YOLO.NORM)."
             )
         self.gradient_checkpointing = True
 
@@ -111,9 +119,12 @@ class StagedBackbone(Backbone):
         """
         outputs = []
         for stage in range(first, len(self.stage_names)):
-            x = self.enter(stage, x)
-            if injected is not None and stage >= self.first_injected_stage:
-                x = injected(stage, x)
+            if injected is None:
+                x = self.enter(stage, x)
+            else:
+                x = self.enter_second(stage, x, injected.features1)
+                if stage >= self.first_injected_stage:
+                    x = injected(stage, x)
             x = self.run(stage, x)
             outputs.append((x, self.feature(stage, x)))
         return outputs

@@ -13,6 +13,9 @@ from dynamicdet_d2.modeling.router_inputs.proposal_numbers import ProposalNumber
 from dynamicdet_d2.modeling.router_inputs.router_input import RouterInput
 from dynamicdet_d2.modeling.tails import Tails
 
+ROUTER_INPUTS = ("features", "map", "rpn", "detections")
+"""All that there are, in the order in which the router has them."""
+
 Shapes = Mapping[str, ShapeSpec]
 
 

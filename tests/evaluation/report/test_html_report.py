@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.evaluation.exit_records import ExitRecord
 from dynamicdet_d2.evaluation.report import html_report, pictures
 from dynamicdet_d2.evaluation.report.comparisons import input_size_series, parse_comparison
@@ -114,7 +115,7 @@ def test_command_draws_again_with_others(tmp_path: Path, capsys: pytest.CaptureF
     write(other, a_tradeoff(EASY, a_point(0.5, 33.0, 31.0), HARD))
     before = (tmp_path / "tradeoff.json").read_bytes()
     wanted = ["R101,39.4,283,-", f"another={other / 'tradeoff.json'}"]
-    html_report.main([str(tmp_path), "--compare", *wanted])
+    assert main(["report", str(tmp_path), "--compare", *wanted]) == 0
     page = Tags((tmp_path / "report.html").read_text())
     assert "R101" in page.text and "another, 0.5 hard" in page.text and "33.00" in page.text
     assert (tmp_path / "tradeoff.json").read_bytes() == before
@@ -138,7 +139,7 @@ def test_command_refuses_by_one_sentence(
     write(tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        html_report.main(arguments)
+        main(["report", *arguments])
     assert stop.value.code == 2
     assert says in capsys.readouterr().err
 

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published weights of YOLOv7 and Dy-YOLOv7 into a checkpoint and a config of this project.
+
+The files are their authors' and under their licences (YOLOv7: GPL-3.0; DynamicDet: academic use);
+nothing of them is shipped, and nothing in them is run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from torch import Tensor, nn
+
+from dynamicdet_d2.checkpoint.names.yolo import Layout, Source, recognise
+from dynamicdet_d2.checkpoint.pickled_modules import read_pickled_weights
+from dynamicdet_d2.config import add_dynamicdet_config
+from dynamicdet_d2.modeling.yolo.build import dynamic_parts, static_parts
+from dynamicdet_d2.modeling.yolo.variants import VARIANTS
+from dynamicdet_d2.utils.files import whole_file
+
+_ANCHOR_TOLERANCE = 2e-3
+"""Relative; files in float16 hold anchors in cells to 11 bits."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What came of a conversion.
+
+    Attributes:
+        layout: what the file held.
+        num_classes: of its head.
+        weights, config: files that were written.
+    """
+
+    layout: Layout
+    num_classes: int
+    weights: Path
+    config: Path
+
+
+def convert(path: str, output: str) -> Converted:
+    """Convert a published file.
+
+    Weights become float32. Of a dynamic detector the router's last layer changes its sign: the
+    published score is 1 - difficulty, and a published threshold t is 1 - t here.
+
+    Args:
+        path: of the published file.
+        output: ``NAME.pth`` to write; a config that builds the model and loads it is written
+            beside it as ``NAME.yaml``.
+
+    Raises:
+        ValueError: if the file is not one of the published layouts, or does not fit its model.
+    """
+    target = Path(output)
+    if target.suffix != ".pth":
+        raise ValueError(f"The output is {output}; its name must end in .pth.")
+    published = read_pickled_weights(path)
+    try:
+        layout, weights, keys = _understood(published)
+        _check_shapes(weights, layout, keys)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be converted: {error}") from None
+    keys["MODEL"]["WEIGHTS"] = str(target)
+    with whole_file(target) as file:
+        torch.save({"model": weights}, file)
+    with whole_file(target.with_suffix(".yaml")) as file:
+        file.write(yaml.safe_dump(keys, sort_keys=False).encode())
+    classes = keys["MODEL"]["YOLO"]["NUM_CLASSES"]
+    return Converted(layout, classes, target, target.with_suffix(".yaml"))
+
+
+def _understood(published: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Tensor], dict]:
+    layout = recognise(published)
+    try:
+        weights = renamed(published, layout)
+        return layout, weights, config_keys(layout, weights, anchors_of(published, layout))
+    except (IndexError, RuntimeError, TypeError):
+        raise ValueError("its weights have other numbers of dimensions.") from None
+
+
+def renamed(published: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """A published state dict under our names, in float32.
+
+    Counters that it lacks start at 0. Folded implicit vectors become ones that do nothing.
+    """
+    weights = {}
+    for name, source in layout.sources().items():
+        if source.name in published:
+            weights[name] = _taken(published[source.name], source)
+        else:
+            weights[name] = torch.zeros((), dtype=torch.long)
+    if not layout.implicit:
+        weights |= _without_effect(weights)
+    return weights
+
+
+def _taken(tensor: Tensor, source: Source) -> Tensor:
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+    if source.rows is not None:
+        if source.rows[1] > len(tensor):
+            raise ValueError(f"{source.name} has only {len(tensor)} output channels.")
+        tensor = tensor[slice(*source.rows)]
+    if source.flat:
+        tensor = tensor.flatten(1)
+    return -tensor if source.negated else tensor.clone()
+
+
+def _without_effect(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Implicit vectors of zeros and ones for predictions that are plain convolutions."""
+    vectors = {}
+    for name, weight in weights.items():
+        if name.startswith("head.predictors.") and name.endswith(".conv.weight"):
+            outputs, inputs = weight.shape[:2]
+            place = name.removesuffix("conv.weight")
+            vectors[f"{place}add.implicit"] = torch.zeros(1, inputs, 1, 1)
+            vectors[f"{place}multiply.implicit"] = torch.ones(1, outputs, 1, 1)
+    return vectors
+
+
+def anchors_of(published: Mapping[str, Tensor], layout: Layout) -> list | None:
+    """Anchors in pixels by level, where the file has others than the published ones.
+
+    Raises:
+        ValueError: if two detectors have different anchors, or anchors in pixels and in cells
+            disagree.
+    """
+    known = torch.tensor(VARIANTS[layout.variant].anchors, dtype=torch.float32)
+    found = {name: x.float() for name, x in published.items() if name.endswith(".anchor_grid")}
+    if not found:
+        return None
+    grids = [grid.reshape(len(grid), -1, 2) for grid in found.values()]
+    if any(not torch.equal(grid, grids[0]) for grid in grids):
+        raise ValueError("its two detectors have different anchors, which are not supported.")
+    strides = 8 * 2 ** torch.arange(len(grids[0]))[:, None, None]
+    for name in found:
+        cells = published.get(name.replace(".anchor_grid", ".anchors"))
+        if cells is not None and not torch.allclose(
+            cells.float() * strides, grids[0], rtol=_ANCHOR_TOLERANCE, atol=0
+        ):
+            raise ValueError(f"{name} and its anchors in cells disagree.")
+    if grids[0].shape == known.shape and torch.allclose(grids[0], known, _ANCHOR_TOLERANCE, 0):
+        return None
+    return grids[0].tolist()
+
+
+def config_keys(layout: Layout, weights: Mapping[str, Tensor], anchors: list | None) -> dict:
+    """The config that the weights are for, without where they lie.
+
+    Args:
+        layout: what the file held.
+        weights: under our names.
+        anchors: other than the variant's; None: the variant's.
+    """
+    variant = VARIANTS[layout.variant]
+    finest = f"p{len(variant.backbone.levels) - len(variant.anchors) + 1}"
+    head = "head1" if layout.dynamic else "head"
+    outputs = len(weights[f"{head}.predictors.n{finest[1:]}.conv.bias"])
+    per_position = len((anchors or variant.anchors)[0])
+    size = 1280 if layout.variant == "yolov7_w6" else 640
+    yolo = {"VARIANT": layout.variant, "NUM_CLASSES": outputs // per_position - 5}
+    yolo["LOSS"] = {"TRAIN_SIZE": size}
+    if anchors:
+        yolo["ANCHORS"] = anchors
+    if layout.auxiliary:
+        yolo["AUXILIARY"] = True
+        yolo["LOSS"]["TOP_K"] = 20
+    if layout.dynamic and layout.variant == "yolov7x":
+        yolo["STRIDED_FROM_BACKBONE1"] = ["p3"]  # as its weights were trained
+    builder = "build_composite_elan_backbone" if layout.dynamic else "build_elan_backbone"
+    return {
+        "MODEL": {
+            "META_ARCHITECTURE": "DynamicYOLO" if layout.dynamic else "YOLOv7",
+            "BACKBONE": {"NAME": builder, "FREEZE_AT": 0},
+            "PIXEL_MEAN": [0.0, 0.0, 0.0],
+            "PIXEL_STD": [255.0, 255.0, 255.0],
+            "YOLO": yolo,
+        },
+        "INPUT": {
+            "FORMAT": "RGB",
+            "MIN_SIZE_TRAIN": [size],
+            "MAX_SIZE_TRAIN": size,
+            "MIN_SIZE_TEST": size,
+            "MAX_SIZE_TEST": size,
+        },
+        "TEST": {"DETECTIONS_PER_IMAGE": 300},
+        "VERSION": 2,
+    }
+
+
+def _check_shapes(weights: Mapping[str, Tensor], layout: Layout, keys: dict) -> None:
+    cfg = get_cfg()
+    add_dynamicdet_config(cfg)
+    cfg.merge_from_other_cfg(CfgNode(keys))
+    with torch.device("meta"):
+        parts = dynamic_parts(cfg) if layout.dynamic else static_parts(cfg)
+    expected = nn.ModuleDict({k: part for k, part in parts.items() if part is not None})
+    for name, tensor in expected.state_dict().items():
+        if weights[name].shape != tensor.shape:
+            raise ValueError(
+                f"it has {tuple(weights[name].shape)} for {name}, where {layout.variant} has "
+                f"{tuple(tensor.shape)}."
+            )

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights out of files that hold whole pickled modules, without running anything in them.
+
+``torch.load`` with ``weights_only=True`` refuses such files for the classes that they name. Here
+every class is an empty stand-in, torch's and numpy's own included: nothing that a file names is
+imported or called, and what is read is what the stand-ins were given to keep.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_ALLOWED = re.compile(
+    r"models\..+|torch\.nn\.modules\..+|numpy(\..+)?|collections\..+"
+    r"|(builtins|__builtin__)\.(bytearray|complex|dict|frozenset|list|object|set|slice|tuple)"
+)
+"""Names of which stand-ins are made: what a YOLO training script puts into its files."""
+
+_MAX_DEPTH = 100
+"""Of modules within modules; a file in which one contains itself would have no end."""
+
+
+class _StandIn:
+    """Takes the place of any class or function: can be made from anything, keeps a dict."""
+
+    kept: dict
+
+    def __new__(cls, *_: object, **__: object) -> "_StandIn":
+        made = super().__new__(cls)
+        made.kept = {}
+        return made
+
+    def __setstate__(self, state: object) -> None:
+        self.kept = dict(state) if isinstance(state, dict) else {}
+
+
+def read_pickled_weights(path: str) -> dict[str, Tensor]:
+    """The state dict of a file's model: a state dict itself, or a pickled module.
+
+    Args:
+        path: of a file that ``torch.save`` wrote, with the model under "model" or alone.
+
+    Returns:
+        name -> tensor on the CPU, as ``state_dict()`` of the module would have them.
+
+    Raises:
+        ValueError: if the file cannot be read, names anything that is not allowed, or has no
+            weights.
+    """
+    content = _load(path)
+    if isinstance(content, dict) and "model" in content:
+        content = content["model"]
+    weights = dict(content) if isinstance(content, Mapping) else dict(_weights(content, path))
+    if not weights:
+        raise ValueError(f"{path} holds no weights.")
+    for name, value in weights.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f"{path} holds under '{name}' what is of type {type(value).__name__}, where a "
+                "tensor belongs."
+            )
+    return {str(name): value.detach() for name, value in weights.items()}
+
+
+def _load(path: str) -> Any:
+    serialization = torch.serialization
+    if not hasattr(serialization, "get_unsafe_globals_in_checkpoint"):
+        raise ValueError(
+            f"Reading {path} without running anything in it needs PyTorch 2.6 or newer; this is "
+            f"{torch.__version__}."
+        )
+    try:
+        names = serialization.get_unsafe_globals_in_checkpoint(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist.") from None
+    except Exception:  # a damaged file raises anything at all
+        raise _unreadable(path) from None
+    for name in names:
+        if not _ALLOWED.fullmatch(name):
+            raise ValueError(
+                f"{path} refers to {name}, which is not loaded: a file of weights may refer to "
+                "torch.nn.modules, numpy, builtin containers, and the classes of its own models."
+            )
+    try:
+        with serialization.safe_globals([(_StandIn, name) for name in names]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        raise _unreadable(path) from None
+
+
+def _unreadable(path: str) -> ValueError:
+    return ValueError(
+        f"{path} is no file of torch.save, is damaged, or does more than hold weights: it cannot "
+        "be read."
+    )
+
+
+def _weights(
+    module: object, path: str, prefix: str = "", depth: int = 0
+) -> Iterator[tuple[str, object]]:
+    """Names and values of a pickled module's weights, in the order of ``state_dict()``."""
+    if not isinstance(module, _StandIn) or depth > _MAX_DEPTH:
+        raise ValueError(
+            f"{path} has at '{prefix.rstrip('.') or 'model'}' no module, or one within itself."
+        )
+    own = {**_part(module, "_parameters"), **_part(module, "_buffers")}
+    fleeting = module.kept.get("_non_persistent_buffers_set", ())
+    for name, value in own.items():
+        if value is not None and name not in fleeting:
+            yield f"{prefix}{name}", value
+    for name, child in _part(module, "_modules").items():
+        if child is not None:
+            yield from _weights(child, path, f"{prefix}{name}.", depth + 1)
+
+
+def _part(module: _StandIn, name: str) -> dict:
+    part = module.kept.get(name)
+    return part if isinstance(part, dict) else {}

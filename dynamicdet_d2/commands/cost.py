@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dynamicdet cost``: multiply-adds of a config's model, beside the paper's figures."""
+
+import argparse
+import sys
+
+from detectron2.modeling import build_model
+
+from dynamicdet_d2.config import Use, check, read_config
+from dynamicdet_d2.evaluation.cost import PAPER_SETTING, table
+
+
+def parser() -> argparse.ArgumentParser:
+    """Config, image size and number of proposals; by default the paper's."""
+    options = argparse.ArgumentParser(
+        description="Multiply-adds of a config's model by part and route, and as in the paper."
+    )
+    options.add_argument("--config-file", required=True, metavar="FILE")
+    options.add_argument("--height", type=int, default=PAPER_SETTING[0], help="pixels")
+    options.add_argument("--width", type=int, default=PAPER_SETTING[1], help="pixels")
+    options.add_argument("--num-proposals", type=int, default=PAPER_SETTING[2])
+    options.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
+    return options
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table."""
+    cfg = read_config(args.config_file, args.opts)
+    # A route costs the same wherever the threshold comes from and whatever the weights are.
+    dynamic = cfg.MODEL.DYNAMIC
+    dynamic.CALIBRATION, dynamic.HARD_FRACTION, dynamic.TARGET_LATENCY_MS = "", None, None
+    cfg.MODEL.DEVICE = "cpu"
+    check(cfg, Use.MODEL)
+    sys.stdout.write(table(build_model(cfg), cfg, args.height, args.width, args.num_proposals))

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entry point: ``dynamicdet COMMAND`` and ``python -m dynamicdet_d2 COMMAND``.
+
+A command is a file of this folder with the command's name and two functions: ``parser()`` gives
+its options, ``run(args)`` does the work and gives the exit status, or None for 0. ``args.program``
+is how the user called it. A line in ``COMMANDS`` makes it known.
+
+Nothing outside the standard library is imported before the command is known, because ``doctor``
+must run where libraries are missing.
+"""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+from dynamicdet_d2.utils.errors import INTERRUPTED, TYPED, one_sentence
+
+PROGRAM = "dynamicdet"
+COMMANDS = {
+    "train": "train a detector through all its phases, resume, or evaluate",
+    "calibrate": "thresholds for hard fractions and for a target on this machine",
+    "eval": "evaluate at every operating point, and write the report",
+    "predict": "detect objects in images; write drawn images and JSON lines",
+    "report": "draw the report of an evaluation, or the plot of a calibration, again",
+    "cost": "multiply-adds of a config's model by part and route",
+    "check-data": "say what is wrong with a data set in COCO's format",
+    "doctor": "say what is installed, what is missing, and what installs it",
+    "demo": "train, calibrate, evaluate and predict on drawn images",
+    "draw-shapes": "draw a data set of known difficulty",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status of the command that the arguments name; without one, list them."""
+    name, *others = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in ("-h", "--help"):
+        sys.stdout.write(overview())
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" The nearest is '{near[0]}'." if near else ""
+        sys.stderr.write(f"{PROGRAM}: error: there is no command '{name}'.{hint}\n")
+        return TYPED
+    return run(f"{PROGRAM} {name}", name, others)
+
+
+def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
+    """The exit status of a command.
+
+    Args:
+        program: how the user called it.
+        name: of the command.
+        arguments: what follows it; None: those of the process.
+
+    Raises:
+        SystemExit: from the parser, and where something is wrong.
+    """
+    try:
+        with one_sentence(program):
+            command = importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")
+            parser = command.parser()
+            parser.prog = program
+            args = parser.parse_args(arguments)
+            args.program = program
+            return command.run(args) or 0
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{program}: stopped\n")
+        return INTERRUPTED
+
+
+def overview() -> str:
+    """The commands, a line each."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:{width}}{does}" for name, does in COMMANDS.items()]
+    usage = f"usage: {PROGRAM} COMMAND [options]   (or python -m dynamicdet_d2 COMMAND ...)"
+    more = f"{PROGRAM} COMMAND --help lists the options of one."
+    return "\n".join([usage, "", *lines, "", more, ""])

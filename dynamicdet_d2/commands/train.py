@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dynamicdet train``, which ``train_net.py`` is as well: Detectron2's own command line."""
+
+import argparse
+import logging
+
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, default_argument_parser
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
+from dynamicdet_d2.engine.launch import launch
+from dynamicdet_d2.engine.setup import setup
+from dynamicdet_d2.engine.static import StaticTrainer
+from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.modeling.architecture import is_dynamic
+from dynamicdet_d2.utils.errors import one_sentence
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES = """examples:
+  --config-file configs/quickstart.yaml
+  --config-file F --num-gpus 8 SOLVER.MAX_ITER 1000
+  --config-file F --resume
+  --config-file F --eval-only MODEL.WEIGHTS output/model_final.pth
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Detectron2's own."""
+    return default_argument_parser(epilog=EXAMPLES)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train through all phases, or evaluate, in as many processes as were asked for."""
+    launch(_process, args)
+
+
+def _process(args: argparse.Namespace) -> None:
+    with one_sentence(args.program):
+        cfg = setup(args)
+        if args.eval_only:
+            evaluate(cfg, args.resume)
+        else:
+            train(cfg, args.resume)
+
+
+def train(cfg: CfgNode, resume: bool) -> None:
+    """Train through all phases; with ``resume`` from the last checkpoint in ``OUTPUT_DIR``."""
+    trainer = trainer_of(cfg)(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+
+
+def evaluate(cfg: CfgNode, resume: bool) -> dict:
+    """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``."""
+    model = trainer_of(cfg).build_model(cfg)
+    weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
+    checkpointer = DynamicCheckpointer(model, cfg.OUTPUT_DIR, weights2=weights2)
+    if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+        logger.warning("MODEL.WEIGHTS is empty: random weights are evaluated.")
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
+    results = trainer_of(cfg).test(cfg, model)
+    if comm.is_main_process():
+        verify_results(cfg, results)
+    return results
+
+
+def trainer_of(cfg: CfgNode) -> type[DefaultTrainer]:
+    """The dynamic detector's trainer, or that of the static baselines."""
+    return DynamicTrainer if is_dynamic(cfg) else StaticTrainer

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The config: ``keys`` (the reference manual), ``rules``, reading, and the check of both."""
+
+from dynamicdet_d2.config.checking import check
+from dynamicdet_d2.config.declare import Use
+from dynamicdet_d2.config.reading import add_dynamicdet_config, read_config
+
+__all__ = ["Use", "add_dynamicdet_config", "check", "read_config"]

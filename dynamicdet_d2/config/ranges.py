@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a config key may be: the words for the declarations in ``keys.py`` and ``rules.py``."""
+
+import difflib
+import math
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from fvcore.common.registry import Registry
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 100
+_short.maxlist = _short.maxtuple = 8
+_short.maxlevel = 3
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a key may have.
+
+    Attributes:
+        must: what the value must do or be, in the words that follow "it must".
+        holds: whether a value, of whatever type, does.
+    """
+
+    must: str
+    holds: Callable[[object], bool]
+
+    def complaint(self, key: str, value: object) -> str | None:
+        """One sentence with key, value and what is allowed; None where the value is right."""
+        if self.holds(value):
+            return None
+        return f"{key} is {shown(value)}; it must {self.must}."
+
+
+@dataclass(frozen=True)
+class Each(Range):
+    """A list, each entry of which lies in ``entry``."""
+
+    entry: Range
+
+    def complaint(self, key: str, value: object) -> str | None:
+        said = super().complaint(key, value)
+        if said is not None or not isinstance(value, Sequence):
+            return said
+        wrong = [item for item in value if not self.entry.holds(item)]
+        return f"{key} has {shown(wrong[0])}; each must {self.entry.must}." if wrong else None
+
+
+@dataclass(frozen=True)
+class Registered(Range):
+    """A name in a registry; the nearest one is said for a name that is not."""
+
+    registry: Registry
+
+    def complaint(self, key: str, value: object) -> str | None:
+        said = super().complaint(key, value)
+        return said and said + nearest(value, [name for name, _ in self.registry])
+
+
+def shown(value: object) -> str:
+    """A value for a sentence: its repr, cut where it is long."""
+    return _short.repr(value)
+
+
+def nearest(word: object, names: Mapping[str, str] | Iterable[str]) -> str:
+    """`` The nearest is X.`` for a word that is not among the names; empty where none is near.
+
+    Args:
+        word: what a user typed.
+        names: what it could have been, or a mapping from that to what shall be said of it.
+    """
+    said = names if isinstance(names, Mapping) else {name: name for name in names}
+    close = difflib.get_close_matches(str(word)[:200], said, n=1)
+    return f" The nearest is '{said[close[0]]}'." if close else ""
+
+
+def number(at_least: float, below: float = math.inf) -> Range:
+    """A finite number in [at_least, below)."""
+    limits = f"at least {at_least:g}"
+    if below != math.inf:
+        limits = f"in [{at_least:g}, {below:g})"
+    return Range(f"be a number {limits}", lambda x: _is_number(x) and at_least <= x < below)
+
+
+def between(low: float, high: float) -> Range:
+    """A number in [low, high]."""
+    return Range(f"lie in [{low:g}, {high:g}]", lambda x: _is_number(x) and low <= x <= high)
+
+
+def above(limit: float) -> Range:
+    """A finite number greater than a limit."""
+    return Range(f"be a number above {limit:g}", lambda x: _is_number(x) and x > limit)
+
+
+def integer(at_least: int) -> Range:
+    """A whole number from ``at_least`` on."""
+    return Range(
+        f"be a whole number, at least {at_least}",
+        lambda x: _is_number(x) and isinstance(x, int) and x >= at_least,
+    )
+
+
+def one_of(*allowed: str | int) -> Range:
+    """One of a few values."""
+    *others, last = (repr(value) for value in allowed)
+    words = f"{', '.join(others)} or {last}"
+    return Range(f"be {words}", lambda x: any(x == y and type(x) is type(y) for y in allowed))
+
+
+def only(value: object, why: str) -> Range:
+    """The one value that the project can do with."""
+    return Range(f"be {value!r}: {why}", lambda x: type(x) is type(value) and x == value)
+
+
+def none_or(inner: Range) -> Range:
+    """None, or in another range."""
+    return Range(f"be None or {inner.must}", lambda x: x is None or inner.holds(x))
+
+
+def each(entry: Range, length: int | None = None) -> Each:
+    """A list (or tuple) of any length, or of one length."""
+    must = "be a list" if length is None else f"be a list of {length}"
+    return Each(
+        must,
+        lambda x: isinstance(x, (list, tuple)) and length in (None, len(x)),
+        entry,
+    )
+
+
+def registered(registry: Registry) -> Registered:
+    """The name of something that is registered with Detectron2."""
+    return Registered(
+        "be a name that is registered with Detectron2",
+        lambda x: isinstance(x, str) and x in registry,
+        registry,
+    )
+
+
+def _is_number(x: object) -> TypeGuard[int | float]:
+    # An integer may be too large for isfinite.
+    whole = isinstance(x, int) and not isinstance(x, bool)
+    return whole or (isinstance(x, float) and math.isfinite(x))
+
+
+true_or_false = Range("be True or False", lambda x: type(x) is bool)
+text = Range("be a string", lambda x: type(x) is str)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a yaml file and ``KEY VALUE`` pairs to a config; no code runs from either."""
+
+import copy
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from detectron2.utils.file_io import PathManager
+
+# The declarations are made when it is imported.
+from dynamicdet_d2.config import keys, yolo_keys  # noqa: F401
+from dynamicdet_d2.config.declare import KEYS
+from dynamicdet_d2.config.ranges import nearest, shown
+
+BASE = "_BASE_"
+
+
+def add_dynamicdet_config(cfg: CfgNode) -> None:
+    """Add the keys of DynamicDet to a Detectron2 config, in place.
+
+    Args:
+        cfg: what ``detectron2.config.get_cfg()`` returns.
+    """
+    for declared in KEYS.values():
+        if declared.ours:
+            *sections, last = declared.name.split(".")
+            node = cfg
+            for section in sections:
+                node = node.setdefault(section, CfgNode())
+            node[last] = copy.deepcopy(declared.default)
+
+
+def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
+    """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
+
+    Unlike Detectron2's ``merge_from_file`` it reads plain values alone, so a file from anywhere
+    is safe to read. A whole number is taken where a key has a number with a fraction. Without a
+    GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu". What the values may be is ``check``'s affair.
+
+    Args:
+        config_file: a yaml file, whose ``_BASE_`` may name others; empty: defaults alone.
+        overrides: keys and values in turn.
+
+    Raises:
+        ValueError: naming the file that cannot be read, or all keys that are wrong, a line each.
+    """
+    if len(overrides) % 2:
+        raise ValueError(f"Config overrides are KEY VALUE pairs; '{overrides[-1]}' has no value.")
+    cfg = get_cfg()
+    add_dynamicdet_config(cfg)
+    wrong = []
+    for file, content in _layers(config_file) if config_file else ():
+        wrong += [f"{file}: {said}" for said in _merge(cfg, _leaves(cfg, content))]
+    wrong += _merge(cfg, zip(overrides[::2], overrides[1::2], strict=True))
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+def _layers(file: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
+    """The content of the files that ``_BASE_`` names, and then of the file itself.
+
+    Args:
+        above: files that the file is included by, outermost first.
+    """
+    if file in above:
+        raise ValueError(f"{file} includes itself by {BASE}: {' -> '.join([*above, file])}.")
+    content = _read_yaml(file, f"{BASE} of {above[-1]}," if above else "--config-file")
+    bases = content.pop(BASE, [])
+    for base in bases if isinstance(bases, list) else [bases]:
+        if not isinstance(base, str):
+            raise ValueError(f"{file}: {BASE} is {shown(base)}; it must name yaml files.")
+        yield from _layers(_beside(file, os.path.expanduser(base)), (*above, file))
+    yield file, content
+
+
+def _beside(file: str, base: str) -> str:
+    """Where a base is that a file names: relative to the file's folder."""
+    if "://" in base:
+        return base
+    return os.path.normpath(os.path.join(os.path.dirname(file), base))
+
+
+def _read_yaml(file: str, named_by: str) -> dict:
+    where = f"{named_by} {file}"
+    try:
+        with PathManager.open(file) as stream:
+            content = yaml.safe_load(stream)
+    except FileNotFoundError:
+        raise ValueError(f"{where} does not exist.") from None
+    except OSError as error:
+        raise ValueError(f"{where} cannot be read: {error.strerror or error}.") from None
+    except yaml.constructor.ConstructorError as error:
+        raise ValueError(
+            f"{where} holds more than plain values, and no code runs from a config: "
+            f"{_one_line(error)}."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where} is not YAML: {_one_line(error)}.") from None
+    except RecursionError:
+        raise ValueError(f"{where} is nested too deeply.") from None
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else shown(content)
+        raise ValueError(f"{where} holds {found}; it must hold keys and their values.")
+    return content
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _leaves(node: CfgNode, content: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Full names and values of a file's keys, as deep as the config has sections."""
+    for name, value in content.items():
+        section = node.get(name) if isinstance(name, str) else None
+        if isinstance(section, CfgNode) and isinstance(value, dict):
+            yield from _leaves(section, value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _merge(cfg: CfgNode, pairs: Iterator[tuple[str, object]]) -> list[str]:
+    """Set keys in place; a sentence for each that cannot be set."""
+    known = dict(_leaves(cfg, cfg))
+    wrong = []
+    for name, value in pairs:
+        if name not in known:
+            wrong.append(_unknown(name, value, list(known)))
+            continue
+        try:
+            cfg.merge_from_list([name, _with_fraction(value, known[name])])
+        except (ValueError, RecursionError, MemoryError):
+            wrong.append(_mismatch(name, value, known[name]))
+    return wrong
+
+
+def _with_fraction(value: object, default: object) -> object:
+    """The value, as a float where the key's default is one: yacs takes 1.0 alone, not 1."""
+    if not isinstance(default, float) or isinstance(value, bool):
+        return value
+    try:
+        return float(value) if isinstance(value, (int, str)) else value
+    except (ValueError, OverflowError):
+        return value
+
+
+def _unknown(name: str, value: object, known: Sequence[str]) -> str:
+    if any(key.startswith(f"{name}.") for key in known):
+        return f"{name} is {shown(value)}, but it is a section, whose keys have values."
+    by_last = {key.rpartition(".")[2]: key for key in known}
+    # By the whole name or, for a key in another section, by its last part.
+    hint = nearest(name, known) or nearest(name.rpartition(".")[2], by_last)
+    return f"{name} is no key.{hint}"
+
+
+def _mismatch(name: str, value: object, default: object) -> str:
+    if name in KEYS:
+        return KEYS[name].range.complaint(name, value) or f"{name} is {shown(value)}."
+    kind = type(default).__name__
+    return (
+        f"{name} is {shown(value)}; it must be of type {kind}, like its default {shown(default)}."
+    )

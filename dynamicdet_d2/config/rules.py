@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the project can do with of Detectron2's keys, and what several keys must agree in.
+
+Ranges of the project's own keys stand beside them in ``keys.py``. A rule is a function from the
+values of the keys that it names to one sentence, or None where all is well.
+"""
+
+import os
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog
+from detectron2.layers import get_norm
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
+    ROI_HEADS_REGISTRY,
+)
+from detectron2.utils import comm
+
+from dynamicdet_d2.config.declare import Use, limit, rule
+from dynamicdet_d2.config.ranges import (
+    Range,
+    each,
+    integer,
+    nearest,
+    number,
+    one_of,
+    only,
+    registered,
+    shown,
+    text,
+    true_or_false,
+)
+from dynamicdet_d2.data.shapes.dataset import SPLITS
+
+# Detectron2's keys
+
+
+def _is_norm(name: object) -> bool:
+    try:
+        # Group norms divide by 32.
+        return isinstance(name, str) and (get_norm(name, 32) is not None or not name)
+    except KeyError:
+        return False
+
+
+norm = Range("be a norm of Detectron2's, such as 'FrozenBN', 'BN' or 'GN', or ''", _is_norm)
+
+limit("VERSION", only(get_cfg().VERSION, "configs of other versions have other keys"))
+limit("MODEL.DEVICE", text)
+limit("MODEL.META_ARCHITECTURE", registered(META_ARCH_REGISTRY))
+limit("MODEL.BACKBONE.NAME", registered(BACKBONE_REGISTRY))
+limit("MODEL.BACKBONE.FREEZE_AT", integer(at_least=0))
+limit("MODEL.PROPOSAL_GENERATOR.NAME", registered(PROPOSAL_GENERATOR_REGISTRY))
+limit("MODEL.ROI_HEADS.NAME", registered(ROI_HEADS_REGISTRY))
+limit("MODEL.ROI_HEADS.NUM_CLASSES", integer(at_least=1))
+limit("MODEL.RESNETS.NORM", norm)
+limit("MODEL.FPN.NORM", norm)
+limit("MODEL.LOAD_PROPOSALS", only(False, "proposals are the detector's own"))
+limit("INPUT.MASK_FORMAT", one_of("polygon", "bitmask"))
+limit("DATASETS.TRAIN", each(text))
+limit("DATASETS.TEST", each(text))
+limit("DATALOADER.NUM_WORKERS", integer(at_least=0))
+limit("SOLVER.MAX_ITER", integer(at_least=0))
+limit("SOLVER.CHECKPOINT_PERIOD", integer(at_least=1))
+limit("SOLVER.IMS_PER_BATCH", integer(at_least=1))
+limit("SOLVER.BASE_LR", number(at_least=0))
+limit("SOLVER.AMP.ENABLED", true_or_false)
+limit("TEST.EVAL_PERIOD", integer(at_least=0))
+limit("TEST.PRECISE_BN.ENABLED", true_or_false)
+limit("OUTPUT_DIR", text)
+
+
+# The model
+
+
+@rule("MODEL.DEVICE")
+def device_exists(device: str) -> str | None:
+    found = torch.cuda.device_count()
+    try:
+        wanted = torch.device(device)
+        if wanted.type != "cuda":
+            torch.empty(0, device=wanted)
+        elif (wanted.index or 0) >= found:
+            return f"MODEL.DEVICE is '{device}'; this machine has {found} GPUs that torch can use."
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        return f"MODEL.DEVICE is '{device}', which torch refuses: {reason}."
+    return None
+
+
+@rule(
+    "MODEL.DYNAMIC.CALIBRATION",
+    "MODEL.DYNAMIC.HARD_FRACTION",
+    "MODEL.DYNAMIC.TARGET_LATENCY_MS",
+)
+def calibration_and_one_target(
+    calibration: str, hard_fraction: float | None, latency: float | None
+) -> str | None:
+    given = {"HARD_FRACTION": hard_fraction, "TARGET_LATENCY_MS": latency}
+    targets = [f"MODEL.DYNAMIC.{name}" for name, value in given.items() if value is not None]
+    if targets and not calibration:
+        return (
+            f"{targets[0]} needs MODEL.DYNAMIC.CALIBRATION, the file that calibrate.py writes; it "
+            "is empty."
+        )
+    if calibration and len(targets) != 1:
+        return (
+            "MODEL.DYNAMIC.CALIBRATION needs exactly one of MODEL.DYNAMIC.HARD_FRACTION and "
+            f"MODEL.DYNAMIC.TARGET_LATENCY_MS; found {len(targets)}."
+        )
+    return None
+
+
+@rule(
+    "MODEL.INFERENCE.OPTIMIZE",
+    "MODEL.INFERENCE.PRECISION",
+    "MODEL.INFERENCE.COMPILE",
+    "MODEL.INFERENCE.SIZE_MULTIPLE",
+)
+def options_need_optimize(
+    optimize: bool, precision: str, compiled: bool, size_multiple: int
+) -> str | None:
+    if optimize or (precision, compiled, size_multiple) == ("float32", False, 0):
+        return None
+    return (
+        "MODEL.INFERENCE.PRECISION, COMPILE and SIZE_MULTIPLE need MODEL.INFERENCE.OPTIMIZE True; "
+        f"found {precision}, {compiled} and {size_multiple} with False."
+    )
+
+
+@rule("MODEL.INFERENCE.PRECISION", "MODEL.DEVICE")
+def float16_needs_a_gpu(precision: str, device: str) -> str | None:
+    if precision != "float16" or device != "cpu":
+        return None
+    return (
+        "MODEL.INFERENCE.PRECISION is 'float16', which is for GPUs; with MODEL.DEVICE 'cpu' it "
+        "must be 'float32' or 'bfloat16'."
+    )
+
+
+# Evaluation and training
+
+
+@rule("OUTPUT_DIR", when=Use.EVALUATE)
+def output_is_a_folder(folder: str) -> str | None:
+    if not os.path.isfile(folder):
+        return None
+    return f"OUTPUT_DIR is '{folder}', which is a file; it must be a folder, there or not yet."
+
+
+@rule("DATASETS.TEST", "DATASETS.COCO_JSON", when=Use.EVALUATE)
+def test_sets_are_known(names: Sequence[str], own: Sequence[Sequence[str]]) -> str | None:
+    return _unknown("DATASETS.TEST", names, own)
+
+
+@rule("DATASETS.TRAIN", "DATASETS.COCO_JSON", when=Use.TRAIN)
+def training_sets_are_known(names: Sequence[str], own: Sequence[Sequence[str]]) -> str | None:
+    if not names:
+        return "DATASETS.TRAIN names no data set."
+    return _unknown("DATASETS.TRAIN", names, own)
+
+
+def _unknown(key: str, names: Sequence[str], own: Sequence[Sequence[str]]) -> str | None:
+    known = {*DatasetCatalog.list(), *SPLITS, *(entry[0] for entry in own)}
+    unknown = [name for name in names if name not in known]
+    if not unknown:
+        return None
+    return (
+        f"{key} names '{unknown[0]}', which is not registered: DATASETS.COCO_JSON registers "
+        f"[name, json file, image folder].{nearest(unknown[0], known)}"
+    )
+
+
+@rule("TEST.DYNAMIC.LATENCY_IMAGES", when=Use.CALIBRATE)
+def calibration_measures_latency(images: int) -> str | None:
+    if images:
+        return None
+    return "TEST.DYNAMIC.LATENCY_IMAGES is 0; a calibration measures latency and needs at least 1."
+
+
+@rule("SOLVER.AMP.ENABLED", "MODEL.DEVICE", when=Use.TRAIN)
+def mixed_precision_needs_a_gpu(enabled: bool, device: str) -> str | None:
+    if not enabled or device.startswith("cuda"):
+        return None
+    return f"SOLVER.AMP.ENABLED is True, but MODEL.DEVICE is '{device}'; it needs a GPU."
+
+
+@rule("MODEL.DYNAMIC.CALIBRATION", when=Use.TRAIN)
+def calibration_comes_after_training(calibration: str) -> str | None:
+    if not calibration:
+        return None
+    return (
+        f"MODEL.DYNAMIC.CALIBRATION is '{calibration}', but training changes the weights that a "
+        "calibration belongs to; it must be empty."
+    )
+
+
+@rule("MODEL.META_ARCHITECTURE", "TEST.PRECISE_BN.ENABLED", when=Use.TRAIN)
+def statistics_stay_in_phase_router(architecture: str, enabled: bool) -> str | None:
+    if not enabled or not _is_dynamic(architecture):
+        return None
+    return (
+        "TEST.PRECISE_BN.ENABLED is True, but precise statistics would move in phase router, when "
+        "detectors are frozen; it must be False."
+    )
+
+
+def _is_dynamic(architecture: str) -> bool:
+    bases = {base.__name__ for base in META_ARCH_REGISTRY.get(architecture).__mro__}
+    return "DynamicDetector" in bases
+
+
+@rule("SOLVER.PHASES", when=Use.TRAIN)
+def phases_are_a_plan(names: Sequence[str]) -> str | None:
+    if not names:
+        return "SOLVER.PHASES is empty; a run has at least one phase."
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        return f"SOLVER.PHASES has '{twice[0]}' more than once: {shown(list(names))}."
+    if "router" in names[:-1]:
+        return (
+            f"SOLVER.PHASES is {shown(list(names))}; 'router' must be the last, since it learns "
+            "from detectors that the others change."
+        )
+    return None
+
+
+# The router's training
+
+
+@rule("SOLVER.ROUTER.OBJECTIVE", "SOLVER.ROUTER.MODE", when=Use.TRAIN)
+def gains_are_learnt_from_the_table(objective: str, mode: str) -> str | None:
+    if objective not in ("ap", "gain") or mode == "cached":
+        return None
+    return (
+        f"SOLVER.ROUTER.OBJECTIVE '{objective}' needs SOLVER.ROUTER.MODE 'cached'; found '{mode}'."
+    )
+
+
+@rule(
+    "SOLVER.ROUTER.MODE",
+    "SOLVER.ROUTER.EPOCHS",
+    "SOLVER.ROUTER.IMS_PER_BATCH",
+    when=Use.TRAIN,
+)
+def processes_share_the_routers_batch(mode: str, epochs: int, batch: int) -> str | None:
+    processes = comm.get_world_size()
+    if mode != "online" or not epochs or batch % processes == 0:
+        return None
+    return (
+        f"SOLVER.ROUTER.IMS_PER_BATCH is {batch}; mode 'online' on {processes} processes needs a "
+        f"multiple of {processes}."
+    )

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training in several processes, with GPUs or on the CPU."""
+
+import torch
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def distributed(module: nn.Module) -> nn.Module:
+    """Wrapped for several processes, also on a CPU, where Detectron2's helper cannot."""
+    if comm.get_world_size() == 1:
+        return module
+    device = next(module.parameters()).device
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+
+
+@torch.no_grad()
+def share_statistics(module: nn.Module) -> None:
+    """Give all processes the main one's buffers, in place.
+
+    Each process's normalisation statistics come from its own images, and the main one's go into
+    the checkpoint; without this, what processes measure together would be of different models.
+    """
+    if comm.get_world_size() > 1:
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, src=0)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The columns of the loss table, and the pass over the training images that measures them.
+
+A further column is one more function of an ``Observed`` and its entry in ``COLUMNS``.
+
+B: images of a batch; N: training images.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from torch import Tensor
+
+from dynamicdet_d2.data.loading.corrupt import ImageLoader
+from dynamicdet_d2.engine.loss_table.table import LossTable
+from dynamicdet_d2.evaluation.coco.image_ap import ap_gain
+from dynamicdet_d2.evaluation.coco.set_gains import Boxes, MatchedImage, match_image, set_gains
+from dynamicdet_d2.evaluation.exit_records import EXITS
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.router_inputs import ROUTER_INPUTS
+from dynamicdet_d2.utils.progress import Progress
+
+
+class Observed:
+    """A batch of the pass: what the model says of it is computed once, when a column asks."""
+
+    def __init__(self, model: DynamicDetector, images: list[dict]) -> None:
+        """
+        Args:
+            model: in evaluation mode.
+            images: with ``"instances"``, whose boxes are in pixels of the network's input.
+        """
+        self._model, self.images = model, images
+
+    @cached_property
+    def inputs_and_losses(self) -> tuple[dict[str, Tensor], Tensor]:
+        """The router's inputs, by name (B, count), and losses (B, 2), on the CPU."""
+        numbers, losses = self._model.router_inputs_and_losses(self.images)
+        counts = self._model.router.counts
+        by_input = numbers.cpu().split(list(counts.values()), dim=1)
+        return dict(zip(counts, by_input, strict=True)), losses.cpu()
+
+    @cached_property
+    def exits(self) -> list[dict]:
+        """``model.exits``, with boxes in the ground truth's scale and not in the file's."""
+        sizes = [image["image"].shape[-2:] for image in self.images]
+        return self._model.exits(
+            [
+                {**image, "height": height, "width": width}
+                for image, (height, width) in zip(self.images, sizes, strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column is measured.
+
+    Attributes:
+        measure: a batch -> B entries, small and without tensors: they are sent between processes,
+            and a pickled slice of a tensor drags its whole batch along.
+        gather: the N entries of all processes, in the data set's order -> (N, ...), float32.
+    """
+
+    measure: Callable[[Observed], Iterable[Any]]
+    gather: Callable[[Sequence[Any]], Tensor]
+
+
+def _stacked(rows: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(rows))
+
+
+def _input(name: str) -> Column:
+    return Column(lambda batch: batch.inputs_and_losses[0][name].numpy(), _stacked)
+
+
+def _losses(batch: Observed) -> Iterable[np.ndarray]:
+    return batch.inputs_and_losses[1].numpy()
+
+
+def _ap(batch: Observed) -> list[float]:
+    pairs = zip(batch.exits, batch.images, strict=True)
+    return [ap_gain(exits, image["instances"]) for exits, image in pairs]
+
+
+def _matched(batch: Observed) -> list[MatchedImage]:
+    pairs = zip(batch.exits, batch.images, strict=True)
+    return [
+        match_image(
+            [_boxes(exits[name], "pred_boxes", "pred_classes", "scores") for name in EXITS],
+            _boxes(image["instances"], "gt_boxes", "gt_classes", "gt_classes"),
+        )
+        for exits, image in pairs
+    ]
+
+
+def _gain(images: Sequence[MatchedImage]) -> Tensor:
+    # By the number of images, or the gains of a larger set would be smaller throughout.
+    return torch.from_numpy(len(images) * set_gains(images)).float()
+
+
+def _boxes(instances: Instances, boxes: str, label: str, score: str) -> Boxes:
+    corners = instances.get(boxes).tensor.cpu().double().numpy()
+    return Boxes(
+        boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
+        label=instances.get(label).cpu().numpy().astype(np.int64),
+        score=instances.get(score).cpu().double().numpy(),
+    )
+
+
+COLUMNS = {
+    # (N, count), what the router sees (MODEL.ROUTER.INPUTS), not standardised.
+    **{name: _input(name) for name in ROUTER_INPUTS},
+    # (N, 2), L1 and L2.
+    "losses": Column(_losses, _stacked),
+    # (N,), the image's own box AP under detector2 less that under detector1, in percent.
+    "ap": Column(_ap, torch.tensor),
+    # (N,), first-order gain of the set's box AP by detector2, as a share of AP that the set would
+    # gain if every image gained as much. Regions of crowds count as background.
+    "gain": Column(_matched, _gain),
+}
+
+
+def measure_losses(
+    model: DynamicDetector,
+    loader: ImageLoader | Sequence[list[dict]],
+    columns: Iterable[str] = ("features", "losses"),
+) -> LossTable:
+    """Go once over the training images, split over the processes; detectors are left as they are.
+
+    Args:
+        model: in evaluation mode.
+        loader: batches of this process's images, each with its ``"dataset_index"``.
+        columns: names of ``COLUMNS``, ``"losses"`` among them.
+
+    Returns:
+        the table of all processes' images, the same in every process.
+
+    Raises:
+        ValueError: if there is no image.
+    """
+    columns = tuple(columns)
+    rows: list[tuple] = []
+    progress = Progress(len(loader), "Loss offset")
+    for images in loader:
+        batch = Observed(model, images)
+        entries = (COLUMNS[name].measure(batch) for name in columns)
+        rows.extend(zip([x["dataset_index"] for x in images], *entries, strict=True))
+        progress.step()
+    everyone = sorted((row for part in comm.all_gather(rows) for row in part), key=lambda r: r[0])
+    if not everyone:
+        raise ValueError("No training image is left to measure the loss offset on.")
+    _, *by_column = zip(*everyone, strict=True)
+    gathered = zip(columns, by_column, strict=True)
+    return LossTable({name: COLUMNS[name].gather(entries) for name, entries in gathered})

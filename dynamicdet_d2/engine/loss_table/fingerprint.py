@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a loss table belongs to: images, keys and detectors, in a form that can be compared."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from dynamicdet_d2.operating_point import weights_fingerprint
+
+# What is measured follows from these keys. Some of MODEL's and INPUT's count for training alone;
+# a table that is measured once too often costs less than one of other losses.
+_SECTIONS = ("MODEL", "INPUT")
+_KEYS = ("DATASETS.TRAIN", "SOLVER.ROUTER.LOSS_PROPOSALS", "TEST.DETECTIONS_PER_IMAGE")
+# The weights in use have their own fingerprint, wherever they came from and are.
+_LEFT_OUT = ("MODEL.WEIGHTS", "MODEL.DEVICE")
+
+
+def table_fingerprint(cfg: CfgNode, images: Sequence[dict], model: nn.Module) -> dict[str, str]:
+    """Everything that the entries of a loss table depend on, by name.
+
+    Args:
+        cfg: of the run.
+        images: the training set in Detectron2's format.
+        model: a dynamic detector; its router does not count.
+
+    Returns:
+        "the training images" (ids, files, sizes and annotations), "the detectors" (parameters and
+        statistics), each as a hash, and the keys of the config with their values.
+    """
+    return {
+        "the detectors": detectors_fingerprint(model),
+        **dict(_keys(cfg)),
+        "the training images": _images_hash(images),
+    }
+
+
+def detectors_fingerprint(model: nn.Module) -> str:
+    """Of parameters and statistics of everything but the router."""
+    children = model.named_children()
+    return weights_fingerprint(nn.ModuleDict({n: m for n, m in children if n != "router"}))
+
+
+def _keys(cfg: CfgNode) -> Iterable[tuple[str, str]]:
+    for section in _SECTIONS:
+        yield from _leaves(section, cfg[section])
+    for key in _KEYS:
+        node = cfg
+        for part in key.split("."):
+            node = node[part]
+        yield key, repr(node)
+
+
+def _leaves(name: str, node: object) -> Iterable[tuple[str, str]]:
+    if isinstance(node, CfgNode):
+        for key, value in node.items():
+            yield from _leaves(f"{name}.{key}", value)
+    elif name not in _LEFT_OUT:
+        yield name, repr(node)
+
+
+def _images_hash(images: Sequence[dict]) -> str:
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(json.dumps(image, sort_keys=True, default=_plain).encode())
+    return digest.hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    """What JSON does not know: arrays by their numbers, all else (compressed masks) as text."""
+    return value.tolist() if hasattr(value, "tolist") else repr(value)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Phase "router": the router alone is trained (section 3.3), by what was measured of each image.
+
+N: training images; B: images per step; d: channels pooled by the router.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from statistics import fmean, pstdev
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor, nn
+
+from dynamicdet_d2.data.loading.epochs import epoch_order
+from dynamicdet_d2.engine.distributed import distributed
+from dynamicdet_d2.engine.objectives import OBJECTIVES, Loss
+from dynamicdet_d2.engine.phases.phase import Phase, Start, Stream, Training
+from dynamicdet_d2.engine.phases.solver import image_batches
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.losses import router_loss
+
+RECENT_IMAGES = 1000
+
+
+class RouterPhase(Phase):
+    """In mode "cached" no exit is computed any more, in mode "online" both are in every step."""
+
+    name = "router"
+    steps_key = "SOLVER.ROUTER.EPOCHS"
+    shown = ("loss_router", "router/difficulty_mean", "router/difficulty_std", "time")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The router's inputs, the losses that the offset is the median of, the objective's own."""
+        column = OBJECTIVES[self.cfg.SOLVER.ROUTER.OBJECTIVE].column
+        return tuple(dict.fromkeys((*self.cfg.MODEL.ROUTER.INPUTS, "losses", column)))
+
+    def steps(self, num_images: int) -> int:
+        """``SOLVER.ROUTER.EPOCHS`` over the training images, the last step rounded up."""
+        keys = self.cfg.SOLVER.ROUTER
+        return -(-keys.EPOCHS * num_images // keys.IMS_PER_BATCH)
+
+    def trained(self, model: DynamicDetector) -> list[nn.Module]:
+        return [model.router]
+
+    def build(self, start: Start) -> Training:
+        keys, table = self.cfg.SOLVER.ROUTER, start.table
+        objective = OBJECTIVES[keys.OBJECTIVE]
+        values = table[objective.column]
+        loss = objective.fit(values)
+        if keys.MODE == "cached":
+            module: RouterObjective = CachedRouterObjective(start.model, loss)
+            wrapped: nn.Module = module
+            loader: Iterable = CachedBatches(
+                table["features"], values, keys.IMS_PER_BATCH, start.stream
+            )
+        else:
+            module = OnlineRouterObjective(start.model, loss)
+            wrapped = distributed(module)
+            loader = image_batches(_online(self.cfg), start)
+        optimizer = torch.optim.AdamW(
+            start.model.router.parameters(), lr=keys.BASE_LR, weight_decay=keys.WEIGHT_DECAY
+        )
+        return Training(wrapped, loader, optimizer, None, module.statistics)
+
+
+def _online(cfg: CfgNode) -> CfgNode:
+    """The config by which the router's images are loaded: its own batches, each image as often."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.IMS_PER_BATCH = cfg.SOLVER.ROUTER.IMS_PER_BATCH
+    cfg.DATALOADER.SAMPLER_TRAIN = "TrainingSampler"
+    cfg.freeze()
+    return cfg
+
+
+class RouterObjective(nn.Module):
+    """The router's loss on its inputs and what was measured of each image.
+
+    The detectors stay in evaluation mode.
+
+    Attributes:
+        recent: difficulties of the last thousand images, for the log.
+    """
+
+    def __init__(self, model: DynamicDetector, loss: Loss | None = None) -> None:
+        """
+        Args:
+            model: with its loss offset measured.
+            loss: of an objective; None: eq. 12 with the model's loss offset.
+        """
+        super().__init__()
+        self.router = model.router
+        self.loss = loss or partial(router_loss, offset=float(model.loss_offset))
+        self.recent: deque[float] = deque(maxlen=RECENT_IMAGES)
+
+    def objective(self, pooled: Tensor, values: Tensor) -> dict[str, Tensor]:
+        """(B, d), and the entries (B, ...) of the objective's column -> the loss, a scalar."""
+        difficulty = self.router.difficulty(pooled)
+        self.recent.extend(difficulty.tolist())
+        return {"loss_router": self.loss(difficulty, values)}
+
+    def statistics(self, scalars: Mapping[str, float]) -> dict[str, float]:
+        """The loss under its own name, and mean and spread of the recent difficulties."""
+        return {
+            # Detectron2 names a loss that is the only one by "total_loss" alone.
+            "loss_router": scalars["total_loss"],
+            "router/difficulty_mean": fmean(self.recent),
+            "router/difficulty_std": pstdev(self.recent),
+        }
+
+
+class CachedRouterObjective(RouterObjective):
+    """On entries of the loss table."""
+
+    def forward(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        pooled, values = batch
+        device = self.router.hidden.weight.device
+        return self.objective(pooled.to(device), values.to(device))
+
+
+class OnlineRouterObjective(RouterObjective):
+    """On images, as the paper does: features and losses are computed anew at every step."""
+
+    def __init__(self, model: DynamicDetector, loss: Loss | None = None) -> None:
+        super().__init__(model, loss)
+        self.model = model
+
+    def train(self, mode: bool = True) -> "OnlineRouterObjective":
+        """Training mode ends here: the frozen detectors' statistics must not move."""
+        self.training = mode
+        return self
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        return self.objective(*self.model.router_inputs_and_losses(batched_inputs))
+
+
+class CachedBatches:
+    """Batches of loss table entries, reshuffled every epoch; the same in every process.
+
+    Every process makes the same steps on the same entries, so nothing has to be exchanged.
+    """
+
+    def __init__(self, pooled: Tensor, values: Tensor, batch_size: int, stream: Stream) -> None:
+        """
+        Args:
+            pooled: (N, d).
+            values: (N, ...), what the router learns from.
+            batch_size: entries per step.
+            stream: seed, and steps done.
+        """
+        self.pooled, self.values = pooled, values
+        self.batch_size, self.stream = batch_size, stream
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for step in itertools.count(self.stream.step):
+            first = step * self.batch_size
+            index = [self._entry(p) for p in range(first, first + self.batch_size)]
+            yield self.pooled[index], self.values[index]
+
+    def _entry(self, position: int) -> int:
+        size = len(self.pooled)
+        epoch, place = divmod(position, size)
+        return int(epoch_order(self.stream.seed, epoch, size)[place])

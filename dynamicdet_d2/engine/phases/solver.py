@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of detectors by the baseline's own solver keys, for the phases that do so."""
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from dynamicdet_d2.data.loading.loaders import ResumableLoader
+from dynamicdet_d2.engine.distributed import distributed
+from dynamicdet_d2.engine.phases.phase import Start, Training
+
+logger = logging.getLogger(__name__)
+
+
+def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:
+    """The trainer's own loader, optimizer and schedule.
+
+    Args:
+        module: maps a batch to a dict of losses, named ``detector1/...`` and ``detector2/...``.
+    """
+    optimizer = start.builders.build_optimizer(cfg, start.model)
+    loader = image_batches(cfg, start)
+    # Without a step there is no schedule: Detectron2's divides by MAX_ITER.
+    schedule = start.builders.build_lr_scheduler
+    scheduler = schedule(cfg, optimizer) if cfg.SOLVER.MAX_ITER else None
+    return Training(distributed(module), loader, optimizer, scheduler, detector_losses)
+
+
+def image_batches(cfg: CfgNode, start: Start) -> Iterable[list[dict]]:
+    """Batches of the trainer's loader; our own goes on where the phase has come to."""
+    loader = start.builders.build_train_loader(cfg)
+    stream = start.stream
+    if isinstance(loader, ResumableLoader):
+        return loader.starting_at(stream.step, stream.seed, stream.images)
+    logger.warning(
+        "build_train_loader gives a loader of its own kind: a resumed run begins it anew and is "
+        "not the run that was not interrupted, and the router learns from DATASETS.TRAIN."
+    )
+    return loader
+
+
+def detector_losses(scalars: Mapping[str, float]) -> dict[str, float]:
+    """L1 and L2, sums of a step's losses by name, as far as it has them, and their gap.
+
+    They are weighted as the losses are that they are sums of.
+    """
+    sums = {}
+    for number in (1, 2):
+        prefix = f"detector{number}/loss_"
+        parts = [value for name, value in scalars.items() if name.startswith(prefix)]
+        if parts:
+            sums[f"L{number}"] = sum(parts)
+    if len(sums) == 2:
+        sums["loss_gap"] = sums["L1"] - sums["L2"]
+    return sums

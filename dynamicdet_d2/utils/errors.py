@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How every command ends when something is wrong: one sentence, and an exit status.
+
+Standard library alone, so that a command can say that a library is missing.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
+
+# Exit statuses: what failed, what the user typed, and Ctrl-C as shells count it.
+FAILED, TYPED, INTERRUPTED = 1, 2, 130
+
+
+@contextmanager
+def one_sentence(program: str) -> Iterator[None]:
+    """Meet what goes wrong inside with a sentence on stderr; the log keeps the traceback.
+
+    What a user got wrong is a ValueError and ends with status 2; what the machine or the training
+    did ends with status 1. Errors of other kinds are the program's own and pass through.
+
+    Args:
+        program: how the user called it; stands before the sentence.
+
+    Raises:
+        SystemExit: with the status.
+    """
+    try:
+        yield
+    except ValueError as error:
+        _end(program, str(error), TYPED)
+    except (OSError, FloatingPointError) as error:
+        _end(program, str(error), FAILED)
+    except ImportError as error:
+        doctor = "'python -m dynamicdet_d2 doctor' says what is missing and what installs it"
+        _end(program, f"{error}: {doctor}.", FAILED)
+
+
+def _end(program: str, sentence: str, status: int) -> None:
+    logger.debug("%s", traceback.format_exc())
+    sys.stderr.write(f"{program}: error: {sentence}\n")
+    sys.exit(status)

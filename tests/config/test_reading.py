@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a config: what file and overrides give, what is wrong, and that no code runs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode, get_cfg
+
+from dynamicdet_d2.config import add_dynamicdet_config, read_config
+from dynamicdet_d2.config.declare import KEYS
+
+
+def write(path: Path, text: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def refusal(file: str, *overrides: str) -> list[str]:
+    """The lines that reading is refused with."""
+    with pytest.raises(ValueError) as refused:
+        read_config(file, overrides)
+    return str(refused.value).splitlines()
+
+
+# What is read
+
+
+def by_detectron2(file: str, *overrides: str) -> CfgNode:
+    cfg = get_cfg()
+    add_dynamicdet_config(cfg)
+    cfg.merge_from_file(file)
+    cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def test_plain_detectron2_reads_the_same(tmp_path: Path) -> None:
+    file = "configs/dy_cascade_mask_rcnn_R_50_FPN_3x.yaml"
+    overrides = ("SOLVER.MAX_ITER", "7", "DATASETS.TEST", "('a', 'b')", "MODEL.DEVICE", "cpu")
+    cfg = by_detectron2(file, *overrides)
+    assert read_config(file, overrides) == cfg
+    dumped = write(tmp_path / "config.yaml", cfg.dump())  # what a run leaves
+    assert read_config(dumped) == by_detectron2(dumped)
+
+
+def test_later_files_and_overrides_win(tmp_path: Path) -> None:
+    write(tmp_path / "one.yaml", "SOLVER: {MAX_ITER: 1, BASE_LR: 1.0, STEPS: [1]}")
+    write(tmp_path / "parts" / "two.yaml", "_BASE_: ../one.yaml\nSOLVER: {MAX_ITER: 2}")
+    write(tmp_path / "three.yaml", "SOLVER: {STEPS: [3]}")
+    both = "_BASE_: [parts/two.yaml, three.yaml]\nMODEL: {WEIGHTS: w.pth}"
+    solver = read_config(write(tmp_path / "leaf.yaml", both)).SOLVER
+    assert (solver.MAX_ITER, solver.BASE_LR, solver.STEPS) == (2, 1.0, (3,))
+    assert read_config(str(tmp_path / "leaf.yaml"), ["SOLVER.MAX_ITER", "4"]).SOLVER.MAX_ITER == 4
+
+
+def test_a_file_may_stand_twice_below_another(tmp_path: Path) -> None:
+    write(tmp_path / "root.yaml", "SEED: 3")
+    for name in ("a.yaml", "b.yaml"):
+        write(tmp_path / name, "_BASE_: root.yaml")
+    assert read_config(write(tmp_path / "c.yaml", "_BASE_: [a.yaml, b.yaml]")).SEED == 3
+
+
+@pytest.mark.parametrize(("typed", "read"), [("1", 1.0), ("1e-3", 1e-3), ("0.5", 0.5)])
+def test_a_whole_number_is_taken_for_one_with_a_fraction(
+    tmp_path: Path, typed: str, read: float
+) -> None:
+    assert read_config("", ["MODEL.DYNAMIC.THRESHOLD", typed]).MODEL.DYNAMIC.THRESHOLD == read
+    file = write(tmp_path / "f.yaml", f"SOLVER: {{BASE_LR: {typed}}}")
+    found = read_config(file).SOLVER.BASE_LR
+    assert found == read and type(found) is float
+
+
+def test_without_a_gpu_the_device_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert read_config("").MODEL.DEVICE == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert read_config("").MODEL.DEVICE == "cuda"
+
+
+def test_defaults_are_each_configs_own() -> None:
+    first, second = read_config(""), read_config("")
+    first.TEST.DYNAMIC.HARD_FRACTIONS.append(0.3)
+    assert 0.3 not in second.TEST.DYNAMIC.HARD_FRACTIONS
+    assert 0.3 not in KEYS["TEST.DYNAMIC.HARD_FRACTIONS"].default
+
+
+def test_keys_of_another_project_stay() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.SWIN = CfgNode({"EMBED_DIM": 96})
+    add_dynamicdet_config(cfg)
+    assert (cfg.MODEL.SWIN.EMBED_DIM, cfg.MODEL.SWIN.SIZE) == (96, "T")
+
+
+# Wrong keys
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("MODEL.DYNAMIC.TRESHOLD", "MODEL.DYNAMIC.THRESHOLD"),
+        ("MODEL.DINAMIC.THRESHOLD", "MODEL.DYNAMIC.THRESHOLD"),
+        ("SOLVER.MAX_ITERS", "SOLVER.MAX_ITER"),
+        ("MODEL.RESNET.DEPTH", "MODEL.RESNETS.DEPTH"),
+        ("RANDOM_DRAWS", "TEST.DYNAMIC.RANDOM_DRAWS"),
+        ("model.mask_on", ""),
+        ("x", ""),
+        ("", ""),
+    ],
+)
+def test_a_misspelt_key_gets_the_nearest(tmp_path: Path, key: str, nearest: str) -> None:
+    said = f"{key} is no key." + (f" The nearest is '{nearest}'." if nearest else "")
+    assert refusal("", key, "1") == [said]
+    *sections, last = key.split(".")
+    text = "1"
+    for name in (last, *reversed(sections)):
+        text = f"{{'{name}': {text}}}"
+    file = write(tmp_path / "wrong.yaml", text)
+    assert refusal(file)[0].startswith(f"{file}: ")
+
+
+def test_all_that_is_wrong_is_said_with_its_file(tmp_path: Path) -> None:
+    base = write(tmp_path / "base.yaml", "SOLVER: {MAX_ITER: many, GAMA: 1}")
+    leaf = write(
+        tmp_path / "leaf.yaml", "_BASE_: base.yaml\nMODEL: {MASK_ON: 1}\nTEST: [3]\nSEED:\n"
+    )
+    assert refusal(leaf, "INPUT", "{}", "MODEL.SWIN.SIZE", "[1]", "GONE", "1") == [
+        f"{base}: SOLVER.MAX_ITER is 'many'; it must be a whole number, at least 0.",
+        f"{base}: SOLVER.GAMA is no key. The nearest is 'SOLVER.GAMMA'.",
+        f"{leaf}: MODEL.MASK_ON is 1; it must be of type bool, like its default False.",
+        f"{leaf}: TEST is [3], but it is a section, whose keys have values.",
+        "INPUT is '{}', but it is a section, whose keys have values.",
+        "MODEL.SWIN.SIZE is '[1]'; it must be 'T', 'S' or 'B'.",
+        "GONE is no key.",
+    ]
+
+
+def test_an_override_without_its_value_is_named() -> None:
+    assert refusal("", "SEED", "1", "MODEL.WEIGHTS") == [
+        "Config overrides are KEY VALUE pairs; 'MODEL.WEIGHTS' has no value."
+    ]
+
+
+@pytest.mark.parametrize("value", ["(" * 5000, "-" * 100_000 + "1", "[" * 5000 + "]" * 5000])
+def test_values_nested_without_end_are_refused(value: str) -> None:
+    (line,) = refusal("", "MODEL.ROI_HEADS.NUM_CLASSES", value)
+    assert line.startswith("MODEL.ROI_HEADS.NUM_CLASSES is ") and len(line) < 500
+
+
+# Wrong files
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "holds nothing; it must hold keys and their values."),
+        ("# a comment\n", "holds nothing"),
+        ("[1, 2]", "holds [1, 2]; it must hold keys and their values."),
+        ("word", "holds 'word'; it must hold keys"),
+        ("3", "holds 3; it must hold keys"),
+        ("SOLVER: [1", "is not YAML: "),
+        ("\x00", "is not YAML: "),
+        ("[" * 5000, "is "),
+        ("_BASE_: f.yaml", "includes itself by _BASE_: "),
+        ("_BASE_: ./parts/../f.yaml", "includes itself by _BASE_: "),
+        ("_BASE_: gone.yaml", "gone.yaml does not exist."),
+        ("_BASE_: 3", "_BASE_ is 3; it must name yaml files."),
+        ("_BASE_: [3]", "_BASE_ is 3; it must name yaml files."),
+    ],
+)
+def test_a_file_that_is_no_config_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    file = write(tmp_path / "f.yaml", text)
+    (line,) = refusal(file)
+    assert file in line and says in line
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    assert refusal("gone.yaml") == ["--config-file gone.yaml does not exist."]
+    assert refusal(str(tmp_path)) == [f"--config-file {tmp_path} cannot be read: Is a directory."]
+    (tmp_path / "latin.yaml").write_bytes(b"OUTPUT_DIR: \xe9\xff")
+    assert "is not YAML" in refusal(str(tmp_path / "latin.yaml"))[0]
+
+
+def test_a_circle_of_files_is_shown(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.yaml", "_BASE_: b.yaml")
+    second = write(tmp_path / "b.yaml", "_BASE_: a.yaml")
+    circle = f"{first} -> {second} -> {first}"
+    assert refusal(first) == [f"{first} includes itself by _BASE_: {circle}."]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [{marker}]]",
+        "!!python/object/apply:os.system ['touch {marker}']",
+        "!!python/object/new:os.system ['touch {marker}']",
+        "!!python/name:os.system ''",
+        "!!python/object/apply:eval [\"open('{marker}', 'w')\"]",
+    ],
+)
+@pytest.mark.parametrize("included", [False, True])
+def test_no_code_runs_from_a_config(tmp_path: Path, value: str, included: bool) -> None:
+    marker = tmp_path / "marker"
+    file = write(tmp_path / "evil.yaml", "MODEL: {WEIGHTS: " + value.format(marker=marker) + "}")
+    if included:
+        file = write(tmp_path / "leaf.yaml", "_BASE_: evil.yaml")
+    (line,) = refusal(file)
+    assert "evil.yaml holds more than plain values, and no code runs from a config" in line
+    assert not marker.exists()
+
+
+def test_detectron2s_own_reading_would_have_run_it(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    tag = "!!python/object/apply:os.system"
+    file = write(tmp_path / "evil.yaml", f"MODEL: {{WEIGHTS: {tag} ['touch {marker}']}}")
+    with pytest.raises((AssertionError, ValueError)):  # of the value that the code gave
+        by_detectron2(file)
+    assert marker.exists()
+
+
+def test_no_code_runs_from_an_override(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    value = f"__import__('pathlib').Path('{marker}').touch()"
+    assert read_config("", ["MODEL.WEIGHTS", value]).MODEL.WEIGHTS == value
+    assert not marker.exists()

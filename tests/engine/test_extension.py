@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer is extended as Detectron2's is: what a subclass overrides is asked."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper, build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import HookBase
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from dynamicdet_d2.data import ResumableLoader
+from dynamicdet_d2.engine.setup import load_config
+from dynamicdet_d2.engine.trainer import DynamicTrainer
+from tests.support.coco_files import clean_catalogs
+from tests.support.runs import NUM_IMAGES, write_toy
+
+STEPS = 2
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with clean_catalogs():
+        yield write_toy(tmp_path_factory.mktemp("extension"))
+
+
+@pytest.fixture
+def cfg(config_file: str, tmp_path: Path) -> CfgNode:
+    keys = ["OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", STEPS, "SOLVER.ROUTER.EPOCHS", 1]
+    return load_config(config_file, [str(word) for word in keys])
+
+
+class Counted(HookBase):
+    """A hook of a user's own."""
+
+    steps = 0
+
+    def after_step(self) -> None:
+        self.steps += 1
+
+
+class UsersTrainer(DynamicTrainer):
+    """Overrides everything that Detectron2's documentation says can be; counts who is asked."""
+
+    asked: Counter
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        cls.asked = Counter(build_model=1)
+        return super().build_model(cfg)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> object:
+        cls.asked["build_train_loader"] += 1
+        return build_detection_train_loader(cfg, mapper=DatasetMapper(cfg, is_train=True))
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        cls.asked["build_optimizer"] += 1
+        return torch.optim.Adam(model.parameters(), lr=0.125)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LambdaLR:
+        cls.asked["build_lr_scheduler"] += 1
+        return LambdaLR(optimizer, lambda step: 0.0)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> object:
+        cls.asked["build_test_loader"] += 1
+        return build_detection_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        cls.asked["build_evaluator"] += 1
+        return COCOEvaluator(dataset_name, use_fast_impl=False, output_dir=cfg.OUTPUT_DIR)
+
+    def build_hooks(self) -> list[HookBase]:
+        self.counted = Counted()
+        assert isinstance(self.optimizer, torch.optim.Adam)  # what hooks are given at first
+        return [*super().build_hooks(), self.counted]
+
+
+def test_a_subclass_is_asked_as_detectron2_asks_it(
+    cfg: CfgNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = UsersTrainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    methods = {name for name in vars(UsersTrainer) if name.startswith("build_")} - {"build_hooks"}
+    assert methods == {name for name, times in UsersTrainer.asked.items() if times}
+    assert trainer.counted.steps == trainer.max_iter == STEPS + NUM_IMAGES // 2
+    # The user's schedule: a rate of zero, from the first step on.
+    assert [rate for rate, _ in trainer.storage.history("lr").values()][:STEPS] == [0, 0]
+    # The user's evaluator sees the routed detections.
+    results = trainer._last_eval_results
+    assert set(results) == {"bbox"}
+    assert (Path(cfg.OUTPUT_DIR) / "coco_instances_results.json").exists()
+    assert "a resumed run begins it anew" in caplog.text
+
+
+class BothEvaluators(DynamicTrainer):
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        ours = super().build_evaluator(cfg, dataset_name, output_folder)
+        return DatasetEvaluators([ours, Ids()])
+
+
+class Ids(DatasetEvaluator):
+    """Any further evaluator."""
+
+    def reset(self) -> None:
+        self.routes = []
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        self.routes.extend(output["route"] for output in outputs)
+
+    def evaluate(self) -> dict:
+        return {"ids": {"images": len(self.routes)}}
+
+
+def test_the_trade_off_stands_beside_other_evaluators(cfg: CfgNode) -> None:
+    results = BothEvaluators.test(cfg, BothEvaluators.build_model(cfg))
+    assert results["ids"]["images"] == NUM_IMAGES
+    assert "AP_hard_end" in results["dynamic"]
+    given = DynamicTrainer.test(cfg, BothEvaluators.build_model(cfg), [Ids()])
+    assert given == {"ids": {"images": NUM_IMAGES}}
+
+
+class OwnMapper(DynamicTrainer):
+    """Our loader with a mapper of the user's own, which a run still resumes exactly with."""
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
+        return ResumableLoader(cfg, DatasetMapper(cfg, is_train=True, augmentations=[]))
+
+
+def test_our_loader_takes_another_mapper_and_goes_on_exactly(cfg: CfgNode) -> None:
+    def images(step: int) -> list[torch.Tensor]:
+        trainer = OwnMapper(cfg)
+        trainer.enter(trainer.plan.phases[0], step)
+        batches = itertools.islice(trainer.training.loader, 3 - step)
+        return [image["image"] for batch in batches for image in batch]
+
+    whole, rest = images(step=0), images(step=2)
+    assert all(image.shape == (3, 64, 96) for image in whole)  # not augmented
+    assert all(torch.equal(a, b) for a, b in zip(whole[4:], rest, strict=True))
