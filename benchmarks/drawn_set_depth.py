@@ -99,8 +99,7 @@ def compare(ground_truth: COCO, results: tuple[list[dict], list[dict]]) -> list[
     rows = []
     for name, images in parts:
         shallow, deep = (
-            sweep.evaluate(hard, images=images).as_dict()["AP"]
-            for hard in (~everywhere, everywhere)
+            sweep.evaluate(hard, images=images).ap for hard in (~everywhere, everywhere)
         )
         row = {"difficulty": name, "images": int(images.sum()), "gain": deep - shallow}
         rows.append({**row, **dict(zip(DEPTHS, (shallow, deep), strict=True))})

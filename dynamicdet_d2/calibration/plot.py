@@ -1,23 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plot of a calibration: how far thresholds move with the number of images (Fig. 9)."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from dynamicdet_d2.operating_point.record import Calibration
 from dynamicdet_d2.operating_point.thresholds import ENOUGH_IMAGES, GRID
+from dynamicdet_d2.utils import charts
 from dynamicdet_d2.utils.files import whole_file
 
 # Hard fractions shown, with colours told apart by colour-blind readers.
-SHOWN = {0.1: "#c55a11", 0.5: "#0b5394", 0.9: "#2a7d4f"}
+SHOWN = {0.1: charts.ORANGE, 0.5: charts.BLUE, 0.9: charts.GREEN}
 DRAWS = 4000
 _FEWEST, _MOST = 50, 5000
 
@@ -82,16 +80,14 @@ def write_plot(record: Calibration, path: Path) -> Path:
 
 def calibration_png(record: Calibration) -> bytes:
     """A PNG of two panels: spread of the thresholds by number of images, and the histogram."""
-    figure = Figure(figsize=(11, 4.4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    _draw_spread(left, record)
-    _draw_histogram(right, record)
-    title = f"{record.measured.get('dataset', 'calibration')}, {record.num_images} images"
-    figure.suptitle(title, fontsize=11, parse_math=False)  # names may have a $
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    with charts.chart_style():
+        figure = charts.new_figure(11, 4.4)
+        left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+        _draw_spread(left, record)
+        _draw_histogram(right, record)
+        title = f"{record.measured.get('dataset', 'calibration')}, {record.num_images} images"
+        figure.suptitle(title, fontsize=11)
+        return charts.png(figure)
 
 
 def _draw_spread(axes: Axes, record: Calibration) -> None:
@@ -101,16 +97,16 @@ def _draw_spread(axes: Axes, record: Calibration) -> None:
         axes.fill_between(sizes, low, high, color=color, alpha=0.25, linewidth=0)
         label = f"hard fraction {k:g} (band: 95 %)"
         axes.axhline(record.threshold(k), color=color, linewidth=1.5, label=label)
-    axes.axvline(record.num_images, color="#111111", linewidth=1.2, label="images used")
+    axes.axvline(record.num_images, color=charts.INK, linewidth=1.2, label="images used")
     enough = f"{ENOUGH_IMAGES} images: enough in the paper"
-    axes.axvline(ENOUGH_IMAGES, color="#7f7f7f", linewidth=1.2, linestyle="--", label=enough)
+    axes.axvline(ENOUGH_IMAGES, color=charts.GREY, linewidth=1.2, linestyle="--", label=enough)
     axes.set_xscale("log")
     axes.set_xticks([50, 100, 200, 500, 1000, 2000, 5000])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("images calibrated on")
     axes.set_ylabel("threshold")
-    axes.grid(alpha=0.3)
+    axes.grid()
     axes.legend(fontsize=8)
 
 
@@ -119,12 +115,12 @@ def _draw_histogram(axes: Axes, record: Calibration) -> None:
     # Empty bins on both sides would make the others narrow.
     seen = np.flatnonzero(counts)
     edges, counts = edges[seen[0] : seen[-1] + 2], counts[seen[0] : seen[-1] + 1]
-    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color="#0b5394", alpha=0.6)
+    charts.bars(axes, edges, counts, "images")
     for k, color in SHOWN.items():
         axes.axvline(record.threshold(k), color=color, linewidth=1.5)
     if record.operating_point is not None:
         threshold = record.operating_point["threshold"]
-        axes.axvline(threshold, color="#111111", linestyle=":", label="operating point")
+        axes.axvline(threshold, color=charts.INK, linestyle=":", label="operating point")
         axes.legend(fontsize=8)
     axes.set_xlabel("difficulty (lines: thresholds)")
     axes.set_ylabel("images")

@@ -158,7 +158,7 @@ def box_ap(measured: Measured, hard_fractions: Sequence[float]) -> list[float]:
     sweep = CocoSweep(truth.coco, exits, "bbox", [record.image_id for record in records])
     difficulties = np.array(measured.observation.difficulties)
     thresholds = map(measured.calibration.threshold, hard_fractions)
-    return [sweep.evaluate(difficulties > x).as_dict()["AP"] for x in thresholds]
+    return [sweep.evaluate(difficulties > x).ap for x in thresholds]
 
 
 # The options of calibrate.py, in the order of its help.

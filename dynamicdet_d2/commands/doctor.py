@@ -39,6 +39,7 @@ NEEDED = {
     "pycocotools.mask": "pycocotools",
     "fvcore": "fvcore",
     "iopath": "iopath",
+    "jinja2": "jinja2",
     "yacs": "yacs",
     "omegaconf": "omegaconf",
     "hydra": "hydra-core",

@@ -5,10 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from dynamicdet_d2.calibration.plot import calibration_png
-from dynamicdet_d2.evaluation.report.comparisons import parse_comparison, read_tradeoff
-from dynamicdet_d2.evaluation.report.html_report import with_comparisons, write_html
-from dynamicdet_d2.evaluation.report.tables import write_report
+from dynamicdet_d2.calibration.plot import write_plot
+from dynamicdet_d2.evaluation.report.files import redraw
 from dynamicdet_d2.operating_point.record import Calibration
 
 
@@ -37,27 +35,7 @@ def run(args: argparse.Namespace) -> None:
     if args.path.suffix == ".json" and args.path.name != "tradeoff.json":
         if args.compare:
             raise ValueError(f"--compare is for an evaluation; {args.path} is a calibration.")
-        drawn = draw_calibration(args.path)
+        drawn = write_plot(Calibration.from_json(args.path), args.path)
     else:
-        drawn = draw_evaluation(args.path, args.compare)
+        drawn = redraw(args.path, args.compare)
     sys.stdout.write(f"{drawn}\n")
-
-
-def draw_calibration(path: Path) -> Path:
-    """The plot beside a calibration's file."""
-    plot = path.with_suffix(".png")
-    plot.write_bytes(calibration_png(Calibration.from_json(path)))
-    return plot
-
-
-def draw_evaluation(folder: Path, compared: list[str]) -> Path:
-    """Tables, plot and page in the folder of an evaluation; the page.
-
-    Args:
-        compared: as ``parse_comparison`` takes them.
-    """
-    comparisons = [parse_comparison(detector) for detector in compared]
-    tradeoff = with_comparisons(read_tradeoff(folder / "tradeoff.json"), comparisons)
-    write_report(tradeoff, folder, with_json=False)
-    write_html(folder, comparisons)
-    return folder / "report.html"

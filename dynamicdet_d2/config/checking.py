@@ -3,8 +3,6 @@
 
 from detectron2.config import CfgNode
 
-# The declarations are made when these are imported.
-from dynamicdet_d2.config import keys, rules  # noqa: F401
 from dynamicdet_d2.config.declare import KEYS, RULES, Key, Use
 
 MISSING = object()

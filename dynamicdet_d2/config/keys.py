@@ -8,6 +8,7 @@ A key is declared by its full name, its default, and what it may be (the words a
 from dynamicdet_d2.config.declare import key
 from dynamicdet_d2.config.ranges import (
     Range,
+    above,
     between,
     each,
     integer,
@@ -108,9 +109,9 @@ key("MODEL.FCOS.IN_FEATURES", ["p3", "p4", "p5", "p6", "p7"], each(text))
 key("MODEL.FCOS.NUM_CONVS", 4, integer(at_least=1))
 key("MODEL.FCOS.NORM", "GN", text)
 # Score of every class that training begins with, in (0, 1).
-key("MODEL.FCOS.PRIOR_PROB", 0.01, between(0, 1))
+key("MODEL.FCOS.PRIOR_PROB", 0.01, above(0, below=1))
 # Positions so many strides around a box's centre are positives, > 0.
-key("MODEL.FCOS.CENTER_SAMPLING_RADIUS", 1.5, number(at_least=0))
+key("MODEL.FCOS.CENTER_SAMPLING_RADIUS", 1.5, above(0))
 # Of the focal loss: weight of positives in [0, 1], and exponent >= 0.
 key("MODEL.FCOS.FOCAL_LOSS_ALPHA", 0.25, between(0, 1))
 key("MODEL.FCOS.FOCAL_LOSS_GAMMA", 2.0, number(at_least=0))

@@ -90,9 +90,10 @@ def between(low: float, high: float) -> Range:
     return Range(f"lie in [{low:g}, {high:g}]", lambda x: _is_number(x) and low <= x <= high)
 
 
-def above(limit: float) -> Range:
-    """A finite number greater than a limit."""
-    return Range(f"be a number above {limit:g}", lambda x: _is_number(x) and x > limit)
+def above(limit: float, below: float = math.inf) -> Range:
+    """A finite number in (limit, below)."""
+    limits = f"above {limit:g}" if below == math.inf else f"in ({limit:g}, {below:g})"
+    return Range(f"be a number {limits}", lambda x: _is_number(x) and limit < x < below)
 
 
 def integer(at_least: int) -> Range:

@@ -10,8 +10,6 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.file_io import PathManager
 
-# The declarations are made when it is imported.
-from dynamicdet_d2.config import keys, yolo_keys  # noqa: F401
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import nearest, shown
 

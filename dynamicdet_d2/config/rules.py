@@ -34,6 +34,7 @@ from dynamicdet_d2.config.ranges import (
     text,
     true_or_false,
 )
+from dynamicdet_d2.data.register import checked_entry
 from dynamicdet_d2.data.shapes.dataset import SPLITS
 
 # Detectron2's keys
@@ -152,6 +153,16 @@ def output_is_a_folder(folder: str) -> str | None:
     return f"OUTPUT_DIR is '{folder}', which is a file; it must be a folder, there or not yet."
 
 
+@rule("DATASETS.COCO_JSON", when=Use.EVALUATE)
+def own_data_sets_are_there(entries: Sequence[Sequence[str]]) -> str | None:
+    for entry in entries:
+        try:
+            checked_entry(entry)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
 @rule("DATASETS.TEST", "DATASETS.COCO_JSON", when=Use.EVALUATE)
 def test_sets_are_known(names: Sequence[str], own: Sequence[Sequence[str]]) -> str | None:
     return _unknown("DATASETS.TEST", names, own)
@@ -210,7 +221,9 @@ def statistics_stay_in_phase_router(architecture: str, enabled: bool) -> str | N
 
 
 def _is_dynamic(architecture: str) -> bool:
-    bases = {base.__name__ for base in META_ARCH_REGISTRY.get(architecture).__mro__}
+    detector = META_ARCH_REGISTRY.get(architecture)
+    # By name, since a model asks for its config's check and cannot stand below it as well.
+    bases = {base.__name__ for base in detector.__mro__} if isinstance(detector, type) else set()
     return "DynamicDetector" in bases
 
 

@@ -34,7 +34,7 @@ def register_coco_json(entries: Sequence[Sequence[str]]) -> None:
             f"{KEY} must be a list of [name, json file, image folder], not {entries!r}."
         )
     for entry in entries:
-        name, json_file, image_root = _checked_entry(entry)
+        name, json_file, image_root = checked_entry(entry)
         classes = class_names(read_categories(json_file), json_file)
         metadata = {
             "json_file": json_file,
@@ -49,8 +49,12 @@ def register_coco_json(entries: Sequence[Sequence[str]]) -> None:
         MetadataCatalog.get(name).set(**metadata)
 
 
-def _checked_entry(entry: object) -> tuple[str, str, str]:
-    """The name and both absolute paths of one entry, or a ValueError that says what is wrong."""
+def checked_entry(entry: object) -> tuple[str, str, str]:
+    """The name and both absolute paths of one entry of ``DATASETS.COCO_JSON``.
+
+    Raises:
+        ValueError: it is not three strings, or a path does not exist.
+    """
     parts = entry if isinstance(entry, (list, tuple)) else ()
     if len(parts) != 3 or not all(isinstance(part, str) and part for part in parts):
         raise ValueError(

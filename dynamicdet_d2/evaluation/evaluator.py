@@ -4,34 +4,28 @@
 ``inference_on_dataset(BothExits(model), loader, TradeoffEvaluator(name, cfg))``
 """
 
-import json
+import dataclasses
 import logging
-import math
 import os
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from torch import nn
 
-from dynamicdet_d2.evaluation.audit import PREFIX
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import Observer, unwrapped
 from dynamicdet_d2.evaluation.report.comparisons import input_size_series
-from dynamicdet_d2.evaluation.report.html_report import write_html
-from dynamicdet_d2.evaluation.report.pictures import write_gallery
-from dynamicdet_d2.evaluation.report.tables import (
-    FIGURES,
-    points_table,
-    write_report,
-    write_whole,
-)
-from dynamicdet_d2.evaluation.tradeoff import build_tradeoff, check_keys
+from dynamicdet_d2.evaluation.report.files import write_report
+from dynamicdet_d2.evaluation.report.tables import markdown_table, points_table
+from dynamicdet_d2.evaluation.tradeoff.build import build_tradeoff
+from dynamicdet_d2.evaluation.tradeoff.record import Series, Tradeoff
+from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
+from dynamicdet_d2.evaluation.tradeoff.summary import summary
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 logger = logging.getLogger(__name__)
@@ -47,7 +41,7 @@ class TradeoffEvaluator(Observer):
     Attributes:
         output_dir: Detectron2's ``OUTPUT_DIR/inference``.
         other_sizes: input size -> the trade-off found there, to be shown beside this one.
-        tradeoff: content of tradeoff.json after ``evaluate``, on the main process; else None.
+        tradeoff: what was found, after ``evaluate`` on the main process; else None.
     """
 
     def __init__(
@@ -69,12 +63,12 @@ class TradeoffEvaluator(Observer):
         Raises:
             ValueError: without annotations, or where a key is out of range.
         """
-        check_keys(cfg)
+        check(cfg, Use.EVALUATE)
         super().__init__(cfg.TEST.DYNAMIC.LATENCY_IMAGES)
         self._dataset, self._cfg = dataset_name, cfg
         self.output_dir = output_dir or os.path.join(cfg.OUTPUT_DIR, "inference")
-        self.other_sizes: Mapping[int, dict[str, Any]] = {}
-        self.tradeoff: dict[str, Any] | None = None
+        self.other_sizes: Mapping[int, Tradeoff] = {}
+        self.tradeoff: Tradeoff | None = None
         self._given_model = None if model is None else unwrapped(model)
         self._ground_truth = read_ground_truth(dataset_name) if comm.is_main_process() else None
 
@@ -135,74 +129,33 @@ class TradeoffEvaluator(Observer):
             self._ground_truth.category_ids,
             observation.sample,
         )
-        tradeoff["comparisons"] = self._comparisons(tradeoff)
-        self.tradeoff = tradeoff
-        self._write(tradeoff, routes, observation.records)
-        return summary(tradeoff)
+        self.tradeoff = dataclasses.replace(tradeoff, comparisons=self._comparisons(tradeoff))
+        self._write(self.tradeoff, routes, observation.records)
+        return summary(self.tradeoff)
 
     def _take(self, model: DynamicDetector) -> None:
         model.operating_point.check(model)
         self._model = model
 
-    def _comparisons(self, tradeoff: dict[str, Any]) -> list[dict[str, Any]]:
+    def _comparisons(self, tradeoff: Tradeoff) -> tuple[Series, ...]:
         if not self.other_sizes:
-            return []
+            return ()
         return input_size_series({**self.other_sizes, self._cfg.INPUT.MIN_SIZE_TEST: tradeoff})
 
     def _write(
-        self,
-        tradeoff: dict[str, Any],
-        routes: list[dict[str, Any]],
-        records: Sequence[ExitRecord],
+        self, tradeoff: Tradeoff, routes: Sequence[ImageRoute], records: Sequence[ExitRecord]
     ) -> None:
-        folder = Path(self.output_dir) / "dynamic"
-        write_report(tradeoff, folder)
-        lines = "".join(json.dumps(route, allow_nan=False, default=int) + "\n" for route in routes)
-        write_whole(folder / "routes.jsonl", lines.encode())
         names = MetadataCatalog.get(self._dataset).get("thing_classes", ())
-        write_gallery(folder, routes, records, names, self._cfg.TEST.DYNAMIC.GALLERY)
-        write_html(folder)
-        _log(tradeoff, folder)
+        folder, gallery = Path(self.output_dir) / "dynamic", self._cfg.TEST.DYNAMIC.GALLERY
+        page = write_report(folder, tradeoff, routes, records, names, gallery)
+        _log(tradeoff, page)
 
 
-def summary(tradeoff: Mapping[str, Any]) -> OrderedDict[str, dict[str, float]]:
-    """The trade-off as floats by task and name, for logs and ``EvalHook``.
-
-    Args:
-        tradeoff: content of tradeoff.json.
-    """
-    own = tradeoff["operating_point"]
-    results = OrderedDict()
-    for task, iou_type in {"box": "bbox", "mask": "segm"}.items():
-        if own[task] is not None:
-            classes = {f"AP-{name}": ap for name, ap in own[f"{task}_classes"].items()}
-            results[iou_type] = {name: own[task][name] for name in FIGURES} | classes
-    results["dynamic"] = _short(tradeoff)
-    return OrderedDict((task, _floats(figures)) for task, figures in results.items())
-
-
-def _short(tradeoff: Mapping[str, Any]) -> dict[str, float | None]:
-    points, own = tradeoff["points"], tradeoff["operating_point"]
-    short = {"AP_easy_end": points[0]["box"]["AP"], "AP_hard_end": points[-1]["box"]["AP"]}
-    for point in points[1:-1]:
-        at = f"at_{point['hard_fraction']:g}"
-        short[f"AP_{at}"] = point["box"]["AP"]
-        short |= {f"{name}_{at}": point[name] for name in ("random_AP", "oracle_share")}
-    names = ("threshold", "realised_hard_fraction", "gflops", "latency_ms", "fps")
-    short |= {name: own[name] for name in names}
-    short |= {f"difficulty_{name}": tradeoff["difficulty"][name] for name in ("mean", "std")}
-    return short | {"loss_offset": tradeoff["loss_offset"]}
-
-
-def _floats(figures: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in figures.items()}
-
-
-def _log(tradeoff: Mapping[str, Any], folder: Path) -> None:
-    for task in PREFIX:
-        if tradeoff["points"][0][task] is not None:
-            logger.info("Trade-off, %s AP:\n%s", task, points_table(tradeoff, task))
-    logger.info("%s", tradeoff["verdict"])
-    for warning in tradeoff["warnings"]:
+def _log(tradeoff: Tradeoff, page: Path) -> None:
+    for task in tradeoff.tasks:
+        table = markdown_table(points_table(tradeoff, task))
+        logger.info("Trade-off, %s AP:\n%s", task, table)
+    logger.info("%s", tradeoff.verdict)
+    for warning in tradeoff.warnings:
         logger.warning("%s", warning)
-    logger.info("Report: %s", folder / "report.html")
+    logger.info("Report: %s", page)

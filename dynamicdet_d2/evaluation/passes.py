@@ -4,7 +4,6 @@
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
@@ -13,6 +12,7 @@ from torch import nn
 from dynamicdet_d2.data.loading.loaders import ImageLoader, annotated_mapper, build_test_loader
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.observe import BothExits
+from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +56,11 @@ def evaluate(
 
 def _evaluate_sizes(
     cfg: CfgNode, dataset: str, model: nn.Module, output_dir: str, build_loader: BuildLoader
-) -> dict[int, dict[str, Any]]:
+) -> dict[int, Tradeoff]:
     """Evaluate at each of ``TEST.DYNAMIC.INPUT_SIZES``, into folders of their own.
 
     Returns:
-        size -> content of tradeoff.json; empty on all processes but the main one.
+        size -> the trade-off there; empty on all processes but the main one.
     """
     found = {}
     for size in cfg.TEST.DYNAMIC.INPUT_SIZES:

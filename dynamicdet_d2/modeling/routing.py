@@ -5,6 +5,7 @@ N: images of the batch, M: hard ones among them.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from detectron2.structures import ImageList
@@ -75,6 +76,6 @@ def merge(easy: Features, hard: Features, index: Tensor) -> Features:
     return merged
 
 
-def route_name(difficulty: float, threshold: float) -> str:
+def route_name(difficulty: float, threshold: float) -> Literal["easy", "hard"]:
     """``"hard"`` iff difficulty > threshold, else ``"easy"``."""
     return "hard" if difficulty > threshold else "easy"

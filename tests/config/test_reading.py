@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a config: what file and overrides give, what is wrong, and that no code runs."""
+"""Reading a config: what files and overrides give, what is wrong with them, and no code runs."""
 
 from pathlib import Path
 

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from dynamicdet_d2.data.loading.corrupt import ImageLoader
 from dynamicdet_d2.engine.loss_table.table import LossTable
-from dynamicdet_d2.evaluation.coco.image_ap import ap_gain
 from dynamicdet_d2.evaluation.coco.set_gains import Boxes, MatchedImage, match_image, set_gains
 from dynamicdet_d2.evaluation.exit_records import EXITS
+from dynamicdet_d2.evaluation.image_ap import ap_gain
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.router_inputs import ROUTER_INPUTS
 from dynamicdet_d2.utils.progress import Progress

@@ -211,7 +211,7 @@ def _column(
 def _check_results(
     results: Sequence[dict], image: np.ndarray, score: np.ndarray, vocabulary: Vocabulary
 ) -> None:
-    for place in np.flatnonzero(image < 0):
+    for place in np.flatnonzero(image < 0).tolist():
         if results[place]["image_id"] not in vocabulary.known_images:
             culprit = results[place]["image_id"]
             raise ValueError(f"a result names image {culprit!r}, which the ground truth lacks")

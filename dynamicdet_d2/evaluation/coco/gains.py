@@ -56,7 +56,7 @@ def first_order_gains(ranked: RankedDetections, wanted: np.ndarray, num_images: 
         effect += true * (precision + lift) - counted * drop
     effect /= np.maximum(wanted, 1)[ranked.label]
     by_source = np.bincount(ranked.source, effect, minlength=2 * num_images)
-    classes = max(np.count_nonzero(wanted), 1)
+    classes = max(int(np.count_nonzero(wanted)), 1)
     return (by_source[1::2] - by_source[0::2]) / (NUM_THRESHOLDS * classes)
 
 

@@ -42,7 +42,7 @@ class RankedDetections:
         score: (N,) float64.
         score_order: (N,) int64, ascending in each class, the same for equal scores.
         rank: (N,) int64, place by score among the detections of its image, class and exit.
-        positive, counted: (N,) uint64, bits of ``coco_matching.Outcomes``.
+        positive, counted: (N,) uint64, bits of ``matching.Outcomes``.
     """
 
     source: np.ndarray

@@ -2,8 +2,8 @@
 """Exact COCO figures of any routing, from one matching of both exits' detections.
 
 A routing says for every image which exit's detections count. Matching stays within an image, so
-it is done once for both exits (``coco_matching``); part of a stably sorted list is the stable
-sort of that part, so both exits are ranked once too (``coco_ranking``). A routing then only
+it is done once for both exits (``matching``); part of a stably sorted list is the stable sort of
+that part, so both exits are ranked once too (``ranking``). A routing then only
 selects and counts. The figures are those of a fresh pycocotools evaluation of the mixed
 detections, bit for bit.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -54,6 +54,11 @@ class CocoFigures:
     precision: np.ndarray
     recall: np.ndarray
     category_ids: tuple[Any, ...]
+
+    @property
+    def ap(self) -> float:
+        """AP in percent; NaN where it is undefined."""
+        return _percent(self.stats[0])
 
     def as_dict(self) -> dict[str, float]:
         """The twelve figures in percent by name; undefined ones are NaN."""
@@ -145,7 +150,7 @@ class CocoSweep:
     def image_gains(self) -> np.ndarray:
         """True gain of detector2 over detector1 in each image, for the oracle.
 
-        It is the first-order effect of the image on the AP of the whole set (``coco_gains`` says
+        It is the first-order effect of the image on the AP of the whole set (``gains`` says
         why not the image's own AP). Routing by it is close to the best routing, found by looking
         at the ground truth: no router can be expected to reach it.
 
@@ -179,67 +184,6 @@ class CocoSweep:
                 f"not {mask.dtype} of shape {mask.shape}"
             )
         return mask[self._sorted]
-
-
-class RandomFigures(NamedTuple):
-    """AP under random routing, in percent: its mean over the draws, and that mean's standard
-    error (0 where there is only one routing, NaN for a single draw)."""
-
-    mean: float
-    standard_error: float
-
-
-def random_figures(sweep: CocoSweep, hard_fraction: float, draws: int, seed: int) -> RandomFigures:
-    """Estimate the expected AP when hard images are drawn at random.
-
-    Args:
-        hard_fraction: share of hard images, [0, 1]; every draw has the closest possible number.
-        draws: number of random routings, at least 1.
-        seed: the same seed gives the same figures, and draws whose hard images grow with the
-            hard fraction, so that a curve over it is smooth.
-
-    Raises:
-        ValueError: when ``hard_fraction`` is not in [0, 1] or there is no draw.
-    """
-    num_images = len(sweep.image_ids)
-    num_hard = _num_hard(num_images, hard_fraction)
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, not {draws}")
-    if num_hard in (0, num_images):
-        ends = sweep.evaluate(np.full(num_images, num_hard > 0))
-        return RandomFigures(ends.as_dict()["AP"], 0.0)
-    generator = np.random.default_rng(seed)
-    figures = []
-    for _ in range(draws):
-        hard = np.arange(num_images) < num_hard
-        figures.append(sweep.evaluate(generator.permutation(hard)).as_dict()["AP"])
-    error = np.std(figures, ddof=1) / math.sqrt(draws) if draws > 1 else math.nan
-    return RandomFigures(float(np.mean(figures)), float(error))
-
-
-def oracle_hard(gains: np.ndarray, hard_fraction: float) -> np.ndarray:
-    """Route the images of the largest gain to detector2.
-
-    Args:
-        gains: (I,) from ``CocoSweep.image_gains``; of equal ones the earlier image goes first.
-        hard_fraction: share of hard images, [0, 1].
-
-    Returns:
-        (I,) bool, with the number of hard images closest to the share asked for.
-
-    Raises:
-        ValueError: when ``hard_fraction`` is not in [0, 1].
-    """
-    hard = np.zeros(len(gains), dtype=bool)
-    hard[np.argsort(-gains, kind="stable")[: _num_hard(len(gains), hard_fraction)]] = True
-    return hard
-
-
-def _num_hard(num_images: int, hard_fraction: float) -> int:
-    """The number of hard images closest to the share; of two, the smaller and cheaper one."""
-    if not 0 <= hard_fraction <= 1:
-        raise ValueError(f"hard_fraction must be in [0, 1], not {hard_fraction}")
-    return math.ceil(hard_fraction * num_images - 0.5)
 
 
 def _stats(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:

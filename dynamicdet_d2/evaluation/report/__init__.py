@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report: tables, charts, page and pictures of a trade-off."""
+"""The report of a trade-off: tables, charts, page and pictures.
+
+``files`` writes them all. What a table shows is in ``columns``, how a chart looks in ``charts``,
+and the page in ``templates``.
+"""

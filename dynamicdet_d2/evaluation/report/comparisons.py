@@ -1,18 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other detectors in a report's plots: static baselines, and this one at other input sizes.
-
-A series is ``{"name": str, "points": [{"label", "gflops", "latency_ms", "AP", "mask_AP"}, ...]}``:
-10^9 multiply-adds, milliseconds and percent, each None where it is not known.
-"""
+"""Other detectors in a report: static baselines, other runs, this one at other input sizes."""
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-from dynamicdet_d2.utils.files import read_json
-
-Series = dict[str, Any]
+from dynamicdet_d2.evaluation.tradeoff.points import Point
+from dynamicdet_d2.evaluation.tradeoff.record import Series, SeriesPoint, Tradeoff
 
 _FORM = "NAME,AP,GFLOPS,MS (or - for what is not known), or [NAME=]a tradeoff.json"
 
@@ -29,59 +22,38 @@ def parse_comparison(text: str) -> Series:
     """
     if text.endswith(".json"):
         name, _, path = text.rpartition("=")
-        return from_tradeoff(read_tradeoff(path), name)
+        return from_tradeoff(Tradeoff.from_json(path), name)
     name, *numbers = (part.strip() for part in text.split(","))
     if not name or len(numbers) != 3:
         raise ValueError(f"--compare {text} must be {_FORM}.")
     ap, gflops, ms = (_number(text, number) for number in numbers)
     if ap is None:
         raise ValueError(f"--compare {text} has no AP; it must be {_FORM}.")
-    point = {"label": name, "gflops": gflops, "latency_ms": ms, "AP": ap, "mask_AP": None}
-    return {"name": name, "points": [point]}
+    return Series(name, (SeriesPoint(name, gflops, ms, ap),))
 
 
-def from_tradeoff(tradeoff: Mapping[str, Any], name: str = "") -> Series:
+def from_tradeoff(tradeoff: Tradeoff, name: str = "") -> Series:
     """The operating points of another run; ``name``: its data set's if empty."""
-    points = [_point(f"{point['hard_fraction']:g} hard", point) for point in tradeoff["points"]]
-    return {"name": name or tradeoff["dataset"], "points": points}
+    points = (_point(f"{point.hard_fraction:g} hard", point) for point in tradeoff.points)
+    return Series(name or tradeoff.dataset, tuple(points))
 
 
-def input_size_series(by_size: Mapping[int, Mapping[str, Any]]) -> list[Series]:
+def input_size_series(by_size: Mapping[int, Tradeoff]) -> tuple[Series, Series]:
     """Both ends at several input sizes (Fig. 10 of the paper).
 
     Args:
-        by_size: ``INPUT.MIN_SIZE_TEST`` in pixels -> content of tradeoff.json.
+        by_size: ``INPUT.MIN_SIZE_TEST`` in pixels -> the trade-off there.
     """
-    return [
-        {
-            "name": f"{detector} at input sizes",
-            "points": [
-                _point(f"{size} px", by_size[size]["points"][end]) for size in sorted(by_size)
-            ],
-        }
-        for detector, end in (("detector1", 0), ("detector2", -1))
-    ]
+    sizes = sorted(by_size)
+    easy = tuple(_point(f"{size} px", by_size[size].easy_end) for size in sizes)
+    hard = tuple(_point(f"{size} px", by_size[size].hard_end) for size in sizes)
+    return Series("detector1 at input sizes", easy), Series("detector2 at input sizes", hard)
 
 
-def read_tradeoff(path: str | Path) -> dict[str, Any]:
-    """Content of a tradeoff.json.
-
-    Raises:
-        ValueError: naming the file that is missing or is something else.
-    """
-    content = read_json(path, str(path))
-    if not isinstance(content, dict) or "points" not in content:
-        raise ValueError(f"{path} is no tradeoff.json: it has no 'points'.")
-    return content
-
-
-def _point(label: str, point: Mapping[str, Any]) -> dict[str, Any]:
-    mask = point.get("mask")
-    return {
-        "label": label,
-        **{name: point[name] for name in ("gflops", "latency_ms")},
-        **{"AP": point["box"]["AP"], "mask_AP": mask and mask["AP"]},
-    }
+def _point(label: str, point: Point) -> SeriesPoint:
+    mask = point.tasks.get("mask")
+    mask_ap = None if mask is None else mask.AP
+    return SeriesPoint(label, point.gflops, point.latency_ms, point.box.AP, mask_ap)
 
 
 def _number(text: str, number: str) -> float | None:

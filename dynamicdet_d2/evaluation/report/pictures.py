@@ -7,20 +7,21 @@ Drawn from what the evaluator has kept; each chosen image is read once more from
 import io
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.data.detection_utils import read_image
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from detectron2.utils.visualizer import Visualizer
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
 
 from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord
-from dynamicdet_d2.evaluation.report.tables import write_whole
+from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
+from dynamicdet_d2.utils.charts import chart_style
+from dynamicdet_d2.utils.files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +32,28 @@ GALLERY, MISROUTED = "gallery.jpg", "misrouted.jpg"
 _EXIT_OF = {"easy": 0, "hard": 1}
 # Of classes, in turns; bright on photographs, and told apart by colour-blind readers.
 _COLORS = ("#ffd400", "#00b7ff", "#ff6db6", "#35e07a", "#ff8c1a", "#b497ff", "#f2f2f2")
-
-Route = Mapping[str, Any]
-# Title and the exit whose detections are drawn, for each image of a row.
-Row = tuple[str, list[tuple[Route, int]]]
+# Pixels of an image in a picture, whatever the file has; and inches.
+_WIDTH, _INCHES = 480, 3.2
 
 
-def write_gallery(
+@dataclass(frozen=True)
+class Row:
+    """Images side by side.
+
+    Attributes:
+        title: what they have in common.
+        images: at most as many as the row is long.
+        exit: which exit's detections are drawn in each of them, 0 or 1.
+    """
+
+    title: str
+    images: tuple[ImageRoute, ...]
+    exits: tuple[int, ...]
+
+
+def write_pictures(
     folder: str | os.PathLike,
-    routes: Sequence[Route],
+    routes: Sequence[ImageRoute],
     records: Sequence[ExitRecord],
     class_names: Sequence[str],
     count: int,
@@ -47,25 +61,25 @@ def write_gallery(
     """Write gallery.jpg and misrouted.jpg; a picture without an image to show is taken away.
 
     Args:
-        routes: lines of routes.jsonl.
-        records: of the same images.
+        records: of the same images as the routes.
         class_names: by class as the model counts it; may be shorter or empty.
-        count: images in a row; 0: no pictures.
+        count: images per row; 0: no pictures.
     """
     by_id = {record.image_id: record for record in records}
-    readable = [r for r in routes if count and os.path.isfile(r["file_name"])]
+    readable = [image for image in routes if count and os.path.isfile(image.file_name)]
     if count and not readable:
         logger.warning("No image of the data set can be read from a file: there are no pictures.")
     for name, rows in ((GALLERY, extremes(readable, count)), (MISROUTED, wrong(readable, count))):
         path = Path(folder) / name
         path.unlink(missing_ok=True)
-        if any(images for _, images in rows):
-            write_whole(path, _draw(rows, by_id, class_names))
+        if rows:
+            with whole_file(path) as file:
+                file.write(_picture(rows, by_id, class_names))
 
 
-def extremes(routes: Sequence[Route], count: int) -> list[Row]:
+def extremes(routes: Sequence[ImageRoute], count: int) -> list[Row]:
     """The easiest and the hardest images, each with the detections of the exit that it took."""
-    ordered = sorted(routes, key=lambda route: route["difficulty"])
+    ordered = sorted(routes, key=lambda image: image.difficulty)
     # No image in both rows.
     count = min(count, (len(ordered) + 1) // 2)
     chosen = {
@@ -73,76 +87,95 @@ def extremes(routes: Sequence[Route], count: int) -> list[Row]:
         "Hardest images": ordered[max(count, len(ordered) - count) :][::-1],
     }
     return [
-        (title, [(route, _EXIT_OF[route["route"]]) for route in images])
+        Row(title, tuple(images), tuple(_EXIT_OF[image.route] for image in images))
         for title, images in chosen.items()
+        if images
     ]
 
 
-def wrong(routes: Sequence[Route], count: int) -> list[Row]:
+def wrong(routes: Sequence[ImageRoute], count: int) -> list[Row]:
     """Images whose other exit would have been better for the whole set's AP, by how much.
 
     Two rows for each direction: what the exit taken detected, and the other.
     """
     rows = []
     for name, sign, other in (("easy", 1, "hard"), ("hard", -1, "easy")):
-        found = [r for r in routes if r["route"] == name and sign * r["gain"] > 0]
-        worst = sorted(found, key=lambda route: -sign * route["gain"])[:count]
+        found = [image for image in routes if image.route == name and sign * image.gain > 0]
+        worst = tuple(sorted(found, key=lambda image: -sign * image.gain)[:count])
         taken, better = _EXIT_OF[name], _EXIT_OF[other]
-        rows.append((f"Wrongly {name}: {EXITS[taken]} was taken", [(r, taken) for r in worst]))
-        rows.append((f"{EXITS[better]} on the same images", [(r, better) for r in worst]))
+        if worst:
+            title = f"Wrongly {name}: {EXITS[taken]} was taken"
+            rows.append(Row(title, worst, (taken,) * len(worst)))
+            title = f"{EXITS[better]} on the same images"
+            rows.append(Row(title, worst, (better,) * len(worst)))
     return rows
 
 
-def _draw(
-    rows: Iterable[Row], by_id: Mapping[Any, ExitRecord], class_names: Sequence[str]
+def _picture(
+    rows: Sequence[Row], by_id: Mapping[Any, ExitRecord], class_names: Sequence[str]
 ) -> bytes:
-    rows = [row for row in rows if row[1]]
-    columns = max(len(images) for _, images in rows)
-    # A row is as high as its images need at the width of a column.
-    pixels = {r["image_id"]: _read(r["file_name"]) for _, images in rows for r, _ in images}
-    shape = np.median([p.shape[0] / p.shape[1] for p in pixels.values()])
-    size = (3.2 * columns, len(rows) * (3.2 * float(shape) + 0.62))
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    for part, (title, images) in zip(
-        np.atleast_1d(figure.subfigures(len(rows), 1)), rows, strict=True
-    ):
-        part.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
-        axes = part.subplots(1, columns, squeeze=False)[0]
-        for axis in axes:
-            axis.set_axis_off()
-        for axis, (route, taken) in zip(axes, images, strict=False):
-            axis.imshow(pixels[route["image_id"]])
-            axis.set_title(_caption(route), fontsize=9)
-            _draw_boxes(axis, by_id[route["image_id"]].results[taken], class_names)
-    content = io.BytesIO()
-    figure.savefig(content, format="jpg", pil_kwargs={"quality": 88})
+    columns = max(len(row.images) for row in rows)
+    with chart_style():
+        drawn = [
+            [
+                draw(read_image(image.file_name, "RGB"), record.results[exit_], class_names)
+                for image, exit_ in zip(row.images, row.exits, strict=True)
+                for record in (by_id[image.image_id],)
+            ]
+            for row in rows
+        ]
+        # A row is as high as its images need at the width of a column.
+        shape = np.median([p.shape[0] / p.shape[1] for pixels in drawn for p in pixels])
+        size = (_INCHES * columns, len(rows) * (_INCHES * float(shape) + 0.62))
+        figure = Figure(figsize=size, dpi=110, layout="constrained")
+        parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+        for part, row, pixels in zip(parts, rows, drawn, strict=True):
+            part.suptitle(row.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+            axes = part.subplots(1, columns, squeeze=False)[0]
+            for axis in axes:
+                axis.set_axis_off()
+            for axis, image, shown in zip(axes, row.images, pixels, strict=False):
+                axis.imshow(shown)
+                axis.set_title(_caption(image), fontsize=9)
+        content = io.BytesIO()
+        figure.savefig(content, format="jpg", pil_kwargs={"quality": 88})
     return content.getvalue()
 
 
-def _read(path: str) -> np.ndarray:
-    """(H, W, 3) uint8, turned as its EXIF data say."""
-    return np.asarray(read_image(path, "RGB"))
+def _caption(image: ImageRoute) -> str:
+    return f"difficulty {image.difficulty:.3f}, {image.route}, gain {image.gain:+.3f}"
 
 
-def _caption(route: Route) -> str:
-    return f"difficulty {route['difficulty']:.3f}, {route['route']}, gain {route['gain']:+.3f}"
+def draw(
+    pixels: NDArray[np.uint8], results: Sequence[dict], class_names: Sequence[str]
+) -> NDArray[np.uint8]:
+    """An image with boxes, masks and class names of its detections from score 0.5 on.
 
+    Args:
+        pixels: (H, W, 3) RGB.
+        results: as in ``ExitRecord``.
+        class_names: by class as the model counts it; the class's number where there is none.
 
-def _draw_boxes(axis: Axes, results: Sequence[dict], class_names: Sequence[str]) -> None:
-    """Worst first, so that the best lie on top."""
+    Returns:
+        (H', W', 3) RGB, 480 pixels wide.
+    """
     shown = [result for result in results if result["score"] >= MIN_SCORE]
-    for result in sorted(shown, key=lambda r: r["score"]):
-        x, y, width, height = result["bbox"]
-        label = result["category_id"]
-        color = _COLORS[label % len(_COLORS)]
-        box = Rectangle((x, y), width, height, fill=False, edgecolor=color, linewidth=1.4)
-        # Seen on any ground.
-        box.set_path_effects([withStroke(linewidth=2.6, foreground="black", alpha=0.6)])
-        axis.add_patch(box)
-        name = class_names[label] if label < len(class_names) else str(label)
-        text = axis.annotate(
-            f"{name} {100 * result['score']:.0f}", (x, y), xytext=(1, 1), color=color,
-            textcoords="offset points", fontsize=6.5, fontweight="bold", annotation_clip=True,
-        )  # fmt: skip
-        text.set_path_effects([withStroke(linewidth=1.8, foreground="black")])
+    with_masks = bool(shown) and all("segmentation" in result for result in shown)
+    boxes = np.array([result["bbox"] for result in shown], dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    with chart_style():
+        visualizer = Visualizer(pixels, scale=_WIDTH / pixels.shape[1])
+        visualizer.overlay_instances(
+            boxes=boxes,
+            labels=[_label(result, class_names) for result in shown],
+            masks=[result["segmentation"] for result in shown] if with_masks else None,
+            assigned_colors=[_COLORS[result["category_id"] % len(_COLORS)] for result in shown],
+            alpha=0.4,
+        )
+        return visualizer.get_output().get_image()
+
+
+def _label(result: dict, class_names: Sequence[str]) -> str:
+    number = result["category_id"]
+    name = class_names[number] if number < len(class_names) else str(number)
+    return f"{name} {100 * result['score']:.0f}"

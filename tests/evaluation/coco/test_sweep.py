@@ -18,36 +18,11 @@ from pycocotools.cocoeval import COCOeval
 
 from dynamicdet_d2.evaluation.coco.matching import RECALL_THRESHOLDS
 from dynamicdet_d2.evaluation.coco.ranking import needed_positives
-from dynamicdet_d2.evaluation.coco.sweep import CocoSweep, oracle_hard, random_figures
+from dynamicdet_d2.evaluation.coco.references import oracle_hard, random_figures
+from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
+from tests.support.coco_data import FAR, SIDE, SQUARE, data_set, result, target
 
-SIDE = 120
-SQUARE = [10.0, 10.0, 10.0, 10.0]
-FAR = [60.0, 60.0, 10.0, 10.0]
 EASY, HARD = np.array([False]), np.array([True])
-
-
-def data_set(images: list[int], annotations: list[dict], categories: list[int]) -> COCO:
-    """A COCO data set; areas are those of the boxes where not given."""
-    data = COCO()
-    data.dataset = {
-        "images": [{"id": i, "width": SIDE, "height": SIDE} for i in images],
-        "annotations": [
-            {"id": n, "iscrowd": 0, "area": a["bbox"][2] * a["bbox"][3], **a}
-            for n, a in enumerate(annotations, start=1)
-        ],
-        "categories": [{"id": c, "name": str(c)} for c in categories],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        data.createIndex()
-    return data
-
-
-def target(image: int, box: list[float], **more: object) -> dict:
-    return {"image_id": image, "category_id": 1, "bbox": box, **more}
-
-
-def result(image: int, box: list[float], score: float, category: int = 1) -> dict:
-    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
 
 
 def evaluate_afresh(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from dynamicdet_d2.evaluation.coco.image_ap import ap_gain
+from dynamicdet_d2.evaluation.image_ap import ap_gain
 
 
 def detections(boxes: list[list[float]], classes: list[int]) -> Instances:

@@ -5,6 +5,7 @@ import contextlib
 import io
 import math
 
+import numpy as np
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import BoxMode, Instances
 from pycocotools.coco import COCO
@@ -30,7 +31,7 @@ def ap_gain(exits: dict, ground_truth: Instances) -> float:
         return 0.0
     results = tuple(instances_to_coco_json(exits[name].to("cpu"), _IMAGE_ID) for name in EXITS)
     sweep = CocoSweep(_coco(ground_truth), results, "bbox", [_IMAGE_ID])
-    easy, hard = (sweep.evaluate([route]).as_dict()["AP"] for route in (False, True))
+    easy, hard = (sweep.evaluate(np.array([route])).ap for route in (False, True))
     return 0.0 if math.isnan(hard - easy) else hard - easy
 
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a report, in the folder of an evaluation.
+
+All but tradeoff.json, routes.jsonl and the pictures can be written again from the first two.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dynamicdet_d2.evaluation.exit_records import ExitRecord
+from dynamicdet_d2.evaluation.report.charts import tradeoff_png
+from dynamicdet_d2.evaluation.report.comparisons import parse_comparison
+from dynamicdet_d2.evaluation.report.markdown import markdown_report
+from dynamicdet_d2.evaluation.report.page import page
+from dynamicdet_d2.evaluation.report.pictures import write_pictures
+from dynamicdet_d2.evaluation.report.tables import csv_text
+from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
+from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute, read_routes, write_routes
+from dynamicdet_d2.utils.files import whole_file
+
+TRADEOFF, ROUTES, PAGE = "tradeoff.json", "routes.jsonl", "report.html"
+
+
+def write_report(
+    folder: str | os.PathLike,
+    tradeoff: Tradeoff,
+    routes: Sequence[ImageRoute],
+    records: Sequence[ExitRecord],
+    class_names: Sequence[str],
+    pictures: int,
+) -> Path:
+    """Write all files of an evaluation; each is complete or as it was before.
+
+    Args:
+        folder: is created where it is missing.
+        records: of the same images as the routes.
+        class_names: by class as the model counts it; may be shorter or empty.
+        pictures: images per row of the pictures; 0: no pictures.
+
+    Returns:
+        the path of report.html.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # What was measured comes first: everything else can be drawn again from it.
+    tradeoff.to_json(folder / TRADEOFF)
+    write_routes(routes, folder / ROUTES)
+    write_pictures(folder, routes, records, class_names, pictures)
+    return _draw(tradeoff, routes, folder)
+
+
+def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
+    """Draw what can be drawn without the model again, with other detectors beside.
+
+    Args:
+        folder: of an evaluation.
+        compared: other detectors, as ``parse_comparison`` takes them.
+
+    Returns:
+        the path of report.html.
+
+    Raises:
+        ValueError: one sentence naming the file or the detector that is not what it should be.
+        OSError: the folder cannot be written to.
+    """
+    folder = Path(folder)
+    others = tuple(parse_comparison(text) for text in compared)
+    tradeoff = Tradeoff.from_json(folder / TRADEOFF)
+    tradeoff = dataclasses.replace(tradeoff, comparisons=(*tradeoff.comparisons, *others))
+    return _draw(tradeoff, read_routes(folder / ROUTES), folder)
+
+
+def _draw(tradeoff: Tradeoff, routes: Sequence[ImageRoute], folder: Path) -> Path:
+    """Everything is drawn before anything is written, so that a failure leaves the old files."""
+    contents = {
+        "tradeoff.csv": csv_text(tradeoff).encode(),
+        "tradeoff.md": markdown_report(tradeoff).encode(),
+        "tradeoff.png": tradeoff_png(tradeoff),
+        PAGE: page(tradeoff, routes, folder).encode(),
+    }
+    for name, content in contents.items():
+        with whole_file(folder / name) as file:
+            file.write(content)
+    return folder / PAGE

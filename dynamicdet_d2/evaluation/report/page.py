@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""report.html: a whole evaluation in one file without scripts or links, in light or dark.
+
+The page is ``templates/page.html``; whatever comes from data is escaped there.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dynamicdet_d2.evaluation.report import charts
+from dynamicdet_d2.evaluation.report.columns import shown
+from dynamicdet_d2.evaluation.report.measured import measured
+from dynamicdet_d2.evaluation.report.pictures import GALLERY, MISROUTED
+from dynamicdet_d2.evaluation.report.tables import detail_tables, points_table
+from dynamicdet_d2.evaluation.tradeoff.points import Point
+from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
+from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
+from dynamicdet_d2.utils.charts import PAGE_COLORS
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("dynamicdet_d2.evaluation.report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+# Pictures of an evaluation's folder: file, heading, what they show.
+_PICTURES = (
+    (
+        GALLERY,
+        "Easiest and hardest images",
+        "Detections from score 0.5 on, of the route taken.",
+    ),
+    (
+        MISROUTED,
+        "Images sent the wrong way",
+        "Gain: what the hard route of this image adds to the data set's box AP, in percent. "
+        "Wrongly easy images would have gained most, wrongly hard ones lost most.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A large figure: what it is, the figure, and a line below it."""
+
+    name: str
+    figure: str
+    below: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """An element of SVG, and what is said below it."""
+
+    svg: Markup
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A heading, a note, and charts or a picture."""
+
+    title: str
+    note: str = ""
+    charts: tuple[Chart, ...] = ()
+    picture: str = ""
+
+
+def page(tradeoff: Tradeoff, routes: Sequence[ImageRoute], folder: Path) -> str:
+    """The page; pictures are taken from the folder."""
+    return _ENVIRONMENT.get_template("page.html").render(
+        title=f"Accuracy and cost on {tradeoff.dataset}",
+        subtitle=_subtitle(tradeoff),
+        tradeoff=tradeoff,
+        palette=PAGE_COLORS,
+        tiles=_tiles(tradeoff),
+        curves=_curves(tradeoff),
+        points=[points_table(tradeoff, task) for task in tradeoff.tasks],
+        difficulty=_difficulty(tradeoff, routes),
+        pictures=_pictures(folder),
+        details=detail_tables(tradeoff),
+        measured=measured(tradeoff),
+    )
+
+
+def _subtitle(tradeoff: Tradeoff) -> str:
+    date = f", {tradeoff.date[:10]}" if tradeoff.date else ""
+    return f"{tradeoff.num_images} images, {tradeoff.device}{date}"
+
+
+def _tiles(tradeoff: Tradeoff) -> list[Tile]:
+    middle = min(tradeoff.points, key=lambda point: abs(point.realised_hard_fraction - 0.5))
+    named = {
+        "all easy (detector1)": tradeoff.easy_end,
+        "half hard": middle,
+        "all hard (detector2)": tradeoff.hard_end,
+    }
+    tiles = [Tile(name, f"{shown(p.box.AP)} AP", _cost(p)) for name, p in named.items()]
+    share = middle.box.oracle_share
+    if share is not None:
+        below = "at half hard; random is 0 %"
+        tiles.append(Tile("share of the oracle's gain", f"{share:.0%}", below))
+    return tiles
+
+
+def _cost(point: Point) -> str:
+    ms = "" if point.latency_ms is None else f", {point.latency_ms:.2f} ms"
+    return f"{point.gflops:.4g} GFLOPs{ms}"
+
+
+def _curves(tradeoff: Tradeoff) -> list[Panel]:
+    return [
+        Panel(
+            f"{task.capitalize()} AP against cost",
+            charts=tuple(
+                Chart(Markup(charts.curve_svg(tradeoff, task, cost)))
+                for cost in charts.costs(tradeoff)
+            ),
+        )
+        for task in tradeoff.tasks
+    ]
+
+
+def _difficulty(tradeoff: Tradeoff, routes: Sequence[ImageRoute]) -> Panel:
+    correlation = tradeoff.rank_correlation
+    known = {
+        "detector2's gain": correlation.gain,
+        "the loss gap L1 - L2": correlation.loss_gap,
+        "the difficulty drawn": correlation.drawn_difficulty,
+    }
+    said = [f"{value:.2f} with {name}" for name, value in known.items() if value is not None]
+    return Panel(
+        "Difficulty",
+        f"Rank correlation (Spearman's) of the difficulty: {', '.join(said)}." if said else "",
+        (
+            Chart(
+                Markup(charts.difficulties_svg(tradeoff)),
+                "How many images have which difficulty; lines: thresholds.",
+            ),
+            Chart(
+                Markup(charts.gains_svg(routes)),
+                "Each dot is an image; those on the wrong side of 0 went the wrong way.",
+            ),
+        ),
+    )
+
+
+def _pictures(folder: Path) -> list[Panel]:
+    """Those that there are, as a part of the page."""
+    return [
+        Panel(title, note, picture=base64.b64encode((folder / name).read_bytes()).decode())
+        for name, title, note in _PICTURES
+        if (folder / name).is_file()
+    ]

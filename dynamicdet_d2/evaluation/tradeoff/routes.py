@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which route each image took, and what the other would have given: the lines of routes.jsonl."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.plain import from_plain
+
+
+@dataclass(frozen=True)
+class ImageRoute:
+    """One image.
+
+    Attributes:
+        image_id: of the data set.
+        file_name: of the image, or "".
+        difficulty: in (0, 1), 1 = hard.
+        route: at the model's own threshold.
+        gain: what its hard route adds to the data set's box AP, in percent.
+        loss_gap: L1 - L2; None where it was not measured.
+    """
+
+    image_id: Any
+    file_name: str
+    difficulty: float
+    route: Literal["easy", "hard"]
+    gain: float
+    loss_gap: float | None = None
+
+
+def write_routes(routes: Sequence[ImageRoute], path: str | os.PathLike) -> None:
+    """Write routes.jsonl; an interrupted write leaves the file that was there."""
+    lines = [json.dumps(asdict(route), allow_nan=False, default=int) + "\n" for route in routes]
+    with whole_file(path) as file:
+        file.write("".join(lines).encode())
+
+
+def read_routes(path: str | os.PathLike) -> list[ImageRoute]:
+    """Read what ``write_routes`` wrote.
+
+    Raises:
+        ValueError: one sentence naming the file, and the line where one is wrong.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        contents = [json.loads(line) for line in lines]
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise ValueError(f"{path} is not a file of JSON lines.") from None
+    try:
+        return [
+            from_plain(ImageRoute, content, f"line {number}")
+            for number, content in enumerate(contents, start=1)
+        ]
+    except ValueError as error:
+        raise ValueError(f"{path} is not a valid routes.jsonl: {error}.") from None

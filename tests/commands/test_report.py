@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dynamicdet report``: what was measured, drawn again as a user would type it."""
+
+from pathlib import Path
+
+import pytest
+
+from dynamicdet_d2.commands.main import main
+from dynamicdet_d2.evaluation.report.files import write_report
+from tests.support.tradeoffs import EASY, GOOD, HARD, ROUTES, a_point, a_tradeoff
+
+
+def test_command_draws_again_with_others(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_report(tmp_path, GOOD, ROUTES, [], [], 0)
+    other = tmp_path / "other.json"
+    a_tradeoff(EASY, a_point(0.5, 33.0, 31.0), HARD).to_json(other)
+    wanted = ["R101,39.4,283,-", f"another={other}"]
+    assert main(["report", str(tmp_path), "--compare", *wanted]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "R101" in page and "another, 0.5 hard" in page and "33.00" in page
+    assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["gone"], "gone/tradeoff.json cannot be read: No such file or directory."),
+        ([".", "--compare", "R101"], "--compare R101 must be NAME,AP,GFLOPS,MS"),
+        ([".", "--compare", "gone.json"], "gone.json cannot be read"),
+    ],
+)
+def test_command_refuses_by_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    arguments: list[str],
+    says: str,
+) -> None:
+    GOOD.to_json(tmp_path / "tradeoff.json")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["report", *arguments])
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err

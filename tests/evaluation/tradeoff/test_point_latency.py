@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Latency over the whole data set, from that of few images."""
+
+import numpy as np
+import pytest
+
+from dynamicdet_d2.evaluation.latency import Latency
+from dynamicdet_d2.evaluation.tradeoff.point_latency import routed_mean
+
+
+def test_latency_weighs_routes_as_all_images_do() -> None:
+    ends = Latency.of([10.0] * 3), Latency.of([30.0] * 3)
+    mixed = Latency.of([11.0, 13.0, 31.0])
+    # One of three timed images is hard, but half of all are: (12 + 31) / 2.
+    hard = np.array([False, False, True])
+    assert routed_mean(mixed, hard, 0.5, ends) == pytest.approx(21.5)
+    # No timed image is hard: the hard ones take what they take at the hard end.
+    assert routed_mean(mixed, np.zeros(3, bool), 0.1, ends) == pytest.approx(
+        0.9 * 55 / 3 + 0.1 * 30
+    )
