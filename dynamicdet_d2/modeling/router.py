@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -28,6 +28,10 @@ class AdaptiveRouter(nn.Module):
         reads: the steps of detector1's pass that inputs are called with, each once.
     """
 
+    inputs: Mapping[str, RouterInput]
+    mean: Tensor
+    spread: Tensor
+
     @configurable
     def __init__(
         self, *, inputs: Mapping[str, RouterInput], reduction: int = 4, standardize: bool = False
@@ -45,7 +49,7 @@ class AdaptiveRouter(nn.Module):
             ValueError: if the hidden layer would be empty.
         """
         super().__init__()
-        self.inputs = nn.ModuleDict(inputs)
+        self.inputs = cast(Mapping[str, RouterInput], nn.ModuleDict(inputs))
         self.reads = tuple(dict.fromkeys(own.reads for own in inputs.values()))
         hidden = _hidden_units(inputs, reduction)
         self.hidden = nn.Linear(self.count, hidden)
@@ -103,11 +107,12 @@ class AdaptiveRouter(nn.Module):
             (N,), in (0, 1), 1 = hard.
         """
         with _in_float32(numbers):
-            if self.standardize:
-                numbers = (numbers - self.mean) / self.spread
-            logit = self.score(torch.relu(self.hidden(numbers))).squeeze(1)
-        limits = torch.finfo(logit.dtype)
-        return logit.sigmoid().clamp(limits.tiny, 1 - limits.eps)
+            logit = self.score(torch.relu(self.hidden(self.standardized(numbers)))).squeeze(1)
+        return open_sigmoid(logit)
+
+    def standardized(self, numbers: Tensor) -> Tensor:
+        """(N, d) -> (N, d), what the layers see."""
+        return (numbers - self.mean) / self.spread if self.standardize else numbers
 
     def forward(self, *results: Any) -> Tensor:
         """Difficulty of N images, (N,); arguments as ``numbers``."""
@@ -128,6 +133,12 @@ class AdaptiveRouter(nn.Module):
             # What double precision leaves of a constant is no variation.
             varies = spread > 1e-9 * mean.abs()
             self.spread.copy_(torch.where(varies, spread, torch.ones_like(spread)))
+
+
+def open_sigmoid(logit: Tensor) -> Tensor:
+    """The sigmoid, kept above 0 and below 1 where the number type would round it to them."""
+    limits = torch.finfo(logit.dtype)
+    return logit.sigmoid().clamp(limits.tiny, 1 - limits.eps)
 
 
 def _hidden_units(inputs: Mapping[str, RouterInput], reduction: int) -> int:

@@ -11,12 +11,11 @@ from detectron2.config import CfgNode
 from detectron2.utils.events import EventStorage
 from torch import Tensor
 
+from dynamicdet_d2.engine.cached import CachedBatches
 from dynamicdet_d2.engine.hooks import PhaseProgress
 from dynamicdet_d2.engine.loss_table import LossTable, measure_losses
 from dynamicdet_d2.engine.phases import Phase
-from dynamicdet_d2.engine.phases.phase import Stream
 from dynamicdet_d2.engine.phases.router import (
-    CachedBatches,
     CachedRouterObjective,
     OnlineRouterObjective,
     RouterPhase,
@@ -103,8 +102,7 @@ def test_router_steps(epochs: int, batch_size: int, steps: int) -> None:
 
 
 def cached_entries(step: int, count: int, seed: int = 3) -> list[list[float]]:
-    stream = Stream(images=[], seed=seed, step=step)
-    loader = iter(CachedBatches(table()["features"], table()["losses"], 2, stream))
+    loader = iter(CachedBatches(table()["features"], table()["losses"], 2, seed, step))
     return [next(loader)[0].flatten().tolist() for _ in range(count)]
 
 

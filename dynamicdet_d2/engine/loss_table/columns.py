@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dynamicdet_d2.data.loading.corrupt import ImageLoader
 from dynamicdet_d2.engine.loss_table.table import LossTable
+from dynamicdet_d2.evaluation.coco.matched_sweep import as_rows
 from dynamicdet_d2.evaluation.coco.set_gains import Boxes, MatchedImage, match_image, set_gains
 from dynamicdet_d2.evaluation.exit_records import EXITS
 from dynamicdet_d2.evaluation.image_ap import ap_gain
@@ -57,6 +58,17 @@ class Observed:
             ]
         )
 
+    @cached_property
+    def matched(self) -> list[MatchedImage]:
+        """Both exits' boxes, matched to the objects."""
+        return [
+            match_image(
+                [_boxes(exits[name], "pred_boxes", "pred_classes", "scores") for name in EXITS],
+                _boxes(image["instances"], "gt_boxes", "gt_classes", "gt_classes"),
+            )
+            for exits, image in zip(self.exits, self.images, strict=True)
+        ]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -65,7 +77,8 @@ class Column:
     Attributes:
         measure: a batch -> B entries, small and without tensors: they are sent between processes,
             and a pickled slice of a tensor drags its whole batch along.
-        gather: the N entries of all processes, in the data set's order -> (N, ...), float32.
+        gather: the N entries of all processes, in the data set's order -> float32, (N, ...)
+            unless the column says otherwise.
     """
 
     measure: Callable[[Observed], Iterable[Any]]
@@ -87,17 +100,6 @@ def _losses(batch: Observed) -> Iterable[np.ndarray]:
 def _ap(batch: Observed) -> list[float]:
     pairs = zip(batch.exits, batch.images, strict=True)
     return [ap_gain(exits, image["instances"]) for exits, image in pairs]
-
-
-def _matched(batch: Observed) -> list[MatchedImage]:
-    pairs = zip(batch.exits, batch.images, strict=True)
-    return [
-        match_image(
-            [_boxes(exits[name], "pred_boxes", "pred_classes", "scores") for name in EXITS],
-            _boxes(image["instances"], "gt_boxes", "gt_classes", "gt_classes"),
-        )
-        for exits, image in pairs
-    ]
 
 
 def _gain(images: Sequence[MatchedImage]) -> Tensor:
@@ -123,7 +125,10 @@ COLUMNS = {
     "ap": Column(_ap, torch.tensor),
     # (N,), first-order gain of the set's box AP by detector2, as a share of AP that the set would
     # gain if every image gained as much. Regions of crowds count as background.
-    "gain": Column(_matched, _gain),
+    "gain": Column(lambda batch: batch.matched, _gain),
+    # (R, 6), both exits' detections and the objects as ``matched_sweep.as_rows`` puts them, from
+    # which the set's AP under any routing follows.
+    "matched": Column(lambda batch: batch.matched, lambda x: torch.from_numpy(as_rows(x))),
 }
 
 

@@ -28,6 +28,12 @@ class WeightedLeastSquares:
         weighted = (inputs * weights[:, None]).T
         return cls((weighted @ inputs).double(), (weighted @ targets).double())
 
+    @classmethod
+    def nothing(cls, inputs: int, like: Tensor) -> "WeightedLeastSquares":
+        """Of no rows of D inputs and as many targets as ``like`` has entries, on its device."""
+        zeros = like.new_zeros(inputs, inputs + len(like), dtype=torch.float64)
+        return cls(zeros[:, :inputs], zeros[:, inputs:])
+
     def plus(self, other: "WeightedLeastSquares") -> "WeightedLeastSquares":
         """Of the rows of both."""
         return WeightedLeastSquares(self.gram + other.gram, self.moment + other.moment)

@@ -92,6 +92,11 @@ class ObjectnessMap(RouterInput):
             for name, stride in self.strides.items()
         }
 
+    def no_lessons(self) -> dict[str, WeightedLeastSquares]:
+        """What no image at all says."""
+        weights = {name: self.get_buffer(f"weight_{name}") for name in self.strides}
+        return {k: WeightedLeastSquares.nothing(w.shape[1] + 1, w) for k, w in weights.items()}
+
 
 def map_numbers(objectness: Tensor) -> Tensor:
     """Sum of p, of p (1 - p), and of p over its peaks: (N, H, W) -> (N, 3)."""

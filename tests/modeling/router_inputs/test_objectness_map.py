@@ -61,8 +61,9 @@ def test_rows_add_up_and_none_say_nothing() -> None:
     whole = WeightedLeastSquares.of(x, y, w)
     both = parts[0].plus(parts[1])
     torch.testing.assert_close((both.gram, both.moment), (whole.gram, whole.moment), **ROUNDING)
-    nothing = WeightedLeastSquares.of(x[:0], y[:0], w[:0])
+    nothing = WeightedLeastSquares.nothing(3, torch.zeros(2))
     assert nothing.solution().tolist() == [[0, 0]] * 3
+    torch.testing.assert_close(nothing.plus(whole).solution(), whole.solution())
 
 
 def test_it_learns_logits_that_are_linear_in_the_features() -> None:
