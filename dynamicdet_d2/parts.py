@@ -100,14 +100,14 @@ class Parts:
         parts: in the order of the cost table.
         run_on_image: (1, 3, H, W), normalised and padded: runs every ``IMAGE`` part once.
         heads: modules whose plain settings, such as score thresholds, decide on detections.
-        padding: height and width of a batch are multiples of this many pixels at inference.
+        padded_side: side of an image in pixels -> side of its batch when it is alone.
         regions: what ROI heads are called with; None without them.
     """
 
     parts: tuple[Part, ...]
     run_on_image: Callable[[Tensor], object]
     heads: tuple[nn.Module, ...]
-    padding: int
+    padded_side: Callable[[int], int]
     regions: Regions | None = None
 
     @property
@@ -140,7 +140,7 @@ def _(model: GeneralizedRCNN) -> Parts:
         ),
         run_on_image=lambda images: run_rpn_head(proposals, model.backbone(images)),
         heads=tuple(head for head in (proposals, roi_heads) if head is not None),
-        padding=max(model.backbone.size_divisibility, 1),
+        padded_side=rounded_up(model.backbone.size_divisibility),
         regions=Regions(model.backbone.output_shape(), num_proposals(proposals)),
     )
 
@@ -151,8 +151,14 @@ def _(model: DenseDetector) -> Parts:
         parts=(*backbone_parts(model.backbone), dense_head_part(model)),
         run_on_image=lambda images: run_dense_head(model, model.backbone(images)),
         heads=(model,),
-        padding=max(model.backbone.size_divisibility, 1),
+        padded_side=rounded_up(model.backbone.size_divisibility),
     )
+
+
+def rounded_up(multiple: int) -> Callable[[int], int]:
+    """The function of a number that gives the next multiple of another; 0: of 1."""
+    step = max(multiple, 1)
+    return lambda side: -(-side // step) * step
 
 
 def backbone_parts(backbone: Backbone) -> tuple[Part, ...]:
@@ -183,8 +189,9 @@ def run_rpn_head(proposal_generator: nn.Module | None, pyramid: Mapping[str, Ten
 
 def num_proposals(proposal_generator: nn.Module | None) -> int:
     """Boxes kept of an image at inference; the paper's 1000 where only an RPN would say."""
-    known = isinstance(proposal_generator, RPN)
-    return proposal_generator.post_nms_topk[False] if known else 1000
+    if not isinstance(proposal_generator, RPN):
+        return 1000
+    return proposal_generator.post_nms_topk[False]
 
 
 def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:
@@ -213,6 +220,6 @@ def dense_head_part(model: DenseDetector) -> Part:
     return Part("head", model.head, exact=exact, changed_in_place=True)
 
 
-def run_dense_head(model: DenseDetector, pyramid: Mapping[str, Tensor]) -> object:
-    """The head's predictions."""
+def run_dense_head(model: DenseDetector, pyramid: Mapping[str, Tensor]) -> list[list[Tensor]]:
+    """The head's predictions: per kind, per level."""
     return model.head([pyramid[name] for name in model.head_in_features])

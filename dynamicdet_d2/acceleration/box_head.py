@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The box head's fully connected layers in the form that the CPU's library runs fast."""
 
+from typing import Any
+
 from detectron2.modeling.roi_heads.box_head import FastRCNNConvFCHead
 from torch import nn
 
@@ -22,7 +24,7 @@ def replace_fully_connected(model: nn.Module) -> int:
     """
     replaced = 0
     for parent in model.modules():
-        children = dict(parent.named_children())
+        children: dict[str, Any] = dict(parent.named_children())
         if not {"box_pooler", "box_head"} <= children.keys():
             continue
         pooled, heads = children["box_pooler"].output_size, children["box_head"]

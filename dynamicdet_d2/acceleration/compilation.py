@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from detectron2.structures import ImageList
@@ -56,7 +57,7 @@ def prepare(model: nn.Module, device: torch.device) -> None:
         _mark_steps(model)
 
 
-def _mark_steps(model: nn.Module) -> None:
+def _mark_steps(model: Any) -> None:
     """Tell CUDA graphs where a batch begins, and so the last one's memory is free again."""
     preprocess = model.preprocess_image
 

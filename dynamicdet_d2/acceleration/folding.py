@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frozen norms folded into the convolutions before them."""
 
+from typing import Any
+
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from torch import nn
@@ -35,12 +37,11 @@ def _is_fixed(norm: nn.Module | None) -> bool:
     return isinstance(norm, _BATCH_NORMS) and not norm.training and norm.running_mean is not None
 
 
-def _fold(conv: Conv2d, norm: nn.Module) -> None:
+def _fold(conv: Conv2d, norm: Any) -> None:
     dtype = conv.weight.dtype
     bias = None if conv.bias is None else conv.bias.double()
     statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-    weight, bias = fuse_conv_bn_weights(
-        conv.weight.double(), bias, *(x.double() if torch.is_tensor(x) else x for x in statistics)
-    )
+    exact: list[Any] = [x.double() if torch.is_tensor(x) else x for x in statistics]
+    weight, bias = fuse_conv_bn_weights(conv.weight.double(), bias, *exact)
     conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
     conv.bias = nn.Parameter(bias.to(dtype), requires_grad=False)

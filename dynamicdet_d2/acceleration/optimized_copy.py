@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The optimised copy that a model keeps of itself, up to date with its weights."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +62,7 @@ def on_optimized_copy(method: Callable) -> Callable:
     """A method of a model with an ``optimized_copy`` and an operating point, run on that copy."""
 
     @functools.wraps(method)
-    def call(self: nn.Module, *args: object, **kwargs: object) -> Any:
+    def call(self: Any, *args: object, **kwargs: object) -> Any:
         model = self.optimized_copy.of(self)
         model.operating_point = self.operating_point
         return method(model, *args, **kwargs)
@@ -72,20 +73,22 @@ def on_optimized_copy(method: Callable) -> Callable:
 def _heads(model: nn.Module, fast: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
     """Modules of the model's heads beside those of the copy that were not replaced."""
     heads = zip(parts_of(model).heads, parts_of(fast).heads, strict=True)
-    pairs = []
+    pairs: list[tuple[nn.Module, nn.Module]] = []
     for ours, theirs in heads:
         inside = dict(theirs.named_modules())
-        pairs += [
-            (module, inside[name])
-            for name, module in ours.named_modules()
-            if type(inside.get(name)) is type(module)
-        ]
+        for name, module in ours.named_modules():
+            if name in inside and type(inside[name]) is type(module):
+                pairs.append((module, inside[name]))
     return pairs
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    plain = vars(module).items()
-    return {k: v for k, v in plain if isinstance(v, _PLAIN) and k != "training"}
+    return {k: v for k, v in vars(module).items() if _is_plain(v) and k != "training"}
+
+
+def _is_plain(value: object) -> bool:
+    """A number, text, or a dataclass that holds them."""
+    return isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
 
 
 def _state(model: nn.Module) -> list[tuple[int, int]]:

@@ -40,21 +40,11 @@ class InferenceOptions:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "InferenceOptions | None":
-        """The options; None where ``MODEL.INFERENCE.OPTIMIZE`` is False.
-
-        Raises:
-            ValueError: naming a key that is out of range, or that needs ``OPTIMIZE``.
-        """
+        """The options; None where ``MODEL.INFERENCE.OPTIMIZE`` is False."""
         keys = cfg.MODEL.INFERENCE
-        options = cls(keys.PRECISION, keys.COMPILE, keys.SIZE_MULTIPLE)
-        if keys.OPTIMIZE:
-            return options
-        if options != cls():
-            raise ValueError(
-                "MODEL.INFERENCE.PRECISION, COMPILE and SIZE_MULTIPLE need "
-                "MODEL.INFERENCE.OPTIMIZE True."
-            )
-        return None
+        if not keys.OPTIMIZE:
+            return None
+        return cls(keys.PRECISION, keys.COMPILE, keys.SIZE_MULTIPLE)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -4,13 +4,13 @@
 import copy
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch.nn.functional as F
 from detectron2.structures import ImageList
-from torch import nn
 
 
-def pad_to_multiple(model: nn.Module, multiple: int) -> None:
+def pad_to_multiple(model: Any, multiple: int) -> None:
     """Let ``preprocess_image`` pad height and width to multiples of so many pixels, in place.
 
     More padding changes features near the lower and right border a little, as Detectron2's own

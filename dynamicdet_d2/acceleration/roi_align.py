@@ -11,6 +11,7 @@ R: boxes, P: bins along an axis, K: pixels that a bin touches along it.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,11 +34,15 @@ def replace_poolers(model: nn.Module) -> int:
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if type(child) is ROIPooler and all(type(x) is ROIAlign for x in child.level_poolers)
+        if _does_align(child)
     ]
     for parent, name, pooler in found:
         setattr(parent, name, RowPooler(pooler))
     return len(found)
+
+
+def _does_align(module: Any) -> bool:
+    return type(module) is ROIPooler and all(type(x) is ROIAlign for x in module.level_poolers)
 
 
 class RowPooler(nn.Module):

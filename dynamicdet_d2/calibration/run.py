@@ -18,9 +18,10 @@ from dynamicdet_d2.calibration.output import check_output, write
 from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.targets import Measured, Target
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
+from dynamicdet_d2.config import Use, read_config
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
-from dynamicdet_d2.data.loading.loaders import check_registered
-from dynamicdet_d2.engine.setup import load_config
+from dynamicdet_d2.data.loading.images import check_registered
+from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynamicdet_d2.evaluation.latency import device_name, measure_routes
 from dynamicdet_d2.evaluation.observe import Observation, observe
@@ -50,25 +51,16 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
     must not fail because the old calibration does not fit, or is gone.
 
     Raises:
-        ValueError, KeyError: naming the file, key or data set that is wrong.
+        ValueError: naming the file, key or data set that is wrong.
     """
     # Detectron2 also takes addresses such as detectron2://...
     if "://" not in weights and not os.path.isfile(weights):
         raise ValueError(f"--weights {weights} does not exist.")
-    cfg = load_config(config_file, list(opts)).clone()
-    cfg.defrost()
+    cfg = read_config(config_file, opts)
     cfg.MODEL.WEIGHTS = weights
     cfg.MODEL.DYNAMIC.CALIBRATION = ""
     cfg.MODEL.DYNAMIC.HARD_FRACTION = cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = None
-    if not cfg.DATASETS.TEST:
-        raise ValueError("DATASETS.TEST names no data set to calibrate on.")
-    if cfg.TEST.DYNAMIC.LATENCY_IMAGES < 1:
-        raise ValueError(
-            f"TEST.DYNAMIC.LATENCY_IMAGES is {cfg.TEST.DYNAMIC.LATENCY_IMAGES}; a calibration "
-            "measures latency, so it must be at least 1."
-        )
-    cfg.freeze()
-    return cfg
+    return checked(cfg, Use.CALIBRATE)
 
 
 def calibrate(

@@ -5,6 +5,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -48,7 +49,13 @@ class DynamicCheckpointer(DetectionCheckpointer):
     report2: LoadReport | None = None
 
     def __init__(
-        self, model: nn.Module, save_dir: str = "", *, weights2: str = "", **kwargs: Any
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        weights2: str = "",
+        as_saved: Callable[[], AbstractContextManager] = nullcontext,
+        **kwargs: Any,
     ) -> None:
         """
         Args:
@@ -57,11 +64,13 @@ class DynamicCheckpointer(DetectionCheckpointer):
             weights2: ``MODEL.COMPOSITE.WEIGHTS2``: where backbone 2 has weights of its own from,
                 unless those that are loaded are a whole dynamic detector's. Without a backbone 2
                 it is not read.
+            as_saved: a context in which the model has the weights that are saved.
             kwargs: as Detectron2's, checkpointables among them.
         """
         super().__init__(model, save_dir, **kwargs)
         has_second = any(name.startswith(_BACKBONE2) for name, _ in self.model.named_parameters())
         self.weights2 = weights2 if has_second else ""
+        self._as_saved = as_saved
 
     def load(
         self, path: str | os.PathLike, checkpointables: Sequence[str] | None = None
@@ -115,7 +124,7 @@ class DynamicCheckpointer(DetectionCheckpointer):
         content = {key: plain(value, key) for key, value in {**states, **kwargs}.items()}
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
-        with whole_file(path) as file:
+        with self._as_saved(), whole_file(path) as file:
             torch.save({"model": self.model.state_dict(), **content}, file)
         self.tag_last_checkpoint(os.path.basename(path))
 

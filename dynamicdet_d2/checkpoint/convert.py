@@ -8,6 +8,7 @@ nothing of them is shipped, and nothing in them is run.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -162,6 +163,7 @@ def config_keys(layout: Layout, weights: Mapping[str, Tensor], anchors: list | N
     outputs = len(weights[f"{head}.predictors.n{finest[1:]}.conv.bias"])
     per_position = len((anchors or variant.anchors)[0])
     size = 1280 if layout.variant == "yolov7_w6" else 640
+    yolo: dict[str, Any]
     yolo = {"VARIANT": layout.variant, "NUM_CLASSES": outputs // per_position - 5}
     yolo["LOSS"] = {"TRAIN_SIZE": size}
     if anchors:

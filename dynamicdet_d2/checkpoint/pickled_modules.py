@@ -53,6 +53,7 @@ def read_pickled_weights(path: str) -> dict[str, Tensor]:
     content = _load(path)
     if isinstance(content, dict) and "model" in content:
         content = content["model"]
+    weights: dict[Any, Any]
     weights = dict(content) if isinstance(content, Mapping) else dict(_weights(content, path))
     if not weights:
         raise ValueError(f"{path} holds no weights.")

@@ -22,7 +22,7 @@ from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 from detectron2.utils.visualizer import Visualizer
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.register import register_coco_json
@@ -117,7 +117,9 @@ def build_predictor(
     cfg.MODEL.WEIGHTS = ""  # or the predictor would read them itself
     predictor = DefaultPredictor(cfg)
     weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
-    DynamicCheckpointer(predictor.model, weights2=weights2).load(weights)
+    checkpointer = DynamicCheckpointer(predictor.model, weights2=weights2)
+    checkpointer.load(weights)
+    check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
     return predictor
 
 

@@ -26,16 +26,17 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
 
 def problems(cfg: CfgNode, use: Use = Use.TRAIN) -> list[str]:
     """The sentences of ``check``."""
-    values = {name: value_of(cfg, name) for name in {*KEYS, *(k for r in RULES for k in r.keys)}}
-    complaints = {k.name: _complaint(k, values[k.name]) for k in KEYS.values() if _matters(k, use)}
-    sentences = [said for said in complaints.values() if said is not None]
-    # What a rule says of a value that is out of range anyway would only confuse.
-    sound = {name for name in values if values[name] is not MISSING and not complaints.get(name)}
-    for rule in RULES:
-        if rule.when in use and sound.issuperset(rule.keys):
-            said = rule.complaint(*(values[name] for name in rule.keys))
-            sentences += [said] if said is not None else []
-    return sentences
+    values = {name: value_of(cfg, name) for name in KEYS}
+    complaints = {key.name: _complaint(key, values[key.name]) for key in KEYS.values()}
+    said = [complaints[key.name] for key in KEYS.values() if _matters(key, use)]
+    # A rule is for values that are in range; of others it could only say something confusing.
+    sound = {name for name in KEYS if values[name] is not MISSING and complaints[name] is None}
+    said += [
+        rule.complaint(*(values[name] for name in rule.keys))
+        for rule in RULES
+        if rule.when in use and sound.issuperset(rule.keys)
+    ]
+    return [sentence for sentence in said if sentence is not None]
 
 
 def value_of(cfg: CfgNode, name: str) -> object:

@@ -56,12 +56,18 @@ RULES: list[Rule] = []
 
 def key(name: str, default: object, allowed: Range) -> None:
     """Declare a key of the project's."""
-    KEYS[name] = Key(name, allowed, default, ours=True)
+    _keep(Key(name, allowed, default, ours=True))
 
 
 def limit(name: str, allowed: Range) -> None:
     """Declare what the project can do with of a key that Detectron2 defines."""
-    KEYS[name] = Key(name, allowed)
+    _keep(Key(name, allowed))
+
+
+def _keep(key: Key) -> None:
+    if key.name in KEYS:
+        raise ValueError(f"{key.name} is declared twice.")
+    KEYS[key.name] = key
 
 
 def rule(*keys: str, when: Use = Use.MODEL) -> Callable:

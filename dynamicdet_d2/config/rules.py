@@ -73,6 +73,7 @@ limit("SOLVER.AMP.ENABLED", true_or_false)
 limit("TEST.EVAL_PERIOD", integer(at_least=0))
 limit("TEST.PRECISE_BN.ENABLED", true_or_false)
 limit("OUTPUT_DIR", text)
+limit("VIS_PERIOD", integer(at_least=0))
 
 
 # The model
@@ -186,6 +187,11 @@ def _unknown(key: str, names: Sequence[str], own: Sequence[Sequence[str]]) -> st
     )
 
 
+@rule("DATASETS.TEST", when=Use.CALIBRATE)
+def calibration_has_a_data_set(names: Sequence[str]) -> str | None:
+    return None if names else "DATASETS.TEST names no data set to calibrate on."
+
+
 @rule("TEST.DYNAMIC.LATENCY_IMAGES", when=Use.CALIBRATE)
 def calibration_measures_latency(images: int) -> str | None:
     if images:
@@ -212,7 +218,7 @@ def calibration_comes_after_training(calibration: str) -> str | None:
 
 @rule("MODEL.META_ARCHITECTURE", "TEST.PRECISE_BN.ENABLED", when=Use.TRAIN)
 def statistics_stay_in_phase_router(architecture: str, enabled: bool) -> str | None:
-    if not enabled or not _is_dynamic(architecture):
+    if not enabled or not _is_a("DynamicDetector", architecture):
         return None
     return (
         "TEST.PRECISE_BN.ENABLED is True, but precise statistics would move in phase router, when "
@@ -220,11 +226,20 @@ def statistics_stay_in_phase_router(architecture: str, enabled: bool) -> str | N
     )
 
 
-def _is_dynamic(architecture: str) -> bool:
+@rule("MODEL.META_ARCHITECTURE", "VIS_PERIOD", when=Use.TRAIN)
+def only_proposals_are_drawn(architecture: str, period: int) -> str | None:
+    if not period or not _is_a("DynamicDenseDetector", architecture):
+        return None
+    return f"VIS_PERIOD is {period}, but a {architecture} has no proposals to draw; it must be 0."
+
+
+def _is_a(base: str, architecture: str) -> bool:
+    """Whether an architecture is derived from a class of this project.
+
+    By name: a model asks for its config's check and cannot stand below it as well.
+    """
     detector = META_ARCH_REGISTRY.get(architecture)
-    # By name, since a model asks for its config's check and cannot stand below it as well.
-    bases = {base.__name__ for base in detector.__mro__} if isinstance(detector, type) else set()
-    return "DynamicDetector" in bases
+    return isinstance(detector, type) and base in {kind.__name__ for kind in detector.__mro__}
 
 
 @rule("SOLVER.PHASES", when=Use.TRAIN)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training in several processes, with GPUs or on the CPU."""
 
+import os
+
 import torch
+from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -34,3 +37,9 @@ def summed(tensor: Tensor) -> Tensor:
         tensor = tensor.clone()
         torch.distributed.all_reduce(tensor)
     return tensor
+
+
+def run_seed(cfg: CfgNode) -> int:
+    """``SEED``, or where it is negative one drawn by chance; the same in every process."""
+    drawn = cfg.SEED if cfg.SEED >= 0 else int.from_bytes(os.urandom(4), "big")
+    return comm.all_gather(drawn)[0]

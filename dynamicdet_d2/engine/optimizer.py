@@ -1,35 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optimizer of phase ``detectors``: Detectron2's SGD, or AdamW by the same keys."""
+"""The optimizer of the phases that train detectors: SGD or AdamW, by Detectron2's keys."""
+
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.solver import build_optimizer, get_default_optimizer_params
+from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
 from torch.optim import Optimizer
 
-# Position tables are no weights of a map; decaying them only blurs where things are.
-NO_DECAY = ("relative_position_bias_table", "absolute_pos_embed")
+from dynamicdet_d2.engine.schedule import WARMUP_LR
+
+# Position tables, and vectors that are added to channels or multiply them (YOLOv7), are no weights
+# of a map: decay would only draw them to 0.
+NO_DECAY = ("relative_position_bias_table", "absolute_pos_embed", "implicit")
 
 
 def build_detectors_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     """By ``SOLVER.OPTIMIZER`` and Detectron2's keys (BASE_LR, WEIGHT_DECAY, CLIP_GRADIENTS, ...).
 
-    Raises:
-        ValueError: if the optimizer is neither "SGD" nor "ADAMW".
+    With ``WEIGHT_DECAY_NORM`` and ``WEIGHT_DECAY_BIAS`` 0 it is the weights of convolutions and
+    linear layers alone that decay.
     """
-    name = cfg.SOLVER.OPTIMIZER
-    if name == "SGD":
-        return build_optimizer(cfg, model)
-    if name != "ADAMW":
-        raise ValueError(f"SOLVER.OPTIMIZER is '{name}'; it must be 'SGD' or 'ADAMW'.")
+    keys = cfg.SOLVER
     parameters = get_default_optimizer_params(
         model,
-        base_lr=cfg.SOLVER.BASE_LR,
-        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-        overrides={name: {"weight_decay": 0.0} for name in NO_DECAY},
+        base_lr=keys.BASE_LR,
+        weight_decay=keys.WEIGHT_DECAY,
+        weight_decay_norm=keys.WEIGHT_DECAY_NORM,
+        overrides={**{name: {"weight_decay": 0.0} for name in NO_DECAY}, "bias": _of_biases(cfg)},
     )
-    return maybe_add_gradient_clipping(cfg, torch.optim.AdamW(parameters, lr=cfg.SOLVER.BASE_LR))
+    return maybe_add_gradient_clipping(cfg, _optimizer(cfg, parameters))
+
+
+def _optimizer(cfg: CfgNode, parameters: list[dict[str, Any]]) -> Optimizer:
+    keys = cfg.SOLVER
+    if keys.OPTIMIZER == "SGD":
+        return torch.optim.SGD(
+            parameters, lr=keys.BASE_LR, momentum=keys.MOMENTUM, nesterov=keys.NESTEROV
+        )
+    return torch.optim.AdamW(parameters, lr=keys.BASE_LR)
+
+
+def _of_biases(cfg: CfgNode) -> dict[str, float]:
+    """What biases have of their own; Detectron2's function does not take more than two of these."""
+    keys = cfg.SOLVER
+    found = {"lr": keys.BASE_LR * keys.BIAS_LR_FACTOR}
+    if keys.WEIGHT_DECAY_BIAS is not None:
+        found["weight_decay"] = keys.WEIGHT_DECAY_BIAS
+    if keys.WARMUP_BIAS_LR is not None:
+        found[WARMUP_LR] = keys.WARMUP_BIAS_LR
+    return found

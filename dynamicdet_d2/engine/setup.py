@@ -15,11 +15,12 @@ from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.data.check.run import check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
+from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.utils.memory import keep_memory
 
 
 def load_config(config_file: str, overrides: Sequence[str], use: Use = Use.EVALUATE) -> CfgNode:
-    """``read_config``, checked, with the data sets that it names registered, frozen.
+    """``read_config`` and ``checked``.
 
     Args:
         config_file, overrides: as ``read_config`` takes them.
@@ -28,7 +29,15 @@ def load_config(config_file: str, overrides: Sequence[str], use: Use = Use.EVALU
     Raises:
         ValueError: naming the file, the keys or the data set that is wrong.
     """
-    cfg = read_config(config_file, overrides)
+    return checked(read_config(config_file, overrides), use)
+
+
+def checked(cfg: CfgNode, use: Use) -> CfgNode:
+    """The config itself, checked, its data sets registered, frozen.
+
+    Raises:
+        ValueError: naming the keys or the data set that is wrong.
+    """
     check(cfg, use)
     register_coco_json(cfg.DATASETS.COCO_JSON)
     register_shapes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
@@ -49,7 +58,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if cfg.MODEL.DEVICE == "cpu":
         keep_memory()
     if cfg.DATASETS.CHECK:
-        check_datasets(cfg, eval_only=args.eval_only)
+        check_datasets(cfg, num_classes_key(cfg), eval_only=args.eval_only)
     return cfg
 
 

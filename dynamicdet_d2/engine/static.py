@@ -5,18 +5,30 @@ import json
 import os
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer
+from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.data.loading.loaders import ImageLoader, build_test_loader
+from dynamicdet_d2.data.loading.images import training_dicts
+from dynamicdet_d2.data.loading.loaders import (
+    ImageLoader,
+    ResumableLoader,
+    build_test_loader,
+)
+from dynamicdet_d2.engine.distributed import run_seed
+from dynamicdet_d2.engine.ema import WeightAverage
+from dynamicdet_d2.engine.hooks import StepSeed
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
+from dynamicdet_d2.engine.schedule import build_schedule
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import device_name, measure_latency
@@ -25,25 +37,63 @@ from dynamicdet_d2.evaluation.latency import device_name, measure_latency
 class StaticTrainer(DefaultTrainer):
     """Detectron2's default trainer for any detector of its registry.
 
-    It differs in the optimizer (``SOLVER.OPTIMIZER``), in reading weights safely, and in giving
-    average FLOPs and latency beside COCO's figures, by the tools that measure dynamic detectors
-    and with the same optimisations (``MODEL.INFERENCE``).
+    It trains as dynamic detectors are trained: on the same stream of images, by the same
+    optimizers, schedules and averages, and so that a run that was killed and resumed ends, on the
+    CPU, with the weights of one that was not. It reads weights safely, and gives average FLOPs and
+    latency beside COCO's figures, by the tools that measure dynamic detectors and with the same
+    optimisations (``MODEL.INFERENCE``).
+
+    Attributes:
+        average: of the weights, where ``SOLVER.EMA`` asks for one.
+        seed: of the run.
     """
 
+    _trainer: SimpleTrainer
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__(cfg)
+        self._loader = self._trainer.data_loader
+        self.seed = run_seed(cfg)
+        self.images = training_dicts(cfg)
+        self._go_on_from(0)
+
     def build_hooks(self) -> list[HookBase]:
+        """Detectron2's, with the evaluation of averaged weights."""
+        model: Any = getattr(self.model, "module", self.model)
+        self.average = WeightAverage.from_config(self.cfg, model)
+        if self.cfg.SOLVER.EMA.ENABLED:
+            self.average.begin()
         # Detectron2 builds its own checkpointer before; the hooks below take this one.
         self.checkpointer = DynamicCheckpointer(
-            self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+            self.model,
+            self.cfg.OUTPUT_DIR,
+            as_saved=self.average.in_place,
+            trainer=weakref.proxy(self),
         )
-        return super().build_hooks()
+        evaluation = EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
+        found = super().build_hooks()
+        found = [evaluation if isinstance(hook, EvalHook) else hook for hook in found]
+        return [StepSeed(), self.average, *found]
 
     def state_dict(self) -> dict:
-        """With the optimizer, which Detectron2 0.6 leaves out."""
-        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+        """With the seed, and the optimizer, which Detectron2 0.6 leaves out."""
+        own = {"seed": self.seed, "_trainer": self._trainer.state_dict()}
+        return {**super().state_dict(), **own}
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
+        self.seed = state_dict.get("seed", self.seed)
+        self._go_on_from(state_dict["iteration"] + 1)
         self._trainer.load_state_dict(state_dict["_trainer"])
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
+        """Any iterable of batches may take its place."""
+        return ResumableLoader(cfg)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+        return build_schedule(cfg, optimizer)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
@@ -77,6 +127,18 @@ class StaticTrainer(DefaultTrainer):
     ) -> dict:
         """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says."""
         return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), evaluators)
+
+    def _go_on_from(self, batch: int) -> None:
+        """Train on the batches behind those that are trained on already."""
+        inner = self._trainer
+        if isinstance(self._loader, ResumableLoader):
+            stream = self._loader.starting_at(batch, self.seed, self.images)
+            self._trainer = type(inner)(inner.model, stream, inner.optimizer)
+
+    def _evaluate(self) -> dict:
+        with self.average.in_place():
+            self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
 
 
 class AsRun(nn.Module):
@@ -115,9 +177,8 @@ class StaticCost(DatasetEvaluator):
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
         """Keep what is needed of a batch: Detectron2's input dicts and ``AsRun`` of them."""
         self._models = outputs[0]["model"], outputs[0]["fast"]
-        step = max(self._cfg.MODEL.INFERENCE.SIZE_MULTIPLE, 1)
         for image in inputs:
-            self._sizes.append(tuple(-(-side // step) * step for side in image["image"].shape[-2:]))
+            self._sizes.append(tuple(image["image"].shape[-2:]))
             self._timed.add(image)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -126,7 +187,8 @@ class StaticCost(DatasetEvaluator):
             return {}
         model, fast = self._models
         keys = self._cfg.TEST.DYNAMIC
-        cost = RouteCost(model, keys.ATTENTION_MATMUL)
+        multiple = self._cfg.MODEL.INFERENCE.SIZE_MULTIPLE
+        cost = RouteCost(model, keys.ATTENTION_MATMUL, size_multiple=multiple)
         figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
         images = [[image] for image in self._timed.items()]
         if images:

@@ -15,12 +15,15 @@ from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import Use, check
-from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader, training_dicts
+from dynamicdet_d2.data.loading.images import training_dicts
+from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader
 from dynamicdet_d2.engine.checks import check_checkpoint
-from dynamicdet_d2.engine.distributed import share_statistics
+from dynamicdet_d2.engine.distributed import run_seed, share_statistics
+from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.hooks import (
     LearningRate,
     PhaseCheckpoint,
@@ -34,6 +37,7 @@ from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.engine.phases import Phase
 from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
 from dynamicdet_d2.engine.plan import Plan, planned_phases
+from dynamicdet_d2.engine.schedule import build_schedule
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
@@ -56,6 +60,7 @@ class DynamicTrainer(DefaultTrainer):
     Attributes:
         detector: the model, never wrapped.
         plan: the phases and their iterations.
+        average: of the weights, where ``SOLVER.EMA`` asks for one.
         phase, training: what is trained at present; ``training`` is None until the first phase is
             entered. ``scheduler`` is its schedule, or None.
         seed: of the run.
@@ -68,16 +73,18 @@ class DynamicTrainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         check(cfg, Use.TRAIN)
         self.cfg = cfg
-        self.seed = _run_seed(cfg)
+        self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
         self.detector = self._build_detector(cfg)
         self._trainable = [p for p in self.detector.parameters() if p.requires_grad]
         self.plan = Plan(planned_phases(cfg), len(self.images))
         self.max_iter = self.plan.max_iter
+        self.average = WeightAverage.from_config(cfg, self.detector)
         self.checkpointer = DynamicCheckpointer(
             self.detector,
             cfg.OUTPUT_DIR,
             weights2=cfg.MODEL.COMPOSITE.WEIGHTS2,
+            as_saved=self.average.in_place,
             trainer=weakref.proxy(self),
         )
         # Nothing is done yet, and a checkpoint without a trainer's state leaves it so.
@@ -97,7 +104,8 @@ class DynamicTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """In an order that matters: what saves and writes comes after what it saves and writes."""
-        ret = [PhaseSwitch(), StepSeed(), hooks.IterationTimer(), LearningRate(), PhaseStatistics()]
+        ret = [PhaseSwitch(), StepSeed(), hooks.IterationTimer(), self.average]
+        ret += [LearningRate(), PhaseStatistics()]
         if comm.is_main_process():
             period = self.cfg.SOLVER.CHECKPOINT_PERIOD
             ret.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
@@ -125,6 +133,7 @@ class DynamicTrainer(DefaultTrainer):
             phase: of the plan.
             step: of the phase; above 0 when a run resumes in it.
         """
+        self.average.hand_over()
         freeze(self.detector)
         share_statistics(self.detector)
         trained = {id(p) for part in phase.trained(self.detector) for p in part.parameters()}
@@ -140,6 +149,8 @@ class DynamicTrainer(DefaultTrainer):
         if self.cfg.SOLVER.AMP.ENABLED and phase.mixed_precision:
             trainer = AMPTrainer
         self._trainer = trainer(training.module, training.loader, training.optimizer)
+        if self.cfg.SOLVER.EMA.ENABLED and phase.averaged:
+            self.average.begin()
         logger.info("Phase %s", phase.name)
 
     def run_step(self) -> None:
@@ -209,6 +220,11 @@ class DynamicTrainer(DefaultTrainer):
         return build_detectors_optimizer(cfg, model)
 
     @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+        """Of the phases that train detectors, each with the whole schedule."""
+        return build_schedule(cfg, optimizer)
+
+    @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:
         """With annotations where ``TEST.DYNAMIC.LOSS_GAP`` needs them."""
         return build_evaluation_loader(cfg, dataset_name)
@@ -267,13 +283,7 @@ class DynamicTrainer(DefaultTrainer):
         return table
 
     def _evaluate(self) -> dict:
-        share_statistics(self.detector)
-        with modes_kept(self.detector):
+        with self.average.in_place(), modes_kept(self.detector):
+            share_statistics(self.detector)
             self._last_eval_results = self.test(self.cfg, self.detector)
         return self._last_eval_results
-
-
-def _run_seed(cfg: CfgNode) -> int:
-    """SEED, or where it is negative one drawn by chance; the same in every process."""
-    drawn = cfg.SEED if cfg.SEED >= 0 else int.from_bytes(os.urandom(4), "big")
-    return comm.all_gather(drawn)[0]

@@ -8,15 +8,16 @@ contains all that the model does, from moving the image to the device to the res
 import platform
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from dynamicdet_d2.modeling.modes import evaluating
-from dynamicdet_d2.operating_point.point import at_threshold
+from dynamicdet_d2.modeling.modes import evaluating, setting
+from dynamicdet_d2.operating_point import OperatingPoint
 from dynamicdet_d2.utils.progress import Progress
 
 Clock = Callable[[], float]
@@ -24,7 +25,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds an image: median, 95th percentile, mean, and each timed call in order."""
+    """Milliseconds per image: median, 95th percentile, mean, and each timed call in order."""
 
     p50: float
     p95: float
@@ -84,7 +85,7 @@ def measure_thresholds(
         clock: gives seconds.
 
     Returns:
-        One :class:`Latency` a threshold, with one sample a batch.
+        One :class:`Latency` per threshold, with one sample per batch.
 
     Raises:
         ValueError: no inputs, an empty batch, or a negative warmup.
@@ -121,16 +122,19 @@ def _turn(count: int, first: int) -> list[int]:
     return [(first + j) % count for j in range(count)]
 
 
-def _timed_call(
-    model: nn.Module, batch: list[dict], threshold: float | None, clock: Clock
-) -> float:
+def _timed_call(model: Any, batch: list[dict], threshold: float | None, clock: Clock) -> float:
     """Seconds that the call took."""
-    with nullcontext() if threshold is None else at_threshold(model, threshold):
+    with nullcontext() if threshold is None else _at_threshold(model, threshold):
         _synchronize(model.device)
         start = clock()
         model(batch)
         _synchronize(model.device)
         return clock() - start
+
+
+def _at_threshold(model: nn.Module, threshold: float) -> AbstractContextManager:
+    """The threshold inside; afterwards the operating point, with the calibration behind it."""
+    return setting("operating_point", OperatingPoint(threshold=threshold), model)
 
 
 def _synchronize(device: torch.device) -> None:

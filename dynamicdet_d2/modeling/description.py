@@ -27,7 +27,7 @@ def _(model: DynamicDetector) -> Parts:
         ),
         run_on_image=lambda images: _run_on_image(model, images),
         heads=model.heads,
-        padding=model.padding_multiple,
+        padded_side=model.padded_side,
         regions=model.regions,
     )
 

@@ -53,6 +53,8 @@ class DynamicDenseDetector(DynamicDetector):
     its own number of positives.
     """
 
+    loss_normalizers: Tensor
+
     @configurable
     def __init__(self, *, dense: DenseDetector, loss_normalizer: float, **arguments: Any) -> None:
         """
@@ -68,20 +70,15 @@ class DynamicDenseDetector(DynamicDetector):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        if cfg.VIS_PERIOD > 0:
-            raise ValueError(
-                f"VIS_PERIOD is {cfg.VIS_PERIOD}, but a DynamicDenseDetector has no proposals to "
-                "draw; it must be 0."
-            )
-        kind = _kind(cfg)
         arguments = super().from_config(cfg)
+        kind = KINDS[cfg.MODEL.DENSE.HEAD]
         neck = build_fpn_neck(cfg, arguments["backbone"].output_shape())
         dense = kind.build(cfg, neck)
         return {**arguments, "dense": dense, "loss_normalizer": kind.loss_normalizer}
 
     @classmethod
     def num_classes_key(cls, cfg: CfgNode) -> str:
-        return _kind(cfg).num_classes_key
+        return KINDS[cfg.MODEL.DENSE.HEAD].num_classes_key
 
     def pyramid(self, detector: int, features: Features) -> Features:
         return self.dense.backbone(features)
@@ -139,10 +136,3 @@ class DynamicDenseDetector(DynamicDetector):
     @property
     def heads(self) -> tuple[nn.Module, ...]:
         return (self.dense,)
-
-
-def _kind(cfg: CfgNode) -> Kind:
-    name = cfg.MODEL.DENSE.HEAD
-    if name not in KINDS:
-        raise ValueError(f"MODEL.DENSE.HEAD is '{name}'; it must be one of {', '.join(KINDS)}.")
-    return KINDS[name]

@@ -23,6 +23,7 @@ from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.operating_point.point import OperatingPoint
+from dynamicdet_d2.parts import rounded_up
 
 DETECTORS = (1, 2)
 
@@ -38,6 +39,8 @@ class DynamicDetector(nn.Module, Tails):
     What follows the backbones is a kind of detector's own (``Tails``). N: images of a batch.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
     loss_offset: Tensor
 
     def __init__(
@@ -101,17 +104,25 @@ class DynamicDetector(nn.Module, Tails):
     def threshold(self, value: float) -> None:
         self.operating_point = OperatingPoint(threshold=value)
 
-    @property
-    def padding_multiple(self) -> int:
-        """Height and width of a batch are padded to multiples of this many pixels at inference."""
+    def padded_side(self, side: int) -> int:
+        """Side of an image in pixels -> that of its batch at inference, when it is alone."""
         options = self.optimized_copy.options
-        return max(self.backbone.size_divisibility, options.size_multiple if options else 0)
+        side = self.batch_side(side)
+        return rounded_up(options.size_multiple)(side) if options else side
+
+    def batch_side(self, side: int) -> int:
+        """As ``padded_side``, before ``MODEL.INFERENCE.SIZE_MULTIPLE``."""
+        return rounded_up(self.backbone.size_divisibility)(side)
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, and pad to one size that the backbone can take."""
         images = [x["image"].to(self.device) for x in batched_inputs]
         images = [(x - self.pixel_mean) / self.pixel_std for x in images]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
+
+    def images_with_ground_truth(self, batched_inputs: list[dict]) -> ImageList:
+        """As ``preprocess_image``, with every image where its ground truth is: in the corner."""
+        return self.preprocess_image(batched_inputs)
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Losses in training, routed detections otherwise.
@@ -126,7 +137,7 @@ class DynamicDetector(nn.Module, Tails):
         if not self.training:
             return self.inference(batched_inputs)
         self.optimized_copy.drop()  # of weights that are about to change
-        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
         features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
         losses = {}
@@ -169,7 +180,7 @@ class DynamicDetector(nn.Module, Tails):
         """Route each image and detect.
 
         Backbone 1 and router see the whole batch, backbone 2 the hard images. The routes are
-        read back from the device once a batch. Where the router looks beyond F1, easy images go
+        read back from the device once per batch. Where the router looks beyond F1, easy images go
         on from what it has seen.
 
         Args:
@@ -260,7 +271,7 @@ class DynamicDetector(nn.Module, Tails):
         Returns:
             numbers (N, d), not standardised, and losses (N, 2), float32.
         """
-        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
         with evaluating(self):
             features, start = self.backbone.first(batch.images.tensor)
             seen = self.pass_type(self, 1, batch.images, features)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, GeneralizedRCNN
 from detectron2.modeling.proposal_generator import RPN, build_proposal_generator
 from detectron2.modeling.roi_heads import ROIHeads, build_roi_heads
 from detectron2.structures import ImageList, Instances
@@ -60,10 +60,10 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         self,
         *,
         backbone: CompositeBackbone,
-        neck: nn.Module,
+        neck: Backbone,
         router: AdaptiveRouter,
         proposal_generator: nn.Module,
-        roi_heads: nn.Module,
+        roi_heads: ROIHeads,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         input_format: str | None = None,
@@ -128,7 +128,7 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         proposals, losses = self._proposals_and_losses(batch, pyramid)
         if self.vis_period and get_event_storage().iter % self.vis_period == 0:
             with _NamedImages(f"detector{detector}"):
-                self.visualize_training(batch.inputs, proposals)
+                GeneralizedRCNN.visualize_training(self, batch.inputs, proposals)
         return losses
 
     def image_losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:

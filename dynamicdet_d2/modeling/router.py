@@ -2,7 +2,6 @@
 """The adaptive router: from what detector1 has seen of an image to its difficulty (section 3.2)."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.router_inputs import RouterInput, build_router_inputs
 from dynamicdet_d2.modeling.tails import Tails
+from dynamicdet_d2.utils.precision import without_autocast
 
 MIN_HIDDEN = 8
 
@@ -95,7 +95,7 @@ class AdaptiveRouter(nn.Module):
         return torch.cat([own(by_step[own.reads]) for own in self.inputs.values()], dim=1)
 
     def difficulty(self, numbers: Tensor) -> Tensor:
-        """Two fully connected layers and a sigmoid (eq. 8), in float32 under autocast too.
+        """Two fully connected layers and a sigmoid (eq. 8), under autocast in float32 too.
 
         The open interval is kept where float32 would round the sigmoid to 0 or 1, so that
         threshold 0 sends every image to detector2 and threshold 1 every image to detector1.
@@ -106,7 +106,7 @@ class AdaptiveRouter(nn.Module):
         Returns:
             (N,), in (0, 1), 1 = hard.
         """
-        with _in_float32(numbers):
+        with without_autocast(numbers):
             logit = self.score(torch.relu(self.hidden(self.standardized(numbers)))).squeeze(1)
         return open_sigmoid(logit)
 
@@ -151,8 +151,3 @@ def _hidden_units(inputs: Mapping[str, RouterInput], reduction: int) -> int:
             "the router's inputs."
         )
     return count // reduction
-
-
-def _in_float32(x: Tensor) -> AbstractContextManager:
-    # On torch's meta device, where costs are counted, there is no autocast to be turned off.
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)

@@ -59,30 +59,18 @@ class OperatingPoint:
         """From ``MODEL.DYNAMIC.THRESHOLD``, or ``CALIBRATION`` and one target.
 
         Raises:
-            ValueError: naming the key that is missing, superfluous or out of reach.
+            ValueError: the calibration cannot be read, or its milliseconds are of a model that
+                was run in another way, or the target is out of reach.
         """
         keys = cfg.MODEL.DYNAMIC
-        targets = {
-            k: keys[k] for k in ("HARD_FRACTION", "TARGET_LATENCY_MS") if keys[k] is not None
-        }
         if not keys.CALIBRATION:
-            if targets:
-                raise ValueError(
-                    f"MODEL.DYNAMIC.{next(iter(targets))} needs MODEL.DYNAMIC.CALIBRATION, the "
-                    "file that calibrate.py writes."
-                )
             return cls(threshold=keys.THRESHOLD)
-        if len(targets) != 1:
-            raise ValueError(
-                "MODEL.DYNAMIC.CALIBRATION needs exactly one of MODEL.DYNAMIC.HARD_FRACTION and "
-                f"MODEL.DYNAMIC.TARGET_LATENCY_MS; found {len(targets)}."
-            )
         calibration = Calibration.from_json(keys.CALIBRATION)
-        if "HARD_FRACTION" in targets:
-            threshold = calibration.threshold(targets["HARD_FRACTION"])
+        if keys.HARD_FRACTION is not None:
+            threshold = calibration.threshold(keys.HARD_FRACTION)
         else:
             check_inference_settings(calibration.measured, cfg)
-            threshold = calibration.threshold_for_latency(targets["TARGET_LATENCY_MS"])
+            threshold = calibration.threshold_for_latency(keys.TARGET_LATENCY_MS)
         return cls(threshold=threshold, calibration=calibration, cfg=cfg.clone())
 
     def check(self, model: nn.Module) -> None:

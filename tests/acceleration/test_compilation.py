@@ -112,4 +112,4 @@ def test_only_the_copy_pads() -> None:
     assert images.tensor.shape == (1, 3, 128, 128) and images.image_sizes == [(64, 96)]
     assert model.preprocess_image(inputs).tensor.shape == (1, 3, 64, 96)
     assert model(inputs)[0]["instances"].image_size == (64, 96)
-    assert (model.padding_multiple, PLAIN.padding_multiple) == (128, 32)
+    assert (model.padded_side(96), PLAIN.padded_side(96)) == (128, 96)

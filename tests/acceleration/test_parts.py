@@ -37,21 +37,11 @@ def test_without_optimize_there_are_no_options() -> None:
     assert options.dtype == torch.float32 and not options.reduced
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [(PRECISION, "bfloat16"), (COMPILE, True), (SIZE_MULTIPLE, 128)]
-)
-def test_options_without_optimize_are_refused(key: str, value: object) -> None:
-    with pytest.raises(ValueError, match="need MODEL.INFERENCE.OPTIMIZE True") as error:
-        InferenceOptions.from_config(toy_cfg(OPTIMIZE, False, key, value))
-    assert key.rsplit(".", 1)[-1] in str(error.value)
-
-
-@pytest.mark.parametrize("optimize", [True, False])
-def test_bad_options_are_refused_by_name(optimize: bool) -> None:
+def test_bad_options_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="MODEL.INFERENCE.PRECISION is 'int8'.*float32, bfloat16"):
-        InferenceOptions.from_config(toy_cfg(OPTIMIZE, optimize, PRECISION, "int8"))
+        InferenceOptions("int8")
     with pytest.raises(ValueError, match="MODEL.INFERENCE.SIZE_MULTIPLE is -1; .* at least 0"):
-        InferenceOptions.from_config(toy_cfg(OPTIMIZE, optimize, SIZE_MULTIPLE, -1))
+        InferenceOptions(size_multiple=-1)
 
 
 # Norms

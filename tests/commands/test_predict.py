@@ -135,6 +135,7 @@ def test_a_corrupt_image_is_named_or_left_out(
         (["--input", "{images}", "--confidence-threshold", "2"], "--confidence-threshold is 2.0"),
         (["--input", "{images}", "--weights", "gone.pth"], "gone.pth does not exist"),
         (["--input", "{images}", "--weights", ""], "There are no weights"),
+        (["--input", "{images}", "--weights", "{half}"], "half.pth"),
         (["--input", "{images}", "--opts", "MODEL.DEVICE", "gpu"], "MODEL.DEVICE is 'gpu'"),
         (["--input", "{images}", "--opts", "GONE", "1"], "GONE is no key."),
     ],
@@ -146,8 +147,11 @@ def test_refused_by_one_sentence(
     more: list[str],
     says: str,
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    words = [word.format(images=toy.images, empty=tmp_path / "empty") for word in more]
+    empty, half = tmp_path / "empty", tmp_path / "half.pth"
+    empty.mkdir()
+    complete = torch.load(toy.weights, weights_only=True)["model"]
+    torch.save({"model": {k: v for k, v in complete.items() if "router" not in k}}, half)
+    words = [word.format(images=toy.images, empty=empty, half=half) for word in more]
     with pytest.raises(SystemExit) as stop:
         run(toy, tmp_path / "output", *words)
     assert stop.value.code == 2

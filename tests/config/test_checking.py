@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamicdet_d2.config import Use, check, keys, read_config, yolo_keys
+from dynamicdet_d2.config import Use, check, keys, read_config, recipe_keys, yolo_keys
 from dynamicdet_d2.config.checking import problems, value_of
 from dynamicdet_d2.config.declare import KEYS, RULES
 from dynamicdet_d2.config.ranges import Each
@@ -112,8 +112,42 @@ WRONG = {
     "TEST.DYNAMIC.GALLERY": (-1, "at least 0"),
     "TEST.DYNAMIC.INPUT_SIZES": ([640, 0], "at least 1"),
     "TEST.DYNAMIC.ATTENTION_MATMUL": ("", "True or False"),
+    "INPUT.MOSAIC.ENABLED": (1, "True or False"),
+    "INPUT.MOSAIC.PROBABILITY": (1.1, "in [0, 1]"),
+    "INPUT.MOSAIC.NINE": (-0.1, "in [0, 1]"),
+    "INPUT.MOSAIC.FILL": (256, "a whole number in [0, 255]"),
+    "INPUT.MOSAIC.OFF_LAST_STEPS": (-1, "at least 0"),
+    "INPUT.AFFINE.TRANSLATE": (0.6, "in [0, 0.5]"),
+    "INPUT.AFFINE.DEGREES": (-1.0, "in [0, 180]"),
+    "INPUT.AFFINE.SHEAR": (90.0, "in [0, 60]"),
+    "INPUT.AFFINE.PERSPECTIVE": (0.5, "in [0, 0.5)"),
+    "INPUT.AFFINE.SCALE": ([0.5, 0.0], "above 0"),
+    "INPUT.AFFINE.MIN_SIDE": (-1, "at least 0"),
+    "INPUT.AFFINE.MAX_ASPECT": (0.5, "at least 1"),
+    "INPUT.AFFINE.MIN_SHARE": (1, "in [0, 1)"),
+    "INPUT.AFFINE.MIN_SHARE_OUTLINED": (-0.1, "in [0, 1)"),
+    "INPUT.MIXUP.PROBABILITY": (2, "in [0, 1]"),
+    "INPUT.MIXUP.ALPHA": (0.0, "above 0"),
+    "INPUT.HSV.GAINS": ([0.1, 0.2], "a list of 3"),
+    "INPUT.PASTE_IN.PROBABILITY": (None, "in [0, 1]"),
+    "SOLVER.EMA.ENABLED": ("yes", "True or False"),
+    "SOLVER.EMA.DECAY": (1.0, "in [0, 1)"),
+    "SOLVER.EMA.TAU": (0, "above 0"),
+    "SOLVER.BASE_LR_END": (-0.1, "at least 0"),
+    "SOLVER.WARMUP_BIAS_LR": (-0.1, "None or be a number at least 0"),
+    "SOLVER.WARMUP_MOMENTUM": (1.0, "None or be a number in [0, 1)"),
+    "INPUT.FORMAT": (None, "a string"),
+    "INPUT.MAX_SIZE_TRAIN": (0, "at least 1"),
+    "INPUT.RANDOM_FLIP": ("both", "'horizontal', 'vertical' or 'none'"),
+    "INPUT.CROP.ENABLED": (1, "True or False"),
+    "MODEL.KEYPOINT_ON": (1, "True or False"),
+    "SOLVER.LR_SCHEDULER_NAME": (None, "a string"),
+    "SOLVER.MOMENTUM": (1.0, "in [0, 1)"),
+    "SOLVER.WARMUP_ITERS": (-1, "at least 0"),
+    "SOLVER.WARMUP_FACTOR": (-1.0, "at least 0"),
     "VERSION": (1, "be 2"),
     "OUTPUT_DIR": (None, "a string"),
+    "VIS_PERIOD": (-1, "at least 0"),
     "MODEL.DEVICE": (0, "a string"),
     "MODEL.META_ARCHITECTURE": ("DynamicRCN", "The nearest is 'DynamicRCNN'."),
     "MODEL.BACKBONE.NAME": ("resnet50", "registered with Detectron2"),
@@ -234,10 +268,16 @@ def test_every_key_of_a_rule_has_a_range() -> None:
         ),
         (["DATASETS.TRAIN", ["gone"]], Use.TRAIN, "DATASETS.TRAIN names 'gone', which is not reg"),
         (["DATASETS.TRAIN", []], Use.TRAIN, "DATASETS.TRAIN names no data set."),
+        (["DATASETS.TEST", []], Use.CALIBRATE, "DATASETS.TEST names no data set to calibrate on."),
         (["TEST.DYNAMIC.LATENCY_IMAGES", 0], Use.CALIBRATE, "TEST.DYNAMIC.LATENCY_IMAGES is 0;"),
         (["SOLVER.AMP.ENABLED", True], Use.TRAIN, "SOLVER.AMP.ENABLED is True, but MODEL.DEVICE"),
         ([*CALIBRATED], Use.TRAIN, "MODEL.DYNAMIC.CALIBRATION is 'c.json', but training changes"),
         (["TEST.PRECISE_BN.ENABLED", True], Use.TRAIN, "TEST.PRECISE_BN.ENABLED is True, but"),
+        (
+            ["MODEL.META_ARCHITECTURE", "DynamicDenseDetector", "VIS_PERIOD", 20],
+            Use.TRAIN,
+            "VIS_PERIOD is 20, but a DynamicDenseDetector has no proposals to draw;",
+        ),
         (["SOLVER.PHASES", []], Use.TRAIN, "SOLVER.PHASES is empty;"),
         (
             ["SOLVER.PHASES", ["detectors", "detectors"]],
@@ -277,6 +317,7 @@ def test_rules(
         ["DATASETS.TEST", ["a", "coco_2017_val"], "DATASETS.COCO_JSON", [["a", __file__, "."]]],
         ["TEST.PRECISE_BN.ENABLED", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
         ["SOLVER.ROUTER.OBJECTIVE", "ap"],
+        ["VIS_PERIOD", 20],
     ],
 )
 def test_what_agrees_is_let_through(one_gpu: None, pairs: list) -> None:
@@ -330,8 +371,8 @@ BASE = read_config(str(Path(__file__).parents[2] / "configs/quickstart.yaml"))
 
 def test_every_key_is_explained() -> None:
     """By the comment above it, or above its neighbour where one comment serves both."""
-    files = (Path(keys.__file__), Path(yolo_keys.__file__))
-    lines = [line for file in files for line in file.read_text().splitlines()]
+    texts = [Path(file.__file__).read_text() for file in (keys, recipe_keys, yolo_keys)]
+    lines = "\n".join(texts).splitlines()
     declared = [number for number, line in enumerate(lines) if line.startswith("key(")]
     assert len(declared) == sum(key.ours for key in KEYS.values())
     for number in declared:

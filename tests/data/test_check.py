@@ -58,6 +58,9 @@ def check(tmp_path: Path) -> Checker:
     return run
 
 
+CLASSES = "MODEL.ROI_HEADS.NUM_CLASSES"
+
+
 def errors(report: DatasetReport) -> str:
     return "\n".join(report.errors.lines())
 
@@ -296,13 +299,13 @@ def test_config(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     DatasetCatalog.register("other format", list)
     cfg = toy_cfg(("good", "other format", "not registered"))
     with caplog.at_level(logging.INFO, "dynamicdet_d2"):
-        (report,) = check_datasets(cfg)
+        (report,) = check_datasets(cfg, CLASSES)
     assert report.name == "good"
     assert "2 images, 1 annotations, 2 classes" in caplog.text
     assert "Data set 'good': 1 of 2 images have no object." in caplog.text
     cfg.DATASETS.TEST = ("bad",)
     with pytest.raises(ValueError) as caught:
-        check_datasets(cfg)
+        check_datasets(cfg, CLASSES)
     text = str(caught.value)
     assert "Data set 'bad'" in text and "Data set 'good'" not in text
     assert "the image_id 5" in text
@@ -310,7 +313,7 @@ def test_config(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "DATASETS.CHECK False" in text
     cfg.DATASETS.TRAIN = ("bad",)
     cfg.DATASETS.TEST = ("good",)
-    assert [report.name for report in check_datasets(cfg, eval_only=True)] == ["good"]
+    assert [report.name for report in check_datasets(cfg, CLASSES, eval_only=True)] == ["good"]
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

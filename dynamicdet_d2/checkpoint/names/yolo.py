@@ -130,10 +130,10 @@ def dynamic_sources(variant: Variant) -> Sources:
         second = f"{second_index(levels, int(number))}.{rest}"
         sources[f"backbone.bottom_up1.{ours}"] = Source(f"model_b.{theirs}")
         sources[f"backbone.bottom_up2.{ours}"] = Source(f"model_b2.{second}")
-    for number, own_list in ((1, "model_h"), (2, "model_h2")):
+    for detector, own_list in ((1, "model_h"), (2, "model_h2")):
         for ours, theirs in tail_weights(variant, 0).items():
             part, _, rest = ours.partition(".")
-            sources[f"{part}{number}.{rest}"] = Source(f"{own_list}.{theirs}")
+            sources[f"{part}{detector}.{rest}"] = Source(f"{own_list}.{theirs}")
     return sources
 
 

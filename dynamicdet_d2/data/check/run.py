@@ -3,6 +3,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import reduce
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -11,8 +12,6 @@ from dynamicdet_d2.data.check.annotations import AnnotationCheck
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
 from dynamicdet_d2.data.register import class_names, read_json
-from dynamicdet_d2.modeling.architecture import num_classes_key as key_of
-from dynamicdet_d2.modeling.architecture import num_classes_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,16 +93,22 @@ def _check_categories(
     return set(names)
 
 
-def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> list[DatasetReport]:
+def check_datasets(
+    cfg: CfgNode, num_classes_key: str, *, eval_only: bool = False
+) -> list[DatasetReport]:
     """Checks every COCO data set of ``DATASETS.TRAIN`` and ``DATASETS.TEST`` and logs warnings.
 
     Data sets of other formats are left alone. All test sets, and all training sets unless
     ``eval_only``, must list the same classes in the same order.
 
+    Args:
+        num_classes_key: dotted name of the key that holds the model's number of classes.
+
     Raises:
         ValueError: one for all that is wrong, with the first findings of each data set.
     """
     train = [] if eval_only else list(cfg.DATASETS.TRAIN)
+    num_classes = reduce(getattr, num_classes_key.split("."), cfg)
     reports = []
     for name in dict.fromkeys([*train, *cfg.DATASETS.TEST]):
         if name not in DatasetCatalog or MetadataCatalog.get(name).get("evaluator_type") != "coco":
@@ -113,8 +118,8 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> list[DatasetRepo
             name,
             metadata.json_file,
             metadata.image_root,
-            num_classes_of(cfg),
-            num_classes_key=key_of(cfg),
+            num_classes,
+            num_classes_key=num_classes_key,
             training=name in train,
             testing=name in cfg.DATASETS.TEST,
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None,

@@ -4,7 +4,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from detectron2.data.detection_utils import read_image
 from torch.utils.data import DataLoader, Dataset
@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 Sample = dict[str, Any]
 Mapper = Callable[[Sample], Sample]
+Read = TypeVar("Read")
 
 # Key under which a training sample carries the errors of the images it stands in for.
 REPLACED = "replaced_corrupt_images"
@@ -39,18 +40,18 @@ class NoUsableImageError(ValueError):
     """So many corrupt images in a row that skipping them is no remedy."""
 
 
-class NamedErrors:
-    """A mapper whose failures name the image.
+class NamedErrors(Generic[Read]):
+    """A mapper, or what else reads an image, whose failures name the image.
 
     Where the mapper raises, the image is read once more: if that fails or shows another size than
     the data set's, a ``CorruptImageError`` is raised. Any other failure is the mapper's own; it
     passes through with the image added as a note, so that skipping cannot hide a bug.
     """
 
-    def __init__(self, mapper: Mapper) -> None:
+    def __init__(self, mapper: Callable[[Sample], Read]) -> None:
         self._mapper = mapper
 
-    def __call__(self, dataset_dict: Sample) -> Sample:
+    def __call__(self, dataset_dict: Sample) -> Read:
         """Maps one image.
 
         Raises:

@@ -20,7 +20,7 @@ def derived_seed(*parts: object) -> int:
 @lru_cache(maxsize=8)
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
     """A shuffled ``range(size)`` for one epoch: (size,) int64, read-only."""
-    order = _generator(seed, "epoch", epoch).permutation(size)
+    order = generator(seed, "epoch", epoch).permutation(size)
     order.setflags(write=False)
     return order
 
@@ -59,21 +59,30 @@ class Epochs:
 
     def image(self, position: int) -> int:
         """Which image, in [0, N), stands at the position."""
+        epoch = self._epoch(position)
+        return int(self.order(epoch)[position - self._starts[epoch]])
+
+    def drawn(self, position: int, rng: np.random.RandomState) -> int:
+        """An image, in [0, N), drawn from the epoch of the position; one repeated more often."""
+        order = self.order(self._epoch(position))
+        return int(order[rng.randint(len(order))])
+
+    def _epoch(self, position: int) -> int:
         while self._starts[-1] <= position:
             self.start(len(self._starts))
-        epoch = bisect_right(self._starts, position) - 1
-        return int(self.order(epoch)[position - self._starts[epoch]])
+        return bisect_right(self._starts, position) - 1
 
     def _entries(self, epoch: int) -> np.ndarray:
         """The epoch's images before they are shuffled: (n,) int64."""
         if self._repeats is None:
             return np.arange(self._num_images)
         whole = np.floor(self._repeats)
-        chances = _generator(self._seed, "repeats", epoch).random_sample(self._num_images)
+        chances = generator(self._seed, "repeats", epoch).random_sample(self._num_images)
         copies = whole + (chances < self._repeats - whole)
         return np.repeat(np.arange(self._num_images), copies.astype(np.int64))
 
 
-def _generator(*parts: object) -> np.random.RandomState:
+def generator(*parts: object) -> np.random.RandomState:
+    """Random numbers that depend on all parts."""
     # RandomState, because numpy has frozen its streams: a later numpy resumes the same order.
     return np.random.RandomState(derived_seed(*parts) % 2**32)

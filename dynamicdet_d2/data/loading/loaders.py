@@ -4,18 +4,19 @@
 All of them give ``list[dict]`` in Detectron2's format and name corrupt images.
 """
 
-import difflib
 from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetMapper, get_detection_dataset_dicts
+from detectron2.data import DatasetMapper
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from dynamicdet_d2.data.augmentation import MultiImageAugmentation, Settings
 from dynamicdet_d2.data.loading.corrupt import (
     ErrorsAsItems,
     ImageLoader,
@@ -23,27 +24,14 @@ from dynamicdet_d2.data.loading.corrupt import (
     NamedErrors,
     Sample,
 )
-from dynamicdet_d2.data.loading.stream import PositionBatches, SeededImages, TrainingStream
-
-
-def training_dicts(cfg: CfgNode) -> list[Sample]:
-    """The images of ``DATASETS.TRAIN`` in Detectron2's format.
-
-    Without objects or with crowds only, images stay in only if
-    ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` is False.
-
-    Raises:
-        ValueError: no data set is named, one is not registered, or none has a usable image.
-    """
-    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
-    proposals = cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None
-    return _dataset_dicts(
-        "DATASETS.TRAIN",
-        cfg.DATASETS.TRAIN,
-        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-        min_keypoints=keypoints,
-        proposal_files=proposals,
-    )
+from dynamicdet_d2.data.loading.images import images_of, training_dicts
+from dynamicdet_d2.data.loading.multi_image import MultiImageStream
+from dynamicdet_d2.data.loading.stream import (
+    PositionBatches,
+    PositionStream,
+    SeededImages,
+    TrainingStream,
+)
 
 
 def validation_dicts(cfg: CfgNode) -> list[Sample]:
@@ -58,7 +46,7 @@ def validation_dicts(cfg: CfgNode) -> list[Sample]:
 
 def build_training_loader(
     cfg: CfgNode,
-    mapper: Mapper,
+    mapper: Mapper | None = None,
     *,
     seed: int,
     start_iter: int = 0,
@@ -68,29 +56,60 @@ def build_training_loader(
     """Endless shuffled batches for this rank, a function of the seed alone from any start on.
 
     Args:
-        mapper: e.g. ``DatasetMapper(cfg, is_train=True)``.
+        mapper: of one image; None: ``DatasetMapper(cfg, is_train=True)``, or multi-image
+            augmentation where ``INPUT.MOSAIC.ENABLED``.
         start_iter: batches already trained on; the loader goes on after them.
         total_batch_size: over all ranks; ``SOLVER.IMS_PER_BATCH`` if None.
         dataset_dicts: ``training_dicts(cfg)`` if None.
 
     Raises:
         ValueError: as ``training_dicts``; a batch size that the ranks cannot share; a sampler
-            that cannot be followed (``repeat_factors``).
+            that cannot be followed (``repeat_factors``); a mapper beside multi-image augmentation.
     """
     images = training_dicts(cfg) if dataset_dicts is None else dataset_dicts
-    skip, repeats = cfg.DATALOADER.SKIP_CORRUPT_IMAGES, repeat_factors(cfg, images)
+    batch_size = total_batch_size or cfg.SOLVER.IMS_PER_BATCH
+    repeats = repeat_factors(cfg, images)
+    # With mosaics all images are squares of one size, and none needs padding.
+    grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING and not cfg.INPUT.MOSAIC.ENABLED
     batches = PositionBatches(
         len(images),
         seed,
-        total_batch_size=total_batch_size or cfg.SOLVER.IMS_PER_BATCH,
+        total_batch_size=batch_size,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
         start_batch=start_iter,
-        landscape=_landscape(images) if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
+        landscape=_landscape(images) if grouped else None,
         repeats=repeats,
     )
-    stream = TrainingStream(images, NamedErrors(mapper), seed, skip_corrupt=skip, repeats=repeats)
-    return _loader(cfg, stream, batches)
+    return _loader(cfg, _stream(cfg, mapper, images, seed, batch_size, repeats), batches)
+
+
+def _stream(
+    cfg: CfgNode,
+    mapper: Mapper | None,
+    images: Sequence[Sample],
+    seed: int,
+    batch_size: int,
+    repeats: np.ndarray | None,
+) -> PositionStream:
+    skip, keys = cfg.DATALOADER.SKIP_CORRUPT_IMAGES, cfg.INPUT.MOSAIC
+    if not keys.ENABLED:
+        named = NamedErrors(mapper or DatasetMapper(cfg, is_train=True))
+        return TrainingStream(images, named, seed, skip_corrupt=skip, repeats=repeats)
+    if mapper is not None:
+        raise ValueError(
+            "INPUT.MOSAIC.ENABLED is True, but the training loader has a mapper of its own, which "
+            "sees one image at a time: it must be False, or the mapper must go."
+        )
+    last = (cfg.SOLVER.MAX_ITER - keys.OFF_LAST_STEPS) * batch_size
+    return MultiImageStream(
+        images,
+        MultiImageAugmentation(Settings.from_config(cfg)),
+        seed,
+        skip_corrupt=skip,
+        repeats=repeats,
+        single_from=last if keys.OFF_LAST_STEPS else None,
+    )
 
 
 class ResumableLoader:
@@ -108,11 +127,10 @@ class ResumableLoader:
     ) -> None:
         """
         Args:
-            mapper: ``DatasetMapper(cfg, is_train=True)`` if None.
+            mapper: as for ``build_training_loader``.
             dataset_dicts: the images; those of ``DATASETS.TRAIN`` if None.
         """
-        self._cfg, self._images = cfg, dataset_dicts
-        self._mapper = mapper or DatasetMapper(cfg, is_train=True)
+        self._cfg, self._mapper, self._images = cfg, mapper, dataset_dicts
 
     def starting_at(
         self, batch: int, seed: int, dataset_dicts: Sequence[Sample] | None = None
@@ -132,7 +150,7 @@ class ResumableLoader:
 
     def __iter__(self) -> Iterator[list[Sample]]:
         """From the first batch on, by ``SEED``, or by 0 where that is negative."""
-        return iter(self.starting_at(0, max(self._cfg.SEED, 0)))
+        yield from self.starting_at(0, max(self._cfg.SEED, 0))
 
 
 def repeat_factors(cfg: CfgNode, images: Sequence[Sample]) -> np.ndarray | None:
@@ -195,7 +213,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
     proposals = None
     if cfg.MODEL.LOAD_PROPOSALS:
         proposals = [cfg.DATASETS.PROPOSAL_FILES_TEST[list(cfg.DATASETS.TEST).index(dataset_name)]]
-    images = _dataset_dicts(
+    images = images_of(
         "DATASETS.TEST", [dataset_name], filter_empty=False, proposal_files=proposals
     )
     return _finite(cfg, images, mapper or DatasetMapper(cfg, is_train=False), batch_size=1, seed=0)
@@ -237,41 +255,20 @@ def _loader(cfg: CfgNode, dataset: Dataset, batches: Sampler[list[int]]) -> Imag
         batch_sampler=batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
+        worker_init_fn=_alone,
         # Without a generator of its own, each pass would take a number from the global one.
         generator=torch.Generator(),
     )
     return ImageLoader(loader, skip_corrupt=cfg.DATALOADER.SKIP_CORRUPT_IMAGES)
 
 
+def _alone(worker: int) -> None:
+    """A worker has one core: threads of OpenCV's would only contend, and do not survive a fork."""
+    cv2.setNumThreads(0)
+
+
 def _as_list(items: list[Sample]) -> list[Sample]:
     return items
-
-
-def _dataset_dicts(key: str, names: Sequence[str], **options: object) -> list[Sample]:
-    """Detectron2's dicts of the data sets that a key names, with its complaints as ValueErrors."""
-    if not names:
-        raise ValueError(f"{key} names no data set.")
-    check_registered(key, names)
-    try:
-        return get_detection_dataset_dicts(list(names), **options)
-    except (AssertionError, FileNotFoundError, KeyError) as error:
-        raise ValueError(f"{key} {list(names)} cannot be loaded: {error}") from error
-
-
-def check_registered(key: str, names: Sequence[str]) -> None:
-    """Refuse the names of data sets that Detectron2's catalog does not have.
-
-    Raises:
-        ValueError: with the config's key and names that are close.
-    """
-    for name in names:
-        if name not in DatasetCatalog:
-            close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
-            hint = f" Close to it: {', '.join(close)}." if close else ""
-            raise ValueError(
-                f"{key} names '{name}', which is not registered: DATASETS.COCO_JSON registers "
-                f"[name, json file, image folder].{hint}"
-            )
 
 
 def _landscape(images: Sequence[Sample]) -> np.ndarray:

@@ -9,7 +9,8 @@ resumption therefore change nothing. N is the number of images, B the total batc
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -22,6 +23,7 @@ from dynamicdet_d2.data.loading.corrupt import (
     CorruptImageError,
     Mapper,
     NoUsableImageError,
+    Read,
     Sample,
 )
 from dynamicdet_d2.data.loading.epochs import Epochs, derived_seed
@@ -54,7 +56,7 @@ class SeededImages(Dataset):
     Args:
         dataset_dicts: Detectron2's dicts; stored serialized, so that workers share the memory.
         mapper: dict -> sample, drawing from numpy's, Python's or torch's global generators only.
-        seed: of the order and of the augmentation.
+        seed: of the augmentation.
     """
 
     def __init__(self, dataset_dicts: Sequence[Sample], mapper: Mapper, seed: int) -> None:
@@ -67,36 +69,36 @@ class SeededImages(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         """The image at ``index``; the same sample whenever it is asked for."""
-        return self._mapped(index, "image", index)
-
-    def _mapped(self, index: int, *draw: object) -> Sample:
-        with seeded(derived_seed(self._seed, *draw)):
+        with seeded(derived_seed(self._seed, "image", index)):
             sample = self._mapper(self._images[index])
-        sample["dataset_index"] = index
-        return sample
+        return {**sample, "dataset_index": index}
 
 
-class TrainingStream(SeededImages):
-    """The stream as a map from position, 0 to infinity, to a mapped image.
+class PositionStream(Dataset, ABC):
+    """The stream as a map from position, 0 to infinity, to a sample, which a subclass makes.
+
+    A sample carries the place of its image in ``dataset_dicts`` as ``"dataset_index"`` (int).
 
     Args:
-        skip_corrupt: a corrupt image is replaced by that of the next usable position, and the
-            sample lists the errors under ``REPLACED``; otherwise ``CorruptImageError`` is raised.
+        dataset_dicts: Detectron2's dicts; stored serialized, so that workers share the memory.
+        seed: of the order and of the augmentation.
+        skip_corrupt: other images stand in for those that are corrupt, and the sample lists the
+            errors under ``REPLACED``; otherwise ``CorruptImageError`` is raised.
         repeats: as for ``Epochs``.
     """
 
     def __init__(
         self,
         dataset_dicts: Sequence[Sample],
-        mapper: Mapper,
         seed: int,
         *,
         skip_corrupt: bool = False,
         repeats: np.ndarray | None = None,
     ) -> None:
-        super().__init__(dataset_dicts, mapper, seed)
+        self._images = DatasetFromList(list(dataset_dicts), copy=False)
+        self._seed = seed
         self._skip_corrupt = skip_corrupt
-        self._epochs = Epochs(len(self), seed, repeats)
+        self._epochs = Epochs(len(self._images), seed, repeats)
 
     def index(self, position: int) -> int:
         """Which image, in [0, N), stands at the position."""
@@ -110,20 +112,65 @@ class TrainingStream(SeededImages):
             NoUsableImageError: ``MAX_TRIES`` corrupt images in a row.
         """
         errors: list[CorruptImageError] = []
-        for candidate in range(position, position + MAX_TRIES):
+        sample = self._sample(position, errors)
+        if errors:
+            sample[REPLACED] = errors
+        return sample
+
+    @abstractmethod
+    def _sample(self, position: int, errors: list[CorruptImageError]) -> Sample:
+        """The sample; errors of images that others stand in for are appended."""
+
+    def _following(self, position: int) -> Iterator[int]:
+        """The images at the position and behind it."""
+        return (self.index(candidate) for candidate in itertools.count(position))
+
+    def _usable(
+        self,
+        indices: Iterator[int],
+        read: Callable[[int], Read],
+        errors: list[CorruptImageError],
+    ) -> Read:
+        """What is read of the first of the images that can be."""
+        for index in itertools.islice(indices, MAX_TRIES):
             try:
-                sample = self._mapped(self.index(candidate), "position", position)
+                return read(index)
             except CorruptImageError as error:
                 if not self._skip_corrupt:
                     raise
                 errors.append(error)
-                continue
-            if errors:
-                sample[REPLACED] = errors
-            return sample
         raise NoUsableImageError(
             f"{MAX_TRIES} corrupt images in a row, the last one: {errors[-1].sentence}"
         )
+
+
+class TrainingStream(PositionStream):
+    """Each position's image through a mapper; the next position's stands in for a corrupt one."""
+
+    def __init__(
+        self,
+        dataset_dicts: Sequence[Sample],
+        mapper: Mapper,
+        seed: int,
+        *,
+        skip_corrupt: bool = False,
+        repeats: np.ndarray | None = None,
+    ) -> None:
+        """
+        Args:
+            dataset_dicts, seed, skip_corrupt, repeats: as for ``PositionStream``.
+            mapper: as for ``SeededImages``.
+        """
+        super().__init__(dataset_dicts, seed, skip_corrupt=skip_corrupt, repeats=repeats)
+        self._mapper = mapper
+
+    def _sample(self, position: int, errors: list[CorruptImageError]) -> Sample:
+        def mapped(index: int) -> Sample:
+            with seeded(derived_seed(self._seed, "position", position)):
+                sample = self._mapper(self._images[index])
+            return {**sample, "dataset_index": index}
+
+        return self._usable(self._following(position), mapped, errors)
 
 
 class PositionBatches(Sampler[list[int]]):

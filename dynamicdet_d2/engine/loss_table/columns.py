@@ -135,7 +135,7 @@ COLUMNS = {
 def measure_losses(
     model: DynamicDetector,
     loader: ImageLoader | Sequence[list[dict]],
-    columns: Iterable[str] = ("features", "losses"),
+    columns: Sequence[str] = ("features", "losses"),
 ) -> LossTable:
     """Go once over the training images, split over the processes; detectors are left as they are.
 
@@ -150,7 +150,6 @@ def measure_losses(
     Raises:
         ValueError: if there is no image.
     """
-    columns = tuple(columns)
     rows: list[tuple] = []
     progress = Progress(len(loader), "Loss offset")
     for images in loader:

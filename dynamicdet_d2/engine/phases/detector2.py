@@ -22,6 +22,7 @@ class Detector2Phase(Phase):
     steps_key = "SOLVER.MAX_ITER"
     shown = ("total_loss", "L2", "time", "data_time")
     mixed_precision = True
+    averaged = True
 
     def steps(self, num_images: int) -> int:
         """``SOLVER.MAX_ITER``."""

@@ -15,6 +15,7 @@ class DetectorsPhase(Phase):
     steps_key = "SOLVER.MAX_ITER"
     shown = ("total_loss", "L1", "L2", "loss_gap", "time", "data_time")
     mixed_precision = True
+    averaged = True
 
     def steps(self, num_images: int) -> int:
         """``SOLVER.MAX_ITER``; 0: weights that have been through the phase are loaded."""

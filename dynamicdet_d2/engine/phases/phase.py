@@ -81,19 +81,24 @@ class Phase(ABC):
         steps_key: the key that the number of its steps comes from.
         shown: scalars that its lines in the log show; all are in metrics.json and TensorBoard.
         mixed_precision: whether ``SOLVER.AMP`` applies to it.
-        columns: of the loss table, which is measured before its first step; none: no pass.
+        averaged: whether ``SOLVER.EMA`` applies to it.
     """
 
     name: ClassVar[str]
     steps_key: ClassVar[str]
     shown: ClassVar[tuple[str, ...]]
     mixed_precision: ClassVar[bool] = False
+    averaged: ClassVar[bool] = False
 
     def __init__(self, cfg: CfgNode) -> None:
         self.cfg = cfg
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Of the loss table, which is measured before the first step; none: no pass.
+
+        The table is of the detectors as they are then, so a phase that has some is the last.
+        """
         return ()
 
     @abstractmethod

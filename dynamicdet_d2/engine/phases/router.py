@@ -84,11 +84,16 @@ class RouterPhase(Phase):
 
 
 def _online(cfg: CfgNode) -> CfgNode:
-    """The config by which the router's images are loaded: its own batches, each image as often."""
+    """The config by which the router's images are loaded: its own batches, each image as often.
+
+    Images stand alone: what is measured is the gap of one image, not of a mosaic.
+    """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.SOLVER.IMS_PER_BATCH = cfg.SOLVER.ROUTER.IMS_PER_BATCH
     cfg.DATALOADER.SAMPLER_TRAIN = "TrainingSampler"
+    cfg.INPUT.MOSAIC.PROBABILITY = cfg.INPUT.PASTE_IN.PROBABILITY = 0.0
+    cfg.INPUT.MOSAIC.OFF_LAST_STEPS = 0
     cfg.freeze()
     return cfg
 

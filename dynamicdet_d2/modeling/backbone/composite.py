@@ -184,13 +184,16 @@ class CompositeConnections(nn.Module):
         Returns:
             (N, injection channels of i, *size).
         """
-        target = self.stage_names[stage]
-        total = None
-        for source in reversed(range(stage, len(self.stage_names))):
-            link = self.links[f"{target}_from_{self.stage_names[source]}"]
-            part = link(features1[source])
-            total = part if total is None else part + _upsampled(total, part.shape[-2:])
+        *finer, coarsest = range(stage, len(self.stage_names))
+        total = self._linked(coarsest, stage, features1)
+        for source in reversed(finer):
+            part = self._linked(source, stage, features1)
+            total = part + _upsampled(total, part.shape[-2:])
         return _upsampled(total, size)
+
+    def _linked(self, source: int, target: int, features1: Sequence[Tensor]) -> Tensor:
+        names = self.stage_names
+        return self.links[f"{names[target]}_from_{names[source]}"](features1[source])
 
 
 def _upsampled(x: Tensor, size: Sequence[int]) -> Tensor:

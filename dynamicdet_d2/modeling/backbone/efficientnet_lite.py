@@ -18,7 +18,6 @@ from dynamicdet_d2.modeling.backbone.depths import num_blocks_of
 from dynamicdet_d2.modeling.backbone.lite_sizes import (
     GROUP_NAMES,
     GROUPS,
-    SCALES,
     STEM_CHANNELS,
     blocks_of,
     channels_of,
@@ -160,19 +159,8 @@ class InvertedBottleneck(CNNBlockBase):
 
 
 def lite_sizes(cfg: CfgNode) -> tuple[int, int]:
-    """Members that backbones 1 and 2 are, by ``MODEL.EFFICIENTNET_LITE.SIZE`` and ``SIZE2``.
-
-    Raises:
-        ValueError: naming the key that names no member.
-    """
+    """Members that backbones 1 and 2 are, by ``MODEL.EFFICIENTNET_LITE.SIZE`` and ``SIZE2``."""
     keys = cfg.MODEL.EFFICIENTNET_LITE
-    members = range(len(SCALES))
-    for key in ("SIZE", "SIZE2"):
-        if keys[key] not in members and (key, keys[key]) != ("SIZE2", None):
-            raise ValueError(
-                f"MODEL.EFFICIENTNET_LITE.{key} is {keys[key]!r}; it must be 0, 1, 2, 3 or 4"
-                f"{' (or None: as SIZE)' if key == 'SIZE2' else ''}."
-            )
     return keys.SIZE, keys.SIZE if keys.SIZE2 is None else keys.SIZE2
 
 
@@ -186,15 +174,8 @@ def build_staged_efficientnet_lite(
         input_shape: channels of the image.
         size: the member, 0 to 4.
         num_blocks: blocks in each of the seven groups.
-
-    Raises:
-        ValueError: if ``MODEL.EFFICIENTNET_LITE.NORM`` is none of ``NORMS``.
     """
     norm = cfg.MODEL.EFFICIENTNET_LITE.NORM
-    if norm not in NORMS:
-        raise ValueError(
-            f"MODEL.EFFICIENTNET_LITE.NORM is '{norm}'; it must be one of {', '.join(NORMS)}."
-        )
     groups = _groups(size, num_blocks, norm)
     lite = StagedEfficientNetLite(
         stem=Stem(input_shape.channels, norm),
@@ -208,7 +189,8 @@ def build_staged_efficientnet_lite(
 
 
 def _groups(size: int, num_blocks: Sequence[int], norm: str) -> list[list[InvertedBottleneck]]:
-    groups, in_channels = [], STEM_CHANNELS
+    groups: list[list[InvertedBottleneck]] = []
+    in_channels = STEM_CHANNELS
     for group, channels, blocks in zip(GROUPS, channels_of(size), num_blocks, strict=True):
         groups.append([])
         for number in range(blocks):

@@ -142,8 +142,8 @@ class StagedELAN(StagedBackbone):
         levels = self._levels.levels
         link = nn.Conv2d(levels[source].out_channels, levels[target].channels, kernel_size=1)
         if self._connection_init == "zero":
-            nn.init.zeros_(link.weight)
-            nn.init.zeros_(link.bias)
+            for parameter in link.parameters():
+                nn.init.zeros_(parameter)
         return link
 
     def drop_shared(self) -> None:
@@ -181,10 +181,10 @@ def _entry(in_channels: int, level: Level, norm: str) -> nn.Module:
 
 def _blocks(level: Level, norm: str) -> list[nn.Module]:
     if level.width:
-        size = {"width": level.width, "depth": level.depth}
-        return [ELAN(level.channels, level.out_channels, norm=norm, **size)]
-    channels = [level.channels, *[level.out_channels] * level.depth]
+        channels = level.channels, level.out_channels
+        return [ELAN(*channels, width=level.width, depth=level.depth, norm=norm)]
+    widths = [level.channels, *[level.out_channels] * level.depth]
     return [
         conv_block(before, after, 3, norm=norm)
-        for before, after in zip(channels[:-1], channels[1:], strict=True)
+        for before, after in zip(widths[:-1], widths[1:], strict=True)
     ]

@@ -7,7 +7,7 @@ The connections of the two are alike too; a family of another kind takes ``zero_
 from collections.abc import Sequence
 
 import fvcore.nn.weight_init as weight_init
-from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.layers import CNNBlockBase, Conv2d, ShapeSpec, get_norm
 from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.backbone.composite import StagedBackbone
@@ -24,21 +24,22 @@ class StagedCNN(StagedBackbone):
     num_shared_stages = 1
 
     def __init__(
-        self, *, stem: nn.Module, stages: Sequence[nn.Sequential], connection_norm: str
+        self, *, stem: CNNBlockBase, stages: Sequence[nn.Sequential], connection_norm: str
     ) -> None:
         """
         Args:
-            stem: a ``CNNBlockBase``.
+            stem: what comes before the stages.
             stages: one for each of ``stage_names``, each a sequence of ``CNNBlockBase``.
             connection_norm: norm of the composite connections; its affine must train.
         """
         super().__init__()
-        self.stem = stem
+        self.stem: CNNBlockBase = stem
         self._shapes: dict[str, ShapeSpec] = {}
-        self._injection_channels = []
+        self._injection_channels: list[int] = []
         stride = stem.stride
-        for name, blocks in zip(self.stage_names, stages, strict=True):
-            self.add_module(name, blocks)
+        for name, stage in zip(self.stage_names, stages, strict=True):
+            self.add_module(name, stage)
+            blocks: list[CNNBlockBase] = list(stage)
             for block in blocks:
                 stride *= block.stride
             self._injection_channels.append(blocks[0].in_channels)

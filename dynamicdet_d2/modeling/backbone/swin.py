@@ -152,8 +152,8 @@ class StagedSwin(StagedBackbone):
         if source == target:
             return nn.Identity()
         link = nn.Conv2d(self._channels[source], self._channels[target], kernel_size=1)
-        nn.init.zeros_(link.weight)
-        nn.init.zeros_(link.bias)
+        for parameter in link.parameters():
+            nn.init.zeros_(parameter)
         return link
 
     def drop_shared(self) -> None:
@@ -198,17 +198,6 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def swin_size(cfg: CfgNode) -> SwinSize:
-    """The size that ``MODEL.SWIN.SIZE`` names.
-
-    Raises:
-        ValueError: if there is no such size.
-    """
-    if cfg.MODEL.SWIN.SIZE not in SIZES:
-        raise ValueError(f"MODEL.SWIN.SIZE is '{cfg.MODEL.SWIN.SIZE}'; it must be 'T', 'S' or 'B'.")
-    return SIZES[cfg.MODEL.SWIN.SIZE]
-
-
 def build_staged_swin(
     cfg: CfgNode, input_shape: ShapeSpec, num_blocks: Sequence[int]
 ) -> StagedSwin:
@@ -218,17 +207,9 @@ def build_staged_swin(
         cfg: config.
         input_shape: channels of the image.
         num_blocks: blocks in stage1..stage4.
-
-    Raises:
-        ValueError: naming the key that is out of range.
     """
-    keys, size = cfg.MODEL.SWIN, swin_size(cfg)
-    if keys.WINDOW_SIZE < 1:
-        raise ValueError(f"MODEL.SWIN.WINDOW_SIZE is {keys.WINDOW_SIZE}; it must be at least 1.")
-    if not 0 <= keys.DROP_PATH_RATE < 1:
-        raise ValueError(
-            f"MODEL.SWIN.DROP_PATH_RATE is {keys.DROP_PATH_RATE}; it must lie in [0, 1)."
-        )
+    keys = cfg.MODEL.SWIN
+    size = SIZES[keys.SIZE]
     swin = StagedSwin(
         channels=size.channels,
         num_blocks=num_blocks,
@@ -256,7 +237,7 @@ def _freeze_unread_norms(cfg: CfgNode, swin: StagedSwin) -> None:
 def build_composite_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> CompositeBackbone:
     """Two Swin Transformers of one size, composed (``MODEL.BACKBONE.NAME``)."""
     blocks1, blocks2 = num_blocks_of(
-        cfg, swin_size(cfg).blocks, STAGE_NAMES, StagedSwin.num_shared_stages
+        cfg, SIZES[cfg.MODEL.SWIN.SIZE].blocks, STAGE_NAMES, StagedSwin.num_shared_stages
     )
     bottom_up2 = build_staged_swin(cfg, input_shape, blocks2)
     _freeze_unread_norms(cfg, bottom_up2)
@@ -270,6 +251,6 @@ def build_composite_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Compo
 @BACKBONE_REGISTRY.register()
 def build_swin_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """One Swin Transformer and an FPN, for Detectron2's own meta architectures."""
-    bottom_up = build_staged_swin(cfg, input_shape, swin_size(cfg).blocks)
+    bottom_up = build_staged_swin(cfg, input_shape, SIZES[cfg.MODEL.SWIN.SIZE].blocks)
     _freeze_unread_norms(cfg, bottom_up)
     return build_fpn(cfg, bottom_up)

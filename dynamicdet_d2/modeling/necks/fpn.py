@@ -59,10 +59,6 @@ def _top_block(cfg: CfgNode, levels: dict[str, ShapeSpec]) -> nn.Module:
         top_block = LastLevelMaxPool()
         top_block.in_feature = coarsest  # Detectron2 has it work on p5 whatever the coarsest is
         return top_block
-    if keys.TOP_BLOCK != "p6p7":
-        raise ValueError(
-            f"MODEL.FPN.TOP_BLOCK is '{keys.TOP_BLOCK}'; it must be 'maxpool' or 'p6p7'."
-        )
     source = keys.TOP_BLOCK_INPUT or coarsest
     if source not in [*levels, *fpn_levels]:
         raise ValueError(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dynamicdet_d2.modeling.router_inputs.least_squares import WeightedLeastSquares
 from dynamicdet_d2.modeling.router_inputs.router_input import RouterInput
+from dynamicdet_d2.utils.precision import at_least_float32, without_autocast
 
 NUMBERS_PER_LEVEL = 3
 _PEAK = 3
@@ -58,7 +59,8 @@ class ObjectnessMap(RouterInput):
     def objectness(self, name: str, level: Tensor) -> Tensor:
         """p of one level: (N, C, H, W) -> (N, H, W), in [0, 1], float32."""
         weight, bias = self.get_buffer(f"weight_{name}"), self.get_buffer(f"bias_{name}")
-        return F.conv2d(level.to(weight.dtype), weight, bias).float().amax(dim=1).sigmoid()
+        with without_autocast(level):
+            return F.conv2d(at_least_float32(level), weight, bias).amax(dim=1).sigmoid()
 
     def teach(self, fits: Mapping[str, WeightedLeastSquares]) -> None:
         """Take over what was fitted, in place.

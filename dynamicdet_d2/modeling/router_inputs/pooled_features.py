@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor
 
 from dynamicdet_d2.modeling.router_inputs.router_input import RouterInput
+from dynamicdet_d2.utils.precision import at_least_float32
 
 
 class PooledFeatures(RouterInput):
@@ -30,6 +31,6 @@ class PooledFeatures(RouterInput):
         self.count = sum(shape.channels for shape in input_shape.values())
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Level name -> (N, C, H, W), of any precision -> (N, d), float32."""
-        pooled = [features[name].float().mean(dim=(2, 3)) for name in self.in_features]
+        """Level name -> (N, C, H, W), of any precision -> (N, d), float32 at least."""
+        pooled = [at_least_float32(features[name]).mean(dim=(2, 3)) for name in self.in_features]
         return torch.cat(pooled, dim=1)

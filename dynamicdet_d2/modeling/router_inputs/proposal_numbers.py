@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dynamicdet_d2.modeling.router_inputs.router_input import RouterInput
 from dynamicdet_d2.modeling.router_inputs.scores import NUM_SCORE_NUMBERS, score_numbers
+from dynamicdet_d2.utils.precision import at_least_float32
 
 BEST = (10, 50)
 SIZED = 20
@@ -49,8 +50,8 @@ def proposal_numbers(objectness: Tensor, sizes: Tensor) -> Tensor:
     Returns:
         (14,), float32; zeros without proposals. Boxes below one pixel count as of one.
     """
-    ordered, order = objectness.float().sort(descending=True, stable=True)
-    sizes = sizes.float()[order].clamp(min=1.0)
+    ordered, order = at_least_float32(objectness).sort(descending=True, stable=True)
+    sizes = sizes.to(ordered.dtype)[order].clamp(min=1.0)
     best = [_mean(ordered[:count]) for count in BEST]
     logs = sizes[:SIZED].log()
     spread = _mean((logs - _mean(logs)).square()).sqrt()

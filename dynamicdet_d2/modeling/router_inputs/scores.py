@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor
 
+from dynamicdet_d2.utils.precision import at_least_float32
+
 COUNTED_ABOVE = (0.1, 0.3, 0.5, 0.7, 0.9)
 NUM_SCORE_NUMBERS = len(COUNTED_ABOVE) + 2
 
@@ -21,6 +23,6 @@ def score_numbers(scores: Tensor) -> Tensor:
     Returns:
         (7,), float32; zeros without scores.
     """
-    scores = scores.float()
-    counts = [(scores > limit).float().sum() for limit in COUNTED_ABOVE]
+    scores = at_least_float32(scores)
+    counts = [(scores > limit).to(scores.dtype).sum() for limit in COUNTED_ABOVE]
     return torch.stack([*counts, scores.sum(), (scores * (1 - scores)).sum()])

@@ -140,9 +140,9 @@ def sim_ota(
     for image, count in enumerate(targets.counts):
         own = (among.images == image).nonzero().squeeze(1)
         rows = among.rows[own]
-        objects = slice(first, first + count)
+        here = slice(first, first + count)
         taken, which = _match_image(
-            logits[image, rows], rows, targets.boxes[objects], targets.classes[objects], grid, top_k
+            logits[image, rows], rows, targets.boxes[here], targets.classes[here], grid, top_k
         )
         matched.append((own[taken], which + first))
         first += count

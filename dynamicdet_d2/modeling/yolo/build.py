@@ -2,6 +2,7 @@
 """The parts of a YOLO by a config; importing registers the backbones."""
 
 from dataclasses import replace
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -54,7 +55,7 @@ def _staged(cfg: CfgNode, input_shape: ShapeSpec, levels: Levels) -> StagedELAN:
     return backbone
 
 
-def static_parts(cfg: CfgNode) -> dict[str, nn.Module | None]:
+def static_parts(cfg: CfgNode) -> dict[str, Any]:
     """Backbone, neck, head and auxiliary head of one detector, by their names in ``YOLOv7``."""
     backbone = build_backbone(cfg)
     neck = _neck(cfg, backbone.output_shape())
@@ -69,9 +70,19 @@ def static_parts(cfg: CfgNode) -> dict[str, nn.Module | None]:
 def dynamic_parts(cfg: CfgNode) -> dict[str, nn.Module]:
     """Two backbones, the router, and a neck and head of each detector, by their names."""
     backbone = build_backbone(cfg)
-    parts = {"backbone": backbone, "router": AdaptiveRouter(cfg, backbone.output_shape())}
+    router = AdaptiveRouter(cfg, backbone.output_shape())
+    return {"backbone": backbone, "router": router, **tails(cfg, backbone.output_shape())}
+
+
+def tails(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    """A neck and a head of each detector, by their names.
+
+    Args:
+        input_shape: the backbone's output shapes.
+    """
+    parts: dict[str, Any] = {}
     for number in (1, 2):
-        neck = _neck(cfg, backbone.output_shape())
+        neck = _neck(cfg, input_shape)
         parts |= {f"neck{number}": neck, f"head{number}": _head(cfg, neck.output_shape())}
     return parts
 

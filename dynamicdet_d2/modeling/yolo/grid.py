@@ -64,6 +64,8 @@ class Grid:
 class AnchorGrid(nn.Module):
     """Anchors and strides of the levels, which make the grid for an image size."""
 
+    anchors: Tensor
+
     def __init__(self, anchors: Sequence, strides: Sequence[int]) -> None:
         """
         Args:
@@ -84,7 +86,7 @@ class AnchorGrid(nn.Module):
 
     def forward(self, logits: Sequence[Tensor]) -> Grid:
         """The grid of logits (N, A, H, W, K) by level."""
-        sizes = tuple(tuple(level.shape[2:4]) for level in logits)
+        sizes = tuple((level.shape[2], level.shape[3]) for level in logits)
         counts = [self.num_anchors * height * width for height, width in sizes]
         bounds = (0, *torch.tensor(counts).cumsum(0).tolist())
         parts = [self._level(number, size) for number, size in enumerate(sizes)]
@@ -93,15 +95,15 @@ class AnchorGrid(nn.Module):
 
     def _level(self, number: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
         height, width = size
-        place, stride = {"device": self.anchors.device}, self.strides[number]
+        device, stride = self.anchors.device, self.strides[number]
         shape = (self.num_anchors, height, width)
         rows, columns = torch.meshgrid(
-            torch.arange(height, **place), torch.arange(width, **place), indexing="ij"
+            torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
         )
         cells = torch.stack([columns, rows], dim=-1).to(self.anchors.dtype).expand(*shape, 2)
         anchors = (self.anchors[number] / stride)[:, None, None].expand(*shape, 2)
-        strides = torch.full((*shape, 1), stride, dtype=self.anchors.dtype, **place)
-        levels = torch.full(shape, number, **place)
+        strides = torch.full((*shape, 1), stride, dtype=self.anchors.dtype, device=device)
+        levels = torch.full(shape, number, device=device)
         return (
             cells.reshape(-1, 2),
             anchors.reshape(-1, 2),
@@ -112,7 +114,7 @@ class AnchorGrid(nn.Module):
 
 def _anchor_tensor(anchors: Sequence, levels: int) -> Tensor:
     try:
-        sides = np.array(anchors, dtype=np.float32)
+        sides: np.ndarray = np.array(anchors, dtype=np.float32)
     except (TypeError, ValueError):  # of no regular shape
         sides = np.zeros(0)
     if sides.ndim != 3 or sides.shape[0] != levels or sides.shape[2] != 2:

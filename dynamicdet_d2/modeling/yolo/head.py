@@ -8,12 +8,14 @@ K = 5 + classes: x, y, w, h, objectness and class logits of one anchor, all befo
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.backbone.elan_blocks import conv_block
 from dynamicdet_d2.modeling.yolo.blocks import ImplicitConv, RepConv
+from dynamicdet_d2.parts import Part
 
 NUM_BOX_LOGITS = 5
 """x, y, w, h and objectness."""
@@ -66,7 +68,7 @@ class YOLOHead(nn.Module):
         for (name, shape), width in zip(input_shape.items(), channels, strict=True):
             block = RepConv(shape.channels, width, norm) if rep_conv else None
             self.convs[name] = block or conv_block(shape.channels, width, 3, norm=norm)
-            predictor = ImplicitConv(width, outputs) if implicit else Conv2d(width, outputs, 1)
+            predictor: Any = ImplicitConv(width, outputs) if implicit else Conv2d(width, outputs, 1)
             self.predictors[name] = predictor
             bias = predictor.conv.bias if implicit else predictor.bias
             add_prior(bias.data, shape.stride, num_anchors, num_classes)
@@ -88,6 +90,15 @@ class YOLOHead(nn.Module):
         images, _, height, width = x.shape
         x = x.view(images, self.num_anchors, NUM_BOX_LOGITS + self.num_classes, height, width)
         return x.permute(0, 1, 3, 4, 2)
+
+
+def head_part(name: str, head: YOLOHead, routes: tuple[str, ...]) -> Part:
+    """A head as a part of a detector.
+
+    Its predictions are exact: boxes are up to four anchors wide, and scores must not tie.
+    """
+    exact = tuple(f"predictors.{level}" for level in head.in_features)
+    return Part(name, head, routes=routes, exact=exact)
 
 
 def add_prior(bias: Tensor, stride: int, num_anchors: int, num_classes: int) -> None:
