@@ -47,7 +47,7 @@ class Part:
         name: as the cost table prints it; parts of one name are one row.
         owner: the module; ``getattr(owner, function)`` is the function.
         function: its name.
-        routes: that images go through it on, of "easy" and "hard".
+        routes: that images go through it on, of "easy" and "hard", each as often as it is run.
         takes: what it is called with. An ``IMAGE`` part can be counted without values and
             compiled once per padded size.
         features: whether it gives features, which may stay in a reduced precision; predictions
@@ -55,6 +55,7 @@ class Part:
         exact: names of layers in the owner that are computed in float32 in every precision.
         changed_in_place: whether what follows changes the results in place.
         inside: whether another part calls it: counted apart, and run as that part is run.
+        step: of a dynamic detector's tail: the step (``TailPass``) that runs it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Part:
     exact: tuple[str, ...] = ()
     changed_in_place: bool = False
     inside: bool = False
+    step: str = "detections"
 
     @property
     def dense(self) -> bool:
@@ -110,7 +112,7 @@ class Parts:
 
     @property
     def routes(self) -> dict[str, tuple[str, ...]]:
-        """Name -> routes, of all that is counted."""
+        """Name -> routes, of all that is counted; a route is named as often as it runs the part."""
         return {p.name: p.routes for p in self.parts if p.takes is not Takes.REGIONS}
 
 
@@ -175,7 +177,7 @@ def rpn_parts(proposal_generator: nn.Module | None) -> tuple[Part, ...]:
     if not isinstance(proposal_generator, RPN):
         return ()
     exact = ("objectness_logits", "anchor_deltas")
-    return (Part("rpn_head", proposal_generator.rpn_head, exact=exact),)
+    return (Part("rpn_head", proposal_generator.rpn_head, exact=exact, step="proposals"),)
 
 
 def run_rpn_head(proposal_generator: nn.Module | None, pyramid: Mapping[str, Tensor]) -> object:

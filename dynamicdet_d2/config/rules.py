@@ -262,11 +262,36 @@ def phases_are_a_plan(names: Sequence[str]) -> str | None:
 
 @rule("SOLVER.ROUTER.OBJECTIVE", "SOLVER.ROUTER.MODE", when=Use.TRAIN)
 def gains_are_learnt_from_the_table(objective: str, mode: str) -> str | None:
-    if objective not in ("ap", "gain") or mode == "cached":
+    if objective in ("loss", "hardness") or mode == "cached":
         return None
     return (
         f"SOLVER.ROUTER.OBJECTIVE '{objective}' needs SOLVER.ROUTER.MODE 'cached'; found '{mode}'."
     )
+
+
+@rule(
+    "SOLVER.ROUTER.VALIDATION",
+    "SOLVER.ROUTER.OBJECTIVE",
+    "DATASETS.TEST",
+    "DATASETS.COCO_JSON",
+    when=Use.TRAIN,
+)
+def an_objective_is_not_chosen_on_test_images(
+    name: str, objective: str, test: Sequence[str], own: Sequence[Sequence[str]]
+) -> str | None:
+    if not name:
+        return None
+    if objective != "auto":
+        return (
+            f"SOLVER.ROUTER.VALIDATION is '{name}', which SOLVER.ROUTER.OBJECTIVE 'auto' alone "
+            f"judges on; found '{objective}'."
+        )
+    if name in test:
+        return (
+            f"SOLVER.ROUTER.VALIDATION is '{name}', one of DATASETS.TEST; what is chosen on the "
+            "test images could not be tested on them any more."
+        )
+    return _unknown("SOLVER.ROUTER.VALIDATION", [name], own)
 
 
 @rule(

@@ -139,6 +139,8 @@ class DynamicTrainer(DefaultTrainer):
         trained = {id(p) for part in phase.trained(self.detector) for p in part.parameters()}
         for parameter in self._trainable:
             parameter.requires_grad_(id(parameter) in trained)
+        if not step:
+            phase.prepare(self.detector, self.images)
         table = self._measured(phase.columns, step) if phase.columns else LossTable({})
         stream = Stream(images=self.images, seed=self.seed, step=step)
         training = phase.build(Start(self.detector, stream, type(self), table))

@@ -66,9 +66,13 @@ def count_parts(
 
 
 def route_flops(parts: Mapping[str, int], routes: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Multiply-adds by part, and the routes of each -> {"easy", "hard", "router"}."""
+    """Multiply-adds by part, and the routes of each -> {"easy", "hard", "router"}.
+
+    A route that a part names twice runs it twice: the router has looked at what the easy route
+    makes of the image before it went the hard one.
+    """
     easy, hard = (
-        sum(count for part, count in parts.items() if route in routes[part])
+        sum(count * list(routes[part]).count(route) for part, count in parts.items())
         for route in ("easy", "hard")
     )
     return {"easy": easy, "hard": hard, "router": parts.get("router", 0)}

@@ -2,6 +2,7 @@
 """Figure 3 of the paper, for every kind of detector: two detectors, a router, routed batches."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -19,6 +20,7 @@ from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import rounded_up
@@ -55,7 +57,7 @@ class DynamicDetector(nn.Module, Tails):
         """
         Args:
             backbone: backbone 1, connections and backbone 2.
-            router: maps F1 to difficulties.
+            router: maps what detector1 has seen to difficulties.
             pixel_mean, pixel_std: of each channel, in the units of the input images.
             operating_point: where the threshold comes from; None: 0.5.
             loss_weights: of detector1 and detector2 in joint training, >= 0.
@@ -80,7 +82,7 @@ class DynamicDetector(nn.Module, Tails):
         backbone = build_backbone(cfg)
         return {
             "backbone": backbone,
-            "router": AdaptiveRouter(cfg, backbone.output_shape()),
+            "router": AdaptiveRouter(cfg, backbone.output_shape(), cls),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "operating_point": OperatingPoint.from_config(cfg),
@@ -178,7 +180,8 @@ class DynamicDetector(nn.Module, Tails):
         """Route each image and detect.
 
         Backbone 1 and router see the whole batch, backbone 2 the hard images. The routes are
-        read back from the device once per batch.
+        read back from the device once per batch. Where the router looks beyond F1, easy images go
+        on from what it has seen.
 
         Args:
             batched_inputs: Detectron2's dicts.
@@ -199,7 +202,7 @@ class DynamicDetector(nn.Module, Tails):
         self, batched_inputs: list[dict], do_postprocess: bool
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(batched_inputs)
-        if self.shared_tail:
+        if self.shared_tail and self.router.reads == ("features",):
             features, difficulties = self._routed_features(images)
             results = self.detections(1, images, self.pyramid(1, features))
         else:
@@ -219,35 +222,45 @@ class DynamicDetector(nn.Module, Tails):
             (``Instances``, post-processed).
         """
         images = self.preprocess_image(batched_inputs)
-        first = self.first(images.tensor)
+        first = self.first(images)
         outputs = [{"difficulty": difficulty} for difficulty in first.difficulties.tolist()]
-        features2 = self.backbone.second(first.features, first.start)
-        for detector, features in zip(DETECTORS, (first.features, features2), strict=True):
-            results = self.detections(detector, images, self.pyramid(detector, features))
-            results = postprocessed(results, batched_inputs, images)
+        for found in (first.seen, self._second(first.seen, first.start)):
+            results = postprocessed(found.detections, batched_inputs, images)
             for output, result in zip(outputs, results, strict=True):
-                output[f"detector{detector}"] = result
+                output[f"detector{found.detector}"] = result
         return outputs
 
     @torch.no_grad()
     @on_optimized_copy
     def difficulties(self, batched_inputs: list[dict]) -> list[float]:
-        """Difficulty of each image, by backbone 1 and router alone."""
-        return self.first(self.preprocess_image(batched_inputs).tensor).difficulties.tolist()
+        """Difficulty of each image, by backbone 1, router, and what the router looks at alone."""
+        return self.first(self.preprocess_image(batched_inputs)).difficulties.tolist()
 
-    def first(self, images: Tensor) -> FirstPass:
-        """Backbone 1 and router: (N, 3, H, W), normalised and padded -> what routes follow from."""
-        features, start = self.backbone.first(images)
-        return FirstPass(features, start, self.router(features))
+    def first(self, images: ImageList) -> FirstPass:
+        """Backbone 1 and router: N images, normalised and padded -> what routes follow from."""
+        features, start = self.backbone.first(images.tensor)
+        seen = self.pass_type(self, 1, images, features)
+        return FirstPass(seen, start, self.router(*self._looked_at(seen)))
+
+    def _looked_at(self, seen: TailPass) -> list[Any]:
+        return [getattr(seen, step) for step in self.router.reads]
+
+    def _second(self, seen: TailPass, start: Tensor) -> TailPass:
+        """detector2's pass of the images that detector1 has seen, before its first step."""
+        features2 = self.backbone.second(seen.features, start)
+        return self.pass_type(self, 2, seen.images, features2)
 
     @torch.no_grad()
     def detector_losses_per_image(self, batched_inputs: list[dict]) -> Tensor:
-        """L1 and L2 of every image, unweighted: (N, 2), float32. See ``pooled_and_losses``."""
-        return self.pooled_and_losses(batched_inputs)[1]
+        """L1 and L2 of every image, unweighted: (N, 2), float32.
+
+        See ``router_inputs_and_losses``.
+        """
+        return self.router_inputs_and_losses(batched_inputs)[1]
 
     @torch.no_grad()
-    def pooled_and_losses(self, batched_inputs: list[dict]) -> tuple[Tensor, Tensor]:
-        """What the router learns from: its pooled input and both detectors' losses.
+    def router_inputs_and_losses(self, batched_inputs: list[dict]) -> tuple[Tensor, Tensor]:
+        """What the router learns from: the numbers that it sees, and both detectors' losses.
 
         Each image's losses come from its own slice of the batch's features, and are a function
         of the image alone (``image_losses``). Nothing in the model changes.
@@ -256,28 +269,39 @@ class DynamicDetector(nn.Module, Tails):
             batched_inputs: with ``"instances"``.
 
         Returns:
-            pooled features (N, d) and losses (N, 2), float32.
+            numbers (N, d), not standardised, and losses (N, 2), float32.
         """
         batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
         with evaluating(self):
-            first = self.first(batch.images.tensor)
-            features2 = self.backbone.second(first.features, first.start)
-            pyramids = [self.pyramid(1, first.features), self.pyramid(2, features2)]
+            features, start = self.backbone.first(batch.images.tensor)
+            seen = self.pass_type(self, 1, batch.images, features)
+            numbers = self.router.numbers(*self._looked_at(seen))
+            pyramids = [seen.pyramid, self._second(seen, start).pyramid]
             losses = [
                 [self._image_loss(d, batch, i, pyramids[d - 1]) for d in DETECTORS]
                 for i in range(len(batched_inputs))
             ]
-            pooled = self.router.pool(first.features)
-        return pooled, torch.tensor(losses, device=self.device)
+        return numbers, torch.tensor(losses, device=self.device)
 
     def _image_loss(self, detector: int, batch: Batch, i: int, pyramid: Features) -> float:
         own = {name: level[i : i + 1] for name, level in pyramid.items()}
         with EventStorage():  # Detectron2's heads log; these losses are no training step
             return float(sum(self.image_losses(detector, batch.one(i), own).values()))
 
+    @torch.no_grad()
+    def features_and_objectness(
+        self, batched_inputs: list[dict]
+    ) -> tuple[Features, dict[int, Tensor]]:
+        """What a router's map learns from: F1 by level, and logits by stride (``objectness``)."""
+        images = self.preprocess_image(batched_inputs)
+        with evaluating(self):
+            features, _ = self.backbone.first(images.tensor)
+            return features, self.objectness(1, self.pyramid(1, features))
+
     def _routed_features(self, images: ImageList) -> tuple[Features, list[float]]:
         """Each image's features by its route, for a shared tail, and the difficulties."""
-        features, start, scores = self.first(images.tensor)
+        seen, start, scores = self.first(images)
+        features = seen.features
         difficulties = scores.tolist()  # the one time that the device is waited for
         hard = routing.hard_indices(difficulties, self.threshold)
         if len(hard) == len(difficulties):
@@ -292,22 +316,16 @@ class DynamicDetector(nn.Module, Tails):
         return features, difficulties
 
     def _routed_detections(self, images: ImageList) -> tuple[list[Instances], list[float]]:
-        """Each image's detections by its route, each from its own tail, and the difficulties."""
-        features, start, scores = self.first(images.tensor)
+        """Each image's detections by its route, each route's from a pass of its own, and the
+        difficulties."""
+        seen, start, scores = self.first(images)
         difficulties = scores.tolist()
+        easy, hard = routing.by_route(difficulties, self.threshold)
         found: dict[int, Instances] = {}
-        for detector, indices in zip(
-            DETECTORS, routing.by_route(difficulties, self.threshold), strict=True
-        ):
-            if not indices:
-                continue
-            own, own_start, own_images = features, start, images
-            if len(indices) < len(difficulties):
-                index = routing.on_device(indices, start.device)
-                own, own_start = routing.select(features, index), start[index]
-                own_images = routing.select_images(images, indices, index)
-            if detector == 2:
-                own = self.backbone.second(own, own_start)
-            results = self.detections(detector, own_images, self.pyramid(detector, own))
-            found.update(zip(indices, results, strict=True))
+        if easy:
+            found.update(zip(easy, seen.select(easy).detections, strict=True))
+        if hard:
+            index = routing.on_device(hard, start.device)
+            second = self._second(seen.restart(hard), start[index])
+            found.update(zip(hard, second.detections, strict=True))
         return [found[i] for i in range(len(difficulties))], difficulties

@@ -28,6 +28,7 @@ from dynamicdet_d2.evaluation.paper import PAPER, Setting, setting_of, system_na
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone, StagedBackbone
 from dynamicdet_d2.modeling.necks.fpn import GivenFeatures
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.router_inputs import PooledFeatures
 from dynamicdet_d2.parts import parts_of
 
 NUM_PROPOSALS = 7
@@ -144,7 +145,7 @@ def tiny_model(
     return DynamicRCNN(
         backbone=backbone,
         neck=neck,
-        router=AdaptiveRouter(input_shape=shape),
+        router=AdaptiveRouter(inputs={"features": PooledFeatures(shape)}),
         proposal_generator=build_proposal_generator(cfg, neck.output_shape()),
         roi_heads=build_roi_heads(cfg, neck.output_shape()),
         pixel_mean=[0.0, 0.0, 0.0],

@@ -282,7 +282,7 @@ def test_predictions_are_float32_in_every_precision(model: nn.Module) -> None:
     assert exact - norms <= {"cls_score", "bbox_pred", "ctrness"} and "cls_score" in exact
     assert held["cls_subnet.0.weight"] == torch.bfloat16
     images = fast.preprocess_image(toy_inputs(1))
-    pyramid = fast.pyramid(1, fast.first(images.tensor).features)
+    pyramid = fast.pyramid(1, fast.first(images).seen.features)
     assert {level.dtype for level in pyramid.values()} == {torch.bfloat16}
     predictions = [x for levels in fast.predictions(1, pyramid) for x in levels]
     assert {x.dtype for x in predictions} == {torch.float32}

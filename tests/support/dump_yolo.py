@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.modeling import build_model
+from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
@@ -62,10 +63,11 @@ def outputs_of(model: nn.Module, images: Tensor) -> Arrays:
         if model.auxiliary_head is not None:
             arrays |= _raw(model.auxiliary_head(maps), model.detections.grid, "auxiliary_")
         return arrays
-    first = model.first(x)
-    features2 = model.backbone.second(first.features, first.start)
+    first = model.first(ImageList(x, [x.shape[-2:]] * len(x)))
+    features1 = first.seen.features
+    features2 = model.backbone.second(features1, first.start)
     arrays = {"difficulty": first.difficulties}
-    for detector, features in ((1, first.features), (2, features2)):
+    for detector, features in ((1, features1), (2, features2)):
         logits = model.predictions(detector, model.pyramid(detector, features))
         arrays |= _head_outputs(logits, model.detect.grid, f"detector{detector}_")
     return arrays

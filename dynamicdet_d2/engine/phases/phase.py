@@ -105,6 +105,15 @@ class Phase(ABC):
     def steps(self, num_images: int) -> int:
         """How many steps it has, >= 0, for a training set of that size."""
 
+    def prepare(self, model: DynamicDetector, images: Sequence[dict]) -> None:
+        """Whatever comes before its first step, and before its columns are measured.
+
+        Args:
+            model: frozen.
+            images: the training set in Detectron2's format.
+        """
+        return
+
     @abstractmethod
     def trained(self, model: DynamicDetector) -> list[nn.Module]:
         """The parts that train; all else is frozen, parameters and statistics.

@@ -111,9 +111,9 @@ class DynamicYOLO(DynamicDetector):
 
     def tail_parts(self) -> tuple[Part, ...]:
         return (
-            Part("neck1", self.neck1, routes=EASY, features=True),
+            Part("neck1", self.neck1, routes=EASY, step="pyramid", features=True),
             head_part("head1", self.head1, EASY),
-            Part("neck2", self.neck2, routes=HARD, features=True),
+            Part("neck2", self.neck2, routes=HARD, step="pyramid", features=True),
             head_part("head2", self.head2, HARD),
         )
 

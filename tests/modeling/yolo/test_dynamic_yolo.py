@@ -276,7 +276,7 @@ def test_predictions_are_float32_in_every_precision(model: nn.Module) -> None:
         assert {p.weight.dtype for p in head.predictors.values()} == {torch.float32}
         assert {conv.weight.dtype for conv in head.convs.values()} == {torch.bfloat16}
     images = fast.preprocess_image(inputs_of(1))
-    pyramid = fast.pyramid(1, fast.first(images.tensor).features)
+    pyramid = fast.pyramid(1, fast.first(images).seen.features)
     assert {level.dtype for level in pyramid.values()} == {torch.bfloat16}
     logits = fast.predictions(1, pyramid)
     assert {level.dtype for level in logits} == {torch.float32}
