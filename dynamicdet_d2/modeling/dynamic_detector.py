@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
 from dynamicdet_d2.config import Use, check
-from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.batch import Batch, FirstPass, postprocessed, routed_outputs
 from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode
+from dynamicdet_d2.modeling.routed_batch import routed_detections, routed_features
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
@@ -203,10 +203,10 @@ class DynamicDetector(nn.Module, Tails):
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(batched_inputs)
         if self.shared_tail and self.router.reads == ("features",):
-            features, difficulties = self._routed_features(images)
+            features, difficulties = routed_features(self, images)
             results = self.detections(1, images, self.pyramid(1, features))
         else:
-            results, difficulties = self._routed_detections(images)
+            results, difficulties = routed_detections(self, images)
         if not do_postprocess:
             return results
         instances = postprocessed(results, batched_inputs, images)
@@ -224,7 +224,7 @@ class DynamicDetector(nn.Module, Tails):
         images = self.preprocess_image(batched_inputs)
         first = self.first(images)
         outputs = [{"difficulty": difficulty} for difficulty in first.difficulties.tolist()]
-        for found in (first.seen, self._second(first.seen, first.start)):
+        for found in (first.seen, self.second_pass(first.seen, first.start)):
             results = postprocessed(found.detections, batched_inputs, images)
             for output, result in zip(outputs, results, strict=True):
                 output[f"detector{found.detector}"] = result
@@ -245,7 +245,7 @@ class DynamicDetector(nn.Module, Tails):
     def _looked_at(self, seen: TailPass) -> list[Any]:
         return [getattr(seen, step) for step in self.router.reads]
 
-    def _second(self, seen: TailPass, start: Tensor) -> TailPass:
+    def second_pass(self, seen: TailPass, start: Tensor) -> TailPass:
         """detector2's pass of the images that detector1 has seen, before its first step."""
         features2 = self.backbone.second(seen.features, start)
         return self.pass_type(self, 2, seen.images, features2)
@@ -276,7 +276,7 @@ class DynamicDetector(nn.Module, Tails):
             features, start = self.backbone.first(batch.images.tensor)
             seen = self.pass_type(self, 1, batch.images, features)
             numbers = self.router.numbers(*self._looked_at(seen))
-            pyramids = [seen.pyramid, self._second(seen, start).pyramid]
+            pyramids = [seen.pyramid, self.second_pass(seen, start).pyramid]
             losses = [
                 [self._image_loss(d, batch, i, pyramids[d - 1]) for d in DETECTORS]
                 for i in range(len(batched_inputs))
@@ -297,35 +297,3 @@ class DynamicDetector(nn.Module, Tails):
         with evaluating(self):
             features, _ = self.backbone.first(images.tensor)
             return features, self.objectness(1, self.pyramid(1, features))
-
-    def _routed_features(self, images: ImageList) -> tuple[Features, list[float]]:
-        """Each image's features by its route, for a shared tail, and the difficulties."""
-        seen, start, scores = self.first(images)
-        features = seen.features
-        difficulties = scores.tolist()  # the one time that the device is waited for
-        hard = routing.hard_indices(difficulties, self.threshold)
-        if len(hard) == len(difficulties):
-            features = self.backbone.second(features, start)
-        elif hard:
-            index = routing.on_device(hard, start.device)
-            chosen = routing.select(features, index)
-            features2 = self.backbone.second(chosen, start[index])
-            # Features of shared stages are still those of backbone 1.
-            new = {name: level for name, level in features2.items() if level is not chosen[name]}
-            features = routing.merge(features, new, index)
-        return features, difficulties
-
-    def _routed_detections(self, images: ImageList) -> tuple[list[Instances], list[float]]:
-        """Each image's detections by its route, each route's from a pass of its own, and the
-        difficulties."""
-        seen, start, scores = self.first(images)
-        difficulties = scores.tolist()
-        easy, hard = routing.by_route(difficulties, self.threshold)
-        found: dict[int, Instances] = {}
-        if easy:
-            found.update(zip(easy, seen.select(easy).detections, strict=True))
-        if hard:
-            index = routing.on_device(hard, start.device)
-            second = self._second(seen.restart(hard), start[index])
-            found.update(zip(hard, second.detections, strict=True))
-        return [found[i] for i in range(len(difficulties))], difficulties

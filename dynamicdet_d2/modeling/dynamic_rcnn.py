@@ -4,6 +4,7 @@
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode, configurable
@@ -21,6 +22,7 @@ from dynamicdet_d2.modeling.dense import anchors_of
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import loss_mode, setting, torch_seeded
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
+from dynamicdet_d2.modeling.routed_batch import routed_features
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
@@ -120,7 +122,7 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
     def pyramid(self, detector: int, features: Features) -> Features:
         return self.neck(features)
 
-    def predictions(self, detector: int, pyramid: Features) -> object:
+    def predictions(self, detector: int, pyramid: Features) -> Any:
         """The RPN head's."""
         return run_rpn_head(self.proposal_generator, pyramid)
 
@@ -177,7 +179,8 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
 
     def objectness(self, detector: int, pyramid: Features) -> dict[int, Tensor]:
         """Of every anchor, by the RPN head."""
-        rpn, shapes = self.proposal_generator, self.neck.output_shape()
+        rpn: Any = self.proposal_generator
+        shapes = self.neck.output_shape()
         logits, _ = self.predictions(detector, pyramid)
         strides = [shapes[name].stride for name in rpn.in_features]
         return dict(zip(strides, logits, strict=True))
@@ -199,7 +202,7 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         self, batched_inputs: list[dict], detected_instances: list[Instances], do_postprocess: bool
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(batched_inputs)
-        features, difficulties = self._routed_features(images)
+        features, difficulties = routed_features(self, images)
         given = [x.to(self.device) for x in detected_instances]
         results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
         if not do_postprocess:

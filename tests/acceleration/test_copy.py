@@ -16,6 +16,7 @@ from dynamicdet_d2.acceleration import optimize_for_inference
 from dynamicdet_d2.acceleration.roi_align import RowPooler
 from dynamicdet_d2.calibration import fingerprint
 from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.modeling.routed_batch import routed_features
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from tests.support.optimized import MASK, STATIC, assert_same, decided, detector, raw
 from tests.support.toy import toy_cfg, toy_inputs
@@ -265,7 +266,7 @@ def test_routing_asks_for_no_values_but_the_difficulties() -> None:
     model.threshold = middle_threshold(model, inputs)
     images = model.preprocess_image(inputs)
     with Operations() as operations:
-        _, difficulties = model._routed_features(images)
+        _, difficulties = routed_features(model, images)
     assert 0 < sum(d > model.threshold for d in difficulties) < 3
     assert {"aten.index_copy", "aten.index"} <= operations.names
     assert not operations.names & WAITING

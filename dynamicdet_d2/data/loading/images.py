@@ -30,6 +30,16 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
     )
 
 
+def validation_dicts(cfg: CfgNode) -> list[Sample]:
+    """The images of ``SOLVER.ROUTER.VALIDATION`` in Detectron2's format, all of them.
+
+    Raises:
+        ValueError: the data set is not registered or is empty.
+    """
+    names = [cfg.SOLVER.ROUTER.VALIDATION]
+    return images_of("SOLVER.ROUTER.VALIDATION", names, filter_empty=False)
+
+
 def images_of(key: str, names: Sequence[str], **options: object) -> list[Sample]:
     """Detectron2's dicts of the data sets that a key names, with its complaints as ValueErrors."""
     if not names:

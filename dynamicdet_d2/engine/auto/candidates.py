@@ -78,7 +78,8 @@ class Course:
             optimizer.zero_grad()
             difficulties = stack(some).unbind(dim=1)  # of each objective, (L, B)
             own = zip(losses, difficulties, columns, strict=True)
-            sum(_sum_over_rates(loss, x, column[place]) for loss, x, column in own).backward()
+            parts = [_sum_over_rates(loss, x, column[place]) for loss, x, column in own]
+            torch.stack(parts).sum().backward()
             optimizer.step()
         return stack
 

@@ -7,10 +7,10 @@ import logging
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
+from dynamicdet_d2.data.loading.images import validation_dicts
 from dynamicdet_d2.data.loading.loaders import (
     annotated_mapper,
     build_finite_loader,
-    validation_dicts,
 )
 from dynamicdet_d2.engine.auto.candidates import CANDIDATES, Course
 from dynamicdet_d2.engine.auto.judge import judged_on_folds, judged_on_validation

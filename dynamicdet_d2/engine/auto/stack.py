@@ -5,7 +5,8 @@ B: images; d: numbers that a router sees; h: hidden units; L: learning rates; O:
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +49,8 @@ class RouterStack(nn.Module):
 
     def by_rate(self) -> dict[float, nn.ParameterList]:
         """Learning rate -> the weights that it is for."""
-        return dict(zip(self.rates, self.weights, strict=True))
+        own = cast(Iterable[nn.ParameterList], self.weights)
+        return dict(zip(self.rates, own, strict=True))
 
     def forward(self, numbers: Tensor) -> Tensor:
         """(B, d) -> difficulties (L, O, B), each as ``AdaptiveRouter.difficulty`` gives it."""
