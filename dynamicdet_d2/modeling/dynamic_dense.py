@@ -119,7 +119,7 @@ class DynamicDenseDetector(DynamicDetector):
     @classmethod
     def objectness_channels(cls, cfg: CfgNode) -> int:
         """Anchors per position."""
-        return _kind(cfg).anchors(cfg)
+        return KINDS[cfg.MODEL.DENSE.HEAD].anchors(cfg)
 
     def objectness(self, detector: int, pyramid: Features) -> dict[int, Tensor]:
         """Of every anchor, by its best class."""

@@ -165,7 +165,7 @@ class DynamicDetector(nn.Module, Tails):
             scalars named ``detector2/loss_cls``, ..., not weighted.
         """
         self.optimized_copy.drop()  # of weights that are about to change
-        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
         with torch.no_grad():
             features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)

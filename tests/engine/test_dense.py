@@ -12,7 +12,7 @@ from detectron2.engine import DefaultPredictor
 
 from dynamicdet_d2.calibration.run import calibrate
 from dynamicdet_d2.calibration.targets import HardFraction
-from dynamicdet_d2.commands.train import evaluate, trainer_of
+from dynamicdet_d2.commands import train
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.static import StaticTrainer
 from tests.support.coco_files import clean_catalogs
@@ -42,7 +42,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
 @pytest.mark.parametrize("head", HEADS)
 def test_from_training_to_prediction(head: str, config: Config) -> None:
     cfg = config(head, head)
-    trainer = trainer_of(cfg)(cfg)
+    trainer = train.trainer_of(cfg)(cfg)
     trainer.resume_or_load(resume=False)
     trainer.train()
     folder = Path(cfg.OUTPUT_DIR)
@@ -61,7 +61,7 @@ def test_from_training_to_prediction(head: str, config: Config) -> None:
     record = folder / "calibration.json"
     calibrate(config(head, head, *trained), str(record), HardFraction(0.5))
     point = ("MODEL.DYNAMIC.CALIBRATION", str(record), "MODEL.DYNAMIC.HARD_FRACTION", 0.5)
-    results = evaluate(config(head, f"{head}_eval", *trained, *point), resume=False)
+    results = train.evaluate(config(head, f"{head}_eval", *trained, *point), resume=False)
     assert results["dynamic"]["realised_hard_fraction"] == pytest.approx(0.5, abs=1 / 6)
 
     predictor = DefaultPredictor(config(head, head, *trained, *point))
@@ -76,7 +76,7 @@ def test_static_baselines_are_trained_and_measured(head: str, config: Config) ->
     width = ("MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "SOLVER.MAX_ITER", 2)
     static = ("MODEL.META_ARCHITECTURE", head, "MODEL.INFERENCE.OPTIMIZE", True)
     cfg = config(head, f"{head}_static", *static, *backbone, *levels, *width)
-    assert trainer_of(cfg) is StaticTrainer
+    assert train.trainer_of(cfg) is StaticTrainer
     Path(cfg.OUTPUT_DIR).mkdir(exist_ok=True)
     trainer = StaticTrainer(cfg)
     trainer.resume_or_load(resume=False)

@@ -84,6 +84,17 @@ def test_from_training_to_prediction(config: Config) -> None:
     assert output["route"] in ("easy", "hard") and len(output["instances"]) > 0
 
 
+def test_phase_detector2_trains_the_second_tail_as_well(config: Config) -> None:
+    keys = ("SOLVER.PHASES", ["detector2"], "SOLVER.WARMUP_ITERS", 0, "DATASETS.TEST", [])
+    cfg = config("second", *keys, "SOLVER.MAX_ITER", 2)
+    trainer = trainer_of(cfg)(cfg)
+    before = {name: tensor.clone() for name, tensor in trainer.detector.state_dict().items()}
+    trainer.train()
+    changed = differing(before, trainer.detector.state_dict())
+    parts = {".".join(name.split(".")[: 1 + name.startswith("backbone")]) for name in changed}
+    assert parts == {"backbone.connections", "backbone.bottom_up2", "neck2", "head2"}
+
+
 @pytest.mark.parametrize("placement", ["corner", "letterbox"])
 def test_the_static_detector_is_trained_and_measured(config: Config, placement: str) -> None:
     static = ("MODEL.META_ARCHITECTURE", "YOLOv7", "MODEL.BACKBONE.NAME", "build_elan_backbone")

@@ -34,16 +34,6 @@ from dynamicdet_d2.data.loading.stream import (
 )
 
 
-def validation_dicts(cfg: CfgNode) -> list[Sample]:
-    """The images of ``SOLVER.ROUTER.VALIDATION`` in Detectron2's format, all of them.
-
-    Raises:
-        ValueError: the data set is not registered or is empty.
-    """
-    names = [cfg.SOLVER.ROUTER.VALIDATION]
-    return _dataset_dicts("SOLVER.ROUTER.VALIDATION", names, filter_empty=False)
-
-
 def build_training_loader(
     cfg: CfgNode,
     mapper: Mapper | None = None,

@@ -106,6 +106,9 @@ class DynamicYOLO(DynamicDetector):
     def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
         return self.detect(self.predictions(detector, pyramid), images)
 
+    def second_parts(self) -> list[nn.Module]:
+        return [*super().second_parts(), self.neck2, self.head2]
+
     def tail_parts(self) -> tuple[Part, ...]:
         return (
             Part("neck1", self.neck1, routes=EASY, step="pyramid", features=True),
