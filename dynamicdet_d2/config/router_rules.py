@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from detectron2.utils import comm
 
 from dynamicdet_d2.config.declare import Use, rule
+from dynamicdet_d2.config.rules import unregistered
 
 
 @rule("SOLVER.ROUTER.OBJECTIVE", "SOLVER.ROUTER.MODE", when=Use.TRAIN)
