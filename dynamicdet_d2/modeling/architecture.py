@@ -40,11 +40,3 @@ def num_classes_key(cfg: CfgNode) -> str:
     if issubclass(architecture, DynamicDetector):
         return architecture.num_classes_key(cfg)
     return _CLASS_KEYS.get(architecture.__name__, "MODEL.ROI_HEADS.NUM_CLASSES")
-
-
-def num_classes_of(cfg: CfgNode) -> int:
-    """The value of that key."""
-    node = cfg
-    for name in num_classes_key(cfg).split("."):
-        node = node[name]
-    return node

@@ -18,7 +18,7 @@ from torch import nn
 from dynamicdet_d2.acceleration import InferenceOptions, compilation, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.engine.loss_table import detectors_fingerprint
-from dynamicdet_d2.modeling.architecture import is_dynamic, num_classes_key, num_classes_of
+from dynamicdet_d2.modeling.architecture import is_dynamic, num_classes_key
 from dynamicdet_d2.operating_point import weights_fingerprint
 from tests.support.optimized import assert_same
 from tests.support.toy import dense_cfg, dense_model, toy_inputs
@@ -314,7 +314,7 @@ def test_the_class_count_is_the_heads(head: str) -> None:
     cfg = dense_cfg(head, f"MODEL.{head.upper()}.NUM_CLASSES", 5)
     assert is_dynamic(cfg)
     assert num_classes_key(cfg) == f"MODEL.{head.upper()}.NUM_CLASSES"
-    assert num_classes_of(cfg) == build_model(cfg).dense.num_classes == 5
+    assert build_model(cfg).dense.num_classes == 5
 
 
 def test_fcos_is_registered_with_detectron2() -> None:
