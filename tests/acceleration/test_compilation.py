@@ -61,14 +61,18 @@ def test_each_compiled_part_is_one_graph(
         assert_same(ours["instances"], theirs["instances"])
 
 
-def test_torch_knows_the_options_of_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_knows_the_options_of_compilation() -> None:
     """It refuses unknown ones before it compiles anything."""
     config = torch._dynamo.config
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
-    monkeypatch.setattr(config, limit, 8)
-    for device in ("cpu", "cuda"):
-        assert callable(compilation.compiled(torch.relu, torch.device(device)))
-    assert getattr(config, limit) == compilation.MAX_SHAPES
+    before = getattr(config, limit)
+    setattr(config, limit, 8)
+    try:
+        for device in ("cpu", "cuda"):
+            assert callable(compilation.compiled(torch.relu, torch.device(device)))
+        assert getattr(config, limit) == compilation.MAX_SHAPES
+    finally:
+        setattr(config, limit, before)
 
 
 def test_compilation_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

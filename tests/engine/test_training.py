@@ -4,6 +4,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -60,6 +61,8 @@ def test_loss_table_by_hand() -> None:
 
 class Losses:
     """Stands in for a model: both losses and the feature of an image are its index."""
+
+    router = SimpleNamespace(counts={"features": 1})
 
     def router_inputs_and_losses(self, batch: list[dict]) -> tuple[Tensor, Tensor]:
         indices = torch.tensor([[float(x["dataset_index"])] for x in batch])

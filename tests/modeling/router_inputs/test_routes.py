@@ -216,9 +216,12 @@ def test_a_dense_detector_has_no_rpn() -> None:
         build_model(dense_cfg("FCOS", "MODEL.ROUTER.INPUTS", ["rpn"]))
 
 
-@pytest.mark.parametrize("inputs", [[], ["rpn", "rpn"], ["pyramid"]])
-def test_inputs_that_are_none(inputs: list[str]) -> None:
-    with pytest.raises(ValueError, match="each once"):
+@pytest.mark.parametrize(
+    "inputs, said",
+    [([], "each once"), (["rpn", "rpn"], "each once"), (["pyramid"], "each must be")],
+)
+def test_inputs_that_are_none(inputs: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         build_model(toy_cfg("MODEL.ROUTER.INPUTS", inputs))
 
 

@@ -58,7 +58,7 @@ def test_dynamic_models_have_the_published_parameters(variant: str) -> None:
     model = outline(f"dy_{variant}")
     assert type(model).__name__ == "DynamicYOLO"
     assert sum(weight.numel() for weight in model.parameters()) == DYNAMIC[variant]
-    assert tuple(model.router.in_features) == VARIANTS[variant].backbone.names
+    assert model.router.inputs["features"].in_features == VARIANTS[variant].backbone.names
 
 
 COSTS = {
