@@ -27,7 +27,7 @@ demo: $(READY) ## train, calibrate, evaluate and predict with a small detector, 
 	@$(PY) -m dynamicdet_d2 demo $(DEMO_ARGS)
 
 test: $(READY) ## run the tests (one file: make test TESTS=tests/test_doctor.py)
-	@$(PY) -m pytest $(TESTS)
+	@$(PY) -m pytest -n auto $(TESTS)
 
 benchmark: $(READY) ## speed beside stock Detectron2 (15 minutes; make benchmark BENCHMARK_ARGS="--rounds 3")
 	@$(PY) -m benchmarks.speed $(BENCHMARK_ARGS)

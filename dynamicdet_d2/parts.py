@@ -47,7 +47,7 @@ class Part:
         name: as the cost table prints it; parts of one name are one row.
         owner: the module; ``getattr(owner, function)`` is the function.
         function: its name.
-        routes: that images go through it on, of "easy" and "hard".
+        routes: that images go through it on, of "easy" and "hard", each as often as it is run.
         takes: what it is called with. An ``IMAGE`` part can be counted without values and
             compiled once per padded size.
         features: whether it gives features, which may stay in a reduced precision; predictions
@@ -55,6 +55,7 @@ class Part:
         exact: names of layers in the owner that are computed in float32 in every precision.
         changed_in_place: whether what follows changes the results in place.
         inside: whether another part calls it: counted apart, and run as that part is run.
+        step: of a dynamic detector's tail: the step (``TailPass``) that runs it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Part:
     exact: tuple[str, ...] = ()
     changed_in_place: bool = False
     inside: bool = False
+    step: str = "detections"
 
     @property
     def dense(self) -> bool:
@@ -98,19 +100,19 @@ class Parts:
         parts: in the order of the cost table.
         run_on_image: (1, 3, H, W), normalised and padded: runs every ``IMAGE`` part once.
         heads: modules whose plain settings, such as score thresholds, decide on detections.
-        padding: height and width of a batch are multiples of this many pixels at inference.
+        padded_side: side of an image in pixels -> side of its batch when it is alone.
         regions: what ROI heads are called with; None without them.
     """
 
     parts: tuple[Part, ...]
     run_on_image: Callable[[Tensor], object]
     heads: tuple[nn.Module, ...]
-    padding: int
+    padded_side: Callable[[int], int]
     regions: Regions | None = None
 
     @property
     def routes(self) -> dict[str, tuple[str, ...]]:
-        """Name -> routes, of all that is counted."""
+        """Name -> routes, of all that is counted; a route is named as often as it runs the part."""
         return {p.name: p.routes for p in self.parts if p.takes is not Takes.REGIONS}
 
 
@@ -138,7 +140,7 @@ def _(model: GeneralizedRCNN) -> Parts:
         ),
         run_on_image=lambda images: run_rpn_head(proposals, model.backbone(images)),
         heads=tuple(head for head in (proposals, roi_heads) if head is not None),
-        padding=max(model.backbone.size_divisibility, 1),
+        padded_side=rounded_up(model.backbone.size_divisibility),
         regions=Regions(model.backbone.output_shape(), num_proposals(proposals)),
     )
 
@@ -149,8 +151,14 @@ def _(model: DenseDetector) -> Parts:
         parts=(*backbone_parts(model.backbone), dense_head_part(model)),
         run_on_image=lambda images: run_dense_head(model, model.backbone(images)),
         heads=(model,),
-        padding=max(model.backbone.size_divisibility, 1),
+        padded_side=rounded_up(model.backbone.size_divisibility),
     )
+
+
+def rounded_up(multiple: int) -> Callable[[int], int]:
+    """The function of a number that gives the next multiple of another; 0: of 1."""
+    step = max(multiple, 1)
+    return lambda side: -(-side // step) * step
 
 
 def backbone_parts(backbone: Backbone) -> tuple[Part, ...]:
@@ -169,7 +177,7 @@ def rpn_parts(proposal_generator: nn.Module | None) -> tuple[Part, ...]:
     if not isinstance(proposal_generator, RPN):
         return ()
     exact = ("objectness_logits", "anchor_deltas")
-    return (Part("rpn_head", proposal_generator.rpn_head, exact=exact),)
+    return (Part("rpn_head", proposal_generator.rpn_head, exact=exact, step="proposals"),)
 
 
 def run_rpn_head(proposal_generator: nn.Module | None, pyramid: Mapping[str, Tensor]) -> object:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.speed import accuracy, inference, memory, report, training
+from benchmarks.speed import accuracy, inference, memory, report, training, yolo
 from benchmarks.speed.setting import Setting, build_pair
 from benchmarks.speed.timing import Rounds
 from dynamicdet_d2.utils.memory import keep_memory
@@ -81,6 +81,11 @@ def _rate(run: Run) -> None:
     run.goals += report.rate_goals(run.timed["rate"], work, run.setting)
 
 
+def _yolo(run: Run) -> None:
+    run.timed[yolo.SECTION], work = yolo.time_yolos(run.setting, run.rounds)
+    run.goals += report.yolo_goals(run.timed[yolo.SECTION], work)
+
+
 def _training(run: Run) -> None:
     run.timed["training step"], work = training.time_steps(run.setting, run.rounds)
     run.goals += report.training_goals(run.timed["training step"], work)
@@ -107,6 +112,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "loads": _loads,
     "batches": _batches,
     "rate": _rate,
+    "yolo": _yolo,
     "training": _training,
     "router": _router,
     "memory": _memory,

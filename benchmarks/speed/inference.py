@@ -52,11 +52,11 @@ def time_loads(stock: nn.Module, dynamic: nn.Module, setting: Setting, rounds: i
     """Ten images one by one: all easy, a tenth, half, nine tenths hard, all hard; and static."""
     images = setting.images(LOAD)
     routed = optimized(dynamic)
-    calls = {"stock": _one_by_one(stock_copy(stock), images, None)}
-    calls["static"] = _one_by_one(optimized(stock), images, None)
+    calls = {"stock": one_by_one(stock_copy(stock), images, None)}
+    calls["static"] = one_by_one(optimized(stock), images, None)
     for share in (0.0, *SHARES, 1.0):
         threshold = threshold_for(routed, images, share)
-        calls[load_name(share)] = _one_by_one(routed, images, threshold)
+        calls[load_name(share)] = one_by_one(routed, images, threshold)
     return interleave("Loads", calls, rounds)
 
 
@@ -66,7 +66,7 @@ def time_batches(dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
     routed = optimized(dynamic)
     threshold = threshold_for(routed, images, 0.5)
     calls = {
-        "one by one": _one_by_one(routed, images, threshold),
+        "one by one": one_by_one(routed, images, threshold),
         "one batch": _call(routed, images, threshold),
     }
     return interleave("Batches", calls, rounds)
@@ -148,7 +148,8 @@ def _call(
     return len(images), call
 
 
-def _one_by_one(model: nn.Module, images: Sequence[dict], threshold: float | None) -> Call:
+def one_by_one(model: nn.Module, images: Sequence[dict], threshold: float | None) -> Call:
+    """A call of the model on each image; None: of a static detector."""
     calls = [_call(model, [image], threshold)[1] for image in images]
     return len(images), lambda: [call() for call in calls]
 

@@ -68,15 +68,37 @@ def detector_goals(rounds: Rounds, setting: Setting) -> list[Goal]:
 def load_goals(rounds: Rounds, setting: Setting) -> list[Goal]:
     """Mixed loads, and frames per second beside the static detector."""
     limit = 1.05 if setting.device == "cuda" else 1.02
-    goals = []
-    for share in SHARES:
-        parts = {load_name(0.0): 1 - share, load_name(1.0): share}
-        cost = rounds.ratio_to_sum(load_name(share), parts)
-        goals.append(Goal(f"{load_name(share)} / weighted sum of the routes", cost, "<=", limit))
+    goals = _mixed_goals(rounds, "", limit)
     for share, fps, aim in ((0.5, 0.87, 1.3), (0.9, 0.74, 1.1)):
         name = load_name(share)
         goals.append(Goal(f"FPS, {name} / static", rounds.ratio("static", name), ">=", fps))
         goals.append(Goal(f"FPS, {name} / stock", rounds.ratio("stock", name), ">=", aim))
+    return goals
+
+
+def yolo_goals(rounds: Rounds, work: float) -> list[Goal]:
+    """The two routes of a YOLO beside the static one, and mixed loads.
+
+    Args:
+        rounds: of ``yolo.time_yolos``.
+        work: multiply-adds of the hard route over those of the easy one.
+    """
+    easy, hard = load_name(0.0), load_name(1.0)
+    longer = rounds.ratio(hard, easy) / work
+    goals = [
+        Goal("YOLOv7: easy / static", rounds.ratio(easy, "static"), "<=", 1.02),
+        Goal("YOLOv7: hard / easy, time over multiply-adds", longer, "<=", 1.05),
+    ]
+    return goals + _mixed_goals(rounds, "YOLOv7: ", 1.02)
+
+
+def _mixed_goals(rounds: Rounds, prefix: str, limit: float) -> list[Goal]:
+    goals = []
+    for share in SHARES:
+        parts = {load_name(0.0): 1 - share, load_name(1.0): share}
+        cost = rounds.ratio_to_sum(load_name(share), parts)
+        what = f"{prefix}{load_name(share)} / weighted sum of the routes"
+        goals.append(Goal(what, cost, "<=", limit))
     return goals
 
 

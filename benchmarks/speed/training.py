@@ -65,10 +65,10 @@ def time_router_phase(dynamic: nn.Module, setting: Setting, rounds: int) -> Roun
     batch = training_batch(setting, 1)
     model = dynamic.eval()
     model.loss_offset.fill_(0.0)
-    pooled, losses = model.pooled_and_losses(batch)
+    pooled, losses = model.router_inputs_and_losses(batch)
     cached, online = CachedRouterObjective(model), OnlineRouterObjective(model)
     calls = {
-        "loss offset's pass": (1, lambda: model.pooled_and_losses(batch)),
+        "loss offset's pass": (1, lambda: model.router_inputs_and_losses(batch)),
         "cached step": (1, lambda: _router_step(cached, (pooled, losses))),
         "online step": (1, lambda: _router_step(online, batch)),
     }

@@ -5,6 +5,8 @@ I, O: input and output channels, k: side of a kernel.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,18 +37,33 @@ def fold_blocks(model: nn.Module) -> int:
     Returns:
         how many blocks were replaced.
     """
-    found = [
+    replaced = 0
+    for parent, name, block in _foldable_inside(model):
+        equivalent = block.folded()
+        setattr(parent, name, equivalent.train(block.training))
+        replaced += equivalent is not block
+    return replaced
+
+
+@contextmanager
+def blocks_folded(model: nn.Module) -> Iterator[None]:
+    """As ``fold_blocks``, inside alone; afterwards the blocks are back."""
+    found = _foldable_inside(model)
+    fold_blocks(model)
+    try:
+        yield
+    finally:
+        for parent, name, block in found:
+            setattr(parent, name, block)
+
+
+def _foldable_inside(model: nn.Module) -> list[tuple[nn.Module, str, Foldable]]:
+    return [
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
         if isinstance(child, Foldable)
     ]
-    replaced = 0
-    for parent, name, block in found:
-        equivalent = block.folded()
-        setattr(parent, name, equivalent.train(block.training))
-        replaced += equivalent is not block
-    return replaced
 
 
 def norm_is_fixed(norm: nn.Module | None) -> bool:

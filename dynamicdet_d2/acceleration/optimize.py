@@ -10,6 +10,7 @@ from torch import nn
 
 from dynamicdet_d2.acceleration.box_head import replace_fully_connected
 from dynamicdet_d2.acceleration.compilation import compiled, prepare
+from dynamicdet_d2.acceleration.foldable import fold_blocks
 from dynamicdet_d2.acceleration.folding import fold_norms
 from dynamicdet_d2.acceleration.options import InferenceOptions
 from dynamicdet_d2.acceleration.padding import pad_to_multiple
@@ -27,10 +28,10 @@ _AS_IT_IS = InferenceOptions()
 def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_IS) -> nn.Module:
     """A copy of a detector for inference; the detector itself stays as it is.
 
-    Always: norms with fixed statistics are folded, weights lie channels-last, dense parts run in
-    inference mode. On the CPU also: ROIAlign and the box head's layers in a faster form, and the
-    process keeps the memory that it has once had (``keep_memory``). In float32 the results are
-    the model's own to rounding (relative errors of some 1e-6).
+    Always: blocks and norms with fixed statistics are folded, weights lie channels-last, dense
+    parts run in inference mode. On the CPU also: ROIAlign and the box head's layers in a faster
+    form, and the process keeps the memory that it has once had (``keep_memory``). In float32 the
+    results are the model's own to rounding (relative errors of some 1e-6).
 
     Args:
         model: a detector that ``parts_of`` knows, dynamic or not, with its weights loaded. Heads
@@ -49,7 +50,7 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
     device = next(model.parameters()).device
     _check_precision(options, device)
     fast = plain_copy(model).eval().requires_grad_(False)
-    norms = fold_norms(fast)
+    blocks, norms = fold_blocks(fast), fold_norms(fast)
     if device.type == "cpu":
         keep_memory()
         replace_fully_connected(fast)  # asks the pooler for its output size
@@ -63,7 +64,9 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
     for part in parts_of(fast).parts:
         if part.dense:
             _optimize(part, options, device)
-    logger.debug("Optimised for inference: %d norms folded, %s", norms, options)
+    logger.debug(
+        "Optimised for inference: %d blocks and %d norms folded, %s", blocks, norms, options
+    )
     return fast
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The optimised copy that a model keeps of itself, up to date with its weights."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -82,8 +83,12 @@ def _heads(model: nn.Module, fast: nn.Module) -> list[tuple[nn.Module, nn.Module
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    plain = vars(module).items()
-    return {k: v for k, v in plain if isinstance(v, _PLAIN) and k != "training"}
+    return {k: v for k, v in vars(module).items() if _is_plain(v) and k != "training"}
+
+
+def _is_plain(value: object) -> bool:
+    """A number, text, or a dataclass that holds them."""
+    return isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
 
 
 def _state(model: nn.Module) -> list[tuple[int, int]]:

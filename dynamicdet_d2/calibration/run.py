@@ -20,7 +20,7 @@ from dynamicdet_d2.calibration.targets import Measured, Target
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.config import Use, read_config
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
-from dynamicdet_d2.data.loading.loaders import check_registered
+from dynamicdet_d2.data.loading.images import check_registered
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynamicdet_d2.evaluation.latency import device_name, measure_routes

@@ -10,6 +10,9 @@ from dynamicdet_d2.checkpoint.report import LoadReport, summarise
 
 # No result of inference depends on them; the offset is NaN until it is measured.
 _WITHOUT_EFFECT = ("loss_offset", "loss_normalizers")
+# At their start they change nothing, so a router from before there were any is whole without them;
+# a router that was trained with them is another one without them.
+_STANDARD = ("router.mean", "router.spread")
 # What a file of a single detector cannot have. The connections begin at zero, so that only the
 # router is at random values then.
 _OF_TWO_DETECTORS = ("router.", "backbone.connections.")
@@ -42,7 +45,7 @@ def _check_filled(report: LoadReport, one_exit: bool) -> None:
     missing = [
         name
         for name in (*report.initial, *differing)
-        if name not in _WITHOUT_EFFECT and not name.startswith(optional)
+        if name not in (*_WITHOUT_EFFECT, *_STANDARD) and not name.startswith(optional)
     ]
     if missing:
         parts = summarise(missing, report.model_names)
@@ -50,6 +53,11 @@ def _check_filled(report: LoadReport, one_exit: bool) -> None:
         raise ValueError(
             f"{report.path} leaves parts of the model at random values, so there is nothing to "
             f"measure: {parts}{shapes}."
+        )
+    if set(_STANDARD).intersection(report.unmatched):
+        raise ValueError(
+            f"{report.path} has a router whose inputs are standardised; MODEL.ROUTER.STANDARDIZE "
+            "must be True, or MODEL.ROUTER.INPUTS what it was trained with."
         )
 
 

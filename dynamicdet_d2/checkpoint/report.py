@@ -31,7 +31,7 @@ class LoadReport:
         path: the file, as it was named.
         file_format: whose names it has, one of the formats of ``names``.
         loaded: names in the model that were filled.
-        duplicated: names in the file that went into both backbones.
+        duplicated: names in the file that went into both detectors.
         interpolated: names in the model of tables that the file has for another window size.
         initial: names in the model that kept their initial value, for want of a source.
         unmatched: names in the file that the model has no use for.
@@ -76,7 +76,7 @@ class LoadReport:
     def _summary(self) -> str:
         text = f"Loaded {len(self.loaded)} tensors from {self.path} ({self.file_format} names)"
         if self.duplicated:
-            text += f"; {len(self.duplicated)} of the file's went into both backbones"
+            text += f"; {len(self.duplicated)} of the file's went into both detectors"
         return text + "."
 
 

@@ -3,22 +3,24 @@
 
 import argparse
 import sys
+from dataclasses import replace
 
 from detectron2.modeling import build_model
 
 from dynamicdet_d2.config import Use, check, read_config
-from dynamicdet_d2.evaluation.cost import PAPER_SETTING, table
+from dynamicdet_d2.evaluation.cost import table
+from dynamicdet_d2.evaluation.paper import setting_of
 
 
 def parser() -> argparse.ArgumentParser:
-    """Config, image size and number of proposals; by default the paper's."""
+    """Config, image size and number of proposals; by default those of the paper's tables."""
     options = argparse.ArgumentParser(
         description="Multiply-adds of a config's model by part and route, and as in the paper."
     )
     options.add_argument("--config-file", required=True, metavar="FILE")
-    options.add_argument("--height", type=int, default=PAPER_SETTING[0], help="pixels")
-    options.add_argument("--width", type=int, default=PAPER_SETTING[1], help="pixels")
-    options.add_argument("--num-proposals", type=int, default=PAPER_SETTING[2])
+    options.add_argument("--height", type=int, help="pixels")
+    options.add_argument("--width", type=int, help="pixels")
+    options.add_argument("--num-proposals", type=int, metavar="N")
     options.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
     return options
 
@@ -31,4 +33,6 @@ def run(args: argparse.Namespace) -> None:
     dynamic.CALIBRATION, dynamic.HARD_FRACTION, dynamic.TARGET_LATENCY_MS = "", None, None
     cfg.MODEL.DEVICE = "cpu"
     check(cfg, Use.MODEL)
-    sys.stdout.write(table(build_model(cfg), cfg, args.height, args.width, args.num_proposals))
+    names = ("height", "width", "num_proposals")
+    given = {name: vars(args)[name] for name in names if vars(args)[name] is not None}
+    sys.stdout.write(table(build_model(cfg), cfg, replace(setting_of(cfg), **given)))

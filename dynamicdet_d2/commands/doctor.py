@@ -39,7 +39,6 @@ NEEDED = {
     "pycocotools.mask": "pycocotools",
     "fvcore": "fvcore",
     "iopath": "iopath",
-    "jinja2": "jinja2",
     "yacs": "yacs",
     "omegaconf": "omegaconf",
     "hydra": "hydra-core",

@@ -134,7 +134,16 @@ key("MODEL.INFERENCE.COMPILE", False, true_or_false)
 # backbone's coarsest stride. 128 gives COCO nine sizes. Needs OPTIMIZE.
 key("MODEL.INFERENCE.SIZE_MULTIPLE", 0, integer(at_least=0))
 
-# The router's hidden layer has floor(d / REDUCTION) units (section 3.2), REDUCTION in 1..d.
+# What the router sees, in any order (docs/routing.md): "features", pooled F1 (eq. 7); "map", sums
+# over an objectness map of F1, about as cheap; "rpn", numbers of detector1's proposals, for which
+# hard images pass neck and RPN twice; "detections", numbers of its detections, for which they pass
+# neck and heads twice.
+key("MODEL.ROUTER.INPUTS", ["features"], each(one_of("features", "map", "rpn", "detections")))
+# Whether inputs are taken less their mean and by their standard deviation over the training images.
+# None: unless INPUTS is ["features"], as in the paper.
+key("MODEL.ROUTER.STANDARDIZE", None, none_or(true_or_false))
+# The router's hidden layer has floor(d / REDUCTION) units (section 3.2), REDUCTION in 1..d; at
+# least 8 where "features", which are many, is not among the d inputs.
 key("MODEL.ROUTER.REDUCTION", 4, integer(at_least=1))
 
 # The phases of a run, in order: "detectors", joint training of both (eq. 9); "detector2",
@@ -150,10 +159,18 @@ key("SOLVER.OPTIMIZER", "SGD", one_of("SGD", "ADAMW"))
 key("SOLVER.ROUTER.MODE", "cached", one_of("cached", "online"))
 # What the router learns: "loss", the loss gap (eq. 12); "hardness", L1 against its median; and in
 # mode "cached" only: "gain", what an image adds to the whole set's AP by detector2 (first order),
-# against its median; "ap", which detector has the better AP on an image (the paper's ablation,
-# section 4.4.2). Random routing, the third of it, needs no training: every report has it.
-key("SOLVER.ROUTER.OBJECTIVE", "loss", one_of("loss", "ap", "hardness", "gain"))
-# AdamW, constant (section 4.1).
+# against its median; "gain_rank", the same by ranks; "ap", which detector has the better AP on an
+# image (the paper's ablation, section 4.4.2); "auto", whichever of these routes images kept aside
+# best, at whichever of three learning rates. Random routing, the third of the ablation, needs no
+# training: every report has it.
+key(
+    "SOLVER.ROUTER.OBJECTIVE",
+    "loss",
+    one_of("loss", "ap", "hardness", "gain", "gain_rank", "auto"),
+)
+# Data set that "auto" judges on, none of DATASETS.TEST; "": parts of the training set in turn.
+key("SOLVER.ROUTER.VALIDATION", "", text)
+# AdamW, constant (section 4.1). BASE_LR is not read by "auto".
 key("SOLVER.ROUTER.BASE_LR", 1e-5, number(at_least=0))
 key("SOLVER.ROUTER.WEIGHT_DECAY", 5e-3, number(at_least=0))
 # Images a step over all processes (section 4.1 has 1), and passes over the training set.

@@ -133,7 +133,7 @@ def mosaics_know_boxes_and_masks(
 
 @rule("INPUT.MOSAIC.OFF_LAST_STEPS", "SOLVER.MAX_ITER", when=Use.TRAIN)
 def the_last_steps_are_steps(off: int, steps: int) -> str | None:
-    if off <= steps:
+    if off <= steps or not steps:
         return None
     return (
         f"INPUT.MOSAIC.OFF_LAST_STEPS is {off}; it must be at most SOLVER.MAX_ITER, which is "

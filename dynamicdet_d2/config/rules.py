@@ -18,7 +18,6 @@ from detectron2.modeling import (
     PROPOSAL_GENERATOR_REGISTRY,
     ROI_HEADS_REGISTRY,
 )
-from detectron2.utils import comm
 
 from dynamicdet_d2.config.declare import Use, limit, rule
 from dynamicdet_d2.config.ranges import (
@@ -166,17 +165,17 @@ def own_data_sets_are_there(entries: Sequence[Sequence[str]]) -> str | None:
 
 @rule("DATASETS.TEST", "DATASETS.COCO_JSON", when=Use.EVALUATE)
 def test_sets_are_known(names: Sequence[str], own: Sequence[Sequence[str]]) -> str | None:
-    return _unknown("DATASETS.TEST", names, own)
+    return unregistered("DATASETS.TEST", names, own)
 
 
 @rule("DATASETS.TRAIN", "DATASETS.COCO_JSON", when=Use.TRAIN)
 def training_sets_are_known(names: Sequence[str], own: Sequence[Sequence[str]]) -> str | None:
     if not names:
         return "DATASETS.TRAIN names no data set."
-    return _unknown("DATASETS.TRAIN", names, own)
+    return unregistered("DATASETS.TRAIN", names, own)
 
 
-def _unknown(key: str, names: Sequence[str], own: Sequence[Sequence[str]]) -> str | None:
+def unregistered(key: str, names: Sequence[str], own: Sequence[Sequence[str]]) -> str | None:
     known = {*DatasetCatalog.list(), *SPLITS, *(entry[0] for entry in own)}
     unknown = [name for name in names if name not in known]
     if not unknown:
@@ -255,31 +254,3 @@ def phases_are_a_plan(names: Sequence[str]) -> str | None:
             "from detectors that the others change."
         )
     return None
-
-
-# The router's training
-
-
-@rule("SOLVER.ROUTER.OBJECTIVE", "SOLVER.ROUTER.MODE", when=Use.TRAIN)
-def gains_are_learnt_from_the_table(objective: str, mode: str) -> str | None:
-    if objective not in ("ap", "gain") or mode == "cached":
-        return None
-    return (
-        f"SOLVER.ROUTER.OBJECTIVE '{objective}' needs SOLVER.ROUTER.MODE 'cached'; found '{mode}'."
-    )
-
-
-@rule(
-    "SOLVER.ROUTER.MODE",
-    "SOLVER.ROUTER.EPOCHS",
-    "SOLVER.ROUTER.IMS_PER_BATCH",
-    when=Use.TRAIN,
-)
-def processes_share_the_routers_batch(mode: str, epochs: int, batch: int) -> str | None:
-    processes = comm.get_world_size()
-    if mode != "online" or not epochs or batch % processes == 0:
-        return None
-    return (
-        f"SOLVER.ROUTER.IMS_PER_BATCH is {batch}; mode 'online' on {processes} processes needs a "
-        f"multiple of {processes}."
-    )

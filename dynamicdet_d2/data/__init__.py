@@ -5,12 +5,12 @@
 """
 
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, ImageLoader, NamedErrors
+from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import (
     ResumableLoader,
     build_finite_loader,
     build_test_loader,
     build_training_loader,
-    training_dicts,
 )
 from dynamicdet_d2.data.loading.stream import PositionBatches, TrainingStream
 from dynamicdet_d2.data.register import register_coco_json

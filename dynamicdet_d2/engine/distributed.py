@@ -6,7 +6,7 @@ import os
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -29,6 +29,14 @@ def share_statistics(module: nn.Module) -> None:
     if comm.get_world_size() > 1:
         for buffer in module.buffers():
             torch.distributed.broadcast(buffer, src=0)
+
+
+def summed(tensor: Tensor) -> Tensor:
+    """The sum over all processes, the same in each."""
+    if comm.get_world_size() > 1:
+        tensor = tensor.clone()
+        torch.distributed.all_reduce(tensor)
+    return tensor
 
 
 def run_seed(cfg: CfgNode) -> int:

@@ -34,7 +34,7 @@ class WeightAverage(HookBase):
         """
         self._model, self._decay, self._tau = model, decay, tau
         self._active, self._updates = False, 0
-        self._average: State | None = None
+        self._average: State = {}
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: nn.Module) -> "WeightAverage":
@@ -43,18 +43,18 @@ class WeightAverage(HookBase):
 
     def begin(self) -> None:
         """Average from the next step on; begins with the weights that the model then has."""
-        self._active, self._updates, self._average = True, 0, None
+        self._active, self._updates, self._average = True, 0, {}
 
     def hand_over(self) -> None:
         """End averaging; the model keeps the average, if there is one."""
-        if self._average is not None:
+        if self._average:
             _copy(self._average, self._model)
-        self._active, self._average = False, None
+        self._active, self._average = False, {}
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The model holds the average inside, if there is one, and its own weights afterwards."""
-        if self._average is None:
+        if not self._average:
             yield
             return
         own = _clone(self._model)
@@ -65,11 +65,11 @@ class WeightAverage(HookBase):
             _copy(own, self._model)
 
     def before_step(self) -> None:
-        if self._active and self._average is None:
+        if self._active and not self._average:
             self._average = _clone(self._model)
 
     def after_step(self) -> None:
-        if self._average is not None:
+        if self._average:
             self._updates += 1
             weight = self._decay * (1 - math.exp(-self._updates / self._tau))
             self._update(self._average, weight)
@@ -80,7 +80,7 @@ class WeightAverage(HookBase):
 
     def state_dict(self) -> dict:
         """The number of updates and the weights that are trained; {} while nothing is averaged."""
-        if self._average is None:
+        if not self._average:
             return {}
         return {"updates": self._updates, "trained": _clone(self._model)}
 

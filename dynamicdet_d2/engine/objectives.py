@@ -7,10 +7,11 @@ measured of every image, one more column in ``loss_table/columns.py``.
 N: training images; B: images per step.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from dynamicdet_d2.modeling.losses import (
@@ -58,6 +59,21 @@ def _hardness(losses: Tensor) -> Loss:
     return lambda difficulty, losses: router_gain_loss(difficulty, losses[:, 0], middle)
 
 
+def _gain_rank(gains: Tensor) -> Loss:
+    ordered = gains.sort().values
+
+    def rank(gains: Tensor) -> Tensor:
+        """In [0, 1], of equal gains the mean of their places."""
+        places = [
+            torch.searchsorted(ordered.to(gains.device), gains.contiguous(), right=right)
+            for right in (False, True)
+        ]
+        return (places[0] + places[1]).to(gains.dtype) / (2 * len(ordered))
+
+    middle = median(rank(gains))
+    return lambda difficulty, gains: router_gain_loss(difficulty, rank(gains), middle)
+
+
 OBJECTIVES = {
     # Eq. 12: hard where L1 - L2 is above its median.
     "loss": Objective("losses", _loss, online=True),
@@ -68,4 +84,26 @@ OBJECTIVES = {
     "hardness": Objective("losses", _hardness, online=True),
     # Hard where the image adds more to the whole set's AP, by detector2, than the median image.
     "gain": Objective("gain", _gain, online=False),
+    # The same by the rank of the gain, so that a few images of a large one do not outweigh all.
+    "gain_rank": Objective("gain", _gain_rank, online=False),
 }
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a router learns, and how fast.
+
+    Attributes:
+        objective: of ``OBJECTIVES``.
+        learning_rate: constant.
+        scalars: for log and metrics, beside those of the training.
+    """
+
+    objective: str
+    learning_rate: float
+    scalars: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def column(self) -> str:
+        """Of the loss table that it learns from."""
+        return OBJECTIVES[self.objective].column

@@ -18,11 +18,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import (
     ImageLoader,
     ResumableLoader,
     build_test_loader,
-    training_dicts,
 )
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.ema import WeightAverage
@@ -177,9 +177,8 @@ class StaticCost(DatasetEvaluator):
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
         """Keep what is needed of a batch: Detectron2's input dicts and ``AsRun`` of them."""
         self._models = outputs[0]["model"], outputs[0]["fast"]
-        step = max(self._cfg.MODEL.INFERENCE.SIZE_MULTIPLE, 1)
         for image in inputs:
-            self._sizes.append(tuple(-(-side // step) * step for side in image["image"].shape[-2:]))
+            self._sizes.append(tuple(image["image"].shape[-2:]))
             self._timed.add(image)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -188,7 +187,8 @@ class StaticCost(DatasetEvaluator):
             return {}
         model, fast = self._models
         keys = self._cfg.TEST.DYNAMIC
-        cost = RouteCost(model, keys.ATTENTION_MATMUL)
+        multiple = self._cfg.MODEL.INFERENCE.SIZE_MULTIPLE
+        cost = RouteCost(model, keys.ATTENTION_MATMUL, size_multiple=multiple)
         figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
         images = [[image] for image in self._timed.items()]
         if images:

@@ -19,7 +19,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import Use, check
-from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader, training_dicts
+from dynamicdet_d2.data.loading.images import training_dicts
+from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader
 from dynamicdet_d2.engine.checks import check_checkpoint
 from dynamicdet_d2.engine.distributed import run_seed, share_statistics
 from dynamicdet_d2.engine.ema import WeightAverage
@@ -138,6 +139,8 @@ class DynamicTrainer(DefaultTrainer):
         trained = {id(p) for part in phase.trained(self.detector) for p in part.parameters()}
         for parameter in self._trainable:
             parameter.requires_grad_(id(parameter) in trained)
+        if not step:
+            phase.prepare(self.detector, self.images)
         table = self._measured(phase.columns, step) if phase.columns else LossTable({})
         stream = Stream(images=self.images, seed=self.seed, step=step)
         training = phase.build(Start(self.detector, stream, type(self), table))

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multiply-adds of a detector by part, by route, and averaged over routed images.
 
-One multiply-add of a convolution or matrix product is one unit, which the paper calls a FLOP
-(Tables 2 and 3). Norms, activations, interpolation and RoIAlign count nothing: they are some
-0.4 % of Faster R-CNN ResNet-50, which is what its count here lacks of the paper's 207.1 G.
+One multiply-add of a convolution or matrix product is one unit, which the paper calls a FLOP in
+Tables 2 and 3; its Table 1 and YOLOv7's tables count two for each. Norms, activations,
+interpolation and RoIAlign count nothing: they are some 0.4 % of Faster R-CNN ResNet-50, which is
+what its count here lacks of the paper's 207.1 G. Blocks that can be folded, such as YOLOv7's, are
+counted in the folded form.
 """
 
 from collections.abc import Mapping, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.modeling import GeneralizedRCNN
 from torch import nn
 
 from dynamicdet_d2.evaluation.flop_meter import (
@@ -19,33 +20,8 @@ from dynamicdet_d2.evaluation.flop_meter import (
     measure_dense,
     measure_roi_heads,
 )
-from dynamicdet_d2.modeling.architecture import architecture_of, is_dynamic
-from dynamicdet_d2.parts import parts_of
-
-PAPER = {
-    "Faster R-CNN ResNet-50": {"total": 207.1e9},
-    "Faster R-CNN ResNet-101": {"total": 283.1e9},
-    "Mask R-CNN Swin-T": {"total": 263.8e9},
-    "Mask R-CNN Swin-S": {"total": 353.8e9},
-    "Dy-Faster R-CNN ResNet-50": {
-        "route easy": 207.1e9,
-        "route hard": 283.7e9,
-        "router": 3.7e6,
-        "average at 0.5": 245.4e9,
-        "average at 0.9": 276.0e9,
-    },
-    "Dy-Mask R-CNN Swin-T": {
-        "route easy": 263.8e9,
-        "route hard": 357.4e9,
-        "router": 0.5e6,
-        "average at 0.5": 310.6e9,
-        "average at 0.9": 348.0e9,
-    },
-}
-"""Tables 2 and 3 by row of ``table``, at PAPER_SETTING and without attention's products."""
-
-PAPER_SETTING = (800, 1280, 1000)
-"""Height and width in pixels and number of proposals."""
+from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, system_name
+from dynamicdet_d2.parts import parts_of, rounded_up
 
 
 def count_flops(
@@ -90,9 +66,13 @@ def count_parts(
 
 
 def route_flops(parts: Mapping[str, int], routes: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Multiply-adds by part, and the routes of each -> {"easy", "hard", "router"}."""
+    """Multiply-adds by part, and the routes of each -> {"easy", "hard", "router"}.
+
+    A route that a part names twice runs it twice: the router has looked at what the easy route
+    makes of the image before it went the hard one.
+    """
     easy, hard = (
-        sum(count for part, count in parts.items() if route in routes[part])
+        sum(count * list(routes[part]).count(route) for part, count in parts.items())
         for route in ("easy", "hard")
     )
     return {"easy": easy, "hard": hard, "router": parts.get("router", 0)}
@@ -102,8 +82,8 @@ def padded_size(model: nn.Module, height: int, width: int) -> tuple[int, int]:
     """An image's size in pixels -> the size that the model pads it to when it is alone."""
     if height < 1 or width < 1:
         raise ValueError(f"The image size is {height}x{width}; both sides must be at least 1.")
-    step = parts_of(model).padding
-    return -(-int(height) // step) * step, -(-int(width) // step) * step
+    padded_side = parts_of(model).padded_side
+    return padded_side(int(height)), padded_side(int(width))
 
 
 def kept_proposals(model: nn.Module) -> int:
@@ -116,20 +96,32 @@ class RouteCost:
     """Cost of a model's routes at any image size; each padded size is measured once."""
 
     def __init__(
-        self, model: nn.Module, attention_matmul: bool = True, num_proposals: int | None = None
+        self,
+        model: nn.Module,
+        attention_matmul: bool = True,
+        num_proposals: int | None = None,
+        size_multiple: int = 0,
     ) -> None:
-        """Arguments as ``count_flops``; ``num_proposals`` None: as many as the model keeps."""
+        """Arguments as ``count_flops``, and
+
+        Args:
+            num_proposals: None: as many as the model keeps.
+            size_multiple: what an optimised copy of a static detector pads to on top, in pixels
+                (``MODEL.INFERENCE.SIZE_MULTIPLE``); a dynamic detector knows it itself.
+        """
         if num_proposals is not None and num_proposals < 1:
             raise ValueError(f"num_proposals is {num_proposals}; it must be at least 1.")
         self.model = model
         self.attention_matmul = attention_matmul
         self.num_proposals = num_proposals
+        self._last_padding = rounded_up(size_multiple)
         self._roi_work: dict[str, Work] = {}
         self._work: dict[tuple[int, int], dict[str, Work]] = {}
 
     def parts(self, height: int, width: int) -> dict[str, int]:
         """Multiply-adds by part, in the order of its description, at an image size in pixels."""
-        size = padded_size(self.model, height, width)
+        height, width = padded_size(self.model, height, width)
+        size = self._last_padding(height), self._last_padding(width)
         if size not in self._work:
             self._work[size] = self._measure(size)
         work = {part: self._work[size].get(part, NOTHING) for part in parts_of(self.model).routes}
@@ -148,7 +140,7 @@ class RouteCost:
             hard_mask: for each image, whether it goes the hard route.
 
         Returns:
-            10^9 multiply-adds an image.
+            10^9 multiply-adds per image.
 
         Raises:
             ValueError: without images, or with another number of routes.
@@ -169,59 +161,45 @@ class RouteCost:
         return {**measure_dense(self.model, *size), **self._roi_work}
 
 
-def system_name(cfg: CfgNode) -> str:
-    """What the tables of the paper would call a config's system, or "" where they could not.
-
-    A "Dy-" for two routes, then "Mask" or "Faster", then the backbone and its size.
-    """
-    backbone = _backbone_name(cfg)
-    if not issubclass(architecture_of(cfg), GeneralizedRCNN):
-        return ""
-    blocks = cfg.MODEL.COMPOSITE.NUM_BLOCKS1 or cfg.MODEL.COMPOSITE.NUM_BLOCKS2
-    heads = cfg.MODEL.ROI_HEADS
-    if not backbone or blocks or (heads.NAME, heads.NUM_CLASSES) != ("StandardROIHeads", 80):
-        return ""
-    detector = "Mask R-CNN" if cfg.MODEL.MASK_ON else "Faster R-CNN"
-    return f"{'Dy-' if is_dynamic(cfg) else ''}{detector} {backbone}"
-
-
-def _backbone_name(cfg: CfgNode) -> str:
-    builder = cfg.MODEL.BACKBONE.NAME
-    if "resnet" in builder:
-        return f"ResNet-{cfg.MODEL.RESNETS.DEPTH}"
-    if "swin" in builder and "SWIN" in cfg.MODEL:
-        return f"Swin-{cfg.MODEL.SWIN.SIZE}"
-    if "efficientnet_lite" in builder:
-        keys = cfg.MODEL.EFFICIENTNET_LITE
-        alone = "composite" not in builder or keys.SIZE2 in (None, keys.SIZE)
-        second = "" if alone else f" and Lite{keys.SIZE2}"
-        return f"EfficientNet-Lite{keys.SIZE}{second}"
-    return ""
-
-
-def table(model: nn.Module, cfg: CfgNode, height: int, width: int, num_proposals: int) -> str:
+def table(model: nn.Module, cfg: CfgNode, setting: Setting) -> str:
     """The cost of a config's model as text: parts, routes, router, averages, paper's figures."""
-    cost = RouteCost(model, True, num_proposals)
+    cost = RouteCost(model, True, setting.num_proposals)
     fractions = cfg.TEST.DYNAMIC.HARD_FRACTIONS
-    full = _rows(cost, height, width, fractions)
+    full = _rows(cost, setting, fractions)
     cost.attention_matmul = False
-    bare = _rows(cost, height, width, fractions)
+    bare = _rows(cost, setting, fractions)
     name = system_name(cfg)
-    paper = PAPER.get(name, {}) if (height, width, num_proposals) == PAPER_SETTING else {}
-    setting = "3x{}x{}".format(*padded_size(model, height, width))
+    published = _published(name, setting)
+    size = "3x{}x{}".format(*padded_size(model, setting.height, setting.width))
     if parts_of(model).regions is not None:
-        setting += f", {num_proposals} proposals, {NUM_DETECTIONS} detections"
-    lines = [_line(row, full[row], bare[row], paper.get(row)) for row in full]
-    return (
-        f"{name or cfg.MODEL.META_ARCHITECTURE}, multiply-adds at {setting}\n"
+        size += f", {setting.num_proposals} proposals, {NUM_DETECTIONS} detections"
+    lines = [_line(row, full[row], bare[row], published) for row in full]
+    text = (
+        f"{name or cfg.MODEL.META_ARCHITECTURE}, multiply-adds at {size}\n"
         f"{'':16}{'all':>12}{'no attention':>14}{'paper':>12}{'difference':>12}\n"
         f"{''.join(lines)}"
         "no attention: without the two products of attention, as the paper counts.\n"
     )
+    if published.rows and published.per_multiply_add > 1:
+        factor = published.per_multiply_add
+        text += (
+            f"paper: its table prints {factor} operations for each multiply-add; they are compared "
+            f"with {factor} times ours.\n"
+        )
+    return text
 
 
-def _rows(cost: RouteCost, height: int, width: int, fractions: Sequence[float]) -> dict[str, float]:
-    parts, routes = cost.parts(height, width), cost.at(height, width)
+def _published(name: str, setting: Setting) -> Published:
+    """What the papers say of a system at a setting; nothing where they do not."""
+    found = PAPER.get(name)
+    if found is None or found.setting != setting:
+        return Published({})
+    return found
+
+
+def _rows(cost: RouteCost, setting: Setting, fractions: Sequence[float]) -> dict[str, float]:
+    size = setting.height, setting.width
+    parts, routes = cost.parts(*size), cost.at(*size)
     rows: dict[str, float] = {part: count for part, count in parts.items() if count}
     if not routes["router"]:
         return {**rows, "total": routes["easy"]}
@@ -231,9 +209,11 @@ def _rows(cost: RouteCost, height: int, width: int, fractions: Sequence[float]) 
     return rows
 
 
-def _line(row: str, full: float, bare: float, paper: float | None) -> str:
+def _line(row: str, full: float, bare: float, published: Published) -> str:
     unit, scale = ("M", 1e6) if full < 1e8 else ("G", 1e9)
     text = f"{row:16}{full / scale:10.2f} {unit}{bare / scale:12.2f} {unit}"
+    paper = published.rows.get(row)
     if paper is None:
         return f"{text}\n"
-    return f"{text}{paper / scale:10.1f} {unit}{bare / paper - 1:+12.2%}\n"
+    difference = published.per_multiply_add * bare / paper - 1
+    return f"{text}{paper / scale:10.1f} {unit}{difference:+12.2%}\n"

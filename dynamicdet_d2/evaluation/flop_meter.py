@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from dynamicdet_d2.acceleration.foldable import blocks_folded
 from dynamicdet_d2.modeling.modes import evaluating, torch_seeded
 from dynamicdet_d2.parts import Part, Takes, parts_of
 
@@ -41,11 +42,11 @@ class Work(NamedTuple):
     other: int
     """In convolutions and all other matrix products."""
 
-    def plus(self, more: "Work") -> "Work":
-        return Work(self.attention + more.attention, self.other + more.other)
+    def plus(self, work: "Work") -> "Work":
+        return Work(self.attention + work.attention, self.other + work.other)
 
-    def minus(self, part: "Work") -> "Work":
-        return Work(self.attention - part.attention, self.other - part.other)
+    def minus(self, work: "Work") -> "Work":
+        return Work(self.attention - work.attention, self.other - work.other)
 
 
 NOTHING = Work(0, 0)
@@ -109,7 +110,7 @@ def _unfused_attention() -> Iterator[None]:
 
 
 def measure_dense(model: nn.Module, height: int, width: int) -> dict[str, Work]:
-    """Work of the parts that see whole images, by name.
+    """Work of the parts that see whole images, by name; blocks that can be folded are.
 
     Args:
         model: as in ``cost.count_flops``.
@@ -127,7 +128,7 @@ def measure_dense(model: nn.Module, height: int, width: int) -> dict[str, Work]:
 def _dense_pass(model: nn.Module, height: int, width: int) -> dict[str, Work]:
     meter, parts = Meter(), parts_of(model)
     image = _any_weight(model).new_zeros(1, 3, height, width)
-    with ExitStack() as stack, torch.no_grad():
+    with ExitStack() as stack, torch.no_grad(), blocks_folded(model):
         for part in parts.parts:
             if part.takes is Takes.IMAGE:
                 stack.enter_context(meter.watching(part))

@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds an image: median, 95th percentile, mean, and each timed call in order."""
+    """Milliseconds per image: median, 95th percentile, mean, and each timed call in order."""
 
     p50: float
     p95: float
@@ -85,7 +85,7 @@ def measure_thresholds(
         clock: gives seconds.
 
     Returns:
-        One :class:`Latency` a threshold, with one sample a batch.
+        One :class:`Latency` per threshold, with one sample per batch.
 
     Raises:
         ValueError: no inputs, an empty batch, or a negative warmup.

@@ -7,6 +7,7 @@ from dynamicdet_d2.modeling.dynamic_dense import DynamicDenseDetector
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.yolo.dynamic_yolo import DynamicYOLO
 from dynamicdet_d2.modeling.yolo.yolov7 import YOLOv7
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "DynamicDenseDetector",
     "DynamicDetector",
     "DynamicRCNN",
+    "DynamicYOLO",
     "StagedBackbone",
     "YOLOv7",
 ]

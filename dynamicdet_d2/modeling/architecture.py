@@ -7,10 +7,11 @@ from torch import nn
 
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
-# Of Detectron2's own architectures, those that do not count classes as its R-CNNs do.
+# Of static detectors, those that do not count classes as Detectron2's R-CNNs do.
 _CLASS_KEYS = {
     "RetinaNet": "MODEL.RETINANET.NUM_CLASSES",
     "FCOS": "MODEL.FCOS.NUM_CLASSES",
+    "YOLOv7": "MODEL.YOLO.NUM_CLASSES",
     "SemanticSegmentor": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
 }
 
@@ -39,11 +40,3 @@ def num_classes_key(cfg: CfgNode) -> str:
     if issubclass(architecture, DynamicDetector):
         return architecture.num_classes_key(cfg)
     return _CLASS_KEYS.get(architecture.__name__, "MODEL.ROI_HEADS.NUM_CLASSES")
-
-
-def num_classes_of(cfg: CfgNode) -> int:
-    """The value of that key."""
-    node = cfg
-    for name in num_classes_key(cfg).split("."):
-        node = node[name]
-    return node

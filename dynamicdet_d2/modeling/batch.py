@@ -11,7 +11,8 @@ from detectron2.modeling import detector_postprocess
 from detectron2.structures import ImageList, Instances
 from torch import Tensor
 
-from dynamicdet_d2.modeling.routing import Features, route_name
+from dynamicdet_d2.modeling.routing import route_name
+from dynamicdet_d2.modeling.tail_pass import TailPass
 
 
 class FirstPass(NamedTuple):
@@ -20,12 +21,12 @@ class FirstPass(NamedTuple):
     What a router comes to read beside F1 belongs here too, so that nothing is computed twice.
 
     Attributes:
-        features: F1 by level, (N, C, H, W).
+        seen: detector1's pass, with F1 and all that the router has looked at.
         start: what backbone 2 starts from, of N images.
         difficulties: (N,), in (0, 1), 1 = hard.
     """
 
-    features: Features
+    seen: TailPass
     start: Tensor
     difficulties: Tensor
 

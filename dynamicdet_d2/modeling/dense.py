@@ -112,6 +112,12 @@ def build_retinanet(cfg: CfgNode, backbone: Backbone) -> RetinaNet:
     )
 
 
+def anchors_of(cfg: CfgNode) -> int:
+    """Anchors per position by ``MODEL.ANCHOR_GENERATOR``, as many at every level."""
+    keys = cfg.MODEL.ANCHOR_GENERATOR
+    return len(keys.SIZES[0]) * len(keys.ASPECT_RATIOS[0])
+
+
 def norm_of(name: str) -> str | Callable[[int], nn.Module]:
     """A norm of Detectron2's heads by its name.
 

@@ -2,11 +2,15 @@
 """What cost and acceleration need to know of a dynamic detector of any kind."""
 
 import copy
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from dynamicdet_d2.acceleration.optimize import plain_copy
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.parts import HARD, Part, Parts, parts_of
 
 
@@ -16,20 +20,59 @@ def _(model: DynamicDetector) -> Parts:
     return Parts(
         parts=(
             Part("bottom_up1", backbone, "first", features=True),
-            Part("router", model.router, features=True, exact=("hidden", "score")),
+            *_router_parts(model.router),
             Part("connections", backbone.connections, routes=HARD, inside=True),
             Part("bottom_up2", backbone, "second", routes=HARD, features=True),
-            *model.tail_parts(),
+            *_tail_parts(model),
         ),
         run_on_image=lambda images: _run_on_image(model, images),
         heads=model.heads,
-        padding=model.padding_multiple,
+        padded_side=model.padded_side,
         regions=model.regions,
     )
 
 
+def _router_parts(router: AdaptiveRouter) -> tuple[Part, ...]:
+    """The router, where it sees F1 alone; else what of it is convolutions and matrix products."""
+    exact = ("hidden", "score")
+    if router.reads == ("features",):
+        return (Part("router", router, features=True, exact=exact),)
+    own = [x for x in router.inputs.values() if x.reads == "features"]
+    return (
+        *(Part("router", x, features=True) for x in own),
+        Part("router", router, "difficulty", features=True, exact=exact),
+    )
+
+
+def _run_router(router: AdaptiveRouter, features: Features) -> None:
+    """On F1, and on zeros for what comes from proposals and detections, which need values."""
+    if router.reads == ("features",):
+        router(features)
+        return
+    blank = next(iter(features.values()))
+    numbers = [
+        x(features) if x.reads == "features" else blank.new_zeros(len(blank), x.count)
+        for x in router.inputs.values()
+    ]
+    router.difficulty(torch.cat(numbers, dim=1))
+
+
+def _tail_parts(model: DynamicDetector) -> tuple[Part, ...]:
+    """With the runs on the hard route that the router's look at detector1's tail costs."""
+    steps = model.pass_type.steps
+    looked_at = [steps.index(step) + 1 for step in model.router.reads if step in steps]
+    before_routes = steps[: max(looked_at, default=0)]
+    return tuple(
+        replace(part, routes=part.routes + HARD)
+        if part.step in before_routes and "easy" in part.routes
+        else part
+        for part in model.tail_parts()
+    )
+
+
 def _run_on_image(model: DynamicDetector, images: Tensor) -> None:
-    features1, start, _ = model.first(images)
+    features1, start = model.backbone.first(images)
+    _run_router(model.router, features1)
     features2 = model.backbone.second(features1, start)
     if not model.shared_tail:
         model.predictions(1, model.pyramid(1, features1))

@@ -13,7 +13,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.batch import Batch
-from dynamicdet_d2.modeling.dense import build_fcos, build_retinanet
+from dynamicdet_d2.modeling.dense import anchors_of, build_fcos, build_retinanet
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
 from dynamicdet_d2.modeling.routing import Features
@@ -27,16 +27,18 @@ class Kind(NamedTuple):
         build: from the config, over what gives the pyramid.
         num_classes_key: dotted name of the config key.
         loss_normalizer: what its losses are divided by before the first step, in positives.
+        anchors: per position, from the config.
     """
 
     build: Callable[[CfgNode, Backbone], DenseDetector]
     num_classes_key: str
     loss_normalizer: float
+    anchors: Callable[[CfgNode], int]
 
 
 KINDS = {
-    "RetinaNet": Kind(build_retinanet, "MODEL.RETINANET.NUM_CLASSES", 100.0),
-    "FCOS": Kind(build_fcos, "MODEL.FCOS.NUM_CLASSES", 300.0),
+    "RetinaNet": Kind(build_retinanet, "MODEL.RETINANET.NUM_CLASSES", 100.0, anchors_of),
+    "FCOS": Kind(build_fcos, "MODEL.FCOS.NUM_CLASSES", 300.0, lambda cfg: 1),
 }
 """By ``MODEL.DENSE.HEAD``."""
 
@@ -114,8 +116,22 @@ class DynamicDenseDetector(DynamicDetector):
         predictions = self.predictions(detector, pyramid)
         return self.dense.forward_inference(images, self._levels(pyramid), predictions)
 
+    @classmethod
+    def objectness_channels(cls, cfg: CfgNode) -> int:
+        """Anchors per position."""
+        return KINDS[cfg.MODEL.DENSE.HEAD].anchors(cfg)
+
+    def objectness(self, detector: int, pyramid: Features) -> dict[int, Tensor]:
+        """Of every anchor, by its best class."""
+        dense, shapes = self.dense, self.dense.backbone.output_shape()
+        strides = [shapes[name].stride for name in dense.head_in_features]
+        scores = self.predictions(detector, pyramid)[0]
+        best = [level.unflatten(1, (-1, dense.num_classes)).amax(dim=2) for level in scores]
+        return dict(zip(strides, best, strict=True))
+
     def tail_parts(self) -> tuple[Part, ...]:
-        return Part("neck", self.dense.backbone, features=True), dense_head_part(self.dense)
+        neck = Part("neck", self.dense.backbone, step="pyramid", features=True)
+        return neck, dense_head_part(self.dense)
 
     @property
     def heads(self) -> tuple[nn.Module, ...]:

@@ -2,6 +2,7 @@
 """Figure 3 of the paper, for every kind of detector: two detectors, a router, routed batches."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -12,15 +13,17 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
 from dynamicdet_d2.config import Use, check
-from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.batch import Batch, FirstPass, postprocessed, routed_outputs
 from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode
+from dynamicdet_d2.modeling.routed_batch import routed_detections, routed_features
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.operating_point.point import OperatingPoint
+from dynamicdet_d2.parts import rounded_up
 
 DETECTORS = (1, 2)
 
@@ -54,7 +57,7 @@ class DynamicDetector(nn.Module, Tails):
         """
         Args:
             backbone: backbone 1, connections and backbone 2.
-            router: maps F1 to difficulties.
+            router: maps what detector1 has seen to difficulties.
             pixel_mean, pixel_std: of each channel, in the units of the input images.
             operating_point: where the threshold comes from; None: 0.5.
             loss_weights: of detector1 and detector2 in joint training, >= 0.
@@ -79,7 +82,7 @@ class DynamicDetector(nn.Module, Tails):
         backbone = build_backbone(cfg)
         return {
             "backbone": backbone,
-            "router": AdaptiveRouter(cfg, backbone.output_shape()),
+            "router": AdaptiveRouter(cfg, backbone.output_shape(), cls),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "operating_point": OperatingPoint.from_config(cfg),
@@ -101,17 +104,25 @@ class DynamicDetector(nn.Module, Tails):
     def threshold(self, value: float) -> None:
         self.operating_point = OperatingPoint(threshold=value)
 
-    @property
-    def padding_multiple(self) -> int:
-        """Height and width of a batch are padded to multiples of this many pixels at inference."""
+    def padded_side(self, side: int) -> int:
+        """Side of an image in pixels -> that of its batch at inference, when it is alone."""
         options = self.optimized_copy.options
-        return max(self.backbone.size_divisibility, options.size_multiple if options else 0)
+        side = self.batch_side(side)
+        return rounded_up(options.size_multiple)(side) if options else side
+
+    def batch_side(self, side: int) -> int:
+        """As ``padded_side``, before ``MODEL.INFERENCE.SIZE_MULTIPLE``."""
+        return rounded_up(self.backbone.size_divisibility)(side)
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, and pad to one size that the backbone can take."""
         images = [x["image"].to(self.device) for x in batched_inputs]
         images = [(x - self.pixel_mean) / self.pixel_std for x in images]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
+
+    def images_with_ground_truth(self, batched_inputs: list[dict]) -> ImageList:
+        """As ``preprocess_image``, with every image where its ground truth is: in the corner."""
+        return self.preprocess_image(batched_inputs)
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Losses in training, routed detections otherwise.
@@ -126,7 +137,7 @@ class DynamicDetector(nn.Module, Tails):
         if not self.training:
             return self.inference(batched_inputs)
         self.optimized_copy.drop()  # of weights that are about to change
-        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
         features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
         losses = {}
@@ -154,7 +165,7 @@ class DynamicDetector(nn.Module, Tails):
             scalars named ``detector2/loss_cls``, ..., not weighted.
         """
         self.optimized_copy.drop()  # of weights that are about to change
-        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
         with torch.no_grad():
             features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
@@ -169,7 +180,8 @@ class DynamicDetector(nn.Module, Tails):
         """Route each image and detect.
 
         Backbone 1 and router see the whole batch, backbone 2 the hard images. The routes are
-        read back from the device once a batch.
+        read back from the device once per batch. Where the router looks beyond F1, easy images go
+        on from what it has seen.
 
         Args:
             batched_inputs: Detectron2's dicts.
@@ -190,11 +202,11 @@ class DynamicDetector(nn.Module, Tails):
         self, batched_inputs: list[dict], do_postprocess: bool
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(batched_inputs)
-        if self.shared_tail:
-            features, difficulties = self._routed_features(images)
+        if self.shared_tail and self.router.reads == ("features",):
+            features, difficulties = routed_features(self, images)
             results = self.detections(1, images, self.pyramid(1, features))
         else:
-            results, difficulties = self._routed_detections(images)
+            results, difficulties = routed_detections(self, images)
         if not do_postprocess:
             return results
         instances = postprocessed(results, batched_inputs, images)
@@ -210,35 +222,45 @@ class DynamicDetector(nn.Module, Tails):
             (``Instances``, post-processed).
         """
         images = self.preprocess_image(batched_inputs)
-        first = self.first(images.tensor)
+        first = self.first(images)
         outputs = [{"difficulty": difficulty} for difficulty in first.difficulties.tolist()]
-        features2 = self.backbone.second(first.features, first.start)
-        for detector, features in zip(DETECTORS, (first.features, features2), strict=True):
-            results = self.detections(detector, images, self.pyramid(detector, features))
-            results = postprocessed(results, batched_inputs, images)
+        for found in (first.seen, self.second_pass(first.seen, first.start)):
+            results = postprocessed(found.detections, batched_inputs, images)
             for output, result in zip(outputs, results, strict=True):
-                output[f"detector{detector}"] = result
+                output[f"detector{found.detector}"] = result
         return outputs
 
     @torch.no_grad()
     @on_optimized_copy
     def difficulties(self, batched_inputs: list[dict]) -> list[float]:
-        """Difficulty of each image, by backbone 1 and router alone."""
-        return self.first(self.preprocess_image(batched_inputs).tensor).difficulties.tolist()
+        """Difficulty of each image, by backbone 1, router, and what the router looks at alone."""
+        return self.first(self.preprocess_image(batched_inputs)).difficulties.tolist()
 
-    def first(self, images: Tensor) -> FirstPass:
-        """Backbone 1 and router: (N, 3, H, W), normalised and padded -> what routes follow from."""
-        features, start = self.backbone.first(images)
-        return FirstPass(features, start, self.router(features))
+    def first(self, images: ImageList) -> FirstPass:
+        """Backbone 1 and router: N images, normalised and padded -> what routes follow from."""
+        features, start = self.backbone.first(images.tensor)
+        seen = self.pass_type(self, 1, images, features)
+        return FirstPass(seen, start, self.router(*self._looked_at(seen)))
+
+    def _looked_at(self, seen: TailPass) -> list[Any]:
+        return [getattr(seen, step) for step in self.router.reads]
+
+    def second_pass(self, seen: TailPass, start: Tensor) -> TailPass:
+        """detector2's pass of the images that detector1 has seen, before its first step."""
+        features2 = self.backbone.second(seen.features, start)
+        return self.pass_type(self, 2, seen.images, features2)
 
     @torch.no_grad()
     def detector_losses_per_image(self, batched_inputs: list[dict]) -> Tensor:
-        """L1 and L2 of every image, unweighted: (N, 2), float32. See ``pooled_and_losses``."""
-        return self.pooled_and_losses(batched_inputs)[1]
+        """L1 and L2 of every image, unweighted: (N, 2), float32.
+
+        See ``router_inputs_and_losses``.
+        """
+        return self.router_inputs_and_losses(batched_inputs)[1]
 
     @torch.no_grad()
-    def pooled_and_losses(self, batched_inputs: list[dict]) -> tuple[Tensor, Tensor]:
-        """What the router learns from: its pooled input and both detectors' losses.
+    def router_inputs_and_losses(self, batched_inputs: list[dict]) -> tuple[Tensor, Tensor]:
+        """What the router learns from: the numbers that it sees, and both detectors' losses.
 
         Each image's losses come from its own slice of the batch's features, and are a function
         of the image alone (``image_losses``). Nothing in the model changes.
@@ -247,56 +269,31 @@ class DynamicDetector(nn.Module, Tails):
             batched_inputs: with ``"instances"``.
 
         Returns:
-            pooled features (N, d) and losses (N, 2), float32.
+            numbers (N, d), not standardised, and losses (N, 2), float32.
         """
-        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
         with evaluating(self):
-            first = self.first(batch.images.tensor)
-            features2 = self.backbone.second(first.features, first.start)
-            pyramids = [self.pyramid(1, first.features), self.pyramid(2, features2)]
+            features, start = self.backbone.first(batch.images.tensor)
+            seen = self.pass_type(self, 1, batch.images, features)
+            numbers = self.router.numbers(*self._looked_at(seen))
+            pyramids = [seen.pyramid, self.second_pass(seen, start).pyramid]
             losses = [
                 [self._image_loss(d, batch, i, pyramids[d - 1]) for d in DETECTORS]
                 for i in range(len(batched_inputs))
             ]
-            pooled = self.router.pool(first.features)
-        return pooled, torch.tensor(losses, device=self.device)
+        return numbers, torch.tensor(losses, device=self.device)
 
     def _image_loss(self, detector: int, batch: Batch, i: int, pyramid: Features) -> float:
         own = {name: level[i : i + 1] for name, level in pyramid.items()}
         with EventStorage():  # Detectron2's heads log; these losses are no training step
             return float(sum(self.image_losses(detector, batch.one(i), own).values()))
 
-    def _routed_features(self, images: ImageList) -> tuple[Features, list[float]]:
-        """Each image's features by its route, for a shared tail, and the difficulties."""
-        features, start, scores = self.first(images.tensor)
-        difficulties = scores.tolist()  # the one time that the device is waited for
-        hard = routing.hard_indices(difficulties, self.threshold)
-        if len(hard) == len(difficulties):
-            features = self.backbone.second(features, start)
-        elif hard:
-            index = routing.on_device(hard, start.device)
-            chosen = routing.select(features, index)
-            features2 = self.backbone.second(chosen, start[index])
-            # Features of shared stages are still those of backbone 1.
-            new = {name: level for name, level in features2.items() if level is not chosen[name]}
-            features = routing.merge(features, new, index)
-        return features, difficulties
-
-    def _routed_detections(self, images: ImageList) -> tuple[list[Instances], list[float]]:
-        """Each image's detections by its route, each from its own tail, and the difficulties."""
-        features, start, scores = self.first(images.tensor)
-        difficulties = scores.tolist()
-        found: dict[int, Instances] = {}
-        for detector, indices in zip(
-            DETECTORS, routing.by_route(difficulties, self.threshold), strict=True
-        ):
-            if not indices:
-                continue
-            index = routing.on_device(indices, start.device)
-            own = routing.select(features, index)
-            if detector == 2:
-                own = self.backbone.second(own, start[index])
-            chosen = routing.select_images(images, indices, index)
-            results = self.detections(detector, chosen, self.pyramid(detector, own))
-            found.update(zip(indices, results, strict=True))
-        return [found[i] for i in range(len(difficulties))], difficulties
+    @torch.no_grad()
+    def features_and_objectness(
+        self, batched_inputs: list[dict]
+    ) -> tuple[Features, dict[int, Tensor]]:
+        """What a router's map learns from: F1 by level, and logits by stride (``objectness``)."""
+        images = self.preprocess_image(batched_inputs)
+        with evaluating(self):
+            features, _ = self.backbone.first(images.tensor)
+            return features, self.objectness(1, self.pyramid(1, features))

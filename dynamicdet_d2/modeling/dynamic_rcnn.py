@@ -3,6 +3,8 @@
 
 import zlib
 from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode, configurable
@@ -16,13 +18,32 @@ from torch import Tensor, nn
 from dynamicdet_d2.acceleration import InferenceOptions, on_optimized_copy
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.batch import Batch, postprocessed, routed_outputs
+from dynamicdet_d2.modeling.dense import anchors_of
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import loss_mode, setting, torch_seeded
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
+from dynamicdet_d2.modeling.routed_batch import routed_features
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import Part, Regions, num_proposals, roi_parts, rpn_parts, run_rpn_head
+
+
+class ProposalPass(TailPass):
+    """The pass of a two-stage detector."""
+
+    tails: "DynamicRCNN"
+    steps = ("pyramid", "proposals", "detections")
+
+    @cached_property
+    def proposals(self) -> list[Instances]:
+        """N images' proposals, in pixels of the network's input."""
+        return self.tails.proposals(self.detector, self.images, self.pyramid)
+
+    @cached_property
+    def detections(self) -> list[Instances]:
+        return self.tails.detections(self.detector, self.images, self.pyramid, self.proposals)
 
 
 @META_ARCH_REGISTRY.register()
@@ -33,6 +54,8 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
     by its interface, for those who ask, such as Detectron2's augmented inference; all that it
     does with a batch is ``DynamicDetector``'s.
     """
+
+    pass_type = ProposalPass
 
     @configurable
     def __init__(
@@ -99,7 +122,7 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
     def pyramid(self, detector: int, features: Features) -> Features:
         return self.neck(features)
 
-    def predictions(self, detector: int, pyramid: Features) -> object:
+    def predictions(self, detector: int, pyramid: Features) -> Any:
         """The RPN head's."""
         return run_rpn_head(self.proposal_generator, pyramid)
 
@@ -133,9 +156,34 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         _, detector_losses = self.roi_heads(images, pyramid, proposals, gt_instances)
         return proposals, {**losses, **detector_losses}
 
-    def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
-        proposals, _ = self.proposal_generator(images, pyramid, None)
+    def proposals(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
+        """N images' proposals, in pixels of the network's input."""
+        return self.proposal_generator(images, pyramid, None)[0]
+
+    def detections(
+        self,
+        detector: int,
+        images: ImageList,
+        pyramid: Features,
+        proposals: list[Instances] | None = None,
+    ) -> list[Instances]:
+        """As ``Tails``; from given proposals where the RPN has been run."""
+        if proposals is None:
+            proposals = self.proposals(detector, images, pyramid)
         return self.roi_heads(images, pyramid, proposals, None)[0]
+
+    @classmethod
+    def objectness_channels(cls, cfg: CfgNode) -> int:
+        """Anchors per position."""
+        return anchors_of(cfg) if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "RPN" else 0
+
+    def objectness(self, detector: int, pyramid: Features) -> dict[int, Tensor]:
+        """Of every anchor, by the RPN head."""
+        rpn: Any = self.proposal_generator
+        shapes = self.neck.output_shape()
+        logits, _ = self.predictions(detector, pyramid)
+        strides = [shapes[name].stride for name in rpn.in_features]
+        return dict(zip(strides, logits, strict=True))
 
     def inference(
         self,
@@ -154,7 +202,7 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         self, batched_inputs: list[dict], detected_instances: list[Instances], do_postprocess: bool
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(batched_inputs)
-        features, difficulties = self._routed_features(images)
+        features, difficulties = routed_features(self, images)
         given = [x.to(self.device) for x in detected_instances]
         results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
         if not do_postprocess:
@@ -163,7 +211,7 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         return routed_outputs(instances, difficulties, self.threshold)
 
     def tail_parts(self) -> tuple[Part, ...]:
-        neck = Part("neck", self.neck, features=True)
+        neck = Part("neck", self.neck, step="pyramid", features=True)
         return neck, *rpn_parts(self.proposal_generator), *roi_parts(self.roi_heads)
 
     @property

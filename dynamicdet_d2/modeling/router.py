@@ -1,79 +1,153 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adaptive router: from backbone 1's features to a difficulty (section 3.2)."""
+"""The adaptive router: from what detector1 has seen of an image to its difficulty (section 3.2)."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from dynamicdet_d2.modeling.router_inputs import RouterInput, build_router_inputs
+from dynamicdet_d2.modeling.tails import Tails
+from dynamicdet_d2.utils.precision import without_autocast
+
+MIN_HIDDEN = 8
+
 
 class AdaptiveRouter(nn.Module):
-    """Difficulty of each image from the pooled features of every level (eq. 7-8).
+    """Difficulty of each image by two small layers (eq. 8), from numbers that inputs give.
 
-    N: images, L: levels, d: sum of the levels' channels.
+    The paper's input is the pooled features of every level (eq. 7).
+
+    N: images, d: numbers of all inputs together.
+
+    Attributes:
+        inputs: by name, in the order in which their numbers are put side by side.
+        reads: the steps of detector1's pass that inputs are called with, each once.
     """
 
+    inputs: Mapping[str, RouterInput]
+    mean: Tensor
+    spread: Tensor
+
     @configurable
-    def __init__(self, *, input_shape: dict[str, ShapeSpec], reduction: int = 4) -> None:
+    def __init__(
+        self, *, inputs: Mapping[str, RouterInput], reduction: int = 4, standardize: bool = False
+    ) -> None:
         """
         Args:
-            input_shape: backbone 1's output shapes; levels are pooled in this order.
-            reduction: the hidden layer has floor(d / reduction) units.
+            inputs: by name, at least one.
+            reduction: the hidden layer has floor(d / reduction) units; without pooled features,
+                which are many, at least ``MIN_HIDDEN``, since a handful of numbers divided by 4
+                would leave the layer nothing to combine.
+            standardize: whether numbers are taken less their mean and by their standard deviation
+                (``set_standard``). Counts, sums and logarithms of sizes have no common scale.
 
         Raises:
             ValueError: if the hidden layer would be empty.
         """
         super().__init__()
-        self.in_features = tuple(input_shape)
-        channels = sum(shape.channels for shape in input_shape.values())
-        if not 1 <= reduction <= channels:
-            raise ValueError(
-                f"MODEL.ROUTER.REDUCTION is {reduction}; it must lie in 1..{channels}, "
-                "the number of pooled channels."
-            )
-        self.hidden = nn.Linear(channels, channels // reduction)
-        self.score = nn.Linear(channels // reduction, 1)
+        self.inputs = cast(Mapping[str, RouterInput], nn.ModuleDict(inputs))
+        self.reads = tuple(dict.fromkeys(own.reads for own in inputs.values()))
+        hidden = _hidden_units(inputs, reduction)
+        self.hidden = nn.Linear(self.count, hidden)
+        self.score = nn.Linear(hidden, 1)
+        self.standardize = standardize
+        if standardize:
+            self.register_buffer("mean", torch.zeros(self.count))
+            self.register_buffer("spread", torch.ones(self.count))
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        return {"input_shape": input_shape, "reduction": cfg.MODEL.ROUTER.REDUCTION}
+    def from_config(
+        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec], kind: type[Tails]
+    ) -> dict:
+        """``input_shape``: of backbone 1's outputs; ``kind``: of the detector."""
+        keys = cfg.MODEL.ROUTER
+        paper = list(keys.INPUTS) == ["features"]
+        return {
+            "inputs": build_router_inputs(cfg, input_shape, kind),
+            "reduction": keys.REDUCTION,
+            "standardize": not paper if keys.STANDARDIZE is None else keys.STANDARDIZE,
+        }
 
-    def pool(self, features: dict[str, Tensor]) -> Tensor:
-        """Global average pool of each level, concatenated (eq. 7).
+    @property
+    def count(self) -> int:
+        """d."""
+        return sum(self.counts.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of each input."""
+        return {name: own.count for name, own in self.inputs.items()}
+
+    def numbers(self, *results: Any) -> Tensor:
+        """What the router sees.
 
         Args:
-            features: level name -> (N, C, H, W).
+            results: of the steps that ``reads`` names, of N images.
 
         Returns:
-            (N, d), float32 whatever the precision of the features.
+            (N, d), float32 whatever the precision of the results; not standardised.
         """
-        pooled = [features[name].float().mean(dim=(2, 3)) for name in self.in_features]
-        return torch.cat(pooled, dim=1)
+        by_step = dict(zip(self.reads, results, strict=True))
+        return torch.cat([own(by_step[own.reads]) for own in self.inputs.values()], dim=1)
 
-    def difficulty(self, pooled: Tensor) -> Tensor:
-        """Two fully connected layers and a sigmoid (eq. 8), in float32 under autocast too.
+    def difficulty(self, numbers: Tensor) -> Tensor:
+        """Two fully connected layers and a sigmoid (eq. 8), under autocast in float32 too.
 
         The open interval is kept where float32 would round the sigmoid to 0 or 1, so that
         threshold 0 sends every image to detector2 and threshold 1 every image to detector1.
 
         Args:
-            pooled: (N, d).
+            numbers: (N, d), as ``numbers`` gives them.
 
         Returns:
             (N,), in (0, 1), 1 = hard.
         """
-        with _in_float32(pooled):
-            logit = self.score(torch.relu(self.hidden(pooled))).squeeze(1)
-        limits = torch.finfo(logit.dtype)
-        return logit.sigmoid().clamp(limits.tiny, 1 - limits.eps)
+        with without_autocast(numbers):
+            logit = self.score(torch.relu(self.hidden(self.standardized(numbers)))).squeeze(1)
+        return open_sigmoid(logit)
 
-    def forward(self, features: dict[str, Tensor]) -> Tensor:
-        """Difficulty of N images, (N,), from backbone 1's features."""
-        return self.difficulty(self.pool(features))
+    def standardized(self, numbers: Tensor) -> Tensor:
+        """(N, d) -> (N, d), what the layers see."""
+        return (numbers - self.mean) / self.spread if self.standardize else numbers
+
+    def forward(self, *results: Any) -> Tensor:
+        """Difficulty of N images, (N,); arguments as ``numbers``."""
+        return self.difficulty(self.numbers(*results))
+
+    @torch.no_grad()
+    def set_standard(self, numbers: Tensor) -> None:
+        """Measure mean and standard deviation of each number, where they are used.
+
+        A number that never varies has the standard deviation 1.
+
+        Args:
+            numbers: (N, d) of a whole data set.
+        """
+        if self.standardize:
+            spread, mean = torch.std_mean(numbers.double(), dim=0, correction=0)
+            self.mean.copy_(mean)
+            # What double precision leaves of a constant is no variation.
+            varies = spread > 1e-9 * mean.abs()
+            self.spread.copy_(torch.where(varies, spread, torch.ones_like(spread)))
 
 
-def _in_float32(x: Tensor) -> AbstractContextManager:
-    # On torch's meta device, where costs are counted, there is no autocast to be turned off.
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+def open_sigmoid(logit: Tensor) -> Tensor:
+    """The sigmoid, kept above 0 and below 1 where the number type would round it to them."""
+    limits = torch.finfo(logit.dtype)
+    return logit.sigmoid().clamp(limits.tiny, 1 - limits.eps)
+
+
+def _hidden_units(inputs: Mapping[str, RouterInput], reduction: int) -> int:
+    count = sum(own.count for own in inputs.values())
+    if "features" not in inputs:
+        return max(count // reduction, MIN_HIDDEN)
+    if not 1 <= reduction <= count:
+        raise ValueError(
+            f"MODEL.ROUTER.REDUCTION is {reduction}; it must lie in 1..{count}, the number of "
+            "the router's inputs."
+        )
+    return count // reduction

@@ -5,6 +5,7 @@ N: images of the batch, M: hard ones among them.
 """
 
 from collections.abc import Sequence
+from functools import singledispatch
 from typing import Literal
 
 import torch
@@ -47,8 +48,11 @@ def select(features: Features, index: Tensor) -> Features:
     return {name: level[index] for name, level in features.items()}
 
 
+@singledispatch
 def select_images(images: ImageList, indices: Sequence[int], index: Tensor) -> ImageList:
     """Some images of a batch, padded as the batch is.
+
+    Kinds of batches that know of their images what an ``ImageList`` does not register their own.
 
     Args:
         images: (N, 3, H, W).

@@ -5,6 +5,7 @@ N: images of a batch.
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from detectron2.config import CfgNode
 from detectron2.structures import ImageList, Instances
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.batch import Batch
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.parts import Part, Regions
 
 
@@ -24,6 +26,9 @@ class Tails(ABC):
     shared_tail: bool = True
     """Whether both detectors have one and the same tail. A batch's features then pass it once,
     whatever their routes; otherwise each route's images pass their own."""
+
+    pass_type: ClassVar[type[TailPass]] = TailPass
+    """The steps of a tail that can be taken one at a time."""
 
     @classmethod
     @abstractmethod
@@ -52,6 +57,22 @@ class Tails(ABC):
     @abstractmethod
     def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
         """N images' detections, in pixels of the network's input."""
+
+    @classmethod
+    def objectness_channels(cls, cfg: CfgNode) -> int:
+        """Predictions per position that ``objectness`` gives; 0 where a kind has none."""
+        return 0
+
+    def objectness(self, detector: int, pyramid: Features) -> dict[int, Tensor]:
+        """How likely it is that a position shows an object.
+
+        Returns:
+            stride in pixels -> logits (N, ``objectness_channels``, H, W).
+
+        Raises:
+            NotImplementedError: where ``objectness_channels`` is 0.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def tail_parts(self) -> tuple[Part, ...]:

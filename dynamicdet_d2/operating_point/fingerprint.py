@@ -47,10 +47,14 @@ def weights_fingerprint(model: nn.Module) -> str:
 def input_fingerprint(cfg: CfgNode) -> dict[str, Any]:
     """How images reach the model: test size, channel order and normalisation, as plain types.
 
-    ``MODEL.INFERENCE.SIZE_MULTIPLE`` is among them where it pads.
+    Padding is among them where it is not as usual: ``MODEL.INFERENCE.SIZE_MULTIPLE``, and of YOLOs
+    ``PADDING`` and ``PAD_VALUE``.
     """
     multiple = int(cfg.MODEL.INFERENCE.SIZE_MULTIPLE)
-    padding = {"size_multiple": multiple} if multiple else {}
+    padding: dict[str, Any] = {"size_multiple": multiple} if multiple else {}
+    yolo = cfg.MODEL.YOLO
+    if (yolo.PADDING, yolo.PAD_VALUE) != ("corner", 114.0):
+        padding |= {"placement": str(yolo.PADDING), "pad_value": float(yolo.PAD_VALUE)}
     return {
         **padding,
         "min_size_test": int(cfg.INPUT.MIN_SIZE_TEST),

@@ -61,14 +61,18 @@ def test_each_compiled_part_is_one_graph(
         assert_same(ours["instances"], theirs["instances"])
 
 
-def test_torch_knows_the_options_of_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_knows_the_options_of_compilation() -> None:
     """It refuses unknown ones before it compiles anything."""
     config = torch._dynamo.config
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
-    monkeypatch.setattr(config, limit, 8)
-    for device in ("cpu", "cuda"):
-        assert callable(compilation.compiled(torch.relu, torch.device(device)))
-    assert getattr(config, limit) == compilation.MAX_SHAPES
+    before = getattr(config, limit)
+    setattr(config, limit, 8)
+    try:
+        for device in ("cpu", "cuda"):
+            assert callable(compilation.compiled(torch.relu, torch.device(device)))
+        assert getattr(config, limit) == compilation.MAX_SHAPES
+    finally:
+        setattr(config, limit, before)
 
 
 def test_compilation_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,4 +116,4 @@ def test_only_the_copy_pads() -> None:
     assert images.tensor.shape == (1, 3, 128, 128) and images.image_sizes == [(64, 96)]
     assert model.preprocess_image(inputs).tensor.shape == (1, 3, 64, 96)
     assert model(inputs)[0]["instances"].image_size == (64, 96)
-    assert (model.padding_multiple, PLAIN.padding_multiple) == (128, 32)
+    assert (model.padded_side(96), PLAIN.padded_side(96)) == (128, 96)

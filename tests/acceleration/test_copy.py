@@ -16,6 +16,7 @@ from dynamicdet_d2.acceleration import optimize_for_inference
 from dynamicdet_d2.acceleration.roi_align import RowPooler
 from dynamicdet_d2.calibration import fingerprint
 from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.modeling.routed_batch import routed_features
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from tests.support.optimized import MASK, STATIC, assert_same, decided, detector, raw
 from tests.support.toy import toy_cfg, toy_inputs
@@ -169,10 +170,10 @@ def test_what_the_copy_is_made_of() -> None:
     assert type(heads.box_pooler) is type(heads.mask_pooler) is RowPooler
     weight = fast.backbone.bottom_up1.res5[0].conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
-    images = fast.preprocess_image(toy_inputs(1)).tensor
-    features, shared, difficulties = fast.first(images)
-    assert all(x.is_inference() for x in (shared, difficulties, *fast.neck(features).values()))
-    assert not any(x.is_inference() for x in model.first(images)[0].values())
+    images = fast.preprocess_image(toy_inputs(1))
+    seen, shared, difficulties = fast.first(images)
+    assert all(x.is_inference() for x in (shared, difficulties, *seen.pyramid.values()))
+    assert not any(x.is_inference() for x in model.first(images).seen.features.values())
 
 
 # What callers may do
@@ -217,9 +218,9 @@ def test_a_callers_autocast_is_followed() -> None:
     """As in the model itself, whose calibration says what it was measured under."""
     features = []
     for model in (detector(), optimize_for_inference(detector())):
-        images = model.preprocess_image(toy_inputs(1)).tensor
+        images = model.preprocess_image(toy_inputs(1))
         with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-            features.append(model.first(images)[0]["res5"])
+            features.append(model.first(images).seen.features["res5"])
     assert features[0].dtype == features[1].dtype == torch.bfloat16
 
 
@@ -265,7 +266,7 @@ def test_routing_asks_for_no_values_but_the_difficulties() -> None:
     model.threshold = middle_threshold(model, inputs)
     images = model.preprocess_image(inputs)
     with Operations() as operations:
-        _, difficulties = model._routed_features(images)
+        _, difficulties = routed_features(model, images)
     assert 0 < sum(d > model.threshold for d in difficulties) < 3
     assert {"aten.index_copy", "aten.index"} <= operations.names
     assert not operations.names & WAITING
@@ -276,14 +277,15 @@ def test_routing_asks_for_no_values_but_the_difficulties() -> None:
 def test_a_mixed_batch_waits_for_the_device_once() -> None:
     model = detector("MODEL.DEVICE", "cuda", optimize=True)
     fast = model.optimized_copy.of(model)
-    images = fast.preprocess_image(toy_inputs(3)).tensor
+    images = fast.preprocess_image(toy_inputs(3))
 
     def routed(features: dict[str, Tensor], shared: Tensor) -> dict[str, Tensor]:
         index = routing.on_device([0, 2], shared.device)
         features2 = fast.backbone.second(routing.select(features, index), shared[index])
         return fast.neck(routing.merge(features, features2, index))
 
-    features, shared, difficulties = fast.first(images)
+    seen, shared, difficulties = fast.first(images)
+    features = seen.features
     expected = routed(features, shared)  # libraries are loaded and memory is taken
     assert len(difficulties.tolist()) == 3
     torch.cuda.set_sync_debug_mode("error")

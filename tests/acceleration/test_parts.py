@@ -186,8 +186,8 @@ def reduced() -> nn.Module:
 @torch.no_grad()
 def features_of(model: nn.Module) -> tuple[dict[str, Tensor], Tensor]:
     """The neck's, and the difficulties."""
-    features, _, difficulties = model.first(model.preprocess_image(toy_inputs(2)).tensor)
-    return model.neck(features), difficulties
+    seen, _, difficulties = model.first(model.preprocess_image(toy_inputs(2)))
+    return seen.pyramid, difficulties
 
 
 def test_weights_are_held_in_bfloat16(reduced: nn.Module) -> None:

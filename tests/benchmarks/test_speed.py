@@ -2,10 +2,13 @@
 """The arithmetic of the speed benchmark, on made-up seconds."""
 
 import pytest
+from detectron2.config import CfgNode
 
-from benchmarks.speed.report import Goal
-from benchmarks.speed.setting import PROPOSALS, drawn_proposals
+from benchmarks.speed import yolo
+from benchmarks.speed.report import Goal, yolo_goals
+from benchmarks.speed.setting import PROPOSALS, Setting, drawn_proposals
 from benchmarks.speed.timing import Rounds, interleave
+from dynamicdet_d2.config import read_config
 
 
 @pytest.fixture
@@ -61,3 +64,23 @@ def test_drawn_proposals_lie_in_the_image_and_are_as_large_as_on_coco() -> None:
     assert (boxes[:, 3] <= 512).all()
     side = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt().median()
     assert 80 < side < 100
+
+
+def test_goals_of_yolos() -> None:
+    """By hand: easy as static, hard 1.8 times as long at 1.5 times the work, mixes as their sum."""
+    seconds = {"static": 1.0, "0% hard": 1.0, "10% hard": 1.08, "50% hard": 1.4, "90% hard": 1.89}
+    seconds["100% hard"] = 1.8
+    rounds = Rounds({name: [s] for name, s in seconds.items()}, dict.fromkeys(seconds, 10))
+    goals = yolo_goals(rounds, 1.5)
+    assert [round(goal.figure, 4) for goal in goals] == [1.0, 1.2, 1.0, 1.0, 1.0988]
+    assert [goal.met for goal in goals] == [True, False, True, True, False]
+
+
+def test_yolos_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tiny(self: Setting, file: str, *overrides: object) -> CfgNode:
+        return read_config(file, ["MODEL.DEVICE", "cpu", "MODEL.YOLO.WIDTH", "0.0625"])
+
+    monkeypatch.setattr(Setting, "config", tiny)
+    timed, work = yolo.time_yolos(Setting("cpu", 64, 96), rounds=1)
+    assert list(timed.seconds) == ["static", *(f"{k}% hard" for k in (0, 10, 50, 90, 100))]
+    assert set(timed.images.values()) == {10} and 1.5 < work < 2

@@ -148,7 +148,7 @@ def test_report_of_a_detector(stock_file: Path, stock: nn.Module) -> None:
     assert lines[1] == (
         "Left at initial value (35): backbone.connections (30), loss_offset, router (4)."
     )
-    assert f"{len(twice)} of the file's went into both backbones" in lines[0]
+    assert f"{len(twice)} of the file's went into both detectors" in lines[0]
 
 
 def test_torchvision_resnet18_gives_its_features(tmp_path: Path) -> None:

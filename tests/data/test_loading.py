@@ -29,10 +29,10 @@ from dynamicdet_d2.data import (
     build_test_loader,
     build_training_loader,
     register_coco_json,
-    training_dicts,
 )
 from dynamicdet_d2.data.loading.corrupt import REPLACED, NoUsableImageError, image_fault
 from dynamicdet_d2.data.loading.epochs import epoch_order
+from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import ConsecutiveBatches
 from dynamicdet_d2.data.loading.stream import MAX_TRIES
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, toy_cfg, write_coco

@@ -10,9 +10,9 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultPredictor
 
-import train_net
 from dynamicdet_d2.calibration.run import calibrate
-from dynamicdet_d2.calibration.targets import Target
+from dynamicdet_d2.calibration.targets import HardFraction
+from dynamicdet_d2.commands.train import evaluate, trainer_of
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.static import StaticTrainer
 from tests.support.coco_files import clean_catalogs
@@ -42,7 +42,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
 @pytest.mark.parametrize("head", HEADS)
 def test_from_training_to_prediction(head: str, config: Config) -> None:
     cfg = config(head, head)
-    trainer = train_net.trainer_of(cfg)(cfg)
+    trainer = trainer_of(cfg)(cfg)
     trainer.resume_or_load(resume=False)
     trainer.train()
     folder = Path(cfg.OUTPUT_DIR)
@@ -59,9 +59,9 @@ def test_from_training_to_prediction(head: str, config: Config) -> None:
 
     trained = ("MODEL.WEIGHTS", str(folder / "model_final.pth"))
     record = folder / "calibration.json"
-    calibrate(config(head, head, *trained), str(record), Target("hard_fraction", 0.5))
+    calibrate(config(head, head, *trained), str(record), HardFraction(0.5))
     point = ("MODEL.DYNAMIC.CALIBRATION", str(record), "MODEL.DYNAMIC.HARD_FRACTION", 0.5)
-    results = train_net.evaluate(config(head, f"{head}_eval", *trained, *point), resume=False)
+    results = evaluate(config(head, f"{head}_eval", *trained, *point), resume=False)
     assert results["dynamic"]["realised_hard_fraction"] == pytest.approx(0.5, abs=1 / 6)
 
     predictor = DefaultPredictor(config(head, head, *trained, *point))
@@ -76,7 +76,7 @@ def test_static_baselines_are_trained_and_measured(head: str, config: Config) ->
     width = ("MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "SOLVER.MAX_ITER", 2)
     static = ("MODEL.META_ARCHITECTURE", head, "MODEL.INFERENCE.OPTIMIZE", True)
     cfg = config(head, f"{head}_static", *static, *backbone, *levels, *width)
-    assert train_net.trainer_of(cfg) is StaticTrainer
+    assert trainer_of(cfg) is StaticTrainer
     Path(cfg.OUTPUT_DIR).mkdir(exist_ok=True)
     trainer = StaticTrainer(cfg)
     trainer.resume_or_load(resume=False)

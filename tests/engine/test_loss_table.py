@@ -75,9 +75,12 @@ def test_all_columns_of_a_model(objects: int) -> None:
     model = toy_model("SOLVER.ROUTER.LOSS_PROPOSALS", 32)
     images = toy_inputs(3, objects=objects)
     batches = [[{**image, "dataset_index": i}] for i, image in enumerate(images)]
-    measured = measure_losses(model, batches, tuple(COLUMNS))
+    router = ("features", "losses", "ap", "gain", "matched")
+    measured = measure_losses(model, batches, router)
     shapes = {name: tuple(column.shape) for name, column in measured.columns.items()}
     width = model.router.hidden.in_features
+    rows = shapes.pop("matched")
+    assert rows[0] >= 3 * objects and rows[1] == 6
     assert shapes == {"features": (3, width), "losses": (3, 2), "ap": (3,), "gain": (3,)}
     assert all(column.dtype == torch.float32 for column in measured.columns.values())
     assert all(column.isfinite().all() for column in measured.columns.values())

@@ -55,12 +55,16 @@ def test_every_objective_pushes_by_hand() -> None:
     # Gains -1, 0, 2, 4 of median 1.
     gains = torch.tensor([-1.0, 0.0, 2.0, 4.0])
     assert slopes("gain", gains) == pytest.approx([0.5, 0.25, -0.25, -0.75])
+    # Their ranks 1/8, 3/8, 5/8, 7/8 of median 1/2; of two that are equal the middle.
+    assert slopes("gain_rank", gains) == pytest.approx([3 / 32, 1 / 32, -1 / 32, -3 / 32])
+    tied = torch.tensor([5.0, 1.0, 1.0, 0.0])
+    assert slopes("gain_rank", tied) == pytest.approx([-3 / 32, 0, 0, 3 / 32])
     # Cross entropy at 0.3, the mean over two images: -1/0.3 / 2 and 1/0.7 / 2; a tie is left out.
     expected = [-0.5 / 0.3, 0, 0.5 / 0.7]
     assert slopes("ap", torch.tensor([5.0, 0.0, -1.0])) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", ["loss", "hardness", "gain"])
+@pytest.mark.parametrize("name", ["loss", "hardness", "gain", "gain_rank"])
 def test_images_that_are_all_alike_move_nothing(name: str) -> None:
     column = LOSSES[:1].expand(4, 2) if OBJECTIVES[name].column == "losses" else torch.ones(4)
     assert slopes(name, column) == pytest.approx([0, 0, 0, 0], abs=1e-7)
@@ -99,7 +103,7 @@ def test_the_router_learns_every_objective(name: str) -> None:
 
 def test_the_key_has_a_range_of_these_names() -> None:
     allowed = KEYS["SOLVER.ROUTER.OBJECTIVE"].range
-    assert allowed.must == "be " + ", ".join(map(repr, [*OBJECTIVES][:-1])) + " or 'gain'"
+    assert allowed.must == "be " + ", ".join(map(repr, OBJECTIVES)) + " or 'auto'"
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))

@@ -203,6 +203,31 @@ def test_a_run_of_three_phases_killed_in_each_ends_with_the_same_weights(
     assert differing(weights(whole), weights(output)) == []
 
 
+RECIPE = (
+    *("INPUT.MOSAIC.ENABLED", True, "INPUT.MAX_SIZE_TRAIN", 64, "INPUT.MOSAIC.OFF_LAST_STEPS", 4),
+    *("SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", 0.9, "SOLVER.EMA.TAU", 5.0),
+    *("SOLVER.WARMUP_BIAS_LR", 0.02, "SOLVER.WARMUP_MOMENTUM", 0.8, "SOLVER.WARMUP_ITERS", 10),
+    *("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", 1e-4),
+    *("DATALOADER.NUM_WORKERS", 1, *NO_TEST),
+)
+
+
+def test_a_run_by_the_whole_recipe_killed_in_every_stage_ends_with_the_same_weights(
+    toy: SimpleNamespace, complete: Path
+) -> None:
+    """Mosaics, averaged weights and all warm-ups; killed in the warm-up, too."""
+    whole, output = toy.folder / "whole_recipe", toy.folder / "killed_recipe"
+    succeeded(train(toy.config, whole, *RECIPE))
+    for kill in (kill_at_step(10), kill_at_step(9), kill_at_image(2), kill_at_step(6)):
+        killed = train(toy.config, output, *RECIPE, options="--resume", kill=kill)
+        assert killed.status == -signal.SIGKILL, killed.err
+    succeeded(train(toy.config, output, *RECIPE, options="--resume"))
+    starts = [line for line in log(output).splitlines() if "Starting training from" in line]
+    assert [int(line.split()[-1]) for line in starts] == [0, 8, 16, 20, 24]
+    assert differing(weights(whole), weights(output)) == []
+    assert len(differing(weights(whole), weights(complete))) > len(weights(whole)) / 2
+
+
 def test_resuming_a_finished_run_evaluates_it_again(toy: SimpleNamespace, complete: Path) -> None:
     output = toy.folder / "finished"
     shutil.copytree(complete, output)
@@ -213,12 +238,13 @@ def test_resuming_a_finished_run_evaluates_it_again(toy: SimpleNamespace, comple
     assert (output / "last_checkpoint").read_text() == "model_final.pth"
 
 
+@pytest.mark.parametrize("plan", [("SOLVER.MAX_ITER", 0), ("SOLVER.PHASES", "('router',)")])
 def test_resuming_in_an_empty_folder_begins_with_the_weights_of_the_config(
-    toy: SimpleNamespace, complete: Path
+    toy: SimpleNamespace, complete: Path, plan: tuple[str, object]
 ) -> None:
-    """With MAX_ITER 0 the loss offset and the router follow at once."""
-    output = toy.folder / "router_alone"
-    begin = ("MODEL.WEIGHTS", complete / "model_detectors.pth", "SOLVER.MAX_ITER", 0)
+    """Without steps before it the loss offset and the router follow at once."""
+    output = toy.folder / f"router_alone_{plan[0]}"
+    begin = ("MODEL.WEIGHTS", complete / "model_detectors.pth", *plan)
     succeeded(train(toy.config, output, *begin, *NO_TEST, options="--resume"))
     assert differing(weights(output), weights(complete)) == []
 

@@ -4,6 +4,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,12 +12,11 @@ from detectron2.config import CfgNode
 from detectron2.utils.events import EventStorage
 from torch import Tensor
 
+from dynamicdet_d2.engine.cached import CachedBatches
 from dynamicdet_d2.engine.hooks import PhaseProgress
 from dynamicdet_d2.engine.loss_table import LossTable, measure_losses
 from dynamicdet_d2.engine.phases import Phase
-from dynamicdet_d2.engine.phases.phase import Stream
 from dynamicdet_d2.engine.phases.router import (
-    CachedBatches,
     CachedRouterObjective,
     OnlineRouterObjective,
     RouterPhase,
@@ -62,7 +62,9 @@ def test_loss_table_by_hand() -> None:
 class Losses:
     """Stands in for a model: both losses and the feature of an image are its index."""
 
-    def pooled_and_losses(self, batch: list[dict]) -> tuple[Tensor, Tensor]:
+    router = SimpleNamespace(counts={"features": 1})
+
+    def router_inputs_and_losses(self, batch: list[dict]) -> tuple[Tensor, Tensor]:
         indices = torch.tensor([[float(x["dataset_index"])] for x in batch])
         return indices, indices.repeat(1, 2)
 
@@ -103,8 +105,7 @@ def test_router_steps(epochs: int, batch_size: int, steps: int) -> None:
 
 
 def cached_entries(step: int, count: int, seed: int = 3) -> list[list[float]]:
-    stream = Stream(images=[], seed=seed, step=step)
-    loader = iter(CachedBatches(table()["features"], table()["losses"], 2, stream))
+    loader = iter(CachedBatches(table()["features"], table()["losses"], 2, seed, step))
     return [next(loader)[0].flatten().tolist() for _ in range(count)]
 
 
@@ -122,7 +123,7 @@ def test_cached_and_online_have_the_same_objective_and_gradient() -> None:
     model.loss_offset.fill_(0.05)
     seen = []
     for objective, batch in (
-        (CachedRouterObjective(model), model.pooled_and_losses(inputs)),
+        (CachedRouterObjective(model), model.router_inputs_and_losses(inputs)),
         (OnlineRouterObjective(model), inputs),
     ):
         model.zero_grad()
@@ -133,7 +134,7 @@ def test_cached_and_online_have_the_same_objective_and_gradient() -> None:
     for cached, online in zip(*seen, strict=True):
         torch.testing.assert_close(online, cached, rtol=1e-5, atol=1e-7)
     # By hand: the mean of L1 - phi (L1 - L2 - Delta) - Delta / 2.
-    pooled, losses = model.pooled_and_losses(inputs)
+    pooled, losses = model.router_inputs_and_losses(inputs)
     gap = losses[:, 0] - losses[:, 1] - 0.05
     expected = (losses[:, 0] - model.router.difficulty(pooled) * gap - 0.025).mean()
     torch.testing.assert_close(seen[0][0], expected)

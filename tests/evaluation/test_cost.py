@@ -20,12 +20,15 @@ from torch import Tensor, nn
 
 from dynamicdet_d2 import DynamicRCNN, add_dynamicdet_config
 from dynamicdet_d2.commands.main import main
+from dynamicdet_d2.config import read_config
 from dynamicdet_d2.evaluation import cost
 from dynamicdet_d2.evaluation.cost import RouteCost, count_flops, count_parts, route_flops
 from dynamicdet_d2.evaluation.flop_meter import Meter
+from dynamicdet_d2.evaluation.paper import PAPER, Setting, setting_of, system_name
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone, StagedBackbone
 from dynamicdet_d2.modeling.necks.fpn import GivenFeatures
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.router_inputs import PooledFeatures
 from dynamicdet_d2.parts import parts_of
 
 NUM_PROPOSALS = 7
@@ -142,7 +145,7 @@ def tiny_model(
     return DynamicRCNN(
         backbone=backbone,
         neck=neck,
-        router=AdaptiveRouter(input_shape=shape),
+        router=AdaptiveRouter(inputs={"features": PooledFeatures(shape)}),
         proposal_generator=build_proposal_generator(cfg, neck.output_shape()),
         roi_heads=build_roi_heads(cfg, neck.output_shape()),
         pixel_mean=[0.0, 0.0, 0.0],
@@ -445,28 +448,59 @@ def test_table_puts_the_papers_figures_beside(monkeypatch: pytest.MonkeyPatch) -
     }
     monkeypatch.setattr(RouteCost, "parts", lambda self, height, width: parts)
     model = tiny_model()
-    rows = cost.table(model, cfg, 800, 1280, 1000).splitlines()
+    rows = cost.table(model, cfg, Setting(800, 1280)).splitlines()
     assert rows[0].startswith("Dy-Faster R-CNN ResNet-50, multiply-adds at 3x800x1280, 1000 pr")
     cells = {row[:16].strip(): row[16:].split() for row in rows[2:-1]}
     assert cells["route hard"] == ["280.00", "G", "280.00", "G", "283.7", "G", "-1.30%"]
     assert cells["router"] == ["4.00", "M", "4.00", "M", "3.7", "M", "+8.11%"]
     assert cells["average at 0.1"] == ["208.00", "G", "208.00", "G"]
     assert cells["average at 0.9"] == ["272.00", "G", "272.00", "G", "276.0", "G", "-1.45%"]
-    elsewhere = cost.table(model, cfg, 640, 1280, 1000)
+    elsewhere = cost.table(model, cfg, Setting(640, 1280))
     assert "283.7" not in elsewhere
+
+
+def test_table_compares_table_1_with_twice_the_multiply_adds() -> None:
+    cfg = read_config("configs/dy_yolov7.yaml")
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model = build_model(cfg)
+    rows = cost.table(model, cfg, Setting(640, 640)).splitlines()
+    assert rows[0] == "Dy-YOLOv7, multiply-adds at 3x640x640"
+    assert rows[-1].startswith("paper: its table prints 2 operations for each multiply-add")
+    cells = {row[:16].strip(): row[16:].split() for row in rows[2:-2]}
+    # 2 x 52.2576 = 104.515, and 104.515 / 104.7 - 1 = -0.18 %.
+    assert cells["route easy"] == ["52.26", "G", "52.26", "G", "104.7", "G", "-0.18%"]
+    assert cells["route hard"] == ["90.86", "G", "90.86", "G", "181.7", "G", "+0.01%"]
+    assert cells["head1"] == ["6.39", "G", "6.39", "G"]
+    elsewhere = cost.table(model, cfg, Setting(320, 320))
+    assert "104.7" not in elsewhere and "paper:" not in elsewhere
 
 
 def test_system_names_follow_the_config() -> None:
     cfg = paper_cfg("build_composite_resnet_backbone", "DynamicRCNN")
-    assert cost.system_name(cfg) in cost.PAPER
+    assert system_name(cfg) in PAPER
     cfg.MODEL.MASK_ON = True
-    assert cost.system_name(cfg) == "Dy-Mask R-CNN ResNet-50"
+    assert system_name(cfg) == "Dy-Mask R-CNN ResNet-50"
     cfg.MODEL.COMPOSITE.NUM_BLOCKS2 = [3, 4, 9, 3]
-    assert cost.system_name(cfg) == ""
+    assert system_name(cfg) == ""
     static = paper_cfg("build_resnet_fpn_backbone", "GeneralizedRCNN", 101)
-    assert cost.system_name(static) in cost.PAPER
+    assert system_name(static) in PAPER
     static.MODEL.ROI_HEADS.NUM_CLASSES = 3
-    assert cost.system_name(static) == ""
+    assert system_name(static) == ""
+
+
+def test_yolos_have_names_and_settings_of_their_own() -> None:
+    for name, system, side in (
+        ("yolov7", "YOLOv7", 640),
+        ("dy_yolov7x", "Dy-YOLOv7-X", 640),
+        ("dy_yolov7_w6", "Dy-YOLOv7-W6", 1280),
+    ):
+        cfg = read_config(f"configs/{name}.yaml")
+        assert system_name(cfg) == system and system in PAPER
+        assert setting_of(cfg) == Setting(side, side)
+        cfg.MODEL.YOLO.WIDTH = 0.5
+        assert system_name(cfg) == ""
+        assert setting_of(cfg) == Setting(800, 1280, 1000)
 
 
 @pytest.fixture

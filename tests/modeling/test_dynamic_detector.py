@@ -47,8 +47,8 @@ class TwoTails(DynamicRCNN):
     def predictions(self, detector: int, pyramid: Features) -> object:
         return DynamicRCNN.predictions(self._of(detector), detector, pyramid)
 
-    def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
-        return DynamicRCNN.detections(self._of(detector), detector, images, pyramid)
+    def proposals(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
+        return DynamicRCNN.proposals(self._of(detector), detector, images, pyramid)
 
     def tail_parts(self) -> tuple[Part, ...]:
         neck, rpn, *roi_heads = super().tail_parts()
@@ -137,10 +137,10 @@ def test_losses_per_image_pass_both_tails(model: DynamicRCNN, two_tails: TwoTail
 
 def test_what_is_computed_before_the_routes_is_kept(model: DynamicRCNN) -> None:
     images = model.preprocess_image(toy_inputs(2))
-    first = model.first(images.tensor)
+    first = model.first(images)
     assert first.difficulties.shape == (2,)
-    assert list(first.features) == ["res2", "res3", "res4", "res5"]
-    assert first.start is first.features["res2"]
+    assert list(first.seen.features) == ["res2", "res3", "res4", "res5"]
+    assert first.start is first.seen.features["res2"]
 
 
 class Unfinished(DynamicDetector):

@@ -7,17 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
-from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
-from detectron2.modeling.backbone import FPN
-from detectron2.modeling.backbone.fpn import LastLevelMaxPool
-from detectron2.modeling.backbone.resnet import ResNet
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage, EventWriter, TensorboardXWriter
 from torch import nn
 
+from tests.support.stock import STAGES, stock_detector
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
-STAGES = ["res2", "res3", "res4", "res5"]
 FIELDS = ("pred_boxes", "scores", "pred_classes")
 
 
@@ -25,21 +22,6 @@ def equal(a: Instances, b: Instances) -> bool:
     """The same detections bit for bit."""
     boxes = torch.equal(a.pred_boxes.tensor, b.pred_boxes.tensor)
     return boxes and all(torch.equal(a.get(f), b.get(f)) for f in FIELDS[1:])
-
-
-def stock_detector(model: nn.Module, stages: list[nn.Sequential]) -> GeneralizedRCNN:
-    """Detectron2's own detector from a dynamic one's weights, with the given stages."""
-    resnet = ResNet(model.backbone.bottom_up1.stem, [list(s) for s in stages], out_features=STAGES)
-    fpn = FPN(resnet, STAGES, 16, top_block=LastLevelMaxPool())
-    fpn.load_state_dict(model.neck.state_dict(), strict=False)
-    return GeneralizedRCNN(
-        backbone=fpn,
-        proposal_generator=model.proposal_generator,
-        roi_heads=model.roi_heads,
-        pixel_mean=model.pixel_mean.flatten().tolist(),
-        pixel_std=model.pixel_std.flatten().tolist(),
-        input_format="BGR",
-    ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +39,7 @@ def test_is_registered() -> None:
 
 @torch.no_grad()
 def test_easy_route_is_stock_detectron2_bit_for_bit(model: nn.Module) -> None:
-    stages = [getattr(model.backbone.bottom_up1, name) for name in STAGES]
-    stock = stock_detector(model, stages)
+    stock = stock_detector(model)
     model.threshold = 1.0
     inputs = toy_inputs(3)
     for ours, theirs in zip(model(inputs), stock(inputs), strict=True):

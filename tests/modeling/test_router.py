@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.losses import loss_gap, loss_offset, router_ap_loss, router_loss
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.router_inputs import PooledFeatures
 
 SHAPES = {"a": ShapeSpec(channels=3, stride=4), "b": ShapeSpec(channels=5, stride=8)}
 difficulties = st.floats(1e-6, 1 - 1e-6)
+
+
+def paper_router(shapes: dict[str, ShapeSpec] = SHAPES, reduction: int = 4) -> AdaptiveRouter:
+    return AdaptiveRouter(inputs={"features": PooledFeatures(shapes)}, reduction=reduction)
 
 
 def test_pooling_concatenates_the_means_of_the_levels() -> None:
@@ -20,12 +25,12 @@ def test_pooling_concatenates_the_means_of_the_levels() -> None:
         "b": torch.full((1, 5, 1, 1), 7.0),
         "a": torch.tensor([1.0, 2.0, 3.0, 6.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2),
     }
-    pooled = AdaptiveRouter(input_shape=SHAPES).pool(features)
+    pooled = paper_router().numbers(features)
     assert pooled.tolist() == [[3.0, 3.0, 3.0, 7.0, 7.0, 7.0, 7.0, 7.0]]
 
 
 def test_difficulty_of_known_weights() -> None:
-    router = AdaptiveRouter(input_shape=SHAPES)
+    router = paper_router()
     for parameter in router.parameters():
         torch.nn.init.constant_(parameter, 0.5)
     # d = 8, hidden 2 units: relu(0.5 * 8 * 1 + 0.5) = 4.5 each; logit 0.5 * 9 + 0.5 = 5.
@@ -33,19 +38,19 @@ def test_difficulty_of_known_weights() -> None:
 
 
 def test_hidden_layer_is_a_quarter_rounded_down() -> None:
-    assert AdaptiveRouter(input_shape=SHAPES).hidden.out_features == 2
+    assert paper_router().hidden.out_features == 2
     r50 = {f"res{i}": ShapeSpec(channels=256 * 2**i) for i in range(4)}
-    assert AdaptiveRouter(input_shape=r50).hidden.weight.shape == (960, 3840)
+    assert paper_router(r50).hidden.weight.shape == (960, 3840)
 
 
 def test_reduction_without_hidden_units_is_refused() -> None:
     with pytest.raises(ValueError, match="MODEL.ROUTER.REDUCTION is 9"):
-        AdaptiveRouter(input_shape=SHAPES, reduction=9)
+        paper_router(reduction=9)
 
 
 @pytest.mark.parametrize("bias", [-1e4, 1e4])
 def test_difficulty_stays_inside_the_open_interval(bias: float) -> None:
-    router = AdaptiveRouter(input_shape=SHAPES)
+    router = paper_router()
     torch.nn.init.constant_(router.score.bias, bias)
     difficulty = router.difficulty(torch.ones(1, 8)).item()
     assert 0 < difficulty < 1

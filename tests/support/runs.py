@@ -90,7 +90,7 @@ def kill_at_step(number: int) -> Kill:
 
 def kill_at_image(number: int) -> Kill:
     """At an image of the loss offset's pass (in mode "online" of any step afterwards as well)."""
-    return Kill(DynamicRCNN, "pooled_and_losses", number)
+    return Kill(DynamicRCNN, "router_inputs_and_losses", number)
 
 
 @dataclass(frozen=True)

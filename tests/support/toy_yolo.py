@@ -27,14 +27,30 @@ def yolo_cfg(*overrides: object) -> CfgNode:
     return cfg
 
 
+DYNAMIC = (
+    *("MODEL.META_ARCHITECTURE", "DynamicYOLO"),
+    *("MODEL.BACKBONE.NAME", "build_composite_elan_backbone"),
+)
+"""What makes a config of a YOLO one of a dynamic YOLO."""
+
+
 def yolo_model(*overrides: object, seed: int = 0) -> nn.Module:
     """In evaluation mode, with statistics and vectors that are no longer at their start."""
     torch.manual_seed(seed)
-    model = build_model(yolo_cfg(*overrides))
+    return unsettled(build_model(yolo_cfg(*overrides))).eval()
+
+
+def dynamic_yolo(*overrides: object, seed: int = 0) -> nn.Module:
+    """As ``yolo_model``, with two detectors, whose every prediction is a detection."""
+    return yolo_model(*DYNAMIC, "MODEL.YOLO.SCORE_THRESH_TEST", 0.0, *overrides, seed=seed)
+
+
+def unsettled(model: nn.Module) -> nn.Module:
+    """With other statistics and affines of its norms, in place."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.1, 0.3)
             nn.init.uniform_(module.weight, 0.5, 1.0)
             nn.init.uniform_(module.bias, -0.2, 0.2)
-    return model.eval()
+    return model

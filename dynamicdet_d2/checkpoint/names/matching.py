@@ -44,8 +44,11 @@ _NO_WEIGHT = re.compile(
 )
 
 _BARE_BACKBONE = re.compile(
-    r"^(?:backbone\.)?(?:bottom_up\.)?(stem|res[2-5]|patch_embed|stage[1-4])\."
+    r"^(?:backbone\.)?(?:bottom_up\.)?(stem|res[2-5]|patch_embed|stage[1-4]|p[1-6])\."
 )
+
+# Of a detector whose two detectors have a neck and a head each.
+_OWN_TAIL = re.compile(r"^(neck|head)[12]\.")
 
 _TORCHVISION_RULES = (
     (re.compile(r"^conv1\."), "stem.conv1."),
@@ -108,10 +111,13 @@ def recognise(file_names: Iterable[str]) -> str:
 def detector_name(model_name: str) -> str:
     """What a weight of the model is called in a single-backbone detector.
 
-    Both backbones answer with the same name; weights that only a dynamic detector has
-    (connections, router, loss offset) with one that no single-backbone detector uses.
+    Both backbones answer with the same name, and so do the necks and heads of both detectors;
+    weights that only a dynamic detector has (connections, router, loss offset) with one that no
+    single-backbone detector uses.
     """
     name = re.sub(r"^backbone\.bottom_up[12]\.", "backbone.bottom_up.", model_name)
+    if _OWN_TAIL.match(name):
+        return _OWN_TAIL.sub(r"\1.", name)
     # The neck, and the neck and head of a dense detector, are named from one root on.
     return re.sub(r"^dense\.", "", re.sub(r"^neck\.", "backbone.", name))
 

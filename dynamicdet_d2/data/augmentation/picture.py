@@ -65,14 +65,16 @@ def transformed_image(
         interpolation: of OpenCV.
     """
     between_centres = _TO_CENTRES @ matrix @ _TO_EDGES
-    options: dict[str, Any] = {
-        "flags": interpolation,
-        "borderMode": cv2.BORDER_CONSTANT,
-        "borderValue": (fill, fill, fill),
-    }
-    if np.array_equal(matrix[2], [0, 0, 1]):
-        return cv2.warpAffine(image, between_centres[:2], (width, height), **options)
-    return cv2.warpPerspective(image, between_centres, (width, height), **options)
+    is_affine = np.array_equal(matrix[2], [0, 0, 1])
+    warp, rows = (cv2.warpAffine, 2) if is_affine else (cv2.warpPerspective, 3)
+    return warp(
+        image,
+        between_centres[:rows],
+        (width, height),
+        flags=interpolation,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(fill, fill, fill),
+    )
 
 
 def moved(annotation: Annotation, matrix: np.ndarray, height: int, width: int) -> Annotation:

@@ -4,14 +4,13 @@
 All of them give ``list[dict]`` in Detectron2's format and name corrupt images.
 """
 
-import difflib
 from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetMapper, get_detection_dataset_dicts
+from detectron2.data import DatasetMapper
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.utils import comm
@@ -25,6 +24,7 @@ from dynamicdet_d2.data.loading.corrupt import (
     NamedErrors,
     Sample,
 )
+from dynamicdet_d2.data.loading.images import images_of, training_dicts
 from dynamicdet_d2.data.loading.multi_image import MultiImageStream
 from dynamicdet_d2.data.loading.stream import (
     PositionBatches,
@@ -32,26 +32,6 @@ from dynamicdet_d2.data.loading.stream import (
     SeededImages,
     TrainingStream,
 )
-
-
-def training_dicts(cfg: CfgNode) -> list[Sample]:
-    """The images of ``DATASETS.TRAIN`` in Detectron2's format.
-
-    Without objects or with crowds only, images stay in only if
-    ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` is False.
-
-    Raises:
-        ValueError: no data set is named, one is not registered, or none has a usable image.
-    """
-    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
-    proposals = cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None
-    return _dataset_dicts(
-        "DATASETS.TRAIN",
-        cfg.DATASETS.TRAIN,
-        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-        min_keypoints=keypoints,
-        proposal_files=proposals,
-    )
 
 
 def build_training_loader(
@@ -223,7 +203,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
     proposals = None
     if cfg.MODEL.LOAD_PROPOSALS:
         proposals = [cfg.DATASETS.PROPOSAL_FILES_TEST[list(cfg.DATASETS.TEST).index(dataset_name)]]
-    images = _dataset_dicts(
+    images = images_of(
         "DATASETS.TEST", [dataset_name], filter_empty=False, proposal_files=proposals
     )
     return _finite(cfg, images, mapper or DatasetMapper(cfg, is_train=False), batch_size=1, seed=0)
@@ -279,33 +259,6 @@ def _alone(worker: int) -> None:
 
 def _as_list(items: list[Sample]) -> list[Sample]:
     return items
-
-
-def _dataset_dicts(key: str, names: Sequence[str], **options: object) -> list[Sample]:
-    """Detectron2's dicts of the data sets that a key names, with its complaints as ValueErrors."""
-    if not names:
-        raise ValueError(f"{key} names no data set.")
-    check_registered(key, names)
-    try:
-        return get_detection_dataset_dicts(list(names), **options)
-    except (AssertionError, FileNotFoundError, KeyError) as error:
-        raise ValueError(f"{key} {list(names)} cannot be loaded: {error}") from error
-
-
-def check_registered(key: str, names: Sequence[str]) -> None:
-    """Refuse the names of data sets that Detectron2's catalog does not have.
-
-    Raises:
-        ValueError: with the config's key and names that are close.
-    """
-    for name in names:
-        if name not in DatasetCatalog:
-            close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
-            hint = f" Close to it: {', '.join(close)}." if close else ""
-            raise ValueError(
-                f"{key} names '{name}', which is not registered: DATASETS.COCO_JSON registers "
-                f"[name, json file, image folder].{hint}"
-            )
 
 
 def _landscape(images: Sequence[Sample]) -> np.ndarray:

@@ -3,7 +3,7 @@
 
 A further column is one more function of an ``Observed`` and its entry in ``COLUMNS``.
 
-B: images of a batch; N: training images; d: channels pooled by the router.
+B: images of a batch; N: training images.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,10 +19,12 @@ from torch import Tensor
 
 from dynamicdet_d2.data.loading.corrupt import ImageLoader
 from dynamicdet_d2.engine.loss_table.table import LossTable
+from dynamicdet_d2.evaluation.coco.matched_sweep import as_rows
 from dynamicdet_d2.evaluation.coco.set_gains import Boxes, MatchedImage, match_image, set_gains
 from dynamicdet_d2.evaluation.exit_records import EXITS
 from dynamicdet_d2.evaluation.image_ap import ap_gain
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.router_inputs import ROUTER_INPUTS
 from dynamicdet_d2.utils.progress import Progress
 
 
@@ -38,10 +40,12 @@ class Observed:
         self._model, self.images = model, images
 
     @cached_property
-    def pooled_and_losses(self) -> tuple[Tensor, Tensor]:
-        """(B, d) and (B, 2), on the CPU."""
-        pooled, losses = self._model.pooled_and_losses(self.images)
-        return pooled.cpu(), losses.cpu()
+    def inputs_and_losses(self) -> tuple[dict[str, Tensor], Tensor]:
+        """The router's inputs, by name (B, count), and losses (B, 2), on the CPU."""
+        numbers, losses = self._model.router_inputs_and_losses(self.images)
+        counts = self._model.router.counts
+        by_input = numbers.cpu().split(list(counts.values()), dim=1)
+        return dict(zip(counts, by_input, strict=True)), losses.cpu()
 
     @cached_property
     def exits(self) -> list[dict]:
@@ -54,6 +58,17 @@ class Observed:
             ]
         )
 
+    @cached_property
+    def matched(self) -> list[MatchedImage]:
+        """Both exits' boxes, matched to the objects."""
+        return [
+            match_image(
+                [_boxes(exits[name], "pred_boxes", "pred_classes", "scores") for name in EXITS],
+                _boxes(image["instances"], "gt_boxes", "gt_classes", "gt_classes"),
+            )
+            for exits, image in zip(self.exits, self.images, strict=True)
+        ]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -62,7 +77,8 @@ class Column:
     Attributes:
         measure: a batch -> B entries, small and without tensors: they are sent between processes,
             and a pickled slice of a tensor drags its whole batch along.
-        gather: the N entries of all processes, in the data set's order -> (N, ...), float32.
+        gather: the N entries of all processes, in the data set's order -> float32, (N, ...)
+            unless the column says otherwise.
     """
 
     measure: Callable[[Observed], Iterable[Any]]
@@ -73,28 +89,17 @@ def _stacked(rows: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(rows))
 
 
-def _features(batch: Observed) -> Iterable[np.ndarray]:
-    return batch.pooled_and_losses[0].numpy()
+def _input(name: str) -> Column:
+    return Column(lambda batch: batch.inputs_and_losses[0][name].numpy(), _stacked)
 
 
 def _losses(batch: Observed) -> Iterable[np.ndarray]:
-    return batch.pooled_and_losses[1].numpy()
+    return batch.inputs_and_losses[1].numpy()
 
 
 def _ap(batch: Observed) -> list[float]:
     pairs = zip(batch.exits, batch.images, strict=True)
     return [ap_gain(exits, image["instances"]) for exits, image in pairs]
-
-
-def _matched(batch: Observed) -> list[MatchedImage]:
-    pairs = zip(batch.exits, batch.images, strict=True)
-    return [
-        match_image(
-            [_boxes(exits[name], "pred_boxes", "pred_classes", "scores") for name in EXITS],
-            _boxes(image["instances"], "gt_boxes", "gt_classes", "gt_classes"),
-        )
-        for exits, image in pairs
-    ]
 
 
 def _gain(images: Sequence[MatchedImage]) -> Tensor:
@@ -112,22 +117,25 @@ def _boxes(instances: Instances, boxes: str, label: str, score: str) -> Boxes:
 
 
 COLUMNS = {
-    # (N, d), what the router pools from F1 (eq. 7).
-    "features": Column(_features, _stacked),
+    # (N, count), what the router sees (MODEL.ROUTER.INPUTS), not standardised.
+    **{name: _input(name) for name in ROUTER_INPUTS},
     # (N, 2), L1 and L2.
     "losses": Column(_losses, _stacked),
     # (N,), the image's own box AP under detector2 less that under detector1, in percent.
     "ap": Column(_ap, torch.tensor),
     # (N,), first-order gain of the set's box AP by detector2, as a share of AP that the set would
     # gain if every image gained as much. Regions of crowds count as background.
-    "gain": Column(_matched, _gain),
+    "gain": Column(lambda batch: batch.matched, _gain),
+    # (R, 6), both exits' detections and the objects as ``matched_sweep.as_rows`` puts them, from
+    # which the set's AP under any routing follows.
+    "matched": Column(lambda batch: batch.matched, lambda x: torch.from_numpy(as_rows(x))),
 }
 
 
 def measure_losses(
     model: DynamicDetector,
     loader: ImageLoader | Sequence[list[dict]],
-    columns: Iterable[str] = ("features", "losses"),
+    columns: Sequence[str] = ("features", "losses"),
 ) -> LossTable:
     """Go once over the training images, split over the processes; detectors are left as they are.
 
@@ -142,7 +150,6 @@ def measure_losses(
     Raises:
         ValueError: if there is no image.
     """
-    columns = tuple(columns)
     rows: list[tuple] = []
     progress = Progress(len(loader), "Loss offset")
     for images in loader:

@@ -3,7 +3,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class LossTableFile:
             with whole_file(self.path) as file:
                 torch.save({"columns": dict(table.columns), "of": self.fingerprint}, file)
 
-    def load(self, columns: Iterable[str]) -> LossTable | None:
+    def load(self, columns: Sequence[str]) -> LossTable | None:
         """The table, where it is of this very run and has the columns; in all processes or none.
 
         The log says why a table that is there is not used.
@@ -51,7 +51,7 @@ class LossTableFile:
         # Where the folder is not shared, processes without a file must not measure alone.
         return table if all(comm.all_gather(table is not None)) else None
 
-    def _fault(self, content: Any, columns: Iterable[str]) -> str:
+    def _fault(self, content: Any, columns: Sequence[str]) -> str:
         """Why the file's content cannot be used; empty where it can."""
         if not isinstance(content, dict) or content.keys() != {"columns", "of"}:
             return "is damaged or of another version"

@@ -2,7 +2,7 @@
 """The pass before a phase that learns from what was measured: from the file, or made anew."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 
@@ -20,7 +20,7 @@ def obtain_table(
     cfg: CfgNode,
     model: DynamicDetector,
     images: Sequence[dict],
-    columns: Iterable[str],
+    columns: Sequence[str],
     *,
     resumed: bool,
 ) -> LossTable:

@@ -17,8 +17,8 @@ class LossTable:
     N: training images.
 
     Attributes:
-        columns: name, as in ``columns.COLUMNS`` -> (N, ...). ``"losses"``, (N, 2), L1 and L2, is
-            always among them.
+        columns: name, as in ``columns.COLUMNS`` -> (N, ...), or of the shape that is said there.
+            ``"losses"``, (N, 2), L1 and L2, is always among them.
     """
 
     columns: Mapping[str, Tensor]

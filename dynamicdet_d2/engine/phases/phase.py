@@ -82,7 +82,6 @@ class Phase(ABC):
         shown: scalars that its lines in the log show; all are in metrics.json and TensorBoard.
         mixed_precision: whether ``SOLVER.AMP`` applies to it.
         averaged: whether ``SOLVER.EMA`` applies to it.
-        columns: of the loss table, which is measured before its first step; none: no pass.
     """
 
     name: ClassVar[str]
@@ -96,11 +95,24 @@ class Phase(ABC):
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Of the loss table, which is measured before the first step; none: no pass.
+
+        The table is of the detectors as they are then, so a phase that has some is the last.
+        """
         return ()
 
     @abstractmethod
     def steps(self, num_images: int) -> int:
         """How many steps it has, >= 0, for a training set of that size."""
+
+    def prepare(self, model: DynamicDetector, images: Sequence[dict]) -> None:
+        """Whatever comes before its first step, and before its columns are measured.
+
+        Args:
+            model: frozen.
+            images: the training set in Detectron2's format.
+        """
+        return
 
     @abstractmethod
     def trained(self, model: DynamicDetector) -> list[nn.Module]:

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Phase "router": the router alone is trained (section 3.3), by what was measured of each image.
 
-N: training images; B: images per step; d: channels pooled by the router.
+N: training images; B: images per step; d: numbers that the router sees.
 """
 
-import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from statistics import fmean, pstdev
 
@@ -14,11 +13,13 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
-from dynamicdet_d2.data.loading.epochs import epoch_order
+from dynamicdet_d2.engine import auto
+from dynamicdet_d2.engine.cached import CachedBatches, router_optimizer, router_steps
 from dynamicdet_d2.engine.distributed import distributed
-from dynamicdet_d2.engine.objectives import OBJECTIVES, Loss
-from dynamicdet_d2.engine.phases.phase import Phase, Start, Stream, Training
+from dynamicdet_d2.engine.objectives import OBJECTIVES, Lesson, Loss
+from dynamicdet_d2.engine.phases.phase import Phase, Start, Training
 from dynamicdet_d2.engine.phases.solver import image_batches
+from dynamicdet_d2.engine.teaching import teach_map
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.losses import router_loss
 
@@ -34,37 +35,52 @@ class RouterPhase(Phase):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The router's input, the losses that the offset is the median of, the objective's own."""
-        column = OBJECTIVES[self.cfg.SOLVER.ROUTER.OBJECTIVE].column
-        return tuple(dict.fromkeys(("features", "losses", column)))
+        """The router's inputs, the losses that the offset is the median of, the objective's own."""
+        name = self.cfg.SOLVER.ROUTER.OBJECTIVE
+        own = auto.COLUMNS if name == auto.NAME else (OBJECTIVES[name].column,)
+        return tuple(dict.fromkeys((*self.cfg.MODEL.ROUTER.INPUTS, "losses", *own)))
 
     def steps(self, num_images: int) -> int:
         """``SOLVER.ROUTER.EPOCHS`` over the training images, the last step rounded up."""
-        keys = self.cfg.SOLVER.ROUTER
-        return -(-keys.EPOCHS * num_images // keys.IMS_PER_BATCH)
+        return router_steps(self.cfg, num_images)
+
+    def prepare(self, model: DynamicDetector, images: Sequence[dict]) -> None:
+        """The router's objectness map learns, where it has one."""
+        teach_map(self.cfg, model, images)
 
     def trained(self, model: DynamicDetector) -> list[nn.Module]:
         return [model.router]
 
     def build(self, start: Start) -> Training:
-        keys, table = self.cfg.SOLVER.ROUTER, start.table
-        objective = OBJECTIVES[keys.OBJECTIVE]
-        values = table[objective.column]
-        loss = objective.fit(values)
+        keys, table, router = self.cfg.SOLVER.ROUTER, start.table, start.model.router
+        numbers = torch.cat([table[name] for name in router.counts], dim=1)
+        if not start.stream.step:
+            router.set_standard(numbers)
+        lesson = self._lesson(start)
+        values = table[lesson.column]
+        loss = OBJECTIVES[lesson.objective].fit(values)
         if keys.MODE == "cached":
             module: RouterObjective = CachedRouterObjective(start.model, loss)
             wrapped: nn.Module = module
+            stream = start.stream
             loader: Iterable = CachedBatches(
-                table["features"], values, keys.IMS_PER_BATCH, start.stream
+                numbers, values, keys.IMS_PER_BATCH, stream.seed, stream.step
             )
         else:
             module = OnlineRouterObjective(start.model, loss)
             wrapped = distributed(module)
             loader = image_batches(_online(self.cfg), start)
-        optimizer = torch.optim.AdamW(
-            start.model.router.parameters(), lr=keys.BASE_LR, weight_decay=keys.WEIGHT_DECAY
+        optimizer = router_optimizer(self.cfg, {lesson.learning_rate: router.parameters()})
+        return Training(
+            wrapped, loader, optimizer, None, lambda x: {**module.statistics(x), **lesson.scalars}
         )
-        return Training(wrapped, loader, optimizer, None, module.statistics)
+
+    def _lesson(self, start: Start) -> Lesson:
+        keys = self.cfg.SOLVER.ROUTER
+        if keys.OBJECTIVE == auto.NAME:
+            seed, resumed = start.stream.seed, start.stream.step > 0
+            return auto.chosen_lesson(self.cfg, start.model, start.table, seed, resumed)
+        return Lesson(keys.OBJECTIVE, keys.BASE_LR)
 
 
 def _online(cfg: CfgNode) -> CfgNode:
@@ -102,9 +118,9 @@ class RouterObjective(nn.Module):
         self.loss = loss or partial(router_loss, offset=float(model.loss_offset))
         self.recent: deque[float] = deque(maxlen=RECENT_IMAGES)
 
-    def objective(self, pooled: Tensor, values: Tensor) -> dict[str, Tensor]:
+    def objective(self, numbers: Tensor, values: Tensor) -> dict[str, Tensor]:
         """(B, d), and the entries (B, ...) of the objective's column -> the loss, a scalar."""
-        difficulty = self.router.difficulty(pooled)
+        difficulty = self.router.difficulty(numbers)
         self.recent.extend(difficulty.tolist())
         return {"loss_router": self.loss(difficulty, values)}
 
@@ -122,9 +138,9 @@ class CachedRouterObjective(RouterObjective):
     """On entries of the loss table."""
 
     def forward(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        pooled, values = batch
+        numbers, values = batch
         device = self.router.hidden.weight.device
-        return self.objective(pooled.to(device), values.to(device))
+        return self.objective(numbers.to(device), values.to(device))
 
 
 class OnlineRouterObjective(RouterObjective):
@@ -140,33 +156,4 @@ class OnlineRouterObjective(RouterObjective):
         return self
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        return self.objective(*self.model.pooled_and_losses(batched_inputs))
-
-
-class CachedBatches:
-    """Batches of loss table entries, reshuffled every epoch; the same in every process.
-
-    Every process makes the same steps on the same entries, so nothing has to be exchanged.
-    """
-
-    def __init__(self, pooled: Tensor, values: Tensor, batch_size: int, stream: Stream) -> None:
-        """
-        Args:
-            pooled: (N, d).
-            values: (N, ...), what the router learns from.
-            batch_size: entries per step.
-            stream: seed, and steps done.
-        """
-        self.pooled, self.values = pooled, values
-        self.batch_size, self.stream = batch_size, stream
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for step in itertools.count(self.stream.step):
-            first = step * self.batch_size
-            index = [self._entry(p) for p in range(first, first + self.batch_size)]
-            yield self.pooled[index], self.values[index]
-
-    def _entry(self, position: int) -> int:
-        size = len(self.pooled)
-        epoch, place = divmod(position, size)
-        return int(epoch_order(self.stream.seed, epoch, size)[place])
+        return self.objective(*self.model.router_inputs_and_losses(batched_inputs))

@@ -94,6 +94,18 @@ def set_gains(images: Sequence[MatchedImage]) -> np.ndarray:
     Returns:
         (I,) float64, as a share of AP (0.01 is one percent of AP).
     """
+    ranked, wanted = ranked_images(images), wanted_classes(images)
+    classes = 1 + max(ranked.label.max(initial=-1), wanted.max(initial=-1))
+    return first_order_gains(ranked, np.bincount(wanted, minlength=classes), len(images))
+
+
+def wanted_classes(images: Sequence[MatchedImage]) -> np.ndarray:
+    """(G,) int32, classes of all objects, image by image."""
+    return np.concatenate([image.wanted for image in images])
+
+
+def ranked_images(images: Sequence[MatchedImage]) -> RankedDetections:
+    """All images' detections, ranked by class as those of a whole set."""
     label = np.concatenate([image.label for image in images]).astype(np.int64)
     score = np.concatenate([image.score for image in images]).astype(np.float64)
     exit_index = np.concatenate([image.exit for image in images])
@@ -105,12 +117,8 @@ def set_gains(images: Sequence[MatchedImage]) -> np.ndarray:
         np.concatenate([getattr(image, name) for image in images]).astype(np.uint64)[order]
         for name in ("positive", "counted")
     )
-    ranked = RankedDetections.build(
-        detections, Outcomes(positive, counted, np.empty((0, 1), dtype=bool)), len(images)
-    )
-    wanted = np.concatenate([image.wanted for image in images])
-    classes = 1 + max(label.max(initial=-1), wanted.max(initial=-1))
-    return first_order_gains(ranked, np.bincount(wanted, minlength=classes), len(images))
+    outcomes = Outcomes(positive, counted, np.empty((0, 1), dtype=bool))
+    return RankedDetections.build(detections, outcomes, len(images))
 
 
 def _detections(exits: Sequence[Boxes]) -> Detections:

@@ -111,10 +111,15 @@ class CocoSweep:
         objects = read_objects(ground_truth, vocabulary, iou_type)
         detections = read_detections(exits, vocabulary, iou_type, MAX_DETECTIONS[-1])
         outcomes = match(detections, objects)
-        self._object_cell = objects.cell
-        self._object_counted = outcomes.object_counted
-        self._ranked = RankedDetections.build(detections, outcomes, len(self.image_ids))
-        self._ranking = Ranking.build(self._ranked, len(self.category_ids))
+        ranked = RankedDetections.build(detections, outcomes, len(self.image_ids))
+        self._rank(ranked, objects.cell, outcomes.object_counted)
+
+    def _rank(
+        self, ranked: RankedDetections, object_cell: np.ndarray, object_counted: np.ndarray
+    ) -> None:
+        self._object_cell, self._object_counted = object_cell, object_counted
+        self._ranked = ranked
+        self._ranking = Ranking.build(ranked, len(self.category_ids))
 
     def evaluate(self, hard: np.ndarray, images: np.ndarray | None = None) -> CocoFigures:
         """COCO figures when the hard images take detector2's detections.

@@ -13,6 +13,7 @@ from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.backbone.depths import num_blocks_of
 from dynamicdet_d2.modeling.backbone.elan import Levels, StagedELAN
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.router_inputs.pooled_features import PooledFeatures
 from dynamicdet_d2.modeling.yolo import settings
 from dynamicdet_d2.modeling.yolo.grid import AnchorGrid
 from dynamicdet_d2.modeling.yolo.head import YOLOHead
@@ -68,11 +69,24 @@ def static_parts(cfg: CfgNode) -> dict[str, Any]:
 
 
 def dynamic_parts(cfg: CfgNode) -> dict[str, nn.Module]:
-    """Two backbones, the router, and a neck and head of each detector, by their names."""
+    """Two backbones, the published router, and a neck and head of each detector, by their names."""
     backbone = build_backbone(cfg)
-    parts = {"backbone": backbone, "router": AdaptiveRouter(cfg, backbone.output_shape())}
+    router = AdaptiveRouter(
+        inputs={"features": PooledFeatures(backbone.output_shape())},
+        reduction=cfg.MODEL.ROUTER.REDUCTION,
+    )
+    return {"backbone": backbone, "router": router, **tails(cfg, backbone.output_shape())}
+
+
+def tails(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    """A neck and a head of each detector, by their names.
+
+    Args:
+        input_shape: the backbone's output shapes.
+    """
+    parts: dict[str, Any] = {}
     for number in (1, 2):
-        neck = _neck(cfg, backbone.output_shape())
+        neck = _neck(cfg, input_shape)
         parts |= {f"neck{number}": neck, f"head{number}": _head(cfg, neck.output_shape())}
     return parts
 

@@ -7,7 +7,6 @@ R: rows of the grid, K = 5 + classes, D: candidates or detections of one image.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
@@ -15,6 +14,7 @@ from torchvision.ops import batched_nms
 from dynamicdet_d2.modeling.yolo.boxes import corners
 from dynamicdet_d2.modeling.yolo.grid import AnchorGrid, Grid, flattened
 from dynamicdet_d2.modeling.yolo.padding import PlacedImages
+from dynamicdet_d2.utils.precision import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def detect(
     Returns:
         boxes (D, 4) as x1, y1, x2, y2 in pixels of the padded image; scores and classes (D,).
     """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+    logits = at_least_float32(logits)
     rows, scores, classes = scored(logits, settings)
     best = scores.argsort(descending=True, stable=True)[: settings.max_candidates]
     rows, scores, classes = rows[best], scores[best], classes[best]

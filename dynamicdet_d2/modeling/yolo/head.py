@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.backbone.elan_blocks import conv_block
 from dynamicdet_d2.modeling.yolo.blocks import ImplicitConv, RepConv
+from dynamicdet_d2.parts import Part
 
 NUM_BOX_LOGITS = 5
 """x, y, w, h and objectness."""
@@ -89,6 +90,15 @@ class YOLOHead(nn.Module):
         images, _, height, width = x.shape
         x = x.view(images, self.num_anchors, NUM_BOX_LOGITS + self.num_classes, height, width)
         return x.permute(0, 1, 3, 4, 2)
+
+
+def head_part(name: str, head: YOLOHead, routes: tuple[str, ...]) -> Part:
+    """A head as a part of a detector.
+
+    Its predictions are exact: boxes are up to four anchors wide, and scores must not tie.
+    """
+    exact = tuple(f"predictors.{level}" for level in head.in_features)
+    return Part(name, head, routes=routes, exact=exact)
 
 
 def add_prior(bias: Tensor, stride: int, num_anchors: int, num_classes: int) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dynamicdet_d2.modeling.yolo.assignment import Matches, Targets, candidates, sim_ota
 from dynamicdet_d2.modeling.yolo.boxes import complete_iou
 from dynamicdet_d2.modeling.yolo.grid import AnchorGrid, Grid, flattened
+from dynamicdet_d2.utils.precision import at_least_float32
 
 Losses = dict[str, Tensor]
 
@@ -117,13 +118,13 @@ class YOLOLoss(nn.Module):
             ``auxiliary`` its share is in them.
         """
         grid = self.grid(logits)
-        lead = _in_full_precision(flattened(logits))
+        lead = at_least_float32(flattened(logits))
         losses = self._of_matches(lead, targets, grid, self._match(lead, targets, grid, LEAD_REACH))
         if auxiliary is None:
             return losses
         # The auxiliary head learns what the lead head would, but of more candidates.
         matches = self._match(lead, targets, grid, COARSE_REACH)
-        others = _in_full_precision(flattened(auxiliary))
+        others = at_least_float32(flattened(auxiliary))
         extra = self._of_matches(others, targets, grid, matches)
         return {k: loss + self.settings.auxiliary_gain * extra[k] for k, loss in losses.items()}
 
@@ -208,10 +209,6 @@ def _sum_of_means(values: Tensor, levels: Tensor, count: int) -> Tensor:
     own = levels[None] == torch.arange(count, device=levels.device)[:, None]
     sums = torch.where(own, values[None], 0.0).sum(dim=1)
     return (sums / own.sum(dim=1).clamp(min=1)).sum()
-
-
-def _in_full_precision(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def targets_of(instances: Sequence[Instances]) -> Targets:

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from detectron2.structures import ImageList
 from torch import Tensor
 
+from dynamicdet_d2.modeling.routing import select_images
+
 PLACEMENTS = ("corner", "center", "letterbox")
 
 
@@ -38,6 +40,13 @@ class PlacedImages(ImageList):
     ) -> None:
         super().__init__(tensor, image_sizes)
         self.shifts, self.pad_values = list(shifts), pad_values
+
+
+@select_images.register
+def _(images: PlacedImages, indices: Sequence[int], index: Tensor) -> PlacedImages:
+    sizes = [images.image_sizes[i] for i in indices]
+    shifts = [images.shifts[i] for i in indices]
+    return PlacedImages(images.tensor[index], sizes, shifts, images.pad_values)
 
 
 def padded_side(side: int, multiple: int, placement: str) -> int:
@@ -71,6 +80,10 @@ class Padding:
     placement: str = "corner"
     value: float = 114.0
 
+    def padded_side(self, side: int) -> int:
+        """Side of an image in pixels -> that of its batch when it is alone."""
+        return padded_side(side, self.multiple, self.placement)
+
     def batch(self, images: Sequence[Tensor], mean: Tensor, std: Tensor) -> PlacedImages:
         """Images, padded and then normalised.
 
@@ -79,10 +92,7 @@ class Padding:
             mean, std: (C, 1, 1).
         """
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        height, width = (
-            padded_side(max(sides), self.multiple, self.placement)
-            for sides in zip(*sizes, strict=True)
-        )
+        height, width = (self.padded_side(max(sides)) for sides in zip(*sizes, strict=True))
         placed = [self._placed(image, height, width) for image in images]
         tensor = (torch.stack([image for image, _ in placed]) - mean) / std
         pad_values = (torch.full_like(mean, self.value) - mean) / std

@@ -7,16 +7,17 @@ from dataclasses import replace
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone
-from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from dynamicdet_d2.modeling.batch import Batch, postprocessed
 from dynamicdet_d2.modeling.yolo import build, settings
 from dynamicdet_d2.modeling.yolo.detections import YOLODetections
-from dynamicdet_d2.modeling.yolo.head import YOLOHead
+from dynamicdet_d2.modeling.yolo.head import YOLOHead, head_part
 from dynamicdet_d2.modeling.yolo.losses import YOLOLoss, targets_of
 from dynamicdet_d2.modeling.yolo.neck import YOLONeck
 from dynamicdet_d2.modeling.yolo.padding import Padding, PlacedImages
+from dynamicdet_d2.parts import BOTH, Part, Parts, parts_of
 
 
 @META_ARCH_REGISTRY.register()
@@ -99,9 +100,9 @@ class YOLOv7(nn.Module):
         """
         if not self.training:
             return self.inference(batched_inputs)
-        targets = targets_of(ground_truth(batched_inputs, self.device))
-        images = self.preprocess_image(batched_inputs)
-        features = self.neck(self.backbone(images.tensor))
+        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        targets = targets_of(batch.gt_instances)
+        features = self.neck(self.backbone(batch.images.tensor))
         auxiliary = None if self.auxiliary_head is None else self.auxiliary_head(features)
         return self.loss(self.head(features), targets, auxiliary)
 
@@ -117,7 +118,10 @@ class YOLOv7(nn.Module):
         images = self.preprocess_image(batched_inputs)
         logits = self.head(self.neck(self.backbone(images.tensor)))
         results = self.detections(logits, images)
-        return postprocessed(results, batched_inputs) if do_postprocess else results
+        if not do_postprocess:
+            return results
+        instances = postprocessed(results, batched_inputs, images)
+        return [{"instances": found} for found in instances]
 
     def preprocess_image(self, batched_inputs: list[dict]) -> PlacedImages:
         """Normalise, pad and batch the images, on the model's device."""
@@ -126,24 +130,15 @@ class YOLOv7(nn.Module):
         return padding.batch(images, self.pixel_mean, self.pixel_std)
 
 
-def ground_truth(batched_inputs: Sequence[dict], device: torch.device) -> list[Instances]:
-    """``"instances"`` of each image, on a device.
-
-    Raises:
-        ValueError: naming an image without any.
-    """
-    missing = [x for x in batched_inputs if "instances" not in x]
-    if missing:
-        name = missing[0].get("file_name", "an image")
-        raise ValueError(f"Losses need ground truth, but {name} came without 'instances'.")
-    return [x["instances"].to(device) for x in batched_inputs]
-
-
-def postprocessed(results: Sequence[Instances], batched_inputs: Sequence[dict]) -> list[dict]:
-    """Per image ``"instances"``, scaled to the size that its input asks for, and clipped."""
-    outputs = []
-    for result, source in zip(results, batched_inputs, strict=True):
-        height, width = result.image_size
-        size = source.get("height", height), source.get("width", width)
-        outputs.append({"instances": detector_postprocess(result, *size)})
-    return outputs
+@parts_of.register
+def _(model: YOLOv7) -> Parts:
+    return Parts(
+        parts=(
+            Part("bottom_up1", model.backbone, features=True),
+            Part("neck", model.neck, features=True),
+            head_part("head", model.head, BOTH),
+        ),
+        run_on_image=lambda images: model.head(model.neck(model.backbone(images))),
+        heads=(model.detections,),
+        padded_side=model.padding.padded_side,
+    )

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from dynamicdet_d2.evaluation.coco.matched_sweep import MatchedSweep, as_rows, from_rows
 from dynamicdet_d2.evaluation.coco.set_gains import Boxes, match_image, set_gains
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 
 NUM_CLASSES = 3
+OF_ALL_SIZES = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")
 
 
 def boxes(rows: list[tuple[float, ...]], scores: list[float], labels: list[int]) -> Boxes:
@@ -106,3 +108,37 @@ def test_the_sweep_has_the_same_gains(seed: int) -> None:
     found = set_gains([match_image(image[1:], image[0]) for image in images])
     assert found == pytest.approx(expected, abs=1e-12)
     assert np.count_nonzero(expected) > 20
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_sweep_of_matched_images_has_the_same_figures(seed: int) -> None:
+    images = random_set(40, seed)
+    exits = tuple(
+        [r for i, image in enumerate(images) for r in as_results(i, image[1 + number])]
+        for number in range(2)
+    )
+    sweep = CocoSweep(as_coco([image[0] for image in images]), exits, "bbox", range(len(images)))
+    matched = [match_image(image[1:], image[0]) for image in images]
+    ours = MatchedSweep(from_rows(as_rows(matched), len(images)))
+    for share in (0.0, 0.3, 0.7, 1.0):
+        hard = np.random.default_rng(seed).random(len(images)) < share
+        expected, found = sweep.evaluate(hard).as_dict(), ours.evaluate(hard).as_dict()
+        assert [found[name] for name in OF_ALL_SIZES] == [expected[name] for name in OF_ALL_SIZES]
+        assert np.isnan([found["APs"], found["ARl"]]).all()
+    assert ours.image_gains() == pytest.approx(sweep.image_gains(), abs=1e-12)
+
+
+def test_rows_of_images_by_hand() -> None:
+    box = (10.0, 10.0, 20.0, 20.0)
+    images = [
+        match_image((NOTHING, NOTHING), NOTHING),
+        match_image((NOTHING, boxes([box], [0.5], [2])), boxes([box], [0], [2])),
+        match_image((NOTHING, NOTHING), NOTHING),
+    ]
+    rows = as_rows(images)
+    # detector2's box is true, and counted, at all ten IoU thresholds.
+    assert rows.tolist() == [[1, 1, 2, 0.5, 1023, 1023], [1, 2, 2, 0, 0, 0]]
+    back = from_rows(rows, 3)
+    assert [len(image.label) for image in back] == [0, 1, 0]
+    assert [len(image.wanted) for image in back] == [0, 1, 0]
+    assert back[1].positive.tolist() == [1023]

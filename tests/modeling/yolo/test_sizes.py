@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dynamicdet_d2.acceleration.foldable import fold_blocks
 from dynamicdet_d2.modeling import AdaptiveRouter, CompositeBackbone
 from dynamicdet_d2.modeling.backbone.elan import StagedELAN
+from dynamicdet_d2.modeling.router_inputs.pooled_features import PooledFeatures
 from dynamicdet_d2.modeling.yolo.head import YOLOHead
 from dynamicdet_d2.modeling.yolo.neck import YOLONeck
 from dynamicdet_d2.modeling.yolo.variants import VARIANTS, Variant, scaled, with_depths
@@ -88,7 +89,7 @@ class Parts:
             self.neck = YOLONeck(first.output_shape(), variant.neck).eval()
             self.head = head(self.neck.output_shape(), variant.head.channels, variant)
             self.auxiliary = head(self.neck.top_down_shape(), variant.head.auxiliary, None)
-            self.router = AdaptiveRouter(input_shape=first.output_shape())
+            self.router = AdaptiveRouter(inputs={"features": PooledFeatures(first.output_shape())})
 
     def modules(self) -> dict[str, nn.Module]:
         backbone, connections = self.composite.bottom_up1, self.composite.connections

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images of a config's data sets, in Detectron2's format."""
+
+import difflib
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+
+from dynamicdet_d2.data.loading.corrupt import Sample
+
+
+def training_dicts(cfg: CfgNode) -> list[Sample]:
+    """The images of ``DATASETS.TRAIN`` in Detectron2's format.
+
+    Without objects or with crowds only, images stay in only if
+    ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` is False.
+
+    Raises:
+        ValueError: no data set is named, one is not registered, or none has a usable image.
+    """
+    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
+    proposals = cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None
+    return images_of(
+        "DATASETS.TRAIN",
+        cfg.DATASETS.TRAIN,
+        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+        min_keypoints=keypoints,
+        proposal_files=proposals,
+    )
+
+
+def validation_dicts(cfg: CfgNode) -> list[Sample]:
+    """The images of ``SOLVER.ROUTER.VALIDATION`` in Detectron2's format, all of them.
+
+    Raises:
+        ValueError: the data set is not registered or is empty.
+    """
+    names = [cfg.SOLVER.ROUTER.VALIDATION]
+    return images_of("SOLVER.ROUTER.VALIDATION", names, filter_empty=False)
+
+
+def images_of(key: str, names: Sequence[str], **options: object) -> list[Sample]:
+    """Detectron2's dicts of the data sets that a key names, with its complaints as ValueErrors."""
+    if not names:
+        raise ValueError(f"{key} names no data set.")
+    check_registered(key, names)
+    try:
+        return get_detection_dataset_dicts(list(names), **options)
+    except (AssertionError, FileNotFoundError, KeyError) as error:
+        raise ValueError(f"{key} {list(names)} cannot be loaded: {error}") from error
+
+
+def check_registered(key: str, names: Sequence[str]) -> None:
+    """Refuse the names of data sets that Detectron2's catalog does not have.
+
+    Raises:
+        ValueError: with the config's key and names that are close.
+    """
+    for name in names:
+        if name not in DatasetCatalog:
+            close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
+            hint = f" Close to it: {', '.join(close)}." if close else ""
+            raise ValueError(
+                f"{key} names '{name}', which is not registered: DATASETS.COCO_JSON registers "
+                f"[name, json file, image folder].{hint}"
+            )

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A batch of both routes: each image by its own, the results in the batch's order.
+
+N: images of the batch.
+"""
+
+from typing import TYPE_CHECKING
+
+from detectron2.structures import ImageList, Instances
+
+from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.modeling.routing import Features
+
+if TYPE_CHECKING:
+    from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+
+
+def routed_features(model: "DynamicDetector", images: ImageList) -> tuple[Features, list[float]]:
+    """Each image's features by its route, for a shared tail, and the difficulties."""
+    seen, start, scores = model.first(images)
+    features = seen.features
+    difficulties = scores.tolist()  # the one time that the device is waited for
+    hard = routing.hard_indices(difficulties, model.threshold)
+    if len(hard) == len(difficulties):
+        features = model.backbone.second(features, start)
+    elif hard:
+        index = routing.on_device(hard, start.device)
+        chosen = routing.select(features, index)
+        features2 = model.backbone.second(chosen, start[index])
+        # Features of shared stages are still those of backbone 1.
+        new = {name: level for name, level in features2.items() if level is not chosen[name]}
+        features = routing.merge(features, new, index)
+    return features, difficulties
+
+
+def routed_detections(
+    model: "DynamicDetector", images: ImageList
+) -> tuple[list[Instances], list[float]]:
+    """Each image's detections by its route, each route's from a pass of its own, and the
+    difficulties."""
+    seen, start, scores = model.first(images)
+    difficulties = scores.tolist()
+    easy, hard = routing.by_route(difficulties, model.threshold)
+    found: dict[int, Instances] = {}
+    if easy:
+        found.update(zip(easy, seen.select(easy).detections, strict=True))
+    if hard:
+        index = routing.on_device(hard, start.device)
+        second = model.second_pass(seen.restart(hard), start[index])
+        found.update(zip(hard, second.detections, strict=True))
+    return [found[i] for i in range(len(difficulties))], difficulties

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dy-YOLOv7: DynamicDet for YOLOv7, whose two detectors share nothing but backbone 1's features."""
+
+from dataclasses import replace
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList, Instances
+from torch import Tensor, nn
+
+from dynamicdet_d2.modeling.batch import Batch
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.yolo import build, settings
+from dynamicdet_d2.modeling.yolo.detections import YOLODetections
+from dynamicdet_d2.modeling.yolo.head import YOLOHead, head_part
+from dynamicdet_d2.modeling.yolo.losses import YOLOLoss, targets_of
+from dynamicdet_d2.modeling.yolo.neck import YOLONeck
+from dynamicdet_d2.modeling.yolo.padding import Padding, PlacedImages
+from dynamicdet_d2.parts import EASY, HARD, Part
+
+
+@META_ARCH_REGISTRY.register()
+class DynamicYOLO(DynamicDetector):
+    """A dynamic detector with a YOLO neck and head for each of its detectors.
+
+    An easy image goes through backbone 1, neck 1 and head 1; a hard one through backbone 1,
+    connections, backbone 2, neck 2 and head 2, and never through head 1 (section 3.1).
+    """
+
+    shared_tail = False
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        neck1: YOLONeck,
+        head1: YOLOHead,
+        neck2: YOLONeck,
+        head2: YOLOHead,
+        loss: YOLOLoss,
+        detections: YOLODetections,
+        padding: Padding,
+        input_format: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        """
+        Args:
+            neck1, head1: of detector1.
+            neck2, head2: of detector2.
+            loss, detections: of either head's logits; they hold no weights.
+            padding: of images to a batch; for losses they lie in its corner in any case.
+            input_format: channels of the images, such as "RGB".
+            arguments: those of ``DynamicDetector``.
+        """
+        super().__init__(**arguments)
+        self.neck1, self.head1 = neck1, head1
+        self.neck2, self.head2 = neck2, head2
+        self.loss, self.detect, self.padding = loss, detections, padding
+        self.input_format = input_format
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        arguments = super().from_config(cfg)
+        backbone = arguments["backbone"]
+        tails = build.tails(cfg, backbone.output_shape())
+        grid = build.build_grid(cfg, tails["neck1"].output_shape())
+        return {
+            **arguments,
+            **tails,
+            "loss": YOLOLoss(grid, settings.loss_settings(cfg), settings.num_classes_of(cfg)),
+            "detections": YOLODetections(grid, settings.detection_settings(cfg)),
+            "padding": settings.padding_of(cfg, backbone.size_divisibility),
+            "input_format": cfg.INPUT.FORMAT,
+        }
+
+    @classmethod
+    def num_classes_key(cls, cfg: CfgNode) -> str:
+        return "MODEL.YOLO.NUM_CLASSES"
+
+    def batch_side(self, side: int) -> int:
+        return self.padding.padded_side(side)
+
+    def preprocess_image(self, batched_inputs: list[dict]) -> PlacedImages:
+        """Normalise, pad and batch the images, on the model's device."""
+        return self._batch(batched_inputs, self.padding)
+
+    def images_with_ground_truth(self, batched_inputs: list[dict]) -> PlacedImages:
+        return self._batch(batched_inputs, replace(self.padding, placement="corner"))
+
+    def _batch(self, batched_inputs: list[dict], padding: Padding) -> PlacedImages:
+        images = [x["image"].to(self.device, self.pixel_mean.dtype) for x in batched_inputs]
+        return padding.batch(images, self.pixel_mean, self.pixel_std)
+
+    def pyramid(self, detector: int, features: Features) -> Features:
+        return self._neck(detector)(features)
+
+    def predictions(self, detector: int, pyramid: Features) -> list[Tensor]:
+        """Logits (N, A, H, W, K) of each level, fine to coarse."""
+        return self._head(detector)(pyramid)
+
+    def losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
+        return self.loss(self.predictions(detector, pyramid), targets_of(batch.gt_instances))
+
+    def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
+        return self.detect(self.predictions(detector, pyramid), images)
+
+    def second_parts(self) -> list[nn.Module]:
+        return [*super().second_parts(), self.neck2, self.head2]
+
+    def tail_parts(self) -> tuple[Part, ...]:
+        return (
+            Part("neck1", self.neck1, routes=EASY, step="pyramid", features=True),
+            head_part("head1", self.head1, EASY),
+            Part("neck2", self.neck2, routes=HARD, step="pyramid", features=True),
+            head_part("head2", self.head2, HARD),
+        )
+
+    @property
+    def heads(self) -> tuple[nn.Module, ...]:
+        return (self.detect,)
+
+    def _neck(self, detector: int) -> YOLONeck:
+        return (self.neck1, self.neck2)[detector - 1]
+
+    def _head(self, detector: int) -> YOLOHead:
+        return (self.head1, self.head2)[detector - 1]
