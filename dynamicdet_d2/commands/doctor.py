@@ -43,6 +43,7 @@ NEEDED = {
     "omegaconf": "omegaconf",
     "hydra": "hydra-core",
     "cloudpickle": "cloudpickle",
+    "jinja2": "jinja2",
     "matplotlib": "matplotlib",
     "tabulate": "tabulate",
     "tensorboard": "tensorboard",
