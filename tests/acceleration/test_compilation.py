@@ -65,14 +65,10 @@ def test_torch_knows_the_options_of_compilation() -> None:
     """It refuses unknown ones before it compiles anything."""
     config = torch._dynamo.config
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
-    before = getattr(config, limit)
-    setattr(config, limit, 8)
-    try:
+    with config.patch(limit, 8):  # monkeypatch would take it away for good
         for device in ("cpu", "cuda"):
             assert callable(compilation.compiled(torch.relu, torch.device(device)))
         assert getattr(config, limit) == compilation.MAX_SHAPES
-    finally:
-        setattr(config, limit, before)
 
 
 def test_compilation_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
