@@ -40,7 +40,7 @@ def checked(cfg: CfgNode, use: Use) -> CfgNode:
     """
     check(cfg, use)
     register_coco_json(cfg.DATASETS.COCO_JSON)
-    register_shapes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+    register_shapes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, cfg.SOLVER.ROUTER.VALIDATION])
     cfg.freeze()
     return cfg
 

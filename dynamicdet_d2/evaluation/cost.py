@@ -179,6 +179,7 @@ def table(model: nn.Module, cfg: CfgNode, setting: Setting) -> str:
         f"{'':16}{'all':>12}{'no attention':>14}{'paper':>12}{'difference':>12}\n"
         f"{''.join(lines)}"
         "no attention: without the two products of attention, as the paper counts.\n"
+        f"{_twice(model)}"
     )
     if published.rows and published.per_multiply_add > 1:
         factor = published.per_multiply_add
@@ -195,6 +196,15 @@ def _published(name: str, setting: Setting) -> Published:
     if found is None or found.setting != setting:
         return Published({})
     return found
+
+
+def _twice(model: nn.Module) -> str:
+    """What the hard route runs twice because the router looks at it first; "" where nothing."""
+    routes = parts_of(model).routes
+    names = [name for name, own in routes.items() if own.count("hard") > 1]
+    if not names:
+        return ""
+    return f"route hard: {', '.join(names)} run twice, first for the router.\n"
 
 
 def _rows(cost: RouteCost, setting: Setting, fractions: Sequence[float]) -> dict[str, float]:

@@ -30,6 +30,7 @@ from dynamicdet_d2.modeling.necks.fpn import GivenFeatures
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.router_inputs import PooledFeatures
 from dynamicdet_d2.parts import parts_of
+from tests.support.toy import toy_cfg
 
 NUM_PROPOSALS = 7
 
@@ -457,6 +458,13 @@ def test_table_puts_the_papers_figures_beside(monkeypatch: pytest.MonkeyPatch) -
     assert cells["average at 0.9"] == ["272.00", "G", "272.00", "G", "276.0", "G", "-1.45%"]
     elsewhere = cost.table(model, cfg, Setting(640, 1280))
     assert "283.7" not in elsewhere
+
+
+def test_table_says_what_the_hard_route_runs_twice() -> None:
+    cfg = toy_cfg("MODEL.ROUTER.INPUTS", ["rpn"])
+    said = "route hard: neck, rpn_head run twice, first for the router."
+    assert cost.table(build_model(cfg), cfg, Setting(64, 96, 50)).splitlines()[-1] == said
+    assert "twice" not in cost.table(build_model(toy_cfg()), toy_cfg(), Setting(64, 96, 50))
 
 
 def test_table_compares_table_1_with_twice_the_multiply_adds() -> None:

@@ -96,10 +96,11 @@ def _check_categories(
 def check_datasets(
     cfg: CfgNode, num_classes_key: str, *, eval_only: bool = False
 ) -> list[DatasetReport]:
-    """Checks every COCO data set of ``DATASETS.TRAIN`` and ``DATASETS.TEST`` and logs warnings.
+    """Checks every COCO data set that a run reads and logs warnings.
 
-    Data sets of other formats are left alone. All test sets, and all training sets unless
-    ``eval_only``, must list the same classes in the same order.
+    These are ``DATASETS.TEST`` and, unless ``eval_only``, ``DATASETS.TRAIN`` and
+    ``SOLVER.ROUTER.VALIDATION``; all must list the same classes in the same order. Data sets of
+    other formats are left alone.
 
     Args:
         num_classes_key: dotted name of the key that holds the model's number of classes.
@@ -107,10 +108,13 @@ def check_datasets(
     Raises:
         ValueError: one for all that is wrong, with the first findings of each data set.
     """
-    train = [] if eval_only else list(cfg.DATASETS.TRAIN)
+    train, test = list(cfg.DATASETS.TRAIN), list(cfg.DATASETS.TEST)
+    judged = [*test, cfg.SOLVER.ROUTER.VALIDATION]
+    if eval_only:
+        train, judged = [], test
     num_classes = reduce(getattr, num_classes_key.split("."), cfg)
     reports = []
-    for name in dict.fromkeys([*train, *cfg.DATASETS.TEST]):
+    for name in dict.fromkeys([*train, *judged]):
         if name not in DatasetCatalog or MetadataCatalog.get(name).get("evaluator_type") != "coco":
             continue
         metadata = MetadataCatalog.get(name)
@@ -121,7 +125,7 @@ def check_datasets(
             num_classes,
             num_classes_key=num_classes_key,
             training=name in train,
-            testing=name in cfg.DATASETS.TEST,
+            testing=name in judged,
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None,
             skip_corrupt=cfg.DATALOADER.SKIP_CORRUPT_IMAGES,
         )

@@ -81,18 +81,23 @@ def _judged(table: LossTable, scores: NDArray[np.float64], judged_on: str, seed:
         _as_record(candidate, score_quality(sweep, own, random))
         for candidate, own in zip(CANDIDATES, scores, strict=True)
     )
-    return Choice(judged_on, judged, finite(float(np.std(by_chance))))
+    return Choice(judged_on, judged, _rounded(float(np.std(by_chance))))
 
 
 def _as_record(candidate: Candidate, quality: ScoreQuality) -> Judged:
     return Judged(
         objective=candidate.objective,
         learning_rate=candidate.learning_rate,
-        area=finite(quality.area),
-        lead_at_half=finite(quality.ap[HALF] - quality.random_ap[HALF]),
+        area=_rounded(quality.area),
+        lead_at_half=_rounded(quality.ap[HALF] - quality.random_ap[HALF]),
         auroc=quality.auroc,
         kendall_tau=quality.kendall_tau,
     )
+
+
+def _rounded(points: float) -> float | None:
+    """So that what differs by rounding alone is the same, and chance of none is none."""
+    return finite(round(points, 6) + 0.0)
 
 
 def _generator(seed: int, purpose: str) -> np.random.RandomState:

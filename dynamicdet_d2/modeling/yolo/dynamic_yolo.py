@@ -14,7 +14,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.yolo import build, settings
 from dynamicdet_d2.modeling.yolo.detections import YOLODetections
-from dynamicdet_d2.modeling.yolo.head import YOLOHead, head_part
+from dynamicdet_d2.modeling.yolo.head import NUM_BOX_LOGITS, YOLOHead, head_part
 from dynamicdet_d2.modeling.yolo.losses import YOLOLoss, targets_of
 from dynamicdet_d2.modeling.yolo.neck import YOLONeck
 from dynamicdet_d2.modeling.yolo.padding import Padding, PlacedImages
@@ -108,6 +108,16 @@ class DynamicYOLO(DynamicDetector):
 
     def second_parts(self) -> list[nn.Module]:
         return [*super().second_parts(), self.neck2, self.head2]
+
+    @classmethod
+    def objectness_channels(cls, cfg: CfgNode) -> int:
+        """One: that of a position's best anchor."""
+        return 1
+
+    def objectness(self, detector: int, pyramid: Features) -> dict[int, Tensor]:
+        logits = self.predictions(detector, pyramid)
+        best = [level[..., NUM_BOX_LOGITS - 1].amax(dim=1, keepdim=True) for level in logits]
+        return dict(zip(self.detect.grid.strides, best, strict=True))
 
     def tail_parts(self) -> tuple[Part, ...]:
         return (

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The objectness map: its numbers by hand, and what it learns from the detector's head."""
 
+from functools import partial
+
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
@@ -13,6 +15,7 @@ from dynamicdet_d2.modeling.router_inputs.objectness_map import (
     map_numbers,
 )
 from tests.support.toy import dense_model, toy_inputs, toy_model
+from tests.support.toy_yolo import dynamic_yolo
 
 ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
 SHAPES = {"a": ShapeSpec(channels=2, stride=4), "b": ShapeSpec(channels=3, stride=8)}
@@ -86,13 +89,20 @@ def test_it_is_no_parameter_and_travels_with_the_checkpoint() -> None:
     assert list(own.state_dict()) == ["weight_a", "bias_a", "weight_b", "bias_b"]
 
 
-@pytest.mark.parametrize("kind", ["DynamicRCNN", "RetinaNet", "FCOS"])
+BUILD = {
+    "DynamicRCNN": toy_model,
+    "RetinaNet": partial(dense_model, "RetinaNet"),
+    "FCOS": partial(dense_model, "FCOS"),
+    "DynamicYOLO": dynamic_yolo,
+}
+
+
+@pytest.mark.parametrize("kind", BUILD)
 def test_a_detectors_own_head_teaches(kind: str) -> None:
-    keys = ("MODEL.ROUTER.INPUTS", ["map"])
-    model = toy_model(*keys) if kind == "DynamicRCNN" else dense_model(kind, *keys)
+    model = BUILD[kind]("MODEL.ROUTER.INPUTS", ["map"])
     inputs = toy_inputs(2)
     own = model.router.inputs["map"]
     before = model.difficulties(inputs)
     own.teach(own.lessons(*model.features_and_objectness(inputs)))
-    assert float(own.weight_res4.abs().sum()) > 0
+    assert all(float(weight.abs().sum()) > 0 for weight in own.buffers())
     assert model.difficulties(inputs) != before

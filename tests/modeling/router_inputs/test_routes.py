@@ -18,6 +18,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from tests.support.optimized import assert_same, decided
 from tests.support.stock import stock_detector
 from tests.support.toy import dense_cfg, dense_model, toy_cfg, toy_inputs, toy_model
+from tests.support.toy_yolo import dynamic_yolo
 
 INPUTS = (
     ["features"],
@@ -209,6 +210,30 @@ def test_dense_detectors(head: str, inputs: list[str]) -> None:
     plain = count_flops(paper, 64, 96)
     more = routes["hard"] - routes["router"] - plain["hard"] + plain["router"]
     assert more == again * (parts["neck"] + parts["head"])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("inputs", [["detections"], ["map", "detections"]])
+def test_a_yolo_has_a_tail_for_each_route(inputs: list[str]) -> None:
+    """What the router looks at is detector1's, which the hard route pays beside its own."""
+    paper = dynamic_yolo("TEST.DETECTIONS_PER_IMAGE", 50)
+    keys = ("MODEL.ROUTER.INPUTS", inputs, "TEST.DETECTIONS_PER_IMAGE", 50)
+    model = dynamic_yolo(*keys)
+    load_all_but_router(model, paper)
+    with_spread(model)
+    images = toy_inputs(4)
+    model.threshold = middle_threshold(model, images)
+    found = model(images)
+    assert {x["route"] for x in found} == {"easy", "hard"}
+    for ours, both in zip(found, paper.exits(images), strict=True):
+        assert_same(
+            ours["instances"], both["detector1" if ours["route"] == "easy" else "detector2"]
+        )
+    parts, routes = count_parts(model, 64, 96), count_flops(model, 64, 96)
+    plain = count_flops(paper, 64, 96)
+    again = parts["neck1"] + parts["head1"]
+    assert routes["hard"] - routes["router"] == plain["hard"] - plain["router"] + again
+    assert routes["easy"] - routes["router"] == plain["easy"] - plain["router"]
 
 
 def test_a_dense_detector_has_no_rpn() -> None:

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole small trainings of routers that see and learn other things than the paper's."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+
+from dynamicdet_d2.calibration.run import calibrate
+from dynamicdet_d2.calibration.targets import HardFraction
+from dynamicdet_d2.commands.train import evaluate
+from dynamicdet_d2.config import Use
+from dynamicdet_d2.engine.setup import load_config
+from dynamicdet_d2.engine.trainer import DynamicTrainer
+from tests.support import runs
+from tests.support.coco_files import clean_catalogs
+from tests.support.runs import NUM_IMAGES, differing, write_toy
+
+Config = Callable[..., CfgNode]
+
+DETECTORS = 2
+# Two epochs of six images, two at a time.
+ROUTER = 6
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with clean_catalogs():
+        yield write_toy(tmp_path_factory.mktemp("router"))
+
+
+@pytest.fixture
+def config(config_file: str, tmp_path: Path) -> Config:
+    """Two joint steps and the router's phase, into a folder by name, without an evaluation."""
+
+    def build(name: str, inputs: str, *overrides: object, use: Use = Use.TRAIN) -> CfgNode:
+        keys = ["OUTPUT_DIR", tmp_path / name, "SOLVER.MAX_ITER", DETECTORS, "DATASETS.TEST", "()"]
+        words = (*keys, "MODEL.ROUTER.INPUTS", inputs, *overrides)
+        return load_config(config_file, [str(word) for word in words], use)
+
+    return build
+
+
+def trained(cfg: CfgNode, resume: bool = False) -> DynamicTrainer:
+    trainer = DynamicTrainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return trainer
+
+
+def weights(trainer: DynamicTrainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.detector.state_dict().items()}
+
+
+def test_from_training_to_a_calibrated_evaluation(config: Config, tmp_path: Path) -> None:
+    """A router that sees proposals."""
+    cfg = config("run", "['rpn']")
+    router = trained(cfg).detector.router
+    assert router.hidden.in_features == 14
+    assert bool((router.spread != 1).any())
+    keys = ("MODEL.WEIGHTS", f"{cfg.OUTPUT_DIR}/model_final.pth", "DATASETS.TEST", "('toy_test',)")
+    record = tmp_path / "calibration.json"
+    calibrate(config("calibrated", "['rpn']", *keys), str(record), HardFraction(0.5))
+    point = ("MODEL.DYNAMIC.CALIBRATION", record, "MODEL.DYNAMIC.HARD_FRACTION", 0.5)
+    evaluated = config("evaluated", "['rpn']", *keys, *point, use=Use.EVALUATE)
+    results = evaluate(evaluated, resume=False)["dynamic"]
+    assert results["realised_hard_fraction"] == pytest.approx(0.5, abs=1 / NUM_IMAGES)
+
+
+def test_auto_is_chosen_logged_and_kept(config: Config) -> None:
+    keys = ("SOLVER.ROUTER.OBJECTIVE", "auto")
+    cfg = config("run", "['detections', 'features']", *keys)
+    trainer = trained(cfg)
+    content = json.loads((Path(cfg.OUTPUT_DIR) / "router_objective.json").read_text())
+    chosen = content["chosen"]
+    histories = trainer.storage.histories()
+    assert histories[f"router_auto/objective_{chosen['objective']}"].latest() == 1
+    assert histories["lr"].latest() == chosen["learning_rate"]
+    assert len(histories["loss_router"].values()) == ROUTER
+    assert content["judged_on"] == "3 folds of 6 training images"
+
+
+def test_auto_judges_on_another_data_set(config: Config) -> None:
+    keys = ("SOLVER.ROUTER.OBJECTIVE", "auto", "SOLVER.ROUTER.VALIDATION", "toy_test")
+    cfg = config("run", "['detections']", *keys)
+    trained(cfg)
+    content = json.loads((Path(cfg.OUTPUT_DIR) / "router_objective.json").read_text())
+    assert content["judged_on"] == "6 images of toy_test"
+
+
+@pytest.mark.parametrize("mode", ["cached", "online"])
+def test_the_map_has_learnt_before_the_router_learns(config: Config, mode: str) -> None:
+    trainer = trained(config(mode, "['map']", "SOLVER.ROUTER.MODE", mode))
+    own = trainer.detector.router.inputs["map"]
+    assert all(float(weight.abs().sum()) > 0 for weight in own.buffers())
+    assert bool((trainer.detector.router.spread != 1).any())
+
+
+def test_a_resumed_run_is_the_run_that_was_not_interrupted(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the middle of the router's steps: map, standard, table and choice come back."""
+    keys = ("SOLVER.ROUTER.OBJECTIVE", "auto", "SOLVER.CHECKPOINT_PERIOD", 2)
+    expected = weights(trained(config("whole", "['map', 'rpn']", *keys)))
+    cfg = config("killed", "['map', 'rpn']", *keys)
+    step = DynamicTrainer.run_step
+
+    def dying(self: DynamicTrainer) -> None:
+        if self.iter == DETECTORS + 3:
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(DynamicTrainer, "run_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        trained(cfg)
+    monkeypatch.undo()
+    resumed = trained(cfg, resume=True)
+    assert resumed.start_iter == DETECTORS + 2
+    assert differing(weights(resumed), expected) == []
+
+
+def test_two_processes_teach_and_choose_as_one_does(config_file: str, tmp_path: Path) -> None:
+    """From the same detectors on: the same map and choice, and routers that are the same."""
+    keys = ("MODEL.ROUTER.INPUTS", "['map', 'detections']", "SOLVER.ROUTER.OBJECTIVE", "auto")
+    keys = (*keys, "SOLVER.MAX_ITER", 0, "DATASETS.TEST", "()")
+    found = []
+    for number in (1, 2):
+        output = tmp_path / str(number)
+        run = runs.train(config_file, output, *keys, options=f"--num-gpus {number}")
+        assert run.status == 0, run.err
+        found.append(runs.weights(output))
+    one, two = (json.loads((tmp_path / x / "router_objective.json").read_text()) for x in "12")
+    assert one["chosen"] == two["chosen"]
+    for name in found[0]:
+        if name.startswith("router."):
+            torch.testing.assert_close(found[1][name], found[0][name], rtol=1e-3, atol=1e-4)
