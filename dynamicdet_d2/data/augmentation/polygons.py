@@ -43,10 +43,13 @@ def clipped_polygon(polygon: Array, height: int, width: int) -> Array:
     Half plane after half plane (Sutherland and Hodgman, 1974). Parts that a concave polygon falls
     into stay joined along the window's edge, which changes neither bounds nor area.
     """
-    for axis, low, high in ((0, 0, width), (1, 0, height)):
-        polygon = _clipped_at(polygon, polygon[:, axis] - low)
+    window = np.array([width, height])
+    if (polygon >= 0).all() and (polygon <= window).all():  # as most are, and much faster
+        return polygon
+    for axis, high in enumerate(window):
+        polygon = _clipped_at(polygon, polygon[:, axis])
         polygon = _clipped_at(polygon, high - polygon[:, axis])
-    return np.clip(polygon, 0, [width, height])  # to the last bit
+    return np.clip(polygon, 0, window)  # to the last bit
 
 
 def _clipped_at(polygon: Array, depth: Array) -> Array:
