@@ -6,12 +6,22 @@ Importing the package registers its meta architectures and backbones with Detect
 
 __version__ = "0.1.0"
 
-__all__ = ["DynamicRCNN", "__version__", "add_dynamicdet_config"]
+__all__ = [
+    "BudgetController",
+    "DynamicPredictor",
+    "DynamicRCNN",
+    "__version__",
+    "add_dynamicdet_config",
+    "load",
+]
 
 _missing: ImportError | None = None
 try:
+    from dynamicdet_d2.budget import BudgetController
     from dynamicdet_d2.config import add_dynamicdet_config
+    from dynamicdet_d2.model_folder import load
     from dynamicdet_d2.modeling import DynamicRCNN
+    from dynamicdet_d2.prediction import DynamicPredictor
 except ImportError as error:
     # Said when the package is used, since `dynamicdet doctor` must run on just such machines.
     _missing = error

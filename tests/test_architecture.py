@@ -17,12 +17,15 @@ ROOMS = (
     "data",
     "config",
     "operating_point",
+    "budget",
     "acceleration",
     "modeling",
     "checkpoint",
     "evaluation",
     "engine",
     "calibration",
+    "prediction",
+    "model_folder",
     "commands",
 )
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 300, 60

@@ -31,23 +31,23 @@ from dynamicdet_d2.utils.files import whole_file
 
 OUTPUT = Path(__file__).parents[1] / "results" / "budget.json"
 HEADER = (
-    "| stream | threshold | mean / target | late | within 5 % | settles after | overshoot | moves |\n"
-    "|---|---|---|---|---|---|---|---|\n"
+    "| stream | threshold | mean / target | late | within 5 % | settles after | overshoot "
+    "| moves |\n|---|---|---|---|---|---|---|---|\n"
 )
 ABOUT = f"""# Budgets on simulated streams
 
-{IMAGES} images each: easy {EASY:g} ms, hard {HARD:g} ms, times that scatter by {100 * SCATTER:g} %; the target is
-{TARGET:g} ms per image where the stream says no other. At each image the mean of the last {measures.SPAN} (p95: of
-the last {measures.PERCENTILE_SPAN}) is held against the target. No detector ran and no clock was read.
+{IMAGES} images each: easy {EASY:g} ms, hard {HARD:g} ms, times that scatter by
+{100 * SCATTER:g} %; the target is {TARGET:g} ms per image where the stream says no other. At each
+image the mean of the last {measures.SPAN} (p95: of the last {measures.PERCENTILE_SPAN}) is held
+against the target. No detector ran and no clock was read.
 
-| column | meaning |
-|---|---|
-| mean / target | of the whole stream |
-| late | of a p95: share of the images that took longer than the target |
-| within 5 % | share of the stream in which the figure is within 5 % of the target (a p95: or below) |
-| settles after | images after a change until it is, and stays so for {measures.HOLD}; of the slowest change; those that the figure is taken over are among them |
-| overshoot | the worst figure above the target |
-| moves | changes of the threshold per 100 images |
+- mean / target: of the whole stream
+- late: of a p95, the share of the images that took longer than the target
+- within 5 %: share of the stream in which the figure is within 5 % of the target (a p95: or below)
+- settles after: images after a change until it is, and stays so for {measures.HOLD}; of the slowest
+  change; those that the figure is taken over are among them
+- overshoot: the worst figure above the target
+- moves: changes of the threshold per 100 images
 
 Medians of SEEDS seeds. Written by `python -m benchmarks.budget`.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: how well a stream kept its budget. Figures are of the last ``SPAN`` images at each image."""
+"""Pure: how well a stream kept its budget, by figures of the last images at each image."""
 
 import numpy as np
 

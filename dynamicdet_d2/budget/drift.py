@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: does a stream's difficulty still look like the calibration's? A two-sample test.
 
-The test is Kolmogorov's and Smirnov's: D is the largest difference between the shares of hard images
-that a threshold gives on the one set and on the other. It asks nothing of the distributions, and D
-says at once by how much a calibrated hard fraction can be off.
+The test is Kolmogorov's and Smirnov's: D is the largest difference between the shares of hard
+images that a threshold gives on the one set and on the other. It asks nothing of the distributions,
+and D says at once by how much a calibrated hard fraction can be off.
 """
 
 import math
@@ -97,9 +97,7 @@ def runs(
     return thresholds, least.clip(0), most.clip(max=1)
 
 
-def critical_distance(
-    images: int, calibrated: int, false_alarms: float = FALSE_ALARMS
-) -> float:
+def critical_distance(images: int, calibrated: int, false_alarms: float = FALSE_ALARMS) -> float:
     """D that two sets of one distribution exceed with a probability of ``false_alarms`` at most.
 
     By the bound 2 exp(-2 D^2 n m / (n + m)) of its distribution, which is close for small

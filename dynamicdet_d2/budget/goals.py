@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: what a budget asks for -> the share of hard images that keeps it on the machine as it is."""
+"""Pure: what a budget asks for -> the share of hard images that keeps it."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -12,6 +12,7 @@ from detectron2.utils.file_io import PathManager
 
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import nearest, shown
+from dynamicdet_d2.utils.shipped import shipped
 
 BASE = "_BASE_"
 
@@ -31,16 +32,19 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
             node[last] = copy.deepcopy(declared.default)
 
 
-def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
+def read_config(config_file: str, overrides: Sequence[str] = (), *, alone: bool = False) -> CfgNode:
     """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
 
     Unlike Detectron2's ``merge_from_file`` it reads plain values alone, so a file from anywhere
     is safe to read. A whole number is taken where a key has a number with a fraction. Without a
-    GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu". What the values may be is ``check``'s affair.
+    GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu", and in a file "cuda:1" as well: the file may be of
+    another machine. What the values may be is ``check``'s affair.
 
     Args:
-        config_file: a yaml file, whose ``_BASE_`` may name others; empty: defaults alone.
+        config_file: a yaml file, whose ``_BASE_`` may name others; empty: defaults alone. What
+            comes with the package ("configs/quickstart.yaml") is found from every folder.
         overrides: keys and values in turn.
+        alone: refuse a ``_BASE_``, so that no other file is read.
 
     Raises:
         ValueError: naming the file that cannot be read, or all keys that are wrong, a line each.
@@ -50,26 +54,35 @@ def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     cfg = get_cfg()
     add_dynamicdet_config(cfg)
     wrong = []
-    for file, content in _layers(config_file) if config_file else ():
+    for file, content in _layers(shipped(config_file), alone=alone) if config_file else ():
         wrong += [f"{file}: {said}" for said in _merge(cfg, _leaves(cfg, content))]
+    if not torch.cuda.is_available() and str(cfg.MODEL.DEVICE).startswith("cuda"):
+        cfg.MODEL.DEVICE = "cpu"
     wrong += _merge(cfg, zip(overrides[::2], overrides[1::2], strict=True))
     if wrong:
         raise ValueError("\n".join(wrong))
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.WEIGHTS = shipped(cfg.MODEL.WEIGHTS)
+    cfg.MODEL.COMPOSITE.WEIGHTS2 = shipped(cfg.MODEL.COMPOSITE.WEIGHTS2)
     return cfg
 
 
-def _layers(file: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
+def _layers(
+    file: str, above: tuple[str, ...] = (), *, alone: bool = False
+) -> Iterator[tuple[str, dict]]:
     """The content of the files that ``_BASE_`` names, and then of the file itself.
 
     Args:
         above: files that the file is included by, outermost first.
+        alone: refuse a ``_BASE_``.
     """
     if file in above:
         raise ValueError(f"{file} includes itself by {BASE}: {' -> '.join([*above, file])}.")
     content = _read_yaml(file, f"{BASE} of {above[-1]}," if above else "--config-file")
     bases = content.pop(BASE, [])
+    if alone and bases:
+        raise ValueError(f"{file} has a {BASE}; this config may not read other files.")
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str):
             raise ValueError(f"{file}: {BASE} is {shown(base)}; it must name yaml files.")

@@ -72,6 +72,4 @@ class Aim:
             return None
         if self.target_ms is None:
             return DriftMonitor(calibration.grid, calibration.num_images)
-        return BudgetController(
-            calibration, target_ms=self.target_ms, percentile=self.percentile
-        )
+        return BudgetController(calibration, target_ms=self.target_ms, percentile=self.percentile)

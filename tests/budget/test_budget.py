@@ -134,7 +134,7 @@ def test_shares_of_a_percentile() -> None:
 
 
 def test_runs_of_a_grid_bound_each_thresholds_own_share() -> None:
-    # Four images: hard fractions 0, 1/4, ..., 1; each threshold stands for those closest to its own.
+    # Four images: hard fractions 0, 1/4, ..., 1; a threshold stands for those closest to its own.
     thresholds, least, most = runs(threshold_grid([0.2, 0.4, 0.6, 0.8]))
     assert thresholds.tolist() == pytest.approx([1.0, 0.7, 0.5, 0.3, 0.0])
     for share, low, high in zip((0, 0.25, 0.5, 0.75, 1), least, most, strict=True):
@@ -239,9 +239,7 @@ def test_a_budget_out_of_reach_is_said_once_and_again_when_it_comes_back() -> No
         run(controller, even(300), 2.0)
 
 
-STREAM = st.lists(
-    st.tuples(st.floats(0, 1), st.floats(0.01, 1e4)), min_size=1, max_size=60
-)
+STREAM = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 1e4)), min_size=1, max_size=60)
 TARGETS = st.sampled_from(
     [{"target_ms": 50.0}, {"fps": 22.0}, {"hard_fraction": 0.3}]
     + [{"target_ms": 55.0, "percentile": 95.0}]

@@ -63,6 +63,9 @@ class CocoResults(Output):
         with whole_file(self._path) as file:
             file.write(json.dumps(self._results).encode())
 
+    def abandon(self) -> None:
+        """Results of some of the images would look like poor results of all."""
+
 
 def _image_id(name: str, ids: dict[str, Any], json_file: str) -> Any:
     """By the longest end of the path that the COCO file knows."""

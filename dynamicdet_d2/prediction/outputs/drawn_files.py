@@ -47,9 +47,14 @@ class DrawnFiles(Output):
             self._video.close()
             self._video = None
 
+    def abandon(self) -> None:
+        if self._video is not None:
+            self._video.remove()
+            self._video = None
+
 
 class _Video:
-    """A video file in the making; of a camera that was slower, frames stay for as long as it was."""
+    """A video file in the making; frames of a camera stay for as long as the next one took."""
 
     def __init__(self, path: Path, source: Source, fps: float, size: tuple[int, ...]) -> None:
         self.source, self._path, self._fps, self._size = source, path, fps, size
@@ -71,6 +76,10 @@ class _Video:
     def close(self) -> None:
         self._writer.release()
         os.replace(self._unfinished, self._path)
+
+    def remove(self) -> None:
+        self._writer.release()
+        self._unfinished.unlink(missing_ok=True)
 
 
 def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -29,9 +29,7 @@ class JsonLines(Output):
         self._file.close()
 
 
-def line_of(
-    frame: Frame, prediction: dict[str, Any], class_names: Sequence[str]
-) -> dict[str, Any]:
+def line_of(frame: Frame, prediction: dict[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
     """A line: boxes are x, y, width, height in pixels, ``category_id`` counts from 0.
 
     Of a video, ``frame`` counts from 0 and ``seconds`` are from its beginning.
