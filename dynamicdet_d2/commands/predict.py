@@ -8,10 +8,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 
+from dynamicdet_d2.budget import BudgetOutOfReachWarning, DifficultyDriftWarning
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.model_folder import model_config
@@ -27,6 +29,7 @@ from dynamicdet_d2.utils.errors import INTERRUPTED
 
 logger = logging.getLogger(__name__)
 
+NAMED = (BudgetOutOfReachWarning, DifficultyDriftWarning)
 EXAMPLES = """examples:
   --model FOLDER --input photos/ 'more/**/*.jpg' --output predictions
   --config-file output/config.yaml --weights output/model_final.pth --input film.mp4
@@ -122,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     governor = aim.governor(point.calibration if point is not None else None)
     counts = [source.count() for source in sources]
     with ExitStack() as stack:
-        stack.enter_context(_warnings_in_the_log())
+        stack.enter_context(_named_warnings_in_the_log())
         frames = stack.enter_context(ReadAhead(sources))
         outputs = [stack.enter_context(x) for x in _outputs(args, predictor, sources)]
         stream = Stream(
@@ -190,13 +193,18 @@ def _outputs(
 
 
 @contextmanager
-def _warnings_in_the_log() -> Iterator[None]:
-    """Named warnings as lines of the log, each of the package's as often as it is given."""
+def _named_warnings_in_the_log() -> Iterator[None]:
+    """A stream's own warnings as lines of the log, each as often as it is given."""
+    others = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        logger.warning("%s: %s", category.__name__, message)
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if category in NAMED:
+            logger.warning("%s: %s", category.__name__, message)
+        else:
+            others(message, category, *where)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
+        for category in NAMED:
+            warnings.simplefilter("always", category)
         warnings.showwarning = show
         yield

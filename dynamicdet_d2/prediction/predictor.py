@@ -85,7 +85,7 @@ class DynamicPredictor(DefaultPredictor):
         """
         if isinstance(original_image, np.ndarray) and original_image.ndim == 3:
             return self._batches([original_image])[0]
-        return self._batches(original_image)
+        return self._batches(list(original_image))
 
     def _batches(self, images: Sequence[Image]) -> list[Prediction]:
         inputs = [self._input(image, place) for place, image in enumerate(images)]

@@ -66,7 +66,7 @@ class _Video:
         if not self._writer.isOpened():
             raise OSError(f"OpenCV cannot write the video {path} ({CODEC}, {width}x{height}).")
 
-    def write(self, pixels: NDArray[np.uint8], seconds: float) -> None:
+    def write(self, pixels: NDArray[Any], seconds: float) -> None:
         if pixels.shape[:2] != self._size:  # a video of changing size
             pixels = cv2.resize(pixels, self._size[::-1])
         while self._written <= round(seconds * self._fps):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -137,6 +138,6 @@ def _opened(where: str | int, said: str) -> Iterator[cv2.VideoCapture]:
         video.release()
 
 
-def _next(video: cv2.VideoCapture) -> NDArray[np.uint8] | None:
+def _next(video: cv2.VideoCapture) -> NDArray[Any] | None:
     there, image = video.read()
     return image if there else None
