@@ -30,7 +30,7 @@ PROGRAM = "python -m evidence"
 OUTPUT = Path("output/evidence")
 FAST = Path("output/evidence_fast")
 # Enough to see every step work; the detectors have learnt next to nothing then.
-FAST_SETUPS, FAST_SEEDS = ("short", "static_lite0"), (1,)
+FAST_SETUPS, FAST_SEEDS = ("short", "static0"), (1,)
 FAST_KEYS = ["SOLVER.MAX_ITER", "60", "SOLVER.WARMUP_ITERS", "10", "SOLVER.ROUTER.EPOCHS", "5"]
 
 
@@ -38,7 +38,7 @@ def _run(args: argparse.Namespace) -> None:
     """Train what is missing, measure, summarise."""
     overrides = FAST_KEYS if args.fast else []
     if args.fast:
-        data, root, results, page = drawn_data(FAST / "shapes"), FAST, FAST / "results", FAST
+        data, root, results, page = drawn_data(FAST / "drawn"), FAST, FAST / "results", FAST
         runs = planned(root, args.setups or FAST_SETUPS, args.seeds or FAST_SEEDS)
     elif args.data is None:
         raise ValueError("--data FOLDER is missing (or --fast, which draws a data set).")

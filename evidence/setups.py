@@ -12,15 +12,15 @@ CONFIGS = Path(__file__).parent / "configs"
 SPLITS = ("train", "val", "test")
 # Set-up -> what it is, in a few words for the page; its config is of the same name.
 SETUPS = {
-    "identical": "Lite0 + Lite0",
+    "same": "Lite0 + Lite0",
     "short": "shortened Lite0 + Lite0",
-    "lite0_lite1": "Lite0 + Lite1",
-    "static_lite0": "static Lite0",
-    "static_lite1": "static Lite1",
-    "static_lite2": "static Lite2",
-    "static_lite0_160": "static Lite0, 160 pixels",
-    "static_lite0_192": "static Lite0, 192 pixels",
-    "static_lite0_256": "static Lite0, 256 pixels",
+    "lite01": "Lite0 + Lite1",
+    "static0": "static Lite0",
+    "static1": "static Lite1",
+    "static2": "static Lite2",
+    "static0_160": "static Lite0, 160 pixels",
+    "static0_192": "static Lite0, 192 pixels",
+    "static0_256": "static Lite0, 256 pixels",
 }
 _FOLDER = re.compile(r"(?P<setup>.+)_s(?P<seed>\d+)")
 
@@ -83,7 +83,7 @@ class Run:
         """
         found = _FOLDER.fullmatch(folder.resolve().name)
         if found is None:
-            raise ValueError(f"{folder} is not named SETUP_sSEED, such as 'identical_s1'.")
+            raise ValueError(f"{folder} is not named SETUP_sSEED, such as 'same_s1'.")
         return cls(found["setup"], int(found["seed"]), folder)
 
     @property

@@ -15,6 +15,7 @@ from torch import nn
 
 from dynamicdet_d2.commands.train import trainer_of
 from dynamicdet_d2.engine.setup import setup
+from dynamicdet_d2.utils.errors import one_sentence
 from evidence.setups import CONFIGS, Data, Run
 
 
@@ -70,4 +71,5 @@ def train(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    train(sys.argv[1:])
+    with one_sentence("python -m evidence.training"):
+        train(sys.argv[1:])

@@ -28,12 +28,12 @@ def test_every_config_is_a_setup() -> None:
 
 
 def test_folders_say_which_run_they_are(tmp_path: Path) -> None:
-    runs = planned(tmp_path, ["short", "static_lite0"], [1, 12])
+    runs = planned(tmp_path, ["short", "static0"], [1, 12])
     assert [(run.setup, run.seed) for run in runs] == [
         ("short", 1),
-        ("static_lite0", 1),
+        ("static0", 1),
         ("short", 12),
-        ("static_lite0", 12),
+        ("static0", 12),
     ]
     assert [Run.of(run.folder) for run in runs] == runs
     with pytest.raises(ValueError, match="SETUP_sSEED"):

@@ -26,8 +26,8 @@ def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "roads_short_seed1.json",
         "roads_short_seed2.json",
-        "roads_static_lite0_seed1.json",
-        "roads_static_lite1_seed1.json",
+        "roads_static0_seed1.json",
+        "roads_static1_seed1.json",
     ]
     assert read_all(tmp_path) == RESULTS
 

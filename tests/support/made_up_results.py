@@ -56,6 +56,6 @@ def static(seed: int, ap: float, gflops: float, setup: str) -> Result:
 RESULTS = [
     dynamic(1, 0.5),
     dynamic(2, 1.5),
-    static(1, 40.0, 1.0, "static_lite0"),
-    static(1, 42.0, 2.0, "static_lite1"),
+    static(1, 40.0, 1.0, "static0"),
+    static(1, 42.0, 2.0, "static1"),
 ]
