@@ -2,12 +2,14 @@
 """Fixed statistics of a backbone 1 that is shorter than the network its weights come from."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.layers import FrozenBatchNorm2d
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dynamicdet_d2.data.loading.loaders import annotated_mapper, build_finite_loader
 from dynamicdet_d2.engine.distributed import summed
@@ -52,18 +54,16 @@ def measure_on(model: DynamicDetector, batches: Iterable[list[dict]]) -> None:
     Raises:
         ValueError: if backbone 1 has no fixed statistics.
     """
-    norms = [m for part in _own_stages(model.backbone) for m in part.modules() if _is_fixed(m)]
-    if not norms:
+    stages = _own_stages(model.backbone)
+    convolutions = [m for stage in stages for m in stage.modules() if _has_fixed_norm(m)]
+    if not convolutions:
         raise ValueError(
             "MODEL.COMPOSITE.STATISTICS_IMAGES is above 0, but backbone 1 has no fixed statistics "
             "to measure: its norm must be 'FrozenBN'."
         )
-    measures = [_Measure(norm) for norm in norms]
-    with evaluating(model):
+    with evaluating(model), _measured(convolutions):
         for batch in batches:
             model.backbone.first(model.preprocess_image(batch).tensor)
-    for measure in measures:
-        measure.settle()
 
 
 def _own_stages(backbone: CompositeBackbone) -> list[nn.Module]:
@@ -72,32 +72,46 @@ def _own_stages(backbone: CompositeBackbone) -> list[nn.Module]:
     return [getattr(first, name) for name in first.stage_names if hasattr(second, name)]
 
 
-def _is_fixed(module: nn.Module) -> bool:
-    return isinstance(module, FrozenBatchNorm2d)
+def _has_fixed_norm(module: nn.Module) -> bool:
+    return isinstance(module, Conv2d) and isinstance(module.norm, FrozenBatchNorm2d)
 
 
-class _Measure:
-    """The statistics of one norm's inputs, kept up while batches pass through it."""
+@contextmanager
+def _measured(convolutions: Sequence[nn.Module]) -> Iterator[None]:
+    """Norms measure what passes through them inside, and have its statistics afterwards."""
+    # In the norm's place and not a hook on it: a convolution may fold a fixed norm into its
+    # weights, and never call it.
+    measures = [_Measure(conv.norm) for conv in convolutions]
+    try:
+        for conv, measure in zip(convolutions, measures, strict=True):
+            conv.norm = measure
+        yield
+        for measure in measures:
+            measure.settle()
+    finally:
+        for conv, measure in zip(convolutions, measures, strict=True):
+            conv.norm = measure.norm
+
+
+class _Measure(nn.Module):
+    """Normalises each batch by its own statistics, and sums them up."""
 
     def __init__(self, norm: FrozenBatchNorm2d) -> None:
-        self._norm = norm
+        super().__init__()
+        self.norm = norm
         self._batches = 0
         self._sums = norm.running_mean.new_zeros(2, norm.num_features, dtype=torch.float64)
-        self._hook = norm.register_forward_pre_hook(self._see)
 
-    def _see(self, norm: nn.Module, inputs: tuple[Tensor]) -> None:
-        variance, mean = torch.var_mean(inputs[0].double(), dim=(0, 2, 3), correction=0)
-        self._set(mean, variance)
+    def forward(self, x: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(x.double(), dim=(0, 2, 3), correction=0)
         self._sums += torch.stack([mean, variance + mean**2])
         self._batches += 1
+        return F.batch_norm(
+            x, None, None, self.norm.weight, self.norm.bias, training=True, eps=self.norm.eps
+        )
 
     def settle(self) -> None:
-        """Give the norm what was measured by all processes, and stop measuring."""
-        self._hook.remove()
-        batches = summed(self._sums.new_tensor(self._batches))
-        mean, square = summed(self._sums) / batches
-        self._set(mean, square - mean**2)
-
-    def _set(self, mean: Tensor, variance: Tensor) -> None:
-        self._norm.running_mean.copy_(mean)
-        self._norm.running_var.copy_(variance)
+        """Give the norm what all processes have measured."""
+        mean, square = summed(self._sums) / summed(self._sums.new_tensor(self._batches))
+        self.norm.running_mean.copy_(mean)
+        self.norm.running_var.copy_((square - mean**2).clamp(min=0))
