@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": "detect objects in images; write drawn images and JSON lines",
     "report": "draw the report of an evaluation, or the plot of a calibration, again",
     "cost": "multiply-adds of a config's model by part and route",
+    "upgrade": "a hard route for a trained Detectron2 detector, which stays as it is",
     "convert": "published weights of YOLOv7 and Dy-YOLOv7 into a checkpoint and a config",
     "check-data": "say what is wrong with a data set in COCO's format",
     "doctor": "say what is installed, what is missing, and what installs it",

@@ -2,7 +2,7 @@
 """The config: ``keys`` (the reference manual), ``rules``, reading, and the check of both."""
 
 # Keys and rules are declared when their files are imported.
-from dynamicdet_d2.config import keys, recipe_keys, router_rules, rules, yolo_keys
+from dynamicdet_d2.config import keys, recipe_keys, router_rules, rules, start_rules, yolo_keys
 from dynamicdet_d2.config.checking import check
 from dynamicdet_d2.config.declare import Use
 from dynamicdet_d2.config.reading import add_dynamicdet_config, read_config
@@ -16,5 +16,6 @@ __all__ = [
     "recipe_keys",
     "router_rules",
     "rules",
+    "start_rules",
     "yolo_keys",
 ]

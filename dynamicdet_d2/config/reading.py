@@ -10,6 +10,7 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.file_io import PathManager
 
+from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import nearest, shown
 
@@ -36,7 +37,8 @@ def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
 
     Unlike Detectron2's ``merge_from_file`` it reads plain values alone, so a file from anywhere
     is safe to read. A whole number is taken where a key has a number with a fraction. Without a
-    GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu". What the values may be is ``check``'s affair.
+    GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu"; a number of classes of 0 becomes that of the
+    training set's JSON. What the values may be is ``check``'s affair.
 
     Args:
         config_file: a yaml file, whose ``_BASE_`` may name others; empty: defaults alone.
@@ -55,6 +57,7 @@ def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     wrong += _merge(cfg, zip(overrides[::2], overrides[1::2], strict=True))
     if wrong:
         raise ValueError("\n".join(wrong))
+    fill_num_classes(cfg)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg

@@ -51,12 +51,12 @@ norm = Range("be a norm of Detectron2's, such as 'FrozenBN', 'BN' or 'GN', or ''
 
 limit("VERSION", only(get_cfg().VERSION, "configs of other versions have other keys"))
 limit("MODEL.DEVICE", text)
+limit("MODEL.WEIGHTS", text)
 limit("MODEL.META_ARCHITECTURE", registered(META_ARCH_REGISTRY))
 limit("MODEL.BACKBONE.NAME", registered(BACKBONE_REGISTRY))
 limit("MODEL.BACKBONE.FREEZE_AT", integer(at_least=0))
 limit("MODEL.PROPOSAL_GENERATOR.NAME", registered(PROPOSAL_GENERATOR_REGISTRY))
 limit("MODEL.ROI_HEADS.NAME", registered(ROI_HEADS_REGISTRY))
-limit("MODEL.ROI_HEADS.NUM_CLASSES", integer(at_least=1))
 limit("MODEL.RESNETS.NORM", norm)
 limit("MODEL.FPN.NORM", norm)
 limit("MODEL.LOAD_PROPOSALS", only(False, "proposals are the detector's own"))

@@ -155,7 +155,7 @@ class DynamicDetector(nn.Module, Tails):
     def losses_of_second(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """detector2's losses alone, for training what it has for itself beside a frozen rest.
 
-        Gradients reach ``second_parts``; detector1 and a shared tail stay as they are, statistics
+        Gradients reach ``second_parts``; detector1 and what it shares stay as they are, statistics
         too.
 
         Args:
@@ -169,7 +169,8 @@ class DynamicDetector(nn.Module, Tails):
         with torch.no_grad():
             features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
-        frozen = self.heads if self.shared_tail else ()
+        own = {id(m) for part in self.second_parts() for m in part.modules()}
+        frozen = [head for head in self.heads if id(head) not in own]
         with loss_mode(*frozen), get_event_storage().name_scope("detector2"):
             own = self.losses(2, batch, self.pyramid(2, features2))
         return {f"detector2/{name}": loss for name, loss in own.items()}
