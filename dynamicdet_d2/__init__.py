@@ -10,6 +10,7 @@ __all__ = ["DynamicRCNN", "__version__", "add_dynamicdet_config"]
 
 _missing: ImportError | None = None
 try:
+    from dynamicdet_d2.checkpoint import load_foreign  # noqa: F401 (for Detectron2's checkpointer)
     from dynamicdet_d2.config import add_dynamicdet_config
     from dynamicdet_d2.modeling import DynamicRCNN
 except ImportError as error:

@@ -35,11 +35,16 @@ def check_complete(checkpointer: DynamicCheckpointer, *, one_exit: bool = False)
         return
     for report in (checkpointer.report, checkpointer.report2):
         if report is not None:
-            _check_filled(report, one_exit)
+            check_filled(report, one_exit=one_exit)
     _check_finite(checkpointer.model, checkpointer.report.path)
 
 
-def _check_filled(report: LoadReport, one_exit: bool) -> None:
+def check_filled(report: LoadReport, *, one_exit: bool) -> None:
+    """As ``check_complete``, of one load.
+
+    Raises:
+        ValueError: naming the file and the parts that it leaves at random values.
+    """
     optional = _OF_TWO_DETECTORS if one_exit and report.file_format != DYNAMICDET else ()
     differing = [mismatch.name for mismatch in report.mismatched]
     missing = [

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.modeling import build_model
+from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
-from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.commands import train
@@ -26,9 +28,10 @@ from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.engine.upgrade import Proof, compare, dynamic_keys, proof_dicts, stock_file
 from dynamicdet_d2.engine.upgrade.conversion import nested
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import whole_file
 
-CONFIG, RECORD = "upgrade.yaml", "upgrade.json"
+CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,8 +84,14 @@ def run(args: argparse.Namespace) -> None:
     overrides = [*args.opts, "OUTPUT_DIR", str(args.output)]
     cfg = read_config(config, overrides)
     check(cfg, Use.MODEL if args.prove_only else Use.TRAIN)
-    proofs = {"before training": prove(args, stock, cfg, args.weights)}
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
+    model = loaded(cfg, args.weights, args)
+    proofs = {"before training": prove(args, stock, model, cfg)}
     record(args, proofs)
+    if not args.resume:
+        with whole_file(args.output / START) as file:
+            torch.save({"model": model.state_dict()}, file)
+    del model
     if args.prove_only:
         return
     words = ["--config-file", config, "--num-gpus", str(args.num_gpus)]
@@ -90,8 +99,8 @@ def run(args: argparse.Namespace) -> None:
     training = train.parser().parse_args([*words, *overrides])
     training.program = args.program
     train.run(training)
-    final = str(args.output / "model_final.pth")
-    proofs["after training"] = prove(args, stock, cfg, final)
+    final = loaded(cfg, str(args.output / "model_final.pth"), args)
+    proofs["after training"] = prove(args, stock, final, cfg)
     record(args, proofs)
 
 
@@ -102,11 +111,9 @@ def write_config(args: argparse.Namespace, keys: dict) -> str:
         its path.
     """
     args.output.mkdir(parents=True, exist_ok=True)
-    weights = args.weights
-    if os.path.exists(weights):
-        weights = os.path.abspath(weights)
     base = os.path.relpath(stock_file(args.config_file), args.output)
-    own = nested({**keys, "MODEL.WEIGHTS": weights, "OUTPUT_DIR": str(args.output)})
+    start = str(args.output / START)
+    own = nested({**keys, "MODEL.WEIGHTS": start, "OUTPUT_DIR": str(args.output)})
     path = args.output / CONFIG
     with whole_file(path) as file:
         text = "# The stock detector's config with a hard route: dynamicdet upgrade.\n"
@@ -114,21 +121,21 @@ def write_config(args: argparse.Namespace, keys: dict) -> str:
     return str(path)
 
 
-def prove(args: argparse.Namespace, stock: CfgNode, cfg: CfgNode, weights: str) -> Proof:
+def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg: CfgNode) -> Proof:
     """Compare the stock detector with the easy route of the dynamic one.
 
     Args:
         stock, cfg: configs of the two.
-        weights: of the dynamic one.
+        model: the dynamic one.
 
     Raises:
         ValueError: weights do not fit, or an image has another output.
     """
     known: Sequence[dict] = [] if args.images else training_dicts(checked(cfg.clone(), Use.TRAIN))
     images = proof_dicts(args.images, known, args.num_images)
-    one, other = (_loaded(c, w) for c, w in ((stock, args.weights), (cfg, weights)))
+    detector = loaded(stock, args.weights, args)
     mapper = DatasetMapper(stock, is_train=False)
-    proof = compare(one, other, map(NamedErrors(mapper), images))  # type: ignore[arg-type]
+    proof = compare(detector, model, map(NamedErrors(mapper), images))  # type: ignore[arg-type]
     if proof.differing:
         raise ValueError(
             f"The easy route is not the stock detector: {len(proof.differing)} of {proof.images} "
@@ -141,13 +148,22 @@ def prove(args: argparse.Namespace, stock: CfgNode, cfg: CfgNode, weights: str) 
     return proof
 
 
-def _loaded(cfg: CfgNode, weights: str) -> nn.Module:
-    """A detector with all weights that its one exit needs, to be compared in full precision."""
+def loaded(cfg: CfgNode, weights: str, args: argparse.Namespace) -> Any:
+    """A detector with all weights that its one exit needs, to be compared in full precision.
+
+    Args:
+        cfg: of the stock detector or of the dynamic one.
+        weights: file or address.
+    """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.INFERENCE.OPTIMIZE = False
     cfg.MODEL.DYNAMIC.THRESHOLD, cfg.MODEL.DYNAMIC.CALIBRATION = 1.0, ""
-    checkpointer = DynamicCheckpointer(build_model(cfg), weights2=cfg.MODEL.COMPOSITE.WEIGHTS2)
+    checkpointer = DynamicCheckpointer(
+        build_model(cfg),
+        weights2=cfg.MODEL.COMPOSITE.WEIGHTS2,
+        trained_by=stock_file(args.config_file),
+    )
     checkpointer.load(weights)
     check_complete(checkpointer, one_exit=True)
     return checkpointer.model

@@ -5,12 +5,13 @@
 from dynamicdet_d2.config import keys, recipe_keys, router_rules, rules, start_rules, yolo_keys
 from dynamicdet_d2.config.checking import check
 from dynamicdet_d2.config.declare import Use
-from dynamicdet_d2.config.reading import add_dynamicdet_config, read_config
+from dynamicdet_d2.config.reading import add_dynamicdet_config, get_cfg, read_config
 
 __all__ = [
     "Use",
     "add_dynamicdet_config",
     "check",
+    "get_cfg",
     "keys",
     "read_config",
     "recipe_keys",

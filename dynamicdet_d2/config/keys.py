@@ -210,6 +210,9 @@ key("TEST.DYNAMIC.MIN_SCORE", 0.5, between(0, 1))
 # Also compute L1 and L2 of every test image, for the rank correlation of the difficulty with the
 # true loss gap. Needs annotations, and makes the pass over the images about twice as long.
 key("TEST.DYNAMIC.LOSS_GAP", False, true_or_false)
+# Put the means of L1 and L2 over the test images into the results of every evaluation, as losses/L1
+# and losses/L2, for SOLVER.BEST.METRIC, metrics.json and TensorBoard; needs what LOSS_GAP needs.
+key("TEST.EVAL_LOSS", False, true_or_false)
 # Images in each row of the report's pictures (easiest, hardest, sent the wrong way), >= 0; 0: no
 # pictures.
 key("TEST.DYNAMIC.GALLERY", 4, integer(at_least=0))

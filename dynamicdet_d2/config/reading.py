@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import yaml
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
+from detectron2.config import get_cfg as detectron2_cfg
 from detectron2.utils.file_io import PathManager
 
 from dynamicdet_d2.config.classes import fill_num_classes
@@ -32,6 +33,17 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
             node[last] = copy.deepcopy(declared.default)
 
 
+def get_cfg() -> CfgNode:
+    """Detectron2's defaults and the project's.
+
+    In the place of ``detectron2.config.get_cfg`` it is the one line that a script of Detectron2's,
+    such as its ``demo.py``, needs for the configs of this project.
+    """
+    cfg = detectron2_cfg()
+    add_dynamicdet_config(cfg)
+    return cfg
+
+
 def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
 
@@ -50,7 +62,6 @@ def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     if len(overrides) % 2:
         raise ValueError(f"Config overrides are KEY VALUE pairs; '{overrides[-1]}' has no value.")
     cfg = get_cfg()
-    add_dynamicdet_config(cfg)
     wrong = []
     for file, content in _layers(config_file) if config_file else ():
         wrong += [f"{file}: {said}" for said in _merge(cfg, _leaves(cfg, content))]

@@ -71,6 +71,7 @@ limit("SOLVER.BASE_LR", number(at_least=0))
 limit("SOLVER.AMP.ENABLED", true_or_false)
 limit("TEST.EVAL_PERIOD", integer(at_least=0))
 limit("TEST.PRECISE_BN.ENABLED", true_or_false)
+limit("TEST.AUG.ENABLED", true_or_false)
 limit("OUTPUT_DIR", text)
 limit("VIS_PERIOD", integer(at_least=0))
 
@@ -144,6 +145,26 @@ def float16_needs_a_gpu(precision: str, device: str) -> str | None:
 
 
 # Evaluation and training
+
+
+@rule("MODEL.META_ARCHITECTURE", "TEST.AUG.ENABLED", when=Use.EVALUATE)
+def augmented_inference_is_of_two_stages(architecture: str, enabled: bool) -> str | None:
+    if not enabled or _is_a("DynamicRCNN", architecture):
+        return None
+    return (
+        f"TEST.AUG.ENABLED is True, but MODEL.META_ARCHITECTURE is '{architecture}'; augmented "
+        "inference is of DynamicRCNN alone: it must be False."
+    )
+
+
+@rule("MODEL.META_ARCHITECTURE", "MODEL.KEYPOINT_ON", when=Use.EVALUATE)
+def keypoints_have_no_figures(architecture: str, enabled: bool) -> str | None:
+    if not enabled or not _is_a("DynamicDetector", architecture):
+        return None
+    return (
+        "MODEL.KEYPOINT_ON is True, but dynamic detectors are evaluated by boxes and masks alone; "
+        "it must be False."
+    )
 
 
 @rule("OUTPUT_DIR", when=Use.EVALUATE)

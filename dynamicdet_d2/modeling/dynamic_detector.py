@@ -15,6 +15,7 @@ from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optim
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.batch import Batch, FirstPass, postprocessed, routed_outputs
+from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode
 from dynamicdet_d2.modeling.routed_batch import routed_detections, routed_features
@@ -28,7 +29,7 @@ from dynamicdet_d2.parts import rounded_up
 DETECTORS = (1, 2)
 
 
-class DynamicDetector(nn.Module, Tails):
+class DynamicDetector(TakesOtherNames, Tails):
     """Two detectors and a router, with the inputs and outputs of Detectron2's detectors.
 
     detector1 is backbone 1 and a tail (neck and heads), detector2 is backbone 1, connections,
@@ -169,9 +170,8 @@ class DynamicDetector(nn.Module, Tails):
         with torch.no_grad():
             features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
-        own = {id(m) for part in self.second_parts() for m in part.modules()}
-        frozen = [head for head in self.heads if id(head) not in own]
-        with loss_mode(*frozen), get_event_storage().name_scope("detector2"):
+        own = {module for part in self.second_parts() for module in part.modules()}
+        with loss_mode(*{*self.heads} - own), get_event_storage().name_scope("detector2"):
             own = self.losses(2, batch, self.pyramid(2, features2))
         return {f"detector2/{name}": loss for name, loss in own.items()}
 

@@ -22,6 +22,7 @@ def routed_features(model: "DynamicDetector", images: ImageList) -> tuple[Featur
     seen, start, scores = model.first(images)
     features = seen.features
     difficulties = scores.tolist()  # the one time that the device is waited for
+    model.operating_point.note(difficulties)
     hard = routing.hard_indices(difficulties, model.threshold)
     if len(hard) == len(difficulties):
         features = model.backbone.second(features, start)
@@ -55,6 +56,7 @@ def routed_results(
     """
     seen, start, scores = model.first(images)
     difficulties = scores.tolist()
+    model.operating_point.note(difficulties)
     easy, hard = routing.by_route(difficulties, model.threshold)
     found: dict[int, Instances] = {}
     if easy:

@@ -10,8 +10,8 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-from dynamicdet_d2.modeling.modes import evaluating, setting
-from dynamicdet_d2.operating_point.point import OperatingPoint
+from dynamicdet_d2.modeling.modes import evaluating
+from dynamicdet_d2.operating_point.point import at_threshold
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -45,7 +45,7 @@ def compare(stock: nn.Module, model: DynamicDetector, inputs: Iterable[dict]) ->
     with evaluating(stock), evaluating(model):
         for image in inputs:
             expected = stock([image])[0]["instances"]
-            with setting("operating_point", OperatingPoint(threshold=1.0), model):
+            with at_threshold(model, 1.0):
                 found = model([image])[0]["instances"]
             images += 1
             detections += len(expected)
