@@ -7,7 +7,7 @@ detects something else. What can confirm them is the config that it was trained 
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlparse
@@ -26,7 +26,7 @@ Message = tuple[int, str]
 _HEADS = re.compile(r"^(roi_heads|head|proposal_generator)\.")
 # As Detectron2's zoo, and its cache of it, name a file.
 _ZOO = re.compile(r"([\w.-]+)/([\w.-]+)/\d+/model_final_\w+\.pkl$")
-_CLOSE = 1e-3
+DIGITS = 3
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,15 @@ def of_model(model: nn.Module) -> Conventions | None:
         return None
     return Conventions(
         getattr(model, "input_format", None),
-        tuple(model.pixel_mean.flatten().tolist()),
-        tuple(model.pixel_std.flatten().tolist()),
+        _rounded(model.pixel_mean.flatten().tolist()),
+        _rounded(model.pixel_std.flatten().tolist()),
         next(map(_strides_first, filter(_has_stride, model.modules())), None),
     )
+
+
+def _rounded(values: Iterable[float]) -> tuple[float, ...]:
+    """As configs have them, and no finer than float32 holds them."""
+    return tuple(round(float(x), DIGITS) for x in values)
 
 
 def _has_stride(module: nn.Module) -> bool:
@@ -76,7 +81,7 @@ def _strides_first(block: nn.Module) -> bool:
 def of_config(cfg: CfgNode) -> Conventions:
     """Those that a config asks for."""
     keys = cfg.MODEL
-    mean, std = (tuple(float(x) for x in value) for value in (keys.PIXEL_MEAN, keys.PIXEL_STD))
+    mean, std = map(_rounded, (keys.PIXEL_MEAN, keys.PIXEL_STD))
     return Conventions(cfg.INPUT.FORMAT, mean, std, keys.RESNETS.STRIDE_IN_1X1)
 
 
@@ -139,13 +144,7 @@ def _compared(path: str, own: Conventions, expected: Conventions, source: str) -
 
 
 def _agree(own: object, expected: object) -> bool:
-    if own is None or expected is None or own == expected:
-        return True
-    if not isinstance(own, Sequence) or not isinstance(expected, Sequence):
-        return False
-    if isinstance(own, str) or len(own) != len(expected):
-        return False
-    return all(abs(a - b) <= _CLOSE for a, b in zip(own, expected, strict=True))
+    return own is None or expected is None or own == expected
 
 
 def _unconfirmed(path: str, own: Conventions) -> str:

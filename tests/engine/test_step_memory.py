@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dynamicdet_d2.engine import step_memory
 from dynamicdet_d2.engine.step_memory import largest_image, log_step_memory, saved_bytes, step_bytes
 from dynamicdet_d2.utils.memory import free_memory, peak_memory
+from tests.support.optimized import MASK
 from tests.support.toy import dense_keys, toy_cfg, toy_model
 
 
@@ -53,7 +54,7 @@ def test_the_largest_image(cfg: CfgNode) -> None:
     assert largest_image(cfg) == (640, 640)
 
 
-@pytest.mark.parametrize("kind", [(), ("MODEL.MASK_ON", True), tuple(dense_keys("RetinaNet"))])
+@pytest.mark.parametrize("kind", [(), MASK, tuple(dense_keys("RetinaNet"))])
 def test_nothing_changes(kind: tuple) -> None:
     model = toy_model(*kind).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
