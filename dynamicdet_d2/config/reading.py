@@ -219,7 +219,10 @@ def _unknown(name: str, value: object, known: Sequence[str]) -> str:
 
 def _mismatch(name: str, value: object, default: object) -> str:
     if name in KEYS:
-        return KEYS[name].range.complaint(name, value) or f"{name} is {shown(value)}."
+        allowed = KEYS[name].range
+        # What was typed may be right as a string, before yacs has read something else out of it.
+        read = shown(value).strip("'")
+        return allowed.complaint(name, value) or f"{name} is {read}; it must {allowed.must}."
     kind = type(default).__name__
     return (
         f"{name} is {shown(value)}; it must be of type {kind}, like its default {shown(default)}."
