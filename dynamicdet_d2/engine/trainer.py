@@ -41,6 +41,7 @@ from dynamicdet_d2.engine.schedule import build_schedule
 from dynamicdet_d2.engine.statistics import measure_statistics
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import freeze, modes_kept
 
@@ -202,9 +203,10 @@ class DynamicTrainer(DefaultTrainer):
         """The model of the config, on its device.
 
         Raises:
-            ValueError: if it is no ``DynamicDetector``.
+            ValueError: if it is no ``DynamicDetector``, or as ``building``.
         """
-        model = super().build_model(cfg)
+        with building():
+            model = super().build_model(cfg)
         if not isinstance(model, DynamicDetector):
             raise ValueError(
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; DynamicTrainer is for "

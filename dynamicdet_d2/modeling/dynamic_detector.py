@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
-from dynamicdet_d2.modeling.batch import Batch, FirstPass, postprocessed, routed_outputs
+from dynamicdet_d2.modeling.batch import (
+    Batch,
+    FirstPass,
+    checked_difficulties,
+    checked_images,
+    postprocessed,
+    routed_outputs,
+)
 from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode
 from dynamicdet_d2.modeling.routed_batch import routed_detections, routed_features
@@ -116,7 +123,7 @@ class DynamicDetector(nn.Module, Tails):
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, and pad to one size that the backbone can take."""
-        images = [x["image"].to(self.device) for x in batched_inputs]
+        images = checked_images(batched_inputs, self.pixel_mean)
         images = [(x - self.pixel_mean) / self.pixel_std for x in images]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
 
@@ -192,7 +199,8 @@ class DynamicDetector(nn.Module, Tails):
             post-processing the raw ``Instances``.
 
         Raises:
-            ValueError: if the threshold comes from a calibration of another model.
+            ValueError: if the threshold comes from a calibration of another model, or an image or
+                its difficulty is not finite.
         """
         self.operating_point.check(self)
         return self._inference(batched_inputs, do_postprocess)
@@ -207,6 +215,7 @@ class DynamicDetector(nn.Module, Tails):
             results = self.detections(1, images, self.pyramid(1, features))
         else:
             results, difficulties = routed_detections(self, images)
+        checked_difficulties(difficulties, batched_inputs)
         if not do_postprocess:
             return results
         instances = postprocessed(results, batched_inputs, images)
@@ -223,7 +232,8 @@ class DynamicDetector(nn.Module, Tails):
         """
         images = self.preprocess_image(batched_inputs)
         first = self.first(images)
-        outputs = [{"difficulty": difficulty} for difficulty in first.difficulties.tolist()]
+        difficulties = checked_difficulties(first.difficulties.tolist(), batched_inputs)
+        outputs: list[dict] = [{"difficulty": difficulty} for difficulty in difficulties]
         for found in (first.seen, self.second_pass(first.seen, first.start)):
             results = postprocessed(found.detections, batched_inputs, images)
             for output, result in zip(outputs, results, strict=True):
@@ -234,7 +244,8 @@ class DynamicDetector(nn.Module, Tails):
     @on_optimized_copy
     def difficulties(self, batched_inputs: list[dict]) -> list[float]:
         """Difficulty of each image, by backbone 1, router, and what the router looks at alone."""
-        return self.first(self.preprocess_image(batched_inputs)).difficulties.tolist()
+        difficulties = self.first(self.preprocess_image(batched_inputs)).difficulties
+        return checked_difficulties(difficulties.tolist(), batched_inputs)
 
     def first(self, images: ImageList) -> FirstPass:
         """Backbone 1 and router: N images, normalised and padded -> what routes follow from."""
@@ -287,13 +298,3 @@ class DynamicDetector(nn.Module, Tails):
         own = {name: level[i : i + 1] for name, level in pyramid.items()}
         with EventStorage():  # Detectron2's heads log; these losses are no training step
             return float(sum(self.image_losses(detector, batch.one(i), own).values()))
-
-    @torch.no_grad()
-    def features_and_objectness(
-        self, batched_inputs: list[dict]
-    ) -> tuple[Features, dict[int, Tensor]]:
-        """What a router's map learns from: F1 by level, and logits by stride (``objectness``)."""
-        images = self.preprocess_image(batched_inputs)
-        with evaluating(self):
-            features, _ = self.backbone.first(images.tensor)
-            return features, self.objectness(1, self.pyramid(1, features))

@@ -6,9 +6,12 @@ N: images of the batch.
 
 from typing import TYPE_CHECKING
 
+import torch
 from detectron2.structures import ImageList, Instances
+from torch import Tensor
 
 from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.modeling.modes import evaluating
 from dynamicdet_d2.modeling.routing import Features
 
 if TYPE_CHECKING:
@@ -49,3 +52,14 @@ def routed_detections(
         second = model.second_pass(seen.restart(hard), start[index])
         found.update(zip(hard, second.detections, strict=True))
     return [found[i] for i in range(len(difficulties))], difficulties
+
+
+@torch.no_grad()
+def features_and_objectness(
+    model: "DynamicDetector", batched_inputs: list[dict]
+) -> tuple[Features, dict[int, Tensor]]:
+    """What a router's map learns from: F1 by level, and logits by stride (``objectness``)."""
+    images = model.preprocess_image(batched_inputs)
+    with evaluating(model):
+        features, _ = model.backbone.first(images.tensor)
+        return features, model.objectness(1, model.pyramid(1, features))
