@@ -67,6 +67,9 @@ key("MODEL.COMPOSITE.WEIGHTS2", "", text)
 # detectors of a YOLO share nothing in any case.
 key("MODEL.COMPOSITE.SHARE_NECK", True, true_or_false)
 key("MODEL.COMPOSITE.SHARE_HEADS", True, true_or_false)
+# Training images on which backbone 1's fixed statistics ("FrozenBN") are measured anew before
+# training: for a backbone 1 shorter than the network its weights come from; 0: none.
+key("MODEL.COMPOSITE.STATISTICS_IMAGES", 0, integer(at_least=0))
 # Norm behind the 1x1 convolutions of a CNN's composite connections (G of eq. 4): "BN", "SyncBN",
 # "GN" or another Detectron2 norm whose affine trains. FrozenBN is refused.
 key("MODEL.COMPOSITE.NORM", "BN", trainable_norm)

@@ -17,10 +17,10 @@ from dynamicdet_d2.config.ranges import (
     none_or,
     number,
     one_of,
-    shown,
     text,
     true_or_false,
 )
+from dynamicdet_d2.utils.words import shown
 
 grey = Range(
     "be a whole number in [0, 255]",

@@ -40,8 +40,10 @@ from dynamicdet_d2.engine.phases import Phase
 from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
 from dynamicdet_d2.engine.plan import Plan, planned_phases
 from dynamicdet_d2.engine.schedule import build_schedule
+from dynamicdet_d2.engine.statistics import measure_statistics
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import freeze, modes_kept
 
@@ -103,6 +105,8 @@ class DynamicTrainer(PassingTrainer):
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if resume and self.checkpointer.has_checkpoint():
             self.start_iter = self.iter + 1
+        else:
+            measure_statistics(self.cfg, self.detector, self.images)
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """In an order that matters: what saves and writes comes after what it saves and writes."""
@@ -203,9 +207,10 @@ class DynamicTrainer(PassingTrainer):
         """The model of the config, on its device.
 
         Raises:
-            ValueError: if it is no ``DynamicDetector``.
+            ValueError: if it is no ``DynamicDetector``, or as ``building``.
         """
-        model = super().build_model(cfg)
+        with building():
+            model = super().build_model(cfg)
         if not isinstance(model, DynamicDetector):
             raise ValueError(
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; DynamicTrainer is for "

@@ -17,11 +17,16 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, on_optimized_copy
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
-from dynamicdet_d2.modeling.batch import Batch, postprocessed, routed_outputs
+from dynamicdet_d2.modeling.batch import (
+    Batch,
+    checked_difficulties,
+    postprocessed,
+    routed_outputs,
+)
 from dynamicdet_d2.modeling.dense import anchors_of
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import loss_mode, setting, torch_seeded
-from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
+from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck, check_levels
 from dynamicdet_d2.modeling.routed_batch import routed_features, routed_results
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
@@ -111,6 +116,9 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
         _check_proposals(cfg)
         arguments = super().from_config(cfg)
         neck = build_fpn_neck(cfg, arguments["backbone"].output_shape())
+        levels = neck.output_shape()
+        check_levels("MODEL.RPN.IN_FEATURES", cfg.MODEL.RPN.IN_FEATURES, levels)
+        check_levels("MODEL.ROI_HEADS.IN_FEATURES", cfg.MODEL.ROI_HEADS.IN_FEATURES, levels)
         return {
             **arguments,
             "neck": neck,
@@ -223,6 +231,7 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
             results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
         else:
             results, difficulties = routed_results(self, images, _in_given_boxes(given))
+        checked_difficulties(difficulties, batched_inputs)
         if not do_postprocess:
             return results
         instances = postprocessed(results, batched_inputs, images)

@@ -7,9 +7,12 @@ N: images of the batch.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import torch
 from detectron2.structures import ImageList, Instances
+from torch import Tensor
 
 from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.modeling.modes import evaluating
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
 
@@ -66,3 +69,14 @@ def routed_results(
         second = model.second_pass(seen.restart(hard), start[index])
         found.update(zip(hard, results_of(second, hard), strict=True))
     return [found[i] for i in range(len(difficulties))], difficulties
+
+
+@torch.no_grad()
+def features_and_objectness(
+    model: "DynamicDetector", batched_inputs: list[dict]
+) -> tuple[Features, dict[int, Tensor]]:
+    """What a router's map learns from: F1 by level, and logits by stride (``objectness``)."""
+    images = model.preprocess_image(batched_inputs)
+    with evaluating(model):
+        features, _ = model.backbone.first(images.tensor)
+        return features, model.objectness(1, model.pyramid(1, features))

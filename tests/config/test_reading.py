@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
@@ -133,7 +134,7 @@ def test_all_that_is_wrong_is_said_with_its_file(tmp_path: Path) -> None:
     assert refusal(leaf, "INPUT", "{}", "MODEL.SWIN.SIZE", "[1]", "GONE", "1") == [
         f"{base}: SOLVER.MAX_ITER is 'many'; it must be a whole number, at least 0.",
         f"{base}: SOLVER.GAMA is no key. The nearest is 'SOLVER.GAMMA'.",
-        f"{leaf}: MODEL.MASK_ON is 1; it must be of type bool, like its default False.",
+        f"{leaf}: MODEL.MASK_ON is 1; it must be True or False.",
         f"{leaf}: TEST is [3], but it is a section, whose keys have values.",
         "INPUT is '{}', but it is a section, whose keys have values.",
         "MODEL.SWIN.SIZE is '[1]'; it must be 'T', 'S' or 'B'.",
@@ -215,13 +216,41 @@ def test_no_code_runs_from_a_config(tmp_path: Path, value: str, included: bool) 
     assert not marker.exists()
 
 
+def tagged(tmp_path: Path) -> tuple[str, Path]:
+    """A config, and what the code in it makes."""
+    marker, tag = tmp_path / "marker", "!!python/object/apply:os.system"
+    return write(tmp_path / "evil.yaml", f"OUTPUT_DIR: {tag} ['touch {marker}']"), marker
+
+
 def test_detectron2s_own_reading_would_have_run_it(tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
-    tag = "!!python/object/apply:os.system"
-    file = write(tmp_path / "evil.yaml", f"MODEL: {{WEIGHTS: {tag} ['touch {marker}']}}")
+    file, marker = tagged(tmp_path)
     with pytest.raises((AssertionError, ValueError)):  # of the value that the code gave
-        by_detectron2(file)
+        get_cfg().merge_from_file(file)
     assert marker.exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"allow_unsafe": True}, {"allow_unsafe": False}])
+@pytest.mark.parametrize("included", [False, True])
+def test_no_code_runs_from_a_config_by_detectron2s_method(
+    tmp_path: Path, options: dict, included: bool
+) -> None:
+    file, marker = tagged(tmp_path)
+    if included:
+        file = write(tmp_path / "leaf.yaml", "_BASE_: evil.yaml")
+    cfg = get_cfg()
+    add_dynamicdet_config(cfg)
+    for one in (cfg, cfg.clone()):
+        with pytest.raises(ValueError, match="evil.yaml holds more than plain values"):
+            one.merge_from_file(file, **options)
+        with pytest.raises(yaml.constructor.ConstructorError):
+            one.load_yaml_with_base(file, **options)
+    assert not marker.exists()
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
+    """Plain YAML would forget the first of them."""
+    file = write(tmp_path / "f.yaml", "SEED: 1\nSOLVER:\n  MAX_ITER: 3\nSOLVER:\n  GAMMA: 0.1")
+    assert refusal(file) == [f"--config-file {file} has 'SOLVER' twice in the mapping at line 1."]
 
 
 def test_no_code_runs_from_an_override(tmp_path: Path) -> None:
