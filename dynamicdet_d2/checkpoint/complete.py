@@ -39,11 +39,16 @@ def check_complete(
         return
     for report in (checkpointer.report, checkpointer.report2):
         if report is not None:
-            _check_filled(report, one_exit, without_router)
+            check_filled(report, one_exit=one_exit, without_router=without_router)
     _check_finite(checkpointer.model, checkpointer.report.path)
 
 
-def _check_filled(report: LoadReport, one_exit: bool, without_router: bool) -> None:
+def check_filled(report: LoadReport, *, one_exit: bool, without_router: bool = False) -> None:
+    """As ``check_complete``, of one load.
+
+    Raises:
+        ValueError: naming the file and the parts that it leaves at random values.
+    """
     optional = _OF_TWO_DETECTORS if one_exit and report.file_format != DYNAMICDET else ()
     if without_router:
         optional = (*optional, _ROUTER)
