@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test benchmark lint types format doctor wheelhouse clean distclean
+.PHONY: help env demo test reliability benchmark lint types format doctor wheelhouse clean distclean
 
 help: ## list these commands
 	@echo "Commands (the first one that needs it creates the environment .venv):"
@@ -28,6 +28,9 @@ demo: $(READY) ## train, calibrate, evaluate and predict with a small detector, 
 
 test: $(READY) ## run the tests (one file: make test TESTS=tests/test_doctor.py)
 	@$(PY) -m pytest -n auto $(TESTS)
+
+reliability: $(READY) ## kill runs at random and resume them (make reliability RELIABILITY_ARGS="--trials 20")
+	@$(PY) -m tests.reliability.campaign $(RELIABILITY_ARGS)
 
 benchmark: $(READY) ## speed beside stock Detectron2 (15 minutes; make benchmark BENCHMARK_ARGS="--rounds 3")
 	@$(PY) -m benchmarks.speed $(BENCHMARK_ARGS)

@@ -26,6 +26,7 @@ COMMANDS = {
     "cost": "multiply-adds of a config's model by part and route",
     "convert": "published weights of YOLOv7 and Dy-YOLOv7 into a checkpoint and a config",
     "check-data": "say what is wrong with a data set in COCO's format",
+    "replay": "repeat a training step that was not finite",
     "doctor": "say what is installed, what is missing, and what installs it",
     "demo": "train, calibrate, evaluate and predict on drawn images",
     "draw-shapes": "draw a data set of known difficulty",

@@ -136,6 +136,9 @@ def _present(names: list[str], image_root: str) -> dict[str, None]:
 
 
 def _compare_size(path: str, size: tuple[int, int] | None, unusable: Findings) -> None:
+    if not os.path.isfile(path):  # reading a pipe would have no end
+        unusable.add("unreadable images", f"{path} is no file of an image.")
+        return
     try:
         found = displayed_size(path)
     except (OSError, SyntaxError, UnidentifiedImageError) as error:

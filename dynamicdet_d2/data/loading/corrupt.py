@@ -2,12 +2,16 @@
 """Corrupt images: one sentence that names the file, and a count of those that were left out."""
 
 import logging
+import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from detectron2.data.detection_utils import read_image
 from torch.utils.data import DataLoader, Dataset
+
+from dynamicdet_d2.utils import stopping
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +61,11 @@ class NamedErrors(Generic[Read]):
         Raises:
             CorruptImageError: also where the mapper returns None, Detectron2's way to refuse.
         """
+        fault = _kind_fault(dataset_dict)  # reading a pipe would have no end
         try:
-            sample = self._mapper(dataset_dict)
-            fault = "was refused by the mapper" if sample is None else None
+            if fault is None:
+                sample = self._mapper(dataset_dict)
+                fault = "was refused by the mapper" if sample is None else None
         except Exception as error:
             fault = image_fault(dataset_dict)
             if fault is None:
@@ -70,6 +76,18 @@ class NamedErrors(Generic[Read]):
                 str(dataset_dict.get("file_name")), dataset_dict.get("image_id"), fault
             )
         return sample
+
+
+def _kind_fault(dataset_dict: Sample) -> str | None:
+    """What is wrong with a file that is there and no file of bytes."""
+    try:
+        mode = os.stat(dataset_dict["file_name"]).st_mode
+    except (KeyError, OSError, ValueError):
+        return None  # addresses, and what is missing, are the mapper's affair
+    if stat.S_ISREG(mode):
+        return None
+    kind = "a pipe" if stat.S_ISFIFO(mode) else "a folder" if stat.S_ISDIR(mode) else "a device"
+    return f"is {kind}, not a file"
 
 
 def image_fault(dataset_dict: Sample) -> str | None:
@@ -127,6 +145,7 @@ class ImageLoader:
 
     def __iter__(self) -> Iterator[list[Sample]]:
         for items in self._loader:
+            stopping.look()
             batch = [item for item in items if self._is_sample(item)]
             if batch:
                 yield batch
