@@ -37,7 +37,7 @@ def encoded(value: object) -> object:
         rings = [[torch.from_numpy(ring) for ring in rings] for rings in value.polygons]
         return {_KIND: "PolygonMasks", _CONTENT: rings}
     for name, (kind, content) in _OF_TENSORS.items():
-        if isinstance(value, kind):
+        if type(value) is kind:  # some are derived from others
             return {_KIND: name, _CONTENT: content(value).detach().cpu()}
     if isinstance(value, dict):
         return {name: encoded(part) for name, part in value.items()}

@@ -74,11 +74,8 @@ def replay(path: str) -> Replayed:
     cfg = _config(content["config"])
     check(cfg, Use.MODEL)
     model, module = _module(cfg, content)
-    weights = tuple(
-        name
-        for name, value in model.state_dict().items()
-        if name != "loss_offset" and not value.isfinite().all()
-    )
+    # Statistics of norms have seen the step.
+    weights = tuple(n for n, value in model.named_parameters() if not value.isfinite().all())
     again, fault, first = _step(cfg, module, content)
     return Replayed(
         iteration=content["iteration"],
