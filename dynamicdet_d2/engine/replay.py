@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.engine.batch_file import decoded
 from dynamicdet_d2.engine.divergence import step_seed
 from dynamicdet_d2.engine.phases import PHASES
+from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.step import as_dict
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.modes import freeze
@@ -100,7 +100,7 @@ def _config(text: str) -> CfgNode:
 def _module(cfg: CfgNode, content: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
     """The model as it was before the step, and what maps the batch to losses, in training mode."""
     if not content["phase"]:
-        model: nn.Module = DefaultTrainer.build_model(cfg)
+        model: nn.Module = StaticTrainer.build_model(cfg)
         model.load_state_dict(content["model"])
         return model, model.train()
     dynamic = DynamicTrainer.build_model(cfg)

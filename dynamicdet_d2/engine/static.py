@@ -13,8 +13,6 @@ from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
@@ -24,22 +22,22 @@ from dynamicdet_d2.data.loading.loaders import (
     ResumableLoader,
     build_test_loader,
 )
+from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
-from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS
 from dynamicdet_d2.engine.reliable import ReliableTrainer
-from dynamicdet_d2.engine.schedule import build_schedule
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import device_name, measure_latency
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.files import whole_file
 
 
-class StaticTrainer(ReliableTrainer):
+class StaticTrainer(ReliableTrainer, Builders):
     """Detectron2's default trainer for any detector of its registry.
 
     It trains as dynamic detectors are trained: on the same stream of images, by the same
@@ -60,6 +58,12 @@ class StaticTrainer(ReliableTrainer):
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
         self._go_on_from(0)
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The model of the config, on its device."""
+        with building():
+            return super().build_model(cfg)
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's, with the evaluation of averaged weights."""
@@ -92,19 +96,6 @@ class StaticTrainer(ReliableTrainer):
         self.seed = state_dict.get("seed", self.seed)
         self._go_on_from(state_dict["iteration"] + 1)
         self._trainer.load_state_dict(state_dict["_trainer"])
-
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
-        """Any iterable of batches may take its place."""
-        return ResumableLoader(cfg)
-
-    @classmethod
-    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
-        return build_schedule(cfg, optimizer)
-
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
-        return build_detectors_optimizer(cfg, model)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:

@@ -15,13 +15,13 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.loading.images import training_dicts
-from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader
+from dynamicdet_d2.data.loading.loaders import ImageLoader
+from dynamicdet_d2.engine.best import BestWeights
+from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.cached import CachedBatches
 from dynamicdet_d2.engine.checks import check_checkpoint
 from dynamicdet_d2.engine.distributed import run_seed, share_statistics
@@ -37,15 +37,16 @@ from dynamicdet_d2.engine.hooks import (
     StopOnSignal,
 )
 from dynamicdet_d2.engine.loss_table import LossTable, obtain_table
-from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
+from dynamicdet_d2.engine.passing import PassingTrainer
 from dynamicdet_d2.engine.phases import Phase
 from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
 from dynamicdet_d2.engine.plan import Plan, planned_phases
 from dynamicdet_d2.engine.reliable import ReliableTrainer
-from dynamicdet_d2.engine.schedule import build_schedule
+from dynamicdet_d2.engine.statistics import measure_statistics
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import freeze, modes_kept
 from dynamicdet_d2.utils import stopping
@@ -55,7 +56,7 @@ logger = logging.getLogger(__name__)
 WRITE_PERIOD = 20
 
 
-class DynamicTrainer(ReliableTrainer):
+class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
     """Detectron2's default trainer, for the phases of a plan (``SOLVER.PHASES``).
 
     Extended as Detectron2's: a subclass's ``build_model``, ``build_train_loader``,
@@ -104,6 +105,12 @@ class DynamicTrainer(ReliableTrainer):
             self.enter(self.phase, step=0)
         self.register_hooks(self.build_hooks())
 
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As Detectron2's; a resumed run continues in the phase that it was in."""
+        super().resume_or_load(resume=resume)
+        if not (resume and self.checkpointer.has_checkpoint()):
+            measure_statistics(self.cfg, self.detector, self.images)
+
     def build_hooks(self) -> list[hooks.HookBase]:
         """In an order that matters: what saves and writes comes after what it saves and writes."""
         ret = [PhaseSwitch(), StepSeed(), hooks.IterationTimer(), self.average]
@@ -114,6 +121,8 @@ class DynamicTrainer(ReliableTrainer):
             ret.append(PhaseCheckpoint())
         # After the checkpoint, so that a failing evaluation loses nothing.
         ret += [StopOnSignal(), Evaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate)]
+        if self.cfg.SOLVER.BEST.METRIC:
+            ret.append(BestWeights(self.cfg))
         if comm.is_main_process():
             ret.append(hooks.PeriodicWriter(self.build_writers(), period=WRITE_PERIOD))
         return ret
@@ -204,30 +213,16 @@ class DynamicTrainer(ReliableTrainer):
         """The model of the config, on its device.
 
         Raises:
-            ValueError: if it is no ``DynamicDetector``.
+            ValueError: if it is no ``DynamicDetector``, or as ``building``.
         """
-        model = super().build_model(cfg)
+        with building():
+            model = super().build_model(cfg)
         if not isinstance(model, DynamicDetector):
             raise ValueError(
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; DynamicTrainer is for "
                 "DynamicRCNN and other dynamic detectors."
             )
         return model
-
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
-        """Batches of the phases that train on images; any iterable of them may take its place."""
-        return ResumableLoader(cfg)
-
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
-        """Of the phases that train detectors; what a phase does not train needs no gradient."""
-        return build_detectors_optimizer(cfg, model)
-
-    @classmethod
-    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
-        """Of the phases that train detectors, each with the whole schedule."""
-        return build_schedule(cfg, optimizer)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:

@@ -3,7 +3,6 @@
 
 import itertools
 import logging
-import os
 import pickle
 import random
 from collections import Counter
@@ -470,11 +469,3 @@ def test_image_loader_raises_in_order_of_the_batch() -> None:
     loader = ImageLoader(items, skip_corrupt=True)  # type: ignore[arg-type]
     assert list(loader) == [[{"id": 1}]]
     assert loader.corrupt_images == Counter({"a": 1})
-
-
-def test_a_pipe_in_the_place_of_an_image_is_named_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.jpg")
-    for name, kind in (("pipe.jpg", "a pipe"), ("", "a folder")):
-        read = NamedErrors(lambda entry: open(entry["file_name"]).read())
-        with pytest.raises(CorruptImageError, match=f"is {kind}, not a file"):
-            read({"file_name": str(tmp_path / name), "image_id": 1})

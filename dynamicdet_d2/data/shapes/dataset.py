@@ -29,6 +29,8 @@ JPEG_QUALITY = 95
 DESCRIPTION = "drawn shapes"
 # In a folder while a set is drawn into it: what is there may be replaced.
 UNFINISHED = "drawing.unfinished"
+# A side of a JPEG file.
+MOST_PIXELS = 65_500
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
     """
     if recipe.num_images < 1 or min(recipe.width, recipe.height) < 64:
         raise ValueError(f"Drawn sets need at least one image of 64 pixels a side; found {recipe}.")
+    if max(recipe.width, recipe.height) > MOST_PIXELS or not 0 <= recipe.seed < 2**63:
+        raise ValueError(
+            f"Drawn sets have at most {MOST_PIXELS} pixels a side and a seed from 0 to 2^63; found "
+            f"{recipe}."
+        )
     info = {"description": DESCRIPTION, "version": VERSION, **asdict(recipe)}
     annotations = folder / "instances.json"
     found = _drawn(folder)

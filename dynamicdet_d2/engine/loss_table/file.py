@@ -3,7 +3,6 @@
 
 import logging
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from detectron2.utils import comm
 from torch import Tensor
 
+from dynamicdet_d2.checkpoint.files import read_torch
 from dynamicdet_d2.engine.loss_table.columns import NOT_BY_IMAGE
 from dynamicdet_d2.engine.loss_table.table import LossTable
 from dynamicdet_d2.utils.files import whole_file
@@ -79,14 +79,8 @@ def _are_columns(columns: Any) -> bool:
 
 
 def _read(path: str) -> Any:
-    """The file's content, of plain types and tensors; None where it cannot be read.
-
-    torch looks at no checksum: a flipped bit would go unnoticed.
-    """
+    """The file's content, of plain types and tensors; None where it cannot be read."""
     try:
-        with zipfile.ZipFile(path) as file:
-            if file.testzip() is not None:
-                return None
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # a damaged file raises anything at all
+        return read_torch(path)
+    except ValueError:
         return None
