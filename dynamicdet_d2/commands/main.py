@@ -28,6 +28,7 @@ COMMANDS = {
     "check-data": "say what is wrong with a data set in COCO's format",
     "doctor": "say what is installed, what is missing, and what installs it",
     "demo": "train, calibrate, evaluate and predict on drawn images",
+    "demo-photos": "the same on own photographs, from the pretrained EfficientNet-Lite0",
     "draw-shapes": "draw a data set of known difficulty",
 }
 

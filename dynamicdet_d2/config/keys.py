@@ -59,6 +59,9 @@ key("MODEL.COMPOSITE.SHARE_STEM", True, true_or_false)
 # Weights that backbone 2 starts from, of the kinds that MODEL.WEIGHTS takes; "": from
 # MODEL.WEIGHTS, as backbone 1. Not read where MODEL.WEIGHTS is a whole dynamic detector.
 key("MODEL.COMPOSITE.WEIGHTS2", "", text)
+# Training images on which backbone 1's fixed statistics ("FrozenBN") are measured anew before
+# training: for a backbone 1 shorter than the network its weights come from; 0: none.
+key("MODEL.COMPOSITE.STATISTICS_IMAGES", 0, integer(at_least=0))
 # Norm behind the 1x1 convolutions of a CNN's composite connections (G of eq. 4): "BN", "SyncBN",
 # "GN" or another Detectron2 norm whose affine trains. FrozenBN is refused.
 key("MODEL.COMPOSITE.NORM", "BN", trainable_norm)

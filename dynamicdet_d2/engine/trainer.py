@@ -38,6 +38,7 @@ from dynamicdet_d2.engine.phases import Phase
 from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
 from dynamicdet_d2.engine.plan import Plan, planned_phases
 from dynamicdet_d2.engine.schedule import build_schedule
+from dynamicdet_d2.engine.statistics import measure_statistics
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
 from dynamicdet_d2.modeling.architecture import building
@@ -102,6 +103,8 @@ class DynamicTrainer(DefaultTrainer):
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if resume and self.checkpointer.has_checkpoint():
             self.start_iter = self.iter + 1
+        else:
+            measure_statistics(self.cfg, self.detector, self.images)
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """In an order that matters: what saves and writes comes after what it saves and writes."""

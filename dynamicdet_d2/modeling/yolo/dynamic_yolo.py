@@ -69,7 +69,7 @@ class DynamicYOLO(DynamicDetector):
         return {
             **arguments,
             **tails,
-            "loss": YOLOLoss(grid, settings.loss_settings(cfg), settings.num_classes_of(cfg)),
+            "loss": YOLOLoss(grid, settings.loss_settings(cfg), cfg.MODEL.YOLO.NUM_CLASSES),
             "detections": YOLODetections(grid, settings.detection_settings(cfg)),
             "padding": settings.padding_of(cfg, backbone.size_divisibility),
             "input_format": cfg.INPUT.FORMAT,

@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.modeling.batch import Batch, checked_images, postprocessed
 from dynamicdet_d2.modeling.yolo import build, settings
 from dynamicdet_d2.modeling.yolo.detections import YOLODetections
@@ -66,9 +67,10 @@ class YOLOv7(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        check(cfg, Use.MODEL)
         parts = build.static_parts(cfg)
         grid = build.build_grid(cfg, parts["neck"].output_shape())
-        loss = YOLOLoss(grid, settings.loss_settings(cfg), settings.num_classes_of(cfg))
+        loss = YOLOLoss(grid, settings.loss_settings(cfg), cfg.MODEL.YOLO.NUM_CLASSES)
         return {
             **parts,
             "loss": loss,
