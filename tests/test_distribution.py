@@ -62,7 +62,11 @@ def test_the_wheel_has_every_file_of_the_package_and_no_other(wheel: zipfile.Zip
         for pattern in ("*.py", "py.typed", "templates/*")
         for path in package.rglob(pattern)
     }
-    configs = [*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs" / "weights").iterdir()]
+    configs = [
+        path
+        for path in (ROOT / "configs").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
     expected |= {f"dynamicdet_d2/{path.relative_to(ROOT).as_posix()}" for path in configs}
     found = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert found == expected | {f"dynamicdet_d2/{INSTALL_TOOL}"}

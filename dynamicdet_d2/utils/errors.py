@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 FAILED, TYPED, INTERRUPTED = 1, 2, 130
 
 
+class RunError(Exception):
+    """What the machine did to a run, in one sentence."""
+
+
 @contextmanager
 def one_sentence(program: str) -> Iterator[None]:
     """Meet what goes wrong inside with a sentence on stderr; the log keeps the traceback.
@@ -32,12 +36,17 @@ def one_sentence(program: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        _end(program, str(error), TYPED)
-    except (OSError, FloatingPointError) as error:
-        _end(program, str(error), FAILED)
+        _end(program, _with_notes(error), TYPED)
+    except (OSError, FloatingPointError, RunError) as error:
+        _end(program, _with_notes(error), FAILED)
     except ImportError as error:
         doctor = "'python -m dynamicdet_d2 doctor' says what is missing and what installs it"
         _end(program, f"{error}: {doctor}.", FAILED)
+
+
+def _with_notes(error: Exception) -> str:
+    """What the error says, and what was noted on its way, such as the image that it is about."""
+    return " ".join([str(error), *getattr(error, "__notes__", ())])
 
 
 def _end(program: str, sentence: str, status: int) -> None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run's ``config.yaml`` says, so that it can be used elsewhere."""
 
-import os
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,12 +25,12 @@ def test_paths_are_absolute_in_the_config_of_a_run(
     (tmp_path / "toy.yaml").write_text(cfg.dump())
     monkeypatch.chdir(tmp_path)
     # Detectron2's loggers are the process's.
-    monkeypatch.setattr(setup, "default_setup", lambda cfg, args: os.makedirs(cfg.OUTPUT_DIR))
+    monkeypatch.setattr(setup, "default_setup", lambda *_: None)
     monkeypatch.setattr(setup, "setup_logger", lambda *_, **__: SimpleNamespace())
     monkeypatch.setattr(setup, "keep_memory", lambda: True)
     args = Namespace(config_file="toy.yaml", opts=["OUTPUT_DIR", "run"], eval_only=True)
-    with clean_catalogs():
-        used = setup.setup(args)
+    with clean_catalogs(), setup.setup(args) as used:
+        pass
     # The run itself goes on as it was typed.
     assert (used.OUTPUT_DIR, used.MODEL.WEIGHTS) == ("run", "start.pth")
     saved = read_config(str(tmp_path / "run" / "config.yaml"))

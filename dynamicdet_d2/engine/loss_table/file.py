@@ -8,7 +8,10 @@ from typing import Any
 
 import torch
 from detectron2.utils import comm
+from torch import Tensor
 
+from dynamicdet_d2.checkpoint.files import read_torch
+from dynamicdet_d2.engine.loss_table.columns import NOT_BY_IMAGE
 from dynamicdet_d2.engine.loss_table.table import LossTable
 from dynamicdet_d2.utils.files import whole_file
 
@@ -56,6 +59,8 @@ class LossTableFile:
         if not isinstance(content, dict) or content.keys() != {"columns", "of"}:
             return "is damaged or of another version"
         theirs, ours = content["of"], self.fingerprint
+        if not isinstance(theirs, dict) or not _are_columns(content["columns"]):
+            return "is damaged or of another version"
         differing = [k for k in {**ours, **theirs} if theirs.get(k) != ours.get(k)]
         if differing:
             return "differs in " + ", ".join(differing[:3])
@@ -63,9 +68,19 @@ class LossTableFile:
         return f"has no column '{missing[0]}'" if missing else ""
 
 
+def _are_columns(columns: Any) -> bool:
+    """Whether they are tensors by name, the losses of images among them, as many of all."""
+    if not isinstance(columns, dict) or not all(isinstance(c, Tensor) for c in columns.values()):
+        return False
+    losses = columns.get("losses")
+    if losses is None or losses.shape[1:] != (2,) or not len(losses):
+        return False
+    return all(len(c) == len(losses) for name, c in columns.items() if name not in NOT_BY_IMAGE)
+
+
 def _read(path: str) -> Any:
     """The file's content, of plain types and tensors; None where it cannot be read."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # a damaged file raises anything at all
+        return read_torch(path)
+    except ValueError:
         return None

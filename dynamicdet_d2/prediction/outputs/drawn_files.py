@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 from numpy.typing import NDArray
 
 from dynamicdet_d2.prediction.drawing import drawn
 from dynamicdet_d2.prediction.outputs.output import Output
 from dynamicdet_d2.prediction.sources import Frame, Source
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.pictures import write_image
 
 CODEC = "mp4v"
 
@@ -35,7 +34,7 @@ class DrawnFiles(Output):
         fps = frame.source.fps
         if fps is None or frame.seconds is None:
             self.close()
-            _write_image(path, pixels)
+            write_image(path, pixels, durable=False)
             return
         if self._video is None or self._video.source is not frame.source:
             self.close()
@@ -80,11 +79,3 @@ class _Video:
     def remove(self) -> None:
         self._writer.release()
         self._unfinished.unlink(missing_ok=True)
-
-
-def _write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
-    done, content = cv2.imencode(path.suffix, pixels)
-    if not done:
-        raise OSError(f"OpenCV cannot write {path}.")
-    with whole_file(path) as file:
-        file.write(content.tobytes())
