@@ -68,7 +68,7 @@ def calibration() -> Calibration:
         device="made up",
         thresholds=[],
         grid=threshold_grid(usual(rng, CALIBRATED_ON)),
-        histogram={},
+        histogram={"edges": [0.0, 1.0], "counts": [CALIBRATED_ON]},
         measured={},
         held_out=[],
     )

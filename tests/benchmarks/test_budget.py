@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The measures of the budget's simulation, on made-up courses."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,9 @@ def test_streams_are_whole_and_a_row_has_every_column() -> None:
     figures = dict.fromkeys(("mean_over_target", "share_kept", "overshoot", "moves_per_100"), 1.0)
     cells = {"stream": "s", "threshold": "moved", "late_share": None, "settling": float("inf")}
     assert row(figures | cells).count("|") == 9 and " never " in row(figures | cells)
+
+
+def test_the_docs_show_the_table_that_was_written() -> None:
+    written = Path("benchmarks/results/budget.md").read_text()
+    table = written[written.index("| stream |") :]
+    assert table.strip() in Path("docs/budget.md").read_text()

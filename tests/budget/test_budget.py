@@ -32,7 +32,8 @@ LATENCY = {
 
 def calibration(difficulties: Sequence[float] = tuple(EVEN)) -> Calibration:
     grid = threshold_grid(difficulties)
-    return Calibration(len(difficulties), {}, LATENCY, "made up", [], grid, {}, {}, [])
+    histogram = {"edges": [0.0, 1.0], "counts": [len(difficulties)]}
+    return Calibration(len(difficulties), {}, LATENCY, "made up", [], grid, histogram, {}, [])
 
 
 def run(

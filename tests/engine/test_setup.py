@@ -28,7 +28,8 @@ def test_paths_are_absolute_in_the_config_of_a_run(
     monkeypatch.setattr(setup, "default_setup", lambda *_: None)
     monkeypatch.setattr(setup, "setup_logger", lambda *_, **__: SimpleNamespace())
     monkeypatch.setattr(setup, "keep_memory", lambda: True)
-    args = Namespace(config_file="toy.yaml", opts=["OUTPUT_DIR", "run"], eval_only=True)
+    keys = ["OUTPUT_DIR", "run"]
+    args = Namespace(config_file="toy.yaml", opts=keys, eval_only=True, resume=False)
     with clean_catalogs(), setup.setup(args) as used:
         pass
     # The run itself goes on as it was typed.

@@ -84,7 +84,8 @@ def calibration() -> Calibration:
         route: dict.fromkeys(("p50", "p95", "mean"), 1000 * seconds)
         for route, seconds in (("easy", EASY), ("hard", HARD))
     }
-    return Calibration(100, {}, latency, "", [], threshold_grid(np.linspace(0, 1, 99)), {}, {}, [])
+    grid, histogram = threshold_grid(np.linspace(0, 1, 99)), {"edges": [0.0, 1.0], "counts": [99]}
+    return Calibration(99, {}, latency, "", [], grid, histogram, {}, [])
 
 
 def test_frames_keep_their_order_in_batches_and_low_scores_are_left_out() -> None:
