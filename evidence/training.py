@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser
+from detectron2.engine import DefaultTrainer, default_argument_parser
 from torch import nn
 
 from dynamicdet_d2.commands.train import trainer_of
@@ -57,17 +57,20 @@ def _train_in_process(run: Run, data: Data, overrides: Sequence[str]) -> int:
 def train(arguments: Sequence[str]) -> None:
     """One training, or what is left of it, by Detectron2's own command line."""
     torch.set_num_threads(1)
-    cfg = setup(default_argument_parser().parse_args(arguments))
+    with setup(default_argument_parser().parse_args(arguments)) as cfg:
+        trainer = _trainer_class(cfg)(cfg)
+        trainer.resume_or_load(resume=True)
+        trainer.train()
 
+
+def _trainer_class(cfg: CfgNode) -> type[DefaultTrainer]:
     class Trainer(trainer_of(cfg)):  # type: ignore[misc]
         @classmethod
         def build_model(cls, cfg: CfgNode) -> nn.Module:
             """In channels-last order, which a CPU's convolutions are faster in."""
             return super().build_model(cfg).to(memory_format=torch.channels_last)
 
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=True)
-    trainer.train()
+    return Trainer
 
 
 if __name__ == "__main__":
