@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-photos test reliability evidence benchmark lint types format doctor wheelhouse clean distclean
+.PHONY: help env demo demo-photos test reliability fuzz evidence benchmark lint types format doctor wheelhouse clean distclean
 
 help: ## list these commands
 	@echo "Commands (the first one that needs it creates the environment .venv):"
@@ -37,6 +37,9 @@ reliability: $(READY) ## kill runs at random and resume them (make reliability R
 
 evidence: $(READY) ## figures on photographs: hours (make evidence EVIDENCE_ARGS="--data FOLDER"), or minutes with --fast
 	@$(PY) -m evidence run $(EVIDENCE_ARGS)
+
+fuzz: $(READY) ## malformed calibrations, data sets, configs and images, for FUZZ_MINUTES (60)
+	@$(PY) -m tests.reliability.fuzzing $(or $(FUZZ_MINUTES),60)
 
 benchmark: $(READY) ## speed beside stock Detectron2 (15 minutes; make benchmark BENCHMARK_ARGS="--rounds 3")
 	@$(PY) -m benchmarks.speed $(BENCHMARK_ARGS)

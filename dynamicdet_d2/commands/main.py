@@ -22,6 +22,7 @@ COMMANDS = {
     "calibrate": "thresholds for hard fractions and for a target on this machine",
     "eval": "evaluate at every operating point, and write the report",
     "predict": "detect objects in images; write drawn images and JSON lines",
+    "export": "write a detector for onnxruntime, OpenVINO or torch, to be run without this library",
     "report": "draw the report of an evaluation, or the plot of a calibration, again",
     "cost": "multiply-adds of a config's model by part and route",
     "upgrade": "a hard route for a trained Detectron2 detector, which stays as it is",
