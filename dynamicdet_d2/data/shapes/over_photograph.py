@@ -46,6 +46,8 @@ def draw_over_photograph(folder: Path, recipe: Recipe, photograph: Path) -> Path
     logger.info("Putting parts of %s behind the shapes", photograph.name)
     for image in content["images"]:
         picture = cv2.imread(str(drawn / "images" / image["file_name"]))
+        if picture is None:
+            raise ValueError(f"{drawn / 'images' / image['file_name']} cannot be read as an image.")
         rng = np.random.default_rng([recipe.seed, image["id"]])
         whole = _over(rng, picture, polygons[image["id"]], behind)
         target = str(folder / "images" / image["file_name"])
