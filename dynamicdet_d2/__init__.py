@@ -11,7 +11,7 @@ __all__ = ["DynamicRCNN", "__version__", "add_dynamicdet_config"]
 
 _missing: ImportError | None = None
 try:
-    from dynamicdet_d2.checkpoint import guard  # noqa: F401 (Detectron2's readers)
+    from dynamicdet_d2.checkpoint import guard, load_foreign  # noqa: F401 (Detectron2's readers)
     from dynamicdet_d2.config import add_dynamicdet_config
     from dynamicdet_d2.engine import predictor  # noqa: F401 (DefaultPredictor)
     from dynamicdet_d2.modeling import DynamicRCNN

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 import yaml
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
+from detectron2.config import get_cfg as detectron2_cfg
 from detectron2.utils.file_io import PathManager
 
+from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.utils.files import refuse_pipes
@@ -71,12 +73,24 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
             node[last] = copy.deepcopy(declared.default)
 
 
+def get_cfg() -> CfgNode:
+    """Detectron2's defaults and the project's.
+
+    In the place of ``detectron2.config.get_cfg`` it is the one line that a script of Detectron2's,
+    such as its ``demo.py``, needs for the configs of this project.
+    """
+    cfg = detectron2_cfg()
+    add_dynamicdet_config(cfg)
+    return cfg
+
+
 def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
 
     Plain values alone are read, so a file from anywhere is safe to read. A whole number is taken
-    where a key has a number with a fraction. Without a GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu".
-    What the values may be is ``check``'s affair.
+    where a key has a number with a fraction. Without a GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu";
+    a number of classes of 0 becomes that of the training set's JSON. What the values may be is
+    ``check``'s affair.
 
     Args:
         config_file: a yaml file, whose ``_BASE_`` may name others; empty: defaults alone.
@@ -88,11 +102,11 @@ def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     if len(overrides) % 2:
         raise ValueError(f"Config overrides are KEY VALUE pairs; '{overrides[-1]}' has no value.")
     cfg = get_cfg()
-    add_dynamicdet_config(cfg)
     wrong = _merge_files(cfg, config_file) if config_file else []
     wrong += _merge(cfg, zip(overrides[::2], overrides[1::2], strict=True))
     if wrong:
         raise ValueError("\n".join(wrong))
+    fill_num_classes(cfg)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg

@@ -102,6 +102,37 @@ def float16_needs_a_gpu(precision: str, device: str) -> str | None:
 # Evaluation and training
 
 
+@rule("MODEL.META_ARCHITECTURE", "TEST.AUG.ENABLED", when=Use.EVALUATE)
+def augmented_inference_is_of_two_stages(architecture: str, enabled: bool) -> str | None:
+    if not enabled or _is_a("DynamicRCNN", architecture):
+        return None
+    return (
+        f"TEST.AUG.ENABLED is True, but MODEL.META_ARCHITECTURE is '{architecture}'; augmented "
+        "inference is of DynamicRCNN alone: it must be False."
+    )
+
+
+@rule("MODEL.META_ARCHITECTURE", "TEST.EVAL_LOSS", "SOLVER.BEST.METRIC", when=Use.TRAIN)
+def two_detectors_are_judged(architecture: str, losses: bool, metric: str) -> str | None:
+    if not (losses or metric) or _is_a("DynamicDetector", architecture):
+        return None
+    found = "TEST.EVAL_LOSS is True" if losses else f"SOLVER.BEST.METRIC is '{metric}'"
+    return (
+        f"{found}, but MODEL.META_ARCHITECTURE is '{architecture}'; it is of dynamic detectors "
+        "alone."
+    )
+
+
+@rule("MODEL.META_ARCHITECTURE", "MODEL.KEYPOINT_ON", when=Use.EVALUATE)
+def keypoints_have_no_figures(architecture: str, enabled: bool) -> str | None:
+    if not enabled or not _is_a("DynamicDetector", architecture):
+        return None
+    return (
+        "MODEL.KEYPOINT_ON is True, but dynamic detectors are evaluated by boxes and masks alone; "
+        "it must be False."
+    )
+
+
 @rule("OUTPUT_DIR", when=Use.EVALUATE)
 def output_is_a_folder(folder: str) -> str | None:
     if not os.path.isfile(folder):

@@ -22,8 +22,9 @@ from dynamicdet_d2.modeling.batch import (
     postprocessed,
     routed_outputs,
 )
+from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
-from dynamicdet_d2.modeling.modes import evaluating, loss_mode
+from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_tracing
 from dynamicdet_d2.modeling.routed_batch import routed_detections, routed_features
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
@@ -35,7 +36,7 @@ from dynamicdet_d2.parts import rounded_up
 DETECTORS = (1, 2)
 
 
-class DynamicDetector(nn.Module, Tails):
+class DynamicDetector(TakesOtherNames, Tails):
     """Two detectors and a router, with the inputs and outputs of Detectron2's detectors.
 
     detector1 is backbone 1 and a tail (neck and heads), detector2 is backbone 1, connections,
@@ -141,6 +142,7 @@ class DynamicDetector(nn.Module, Tails):
             in training: scalars named ``detector1/loss_cls``, ``detector2/loss_cls``, ..., each
             weighted, so that their sum is the objective of eq. 9; else as ``inference``.
         """
+        refuse_tracing()
         if not self.training:
             return self.inference(batched_inputs)
         self.optimized_copy.drop()  # of weights that are about to change
@@ -162,7 +164,7 @@ class DynamicDetector(nn.Module, Tails):
     def losses_of_second(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """detector2's losses alone, for training what it has for itself beside a frozen rest.
 
-        Gradients reach ``second_parts``; detector1 and a shared tail stay as they are, statistics
+        Gradients reach ``second_parts``; detector1 and what it shares stay as they are, statistics
         too.
 
         Args:
@@ -176,8 +178,8 @@ class DynamicDetector(nn.Module, Tails):
         with torch.no_grad():
             features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
-        frozen = self.heads if self.shared_tail else ()
-        with loss_mode(*frozen), get_event_storage().name_scope("detector2"):
+        training = {module for part in self.second_parts() for module in part.modules()}
+        with loss_mode(*{*self.heads} - training), get_event_storage().name_scope("detector2"):
             own = self.losses(2, batch, self.pyramid(2, features2))
         return {f"detector2/{name}": loss for name, loss in own.items()}
 
@@ -263,10 +265,7 @@ class DynamicDetector(nn.Module, Tails):
 
     @torch.no_grad()
     def detector_losses_per_image(self, batched_inputs: list[dict]) -> Tensor:
-        """L1 and L2 of every image, unweighted: (N, 2), float32.
-
-        See ``router_inputs_and_losses``.
-        """
+        """L1 and L2 of each image, unweighted, (N, 2), as ``router_inputs_and_losses`` has them."""
         return self.router_inputs_and_losses(batched_inputs)[1]
 
     @torch.no_grad()

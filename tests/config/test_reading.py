@@ -5,13 +5,19 @@ import copy
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultPredictor
+from detectron2.utils.visualizer import ColorMode, Visualizer
 
+from dynamicdet_d2 import config as ours
 from dynamicdet_d2.config import Config, add_dynamicdet_config, read_config
 from dynamicdet_d2.config.declare import KEYS
+from tests.support.toy import toy_cfg, toy_model
 
 
 def write(path: Path, text: str) -> str:
@@ -266,3 +272,25 @@ def test_no_code_runs_from_an_override(tmp_path: Path) -> None:
     value = f"__import__('pathlib').Path('{marker}').touch()"
     assert read_config("", ["MODEL.WEIGHTS", value]).MODEL.WEIGHTS == value
     assert not marker.exists()
+
+
+def test_a_script_of_detectron2s_needs_one_other_import(tmp_path: Path) -> None:
+    """What its demo.py does, with ``get_cfg`` of this project in the place of its own."""
+    model = toy_model()
+    torch.save({"model": model.state_dict()}, tmp_path / "w.pth")
+    (tmp_path / "config.yaml").write_text(toy_cfg().dump())
+
+    cfg = ours.get_cfg()
+    cfg.merge_from_file(str(tmp_path / "config.yaml"))
+    cfg.merge_from_list(["MODEL.WEIGHTS", str(tmp_path / "w.pth"), "INPUT.MIN_SIZE_TEST", "64"])
+    cfg.MODEL.RETINANET.SCORE_THRESH_TEST = 0.5
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    cfg.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = 0.5
+    cfg.freeze()
+    image = np.zeros((64, 96, 3), np.uint8)
+    output = DefaultPredictor(cfg)(image)
+    metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0] if len(cfg.DATASETS.TEST) else "__unused")
+    drawn = Visualizer(image[:, :, ::-1], metadata, instance_mode=ColorMode.IMAGE)
+    instances = output["instances"].to("cpu")
+    assert len(instances) > 0
+    assert drawn.draw_instance_predictions(instances).get_image().shape == image.shape

@@ -29,7 +29,7 @@ class DynamicYOLO(DynamicDetector):
     connections, backbone 2, neck 2 and head 2, and never through head 1 (section 3.1).
     """
 
-    shared_tail = False
+    shared_neck = shared_heads = False
 
     @configurable
     def __init__(
