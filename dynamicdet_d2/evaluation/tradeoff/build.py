@@ -97,8 +97,12 @@ def build_tradeoff(
         versions={**versions(), "numpy": np.__version__},
         notes=_notes(cfg, kept_proposals(model)),
     )
+    curves = {p.hard_fraction: p for p in (tradeoff.easy_end, tradeoff.middle, tradeoff.hard_end)}
     tradeoff = dataclasses.replace(
-        tradeoff, verdict=verdict(tradeoff), warnings=tuple(warnings(tradeoff))
+        tradeoff,
+        precision_curves=quality.precision_curves(tuple(curves.values())),
+        verdict=verdict(tradeoff),
+        warnings=tuple(warnings(tradeoff)),
     )
     return tradeoff, _routes(records, quality, model.threshold)
 
@@ -176,8 +180,11 @@ def _routes(
             route=route_name(record.difficulty, threshold),
             gain=100 * gain,
             loss_gap=_loss_gap(record),
+            counts=counts,
         )
-        for record, gain in zip(records, quality.gains["box"].tolist(), strict=True)
+        for record, gain, counts in zip(
+            records, quality.gains["box"].tolist(), quality.image_counts(), strict=True
+        )
     ]
 
 
