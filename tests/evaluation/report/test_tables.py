@@ -128,7 +128,7 @@ def test_rows_within_noise_are_ties() -> None:
     }
     assert rows["0.1"][1:-1] == ["20.90", "47.8", "19.90", "29.90", "0.100", "0.25"]
     assert "within 5% of each other, ties: 0 and 0.1; 0.1 and 0.5; 1 and as set." in text
-    assert "ties:" not in markdown_report(a_tradeoff(at(0, 20), at(0.5, 25), at(1, 30)))
+    assert "each other, ties:" not in markdown_report(a_tradeoff(at(0, 20), at(0.5, 25), at(1, 30)))
     untimed = [replace(point, latency=None) for point in GOOD.points]
     assert "## Latency" not in markdown_report(a_tradeoff(*untimed))
 
