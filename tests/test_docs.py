@@ -122,9 +122,9 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     config.write_text(yaml.safe_dump(keys))
     data = str(folder / "toy_train")
     return {
-        "cells.yaml": str(config),
-        "datasets/cells/train.json": f"{data}/instances.json",
-        "datasets/cells/images": f"{data}/images",
+        " own.yaml": f" {config}",
+        "datasets/own/train.json": f"{data}/instances.json",
+        "datasets/own/images": f"{data}/images",
         "--num-classes 3": "--num-classes 6",
         " output/": f" {folder}/output/",
     }

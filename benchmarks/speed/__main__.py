@@ -86,6 +86,10 @@ def _yolo(run: Run) -> None:
     run.goals += report.yolo_goals(run.timed[yolo.SECTION], work)
 
 
+def _assignment(run: Run) -> None:
+    run.timed[yolo.TRAINING] = yolo.time_assignment(run.setting, run.rounds)
+
+
 def _training(run: Run) -> None:
     run.timed["training step"], work = training.time_steps(run.setting, run.rounds)
     run.goals += report.training_goals(run.timed["training step"], work)
@@ -113,6 +117,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "batches": _batches,
     "rate": _rate,
     "yolo": _yolo,
+    "assignment": _assignment,
     "training": _training,
     "router": _router,
     "memory": _memory,

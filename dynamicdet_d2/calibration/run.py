@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,15 +16,16 @@ from detectron2.modeling import build_model
 
 from dynamicdet_d2.calibration.output import check_output, write
 from dynamicdet_d2.calibration.summary import remarks
-from dynamicdet_d2.calibration.targets import Measured, Target
+from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.config import Use, read_config
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.data.loading.images import check_registered
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
-from dynamicdet_d2.evaluation.latency import device_name, measure_routes
+from dynamicdet_d2.evaluation.latency import Latency, device_name, measure_routes
 from dynamicdet_d2.evaluation.observe import Observation, observe
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import (
     Calibration,
@@ -90,11 +91,13 @@ def calibrate(
     model = _model(cfg)
     detections = target is not None and target.needs_detections
     observation = observe(model, loader, cfg.TEST.DYNAMIC.LATENCY_IMAGES, detections=detections)
-    record = _record(cfg, model, observation)
+    sample = [[image] for image in observation.sample]
+    latencies = measure_routes(model, sample, cfg.TEST.DYNAMIC.LATENCY_WARMUP)
+    record = _record(cfg, model, observation, latencies)
     write(record, output)
     if target is not None:
-        measured = Measured(cfg, model, record, observation, truth)
-        point = _operating_point(target, target.hard_fraction(measured), record, observation)
+        measured = Measured(cfg, model, record, observation, truth, latencies)
+        point = _operating_point(target, target.choose(measured), record, observation)
         record = dataclasses.replace(record, operating_point=point)
         write(record, output)
     for remark in remarks(record):
@@ -122,7 +125,8 @@ def _ground_truth(cfg: CfgNode, target: Target | None) -> GroundTruth | None:
 
 def _model(cfg: CfgNode) -> DynamicDetector:
     """With its weights, in evaluation mode."""
-    model = build_model(cfg).eval()
+    with building():
+        model = build_model(cfg).eval()
     if not isinstance(model, DynamicDetector):
         raise ValueError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; calibrate.py is for "
@@ -134,9 +138,12 @@ def _model(cfg: CfgNode) -> DynamicDetector:
     return model
 
 
-def _record(cfg: CfgNode, model: DynamicDetector, observation: Observation) -> Calibration:
-    images = [[image] for image in observation.sample]
-    routes = measure_routes(model, images, cfg.TEST.DYNAMIC.LATENCY_WARMUP)
+def _record(
+    cfg: CfgNode,
+    model: DynamicDetector,
+    observation: Observation,
+    latencies: Mapping[str, Latency],
+) -> Calibration:
     difficulties = observation.difficulties
     counts, edges = np.histogram(difficulties, bins=BINS, range=(0, 1))
     return Calibration(
@@ -144,7 +151,7 @@ def _record(cfg: CfgNode, model: DynamicDetector, observation: Observation) -> C
         fingerprint=fingerprint(model, cfg),
         latency_ms={
             route: {"p50": latency.p50, "p95": latency.p95, "mean": latency.mean}
-            for route, latency in routes.items()
+            for route, latency in latencies.items()
         },
         device=device_name(model.device),
         thresholds=threshold_table(difficulties),
@@ -171,11 +178,11 @@ def _how_measured(cfg: CfgNode, observation: Observation) -> dict[str, Any]:
 
 
 def _operating_point(
-    target: Target, hard_fraction: float, record: Calibration, observation: Observation
+    target: Target, choice: Choice, record: Calibration, observation: Observation
 ) -> dict[str, Any]:
     """The threshold is the record's, so that the model arrives at the very same one."""
     # As many digits as are printed for the user to copy.
-    hard_fraction = round(hard_fraction, 6)
+    hard_fraction = round(choice.hard_fraction, 6)
     threshold, difficulties = record.threshold(hard_fraction), observation.difficulties
     return {
         "target": {target.name: target.value},
@@ -183,4 +190,5 @@ def _operating_point(
         "threshold": threshold,
         "interval": list(threshold_interval(difficulties, hard_fraction)),
         "realised_hard_fraction": realised_hard_fraction(difficulties, threshold),
+        "guarantee": choice.guarantee,
     }

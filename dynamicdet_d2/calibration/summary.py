@@ -28,6 +28,7 @@ def summary(record: Calibration, path: str) -> str:
         fraction = point["hard_fraction"]
         target = ", ".join(f"{kind} {value:g}" for kind, value in point["target"].items())
         lines += ["", f"operating point for {target}:", _line(record, point)]
+        lines += _guaranteed(point.get("guarantee"))
     lines += ["", _promise(record, fraction)]
     keys = f"MODEL.DYNAMIC.CALIBRATION {path} MODEL.DYNAMIC.HARD_FRACTION {fraction:.6g}"
     return "\n".join([*lines, "", "to use it, add to the command line:", keys, ""])
@@ -61,6 +62,13 @@ def _line(record: Calibration, row: dict) -> str:
         f"{row['hard_fraction']:13.3f}   {row['threshold']:9.6f}   {low:.6f} to {high:.6f}   "
         f"{expected:11.2f}"
     )
+
+
+def _guaranteed(guarantee: dict | None) -> list[str]:
+    if guarantee is None:
+        return []
+    without = f"{guarantee['hard_fraction_without']:.3f}"
+    return [guarantee["says"], f"hard fraction that meets the target on these images: {without}"]
 
 
 def _promise(record: Calibration, hard_fraction: float) -> str:

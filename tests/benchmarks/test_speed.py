@@ -84,3 +84,12 @@ def test_yolos_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     timed, work = yolo.time_yolos(Setting("cpu", 64, 96), rounds=1)
     assert list(timed.seconds) == ["static", *(f"{k}% hard" for k in (0, 10, 50, 90, 100))]
     assert set(timed.images.values()) == {10} and 1.5 < work < 2
+
+
+def test_assignment_is_timed_beside_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tiny(self: Setting, file: str, *overrides: object) -> CfgNode:
+        return read_config(file, ["MODEL.DEVICE", "cpu", "MODEL.YOLO.WIDTH", "0.0625"])
+
+    monkeypatch.setattr(Setting, "config", tiny)
+    timed = yolo.time_assignment(Setting("cpu", 64, 96), rounds=1)
+    assert timed.images == {"step": yolo.BATCH, "assignment": yolo.BATCH}

@@ -23,13 +23,13 @@ from torch import nn
 
 from dynamicdet_d2 import calibration as cal
 from dynamicdet_d2.calibration import run
+from dynamicdet_d2.calibration.ap_drop import ApDrop
+from dynamicdet_d2.calibration.target import Measured
 from dynamicdet_d2.calibration.targets import (
     TARGETS,
-    ApDrop,
     Gflops,
     HardFraction,
     Latency,
-    Measured,
     add_options,
     target_of,
 )
@@ -229,9 +229,9 @@ def hand_record() -> cal.Calibration:
 
 def test_hard_fraction_and_latency_targets(cfg: CfgNode) -> None:
     measured = Measured(cfg, nn.Identity(), hand_record(), Observation([], []))
-    assert HardFraction(0.3).hard_fraction(measured) == 0.3
+    assert HardFraction(0.3).choose(measured).hard_fraction == 0.3
     # By the means: the medians are equal here.
-    assert Latency(24.0).hard_fraction(measured) == pytest.approx(0.4)
+    assert Latency(24.0).choose(measured).hard_fraction == pytest.approx(0.4)
 
 
 def test_gflops_target_averages_over_the_sizes(cfg: CfgNode) -> None:
@@ -249,7 +249,7 @@ def test_gflops_target_averages_over_the_sizes(cfg: CfgNode) -> None:
     measured = Measured(cfg, nn.Identity(), hand_record(), Observation(records, []))
     with mock.patch("dynamicdet_d2.calibration.targets.RouteCost", Cost):
         # Means 20 and 40.
-        assert Gflops(25.0).hard_fraction(measured) == 0.25
+        assert Gflops(25.0).choose(measured).hard_fraction == 0.25
 
 
 @pytest.mark.parametrize(("drop", "hard_fraction"), [(0.0, 0.38), (30.0, 0.13), (60.0, 0.0)])
@@ -267,7 +267,7 @@ def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float)
     ]
     observation, truth = Observation(records, []), read_ground_truth(DATASET)
     measured = Measured(cfg, nn.Identity(), hand_record(), observation, truth)
-    assert ApDrop(drop).hard_fraction(measured) == hard_fraction
+    assert ApDrop(drop).choose(measured).hard_fraction == hard_fraction
 
 
 # --- refusals

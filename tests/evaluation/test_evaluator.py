@@ -29,7 +29,8 @@ from pycocotools.cocoeval import COCOeval
 from torch import nn
 
 from dynamicdet_d2.calibration import threshold_for_hard_fraction
-from dynamicdet_d2.calibration.targets import Measured, box_ap
+from dynamicdet_d2.calibration.ap_drop import box_sweep, routings_at
+from dynamicdet_d2.calibration.target import Measured
 from dynamicdet_d2.evaluation import evaluator as module
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
@@ -456,7 +457,8 @@ def test_calibration_sees_the_same_images_and_ap(
     )
     measured = Measured(cfg, model, calibration, observation, read_ground_truth(NAME))
     points = run.tradeoff["points"]
-    found = box_ap(measured, [point["hard_fraction"] for point in points])
+    routings = routings_at(measured, [point["hard_fraction"] for point in points])
+    found = [box_sweep(measured).evaluate(hard).ap for hard in routings]
     assert found == [point["box"]["AP"] for point in points]
     assert len(set(found)) > 2
 

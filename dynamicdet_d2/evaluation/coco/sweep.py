@@ -29,7 +29,9 @@ from dynamicdet_d2.evaluation.coco.arrays import (
 )
 from dynamicdet_d2.evaluation.coco.counts import Counts, count_by_image, count_from_score
 from dynamicdet_d2.evaluation.coco.gains import first_order_gains
+from dynamicdet_d2.evaluation.coco.influence import ObjectPlaces, ap_influence
 from dynamicdet_d2.evaluation.coco.matching import IOU_THRESHOLDS, MAX_DETECTIONS, NUM_AREAS, match
+from dynamicdet_d2.evaluation.coco.own_ap import own_ap
 from dynamicdet_d2.evaluation.coco.ranking import RankedDetections, Ranking
 
 FIGURE_NAMES = (
@@ -182,6 +184,34 @@ class CocoSweep:
         gains = np.empty(len(self.image_ids))
         gains[self._sorted] = first_order_gains(self._ranked, wanted, len(self.image_ids))
         return gains
+
+    def influence(self, hard: np.ndarray) -> np.ndarray:
+        """How much each image moves the AP of a routing (``influence`` says what for).
+
+        Returns:
+            (I,) float64 in the order of ``image_ids``; a share of AP, 0 in sum.
+        """
+        kept, _ = self._select(hard, None)
+        influence = np.empty(len(self.image_ids))
+        influence[self._sorted] = ap_influence(
+            self._ranked, kept, self._objects_of_all_sizes(), len(self.image_ids)
+        )
+        return influence
+
+    def own_ap(self) -> np.ndarray:
+        """AP of every image alone, over the classes that it shows.
+
+        Returns:
+            (I, 2) float64 in the order of ``image_ids``, in percent, of detector1 and of
+            detector2; NaN for images without objects.
+        """
+        ap = np.empty((len(self.image_ids), 2))
+        ap[self._sorted] = own_ap(self._ranked, self._objects_of_all_sizes(), len(self.image_ids))
+        return ap
+
+    def _objects_of_all_sizes(self) -> ObjectPlaces:
+        wanted = self._object_cell[self._object_counted[:, 0]]
+        return ObjectPlaces(*np.divmod(wanted, len(self.image_ids)))
 
     def _select(self, hard: np.ndarray, images: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Which sources count (2 * I,) bool, and how many objects are to be found (A, K)."""

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every target of a calibration is made of."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from detectron2.config import CfgNode
+
+from dynamicdet_d2.evaluation.ground_truth import GroundTruth
+from dynamicdet_d2.evaluation.latency import Latency
+from dynamicdet_d2.evaluation.observe import Observation
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.operating_point import Calibration
+from dynamicdet_d2.operating_point.guarantee import Guarantee
+
+# Hard fractions that are looked at one by one, where there is no formula.
+FRACTIONS = tuple(k / 100 for k in range(101))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a target may be met by.
+
+    Attributes:
+        cfg: that the model was built from.
+        model: the dynamic detector.
+        calibration: its thresholds and latencies.
+        observation: the images of the data set; with both exits' boxes if the target needs them.
+        ground_truth: of the data set; None if the target needs none.
+        latencies: of both routes ("easy", "hard"), in the order of the observation's sample.
+    """
+
+    cfg: CfgNode
+    model: DynamicDetector
+    calibration: Calibration
+    observation: Observation
+    ground_truth: GroundTruth | None = None
+    latencies: Mapping[str, Latency] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An operating point.
+
+    Attributes:
+        hard_fraction: in [0, 1].
+        guarantee: what is promised of it, for the calibration file; ``"says"`` is for people.
+            None: nothing.
+    """
+
+    hard_fraction: float
+    guarantee: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Target(ABC):
+    """A target with its value.
+
+    Attributes:
+        name: of the target in the calibration file.
+        option: of calibrate.py.
+        metavar: the value's symbol in the help.
+        help: what the value means, with its unit.
+        largest: value allowed; the smallest is 0.
+        needs_detections: the pass keeps both exits' boxes, which makes it about twice as long.
+        needs_ground_truth: the data set's annotations are read before the pass.
+        promises: of ``guarantee.MODES``, those that can be had of it.
+        value: in the unit that ``help`` names.
+        guarantee: what is to be promised of new images; None: the target is met on these images.
+    """
+
+    name: ClassVar[str]
+    option: ClassVar[str]
+    metavar: ClassVar[str]
+    help: ClassVar[str]
+    largest: ClassVar[float] = math.inf
+    needs_detections: ClassVar[bool] = False
+    needs_ground_truth: ClassVar[bool] = False
+    promises: ClassVar[tuple[str, ...]] = ()
+
+    value: float
+    guarantee: Guarantee | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.value <= self.largest:
+            allowed = "0 or more" if math.isinf(self.largest) else f"in [0, {self.largest:g}]"
+            raise ValueError(f"A target for {self.name} must be {allowed}, not {self.value:g}.")
+        if self.guarantee is not None and self.guarantee.mode not in self.promises:
+            modes = f" --mode {self.guarantee.mode}" if self.promises else " --confidence"
+            raise ValueError(f"{self.option} cannot be had with{modes}.")
+
+    @abstractmethod
+    def choose(self, measured: Measured) -> Choice:
+        """The operating point that meets the target.
+
+        Raises:
+            ValueError: the target cannot be reached; with the range that can.
+        """

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: how far to go on a walk over thresholds so that what is promised of new images holds.
+
+The walk begins where the promise is kept for certain and tests one threshold after another, each
+at the full level, until one fails; what comes after the first failure is never looked at. So a
+wrong threshold is only chosen if the first wrong one on the way passed, and the chance of that is
+1 - confidence however many thresholds there are: fixed-sequence testing, as in Learn then Test
+(arXiv 2110.01052), with no correction for their number.
+
+Two tests. A share of images is tested by the binomial distribution, for any number of images and
+whatever they look like. The share only grows along the walk, here and in truth, so that the
+thresholds may be quantiles of these very images: passing at the chosen threshold means passing at
+the last one that keeps the promise as well. A figure of the whole set, such as AP, is tested by its
+standard error and the normal distribution, which needs many images.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import takewhile
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+MODES = ("ap", "finite")
+DEFAULT_SHARE = 0.1
+# Images from which on a standard error is trusted (benchmarks/guarantee.py tried as many).
+LARGE_SAMPLE = 300
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What is promised beside a target.
+
+    Attributes:
+        confidence: chance that the promise holds, over draws of the images; in [0.5, 1).
+        mode: "ap", of a figure of the whole set and for large samples; "finite", of a share of the
+            images and for any number of them.
+        share: of mode "finite": of new images that may miss the target, in (0, 1).
+    """
+
+    confidence: float
+    mode: str = "ap"
+    share: float = DEFAULT_SHARE
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.confidence < 1:
+            raise ValueError(f"--confidence must be in [0.5, 1), not {self.confidence:g}.")
+        if not 0 < self.share < 1:
+            raise ValueError(f"--share must be in (0, 1), not {self.share:g}.")
+
+
+def leading(passed: Iterable[bool]) -> int:
+    """How many tests pass before the first that fails; no later one is asked for."""
+    return sum(1 for _ in takewhile(bool, passed))
+
+
+def check_number(found: int, needed: int, what: str) -> None:
+    """Refuse too few images for anything to be shown by them.
+
+    Raises:
+        ValueError: with the number needed.
+    """
+    if found < needed:
+        raise ValueError(
+            f"{found} {what} are too few for such a guarantee; at least {needed} are needed."
+        )
+
+
+def images_needed(share: float, confidence: float) -> int:
+    """Fewest images on which a share can be shown to be at most ``share``: with none among them."""
+    return math.ceil(math.log(1 - confidence) / math.log1p(-share))
+
+
+def share_is_below(count: int, num_images: int, share: float, confidence: float) -> bool:
+    """Whether ``count`` of ``num_images`` show that the share in truth is at most ``share``.
+
+    The exact one-sided test: so few would be seen with a chance of 1 - confidence or less if the
+    share were larger.
+    """
+    return binomial_cdf(count, num_images, share) <= 1 - confidence
+
+
+def share_upper_bound(count: int, num_images: int, confidence: float) -> float:
+    """Clopper and Pearson's one-sided upper bound of a share of which ``count`` were seen.
+
+    Returns:
+        the largest share in [0, 1] that ``share_is_below`` does not rule out.
+    """
+    if count >= num_images:
+        return 1.0
+    low, high = count / num_images, 1.0
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        if share_is_below(count, num_images, middle, confidence):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def binomial_cdf(count: int, num_images: int, share: float) -> float:
+    """Chance that ``count`` or fewer of ``num_images`` are of a share in (0, 1) of all."""
+    odds = math.log(share) - math.log1p(-share)
+    term = num_images * math.log1p(-share)
+    terms = [term]
+    for k in range(1, count + 1):
+        term += odds + math.log(num_images - k + 1) - math.log(k)
+        terms.append(term)
+    return min(1.0, math.fsum(map(math.exp, terms)))
+
+
+def upper_bound(estimate: float, influence: ArrayLike, confidence: float) -> float:
+    """One-sided upper bound of a figure of which each image's influence is known.
+
+    Args:
+        estimate: of the figure.
+        influence: (I,) its derivative by each image's weight, 0 in sum; I is at least 2.
+        confidence: in (0, 1).
+    """
+    values = np.asarray(influence, dtype=np.float64)
+    error = math.sqrt(len(values) / (len(values) - 1) * float(np.square(values).sum()))
+    return estimate + NormalDist().inv_cdf(confidence) * error

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixed-sequence testing: the walk, the exact test of a share, and the bound of a smooth figure."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamicdet_d2.operating_point.guarantee import (
+    Guarantee,
+    binomial_cdf,
+    check_number,
+    images_needed,
+    leading,
+    share_is_below,
+    share_upper_bound,
+    upper_bound,
+)
+
+
+def test_the_walk_ends_at_the_first_failure() -> None:
+    asked = []
+
+    def tests() -> Iterator[bool]:
+        for place, passed in enumerate([True, True, False, True]):
+            asked.append(place)
+            yield passed
+
+    assert leading(tests()) == 2
+    assert asked == [0, 1, 2]
+    assert leading([]) == 0
+
+
+def test_binomial_by_hand() -> None:
+    assert binomial_cdf(0, 3, 0.5) == pytest.approx(1 / 8)
+    assert binomial_cdf(1, 3, 0.5) == pytest.approx(4 / 8)
+    assert binomial_cdf(3, 3, 0.5) == pytest.approx(1)
+    assert binomial_cdf(0, 5000, 0.9) == pytest.approx(0)
+
+
+def test_a_share_by_hand() -> None:
+    # None of 10: the bound b has (1 - b)^10 = 0.05.
+    assert share_upper_bound(0, 10, 0.95) == pytest.approx(1 - 0.05**0.1)
+    assert share_upper_bound(10, 10, 0.95) == 1.0
+    # 0.9^28 = 0.0523 and 0.9^29 = 0.0471.
+    assert images_needed(0.1, 0.95) == 29
+    assert not share_is_below(0, 28, 0.1, 0.95)
+    assert share_is_below(0, 29, 0.1, 0.95)
+    assert images_needed(0.05, 0.95) == 59
+
+
+# scipy.stats.beta.ppf(confidence, count + 1, number - count), scipy 1.17.1.
+PUBLISHED = {
+    (0, 59, 0.95): 0.049507609888,
+    (3, 100, 0.95): 0.075710793750,
+    (25, 500, 0.9): 0.064914659423,
+    (199, 200, 0.99): 0.999949749583,
+    (250, 5000, 0.95): 0.055368119641,
+}
+
+
+@pytest.mark.parametrize(("case", "expected"), PUBLISHED.items(), ids=str)
+def test_bounds_are_those_of_the_beta_distribution(case: tuple, expected: float) -> None:
+    assert share_upper_bound(*case) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(1, 400), st.data())
+def test_the_bound_is_where_the_test_turns(number: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, number - 1))
+    bound = share_upper_bound(count, number, 0.9)
+    assert count / number < bound <= 1
+    if bound + 1e-6 < 1:
+        assert share_is_below(count, number, bound + 1e-6, 0.9)
+    assert not share_is_below(count, number, bound - 1e-6, 0.9)
+
+
+def test_the_bound_of_a_mean() -> None:
+    """A mean's influences are the deviations by the number: the bound is mean + z s / sqrt(n)."""
+    values = np.array([1.0, 2.0, 4.0, 5.0])
+    influence = (values - 3) / 4
+    expected = 3 + 1.6448536 * values.std(ddof=1) / math.sqrt(4)
+    assert upper_bound(3.0, influence, 0.95) == pytest.approx(expected)
+    assert upper_bound(3.0, np.zeros(4), 0.95) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("given_", "says"),
+    [
+        ({"confidence": 1.0}, r"--confidence must be in \[0.5, 1\), not 1."),
+        ({"confidence": float("nan")}, r"--confidence must be"),
+        ({"confidence": 0.95, "share": 0.0}, r"--share must be in \(0, 1\), not 0."),
+    ],
+)
+def test_refused(given_: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Guarantee(**given_)
+
+
+def test_too_few_images_are_told_the_number_needed() -> None:
+    check_number(29, 29, "images")
+    with pytest.raises(ValueError, match="28 images are too few .* at least 29 are needed"):
+        check_number(28, 29, "images")
