@@ -135,7 +135,7 @@ def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg:
     images = proof_dicts(args.images, known, args.num_images)
     detector = loaded(stock, args.weights, args)
     mapper = DatasetMapper(stock, is_train=False)
-    proof = compare(detector, model, map(NamedErrors(mapper), images))  # type: ignore[arg-type]
+    proof = compare(detector, model, map(NamedErrors(mapper), images))
     if proof.differing:
         raise ValueError(
             f"The easy route is not the stock detector: {len(proof.differing)} of {proof.images} "

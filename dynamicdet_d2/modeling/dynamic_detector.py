@@ -24,7 +24,7 @@ from dynamicdet_d2.modeling.batch import (
 )
 from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
-from dynamicdet_d2.modeling.modes import evaluating, loss_mode
+from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_tracing
 from dynamicdet_d2.modeling.routed_batch import routed_detections, routed_features
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
@@ -142,6 +142,7 @@ class DynamicDetector(TakesOtherNames, Tails):
             in training: scalars named ``detector1/loss_cls``, ``detector2/loss_cls``, ..., each
             weighted, so that their sum is the objective of eq. 9; else as ``inference``.
         """
+        refuse_tracing()
         if not self.training:
             return self.inference(batched_inputs)
         self.optimized_copy.drop()  # of weights that are about to change
@@ -177,8 +178,8 @@ class DynamicDetector(TakesOtherNames, Tails):
         with torch.no_grad():
             features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
-        own = {module for part in self.second_parts() for module in part.modules()}
-        with loss_mode(*{*self.heads} - own), get_event_storage().name_scope("detector2"):
+        training = {module for part in self.second_parts() for module in part.modules()}
+        with loss_mode(*{*self.heads} - training), get_event_storage().name_scope("detector2"):
             own = self.losses(2, batch, self.pyramid(2, features2))
         return {f"detector2/{name}": loss for name, loss in own.items()}
 

@@ -15,6 +15,7 @@ from PIL import Image
 from dynamicdet_d2.data.check.run import check_dataset
 from dynamicdet_d2.data.image_files import header_fault
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
+from dynamicdet_d2.data.loading.images import images_of
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from tests.support.coco_files import (
@@ -232,6 +233,31 @@ def test_evaluation_refuses_what_no_check_has_seen(folder: Path, area: object) -
         register_coco_json([["own", *paths]])
         with pytest.raises(ValueError, match="Data set own: annotation 1 has the area"):
             read_ground_truth("own")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"images": None}, "TypeError"),
+        ({"images": [{}]}, "there is no 'id'"),
+        ({"images": [{"id": 1}]}, "there is no "),
+        ({"annotations": [{}]}, "there is no "),
+        ({"annotations": [3]}, "TypeError"),
+        ({"annotations": [object_entry(1, 99), object_entry(1, 1)]}, "cannot be loaded: "),
+    ],
+)
+def test_what_no_check_has_seen_is_said_when_it_is_loaded(
+    folder: Path, change: Change, says: str
+) -> None:
+    content = {"images": [ONE, TWO], "annotations": [object_entry(1, 1)], "categories": CATEGORIES}
+    file = folder / "unchecked.json"
+    file.write_text(json.dumps({**content, **change}))
+    with clean_catalogs():
+        register_coco_json([["own", str(file), str(folder / "images")]])
+        with pytest.raises(ValueError) as refused:
+            images_of("DATASETS.TEST", ["own"], filter_empty=False)
+    said = str(refused.value)
+    assert said.startswith("DATASETS.TEST ['own'] cannot be loaded: ") and says in said
 
 
 # Image files

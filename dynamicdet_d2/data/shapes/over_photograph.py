@@ -34,7 +34,7 @@ def draw_over_photograph(folder: Path, recipe: Recipe, photograph: Path) -> Path
     annotations, drawn = folder / "instances.json", folder / "drawn"
     draw_dataset(drawn, recipe)
     content = read_json(drawn / "instances.json", "instances.json")
-    if annotations.is_file() and json.loads(annotations.read_text()) == content:
+    if _holds(annotations, content):
         return annotations
     behind = cv2.imread(str(photograph))
     if behind is None:
@@ -49,10 +49,18 @@ def draw_over_photograph(folder: Path, recipe: Recipe, photograph: Path) -> Path
         rng = np.random.default_rng([recipe.seed, image["id"]])
         whole = _over(rng, picture, polygons[image["id"]], behind)
         target = str(folder / "images" / image["file_name"])
-        cv2.imwrite(target, whole, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        if not cv2.imwrite(target, whole, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
+            raise OSError(f"{target} cannot be written.")
     with whole_file(annotations) as file:
         file.write(json.dumps(content).encode())
     return annotations
+
+
+def _holds(annotations: Path, content: object) -> bool:
+    try:
+        return read_json(annotations, str(annotations)) == content
+    except ValueError:  # missing, or cut short
+        return False
 
 
 def _over(
