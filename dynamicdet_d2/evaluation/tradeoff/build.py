@@ -97,14 +97,19 @@ def build_tradeoff(
         versions={**versions(), "numpy": np.__version__},
         notes=_notes(cfg, kept_proposals(model)),
     )
-    curves = {p.hard_fraction: p for p in (tradeoff.easy_end, tradeoff.middle, tradeoff.hard_end)}
-    tradeoff = dataclasses.replace(
+    return _told(tradeoff, quality), _routes(records, quality, model.threshold)
+
+
+def _told(tradeoff: Tradeoff, quality: RoutingQuality) -> Tradeoff:
+    """With what follows from its points: curves of some of them, and all of it in words."""
+    some = tradeoff.easy_end, tradeoff.middle, tradeoff.hard_end
+    different = {point.hard_fraction: point for point in some}
+    return dataclasses.replace(
         tradeoff,
-        precision_curves=quality.precision_curves(tuple(curves.values())),
+        precision_curves=quality.precision_curves(list(different.values())),
         verdict=verdict(tradeoff),
         warnings=tuple(warnings(tradeoff)),
     )
-    return tradeoff, _routes(records, quality, model.threshold)
 
 
 def _quality(
