@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, default_argument_parser
+from detectron2.engine import default_argument_parser
 from torch import nn
 
 from dynamicdet_d2.commands.train import trainer_of

@@ -66,9 +66,7 @@ def test_keys_exist(page: Path) -> None:
     cfg = read_config(str(ROOT / "configs" / "quickstart.yaml"))
     quoted = " ".join(re.findall(r"`([^`\n]+)`", page.read_text()))
     typed = " ".join(word for line in commands(page, "", "sh") for word in line)
-    names = (
-        r"\b(?:MODEL|SOLVER|INPUT|TEST|DATASETS|DATALOADER)(?:\.[A-Z][A-Z0-9_]*[A-Z0-9])+\b"
-    )
+    names = r"\b(?:MODEL|SOLVER|INPUT|TEST|DATASETS|DATALOADER)(?:\.[A-Z][A-Z0-9_]*[A-Z0-9])+\b"
     for name in re.findall(names, f"{quoted} {typed}"):
         node: Any = cfg
         for part in name.split("."):
