@@ -3,7 +3,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +115,7 @@ def _module(cfg: CfgNode, content: Mapping[str, Any]) -> tuple[nn.Module, nn.Mod
 def _step(
     cfg: CfgNode, module: nn.Module, content: Mapping[str, Any]
 ) -> tuple[dict[str, float], str, str]:
-    precision = nullcontext()
+    precision: AbstractContextManager = nullcontext()
     if content["mixed_precision"] and cfg.MODEL.DEVICE.startswith("cuda"):
         precision = torch.autocast("cuda")
     torch.manual_seed(step_seed(content["seed"], content["iteration"], content["rank"]))

@@ -17,7 +17,7 @@ def shown(value: object) -> str:
 def in_words(error: BaseException) -> str:
     """What an error of another library says, where that may be a bare key or nothing at all."""
     text = " ".join(str(error).split()).rstrip(".")
-    if type(error) is ValueError and text:
+    if type(error) in (AssertionError, ValueError) and text:
         return text
     if isinstance(error, KeyError):
         return f"there is no {text or 'such key'}"

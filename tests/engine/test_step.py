@@ -146,24 +146,24 @@ def failed(cfg: CfgNode, model: nn.Module, phase: str, step: TrainingStep) -> Fa
     return FailedStep(cfg, 3, 7, phase, {}, model, step, (4, "a"))
 
 
-def poisoned(cfg: CfgNode, spoil: Callable[[list[dict]], None]) -> tuple[nn.Module, TrainingStep]:
-    """A step of a toy detector whose batch was spoilt, as far as it came."""
+def step_of_a_detector(spoil: Callable[[nn.Module], None]) -> tuple[nn.Module, TrainingStep]:
+    """A step of a toy detector that was spoilt."""
     model = toy_model(seed=1).train()
     model.router.requires_grad_(False)
+    spoil(model)
     batch = toy_inputs(2)
-    spoil(batch)
     trained = [p for p in model.parameters() if p.requires_grad]
     step = TrainingStep(model, [batch], torch.optim.SGD(trained, lr=0.25))
     return model, step
 
 
-def black_hole(batch: list[dict]) -> None:
-    batch[1]["image"][0, 3, 3] = float("nan")
+def nearly_infinite(model: nn.Module) -> None:
+    nn.init.constant_(model.backbone.bottom_up1.stem.conv1.weight, 1e38)
 
 
 def test_a_failed_step_is_explained_and_can_be_repeated(tmp_path: Path) -> None:
     cfg = toy_cfg("OUTPUT_DIR", str(tmp_path), "SOLVER.BASE_LR", 0.25)
-    model, step = poisoned(cfg, black_hole)
+    model, step = step_of_a_detector(nearly_infinite)
     torch.manual_seed(0)
     with pytest.raises(FloatingPointError) as raised:
         run(step)
@@ -177,14 +177,14 @@ def test_a_failed_step_is_explained_and_can_be_repeated(tmp_path: Path) -> None:
     assert not found.is_finite
     assert found.weights == ()
     assert found.learning_rate == 0.25
-    assert found.first.startswith("backbone.bottom_up.stem")
+    assert found.first.startswith("backbone.bottom_up1.stem.conv1")
     assert found.fault == str(raised.value).partition("\n")[0]
 
 
 def test_a_step_that_goes_well_when_repeated_is_said_to(tmp_path: Path) -> None:
     """Of a sound batch the losses are those of the run, by the step's own random numbers."""
     cfg = toy_cfg("OUTPUT_DIR", str(tmp_path))
-    model, step = poisoned(cfg, lambda batch: None)
+    model, step = step_of_a_detector(lambda model: None)
     torch.manual_seed(step_seed(3, 7, 0))
     step.batch = next(iter(step.data_loader))
     with EventStorage():

@@ -66,7 +66,8 @@ class Blow:
             if number >= self.number and name in ("write", "pwrite"):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         elif number == self.number:
-            torn()
+            if self.what == "SIGKILL":  # others let the writing go on
+                torn()
             self._signal()
 
     def _arm_step(self) -> None:

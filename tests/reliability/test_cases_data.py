@@ -181,6 +181,10 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
     "area beyond float": ({"area": HUGE}, "has the area 1000"),
     "crowd of words": ({"iscrowd": "no"}, "has 'iscrowd' 'no'; it must be 0 or 1."),
     "crowd of two": ({"iscrowd": 2}, "has 'iscrowd' 2; it must be 0 or 1."),
+    "keypoints of words": ({"keypoints": "abc"}, "has the keypoints 'abc'; a list [x1,"),
+    "keypoints null": ({"keypoints": None}, "has the keypoints None"),
+    "keypoints NaN": ({"keypoints": [1, NAN, 2]}, "has the keypoints [1, nan, 2]"),
+    "keypoints cut short": ({"keypoints": [1, 2, 2, 3]}, "has the keypoints [1, 2, 2, 3]"),
     "ignored": ({"ignore": 1}, "has 'ignore' set"),
     "polygon flat": ({"segmentation": [5, 6, 15, 6, 15, 14]}, "a list of polygons"),
     "polygon of words": ({"segmentation": [["a", "b"]]}, "a list of polygons"),
@@ -243,7 +247,7 @@ def test_evaluation_refuses_what_no_check_has_seen(folder: Path, area: object) -
         ({"images": [{"id": 1}]}, "there is no "),
         ({"annotations": [{}]}, "there is no "),
         ({"annotations": [3]}, "TypeError"),
-        ({"annotations": [object_entry(1, 99), object_entry(1, 1)]}, "cannot be loaded: "),
+        ({"annotations": [{**object_entry(1, 1), "keypoints": "a"}]}, "TypeError"),
     ],
 )
 def test_what_no_check_has_seen_is_said_when_it_is_loaded(
