@@ -28,7 +28,10 @@ from dynamicdet_d2.modeling.router_inputs.pooled_features import PooledFeatures
 
 NUM_CLASSES = 80
 LEVELS = ["p2", "p3", "p4", "p5"]
-SHAPES = {f"res{i}": ShapeSpec(channels=64 * 2**i, stride=2**i) for i in range(2, 6)}
+STAGES = ["res2", "res3", "res4", "res5"]
+SHAPES = L(dict)(
+    **{name: ShapeSpec(channels=64 * 2**i, stride=2**i) for i, name in enumerate(STAGES, start=2)}
+)
 
 
 def staged_resnet(depth: int) -> StagedResNet:
@@ -47,10 +50,10 @@ model = L(DynamicRCNN)(
     backbone=L(CompositeBackbone)(
         bottom_up1=L(staged_resnet)(depth=50), bottom_up2=L(staged_resnet)(depth=50)
     ),
-    router=L(AdaptiveRouter)(inputs={"features": L(PooledFeatures)(input_shape=SHAPES)}),
+    router=L(AdaptiveRouter)(inputs=L(dict)(features=L(PooledFeatures)(input_shape=SHAPES))),
     neck=L(FPN)(
         bottom_up=L(GivenFeatures)(output_shape=SHAPES),
-        in_features=list(SHAPES),
+        in_features=STAGES,
         out_channels=256,
         top_block=L(LastLevelMaxPool)(),
     ),

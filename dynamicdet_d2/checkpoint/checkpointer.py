@@ -218,9 +218,7 @@ def load_weights(
     # right where the affine was loaded, but a module without any source must stay as it is.
     filled = {_module(name) for name in state}
     kept = {name: value for name, value in everything.items() if _module(name) not in filled}
-    # Torch's own, since a dynamic detector's would ask here what other names stand for.
-    missing = nn.Module.load_state_dict(model, {**kept, **state}, strict=False).missing_keys
-    left = [name for name in [*kept, *missing] if name in targets]
+    left = [name for name in [*kept, *_filled(model, {**kept, **state})] if name in targets]
     return LoadReport(
         path=path,
         file_format=match.file_format,
@@ -233,6 +231,14 @@ def load_weights(
         model_names=tuple(filter(names.is_weight, targets)),
         file_names=tuple(filter(names.is_weight, weights)),
     )
+
+
+def _filled(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Load a state by the model's own names; the names that it lacks.
+
+    By torch's own function, since a dynamic detector's would ask what other names stand for.
+    """
+    return nn.Module.load_state_dict(model, state, strict=False).missing_keys
 
 
 def _fitted_tables(found: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
