@@ -101,7 +101,7 @@ def _image(hardness: float, generator: np.random.Generator) -> MatchedImage:
     label = generator.integers(0, NUM_CLASSES, objects)
     exits = [
         _exit(boxes, label, 0.95 - fall * hardness, noise * (1 + 2 * hardness), generator)
-        for fall, noise in ((0.5, 2.5), (0.25, 1.5))
+        for fall, noise in ((0.5, 2.5), (0.42, 2.2))
     ]
     return match_image(exits, Boxes(boxes, label, np.zeros(objects)))
 
@@ -206,7 +206,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--drop", type=float, default=2.0, help="points of AP")
     parser.add_argument("--share", type=float, default=0.2, help="of images, in mode finite")
     parser.add_argument("--confidence", type=float, default=0.95)
-    parser.add_argument("--steps", type=int, default=50, help="of the hard fraction")
+    parser.add_argument("--steps", type=int, default=25, help="of the hard fraction")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/guarantee.json"))
     return parser.parse_args()

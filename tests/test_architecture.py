@@ -2,6 +2,7 @@
 """ARCHITECTURE.md holds: who may import whom, and how long files and functions are."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,22 +14,38 @@ PACKAGE = "dynamicdet_d2"
 # A room may import those before it.
 ROOMS = (
     "utils",
+    "runner",
     "parts",
     "data",
     "config",
     "operating_point",
+    "budget",
     "acceleration",
     "modeling",
     "checkpoint",
     "evaluation",
     "engine",
     "calibration",
+    "prediction",
+    "model_folder",
+    "export",
     "commands",
 )
+# What an exported detector runs with.
+RUNNER_NEEDS = {"numpy", "PIL", PACKAGE} | sys.stdlib_module_names
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 300, 60
 
 MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
 INSIDE = [path for path in MODULES if path.parent != ROOT / PACKAGE or path.stem == "parts"]
+
+
+def everything_imported(path: Path) -> Iterator[str]:
+    """Dotted names of the modules that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -53,6 +70,18 @@ def test_rooms_import_those_below_them(path: Path) -> None:
     allowed = {*ROOMS[: ROOMS.index(own) + 1], "__version__"}
     others = {room(name) for name in imported(path) if name.startswith(f"{PACKAGE}.")}
     assert others <= allowed
+
+
+def test_the_runner_and_what_it_imports_need_no_torch() -> None:
+    waiting, seen = list((ROOT / PACKAGE / "runner").rglob("*.py")), set()
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        names = set(everything_imported(path))
+        assert {name.split(".")[0] for name in names} <= RUNNER_NEEDS, path
+        files = [ROOT / f"{name.replace('.', '/')}.py" for name in names]
+        waiting += [file for file in files if file.exists() and file not in seen]
+    assert ROOT / PACKAGE / "utils" / "files.py" in seen
 
 
 def test_every_room_has_its_place() -> None:

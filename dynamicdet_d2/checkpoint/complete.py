@@ -55,6 +55,13 @@ def check_complete(
     _check_finite(checkpointer.model, checkpointer.report.path)
 
 
+def unfilled(report: LoadReport) -> list[str]:
+    """Names of weights that a load left at random values and that results depend on."""
+    differing = (mismatch.name for mismatch in report.mismatched)
+    apart = (*_WITHOUT_EFFECT, *_STANDARD)
+    return [name for name in (*report.initial, *differing) if name not in apart]
+
+
 def check_filled(
     report: LoadReport,
     *,
@@ -72,15 +79,10 @@ def check_filled(
         optional = _OF_TWO_DETECTORS
     optional += (_ROUTER,) if without_router else ()
     optional += _SECOND if without_second else ()
-    differing = [mismatch.name for mismatch in report.mismatched]
-    missing = [
-        name
-        for name in (*report.initial, *differing)
-        if name not in (*_WITHOUT_EFFECT, *_STANDARD) and not name.startswith(optional)
-    ]
+    missing = [name for name in unfilled(report) if not name.startswith(optional)]
     if missing:
         parts = summarise(missing, report.model_names)
-        shapes = f" (first difference: {report.mismatched[0]})" if differing else ""
+        shapes = f" (first difference: {report.mismatched[0]})" if report.mismatched else ""
         raise ValueError(
             f"{report.path} leaves parts of the model at random values, so there is nothing to "
             f"measure: {parts}{shapes}."

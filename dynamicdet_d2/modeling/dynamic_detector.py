@@ -24,7 +24,7 @@ from dynamicdet_d2.modeling.batch import (
 )
 from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
-from dynamicdet_d2.modeling.modes import evaluating, loss_mode
+from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_tracing
 from dynamicdet_d2.modeling.routed_batch import routed_detections, routed_features
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
@@ -142,6 +142,7 @@ class DynamicDetector(TakesOtherNames, Tails):
             in training: scalars named ``detector1/loss_cls``, ``detector2/loss_cls``, ..., each
             weighted, so that their sum is the objective of eq. 9; else as ``inference``.
         """
+        refuse_tracing()
         if not self.training:
             return self.inference(batched_inputs)
         self.optimized_copy.drop()  # of weights that are about to change

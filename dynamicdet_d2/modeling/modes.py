@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modes of modules: freezing, evaluating, and losses of frozen RPN and ROI heads."""
+"""Modes of modules: freezing, evaluating, losses of frozen heads, and no tracing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,3 +76,17 @@ def torch_seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+def refuse_tracing() -> None:
+    """For what decides by values: a trace would take its example's decisions for all others.
+
+    Raises:
+        RuntimeError: while torch traces or exports.
+    """
+    exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # newer than torch 2.1
+    if torch.jit.is_tracing() or exporting():
+        raise RuntimeError(
+            "A dynamic detector cannot be traced as a whole, since a trace has one route for all "
+            "images; 'dynamicdet export' writes its static pieces and what runs them."
+        )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a config: what files and overrides give, what is wrong with them, and no code runs."""
 
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.utils.visualizer import ColorMode, Visualizer
 
 from dynamicdet_d2 import config as ours
-from dynamicdet_d2.config import add_dynamicdet_config, read_config
+from dynamicdet_d2.config import Config, add_dynamicdet_config, read_config
 from dynamicdet_d2.config.declare import KEYS
 from tests.support.toy import toy_cfg, toy_model
 
@@ -247,6 +249,18 @@ def test_no_code_runs_from_a_config_by_detectron2s_method(
     assert not marker.exists()
 
 
+def test_configs_are_merged_as_ever() -> None:
+    cfg = read_config("configs/quickstart.yaml")
+    twin = get_cfg()
+    add_dynamicdet_config(twin)
+    twin.merge_from_other_cfg(cfg)
+    twin.merge_from_other_cfg(CfgNode({"SOLVER": {"ROUTER": {"EPOCHS": 9}}}))
+    cfg.SOLVER.ROUTER.EPOCHS = 9
+    assert twin == cfg == copy.deepcopy(cfg) == pickle.loads(pickle.dumps(cfg))
+    assert {type(x) for x in (cfg, cfg.clone(), pickle.loads(pickle.dumps(cfg)))} == {Config}
+    assert {type(x) for x in (cfg.MODEL, twin.MODEL, twin.SOLVER.ROUTER)} == {CfgNode}
+
+
 def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
     """Plain YAML would forget the first of them."""
     file = write(tmp_path / "f.yaml", "SEED: 1\nSOLVER:\n  MAX_ITER: 3\nSOLVER:\n  GAMMA: 0.1")
@@ -258,6 +272,38 @@ def test_no_code_runs_from_an_override(tmp_path: Path) -> None:
     value = f"__import__('pathlib').Path('{marker}').touch()"
     assert read_config("", ["MODEL.WEIGHTS", value]).MODEL.WEIGHTS == value
     assert not marker.exists()
+
+
+def test_a_config_that_stands_alone_reads_no_other_file(tmp_path: Path) -> None:
+    leaf = write(tmp_path / "leaf.yaml", "_BASE_: gone.yaml\nSEED: 3")
+    with pytest.raises(ValueError, match="leaf.yaml has a _BASE_; this config may not read other"):
+        read_config(leaf, alone=True)
+    write(tmp_path / "gone.yaml", "SEED: 4")
+    assert read_config(leaf).SEED == 3
+    assert read_config(str(tmp_path / "gone.yaml"), ["SEED", "5"], alone=True).SEED == 5
+
+
+def test_a_gpu_of_another_machine_is_none_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    file = write(tmp_path / "a.yaml", "MODEL: {DEVICE: 'cuda:1'}")
+    assert read_config(file).MODEL.DEVICE == "cpu"
+    # What the user types here is meant for here, and is refused by ``check``.
+    assert read_config(file, ["MODEL.DEVICE", "cuda:1"]).MODEL.DEVICE == "cuda:1"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert read_config(file).MODEL.DEVICE == "cuda:1"
+
+
+def test_what_comes_with_the_package_is_found_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = read_config("configs/quickstart.yaml")
+    monkeypatch.chdir(tmp_path)
+    there = read_config("configs/quickstart.yaml")
+    assert Path(there.MODEL.WEIGHTS).is_file() and here.MODEL.WEIGHTS in there.MODEL.WEIGHTS
+    there.MODEL.WEIGHTS = here.MODEL.WEIGHTS
+    assert there == here
 
 
 def test_a_script_of_detectron2s_needs_one_other_import(tmp_path: Path) -> None:

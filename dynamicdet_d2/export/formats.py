@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pieces as files of a format."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from dynamicdet_d2.export.piece import Piece
+from dynamicdet_d2.export.torch_pieces import save_traced
+
+# The first that has ROIAlign with half-pixel offsets is 16.
+OPSET = 17
+
+
+def write_onnx(piece: Piece, path: Path) -> list[Path]:
+    """An ONNX file, ``path`` with the ending ``.onnx``."""
+    file = path.with_suffix(".onnx")
+    axes = {name: dict(piece.axes[name]) for name in piece.example}
+    with _quiet(), torch.no_grad():
+        torch.onnx.export(
+            piece.module,
+            tuple(piece.example.values()),
+            str(file),
+            input_names=list(piece.example),
+            output_names=list(piece.outputs),
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            # The exporter by tracing: these pieces have no decision in them, and it needs no more
+            # than the package onnx.
+            dynamo=False,
+        )
+    return [file]
+
+
+def write_openvino(piece: Piece, path: Path) -> list[Path]:
+    """OpenVINO's two files, ``path`` with the endings ``.xml`` and ``.bin``; float32."""
+    openvino = import_module("openvino")
+    with tempfile.TemporaryDirectory() as folder:
+        (source,) = write_onnx(piece, Path(folder) / path.name)
+        model = openvino.convert_model(str(source))
+        file = path.with_suffix(".xml")
+        openvino.save_model(model, str(file), compress_to_fp16=False)
+    return [file, path.with_suffix(".bin")]
+
+
+def write_torch(piece: Piece, path: Path) -> list[Path]:
+    """TorchScript, ``path`` with the ending ``.pt``."""
+    file = path.with_suffix(".pt")
+    with _quiet():
+        save_traced(piece, file)
+    return [file]
+
+
+FORMATS: dict[str, Callable[[Piece, Path], list[Path]]] = {
+    "onnx": write_onnx,
+    "openvino": write_openvino,
+    "torch": write_torch,
+}
+"""How a piece is written, by the name of the format; each returns its files, the one to open
+first."""
+
+# What must be installed to write a format and to try what was written.
+NEEDS = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torch": ()}
+
+
+def check_installed(name: str) -> None:
+    """
+    Raises:
+        ValueError: a format that there is not.
+        ImportError: naming what a format needs and what installs it.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"There is no format '{name}'; {', '.join(FORMATS)} are.")
+    for package in NEEDS[name]:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise ImportError(
+                f"Format '{name}' needs {package} (pip install {' '.join(NEEDS[name])})"
+            ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what tracing says of sizes that it takes for constants: the check sees those."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each kind of detector gives a runner: its tail's outputs by name, and its heads' settings.
+
+To export another kind, register a function beside these, and let the runner read its settings.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any
+
+from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling.meta_arch.dense_detector import DenseDetector
+from detectron2.modeling.meta_arch.retinanet import RetinaNet
+from torch import Tensor, nn
+
+from dynamicdet_d2.export.piece import Tensors
+from dynamicdet_d2.export.two_stage import TwoStage, anchor_settings
+from dynamicdet_d2.modeling.dense import FCOS
+from dynamicdet_d2.modeling.dynamic_dense import DynamicDenseDetector
+from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.yolo.dynamic_yolo import DynamicYOLO
+from dynamicdet_d2.modeling.yolo.padding import Padding
+from dynamicdet_d2.modeling.yolo.yolov7 import YOLOv7
+from dynamicdet_d2.parts import run_dense_head
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A detector, as far as a runner has to know.
+
+    Attributes:
+        tail: (number of the detector, features of its backbone, or the images of a static
+            detector) -> outputs by the names that the runner's head reads.
+        heads: settings, "heads" of the manifest.
+        padding: of images; None: Detectron2's, zeros behind them to a multiple of a stride.
+        regions: the heads that pool regions; None without them.
+    """
+
+    tail: Callable[[int, Any], Tensors]
+    heads: Mapping[str, Any]
+    padding: Padding | None = None
+    regions: TwoStage | None = field(default=None)
+
+
+@singledispatch
+def kind_of(model: nn.Module) -> Kind:
+    """
+    Raises:
+        ValueError: a kind of detector, or a head, that cannot be exported.
+    """
+    raise ValueError(f"{type(model).__name__} is a kind of detector that cannot be exported.")
+
+
+@kind_of.register
+def _(model: DynamicRCNN) -> Kind:
+    regions = TwoStage.of(model.proposal_generator, model.roi_heads)
+    return Kind(
+        lambda detector, features: regions.tail(model.pyramid(detector, features)),
+        regions.settings(),
+        regions=regions,
+    )
+
+
+@kind_of.register
+def _(model: GeneralizedRCNN) -> Kind:
+    regions = TwoStage.of(model.proposal_generator, model.roi_heads)
+    return Kind(
+        lambda _, images: regions.tail(model.backbone(images)), regions.settings(), regions=regions
+    )
+
+
+@kind_of.register
+def _(model: DynamicDenseDetector) -> Kind:
+    dense = model.dense
+    return Kind(lambda d, features: _dense(dense, model.pyramid(d, features)), _dense_heads(dense))
+
+
+@kind_of.register
+def _(model: DenseDetector) -> Kind:
+    return Kind(lambda _, images: _dense(model, model.backbone(images)), _dense_heads(model))
+
+
+@kind_of.register
+def _(model: DynamicYOLO) -> Kind:
+    return Kind(
+        lambda d, features: _logits(model.predictions(d, model.pyramid(d, features))),
+        _yolo_heads(model.detect),
+        model.padding,
+    )
+
+
+@kind_of.register
+def _(model: YOLOv7) -> Kind:
+    return Kind(
+        lambda _, images: _logits(model.head(model.neck(model.backbone(images)))),
+        _yolo_heads(model.detections),
+        model.padding,
+    )
+
+
+def _dense(model: DenseDetector, pyramid: Tensors) -> Tensors:
+    kinds = ("logits", "deltas", "centerness")
+    return {
+        f"{kind}_{i}": level
+        for kind, levels in zip(kinds, run_dense_head(model, pyramid), strict=False)
+        for i, level in enumerate(levels)
+    }
+
+
+def _logits(levels: list[Tensor]) -> Tensors:
+    return {f"logits_{i}": level for i, level in enumerate(levels)}
+
+
+def _dense_heads(model: DenseDetector) -> dict[str, Any]:
+    own: Any = model
+    if not isinstance(model, RetinaNet | FCOS):
+        raise ValueError(f"{type(model).__name__} is a dense detector that cannot be exported.")
+    fcos = isinstance(model, FCOS)
+    transform = own.box2box_transform
+    return {
+        "kind": "fcos" if fcos else "retinanet",
+        "num_classes": own.num_classes,
+        **anchor_settings(own.anchor_generator),
+        "weights": None if fcos else list(transform.weights),
+        "scale_clamp": None if fcos else transform.scale_clamp,
+        "score_threshold": own.test_score_thresh,
+        "max_candidates": own.test_topk_candidates,
+        "nms_threshold": own.test_nms_thresh,
+        "max_detections": own.max_detections_per_image,
+    }
+
+
+def _yolo_heads(detections: Any) -> dict[str, Any]:
+    own, grid = detections.settings, detections.grid
+    return {
+        "kind": "yolo",
+        "anchors": grid.anchors.tolist(),
+        "strides": list(grid.strides),
+        "score_threshold": own.score_threshold,
+        "nms_threshold": own.nms_threshold,
+        "max_candidates": own.max_candidates,
+        "max_detections": own.max_detections,
+        "multi_label": own.multi_label,
+    }

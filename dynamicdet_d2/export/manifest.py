@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``manifest.json`` says of an exported detector.
+
+format, version   of the manifest, and of the library that wrote it
+runtime           "onnx", "openvino" or "torch"
+dynamic           whether there are two routes; shared_tail: whether they end in one tail
+pieces            name -> files (name -> SHA-256, the one to open first), inputs and outputs in
+                  order; of pieces for one padded size the name ends in "@HEIGHTxWIDTH"
+levels            of F1; second_levels: those that backbone 2 gives anew
+sides             padded heights and widths that there are pieces for; null: any
+input             how pictures become the network's input
+heads             how a tail's outputs become detections
+class_names       in the order of the classes; empty where they are not known
+threshold         hard iff difficulty > threshold; null of a static detector
+calibration       thresholds of the hard fractions 0, 0.001, ..., 1, and what they were measured
+                  on; null without one
+fingerprint       of weights and input, as in calibrations
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from dynamicdet_d2.export.kinds import Kind
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.operating_point import Calibration, check_fingerprint, fingerprint
+
+
+def input_settings(model: nn.Module, kind: Kind, cfg: CfgNode) -> dict[str, Any]:
+    """ "input" of the manifest."""
+    padding = kind.padding
+    return {
+        "format": cfg.INPUT.FORMAT,
+        "min_size": cfg.INPUT.MIN_SIZE_TEST,
+        "max_size": cfg.INPUT.MAX_SIZE_TEST,
+        "mean": list(cfg.MODEL.PIXEL_MEAN),
+        "std": list(cfg.MODEL.PIXEL_STD),
+        "divisibility": divisibility(model, kind, cfg),
+        "placement": "corner" if padding is None else padding.placement,
+        "pad_value": None if padding is None else padding.value,
+    }
+
+
+def divisibility(model: Any, kind: Kind, cfg: CfgNode) -> int:
+    """What height and width of a padded batch are multiples of, in pixels."""
+    own = model.backbone.size_divisibility if kind.padding is None else kind.padding.multiple
+    keys = cfg.MODEL.INFERENCE
+    return max(own, 1, keys.SIZE_MULTIPLE if keys.OPTIMIZE else 0)
+
+
+def calibration_settings(
+    model: nn.Module, cfg: CfgNode, path: str | None
+) -> tuple[float | None, dict[str, Any] | None]:
+    """Threshold and "calibration" of the manifest.
+
+    Args:
+        path: of a calibration file; None: that of ``MODEL.DYNAMIC.CALIBRATION``, if any.
+
+    Raises:
+        ValueError: it belongs to other weights or another input, or the detector is static.
+    """
+    if not isinstance(model, DynamicDetector):
+        if path is not None:
+            raise ValueError(f"--calibration {path}: a static detector has no routes to calibrate.")
+        return None, None
+    record, threshold = model.operating_point.calibration, model.threshold
+    if path is not None:
+        record = Calibration.from_json(path)
+        if record.operating_point is not None:
+            threshold = record.operating_point["threshold"]
+    if record is None:
+        return threshold, None
+    check_fingerprint(record.fingerprint, fingerprint(model, cfg))
+    return threshold, {
+        "grid": record.grid,
+        "num_images": record.num_images,
+        "operating_point": record.operating_point,
+        "measured": record.measured,
+    }
+
+
+def checked_sides(
+    sides: Sequence[tuple[int, int]] | None, multiple: int
+) -> list[tuple[int, int]] | None:
+    """By rising area.
+
+    Raises:
+        ValueError: one that padding cannot give.
+    """
+    if sides is None:
+        return None
+    for height, width in sides:
+        if min(height, width) < 1 or height % multiple or width % multiple:
+            raise ValueError(
+                f"--sizes has {height}x{width}; heights and widths must be multiples of {multiple}."
+            )
+    return sorted(set(sides), key=lambda side: (side[0] * side[1], side))

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a detector to a folder: its pieces in a format, tried beside the model, and a manifest."""
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+
+from dynamicdet_d2 import __version__
+from dynamicdet_d2.acceleration.foldable import fold_blocks
+from dynamicdet_d2.acceleration.folding import fold_norms
+from dynamicdet_d2.acceleration.optimize import plain_copy
+from dynamicdet_d2.export.check import check_piece, check_pieces
+from dynamicdet_d2.export.formats import FORMATS, check_installed
+from dynamicdet_d2.export.kinds import kind_of
+from dynamicdet_d2.export.manifest import (
+    calibration_settings,
+    checked_sides,
+    divisibility,
+    input_settings,
+)
+from dynamicdet_d2.export.piece import Piece
+from dynamicdet_d2.export.pieces import Pieces, image_pieces
+from dynamicdet_d2.export.torch_pieces import TorchPieces
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.operating_point import fingerprint
+from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sha256
+from dynamicdet_d2.runner.runtimes import opener_of
+from dynamicdet_d2.utils.files import whole_file
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be exported how.
+
+    Attributes:
+        format: one of ``FORMATS``.
+        calibration: path of a calibration file to take along; None: the config's, if any.
+        sides: padded heights and widths to export for; None: for all.
+        class_names: in the order of the classes.
+    """
+
+    format: str
+    calibration: str | None = None
+    sides: Sequence[tuple[int, int]] | None = None
+    class_names: Sequence[str] = ()
+
+
+def export(model: nn.Module, cfg: CfgNode, folder: str | Path, request: Request) -> Path:
+    """Write a detector to a new folder; an interrupted export leaves no folder of that name.
+
+    Args:
+        model: on the CPU, with its weights.
+        cfg: that it was built from.
+        folder: which is not there yet.
+
+    Raises:
+        ValueError: the folder is there, the detector cannot be exported, or what was written does
+            not say what the model says.
+        ImportError: the format needs what is not installed.
+    """
+    folder = Path(folder)
+    check_installed(request.format)
+    if folder.exists():
+        raise ValueError(f"--output {folder} exists; an export makes a folder of its own.")
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        _write(model, cfg, part, request)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> None:
+    folded = _folded(model)
+    kind = kind_of(folded)
+    multiple = divisibility(folded, kind, cfg)
+    sides = checked_sides(request.sides, multiple)
+    threshold, calibration = calibration_settings(model, cfg, request.calibration)
+    written: dict[str, Any] = {}
+    parts = []
+    for side in sides or [(3 * multiple, 4 * multiple)]:
+        own = image_pieces(folded, kind, side, fixed=sides is not None)
+        ending = "" if sides is None else f"@{side[0]}x{side[1]}"
+        for piece in own.pieces:
+            written[piece.name + ending] = _file(piece, folder, ending, request.format)
+        parts.append((own, ending, side))
+    regions = [] if kind.regions is None else kind.regions.pieces(parts[0][0].example)
+    for piece in regions:
+        written[piece.name] = _file(piece, folder, "", request.format)
+    manifest = {
+        "format": FORMAT,
+        "version": __version__,
+        "runtime": request.format,
+        "dynamic": isinstance(model, DynamicDetector),
+        "shared_tail": getattr(model, "shared_tail", True),
+        "pieces": written,
+        "levels": parts[0][0].levels,
+        "second_levels": parts[0][0].second_levels,
+        "sides": sides,
+        "input": input_settings(folded, kind, cfg),
+        "heads": kind.heads,
+        "class_names": list(request.class_names),
+        "threshold": threshold,
+        "calibration": calibration,
+        "fingerprint": fingerprint(model, cfg),
+    }
+    with whole_file(folder / MANIFEST) as file:
+        file.write((json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode())
+    _check(folder, parts, regions, multiple)
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    """A copy with blocks and fixed norms folded into convolutions: runtimes fold norms alone."""
+    copy = plain_copy(model).eval().requires_grad_(False)
+    fold_blocks(copy)
+    fold_norms(copy)
+    return copy
+
+
+def _file(piece: Piece, folder: Path, ending: str, format_name: str) -> dict[str, Any]:
+    """Write a piece; its entry in the manifest."""
+    logger.info("Writing %s%s", piece.name, ending)
+    # No dot: what follows the last one would be taken for the ending.
+    files = FORMATS[format_name](piece, folder / (piece.name + ending))
+    return {
+        "files": {file.name: sha256(file) for file in files},
+        "inputs": list(piece.example),
+        "outputs": list(piece.outputs),
+    }
+
+
+def _check(
+    folder: Path,
+    parts: Sequence[tuple[Pieces, str, tuple[int, int]]],
+    regions: Sequence[Piece],
+    multiple: int,
+) -> None:
+    """Try every piece; those for all sizes at another size and batch than they were traced with."""
+    own = Folder.read(folder)
+    runtime = own.manifest["runtime"]
+    opener = TorchPieces(own) if runtime == "torch" else opener_of(runtime, None)
+    generator = torch.Generator().manual_seed(1)
+    for pieces, ending, (height, width) in parts:
+        more = 0 if ending else multiple
+        images = torch.rand(1, 3, height + more, width - more, generator=generator)
+        opened = {piece.name: own.open(piece.name + ending, opener) for piece in pieces.pieces}
+        check_pieces(pieces, opened, images)
+    for piece in regions:
+        check_piece(piece, own.open(piece.name, opener))

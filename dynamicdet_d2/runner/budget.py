@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the line between the routes lies: a threshold, from a share of hard images or a cost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Budget:
+    """The threshold of an exported detector.
+
+    Attributes:
+        threshold: in [0, 1]; None of a static detector.
+    """
+
+    def __init__(
+        self, threshold: float | None, calibration: Mapping[str, Any] | None, dynamic: bool
+    ) -> None:
+        """
+        Args:
+            threshold: of the export.
+            calibration: of the manifest: ``"grid"`` has the thresholds of the hard fractions from
+                0 to 1 in equal steps; None: none was exported.
+            dynamic: whether there are routes.
+        """
+        self.threshold = threshold
+        self._calibration, self._dynamic = calibration, dynamic
+
+    def set(self, value: float) -> None:
+        """Another threshold.
+
+        Raises:
+            ValueError: outside [0, 1], or of a static detector.
+        """
+        if not self._dynamic:
+            raise ValueError("A static detector has one route and no threshold.")
+        if not 0 <= value <= 1:
+            raise ValueError(f"The threshold must be in [0, 1], not {value}.")
+        self.threshold = float(value)
+
+    def threshold_for(self, hard_fraction: float) -> float:
+        """Of a share of hard images in [0, 1].
+
+        Raises:
+            ValueError: outside [0, 1], or without a calibration.
+        """
+        if self._calibration is None:
+            raise ValueError(
+                "The detector was exported without a calibration, so a share of hard images "
+                "cannot be set; 'dynamicdet export --calibration FILE' takes one along."
+            )
+        if not 0 <= hard_fraction <= 1:
+            raise ValueError(f"The hard fraction must be in [0, 1], not {hard_fraction}.")
+        grid = self._calibration["grid"]
+        return grid[round(hard_fraction * (len(grid) - 1))]
+
+    def threshold_for_cost(self, easy: float, hard: float, target: float) -> float:
+        """Of a mean cost per image, such as milliseconds (eq. 14).
+
+        Args:
+            easy, hard: mean cost of the two routes.
+            target: between them.
+
+        Raises:
+            ValueError: out of reach.
+        """
+        if not easy <= target <= hard or hard <= easy:
+            raise ValueError(
+                f"{target:g} ms per picture cannot be reached; {easy:.2f} (all easy) to "
+                f"{hard:.2f} ms (all hard) can."
+            )
+        return self.threshold_for((target - easy) / (hard - easy))

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From pictures to the network's input, as Detectron2's ``DefaultPredictor`` and the model do it.
+
+N: images of a batch.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images on their way through the network.
+
+    Attributes:
+        tensor: (N, 3, H, W) float32, normalised and padded.
+        sizes: N heights and widths in ``tensor``, without padding.
+        shifts: N (x, y) that boxes are moved back by.
+        originals: N heights and widths of the pictures.
+    """
+
+    tensor: np.ndarray
+    sizes: list[tuple[int, int]]
+    shifts: list[tuple[float, float]]
+    originals: list[tuple[int, int]]
+
+
+def prepare(
+    pictures: Sequence[np.ndarray], settings: Mapping[str, Any], sides: Sequence | None
+) -> Batch:
+    """Resize, order channels, normalise, pad.
+
+    Args:
+        pictures: N, at least one, (H, W, 3) uint8 RGB.
+        settings: "input" of the manifest.
+        sides: heights and widths that the pieces take, by rising area; None: all.
+
+    Raises:
+        ValueError: a picture of another shape or type, or one too large for all ``sides``.
+    """
+    if not len(pictures):
+        raise ValueError("There are no pictures to detect objects in.")
+    resized = [_resized(picture, settings) for picture in pictures]
+    sizes = [(image.shape[1], image.shape[2]) for image in resized]
+    height, width = (_padded(max(part), settings) for part in zip(*sizes, strict=True))
+    if sides is not None:
+        height, width = _bucket(height, width, sides)
+    placed = [_placed(image, height, width, settings) for image in resized]
+    tensor = np.stack([image for image, _ in placed])
+    originals = [picture.shape[:2] for picture in pictures]
+    return Batch(tensor, sizes, [shift for _, shift in placed], originals)
+
+
+def resized_shape(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
+    """Height and width after ``ResizeShortestEdge``; ``shortest`` 0: as they are."""
+    if not shortest:
+        return height, width
+    scale = shortest / min(height, width)
+    new = (shortest, scale * width) if height < width else (scale * height, shortest)
+    if max(new) > longest:
+        scale = longest / max(new)
+        new = new[0] * scale, new[1] * scale
+    return int(new[0] + 0.5), int(new[1] + 0.5)
+
+
+def _resized(picture: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
+    """(3, H, W) float32 in the model's order of channels, in the units of pixels."""
+    picture = np.asarray(picture)
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ValueError(
+            "A picture is an array (height, width, 3) of uint8, RGB; found "
+            f"{picture.dtype} {picture.shape}."
+        )
+    height, width = resized_shape(*picture.shape[:2], settings["min_size"], settings["max_size"])
+    ordered = picture if settings["format"] == "RGB" else picture[:, :, ::-1]
+    if (height, width) != picture.shape[:2]:
+        image = Image.fromarray(np.ascontiguousarray(ordered))
+        ordered = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return ordered.transpose(2, 0, 1).astype(np.float32)
+
+
+def _padded(side: int, settings: Mapping[str, Any]) -> int:
+    multiple = settings["divisibility"]
+    extra = 0.5 if settings["placement"] == "letterbox" else 0.0
+    return math.ceil(side / multiple + extra) * multiple
+
+
+def _bucket(height: int, width: int, sides: Sequence) -> tuple[int, int]:
+    """The first of the sides that an input of this size fits into."""
+    for own_height, own_width in sides:
+        if height <= own_height and width <= own_width:
+            return own_height, own_width
+    raise ValueError(
+        f"A network input of {height}x{width} fits none of the sizes that were exported: "
+        f"{', '.join(f'{h}x{w}' for h, w in sides)}."
+    )
+
+
+def _placed(
+    image: np.ndarray, height: int, width: int, settings: Mapping[str, Any]
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """The image normalised in its place, and what boxes are moved back by."""
+    mean, std = (
+        np.array(settings[name], dtype=np.float32)[:, None, None] for name in ("mean", "std")
+    )
+    below, right = height - image.shape[1], width - image.shape[2]
+    corner = settings["placement"] == "corner"
+    top, left = (0 if corner else round(total / 2 - 0.1) for total in (below, right))
+    pad = settings["pad_value"]
+    # Detectron2 pads what is normalised, by zeros; YOLOs pad pixels.
+    value = np.zeros_like(mean) if pad is None else (np.float32(pad) - mean) / std
+    padded = np.broadcast_to(value, (image.shape[0], height, width)).copy()
+    padded[:, top : top + image.shape[1], left : left + image.shape[2]] = (image - mean) / std
+    return padded, (0.0, 0.0) if corner else (right / 2, below / 2)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs an exported detector: the static pieces, and between them the routing in numpy.
+
+N: images of a batch, M: hard ones among them.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dynamicdet_d2.runner.budget import Budget
+from dynamicdet_d2.runner.dense import DenseHead
+from dynamicdet_d2.runner.detections import Detections, Found, in_picture
+from dynamicdet_d2.runner.folder import Folder
+from dynamicdet_d2.runner.images import Batch, prepare
+from dynamicdet_d2.runner.runtimes import Arrays, Opener, Piece, opener_of
+from dynamicdet_d2.runner.two_stage import TwoStageHead
+from dynamicdet_d2.runner.yolo import YoloHead
+
+
+class Runner:
+    """An exported detector.
+
+    A dynamic one sends each image by its difficulty down one of two routes; where the line lies
+    is said in one of three ways, and again at any time:
+
+        detector.threshold = 0.4           # hard iff difficulty > 0.4
+        detector.hard_fraction(0.3)        # by the calibration that was exported
+        detector.latency(40, pictures)     # milliseconds per picture, measured here first
+
+    Attributes:
+        class_names: of the classes; empty where they were not known.
+        dynamic: whether it has two routes.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        threshold: float | None = None,
+        hard_fraction: float | None = None,
+        threads: int | None = None,
+        opener: Opener | None = None,
+    ) -> None:
+        """
+        Args:
+            folder: that ``dynamicdet export`` wrote.
+            threshold: in [0, 1]; None: that of the export.
+            hard_fraction: in [0, 1], in place of a threshold.
+            threads: of the runtime; None: as it likes.
+            opener: of the pieces, for a runtime that this package has not.
+
+        Raises:
+            ValueError: the folder is not as it was written, or a number is out of range.
+            ImportError: the runtime is not installed.
+        """
+        own = Folder.read(folder)
+        manifest = own.manifest
+        self.class_names: list[str] = manifest["class_names"]
+        self.dynamic: bool = manifest["dynamic"]
+        self._manifest = manifest
+        opener = opener or opener_of(manifest["runtime"], threads)
+        self._pieces = {name: own.open(name, opener) for name in manifest["pieces"]}
+        self._head = _head(manifest["heads"], self._pieces)
+        self._budget = Budget(manifest["threshold"], manifest["calibration"], self.dynamic)
+        if threshold is not None:
+            self.threshold = threshold
+        if hard_fraction is not None:
+            self.hard_fraction(hard_fraction)
+
+    @property
+    def threshold(self) -> float | None:
+        """An image is hard iff difficulty > threshold; None of a static detector."""
+        return self._budget.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self._budget.set(value)
+
+    def hard_fraction(self, share: float) -> None:
+        """Take the threshold of a share of hard images, in [0, 1].
+
+        Raises:
+            ValueError: without a calibration.
+        """
+        self._budget.set(self._budget.threshold_for(share))
+
+    def latency(self, milliseconds: float, pictures: Sequence[np.ndarray]) -> None:
+        """Take the threshold of a mean latency per picture (eq. 14), measured on this machine.
+
+        The calibration's own milliseconds are PyTorch's; here both routes are timed with the
+        runtime in use, in turns, each picture alone, after one untimed call of each.
+
+        Args:
+            pictures: to measure on, at least one.
+
+        Raises:
+            ValueError: out of reach, with the range that can be reached; or no calibration.
+        """
+        easy, hard = self.measure(pictures)
+        self._budget.set(self._budget.threshold_for_cost(easy, hard, milliseconds))
+
+    def measure(self, pictures: Sequence[np.ndarray]) -> tuple[float, float]:
+        """Mean milliseconds per picture with all of them easy, and with all hard."""
+        before, seconds = self._budget.threshold, {1.0: 0.0, 0.0: 0.0}
+        try:
+            for number, picture in enumerate([pictures[0], *pictures]):
+                for route in sorted(seconds, reverse=bool(number % 2)):
+                    self._budget.set(route)
+                    start = time.perf_counter()
+                    self([picture])
+                    seconds[route] += (time.perf_counter() - start) if number else 0.0
+        finally:
+            self._budget.threshold = before
+        easy, hard = (1000 * seconds[route] / len(pictures) for route in (1.0, 0.0))
+        return easy, hard
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Detections]:
+        """Detections in each picture.
+
+        Args:
+            pictures: (H, W, 3) uint8, RGB, of any sizes.
+
+        Raises:
+            ValueError: a picture of another shape or type, or too large for the sizes exported.
+        """
+        batch = prepare(pictures, self._manifest["input"], self._manifest["sides"])
+        if self.dynamic:
+            found, difficulties, routes = self._routed(batch)
+        else:
+            outputs = self._run(batch, "whole", {"images": batch.tensor}, self._head.outputs)
+            found = self._head(outputs, batch.sizes)
+            difficulties = routes = [None] * len(found)
+        return [
+            in_picture(_moved(own, shift), size, original, difficulty, route)
+            for own, shift, size, original, difficulty, route in zip(
+                found,
+                batch.shifts,
+                batch.sizes,
+                batch.originals,
+                difficulties,
+                routes,
+                strict=True,
+            )
+        ]
+
+    def _routed(self, batch: Batch) -> tuple[list[Found], list, list]:
+        """Each image's detections by its route, difficulties and routes."""
+        levels = [f"f1_{level}" for level in self._manifest["levels"]]
+        seen = self._run(batch, "first", {"images": batch.tensor}, [*levels, "start", "difficulty"])
+        difficulties = seen.pop("difficulty")
+        hard = difficulties > np.float64(self._budget.threshold)
+        features = {name: seen[name] for name in levels}
+        if self._manifest["shared_tail"]:
+            found = self._shared(batch, features, seen["start"], hard)
+        else:
+            found = self._apart(batch, features, seen["start"], hard)
+        routes = ["hard" if own else "easy" for own in hard]
+        return found, difficulties.tolist(), routes
+
+    def _shared(
+        self, batch: Batch, features: Arrays, start: np.ndarray, hard: np.ndarray
+    ) -> list[Found]:
+        """One pass of the tail over the merged features of both routes."""
+        merged = (
+            {name: level.copy() for name, level in features.items()} if hard.any() else features
+        )
+        if hard.any():
+            for name, level in self._second(batch, features, start, hard).items():
+                merged[name][hard] = level
+        return self._head(self._run(batch, "tail", merged, self._head.outputs), batch.sizes)
+
+    def _apart(
+        self, batch: Batch, features: Arrays, start: np.ndarray, hard: np.ndarray
+    ) -> list[Found]:
+        """Each route's images through its own tail."""
+        found: dict[int, Found] = {}
+        for name, chosen in (("tail1", ~hard), ("tail2", hard)):
+            if not chosen.any():
+                continue
+            own = {level: values[chosen] for level, values in features.items()}
+            if name == "tail2":
+                own |= self._second(batch, features, start, hard)
+            places = np.flatnonzero(chosen).tolist()
+            outputs = self._run(batch, name, own, self._head.outputs)
+            found.update(
+                zip(places, self._head(outputs, [batch.sizes[i] for i in places]), strict=True)
+            )
+        return [found[i] for i in range(len(batch.sizes))]
+
+    def _second(
+        self, batch: Batch, features: Arrays, start: np.ndarray, hard: np.ndarray
+    ) -> Arrays:
+        """Backbone 2's features of the hard images, under the names of the first ones."""
+        new = self._manifest["second_levels"]
+        inputs = {name: level[hard] for name, level in features.items()} | {"start": start[hard]}
+        given = self._run(batch, "second", inputs, [f"f2_{level}" for level in new])
+        return {f"f1_{level}": given[f"f2_{level}"] for level in new}
+
+    def _run(
+        self,
+        batch: Batch,
+        name: str,
+        inputs: Mapping[str, np.ndarray],
+        wanted: Sequence[str],
+    ) -> Arrays:
+        """A piece for the batch's padded size."""
+        height, width = batch.tensor.shape[2:]
+        ending = "" if self._manifest["sides"] is None else f"@{height}x{width}"
+        piece: Piece = self._pieces[name + ending]
+        return piece(inputs, wanted)
+
+
+def _head(settings: Mapping[str, Any], pieces: Mapping[str, Piece]) -> Any:
+    """From the outputs of a tail to detections, by the kind of detector."""
+    kinds: dict[str, Callable[[], Any]] = {
+        "two_stage": lambda: TwoStageHead(settings, pieces),
+        "retinanet": lambda: DenseHead(settings),
+        "fcos": lambda: DenseHead(settings),
+        "yolo": lambda: YoloHead(settings),
+    }
+    if settings.get("kind") not in kinds:
+        raise ValueError(
+            f"The manifest's heads are of kind {settings.get('kind')!r}, not known here."
+        )
+    return kinds[settings["kind"]]()
+
+
+def _moved(found: Found, shift: tuple[float, float]) -> Found:
+    """Back to the image's corner."""
+    if shift == (0.0, 0.0):
+        return found
+    boxes = found.boxes - np.array([*shift, *shift], dtype=np.float32)
+    return Found(boxes, found.scores, found.classes, found.masks)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From pyramid and RPN predictions to detections, as Detectron2's RPN and ROI heads do it.
+
+N: images, R: regions of all images, K: classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dynamicdet_d2.runner.boxes import (
+    anchors_of,
+    apply_deltas,
+    best_first,
+    clipped,
+    nms,
+    nonempty,
+)
+from dynamicdet_d2.runner.dense import by_position
+from dynamicdet_d2.runner.detections import Found
+from dynamicdet_d2.runner.runtimes import Arrays, Piece
+
+
+class TwoStageHead:
+    """RPN, box head and mask head."""
+
+    def __init__(self, settings: Mapping[str, Any], pieces: Mapping[str, Piece]) -> None:
+        """
+        Args:
+            settings: "heads" of the manifest.
+            pieces: "boxes", and "masks" where there is a mask head.
+        """
+        self.settings, self.pieces = settings, pieces
+        levels = range(len(settings["rpn"]["strides"]))
+        pools = [settings[name] for name in ("boxes", "masks") if settings[name] is not None]
+        pyramid = dict.fromkeys(level for pool in pools for level in pool["levels"])
+        predictions = [f"{kind}_{i}" for kind in ("logits", "deltas") for i in levels]
+        self.outputs = [*pyramid, *predictions]
+
+    def __call__(self, outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[Found]:
+        """N images' detections.
+
+        Args:
+            outputs: by name, of ``self.outputs``.
+            sizes: N heights and widths.
+        """
+        proposals = self.proposals(outputs, sizes)
+        own = self.settings["boxes"]
+        regions = _regions(proposals)
+        predicted = self._pooled("boxes", outputs, regions, ["scores", "box_deltas"])
+        found = []
+        for n, (boxes, size) in enumerate(zip(proposals, sizes, strict=True)):
+            rows = regions[:, 0] == n
+            deltas = apply_deltas(
+                predicted["box_deltas"][rows], boxes, own["weights"], own["scale_clamp"]
+            )
+            found.append(self._image(deltas, predicted["scores"][rows], size))
+        return found if self.settings["masks"] is None else self._with_masks(outputs, found)
+
+    def proposals(self, outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        """(D, 4) of each image, by falling objectness."""
+        own = self.settings["rpn"]
+        levels = range(len(own["strides"]))
+        logits = [by_position(outputs[f"logits_{i}"], 1)[..., 0] for i in levels]
+        deltas = [by_position(outputs[f"deltas_{i}"], 4) for i in levels]
+        anchors = [
+            anchors_of(
+                np.array(own["cell_anchors"][i], np.float32),
+                outputs[f"logits_{i}"].shape[2:],
+                own["strides"][i],
+                own["offset"],
+            )
+            for i in levels
+        ]
+        return [
+            self._proposals(
+                [level[n] for level in logits], [level[n] for level in deltas], anchors, size
+            )
+            for n, size in enumerate(sizes)
+        ]
+
+    def _proposals(
+        self,
+        logits: list[np.ndarray],
+        deltas: list[np.ndarray],
+        anchors: list[np.ndarray],
+        size: tuple[int, int],
+    ) -> np.ndarray:
+        own = self.settings["rpn"]
+        found = []
+        for level, (score, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
+            best = best_first(score, own["pre_nms_topk"])
+            boxes = apply_deltas(delta[best], anchor[best], own["weights"], own["scale_clamp"])
+            found.append((boxes, score[best], np.full(len(best), level)))
+        boxes, scores, level_of = (np.concatenate(part) for part in zip(*found, strict=True))
+        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+        boxes = clipped(boxes, size)
+        kept = np.flatnonzero(finite & nonempty(boxes, own["min_box_size"]))
+        best = nms(boxes[kept], scores[kept], level_of[kept], own["nms_threshold"])
+        return boxes[kept][best[: own["post_nms_topk"]]]
+
+    def _image(self, boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> Found:
+        """Detections of an image from its regions' boxes (R, 4 or 4 K) and scores (R, K + 1)."""
+        own = self.settings["boxes"]
+        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
+        boxes = clipped(boxes[finite].reshape(int(finite.sum()), -1, 4), size)
+        scores = scores[finite, :-1]
+        rows, classes = np.nonzero(scores > own["score_threshold"])
+        chosen = boxes[rows, 0 if boxes.shape[1] == 1 else classes]
+        values = scores[rows, classes]
+        kept = nms(chosen, values, classes, own["nms_threshold"])[: own["max_detections"]]
+        return Found(chosen[kept], values[kept], classes[kept])
+
+    def _with_masks(self, outputs: Arrays, found: list[Found]) -> list[Found]:
+        regions = _regions([own.boxes for own in found])
+        logits = self._pooled("masks", outputs, regions, ["masks"])["masks"]
+        result = []
+        for n, own in enumerate(found):
+            rows = logits[regions[:, 0] == n]
+            classes = own.classes if rows.shape[1] > 1 else np.zeros_like(own.classes)
+            masks = rows[np.arange(len(rows)), classes]
+            result.append(Found(own.boxes, own.scores, own.classes, masks))
+        return result
+
+    def _pooled(self, name: str, outputs: Arrays, regions: np.ndarray, wanted: list[str]) -> Arrays:
+        """A head's outputs for (R, 5) regions, each pooled from the level of its size.
+
+        The piece takes the regions of each level apart and gives their results one level after
+        the other. A region is added to each, since runtimes refuse to pool nothing.
+        """
+        own = self.settings[name]
+        level = _level_of(regions[:, 1:], own)
+        places = [np.flatnonzero(level == i) for i in range(len(own["levels"]))]
+        blank = np.array([[0, 0, 0, 1, 1]], dtype=np.float32)
+        inputs = {level_name: outputs[level_name] for level_name in own["levels"]}
+        for i, place in enumerate(places):
+            inputs[f"regions_{i}"] = np.concatenate([regions[place], blank])
+        ends = np.cumsum([len(place) + 1 for place in places])
+        given = self.pieces[name](inputs, wanted)
+        order = np.argsort(np.concatenate(places), kind="stable")
+        return {key: np.delete(value, ends - 1, axis=0)[order] for key, value in given.items()}
+
+
+def _regions(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """(R, 5) number of the image and box, image after image."""
+    numbers = np.repeat(np.arange(len(boxes)), [len(own) for own in boxes])
+    return np.concatenate(
+        [numbers[:, None].astype(np.float32), np.concatenate(boxes).reshape(-1, 4)], axis=1
+    ).astype(np.float32)
+
+
+def _level_of(boxes: np.ndarray, pool: Mapping[str, Any]) -> np.ndarray:
+    """(R,) which level of the pooler a box is pooled from (equation 1 of the FPN paper)."""
+    side = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    scale = side / np.float32(pool["canonical_size"]) + np.float32(1e-8)
+    level = np.floor(np.float32(pool["canonical_level"]) + np.log2(scale))
+    first = pool["min_level"]
+    last = first + len(pool["levels"]) - 1
+    return np.clip(level, first, last).astype(np.int64) - first
