@@ -88,7 +88,8 @@ class StaticTrainer(ReliableTrainer, Builders):
     @property
     def plain_model(self) -> nn.Module:
         """The detector."""
-        return getattr(self.model, "module", self.model)
+        model: Any = self.model
+        return getattr(model, "module", model)
 
     def load_state_dict(self, state_dict: dict) -> None:
         self.settle_keys(state_dict, OPTIMIZER_KEYS, FIXED_KEYS)

@@ -37,4 +37,4 @@ def write_image(
         height, width = pixels.shape[:2]
         raise ValueError(f"{path} cannot be written: OpenCV refuses an image of {width}x{height}.")
     with whole_file(path, durable=durable) as file:
-        file.write(content)
+        file.write(content.tobytes())
