@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
@@ -197,11 +197,18 @@ def _named_warnings_in_the_log() -> Iterator[None]:
     """A stream's own warnings as lines of the log, each as often as it is given."""
     others = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if category in NAMED:
             logger.warning("%s: %s", category.__name__, message)
         else:
-            others(message, category, *where)
+            others(message, category, filename, lineno, file, line)
 
     with warnings.catch_warnings():
         for category in NAMED:
