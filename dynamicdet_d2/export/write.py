@@ -24,6 +24,7 @@ from dynamicdet_d2.export.manifest import (
     calibration_settings,
     checked_sides,
     divisibility,
+    easy_proposals,
     input_settings,
 )
 from dynamicdet_d2.export.piece import Piece
@@ -113,6 +114,7 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         "input": input_settings(folded, kind, cfg),
         "heads": kind.heads,
         "class_names": list(request.class_names),
+        "easy_proposals": easy_proposals(model),
         "threshold": threshold,
         "calibration": calibration,
         "fingerprint": fingerprint(model, cfg),

@@ -38,14 +38,20 @@ class TwoStageHead:
         predictions = [f"{kind}_{i}" for kind in ("logits", "deltas") for i in levels]
         self.outputs = [*pyramid, *predictions]
 
-    def __call__(self, outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[Found]:
+    def __call__(
+        self, outputs: Arrays, sizes: Sequence[tuple[int, int]], limits: Sequence[int]
+    ) -> list[Found]:
         """N images' detections.
 
         Args:
             outputs: by name, of ``self.outputs``.
             sizes: N heights and widths.
+            limits: candidates kept of each image; 0: as the settings say.
         """
         proposals = self.proposals(outputs, sizes)
+        proposals = [
+            own[:limit] if limit else own for own, limit in zip(proposals, limits, strict=True)
+        ]
         own = self.settings["boxes"]
         regions = _regions(proposals)
         predicted = self._pooled("boxes", outputs, regions, ["scores", "box_deltas"])
