@@ -7,11 +7,11 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test benchmark lint types format doctor wheelhouse clean distclean
+.PHONY: help env demo demo-photos test evidence benchmark lint types format doctor wheelhouse clean distclean
 
 help: ## list these commands
 	@echo "Commands (the first one that needs it creates the environment .venv):"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo "Another Python: make env PYTHON=python3.12"
 
 env: $(READY) ## create the environment: PyTorch, Detectron2 and the rest, pinned (once, minutes)
@@ -26,8 +26,14 @@ $(READY): requirements.txt tools/environment.py tools/install_detectron2.py
 demo: $(READY) ## train, calibrate, evaluate and predict with a small detector, on drawn images
 	@$(PY) -m dynamicdet_d2 demo $(DEMO_ARGS)
 
+demo-photos: $(READY) ## the same on own photographs: make demo-photos DEMO_ARGS="--json FILE --images FOLDER"
+	@$(PY) -m dynamicdet_d2 demo-photos $(DEMO_ARGS)
+
 test: $(READY) ## run the tests (one file: make test TESTS=tests/test_doctor.py)
 	@$(PY) -m pytest -n auto $(TESTS)
+
+evidence: $(READY) ## figures on photographs: hours (make evidence EVIDENCE_ARGS="--data FOLDER"), or minutes with --fast
+	@$(PY) -m evidence run $(EVIDENCE_ARGS)
 
 benchmark: $(READY) ## speed beside stock Detectron2 (15 minutes; make benchmark BENCHMARK_ARGS="--rounds 3")
 	@$(PY) -m benchmarks.speed $(BENCHMARK_ARGS)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DynamicDet for Detectron2: detectors that spend their second backbone on hard images only.
 
-Importing the package registers its meta architectures and backbones with Detectron2.
+Importing the package registers its meta architectures and backbones with Detectron2, and sees to it
+that Detectron2 runs nothing that a file holds (SECURITY.md).
 """
 
 __version__ = "0.1.0"
@@ -10,7 +11,9 @@ __all__ = ["DynamicRCNN", "__version__", "add_dynamicdet_config"]
 
 _missing: ImportError | None = None
 try:
+    from dynamicdet_d2.checkpoint import guard, load_foreign  # noqa: F401 (Detectron2's readers)
     from dynamicdet_d2.config import add_dynamicdet_config
+    from dynamicdet_d2.engine import predictor  # noqa: F401 (DefaultPredictor)
     from dynamicdet_d2.modeling import DynamicRCNN
 except ImportError as error:
     # Said when the package is used, since `dynamicdet doctor` must run on just such machines.

@@ -150,7 +150,7 @@ def _(model: GeneralizedRCNN) -> Parts:
 @parts_of.register
 def _(model: DenseDetector) -> Parts:
     return Parts(
-        parts=(*backbone_parts(model.backbone), dense_head_part(model)),
+        parts=(*backbone_parts(model.backbone), dense_head_part(model.head)),
         run_on_image=lambda images: run_dense_head(model, model.backbone(images)),
         heads=(model,),
         padded_side=rounded_up(model.backbone.size_divisibility),
@@ -216,10 +216,10 @@ def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:
     )
 
 
-def dense_head_part(model: DenseDetector) -> Part:
+def dense_head_part(head: nn.Module) -> Part:
     """Of RetinaNet and FCOS, which take the sigmoid of their scores in place."""
     exact = ("cls_score", "bbox_pred", "ctrness")
-    return Part("head", model.head, exact=exact, changed_in_place=True)
+    return Part("head", head, exact=exact, changed_in_place=True)
 
 
 def run_dense_head(model: DenseDetector, pyramid: Mapping[str, Tensor]) -> list[list[Tensor]]:

@@ -4,23 +4,26 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import detectron2
 import pytest
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, LazyConfig, instantiate
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler
 from torch import nn
 from torchvision.models import ResNet101_Weights, resnet101, swin_s, swin_t
 
-from dynamicdet_d2.checkpoint import names
+from dynamicdet_d2.checkpoint import conventions, names
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
+from dynamicdet_d2.engine.upgrade import dynamic_keys
 from dynamicdet_d2.evaluation.cost import count_flops, count_parts
 from dynamicdet_d2.evaluation.paper import PAPER, system_name
 from dynamicdet_d2.modeling.architecture import is_dynamic
 
 FOLDER = Path(__file__).parents[1] / "configs"
-CONFIGS = sorted(path.name for path in FOLDER.glob("*.yaml"))
+# Without data of a user's own, own_data.yaml has no classes: tests/config/test_classes.py
+CONFIGS = sorted(p.name for p in FOLDER.glob("*.yaml") if p.name != "own_data.yaml")
 STATIC = [n for n in CONFIGS if n.startswith(("faster_", "mask_", "retinanet_", "fcos_"))]
 DENSE = [n for n in CONFIGS if any(kind in n for kind in ("retinanet", "fcos", "Dense"))]
 YOLO = [name for name in CONFIGS if "yolo" in name.lower()]  # tests/modeling/yolo/test_configs.py
@@ -75,6 +78,33 @@ def test_static_baselines_differ_in_the_architecture_alone(name: str) -> None:
     assert differing == {
         "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "OUTPUT_DIR", *size
     }  # fmt: skip
+
+
+D2_FOLDER = Path(detectron2.__file__).parent / "model_zoo"
+
+
+@pytest.mark.parametrize("name", [n for n in CONFIGS if n.startswith("dy_") and "d2zoo" in n])
+def test_detectors_of_detectron2s_zoo_keep_their_conventions(name: str) -> None:
+    """All but what makes a detector dynamic is the zoo's own config, and the weights are there."""
+    own = config(name)
+    in_zoo = own.MODEL.WEIGHTS.removeprefix("detectron2://").split("/")
+    assert in_zoo[1] == name.removeprefix("dy_").removesuffix("_d2zoo.yaml")
+    listed = (D2_FOLDER / "model_zoo.py").read_text()
+    assert f'"{in_zoo[0]}/{in_zoo[1]}": "{in_zoo[2]}/{in_zoo[3]}"' in listed
+    theirs = read_config(str(D2_FOLDER / "configs" / in_zoo[0] / f"{in_zoo[1]}.yaml"))
+    ours, expected = dict(leaves(own)), dict(leaves(theirs))
+    differing = {key for key in ours if ours[key] != expected[key]} - {"MODEL.DEVICE"}
+    assert differing == {"OUTPUT_DIR", "MODEL.WEIGHTS", *dynamic_keys(theirs)}
+    dynamic, static = outline(name), theirs.clone()
+    static.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        weights = build_model(static).state_dict()
+    match = names.match(dynamic.state_dict(), weights)
+    assert not match.unmatched
+    left = {n.partition(".")[0] for n in dynamic.state_dict() if n not in match.sources}
+    assert left <= {"router", "loss_offset", "backbone"}
+    for target, source in match.sources.items():
+        assert dynamic.state_dict()[target].shape == weights[source].shape
 
 
 @pytest.mark.parametrize("name", [n for n in CONFIGS if n[-7:-5] in SCHEDULES])
@@ -194,3 +224,17 @@ def test_anchors_of_retinanet_are_three_of_an_octave() -> None:
     sizes = config("retinanet_R_50_FPN_1x.yaml").MODEL.ANCHOR_GENERATOR.SIZES
     for level, of_level in enumerate(sizes):
         assert of_level == pytest.approx([2 ** (5 + level + i / 3) for i in range(3)], abs=1e-4)
+
+
+def test_the_lazy_config_is_the_yaml() -> None:
+    name = "dy_faster_rcnn_R_50_FPN"
+    with torch.device("meta"):
+        lazy = instantiate(LazyConfig.load(str(FOLDER / "lazy" / f"{name}.py")).model)
+    model = outline(f"{name}_1x.yaml")
+    shapes, expected = (
+        {n: (tuple(w.shape), w.requires_grad) for n, w in m.named_parameters()}
+        for m in (lazy, model)
+    )
+    assert shapes == expected
+    assert lazy.state_dict().keys() == model.state_dict().keys()
+    assert conventions.of_model(lazy.to_empty(device="cpu")).stride_in_1x1 is False

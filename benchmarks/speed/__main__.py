@@ -91,6 +91,10 @@ def _peers(run: Run) -> None:
     run.goals += report.peer_goals(run.timed[peers.SECTION])
 
 
+def _assignment(run: Run) -> None:
+    run.timed[yolo.TRAINING] = yolo.time_assignment(run.setting, run.rounds)
+
+
 def _training(run: Run) -> None:
     run.timed["training step"], work = training.time_steps(run.setting, run.rounds)
     run.goals += report.training_goals(run.timed["training step"], work)
@@ -119,6 +123,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "rate": _rate,
     "yolo": _yolo,
     "peers": _peers,
+    "assignment": _assignment,
     "training": _training,
     "router": _router,
     "memory": _memory,

@@ -17,6 +17,7 @@ from benchmarks.speed.timing import Rounds, interleave
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.engine.phases.router import CachedRouterObjective, OnlineRouterObjective
 from dynamicdet_d2.modeling import DynamicDetector
+from dynamicdet_d2.parts import parts_of
 
 OBJECTS = 7
 """Objects in an image, as on COCO."""
@@ -45,7 +46,9 @@ def training_step(
     """A step of Detectron2's trainer on always the same batch."""
     cfg = setting.config(file, *overrides)
     torch.manual_seed(0)
-    model = with_coco_like_proposals(build_model(cfg).train())
+    model = build_model(cfg).train()
+    if parts_of(model).regions is not None:
+        with_coco_like_proposals(model)
     if isinstance(model, DynamicDetector):
         model.router.requires_grad_(False)
     # A rate of zero: with random weights a real one would diverge in a few steps.

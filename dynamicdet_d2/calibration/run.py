@@ -25,6 +25,7 @@ from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynamicdet_d2.evaluation.latency import Latency, device_name, measure_routes
 from dynamicdet_d2.evaluation.observe import Observation, observe
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import (
     Calibration,
@@ -124,7 +125,8 @@ def _ground_truth(cfg: CfgNode, target: Target | None) -> GroundTruth | None:
 
 def _model(cfg: CfgNode) -> DynamicDetector:
     """With its weights, in evaluation mode."""
-    model = build_model(cfg).eval()
+    with building():
+        model = build_model(cfg).eval()
     if not isinstance(model, DynamicDetector):
         raise ValueError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; calibrate.py is for "

@@ -2,12 +2,21 @@
 """Checkpoints: weights of single detectors into both backbones, safe reading, whole writing.
 
 ``names`` (pure) says which tensor of a file goes where, ``report`` what came of it, ``files``
-reads and writes, ``checkpointer`` is Detectron2's checkpointer on top of the three, and
-``complete`` refuses to measure what is not all loaded.
+reads and writes, ``checkpointer`` is Detectron2's checkpointer on top of the three, ``complete``
+refuses to measure what is not all loaded, ``conventions`` says under which ones a detector was
+loaded, and ``foreign`` serves Detectron2's own checkpointer.
 """
 
 from dynamicdet_d2.checkpoint.checkpointer import DynamicCheckpointer, load_weights
 from dynamicdet_d2.checkpoint.complete import check_complete
+from dynamicdet_d2.checkpoint.foreign import load_foreign
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
 
-__all__ = ["DynamicCheckpointer", "LoadReport", "ShapeMismatch", "check_complete", "load_weights"]
+__all__ = [
+    "DynamicCheckpointer",
+    "LoadReport",
+    "ShapeMismatch",
+    "check_complete",
+    "load_foreign",
+    "load_weights",
+]

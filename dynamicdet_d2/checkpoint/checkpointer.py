@@ -12,7 +12,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
-from dynamicdet_d2.checkpoint import names
+from dynamicdet_d2.checkpoint import conventions, names
 from dynamicdet_d2.checkpoint.files import plain, read_checkpoint
 from dynamicdet_d2.checkpoint.names import swin as swin_names
 from dynamicdet_d2.checkpoint.packaged import is_packaged, packaged_file
@@ -54,6 +54,7 @@ class DynamicCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         weights2: str = "",
+        trained_by: str = "",
         as_saved: Callable[[], AbstractContextManager] = nullcontext,
         **kwargs: Any,
     ) -> None:
@@ -64,13 +65,15 @@ class DynamicCheckpointer(DetectionCheckpointer):
             weights2: ``MODEL.COMPOSITE.WEIGHTS2``: where backbone 2 has weights of its own from,
                 unless those that are loaded are a whole dynamic detector's. Without a backbone 2
                 it is not read.
+            trained_by: config file that says under which conventions a complete single detector was
+                trained; "": it is looked for beside the weights.
             as_saved: a context in which the model has the weights that are saved.
             kwargs: as Detectron2's, checkpointables among them.
         """
         super().__init__(model, save_dir, **kwargs)
         has_second = any(name.startswith(_BACKBONE2) for name, _ in self.model.named_parameters())
         self.weights2 = weights2 if has_second else ""
-        self._as_saved = as_saved
+        self._as_saved, self._trained_by = as_saved, trained_by
 
     def load(
         self, path: str | os.PathLike, checkpointables: Sequence[str] | None = None
@@ -142,7 +145,10 @@ class DynamicCheckpointer(DetectionCheckpointer):
     ) -> LoadReport:
         # A member of a family that is asked for by its name is meant to fit.
         report = load_weights(self.model, weights, path, place=place, exact=is_packaged(path))
-        for level, text in report.messages():
+        said = []
+        if place is not _in_backbone2:
+            said = conventions.messages(self.model, report, self._trained_by)
+        for level, text in [*report.messages(), *said]:
             logger.log(level, text)
         return report
 
@@ -212,7 +218,8 @@ def load_weights(
     # right where the affine was loaded, but a module without any source must stay as it is.
     filled = {_module(name) for name in state}
     kept = {name: value for name, value in everything.items() if _module(name) not in filled}
-    missing = model.load_state_dict({**kept, **state}, strict=False).missing_keys
+    # Torch's own, since a dynamic detector's would ask here what other names stand for.
+    missing = nn.Module.load_state_dict(model, {**kept, **state}, strict=False).missing_keys
     left = [name for name in [*kept, *missing] if name in targets]
     return LoadReport(
         path=path,

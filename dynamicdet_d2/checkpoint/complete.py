@@ -15,10 +15,13 @@ _WITHOUT_EFFECT = ("loss_offset", "loss_normalizers")
 _STANDARD = ("router.mean", "router.spread")
 # What a file of a single detector cannot have. The connections begin at zero, so that only the
 # router is at random values then.
-_OF_TWO_DETECTORS = ("router.", "backbone.connections.")
+_ROUTER = "router."
+_OF_TWO_DETECTORS = (_ROUTER, "backbone.connections.")
 
 
-def check_complete(checkpointer: DynamicCheckpointer, *, one_exit: bool = False) -> None:
+def check_complete(
+    checkpointer: DynamicCheckpointer, *, one_exit: bool = False, without_router: bool = False
+) -> None:
     """Refuse weights that leave parts of the model at random values or are not finite.
 
     A model that nothing was loaded into is random as a whole, and its user knows.
@@ -27,6 +30,7 @@ def check_complete(checkpointer: DynamicCheckpointer, *, one_exit: bool = False)
         checkpointer: after loading.
         one_exit: all images take the same exit, so that no router decides; then the weights of a
             single detector are complete.
+        without_router: the router, whatever it is, is not looked at.
 
     Raises:
         ValueError: one sentence that names the file and the parts.
@@ -35,12 +39,19 @@ def check_complete(checkpointer: DynamicCheckpointer, *, one_exit: bool = False)
         return
     for report in (checkpointer.report, checkpointer.report2):
         if report is not None:
-            _check_filled(report, one_exit)
+            check_filled(report, one_exit=one_exit, without_router=without_router)
     _check_finite(checkpointer.model, checkpointer.report.path)
 
 
-def _check_filled(report: LoadReport, one_exit: bool) -> None:
+def check_filled(report: LoadReport, *, one_exit: bool, without_router: bool = False) -> None:
+    """As ``check_complete``, of one load.
+
+    Raises:
+        ValueError: naming the file and the parts that it leaves at random values.
+    """
     optional = _OF_TWO_DETECTORS if one_exit and report.file_format != DYNAMICDET else ()
+    if without_router:
+        optional = (*optional, _ROUTER)
     differing = [mismatch.name for mismatch in report.mismatched]
     missing = [
         name
@@ -54,7 +65,7 @@ def _check_filled(report: LoadReport, one_exit: bool) -> None:
             f"{report.path} leaves parts of the model at random values, so there is nothing to "
             f"measure: {parts}{shapes}."
         )
-    if set(_STANDARD).intersection(report.unmatched):
+    if not without_router and set(_STANDARD).intersection(report.unmatched):
         raise ValueError(
             f"{report.path} has a router whose inputs are standardised; MODEL.ROUTER.STANDARDIZE "
             "must be True, or MODEL.ROUTER.INPUTS what it was trained with."

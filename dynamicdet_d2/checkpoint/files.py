@@ -2,15 +2,15 @@
 """Checkpoint files: read without running anything in them, written whole or not at all."""
 
 import os
-import pickle
 import re
-from collections import OrderedDict
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from dynamicdet_d2.utils.unpickling import ForbiddenName, damaged_record, load
 
 # Where files keep their state dict: Detectron2, common training scripts, pycls, Detectron.
 _STATE_DICT_KEYS = ("model", "state_dict", "model_state", "blobs")
@@ -33,8 +33,9 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """
     if not os.path.isfile(path):
         found = "is a folder" if os.path.isdir(path) else "does not exist"
+        found = found if os.path.isdir(path) or not os.path.exists(path) else "is a device or pipe"
         raise ValueError(f"The checkpoint {path} {found}; it must be a file.")
-    content = _read_pickle(path) if path.endswith(".pkl") else _read_torch(path)
+    content = _read(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} is of type {type(content).__name__}; a checkpoint is a dict.")
     for key in _STATE_DICT_KEYS:
@@ -70,73 +71,60 @@ def plain(value: object, where: str) -> object:
     )
 
 
-class _Forbidden(Exception):
-    """A file refers to a function or class that is not loaded."""
+def read_torch(path: str, **options: Any) -> Any:
+    """What ``torch.save`` wrote: tensors and plain types, each byte of an archive as it was saved.
 
+    Args:
+        path: local file.
+        options: ``torch.load``'s, beside ``map_location`` and ``weights_only``.
 
-def _read_torch(path: str) -> object:
+    Raises:
+        ValueError: naming the file that is damaged or refers to anything that is not loaded.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        damaged = damaged_record(path)
+        if damaged is None:
+            return torch.load(path, **{"map_location": "cpu", **options, "weights_only": True})
     except Exception as error:  # a damaged file raises anything at all
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise (_forbidden(path, found[1]) if found else _unreadable(path)) from None
+    raise ValueError(f"{path} is damaged: the checksum of its record '{damaged}' is another one.")
 
 
-def _read_pickle(path: str) -> object:
+def read_pickle(path: str, file: IO[bytes]) -> Any:
+    """A pickle of numpy arrays and plain types, such as Detectron2's ``.pkl``.
+
+    Args:
+        path: of the file, for messages.
+        file: the same, open for reading.
+
+    Raises:
+        ValueError: as ``read_torch``.
+    """
     try:
-        with open(path, "rb") as file:
-            return _ArrayUnpickler(file, encoding="latin1").load()
-    except _Forbidden as error:
+        return load(file)
+    except ForbiddenName as error:
         raise _forbidden(path, str(error)) from None
     except Exception:  # a damaged file raises anything at all
         raise _unreadable(path) from None
 
 
+def _read(path: str) -> Any:
+    if not path.endswith(".pkl"):
+        return read_torch(path)
+    with open(path, "rb") as file:
+        return read_pickle(path, file)
+
+
 def _forbidden(path: str, name: str) -> ValueError:
     return ValueError(
-        f"{path} refers to {name}, which is not loaded: a checkpoint may hold tensors (numpy "
-        "arrays in a .pkl) and plain types only."
+        f"{path} refers to {name}, which is not loaded: such a file may hold tensors (numpy arrays "
+        "in a .pkl) and plain types only."
     )
 
 
 def _unreadable(path: str) -> ValueError:
     return ValueError(f"{path} is no checkpoint or is damaged: it cannot be read.")
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How pickle's protocol 2 spells bytes: ``codecs.encode`` for this one encoding."""
-    if encoding != "latin1":
-        raise _Forbidden(f"codecs.encode to {encoding}")
-    return text.encode("latin1")
-
-
-def _allowed_globals() -> dict[tuple[str, str], object]:
-    builtin = (bool, bytearray, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
-    allowed: dict[tuple[str, str], object] = {
-        (module, kind.__name__): kind for kind in builtin for module in ("builtins", "__builtin__")
-    }
-    # numpy moved its internals from numpy.core to numpy._core; files have either name.
-    array, number = np.zeros(1), np.float64(0)
-    for core in ("numpy.core", "numpy._core"):
-        allowed[f"{core}.multiarray", "_reconstruct"] = array.__reduce_ex__(2)[0]
-        allowed[f"{core}.numeric", "_frombuffer"] = array.__reduce_ex__(5)[0]
-        allowed[f"{core}.multiarray", "scalar"] = number.__reduce__()[0]
-    allowed["numpy", "ndarray"] = np.ndarray
-    allowed["numpy", "dtype"] = np.dtype
-    allowed["collections", "OrderedDict"] = OrderedDict
-    allowed["_codecs", "encode"] = _latin1
-    return allowed
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Builds numpy arrays and builtin containers and refuses every other global."""
-
-    _allowed = _allowed_globals()
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in self._allowed:
-            raise _Forbidden(f"{module}.{name}")
-        return self._allowed[module, name]
 
 
 def _without(content: dict, key: str) -> dict:

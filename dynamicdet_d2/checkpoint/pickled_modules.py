@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynamicdet_d2.utils.unpickling import damaged_record
+
 _ALLOWED = re.compile(
     r"models\..+|torch\.nn\.modules\..+|numpy(\..+)?|collections\..+"
     r"|(builtins|__builtin__)\.(bytearray|complex|dict|frozenset|list|object|set|slice|tuple)"
@@ -74,11 +76,16 @@ def _load(path: str) -> Any:
             f"{torch.__version__}."
         )
     try:
+        damaged = damaged_record(path)
         names = serialization.get_unsafe_globals_in_checkpoint(path)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist.") from None
     except Exception:  # a damaged file raises anything at all
         raise _unreadable(path) from None
+    if damaged is not None:
+        raise ValueError(
+            f"{path} is damaged: the checksum of its record '{damaged}' is another one."
+        )
     for name in names:
         if not _ALLOWED.fullmatch(name):
             raise ValueError(

@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.evaluation.cost import table
 from dynamicdet_d2.evaluation.paper import setting_of
+from dynamicdet_d2.modeling.architecture import building
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,4 +36,6 @@ def run(args: argparse.Namespace) -> None:
     check(cfg, Use.MODEL)
     names = ("height", "width", "num_proposals")
     given = {name: vars(args)[name] for name in names if vars(args)[name] is not None}
-    sys.stdout.write(table(build_model(cfg), cfg, replace(setting_of(cfg), **given)))
+    with building():
+        model = build_model(cfg)
+    sys.stdout.write(table(model, cfg, replace(setting_of(cfg), **given)))

@@ -40,46 +40,51 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"{CONFIG} is not here: run the demo from the root of the repository.")
     start = time.monotonic()
     for title, command in steps(OUTPUT, args.opts):
-        _step(title, command)
-    report = OUTPUT / "inference" / "dynamic"
-    # Up to the first table; the others are in the file.
-    _say("\n" + (report / "tradeoff.md").read_text().partition("\n## ")[0])
-    results = {
-        "Plot": report / "tradeoff.png",
-        "Report": report / "report.html",
-        "Predictions": OUTPUT / "predictions",
-    }
-    for what, path in results.items():
-        _say(f"\n{what}: {path}")
-    _say(f"\nThe demo took {(time.monotonic() - start) / 60:.1f} minutes.\n")
+        step(title, command)
+    say_results(OUTPUT, time.monotonic() - start)
 
 
-def steps(output: Path, overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """What is run, each with a line that says what it is for."""
+def steps(
+    output: Path,
+    overrides: Sequence[str],
+    *,
+    config: str = CONFIG,
+    validation: str = "shapes_val",
+    images: Sequence[str] | None = None,
+) -> list[tuple[str, list[str]]]:
+    """What is run, each with a line that says what it is for.
+
+    Args:
+        overrides: config keys and values.
+        config: whose ``DATASETS.TEST`` is evaluated on.
+        validation: the data set that is calibrated on.
+        images: to predict; None: some of the drawn test images.
+    """
     weights = str(output / "model_final.pth")
     calibration = str(output / "calibration.json")
     keys = ["OUTPUT_DIR", str(output), *overrides]
-    config = ["--config-file", CONFIG]
-    validation = ["DATASETS.TEST", "('shapes_val',)"]
+    options = ["--config-file", config]
+    other_images = ["DATASETS.TEST", f"('{validation}',)"]
+    shown = some_images() if images is None else images
     half = ["MODEL.DYNAMIC.CALIBRATION", calibration, "MODEL.DYNAMIC.HARD_FRACTION", "0.5"]
     return [
         (
             "Train: short joint training, loss offset, router; evaluate at every operating point",
-            ["train_net.py", *config, *keys],
+            ["train_net.py", *options, *keys],
         ),
         (
             "Calibrate: thresholds and both routes' latency on this machine",
-            ["calibrate.py", *config, "--weights", weights, "--output", calibration]
-            + ["--hard-fraction", "0.5", *keys, *validation],
+            ["calibrate.py", *options, "--weights", weights, "--output", calibration]
+            + ["--hard-fraction", "0.5", *keys, *other_images],
         ),
         (
             "Evaluate on other images, at the threshold that was calibrated for half hard",
-            ["train_net.py", *config, "--eval-only", "MODEL.WEIGHTS", weights, *half, *keys],
+            ["train_net.py", *options, "--eval-only", "MODEL.WEIGHTS", weights, *half, *keys],
         ),
         (
             "Predict a few of them",
-            ["-m", "dynamicdet_d2", "predict", *config, "--weights", weights]
-            + ["--input", *some_images(), "--output", str(output / "predictions")]
+            ["-m", "dynamicdet_d2", "predict", *options, "--weights", weights]
+            + ["--input", *shown, "--output", str(output / "predictions")]
             + ["--opts", *half, *keys],
         ),
     ]
@@ -91,16 +96,32 @@ def some_images() -> list[str]:
     return [str(root / f"{number:06d}.jpg") for number in range(PREDICTED)]
 
 
-def _step(title: str, command: Sequence[str]) -> None:
+def step(title: str, command: Sequence[str]) -> None:
     """Run one command of the chain, shown as a user would type it."""
-    _say(f"\n=== {title}\n$ python {' '.join(command)}\n")
+    say(f"\n=== {title}\n$ python {' '.join(command)}\n")
     start = time.monotonic()
     status = subprocess.run([sys.executable, *command]).returncode
     if status:
         sys.exit(status)
-    _say(f"=== done in {time.monotonic() - start:.0f} s\n")
+    say(f"=== done in {time.monotonic() - start:.0f} s\n")
 
 
-def _say(text: str) -> None:
+def say_results(output: Path, seconds: float) -> None:
+    """Verdict and first table of an evaluation, and where the rest is."""
+    report = output / "inference" / "dynamic"
+    # Up to the first table; the others are in the file.
+    say("\n" + (report / "tradeoff.md").read_text().partition("\n## ")[0])
+    results = {
+        "Plot": report / "tradeoff.png",
+        "Report": report / "report.html",
+        "Predictions": output / "predictions",
+    }
+    for what, path in results.items():
+        say(f"\n{what}: {path}")
+    say(f"\nThe demo took {seconds / 60:.1f} minutes.\n")
+
+
+def say(text: str) -> None:
+    """Write to the terminal, at once."""
     sys.stdout.write(text)
     sys.stdout.flush()

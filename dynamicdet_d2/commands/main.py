@@ -25,10 +25,13 @@ COMMANDS = {
     "export": "write a detector for onnxruntime, OpenVINO or torch, to be run without this library",
     "report": "draw the report of an evaluation, or the plot of a calibration, again",
     "cost": "multiply-adds of a config's model by part and route",
+    "upgrade": "a hard route for a trained Detectron2 detector, which stays as it is",
     "convert": "published weights of YOLOv7 and Dy-YOLOv7 into a checkpoint and a config",
+    "import-data": "annotations in YOLO's or Pascal VOC's form into COCO's",
     "check-data": "say what is wrong with a data set in COCO's format",
     "doctor": "say what is installed, what is missing, and what installs it",
     "demo": "train, calibrate, evaluate and predict on drawn images",
+    "demo-photos": "the same on own photographs, from the pretrained EfficientNet-Lite0",
     "draw-shapes": "draw a data set of known difficulty",
 }
 

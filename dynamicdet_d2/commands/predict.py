@@ -16,18 +16,18 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.data.detection_utils import read_image
-from detectron2.engine import DefaultPredictor
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
 from detectron2.utils.visualizer import Visualizer
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
-from dynamicdet_d2.config import Use, check, read_config
+from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import SPLITS
 from dynamicdet_d2.data.shapes.drawing import CLASSES
+from dynamicdet_d2.engine.predictor import Predictor
+from dynamicdet_d2.utils.charts import chart_style
 from dynamicdet_d2.utils.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -105,26 +105,18 @@ def images_of(inputs: Sequence[str], output: Path) -> list[Path]:
     return images
 
 
-def build_predictor(
-    config_file: str, weights: str | None, overrides: Sequence[str]
-) -> DefaultPredictor:
-    """Detectron2's predictor, with weights read as all commands of the project read them."""
+def build_predictor(config_file: str, weights: str | None, overrides: Sequence[str]) -> Predictor:
+    """The predictor of a config."""
     cfg = read_config(config_file, overrides)
     weights = weights if weights is not None else cfg.MODEL.WEIGHTS
     if not weights:
         raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
-    check(cfg, Use.MODEL)
-    cfg.MODEL.WEIGHTS = ""  # or the predictor would read them itself
-    predictor = DefaultPredictor(cfg)
-    weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
-    checkpointer = DynamicCheckpointer(predictor.model, weights2=weights2)
-    checkpointer.load(weights)
-    check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
-    return predictor
+    cfg.MODEL.WEIGHTS = weights
+    return Predictor(cfg)
 
 
 def predict(
-    predictor: DefaultPredictor, images: Sequence[Path], output: Path, min_score: float
+    predictor: Predictor, images: Sequence[Path], output: Path, min_score: float
 ) -> Counter[str]:
     """Write the results of every image; how many images took which route.
 
@@ -152,7 +144,8 @@ def predict(
             prediction["instances"] = found[found.scores >= min_score]
             lines.write(json.dumps(described(path, prediction, classes)) + "\n")
             lines.flush()
-            cv2.imwrite(str(output / path.name), drawn(image, prediction, classes))
+            if not cv2.imwrite(str(output / path.name), drawn(image, prediction, classes)):
+                raise OSError(f"{output / path.name} cannot be written.")
             routes[prediction.get("route", "without routes")] += 1
             progress.step()
     return routes
@@ -189,9 +182,10 @@ def drawn(image: np.ndarray, prediction: dict[str, Any], classes: Sequence[str])
     if len(instances) == 0 or int(instances.pred_classes.max()) < len(classes):
         metadata.set(thing_classes=list(classes))
     scale = max(1.0, DRAWN_SIDE / min(image.shape[:2]))
-    canvas = Visualizer(image[:, :, ::-1], metadata, scale=scale)
-    canvas.draw_instance_predictions(instances)
-    if "route" in prediction:
-        label = f"{prediction['route']} ({prediction['difficulty']:.2f})"
-        canvas.draw_text(label, (2, 2), horizontal_alignment="left", color="white")
-    return canvas.get_output().get_image()[:, :, ::-1]
+    with chart_style():  # names of classes may hold a $
+        canvas = Visualizer(image[:, :, ::-1], metadata, scale=scale)
+        canvas.draw_instance_predictions(instances)
+        if "route" in prediction:
+            label = f"{prediction['route']} ({prediction['difficulty']:.2f})"
+            canvas.draw_text(label, (2, 2), horizontal_alignment="left", color="white")
+        return canvas.get_output().get_image()[:, :, ::-1]

@@ -2,19 +2,31 @@
 """The config: ``keys`` (the reference manual), ``rules``, reading, and the check of both."""
 
 # Keys and rules are declared when their files are imported.
-from dynamicdet_d2.config import keys, recipe_keys, router_rules, rules, yolo_keys
+from dynamicdet_d2.config import (
+    keys,
+    limits,
+    recipe_keys,
+    router_rules,
+    rules,
+    start_rules,
+    yolo_keys,
+)
 from dynamicdet_d2.config.checking import check
 from dynamicdet_d2.config.declare import Use
-from dynamicdet_d2.config.reading import add_dynamicdet_config, read_config
+from dynamicdet_d2.config.reading import Config, add_dynamicdet_config, get_cfg, read_config
 
 __all__ = [
+    "Config",
     "Use",
     "add_dynamicdet_config",
     "check",
+    "get_cfg",
     "keys",
+    "limits",
     "read_config",
     "recipe_keys",
     "router_rules",
     "rules",
+    "start_rules",
     "yolo_keys",
 ]

@@ -5,6 +5,7 @@ A key is declared by its full name, its default, and what it may be (the words a
 ``ranges.py``). What several keys must agree in is in ``rules.py``.
 """
 
+from dynamicdet_d2.config.classes import number_of_classes
 from dynamicdet_d2.config.declare import key
 from dynamicdet_d2.config.ranges import (
     Range,
@@ -52,7 +53,7 @@ key("MODEL.DYNAMIC.LOSS_WEIGHTS", [1.0, 1.0], each(number(at_least=0), length=2)
 # Blocks in each stage of backbone 1; empty: what the depth of the backbone's family says.
 key("MODEL.COMPOSITE.NUM_BLOCKS1", [], each(integer(at_least=1)))
 # Blocks in each stage of backbone 2; empty: as many as backbone 1 (the paper). Channels are those
-# of backbone 1, because neck and heads are shared. A stage that backbone 2 takes over from backbone
+# of the family. A stage that backbone 2 takes over from backbone
 # 1 (res2) has no blocks of its own: its entry must equal backbone 1's.
 key("MODEL.COMPOSITE.NUM_BLOCKS2", [], each(integer(at_least=1)))
 # Whether backbone 2 takes over the stem, and the leading stages that its family shares, from
@@ -62,6 +63,16 @@ key("MODEL.COMPOSITE.SHARE_STEM", True, true_or_false)
 # Weights that backbone 2 starts from, of the kinds that MODEL.WEIGHTS takes; "": from
 # MODEL.WEIGHTS, as backbone 1. Not read where MODEL.WEIGHTS is a whole dynamic detector.
 key("MODEL.COMPOSITE.WEIGHTS2", "", text)
+# Whether images of both routes pass one neck, and one set of heads (the paper). With a neck of its
+# own detector2 has its own lateral convolutions, so that backbone 2 may have other widths; with
+# heads of its own the hard route learns what detector1's would forget. Both start from the weights
+# of a complete detector where MODEL.WEIGHTS is one. Of two-stage and dense detectors; the two
+# detectors of a YOLO share nothing in any case.
+key("MODEL.COMPOSITE.SHARE_NECK", True, true_or_false)
+key("MODEL.COMPOSITE.SHARE_HEADS", True, true_or_false)
+# Training images on which backbone 1's fixed statistics ("FrozenBN") are measured anew before
+# training: for a backbone 1 shorter than the network its weights come from; 0: none.
+key("MODEL.COMPOSITE.STATISTICS_IMAGES", 0, integer(at_least=0))
 # Norm behind the 1x1 convolutions of a CNN's composite connections (G of eq. 4): "BN", "SyncBN",
 # "GN" or another Detectron2 norm whose affine trains. FrozenBN is refused.
 key("MODEL.COMPOSITE.NORM", "BN", trainable_norm)
@@ -89,8 +100,9 @@ key("MODEL.SWIN.DROP_PATH_RATE", 0.2, number(at_least=0, below=1))
 # ones and have seven numbers, one for each group of equal blocks. Weights of ImageNet
 # ("efficientnet-lite0" to 2 in MODEL.WEIGHTS) expect RGB with PIXEL_MEAN 127 and PIXEL_STD 128.
 key("MODEL.EFFICIENTNET_LITE.SIZE", 0, one_of(*range(5)))
-# Member that backbone 2 is, 0 to 4, whose stages must be as wide as backbone 1's: 0 and 1 are
-# alike, the others alone. None: the same member.
+# Member that backbone 2 is, 0 to 4. Only 0 and 1 are equally wide; any other two need
+# MODEL.COMPOSITE.SHARE_NECK False, and SHARE_STEM False where their first stages differ (3 and 4).
+# None: the same member.
 key("MODEL.EFFICIENTNET_LITE.SIZE2", None, none_or(one_of(*range(5))))
 # "FrozenBN" (statistics and affine fixed), "BN", "SyncBN", "nnSyncBN" or "naiveSyncBN".
 key(
@@ -103,8 +115,9 @@ key(
 # MODEL.RETINANET, or "FCOS", by MODEL.FCOS.
 key("MODEL.DENSE.HEAD", "RetinaNet", one_of("RetinaNet", "FCOS"))
 
-# Classes without background, >= 1.
-key("MODEL.FCOS.NUM_CLASSES", 80, integer(at_least=1))
+# Classes without background, >= 1; 0 in a file: as many as the training set's JSON has. So with
+# MODEL.ROI_HEADS.NUM_CLASSES and MODEL.RETINANET.NUM_CLASSES.
+key("MODEL.FCOS.NUM_CLASSES", 80, number_of_classes)
 # Levels of the FPN that the head reads, from fine to coarse.
 key("MODEL.FCOS.IN_FEATURES", ["p3", "p4", "p5", "p6", "p7"], each(text))
 # 3x3 convolutions of either branch before the predictions, >= 1, and the norm behind each: "GN" or
@@ -203,6 +216,9 @@ key("TEST.DYNAMIC.MIN_SCORE", 0.5, between(0, 1))
 # Also compute L1 and L2 of every test image, for the rank correlation of the difficulty with the
 # true loss gap. Needs annotations, and makes the pass over the images about twice as long.
 key("TEST.DYNAMIC.LOSS_GAP", False, true_or_false)
+# Put the means of L1 and L2 over the test images into the results of every evaluation, as losses/L1
+# and losses/L2, for SOLVER.BEST.METRIC, metrics.json and TensorBoard; needs what LOSS_GAP needs.
+key("TEST.EVAL_LOSS", False, true_or_false)
 # Images in each row of the report's pictures (easiest, hardest, sent the wrong way), >= 0; 0: no
 # pictures.
 key("TEST.DYNAMIC.GALLERY", 4, integer(at_least=0))

@@ -3,17 +3,16 @@
 
 import difflib
 import math
-import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 from fvcore.common.registry import Registry
 
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 100
-_short.maxlist = _short.maxtuple = 8
-_short.maxlevel = 3
+from dynamicdet_d2.utils.words import shown
+
+# What torch and numpy count in.
+_INTEGER_BITS = 63
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ class Range:
         """One sentence with key, value and what is allowed; None where the value is right."""
         if self.holds(value):
             return None
-        return f"{key} is {shown(value)}; it must {self.must}."
+        must = f"lie within 2^{_INTEGER_BITS}" if _is_too_long(value) else self.must
+        return f"{key} is {shown(value)}; it must {must}."
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,6 @@ class Registered(Range):
     def complaint(self, key: str, value: object) -> str | None:
         said = super().complaint(key, value)
         return said and said + nearest(value, [name for name, _ in self.registry])
-
-
-def shown(value: object) -> str:
-    """A value for a sentence: its repr, cut where it is long."""
-    return _short.repr(value)
 
 
 def nearest(word: object, names: Mapping[str, str] | Iterable[str]) -> str:
@@ -141,9 +136,12 @@ def registered(registry: Registry) -> Registered:
 
 
 def _is_number(x: object) -> TypeGuard[int | float]:
-    # An integer may be too large for isfinite.
-    whole = isinstance(x, int) and not isinstance(x, bool)
+    whole = isinstance(x, int) and not isinstance(x, bool) and not _is_too_long(x)
     return whole or (isinstance(x, float) and math.isfinite(x))
+
+
+def _is_too_long(x: object) -> bool:
+    return isinstance(x, int) and x.bit_length() > _INTEGER_BITS
 
 
 true_or_false = Range("be True or False", lambda x: type(x) is bool)

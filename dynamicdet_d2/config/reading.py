@@ -3,25 +3,62 @@
 
 import copy
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 import yaml
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
+from detectron2.config import get_cfg as detectron2_cfg
 from detectron2.utils.file_io import PathManager
 
+from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
-from dynamicdet_d2.config.ranges import nearest, shown
+from dynamicdet_d2.config.ranges import nearest
+from dynamicdet_d2.utils.files import refuse_pipes
+from dynamicdet_d2.utils.words import shown
 
 BASE = "_BASE_"
+# Of yacs, for a value that it cannot take or make out.
+_REFUSALS = (AssertionError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+
+
+class Config(CfgNode):
+    """A Detectron2 config with the project's keys: nothing runs from the files that it reads.
+
+    ``add_dynamicdet_config`` makes Detectron2's config one of these, so that nobody has to think of
+    it.
+    """
+
+    def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
+        """As Detectron2's, with plain values alone.
+
+        Args:
+            cfg_filename: a yaml file, whose ``_BASE_`` may name others.
+            allow_unsafe: is not listened to.
+
+        Raises:
+            ValueError: as ``read_config``.
+        """
+        wrong = _merge_files(self, cfg_filename)
+        if wrong:
+            raise ValueError("\n".join(wrong))
+
+    @classmethod
+    def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
+        """As Detectron2's; ``allow_unsafe`` is not listened to."""
+        return super().load_yaml_with_base(filename, allow_unsafe=False)
 
 
 def add_dynamicdet_config(cfg: CfgNode) -> None:
-    """Add the keys of DynamicDet to a Detectron2 config, in place.
+    """Add the keys of DynamicDet to a Detectron2 config, in place, and make it a ``Config``.
 
     Args:
         cfg: what ``detectron2.config.get_cfg()`` returns.
     """
+    if type(cfg) is CfgNode:
+        object.__setattr__(cfg, "__class__", Config)  # a config's own attributes are its keys
     for declared in KEYS.values():
         if declared.ours:
             *sections, last = declared.name.split(".")
@@ -31,12 +68,24 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
             node[last] = copy.deepcopy(declared.default)
 
 
+def get_cfg() -> CfgNode:
+    """Detectron2's defaults and the project's.
+
+    In the place of ``detectron2.config.get_cfg`` it is the one line that a script of Detectron2's,
+    such as its ``demo.py``, needs for the configs of this project.
+    """
+    cfg = detectron2_cfg()
+    add_dynamicdet_config(cfg)
+    return cfg
+
+
 def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
 
-    Unlike Detectron2's ``merge_from_file`` it reads plain values alone, so a file from anywhere
-    is safe to read. A whole number is taken where a key has a number with a fraction. Without a
-    GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu". What the values may be is ``check``'s affair.
+    Plain values alone are read, so a file from anywhere is safe to read. A whole number is taken
+    where a key has a number with a fraction. Without a GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu";
+    a number of classes of 0 becomes that of the training set's JSON. What the values may be is
+    ``check``'s affair.
 
     Args:
         config_file: a yaml file, whose ``_BASE_`` may name others; empty: defaults alone.
@@ -48,16 +97,22 @@ def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     if len(overrides) % 2:
         raise ValueError(f"Config overrides are KEY VALUE pairs; '{overrides[-1]}' has no value.")
     cfg = get_cfg()
-    add_dynamicdet_config(cfg)
-    wrong = []
-    for file, content in _layers(config_file) if config_file else ():
-        wrong += [f"{file}: {said}" for said in _merge(cfg, _leaves(cfg, content))]
+    wrong = _merge_files(cfg, config_file) if config_file else []
     wrong += _merge(cfg, zip(overrides[::2], overrides[1::2], strict=True))
     if wrong:
         raise ValueError("\n".join(wrong))
+    fill_num_classes(cfg)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg
+
+
+def _merge_files(cfg: CfgNode, config_file: str) -> list[str]:
+    """Set the keys of a file and of its bases in place; a sentence for each that is wrong."""
+    wrong = []
+    for file, content in _layers(config_file):
+        wrong += [f"{file}: {said}" for said in _merge(cfg, _leaves(cfg, content))]
+    return wrong
 
 
 def _layers(file: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
@@ -66,7 +121,7 @@ def _layers(file: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]
     Args:
         above: files that the file is included by, outermost first.
     """
-    if file in above:
+    if os.path.realpath(file) in map(os.path.realpath, above):
         raise ValueError(f"{file} includes itself by {BASE}: {' -> '.join([*above, file])}.")
     content = _read_yaml(file, f"{BASE} of {above[-1]}," if above else "--config-file")
     bases = content.pop(BASE, [])
@@ -86,19 +141,22 @@ def _beside(file: str, base: str) -> str:
 
 def _read_yaml(file: str, named_by: str) -> dict:
     where = f"{named_by} {file}"
+    refuse_pipes(file, where)
     try:
         with PathManager.open(file) as stream:
-            content = yaml.safe_load(stream)
+            content = yaml.load(stream, _PlainLoader)
     except FileNotFoundError:
         raise ValueError(f"{where} does not exist.") from None
     except OSError as error:
         raise ValueError(f"{where} cannot be read: {error.strerror or error}.") from None
+    except _UsedTwice as error:
+        raise ValueError(f"{where} {error}.") from None
     except yaml.constructor.ConstructorError as error:
         raise ValueError(
             f"{where} holds more than plain values, and no code runs from a config: "
             f"{_one_line(error)}."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # bad UTF-8, dates and numbers too
         raise ValueError(f"{where} is not YAML: {_one_line(error)}.") from None
     except RecursionError:
         raise ValueError(f"{where} is nested too deeply.") from None
@@ -108,8 +166,25 @@ def _read_yaml(file: str, named_by: str) -> dict:
     return content
 
 
+class _UsedTwice(Exception):
+    """Of one key of a mapping; which one of its values holds is nobody's guess."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain values alone, and every key of a mapping once."""
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        if isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                line = node.start_mark.line + 1
+                raise _UsedTwice(f"has {shown(twice[0])} twice in the mapping at line {line}")
+        return super().construct_mapping(node, deep)
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _leaves(node: CfgNode, content: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -132,7 +207,7 @@ def _merge(cfg: CfgNode, pairs: Iterator[tuple[str, object]]) -> list[str]:
             continue
         try:
             cfg.merge_from_list([name, _with_fraction(value, known[name])])
-        except (ValueError, RecursionError, MemoryError):
+        except _REFUSALS:
             wrong.append(_mismatch(name, value, known[name]))
     return wrong
 
@@ -158,7 +233,10 @@ def _unknown(name: str, value: object, known: Sequence[str]) -> str:
 
 def _mismatch(name: str, value: object, default: object) -> str:
     if name in KEYS:
-        return KEYS[name].range.complaint(name, value) or f"{name} is {shown(value)}."
+        allowed = KEYS[name].range
+        # What was typed may be right as a string, before yacs has read something else out of it.
+        read = shown(value).strip("'")
+        return allowed.complaint(name, value) or f"{name} is {read}; it must {allowed.must}."
     kind = type(default).__name__
     return (
         f"{name} is {shown(value)}; it must be of type {kind}, like its default {shown(default)}."

@@ -17,10 +17,10 @@ from dynamicdet_d2.config.ranges import (
     none_or,
     number,
     one_of,
-    shown,
     text,
     true_or_false,
 )
+from dynamicdet_d2.utils.words import shown
 
 grey = Range(
     "be a whole number in [0, 255]",
@@ -77,6 +77,13 @@ key("SOLVER.EMA.ENABLED", False, true_or_false)
 # above 0.
 key("SOLVER.EMA.DECAY", 0.9999, number(at_least=0, below=1))
 key("SOLVER.EMA.TAU", 2000.0, above(0))
+
+# Keep the best weights of a phase that trains detectors, by this figure of an evaluation, such as
+# "bbox/AP", "dynamic/AP_hard_end" or, lower being better, "losses/L2" (TEST.EVAL_LOSS): they are
+# model_best.pth, and what the phase hands over. "": the last ones are.
+key("SOLVER.BEST.METRIC", "", text)
+# Evaluations (TEST.EVAL_PERIOD) without a better figure after which the phase ends; 0: never.
+key("SOLVER.BEST.PATIENCE", 0, integer(at_least=0))
 
 # Learning rate at the end of schedule "WarmupCosineLR", in [0, BASE_LR]; later versions of
 # Detectron2 have this key themselves.
@@ -149,6 +156,29 @@ def one_way_to_better_statistics(averaged: bool, precise: bool) -> str | None:
         "TEST.PRECISE_BN.ENABLED is True, but SOLVER.EMA.ENABLED evaluates averaged statistics; "
         "one of them must be False."
     )
+
+
+@rule(
+    "SOLVER.BEST.METRIC",
+    "SOLVER.BEST.PATIENCE",
+    "TEST.EVAL_PERIOD",
+    "TEST.EVAL_LOSS",
+    "DATASETS.TEST",
+    when=Use.TRAIN,
+)
+def the_best_is_evaluated(
+    metric: str, patience: int, period: int, losses: bool, test: Sequence[str]
+) -> str | None:
+    if patience and not (metric and period):
+        return (
+            f"SOLVER.BEST.PATIENCE is {patience}, which counts evaluations of a metric: "
+            "SOLVER.BEST.METRIC must name one, and TEST.EVAL_PERIOD be above 0."
+        )
+    if metric and not test:
+        return f"SOLVER.BEST.METRIC is '{metric}', but DATASETS.TEST names no data set."
+    if metric.startswith("losses/") and not losses:
+        return f"SOLVER.BEST.METRIC is '{metric}', which needs TEST.EVAL_LOSS True."
+    return None
 
 
 @rule("SOLVER.BASE_LR_END", "SOLVER.BASE_LR", "SOLVER.LR_SCHEDULER_NAME", when=Use.TRAIN)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the project can do with of Detectron2's keys, and what several keys must agree in.
+"""What several keys must agree in.
 
-Ranges of the project's own keys stand beside them in ``keys.py``. A rule is a function from the
+Ranges of single keys stand in ``keys.py`` and ``limits.py``. A rule is a function from the
 values of the keys that it names to one sentence, or None where all is well.
 """
 
@@ -9,71 +9,14 @@ import os
 from collections.abc import Sequence
 
 import torch
-from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
-from detectron2.layers import get_norm
-from detectron2.modeling import (
-    BACKBONE_REGISTRY,
-    META_ARCH_REGISTRY,
-    PROPOSAL_GENERATOR_REGISTRY,
-    ROI_HEADS_REGISTRY,
-)
+from detectron2.modeling import META_ARCH_REGISTRY
 
-from dynamicdet_d2.config.declare import Use, limit, rule
-from dynamicdet_d2.config.ranges import (
-    Range,
-    each,
-    integer,
-    nearest,
-    number,
-    one_of,
-    only,
-    registered,
-    shown,
-    text,
-    true_or_false,
-)
+from dynamicdet_d2.config.declare import Use, rule
+from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.data.register import checked_entry
 from dynamicdet_d2.data.shapes.dataset import SPLITS
-
-# Detectron2's keys
-
-
-def _is_norm(name: object) -> bool:
-    try:
-        # Group norms divide by 32.
-        return isinstance(name, str) and (get_norm(name, 32) is not None or not name)
-    except KeyError:
-        return False
-
-
-norm = Range("be a norm of Detectron2's, such as 'FrozenBN', 'BN' or 'GN', or ''", _is_norm)
-
-limit("VERSION", only(get_cfg().VERSION, "configs of other versions have other keys"))
-limit("MODEL.DEVICE", text)
-limit("MODEL.META_ARCHITECTURE", registered(META_ARCH_REGISTRY))
-limit("MODEL.BACKBONE.NAME", registered(BACKBONE_REGISTRY))
-limit("MODEL.BACKBONE.FREEZE_AT", integer(at_least=0))
-limit("MODEL.PROPOSAL_GENERATOR.NAME", registered(PROPOSAL_GENERATOR_REGISTRY))
-limit("MODEL.ROI_HEADS.NAME", registered(ROI_HEADS_REGISTRY))
-limit("MODEL.ROI_HEADS.NUM_CLASSES", integer(at_least=1))
-limit("MODEL.RESNETS.NORM", norm)
-limit("MODEL.FPN.NORM", norm)
-limit("MODEL.LOAD_PROPOSALS", only(False, "proposals are the detector's own"))
-limit("INPUT.MASK_FORMAT", one_of("polygon", "bitmask"))
-limit("DATASETS.TRAIN", each(text))
-limit("DATASETS.TEST", each(text))
-limit("DATALOADER.NUM_WORKERS", integer(at_least=0))
-limit("SOLVER.MAX_ITER", integer(at_least=0))
-limit("SOLVER.CHECKPOINT_PERIOD", integer(at_least=1))
-limit("SOLVER.IMS_PER_BATCH", integer(at_least=1))
-limit("SOLVER.BASE_LR", number(at_least=0))
-limit("SOLVER.AMP.ENABLED", true_or_false)
-limit("TEST.EVAL_PERIOD", integer(at_least=0))
-limit("TEST.PRECISE_BN.ENABLED", true_or_false)
-limit("OUTPUT_DIR", text)
-limit("VIS_PERIOD", integer(at_least=0))
-
+from dynamicdet_d2.utils.words import shown
 
 # The model
 
@@ -91,6 +34,19 @@ def device_exists(device: str) -> str | None:
         reason = str(error).partition("\n")[0].rstrip(".")
         return f"MODEL.DEVICE is '{device}', which torch refuses: {reason}."
     return None
+
+
+@rule("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "INPUT.FORMAT")
+def every_channel_has_its_mean(
+    mean: Sequence[float], std: Sequence[float], image_format: str
+) -> str | None:
+    channels = 3 if image_format in ("RGB", "BGR") else len(mean)
+    if len(mean) == len(std) == channels:
+        return None
+    return (
+        f"MODEL.PIXEL_MEAN has {len(mean)} numbers and MODEL.PIXEL_STD has {len(std)}; with "
+        f"INPUT.FORMAT '{image_format}' each must have {channels}, one a channel."
+    )
 
 
 @rule(
@@ -144,6 +100,26 @@ def float16_needs_a_gpu(precision: str, device: str) -> str | None:
 
 
 # Evaluation and training
+
+
+@rule("MODEL.META_ARCHITECTURE", "TEST.AUG.ENABLED", when=Use.EVALUATE)
+def augmented_inference_is_of_two_stages(architecture: str, enabled: bool) -> str | None:
+    if not enabled or _is_a("DynamicRCNN", architecture):
+        return None
+    return (
+        f"TEST.AUG.ENABLED is True, but MODEL.META_ARCHITECTURE is '{architecture}'; augmented "
+        "inference is of DynamicRCNN alone: it must be False."
+    )
+
+
+@rule("MODEL.META_ARCHITECTURE", "MODEL.KEYPOINT_ON", when=Use.EVALUATE)
+def keypoints_have_no_figures(architecture: str, enabled: bool) -> str | None:
+    if not enabled or not _is_a("DynamicDetector", architecture):
+        return None
+    return (
+        "MODEL.KEYPOINT_ON is True, but dynamic detectors are evaluated by boxes and masks alone; "
+        "it must be False."
+    )
 
 
 @rule("OUTPUT_DIR", when=Use.EVALUATE)

@@ -6,6 +6,7 @@ Keys of Detectron2's own that YOLOs read as well: ``MODEL.PIXEL_MEAN`` and ``PIX
 ``MODEL.BACKBONE.FREEZE_AT`` (stem 1, p1 2, p2 3, ...).
 """
 
+from dynamicdet_d2.config.classes import number_of_classes
 from dynamicdet_d2.config.declare import key
 from dynamicdet_d2.config.ranges import (
     Range,
@@ -37,8 +38,8 @@ key("MODEL.YOLO.WIDTH", 1.0, above(0))
 key("MODEL.YOLO.DEPTHS", [], each(integer(at_least=1)))
 # 3x3 convolutions in each block of the neck, >= 0; 0: the variant's own.
 key("MODEL.YOLO.NECK_DEPTH", 0, integer(at_least=0))
-# Classes of the data set, at least 1.
-key("MODEL.YOLO.NUM_CLASSES", 80, integer(at_least=1))
+# Classes of the data set, at least 1; 0 in a file: as many as the training set's JSON has.
+key("MODEL.YOLO.NUM_CLASSES", 80, number_of_classes)
 # Width and height in pixels of each anchor of each level, fine to coarse, as lists of lists of
 # pairs; empty: the variant's own, which were found on COCO.
 key("MODEL.YOLO.ANCHORS", [], each(anchors_of_a_level))

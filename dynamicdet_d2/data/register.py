@@ -13,7 +13,13 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
+from dynamicdet_d2.utils.files import refuse_pipes
+from dynamicdet_d2.utils.words import shown
+
 KEY = "DATASETS.COCO_JSON"
+# What numpy and torch count in.
+LARGEST_ID = 2**63 - 1
+_LONGEST_NAME = 200
 
 _CATEGORIES_START = re.compile(rb'"categories"\s*:\s*(?=\[)')
 
@@ -31,7 +37,7 @@ def register_coco_json(entries: Sequence[Sequence[str]]) -> None:
     """
     if isinstance(entries, str) or not isinstance(entries, Sequence):
         raise ValueError(
-            f"{KEY} must be a list of [name, json file, image folder], not {entries!r}."
+            f"{KEY} must be a list of [name, json file, image folder], not {shown(entries)}."
         )
     for entry in entries:
         name, json_file, image_root = checked_entry(entry)
@@ -59,9 +65,17 @@ def checked_entry(entry: object) -> tuple[str, str, str]:
     if len(parts) != 3 or not all(isinstance(part, str) and part for part in parts):
         raise ValueError(
             f"Each entry of {KEY} must be three strings [name, json file, image folder]; "
-            f"found {entry!r}."
+            f"found {shown(entry)}."
         )
     name, json_file, image_root = parts
+    # Results of a data set go into files and folders of its name.
+    if name in (os.curdir, os.pardir) or not re.fullmatch(r"[^/\\\0]+", name):
+        raise ValueError(
+            f"{KEY}: the name {shown(name)} cannot be that of a folder: it must have no slash and "
+            "no backslash."
+        )
+    if "\0" in json_file + image_root:
+        raise ValueError(f"{KEY}: a path of '{name}' holds the character 0.")
     json_file, image_root = (
         os.path.abspath(os.path.expanduser(path)) for path in (json_file, image_root)
     )
@@ -91,11 +105,14 @@ def read_json(json_file: str) -> dict[str, Any]:
     Raises:
         ValueError: the file cannot be read, is not JSON, or is not an object.
     """
+    refuse_pipes(json_file, json_file)
     try:
         with open(json_file, encoding="utf-8") as file, _collector_paused():
             content = json.load(file)
     except OSError as error:
         raise ValueError(f"{json_file} cannot be read: {error.strerror}.") from error
+    except RecursionError:
+        raise ValueError(f"{json_file} is nested too deeply.") from None
     except ValueError as error:  # bad JSON, bad UTF-8
         raise ValueError(f"{json_file} is not JSON: {error}.") from error
     if not isinstance(content, dict):
@@ -139,7 +156,9 @@ def _decode_value(text: mmap.mmap, start: int) -> object | None:
         excerpt = text[start : start + size].decode("utf-8", errors="ignore")
         try:
             return json.JSONDecoder().raw_decode(excerpt)[0]
-        except json.JSONDecodeError:
+        except RecursionError:
+            return None
+        except ValueError:  # not JSON, or a number of thousands of digits
             if start + size >= len(text):
                 return None
             size *= 8
@@ -158,9 +177,10 @@ def class_names(categories: object, json_file: str) -> dict[int, str]:
     for category in categories:
         fields = category if isinstance(category, dict) else {}
         id_, name = fields.get("id"), fields.get("name")
-        if type(id_) is not int or not isinstance(name, str):
+        if type(id_) is not int or abs(id_) > LARGEST_ID or not _is_name(name):
             raise ValueError(
-                f"{json_file}: the category {category!r} needs an integer 'id' and a 'name'."
+                f"{json_file}: the category {shown(category)} needs an integer 'id' and a 'name'"
+                f", the one of 64 bits and the other of 1 to {_LONGEST_NAME} characters."
             )
         if id_ in names:
             raise ValueError(
@@ -168,3 +188,10 @@ def class_names(categories: object, json_file: str) -> dict[int, str]:
             )
         names[id_] = name
     return dict(sorted(names.items()))
+
+
+def _is_name(name: object) -> bool:
+    """Text that can be drawn and written, so without lone halves of characters."""
+    if not isinstance(name, str) or not 1 <= len(name) <= _LONGEST_NAME:
+        return False
+    return name == name.encode("utf-8", "replace").decode()

@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 
 from dynamicdet_d2.data.loading.epochs import derived_seed
+from dynamicdet_d2.utils.memory import peak_memory
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +111,9 @@ class PhaseProgress(EventWriter):
             storage.put_scalar("eta_seconds", eta, smoothing_hint=False)
             shown.append(f"eta: {datetime.timedelta(seconds=int(eta))}")
         shown.extend(self._values(storage, phase))
-        if torch.cuda.is_available():
-            shown.append(f"max_mem: {torch.cuda.max_memory_allocated() / 2**20:.0f}M")
+        on_gpu = torch.cuda.is_available()
+        peak = torch.cuda.max_memory_allocated() if on_gpu else peak_memory()
+        shown.append(f"max_mem: {peak / 2**20:.0f}M")
         logger.info("  ".join(shown))
 
     def _remaining(self, storage: EventStorage, phase: str) -> float:

@@ -17,6 +17,7 @@ class Plan:
         steps: name -> number of steps.
         ends: name -> the iteration at which the phase ends, its last one plus 1.
         max_iter: iterations of the run.
+        ended: name -> the iteration from which on a phase that was ended early is passed over.
     """
 
     def __init__(self, phases: Sequence[Phase], num_images: int) -> None:
@@ -29,11 +30,17 @@ class Plan:
         self.steps = {phase.name: phase.steps(num_images) for phase in phases}
         self.ends = dict(zip(self.steps, accumulate(self.steps.values()), strict=True))
         self.max_iter = sum(self.steps.values())
+        self.ended: dict[str, int] = {}
 
     def at(self, iteration: int) -> Phase:
         """The phase that an iteration belongs to; the last one for those after the end."""
         running = (phase for phase in self.phases if iteration < self.ends[phase.name])
         return next(running, self.phases[-1])
+
+    def passes_over(self, iteration: int) -> bool:
+        """Whether nothing happens in an iteration, since its phase was ended before."""
+        name = self.at(iteration).name
+        return name in self.ended and self.ended[name] <= iteration < self.ends[name]
 
     def start(self, name: str) -> int:
         """The iteration that a phase begins with."""

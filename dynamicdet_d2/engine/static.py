@@ -32,6 +32,7 @@ from dynamicdet_d2.engine.schedule import build_schedule
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import device_name, measure_latency
+from dynamicdet_d2.modeling.architecture import building
 
 
 class StaticTrainer(DefaultTrainer):
@@ -56,6 +57,12 @@ class StaticTrainer(DefaultTrainer):
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
         self._go_on_from(0)
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The model of the config, on its device."""
+        with building():
+            return super().build_model(cfg)
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's, with the evaluation of averaged weights."""

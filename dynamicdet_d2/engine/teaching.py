@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from dynamicdet_d2.data.loading.loaders import annotated_mapper, build_finite_loader
 from dynamicdet_d2.engine.distributed import summed
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.routed_batch import features_and_objectness
 from dynamicdet_d2.modeling.router_inputs import ObjectnessMap
 from dynamicdet_d2.modeling.router_inputs.least_squares import WeightedLeastSquares
 from dynamicdet_d2.utils.progress import Progress
@@ -38,7 +39,7 @@ def teach_map(cfg: CfgNode, model: DynamicDetector, images: Sequence[dict]) -> N
     loader = build_finite_loader(cfg, annotated_mapper(cfg), dataset_dicts=chosen)
     fits, progress = own.no_lessons(), Progress(len(loader), "Objectness map")
     for batch in loader:
-        lessons = own.lessons(*model.features_and_objectness(batch))
+        lessons = own.lessons(*features_and_objectness(model, batch))
         fits = {name: fit.plus(lessons[name]) for name, fit in fits.items()}
         progress.step()
     own.teach({k: WeightedLeastSquares(summed(x.gram), summed(x.moment)) for k, x in fits.items()})

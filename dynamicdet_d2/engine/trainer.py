@@ -21,6 +21,7 @@ from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader
+from dynamicdet_d2.engine.best import BestWeights
 from dynamicdet_d2.engine.checks import check_checkpoint
 from dynamicdet_d2.engine.distributed import run_seed, share_statistics
 from dynamicdet_d2.engine.ema import WeightAverage
@@ -34,12 +35,15 @@ from dynamicdet_d2.engine.hooks import (
 )
 from dynamicdet_d2.engine.loss_table import LossTable, obtain_table
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
+from dynamicdet_d2.engine.passing import PassingTrainer
 from dynamicdet_d2.engine.phases import Phase
 from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
 from dynamicdet_d2.engine.plan import Plan, planned_phases
 from dynamicdet_d2.engine.schedule import build_schedule
+from dynamicdet_d2.engine.statistics import measure_statistics
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import freeze, modes_kept
 
@@ -48,7 +52,7 @@ logger = logging.getLogger(__name__)
 WRITE_PERIOD = 20
 
 
-class DynamicTrainer(DefaultTrainer):
+class DynamicTrainer(PassingTrainer):
     """Detectron2's default trainer, for the phases of a plan (``SOLVER.PHASES``).
 
     Extended as Detectron2's: a subclass's ``build_model``, ``build_train_loader``,
@@ -101,6 +105,8 @@ class DynamicTrainer(DefaultTrainer):
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if resume and self.checkpointer.has_checkpoint():
             self.start_iter = self.iter + 1
+        else:
+            measure_statistics(self.cfg, self.detector, self.images)
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """In an order that matters: what saves and writes comes after what it saves and writes."""
@@ -112,6 +118,8 @@ class DynamicTrainer(DefaultTrainer):
             ret.append(PhaseCheckpoint())
         # After the checkpoint, so that a failing evaluation loses nothing.
         ret.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
+        if self.cfg.SOLVER.BEST.METRIC:
+            ret.append(BestWeights(self.cfg))
         if comm.is_main_process():
             ret.append(hooks.PeriodicWriter(self.build_writers(), period=WRITE_PERIOD))
         return ret
@@ -199,9 +207,10 @@ class DynamicTrainer(DefaultTrainer):
         """The model of the config, on its device.
 
         Raises:
-            ValueError: if it is no ``DynamicDetector``.
+            ValueError: if it is no ``DynamicDetector``, or as ``building``.
         """
-        model = super().build_model(cfg)
+        with building():
+            model = super().build_model(cfg)
         if not isinstance(model, DynamicDetector):
             raise ValueError(
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; DynamicTrainer is for "

@@ -21,7 +21,7 @@ from dynamicdet_d2.evaluation.flop_meter import (
     measure_roi_heads,
 )
 from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, system_name
-from dynamicdet_d2.parts import parts_of, rounded_up
+from dynamicdet_d2.parts import EASY, parts_of, rounded_up
 
 
 def count_flops(
@@ -131,8 +131,12 @@ class RouteCost:
         size = self._last_padding(height), self._last_padding(width)
         if size not in self._work:
             self._work[size] = measure_dense(self.model, *size)
+        easy = {**self._work[size], **self._regions("easy")}
         measured = {**self._work[size], **self._regions(route)}
-        work = {part: measured.get(part, NOTHING) for part in parts_of(self.model).routes}
+        work = {
+            part: (easy if own == EASY else measured).get(part, NOTHING)
+            for part, own in parts_of(self.model).routes.items()
+        }
         attention_matmul = int(self.attention_matmul)
         return {part: w.other + attention_matmul * w.attention for part, w in work.items()}
 

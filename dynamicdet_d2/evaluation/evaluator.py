@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,12 @@ from detectron2.utils import comm
 from torch import nn
 
 from dynamicdet_d2.config import Use, check
-from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord
+from dynamicdet_d2.evaluation.exit_records import (
+    EXITS,
+    ExitRecord,
+    mean_losses,
+    routed_results,
+)
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import Observer, unwrapped
 from dynamicdet_d2.evaluation.report.comparisons import input_size_series
@@ -27,15 +33,19 @@ from dynamicdet_d2.evaluation.tradeoff.record import Series, Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.evaluation.tradeoff.summary import summary
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.utils.files import whole_file
 
 logger = logging.getLogger(__name__)
+
+RESULTS = "coco_instances_results.json"
 
 
 class TradeoffEvaluator(Observer):
     """AP, cost and latency at every operating point, from one pass over both exits.
 
     Writes tradeoff.json, .csv, .md, .png, routes.jsonl, pictures and report.html to
-    ``output_dir/dynamic``. Works on several processes; the main one evaluates. It holds up to twice
+    ``output_dir/dynamic``, and the detections at the model's own threshold beside that folder.
+    Works on several processes; the main one evaluates. It holds up to twice
     ``TEST.DYNAMIC.LATENCY_IMAGES`` images.
 
     Attributes:
@@ -103,8 +113,9 @@ class TradeoffEvaluator(Observer):
 
         Returns:
             "bbox" and, with masks, "segm": COCO figures at the model's own threshold, as
-            ``COCOEvaluator`` names them; "dynamic": the trade-off in short. Floats, NaN where
-            undefined. Empty on all processes but the main one.
+            ``COCOEvaluator`` names them; "dynamic": the trade-off in short; with
+            ``TEST.EVAL_LOSS`` "losses": means over the images. Floats, NaN where undefined. Empty
+            on all processes but the main one.
 
         Raises:
             ValueError: there are more processes than images.
@@ -131,7 +142,18 @@ class TradeoffEvaluator(Observer):
         )
         self.tradeoff = dataclasses.replace(tradeoff, comparisons=self._comparisons(tradeoff))
         self._write(self.tradeoff, routes, observation.records)
-        return summary(self.tradeoff)
+        self._write_results(observation.records, self._model.threshold)
+        losses = mean_losses(observation.records) if self._cfg.TEST.EVAL_LOSS else {}
+        return {**summary(self.tradeoff), **({"losses": losses} if losses else {})}
+
+    def _write_results(self, records: Sequence[ExitRecord], threshold: float) -> None:
+        """The detections at the model's own threshold, as and where ``COCOEvaluator`` has them."""
+        if self._ground_truth is None:
+            return
+        results = routed_results(records, threshold, self._ground_truth.category_ids)
+        os.makedirs(self.output_dir, exist_ok=True)
+        with whole_file(os.path.join(self.output_dir, RESULTS)) as file:
+            file.write(json.dumps(results).encode())
 
     def _take(self, model: DynamicDetector) -> None:
         model.operating_point.check(model)

@@ -4,6 +4,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
@@ -116,6 +117,30 @@ def coco_results(
         for exit_index in range(len(EXITS))
     )
     return first, second
+
+
+def routed_results(
+    records: Sequence[ExitRecord], threshold: float, category_ids: Mapping[int, int]
+) -> list[dict]:
+    """Detections of each image by its route, with the data set's category ids.
+
+    Args:
+        threshold: an image is hard iff its difficulty is above it.
+        category_ids: as for ``coco_results``.
+    """
+    first, second = coco_results(records, category_ids)
+    hard = {record.image_id for record in records if record.difficulty > threshold}
+    easy_ones = [result for result in first if result["image_id"] not in hard]
+    return easy_ones + [result for result in second if result["image_id"] in hard]
+
+
+def mean_losses(records: Sequence[ExitRecord]) -> dict[str, float]:
+    """{"L1", "L2", "loss_gap"}, means over all images; {} where losses were not measured."""
+    pairs = [record.losses for record in records if record.losses is not None]
+    if not pairs:
+        return {}
+    first, second = (fmean(column) for column in zip(*pairs, strict=True))
+    return {"L1": first, "L2": second, "loss_gap": first - second}
 
 
 def _category(result: dict, category_ids: Mapping[int, int]) -> int:

@@ -12,6 +12,8 @@ from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
 from dynamicdet_d2.data.register import read_json
+from dynamicdet_d2.utils.plain import is_finite
+from dynamicdet_d2.utils.words import in_words, shown
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,23 @@ def read_ground_truth(dataset: str) -> GroundTruth:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
             coco.createIndex()
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"Data set {dataset} is not in COCO's format: {error!r}.") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"Data set {dataset} is not in COCO's format: {in_words(error)}."
+        ) from error
+    _check_areas(dataset, content["annotations"])
     return GroundTruth(dataset, coco)
+
+
+def _check_areas(dataset: str, annotations: list[dict]) -> None:
+    """One that is not finite would make every AP undefined."""
+    for annotation in annotations:
+        area = annotation.get("area", 0)
+        if not is_finite(area):
+            raise ValueError(
+                f"Data set {dataset}: annotation {shown(annotation.get('id'))} has the area "
+                f"{shown(area)}; a number of square pixels is needed."
+            )
 
 
 def _from_file(json_file: str) -> dict[str, Any]:
@@ -76,5 +92,5 @@ def _converted(dataset: str) -> dict[str, Any]:
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(
             f"Data set {dataset} cannot be converted to COCO's format, since it lacks what "
-            f"Detectron2 expects of one: {error!r}."
+            f"Detectron2 expects of one: {in_words(error)}."
         ) from error

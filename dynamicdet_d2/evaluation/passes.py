@@ -10,6 +10,7 @@ from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from torch import nn
 
 from dynamicdet_d2.data.loading.loaders import ImageLoader, annotated_mapper, build_test_loader
+from dynamicdet_d2.evaluation.augmented import evaluate_augmented
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.observe import BothExits
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
@@ -21,9 +22,14 @@ BuildLoader = Callable[[CfgNode, str], Iterable[list[dict]]]
 
 
 def build_evaluation_loader(cfg: CfgNode, dataset: str) -> ImageLoader:
-    """The test loader, with annotations where ``TEST.DYNAMIC.LOSS_GAP`` needs them."""
-    mapper = annotated_mapper(cfg) if cfg.TEST.DYNAMIC.LOSS_GAP else None
+    """The test loader, with annotations where losses need them."""
+    mapper = annotated_mapper(cfg) if measures_losses(cfg) else None
     return build_test_loader(cfg, dataset, mapper)
+
+
+def measures_losses(cfg: CfgNode) -> bool:
+    """Whether both detectors' losses are computed beside their detections."""
+    return cfg.TEST.DYNAMIC.LOSS_GAP or cfg.TEST.EVAL_LOSS
 
 
 def evaluate(
@@ -36,6 +42,7 @@ def evaluate(
     """Results of an evaluator over a data set of Detectron2's catalogs.
 
     A ``TradeoffEvaluator`` gets the trade-off at each of ``TEST.DYNAMIC.INPUT_SIZES`` as well.
+    With ``TEST.AUG.ENABLED`` figures of augmented inference are added.
 
     Args:
         model: a dynamic detector; the evaluator is given ``BothExits`` of it.
@@ -50,8 +57,12 @@ def evaluate(
             "TEST.DYNAMIC.INPUT_SIZES is left out: it needs a TradeoffEvaluator, not a %s.",
             type(evaluator).__name__,
         )
-    observed = BothExits(model, cfg.TEST.DYNAMIC.LOSS_GAP)
-    return inference_on_dataset(observed, build_loader(cfg, dataset), evaluator)
+    observed = BothExits(model, measures_losses(cfg))
+    results = inference_on_dataset(observed, build_loader(cfg, dataset), evaluator)
+    if cfg.TEST.AUG.ENABLED:
+        folder = getattr(evaluator, "output_dir", None) or str(Path(cfg.OUTPUT_DIR) / "inference")
+        results = {**(results or {}), **evaluate_augmented(cfg, dataset, model, folder)}
+    return results
 
 
 def _evaluate_sizes(
@@ -83,7 +94,7 @@ def at_input_size(cfg: CfgNode, size: int) -> CfgNode:
     sized.INPUT.MAX_SIZE_TEST = round(scale * cfg.INPUT.MAX_SIZE_TEST)
     sized.INPUT.MIN_SIZE_TEST = size
     sized.TEST.DYNAMIC.INPUT_SIZES = []
-    sized.TEST.DYNAMIC.LOSS_GAP = False
+    sized.TEST.DYNAMIC.LOSS_GAP = sized.TEST.EVAL_LOSS = sized.TEST.AUG.ENABLED = False
     sized.TEST.DYNAMIC.GALLERY = 0
     sized.freeze()
     return sized

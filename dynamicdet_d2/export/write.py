@@ -98,7 +98,11 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         for piece in own.pieces:
             written[piece.name + ending] = _file(piece, folder, ending, request.format)
         parts.append((own, ending, side))
-    regions = [] if kind.regions is None else kind.regions.pieces(parts[0][0].example)
+    regions = [
+        piece
+        for own, ending in zip(kind.regions, ("", "2"), strict=False)
+        for piece in own.pieces(parts[0][0].example, ending)
+    ]
     for piece in regions:
         written[piece.name] = _file(piece, folder, "", request.format)
     manifest = {

@@ -1,11 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a config's ``MODEL.META_ARCHITECTURE`` says before the model is built."""
+"""What a config's ``MODEL.META_ARCHITECTURE`` says before the model is built, and its building."""
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.utils.words import in_words
+
+# What Detectron2's builders raise for values that do not go together.
+_COMPLAINTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+)
 
 # Of static detectors, those that do not count classes as Detectron2's R-CNNs do.
 _CLASS_KEYS = {
@@ -27,6 +45,25 @@ def architecture_of(cfg: CfgNode) -> type[nn.Module]:
         known = ", ".join(sorted(name for name, _ in META_ARCH_REGISTRY))
         raise ValueError(f"MODEL.META_ARCHITECTURE is '{name}'; it must be one of {known}.")
     return META_ARCH_REGISTRY.get(name)
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Builds a model inside; what Detectron2 finds wrong with its config becomes a sentence.
+
+    Raises:
+        ValueError: saying which part of which file complained, and of what.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except _COMPLAINTS as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ValueError(
+            "No model can be built from the config's keys below MODEL, which do not go together: "
+            f"{in_words(error)} (in {place.name} of {Path(place.filename).name})."
+        ) from error
 
 
 def is_dynamic(cfg: CfgNode) -> bool:

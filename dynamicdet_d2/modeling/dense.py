@@ -17,6 +17,8 @@ from detectron2.modeling.meta_arch.retinanet import RetinaNet, RetinaNetHead
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from dynamicdet_d2.modeling.necks.fpn import check_levels
+
 # Groups of a group norm, as everywhere in Detectron2.
 _GROUPS = 32
 
@@ -34,7 +36,9 @@ class FCOS(stock.FCOS):
         """``backbone``: gives the pyramid; None: the one of ``MODEL.BACKBONE.NAME``."""
         keys = cfg.MODEL.FCOS
         backbone = build_backbone(cfg) if backbone is None else backbone
-        shapes = [backbone.output_shape()[name] for name in keys.IN_FEATURES]
+        levels = backbone.output_shape()
+        check_levels("MODEL.FCOS.IN_FEATURES", keys.IN_FEATURES, levels)
+        shapes = [levels[name] for name in keys.IN_FEATURES]
         head = stock.FCOSHead(
             input_shape=shapes,
             num_classes=keys.NUM_CLASSES,
@@ -88,7 +92,9 @@ def build_fcos(cfg: CfgNode, backbone: Backbone) -> FCOS:
 def build_retinanet(cfg: CfgNode, backbone: Backbone) -> RetinaNet:
     """RetinaNet over what gives its pyramid; Detectron2's ``from_config`` builds a backbone."""
     keys = cfg.MODEL.RETINANET
-    shapes = [backbone.output_shape()[name] for name in keys.IN_FEATURES]
+    levels = backbone.output_shape()
+    check_levels("MODEL.RETINANET.IN_FEATURES", keys.IN_FEATURES, levels)
+    shapes = [levels[name] for name in keys.IN_FEATURES]
     matcher = Matcher(keys.IOU_THRESHOLDS, keys.IOU_LABELS, allow_low_quality_matches=True)
     return RetinaNet(
         backbone=backbone,

@@ -74,9 +74,11 @@ def _run_on_image(model: DynamicDetector, images: Tensor) -> None:
     features1, start = model.backbone.first(images)
     _run_router(model.router, features1)
     features2 = model.backbone.second(features1, start)
-    if not model.shared_tail:
-        model.predictions(1, model.pyramid(1, features1))
-    model.predictions(2, model.pyramid(2, features2))
+    pyramid2 = model.pyramid(2, features2)
+    pyramid1 = pyramid2 if model.shared_neck else model.pyramid(1, features1)
+    model.predictions(2, pyramid2)
+    if not model.shared_heads:
+        model.predictions(1, pyramid1)
 
 
 @plain_copy.register

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DynamicDet for Detectron2's dense detectors, RetinaNet and FCOS, over a shared neck and head."""
+"""DynamicDet for Detectron2's dense detectors, RetinaNet and FCOS; neck and head are shared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.batch import Batch
 from dynamicdet_d2.modeling.dense import anchors_of, build_fcos, build_retinanet
-from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import setting
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
 from dynamicdet_d2.modeling.routing import Features
-from dynamicdet_d2.parts import Part, dense_head_part, run_dense_head
+from dynamicdet_d2.modeling.second_tail import SharableTail, own_tail
+from dynamicdet_d2.parts import Part, dense_head_part
 
 
 class Kind(NamedTuple):
@@ -46,7 +46,7 @@ KINDS = {
 
 
 @META_ARCH_REGISTRY.register()
-class DynamicDenseDetector(DynamicDetector):
+class DynamicDenseDetector(SharableTail):
     """A dynamic detector with one of Detectron2's dense detectors as its tail.
 
     Detectron2's losses are divided by a running mean of the number of positive anchors in a
@@ -56,17 +56,28 @@ class DynamicDenseDetector(DynamicDetector):
     """
 
     loss_normalizers: Tensor
+    neck_name = "backbone"
+    head_names = ("head",)
 
     @configurable
-    def __init__(self, *, dense: DenseDetector, loss_normalizer: float, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        dense: DenseDetector,
+        loss_normalizer: float,
+        tail2: Mapping[str, nn.Module] | None = None,
+        **arguments: Any,
+    ) -> None:
         """
         Args:
             dense: whose backbone is the neck: it maps F1 or F2 to the pyramid.
             loss_normalizer: of both detectors before the first step, in positives.
+            tail2: of its ``backbone`` and ``head`` what detector2 has for itself.
             arguments: those of ``DynamicDetector``.
         """
         super().__init__(**arguments)
         self.dense = dense
+        self.tail2 = nn.ModuleDict(tail2 or {})
         start = torch.full((2,), loss_normalizer, dtype=torch.float64)
         self.register_buffer("loss_normalizers", start)
 
@@ -76,38 +87,49 @@ class DynamicDenseDetector(DynamicDetector):
         kind = KINDS[cfg.MODEL.DENSE.HEAD]
         neck = build_fpn_neck(cfg, arguments["backbone"].output_shape())
         dense = kind.build(cfg, neck)
-        return {**arguments, "dense": dense, "loss_normalizer": kind.loss_normalizer}
+        tail2 = own_tail(
+            cfg,
+            lambda: {"backbone": build_fpn_neck(cfg, arguments["backbone"].output_shape2())},
+            lambda: {"head": kind.build(cfg, neck).head},
+        )
+        normalizer = kind.loss_normalizer
+        return {**arguments, "dense": dense, "loss_normalizer": normalizer, "tail2": tail2}
 
     @classmethod
     def num_classes_key(cls, cfg: CfgNode) -> str:
         return KINDS[cfg.MODEL.DENSE.HEAD].num_classes_key
 
+    @property
+    def tail1(self) -> nn.Module:
+        return self.dense
+
     def pyramid(self, detector: int, features: Features) -> Features:
-        return self.dense.backbone(features)
+        return self.tail_module(detector, "backbone")(features)
 
     def predictions(self, detector: int, pyramid: Features) -> list[list[Tensor]]:
         """Per kind of prediction, per level (N, anchors x channels, H, W)."""
-        return run_dense_head(self.dense, pyramid)
+        return self.tail_module(detector, "head")(self._levels(pyramid))
 
     def losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
         own = self.loss_normalizers[detector - 1]
-        losses, advanced = self._losses(batch, pyramid, float(own))
+        losses, advanced = self._losses(detector, batch, pyramid, float(own))
         own.fill_(advanced)
         return losses
 
     def image_losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
-        losses, divisor = self._losses(batch, pyramid, 1.0)
+        losses, divisor = self._losses(detector, batch, pyramid, 1.0)
         positives, _ = get_event_storage().latest()["num_pos_anchors"]  # logged on the way
         return {name: loss * (divisor / max(positives, 1)) for name, loss in losses.items()}
 
     def _losses(
-        self, batch: Batch, pyramid: Features, normalizer: float
+        self, detector: int, batch: Batch, pyramid: Features, normalizer: float
     ) -> tuple[dict[str, Tensor], float]:
         """Losses, and what they were divided by: the normalizer, one step on."""
         dense = self.dense
         dense.loss_normalizer = normalizer  # where Detectron2 keeps it
+        predictions = self.predictions(detector, pyramid)
         losses = dense.forward_training(
-            batch.images, self._levels(pyramid), self.predictions(1, pyramid), batch.gt_instances
+            batch.images, self._levels(pyramid), predictions, batch.gt_instances
         )
         return losses, dense.loss_normalizer
 
@@ -144,10 +166,15 @@ class DynamicDenseDetector(DynamicDetector):
         best = [level.unflatten(1, (-1, dense.num_classes)).amax(dim=2) for level in scores]
         return dict(zip(strides, best, strict=True))
 
-    def tail_parts(self) -> tuple[Part, ...]:
-        neck = Part("neck", self.dense.backbone, step="pyramid", features=True)
-        return neck, dense_head_part(self.dense)
+    def neck_parts(self, detector: int) -> tuple[Part, ...]:
+        neck = self.tail_module(detector, "backbone")
+        return (Part("neck", neck, step="pyramid", features=True),)
+
+    def head_parts(self, detector: int) -> tuple[Part, ...]:
+        return (dense_head_part(self.tail_module(detector, "head")),)
 
     @property
     def heads(self) -> tuple[nn.Module, ...]:
+        # Scores and NMS are the detector's affair, not the head's; RetinaNet's heads, where
+        # detector2 has one of its own, need training mode no more than that of detector1.
         return (self.dense,)

@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
-from dynamicdet_d2.modeling.batch import Batch, FirstPass, postprocessed, routed_outputs
+from dynamicdet_d2.modeling.batch import (
+    Batch,
+    FirstPass,
+    checked_difficulties,
+    checked_images,
+    postprocessed,
+    routed_outputs,
+)
+from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_tracing
 from dynamicdet_d2.modeling.routed_batch import merged_detections, routed_detections
@@ -28,7 +36,7 @@ from dynamicdet_d2.parts import rounded_up
 DETECTORS = (1, 2)
 
 
-class DynamicDetector(nn.Module, Tails):
+class DynamicDetector(TakesOtherNames, Tails):
     """Two detectors and a router, with the inputs and outputs of Detectron2's detectors.
 
     detector1 is backbone 1 and a tail (neck and heads), detector2 is backbone 1, connections,
@@ -116,7 +124,7 @@ class DynamicDetector(nn.Module, Tails):
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
         """Normalise, and pad to one size that the backbone can take."""
-        images = [x["image"].to(self.device) for x in batched_inputs]
+        images = checked_images(batched_inputs, self.pixel_mean)
         images = [(x - self.pixel_mean) / self.pixel_std for x in images]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
 
@@ -156,7 +164,7 @@ class DynamicDetector(nn.Module, Tails):
     def losses_of_second(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """detector2's losses alone, for training what it has for itself beside a frozen rest.
 
-        Gradients reach ``second_parts``; detector1 and a shared tail stay as they are, statistics
+        Gradients reach ``second_parts``; detector1 and what it shares stay as they are, statistics
         too.
 
         Args:
@@ -170,8 +178,8 @@ class DynamicDetector(nn.Module, Tails):
         with torch.no_grad():
             features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
-        frozen = self.heads if self.shared_tail else ()
-        with loss_mode(*frozen), get_event_storage().name_scope("detector2"):
+        own = {module for part in self.second_parts() for module in part.modules()}
+        with loss_mode(*{*self.heads} - own), get_event_storage().name_scope("detector2"):
             own = self.losses(2, batch, self.pyramid(2, features2))
         return {f"detector2/{name}": loss for name, loss in own.items()}
 
@@ -193,7 +201,8 @@ class DynamicDetector(nn.Module, Tails):
             post-processing the raw ``Instances``.
 
         Raises:
-            ValueError: if the threshold comes from a calibration of another model.
+            ValueError: if the threshold comes from a calibration of another model, or an image or
+                its difficulty is not finite.
         """
         self.operating_point.check(self)
         return self._inference(batched_inputs, do_postprocess)
@@ -207,6 +216,7 @@ class DynamicDetector(nn.Module, Tails):
             results, difficulties = merged_detections(self, images)
         else:
             results, difficulties = routed_detections(self, images)
+        checked_difficulties(difficulties, batched_inputs)
         if not do_postprocess:
             return results
         instances = postprocessed(results, batched_inputs, images)
@@ -223,7 +233,8 @@ class DynamicDetector(nn.Module, Tails):
         """
         images = self.preprocess_image(batched_inputs)
         first = self.first(images)
-        outputs = [{"difficulty": difficulty} for difficulty in first.difficulties.tolist()]
+        difficulties = checked_difficulties(first.difficulties.tolist(), batched_inputs)
+        outputs: list[dict] = [{"difficulty": difficulty} for difficulty in difficulties]
         for found in (first.seen, self.second_pass(first.seen, first.start)):
             results = postprocessed(found.detections, batched_inputs, images)
             for output, result in zip(outputs, results, strict=True):
@@ -234,7 +245,8 @@ class DynamicDetector(nn.Module, Tails):
     @on_optimized_copy
     def difficulties(self, batched_inputs: list[dict]) -> list[float]:
         """Difficulty of each image, by backbone 1, router, and what the router looks at alone."""
-        return self.first(self.preprocess_image(batched_inputs)).difficulties.tolist()
+        difficulties = self.first(self.preprocess_image(batched_inputs)).difficulties
+        return checked_difficulties(difficulties.tolist(), batched_inputs)
 
     def first(self, images: ImageList) -> FirstPass:
         """Backbone 1 and router: N images, normalised and padded -> what routes follow from."""
@@ -252,10 +264,7 @@ class DynamicDetector(nn.Module, Tails):
 
     @torch.no_grad()
     def detector_losses_per_image(self, batched_inputs: list[dict]) -> Tensor:
-        """L1 and L2 of every image, unweighted: (N, 2), float32.
-
-        See ``router_inputs_and_losses``.
-        """
+        """L1 and L2 of each image, unweighted, (N, 2), as ``router_inputs_and_losses`` has them."""
         return self.router_inputs_and_losses(batched_inputs)[1]
 
     @torch.no_grad()
@@ -287,13 +296,3 @@ class DynamicDetector(nn.Module, Tails):
         own = {name: level[i : i + 1] for name, level in pyramid.items()}
         with EventStorage():  # Detectron2's heads log; these losses are no training step
             return float(sum(self.image_losses(detector, batch.one(i), own).values()))
-
-    @torch.no_grad()
-    def features_and_objectness(
-        self, batched_inputs: list[dict]
-    ) -> tuple[Features, dict[int, Tensor]]:
-        """What a router's map learns from: F1 by level, and logits by stride (``objectness``)."""
-        images = self.preprocess_image(batched_inputs)
-        with evaluating(self):
-            features, _ = self.backbone.first(images.tensor)
-            return features, self.objectness(1, self.pyramid(1, features))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DynamicDet for two-stage detectors: RPN and ROI heads over a shared neck."""
+"""DynamicDet for two-stage detectors: RPN and ROI heads, which both detectors share."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,14 +17,20 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, on_optimized_copy
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
-from dynamicdet_d2.modeling.batch import Batch, postprocessed, routed_outputs
+from dynamicdet_d2.modeling.batch import (
+    Batch,
+    checked_difficulties,
+    postprocessed,
+    routed_outputs,
+)
 from dynamicdet_d2.modeling.dense import anchors_of
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import loss_mode, setting, torch_seeded
-from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
-from dynamicdet_d2.modeling.routed_batch import routed_features
+from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck, check_levels
+from dynamicdet_d2.modeling.routed_batch import routed_features, routed_results
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.second_tail import SharableTail, own_tail
 from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import Part, Regions, num_proposals, roi_parts, rpn_parts, run_rpn_head
@@ -49,15 +55,17 @@ class ProposalPass(TailPass):
 
 
 @META_ARCH_REGISTRY.register()
-class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
+class DynamicRCNN(SharableTail, GeneralizedRCNN):
     """A dynamic detector with ``GeneralizedRCNN``'s inputs and outputs.
 
-    Both detectors have one neck, one RPN and one set of ROI heads. It is a ``GeneralizedRCNN``
-    by its interface, for those who ask, such as Detectron2's augmented inference; all that it
-    does with a batch is ``DynamicDetector``'s.
+    Both detectors have one neck, one RPN and one set of ROI heads (``SharableTail``: or one
+    each). It is a ``GeneralizedRCNN`` by its interface, for those who ask, such as Detectron2's
+    augmented inference; all that it does with a batch is ``DynamicDetector``'s.
     """
 
     pass_type = ProposalPass
+    neck_name = "neck"
+    head_names = ("proposal_generator", "roi_heads")
 
     @configurable
     def __init__(
@@ -76,12 +84,14 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         loss_weights: Sequence[float] = (1.0, 1.0),
         loss_proposals: int = 512,
         inference_options: InferenceOptions | None = None,
+        tail2: Mapping[str, nn.Module] | None = None,
     ) -> None:
         """
         Args:
             neck: maps a feature dict of the backbone to the features of the heads.
             proposal_generator, roi_heads, input_format, vis_period: as in ``GeneralizedRCNN``.
             loss_proposals: proposals and anchors per image that per-image losses are taken over.
+            tail2: of neck, proposal_generator and roi_heads what detector2 has for itself.
             backbone, router, pixel_mean, pixel_std, operating_point, loss_weights,
                 inference_options: as in ``DynamicDetector``.
         """
@@ -98,6 +108,7 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         self.neck = neck
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
+        self.tail2 = nn.ModuleDict(tail2 or {})
         self.input_format = input_format
         self.vis_period = vis_period
         self.loss_proposals = loss_proposals
@@ -107,11 +118,18 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         _check_proposals(cfg)
         arguments = super().from_config(cfg)
         neck = build_fpn_neck(cfg, arguments["backbone"].output_shape())
+        levels = neck.output_shape()
+        check_levels("MODEL.RPN.IN_FEATURES", cfg.MODEL.RPN.IN_FEATURES, levels)
+        check_levels("MODEL.ROI_HEADS.IN_FEATURES", cfg.MODEL.ROI_HEADS.IN_FEATURES, levels)
         return {
             **arguments,
             "neck": neck,
-            "proposal_generator": build_proposal_generator(cfg, neck.output_shape()),
-            "roi_heads": build_roi_heads(cfg, neck.output_shape()),
+            **_heads(cfg, neck),
+            "tail2": own_tail(
+                cfg,
+                lambda: {"neck": build_fpn_neck(cfg, arguments["backbone"].output_shape2())},
+                lambda: _heads(cfg, neck),
+            ),
             "input_format": cfg.INPUT.FORMAT,
             "vis_period": cfg.VIS_PERIOD,
             "loss_proposals": cfg.SOLVER.ROUTER.LOSS_PROPOSALS,
@@ -121,15 +139,19 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
     def num_classes_key(cls, cfg: CfgNode) -> str:
         return "MODEL.ROI_HEADS.NUM_CLASSES"
 
+    @property
+    def tail1(self) -> nn.Module:
+        return self
+
     def pyramid(self, detector: int, features: Features) -> Features:
-        return self.neck(features)
+        return self.tail_module(detector, "neck")(features)
 
     def predictions(self, detector: int, pyramid: Features) -> Any:
         """The RPN head's."""
-        return run_rpn_head(self.proposal_generator, pyramid)
+        return run_rpn_head(self.tail_module(detector, "proposal_generator"), pyramid)
 
     def losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
-        proposals, losses = self._proposals_and_losses(batch, pyramid)
+        proposals, losses = self._proposals_and_losses(detector, batch, pyramid)
         if self.vis_period and get_event_storage().iter % self.vis_period == 0:
             with _NamedImages(f"detector{detector}"):
                 GeneralizedRCNN.visualize_training(self, batch.inputs, proposals)
@@ -141,26 +163,27 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         They are taken over ``loss_proposals`` of them, because the gap of two losses is small
         and the sampling of few proposals would drown it.
         """
-        heads = (self.proposal_generator, self.roi_heads)
+        heads = [self.tail_module(detector, name) for name in self.head_names]
         samplers = [m for m in heads if isinstance(m, RPN | ROIHeads)]
         with (
             loss_mode(*heads),
             setting("batch_size_per_image", self.loss_proposals, *samplers),
             torch_seeded(_image_seed(batch.inputs[0]), self.device),
         ):
-            return self._proposals_and_losses(batch, pyramid)[1]
+            return self._proposals_and_losses(detector, batch, pyramid)[1]
 
     def _proposals_and_losses(
-        self, batch: Batch, pyramid: Features
+        self, detector: int, batch: Batch, pyramid: Features
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         images, gt_instances = batch.images, batch.gt_instances
-        proposals, losses = self.proposal_generator(images, pyramid, gt_instances)
-        _, detector_losses = self.roi_heads(images, pyramid, proposals, gt_instances)
+        rpn, roi_heads = (self.tail_module(detector, name) for name in self.head_names)
+        proposals, losses = rpn(images, pyramid, gt_instances)
+        _, detector_losses = roi_heads(images, pyramid, proposals, gt_instances)
         return proposals, {**losses, **detector_losses}
 
     def proposals(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
         """N images' proposals, in pixels of the network's input."""
-        return self.proposal_generator(images, pyramid, None)[0]
+        return self.tail_module(detector, "proposal_generator")(images, pyramid, None)[0]
 
     def detections(
         self,
@@ -175,7 +198,7 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
             proposals = self.proposals(detector, images, pyramid)
         # The RPN gives its best ones first.
         proposals = [x[:n] if n else x for x, n in zip(proposals, limits, strict=True)]
-        return self.roi_heads(images, pyramid, proposals, None)[0]
+        return self.tail_module(detector, "roi_heads")(images, pyramid, proposals, None)[0]
 
     @classmethod
     def objectness_channels(cls, cfg: CfgNode) -> int:
@@ -184,7 +207,7 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
 
     def objectness(self, detector: int, pyramid: Features) -> dict[int, Tensor]:
         """Of every anchor, by the RPN head."""
-        rpn: Any = self.proposal_generator
+        rpn = self.tail_module(detector, "proposal_generator")
         shapes = self.neck.output_shape()
         logits, _ = self.predictions(detector, pyramid)
         strides = [shapes[name].stride for name in rpn.in_features]
@@ -207,21 +230,25 @@ class DynamicRCNN(DynamicDetector, GeneralizedRCNN):
         self, batched_inputs: list[dict], detected_instances: list[Instances], do_postprocess: bool
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(batched_inputs)
-        features, difficulties = routed_features(self, images)
         given = [x.to(self.device) for x in detected_instances]
-        results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
+        if self.shared_tail:
+            features, difficulties = routed_features(self, images)
+            results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
+        else:
+            results, difficulties = routed_results(self, images, _in_given_boxes(given))
+        checked_difficulties(difficulties, batched_inputs)
         if not do_postprocess:
             return results
         instances = postprocessed(results, batched_inputs, images)
         return routed_outputs(instances, difficulties, self.threshold)
 
-    def tail_parts(self) -> tuple[Part, ...]:
-        neck = Part("neck", self.neck, step="pyramid", features=True)
-        return neck, *rpn_parts(self.proposal_generator), *roi_parts(self.roi_heads)
+    def neck_parts(self, detector: int) -> tuple[Part, ...]:
+        neck = self.tail_module(detector, "neck")
+        return (Part("neck", neck, step="pyramid", features=True),)
 
-    @property
-    def heads(self) -> tuple[nn.Module, ...]:
-        return self.proposal_generator, self.roi_heads
+    def head_parts(self, detector: int) -> tuple[Part, ...]:
+        rpn, roi_heads = (self.tail_module(detector, name) for name in self.head_names)
+        return *rpn_parts(rpn), *roi_parts(roi_heads)
 
     @property
     def regions(self) -> Regions:
@@ -239,6 +266,24 @@ class _NamedImages(EventStorage):
 
     def put_image(self, img_name: str, img_tensor: np.ndarray) -> None:
         self._around.put_image(f"{self._name}/{img_name}", img_tensor)
+
+
+def _heads(cfg: CfgNode, neck: Backbone) -> dict[str, nn.Module]:
+    shapes = neck.output_shape()
+    return {
+        "proposal_generator": build_proposal_generator(cfg, shapes),
+        "roi_heads": build_roi_heads(cfg, shapes),
+    }
+
+
+def _in_given_boxes(given: list[Instances]) -> Callable[[Any, list[int]], list[Instances]]:
+    """What a pass of some images gives in the boxes that they have; the boxes are of all."""
+
+    def results(seen: Any, indices: list[int]) -> list[Instances]:
+        heads = seen.tails.tail_module(seen.detector, "roi_heads")
+        return heads.forward_with_given_boxes(seen.pyramid, [given[i] for i in indices])
+
+    return results
 
 
 def _check_proposals(cfg: CfgNode) -> None:

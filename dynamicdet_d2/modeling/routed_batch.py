@@ -4,12 +4,17 @@
 N: images of the batch.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import torch
 from detectron2.structures import ImageList, Instances
+from torch import Tensor
 
 from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.modeling.modes import evaluating
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.tail_pass import TailPass
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
@@ -20,6 +25,7 @@ def routed_features(model: "DynamicDetector", images: ImageList) -> tuple[Featur
     seen, start, scores = model.first(images)
     features = seen.features
     difficulties = scores.tolist()  # the one time that the device is waited for
+    model.operating_point.note(difficulties)
     hard = routing.hard_indices(difficulties, model.threshold)
     if len(hard) == len(difficulties):
         features = model.backbone.second(features, start)
@@ -49,14 +55,39 @@ def routed_detections(
 ) -> tuple[list[Instances], list[float]]:
     """Each image's detections by its route, each route's from a pass of its own, and the
     difficulties."""
+    return routed_results(model, images, lambda seen, indices: seen.detections)
+
+
+def routed_results(
+    model: "DynamicDetector",
+    images: ImageList,
+    results_of: Callable[[TailPass, list[int]], list[Instances]],
+) -> tuple[list[Instances], list[float]]:
+    """As ``routed_detections``, with something else than detections.
+
+    Args:
+        results_of: from the pass of M of the images, and their positions, what each gives.
+    """
     seen, start, scores = model.first(images)
     difficulties = scores.tolist()
+    model.operating_point.note(difficulties)
     easy, hard = routing.by_route(difficulties, model.threshold)
     found: dict[int, Instances] = {}
     if easy:
-        found.update(zip(easy, seen.select(easy).detections, strict=True))
+        found.update(zip(easy, results_of(seen.select(easy), easy), strict=True))
     if hard:
         index = routing.on_device(hard, start.device)
         second = model.second_pass(seen.restart(hard), start[index])
-        found.update(zip(hard, second.detections, strict=True))
+        found.update(zip(hard, results_of(second, hard), strict=True))
     return [found[i] for i in range(len(difficulties))], difficulties
+
+
+@torch.no_grad()
+def features_and_objectness(
+    model: "DynamicDetector", batched_inputs: list[dict]
+) -> tuple[Features, dict[int, Tensor]]:
+    """What a router's map learns from: F1 by level, and logits by stride (``objectness``)."""
+    images = model.preprocess_image(batched_inputs)
+    with evaluating(model):
+        features, _ = model.backbone.first(images.tensor)
+        return features, model.objectness(1, model.pyramid(1, features))

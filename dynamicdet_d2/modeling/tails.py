@@ -27,9 +27,17 @@ class Tails(ABC):
 
     operating_point: OperatingPoint
 
-    shared_tail: bool = True
-    """Whether both detectors have one and the same tail. A batch's features then pass it once,
-    whatever their routes; otherwise each route's images pass their own."""
+    shared_neck: bool = True
+    """Whether both detectors have one and the same neck."""
+
+    shared_heads: bool = True
+    """Whether both detectors have one and the same set of heads."""
+
+    @property
+    def shared_tail(self) -> bool:
+        """Whether a batch's features pass neck and heads once, whatever their routes; otherwise
+        each route's images pass their own."""
+        return self.shared_neck and self.shared_heads
 
     pass_type: ClassVar[type[TailPass]] = TailPass
     """The steps of a tail that can be taken one at a time."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a model's threshold comes from: the config, or a calibration and a target."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -14,6 +15,11 @@ from dynamicdet_d2.operating_point.fingerprint import (
     fingerprint,
 )
 from dynamicdet_d2.operating_point.record import Calibration
+
+logger = logging.getLogger(__name__)
+
+ENOUGH = 20
+"""Images that say something of a threshold."""
 
 
 class OperatingPoint:
@@ -57,6 +63,7 @@ class OperatingPoint:
         self.easy_proposals = easy_proposals
         self._cfg = cfg
         self._checked = False
+        self._seen: list[float] = []
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "OperatingPoint":
@@ -103,6 +110,33 @@ class OperatingPoint:
             return
         check_fingerprint(self.calibration.fingerprint, fingerprint(model, self._cfg))
         self._checked = True
+
+    def note(self, difficulties: Sequence[float]) -> None:
+        """Say once, when ``ENOUGH`` images have been routed, that all of them went one way.
+
+        A threshold that was never calibrated, such as the default, may well lie outside of what
+        the router says. The thresholds 0 and 1 are meant to send all images one way.
+
+        Args:
+            difficulties: of the images that were just routed.
+        """
+        if self.calibration is not None or not 0 < self.threshold < 1:
+            return
+        if len(self._seen) >= ENOUGH:
+            return
+        self._seen += difficulties
+        routes = {value > self.threshold for value in self._seen}
+        if len(self._seen) >= ENOUGH and len(routes) == 1:
+            logger.warning(
+                "The first %d images all took the %s route: their difficulties lie between %.3f "
+                "and %.3f, and MODEL.DYNAMIC.THRESHOLD is %g. calibrate.py finds a threshold for a "
+                "share of hard images.",
+                len(self._seen),
+                "hard" if True in routes else "easy",
+                min(self._seen),
+                max(self._seen),
+                self.threshold,
+            )
 
 
 class HasOperatingPoint(Protocol):

@@ -2,8 +2,8 @@
 """The calibration record: what calibrate.py writes and the model reads."""
 
 import dataclasses
+import itertools
 import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import Any
 from dynamicdet_d2.operating_point.hard_fraction import hard_fraction_for_latency
 from dynamicdet_d2.operating_point.thresholds import GRID
 from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.plain import is_finite
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Calibration:
         for name, (allowed, says) in _ALLOWED.items():
             try:
                 fits = allowed(getattr(self, name))
-            except (TypeError, ValueError, KeyError, AttributeError):
+            except (AttributeError, LookupError, TypeError, ValueError):
                 fits = False
             if not fits:
                 raise ValueError(f"{name!r} must be {says}.")
@@ -105,12 +106,16 @@ class Calibration:
 
 def _share(value: Any) -> bool:
     """A number in [0, 1]."""
-    return isinstance(value, int | float) and 0 <= value <= 1
+    return is_finite(value) and 0 <= value <= 1
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST_IMAGES
 
 
 def _latencies(value: dict) -> bool:
     return all(
-        math.isfinite(value[route][name]) and value[route][name] > 0
+        is_finite(value[route][name]) and value[route][name] > 0
         for route in ("easy", "hard")
         for name in ("p50", "p95", "mean")
     )
@@ -121,20 +126,44 @@ def _grid(value: list) -> bool:
 
 
 def _rows(value: list) -> bool:
-    return all(_share(row["hard_fraction"]) and _share(row["threshold"]) for row in value)
+    return isinstance(value, list) and all(
+        _share(row["hard_fraction"]) and _share(row["threshold"]) for row in value
+    )
 
 
 def _operating_point(value: dict | None) -> bool:
     return value is None or _rows([value])
 
 
+def _histogram(value: dict) -> bool:
+    edges, counts = value["edges"], value["counts"]
+    return (
+        len(edges) == len(counts) + 1
+        and all(map(_share, edges))
+        and all(low < high for low, high in itertools.pairwise(edges))
+        and all(map(_count, counts))
+        and any(counts)
+    )
+
+
+def _measured(value: dict) -> bool:
+    inference = value.get("inference", {})
+    return isinstance(value.get("dataset", ""), str) and all(
+        type(setting) is bool for setting in inference.values()
+    )
+
+
 # What the methods above, and readers of the file, rely on.
+_MOST_IMAGES = 10**12
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "num_images": (lambda value: isinstance(value, int) and value >= 1, "a whole number above 0"),
+    "num_images": (lambda value: _count(value) and value > 0, "a whole number above 0"),
     "fingerprint": (lambda value: isinstance(value, dict), "an object"),
     "latency_ms": (_latencies, "p50, p95 and mean above 0 for 'easy' and 'hard'"),
     "device": (lambda value: isinstance(value, str), "a string"),
     "thresholds": (_rows, "rows with 'hard_fraction' and 'threshold' in [0, 1]"),
     "grid": (_grid, f"{len(GRID)} thresholds in [0, 1] that never rise"),
+    "histogram": (_histogram, "'edges' that rise in [0, 1] and 'counts' between them"),
+    "measured": (_measured, "an object, with a string 'dataset' and true or false in 'inference'"),
+    "held_out": (_rows, "rows with 'hard_fraction' and 'threshold' in [0, 1]"),
     "operating_point": (_operating_point, "null or have its threshold in [0, 1]"),
 }

@@ -35,6 +35,7 @@ class Runner:
         class_names: of the classes; empty where they were not known.
         dynamic: whether it has two routes.
         head: from the outputs of a tail to detections in the network's pixels.
+        head2: of detector2; often the same.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class Runner:
         self._manifest = manifest
         opener = opener or opener_of(manifest["runtime"], threads)
         self._pieces = {name: own.open(name, opener) for name in manifest["pieces"]}
-        self.head = _head(manifest["heads"], self._pieces)
+        self.head = _head(manifest["heads"], self._pieces, "")
+        apart = "boxes2" in self._pieces
+        self.head2 = _head(manifest["heads"], self._pieces, "2") if apart else self.head
         self._budget = Budget(manifest["threshold"], manifest["calibration"], self.dynamic)
         if threshold is not None:
             self.threshold = threshold
@@ -191,7 +194,8 @@ class Runner:
             outputs = self._run(batch, name, own, self.head.outputs)
             limit = 0 if name == "tail2" else self._manifest["easy_proposals"]
             sizes = [batch.sizes[i] for i in places]
-            results = self.head(outputs, sizes, [limit] * len(places))
+            head = self.head2 if name == "tail2" else self.head
+            results = head(outputs, sizes, [limit] * len(places))
             found.update(zip(places, results, strict=True))
         return [found[i] for i in range(len(batch.sizes))]
 
@@ -218,10 +222,14 @@ class Runner:
         return piece(inputs, wanted)
 
 
-def _head(settings: Mapping[str, Any], pieces: Mapping[str, Piece]) -> Any:
-    """From the outputs of a tail to detections, by the kind of detector."""
+def _head(settings: Mapping[str, Any], pieces: Mapping[str, Piece], ending: str) -> Any:
+    """From the outputs of a tail to detections, by the kind of detector.
+
+    Args:
+        ending: of the pieces' names.
+    """
     kinds: dict[str, Callable[[], Any]] = {
-        "two_stage": lambda: TwoStageHead(settings, pieces),
+        "two_stage": lambda: TwoStageHead(settings, pieces, ending),
         "retinanet": lambda: DenseHead(settings),
         "fcos": lambda: DenseHead(settings),
         "yolo": lambda: YoloHead(settings),

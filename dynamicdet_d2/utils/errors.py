@@ -32,12 +32,17 @@ def one_sentence(program: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        _end(program, str(error), TYPED)
+        _end(program, _with_notes(error), TYPED)
     except (OSError, FloatingPointError) as error:
-        _end(program, str(error), FAILED)
+        _end(program, _with_notes(error), FAILED)
     except ImportError as error:
         doctor = "'python -m dynamicdet_d2 doctor' says what is missing and what installs it"
         _end(program, f"{error}: {doctor}.", FAILED)
+
+
+def _with_notes(error: Exception) -> str:
+    """What the error says, and what was noted on its way, such as the image that it is about."""
+    return " ".join([str(error), *getattr(error, "__notes__", ())])
 
 
 def _end(program: str, sentence: str, status: int) -> None:

@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of the CPU kept by the process, as torch keeps that of a GPU."""
+"""Memory: what there is, and the CPU's kept by the process as torch keeps that of a GPU."""
 
 import ctypes
 import platform
+import resource
+import sys
+from pathlib import Path
+
+import torch
 
 # Of mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
+
+# Limit and use of a container, of control groups version 2 and 1.
+_CGROUPS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 
 
 def keep_memory() -> bool:
@@ -24,3 +35,43 @@ def keep_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+def peak_memory() -> int:
+    """The most that this process has had of the machine's memory, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_memory(device: torch.device, root: str = "/") -> int | None:
+    """Bytes that tensors on a device can still have; None where the machine does not say.
+
+    Args:
+        device: a GPU, or the CPU, where a container's limit counts as well.
+        root: folder that ``proc`` and ``sys`` are in.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = [_available(Path(root) / "proc/meminfo"), *map(_left_in, _cgroups(Path(root)))]
+    return min((free for free in found if free is not None), default=None)
+
+
+def _available(meminfo: Path) -> int | None:
+    if not meminfo.is_file():
+        return None
+    lines = (line.split() for line in meminfo.read_text().splitlines())
+    return next((int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:"), None)
+
+
+def _cgroups(root: Path) -> list[tuple[Path, Path]]:
+    folder = root / "sys/fs/cgroup"
+    return [(folder / limit, folder / used) for limit, used in _CGROUPS]
+
+
+def _left_in(cgroup: tuple[Path, Path]) -> int | None:
+    """Of a container with a limit; file caches count as used, so it may be more."""
+    try:
+        limit, used = (path.read_text().strip() for path in cgroup)
+    except OSError:
+        return None
+    return int(limit) - int(used) if limit.isdigit() and used.isdigit() else None

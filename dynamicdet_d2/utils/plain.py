@@ -13,6 +13,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from dynamicdet_d2.utils.words import shown
+
 _NUMBERS = {float: "a number", int: "a whole number"}
 
 
@@ -52,6 +54,14 @@ def from_plain(kind: Any, content: Any, name: str) -> Any:
     return _collection(kind, content, name)
 
 
+def is_finite(value: object) -> bool:
+    """Whether it is a number that a float can hold; True and False are none."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return False
+
+
 def finite(value: float) -> float | None:
     """A plain float; None for what is not a number."""
     return float(value) if math.isfinite(value) else None
@@ -64,14 +74,13 @@ def checked(kind: type, content: Any, name: str, says: str) -> Any:
         ValueError: it is of another.
     """
     if not isinstance(content, kind):
-        raise ValueError(f"{name or 'the content'} is {content!r:.40}; it must be {says}")
+        raise ValueError(f"{name or 'the content'} is {shown(content):.40}; it must be {says}")
     return content
 
 
 def _number(kind: type, content: Any, name: str) -> float:
-    fits = isinstance(content, int | kind) and not isinstance(content, bool)
-    if not fits or not math.isfinite(content):
-        raise ValueError(f"{name} is {content!r:.40}; it must be {_NUMBERS[kind]}")
+    if not isinstance(content, int | kind) or not is_finite(content):
+        raise ValueError(f"{name} is {shown(content):.40}; it must be {_NUMBERS[kind]}")
     return content
 
 
@@ -96,7 +105,7 @@ def _record(kind: type, content: Any, name: str) -> Any:
 def _choice(allowed: tuple[Any, ...], content: Any, name: str) -> Any:
     if content not in allowed:
         choices = " or ".join(map(repr, allowed))
-        raise ValueError(f"{name} is {content!r:.40}; it must be {choices}")
+        raise ValueError(f"{name} is {shown(content):.40}; it must be {choices}")
     return content
 
 

@@ -111,3 +111,12 @@ def test_peers_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     stock = build_model(setting.config(peers.STATIC)).eval()
     timed = peers.time_peers(stock, toy_model(), setting, rounds=1)
     assert {"static, onnxruntime", "easy, onnxruntime", "hard, onnxruntime"} <= set(timed.seconds)
+
+
+def test_assignment_is_timed_beside_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tiny(self: Setting, file: str, *overrides: object) -> CfgNode:
+        return read_config(file, ["MODEL.DEVICE", "cpu", "MODEL.YOLO.WIDTH", "0.0625"])
+
+    monkeypatch.setattr(Setting, "config", tiny)
+    timed = yolo.time_assignment(Setting("cpu", 64, 96), rounds=1)
+    assert timed.images == {"step": yolo.BATCH, "assignment": yolo.BATCH}

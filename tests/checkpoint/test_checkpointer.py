@@ -336,7 +336,7 @@ def test_other_classes_are_named_and_left(
     }
     assert not set(report.initial) & {m.name for m in report.mismatched}
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(warnings) == 4
+    assert len([w for w in warnings if "because the shapes differ" in w]) == 4
     assert any("cls_score.weight (4, 32) in the file, (2, 32) in the model" in w for w in warnings)
 
 

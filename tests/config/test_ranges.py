@@ -19,11 +19,11 @@ REGISTRY.register(object)
 
 CASES: list[tuple[Range, list, list]] = [
     (ranges.between(0, 1), [0, 1, 0.5, 1.0], [-0.1, 1.1, math.nan, math.inf, "0.5", True, None]),
-    (ranges.number(at_least=0), [0, 0.5, 3, HUGE], [-1e-9, math.nan, math.inf, -HUGE, "1", False]),
+    (ranges.number(at_least=0), [0, 0.5, 2**62], [-1e-9, math.nan, math.inf, HUGE, "1", False]),
     (ranges.number(at_least=0, below=1), [0, 0.0, 0.99], [1, 1.0, -0.1, HUGE]),
-    (ranges.above(0), [1e-9, 1, HUGE], [0, 0.0, -1, math.inf, "1"]),
+    (ranges.above(0), [1e-9, 1, 2**62], [0, 0.0, -1, math.inf, HUGE, "1"]),
     (ranges.above(0, below=1), [0.5, 1e-9], [0, 1, 1.0, True]),
-    (ranges.integer(at_least=1), [1, 2, HUGE], [0, 1.0, True, "1", None, [1]]),
+    (ranges.integer(at_least=1), [1, 2, 2**62], [0, HUGE, 1.0, True, "1", None, [1]]),
     (ranges.one_of("a", "b"), ["a", "b"], ["c", "", None, ["a"], 1]),
     (ranges.one_of(1, 2), [1, 2], [True, 1.0, "1", 3]),
     (ranges.only(False, "so it is"), [False], [True, 0, None]),
@@ -51,6 +51,7 @@ def test_by_hand(allowed: Range, inside: list, outside: list) -> None:
         (ranges.between(0, 1), 1.5, "K is 1.5; it must lie in [0, 1]."),
         (ranges.number(at_least=0), -1, "K is -1; it must be a number at least 0."),
         (ranges.above(1), 1, "K is 1; it must be a number above 1."),
+        (ranges.above(1), 2**63, "K is 9223372036854775808; it must lie within 2^63."),
         (ranges.above(0, below=1), 1, "K is 1; it must be a number in (0, 1)."),
         (ranges.number(at_least=0, below=1), 1, "K is 1; it must be a number in [0, 1)."),
         (ranges.integer(at_least=1), 0, "K is 0; it must be a whole number, at least 1."),

@@ -3,12 +3,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from detectron2.config import CfgNode, get_cfg
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultPredictor
+from detectron2.utils.visualizer import ColorMode, Visualizer
 
+from dynamicdet_d2 import config as ours
 from dynamicdet_d2.config import add_dynamicdet_config, read_config
 from dynamicdet_d2.config.declare import KEYS
+from tests.support.toy import toy_cfg, toy_model
 
 
 def write(path: Path, text: str) -> str:
@@ -127,7 +134,7 @@ def test_all_that_is_wrong_is_said_with_its_file(tmp_path: Path) -> None:
     assert refusal(leaf, "INPUT", "{}", "MODEL.SWIN.SIZE", "[1]", "GONE", "1") == [
         f"{base}: SOLVER.MAX_ITER is 'many'; it must be a whole number, at least 0.",
         f"{base}: SOLVER.GAMA is no key. The nearest is 'SOLVER.GAMMA'.",
-        f"{leaf}: MODEL.MASK_ON is 1; it must be of type bool, like its default False.",
+        f"{leaf}: MODEL.MASK_ON is 1; it must be True or False.",
         f"{leaf}: TEST is [3], but it is a section, whose keys have values.",
         "INPUT is '{}', but it is a section, whose keys have values.",
         "MODEL.SWIN.SIZE is '[1]'; it must be 'T', 'S' or 'B'.",
@@ -209,13 +216,41 @@ def test_no_code_runs_from_a_config(tmp_path: Path, value: str, included: bool) 
     assert not marker.exists()
 
 
+def tagged(tmp_path: Path) -> tuple[str, Path]:
+    """A config, and what the code in it makes."""
+    marker, tag = tmp_path / "marker", "!!python/object/apply:os.system"
+    return write(tmp_path / "evil.yaml", f"OUTPUT_DIR: {tag} ['touch {marker}']"), marker
+
+
 def test_detectron2s_own_reading_would_have_run_it(tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
-    tag = "!!python/object/apply:os.system"
-    file = write(tmp_path / "evil.yaml", f"MODEL: {{WEIGHTS: {tag} ['touch {marker}']}}")
+    file, marker = tagged(tmp_path)
     with pytest.raises((AssertionError, ValueError)):  # of the value that the code gave
-        by_detectron2(file)
+        get_cfg().merge_from_file(file)
     assert marker.exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"allow_unsafe": True}, {"allow_unsafe": False}])
+@pytest.mark.parametrize("included", [False, True])
+def test_no_code_runs_from_a_config_by_detectron2s_method(
+    tmp_path: Path, options: dict, included: bool
+) -> None:
+    file, marker = tagged(tmp_path)
+    if included:
+        file = write(tmp_path / "leaf.yaml", "_BASE_: evil.yaml")
+    cfg = get_cfg()
+    add_dynamicdet_config(cfg)
+    for one in (cfg, cfg.clone()):
+        with pytest.raises(ValueError, match="evil.yaml holds more than plain values"):
+            one.merge_from_file(file, **options)
+        with pytest.raises(yaml.constructor.ConstructorError):
+            one.load_yaml_with_base(file, **options)
+    assert not marker.exists()
+
+
+def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
+    """Plain YAML would forget the first of them."""
+    file = write(tmp_path / "f.yaml", "SEED: 1\nSOLVER:\n  MAX_ITER: 3\nSOLVER:\n  GAMMA: 0.1")
+    assert refusal(file) == [f"--config-file {file} has 'SOLVER' twice in the mapping at line 1."]
 
 
 def test_no_code_runs_from_an_override(tmp_path: Path) -> None:
@@ -223,3 +258,25 @@ def test_no_code_runs_from_an_override(tmp_path: Path) -> None:
     value = f"__import__('pathlib').Path('{marker}').touch()"
     assert read_config("", ["MODEL.WEIGHTS", value]).MODEL.WEIGHTS == value
     assert not marker.exists()
+
+
+def test_a_script_of_detectron2s_needs_one_other_import(tmp_path: Path) -> None:
+    """What its demo.py does, with ``get_cfg`` of this project in the place of its own."""
+    model = toy_model()
+    torch.save({"model": model.state_dict()}, tmp_path / "w.pth")
+    (tmp_path / "config.yaml").write_text(toy_cfg().dump())
+
+    cfg = ours.get_cfg()
+    cfg.merge_from_file(str(tmp_path / "config.yaml"))
+    cfg.merge_from_list(["MODEL.WEIGHTS", str(tmp_path / "w.pth"), "INPUT.MIN_SIZE_TEST", "64"])
+    cfg.MODEL.RETINANET.SCORE_THRESH_TEST = 0.5
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    cfg.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = 0.5
+    cfg.freeze()
+    image = np.zeros((64, 96, 3), np.uint8)
+    output = DefaultPredictor(cfg)(image)
+    metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0] if len(cfg.DATASETS.TEST) else "__unused")
+    drawn = Visualizer(image[:, :, ::-1], metadata, instance_mode=ColorMode.IMAGE)
+    instances = output["instances"].to("cpu")
+    assert len(instances) > 0
+    assert drawn.draw_instance_predictions(instances).get_image().shape == image.shape

@@ -16,7 +16,22 @@ MOSAIC = ("INPUT.MOSAIC.ENABLED", True)
         (["INPUT.AFFINE.SCALE", [2.0, 0.5]], "INPUT.AFFINE.SCALE is [2.0, 0.5]; the first must"),
         ([*MOSAIC, "INPUT.FORMAT", "L"], "INPUT.FORMAT is 'L'; with INPUT.MOSAIC.ENABLED it must"),
         ([*MOSAIC, "INPUT.CROP.ENABLED", True], "INPUT.CROP.ENABLED is True; with INPUT.MOSAIC"),
-        ([*MOSAIC, "MODEL.KEYPOINT_ON", True], "MODEL.KEYPOINT_ON is True; with INPUT.MOSAIC"),
+        (
+            [*MOSAIC, "MODEL.KEYPOINT_ON", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
+            "MODEL.KEYPOINT_ON is True; with INPUT.MOSAIC",
+        ),
+        (
+            ["SOLVER.BEST.PATIENCE", 3],
+            "SOLVER.BEST.PATIENCE is 3, which counts evaluations of a metric: SOLVER.BEST.METRIC",
+        ),
+        (
+            ["SOLVER.BEST.METRIC", "losses/L2"],
+            "SOLVER.BEST.METRIC is 'losses/L2', which needs TEST.EVAL_LOSS True.",
+        ),
+        (
+            ["SOLVER.BEST.METRIC", "bbox/AP", "DATASETS.TEST", []],
+            "SOLVER.BEST.METRIC is 'bbox/AP', but DATASETS.TEST names no data set.",
+        ),
         (
             ["INPUT.MOSAIC.OFF_LAST_STEPS", 11, "SOLVER.MAX_ITER", 10],
             "INPUT.MOSAIC.OFF_LAST_STEPS is 11; it must be at most SOLVER.MAX_ITER, which is 10.",

@@ -73,7 +73,7 @@ class TwoStages(StagedBackbone):
     def run(self, stage: int, x: Tensor) -> Tensor:
         return self.stages[stage](x)
 
-    def connection(self, source: int, target: int) -> nn.Module:
+    def connection(self, source: int, target: int, in_channels: int) -> nn.Module:
         return nn.Conv2d((8, 16)[source], (4, 8)[target], 1)
 
     def drop_shared(self) -> None:

@@ -27,7 +27,7 @@ from tests.support.toy import toy_inputs, toy_model
 class TwoTails(DynamicRCNN):
     """Each detector has a neck and an RPN of its own; ROI heads see neither."""
 
-    shared_tail = False
+    shared_neck = shared_heads = False
 
     def own_tails(self) -> None:
         """Equal weights in both."""
@@ -50,7 +50,7 @@ class TwoTails(DynamicRCNN):
         return DynamicRCNN.proposals(self._of(detector), detector, images, pyramid)
 
     def tail_parts(self) -> tuple[Part, ...]:
-        neck, rpn, *roi_heads = super().tail_parts()
+        rpn, *roi_heads = self.head_parts(1)
         return (
             Part("neck1", self.neck, routes=EASY, features=True),
             Part("rpn_head1", rpn.owner, routes=EASY),

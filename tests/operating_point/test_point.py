@@ -65,3 +65,28 @@ def test_an_error_at_another_threshold_changes_nothing() -> None:
     with pytest.raises(ValueError, match="must lie in"), at_threshold(model, 1.5):
         pass
     assert model.operating_point is own
+
+
+def said(own: OperatingPoint, *batches: list[float]) -> list[str]:
+    with mock.patch.object(point.logger, "warning") as warn:
+        for difficulties in batches:
+            own.note(difficulties)
+    return [call.args[0] % call.args[1:] for call in warn.call_args_list]
+
+
+def test_a_threshold_that_sends_all_one_way_is_said_once() -> None:
+    (line,) = said(OperatingPoint(threshold=0.5), [0.6] * 12, [0.75] * 12, [0.7] * 40)
+    assert line.startswith("The first 24 images all took the hard route: their difficulties lie ")
+    assert "between 0.600 and 0.750, and MODEL.DYNAMIC.THRESHOLD is 0.5." in line
+    (line,) = said(OperatingPoint(threshold=0.5), [0.5] * 20)
+    assert "the easy route" in line
+
+
+def test_a_threshold_that_is_meant_so_is_not() -> None:
+    for threshold in (0.0, 1.0):
+        assert not said(OperatingPoint(threshold=threshold), [0.5] * 50)
+    assert not said(OperatingPoint(threshold=0.5), [0.6] * 19)  # too few
+    assert not said(OperatingPoint(threshold=0.5), [0.6] * 19, [0.4], [0.6] * 50)
+    record = SimpleNamespace(fingerprint={})
+    calibrated = OperatingPoint(threshold=0.5, calibration=record, cfg=toy_cfg())
+    assert not said(calibrated, [0.6] * 50)

@@ -50,6 +50,9 @@ _BARE_BACKBONE = re.compile(
 # Of a detector whose two detectors have a neck and a head each.
 _OWN_TAIL = re.compile(r"^(neck|head)[12]\.")
 
+# Of one whose detector2 has parts of the tail for itself, beside those of detector1.
+_SECOND_TAIL = re.compile(r"^tail2\.")
+
 _TORCHVISION_RULES = (
     (re.compile(r"^conv1\."), "stem.conv1."),
     (re.compile(r"^bn1\."), "stem.conv1.norm."),
@@ -91,7 +94,8 @@ def match(model_names: Iterable[str], file_names: Iterable[str]) -> Match:
     originals = dict(zip(renamed, file_names, strict=True)) | {name: name for name in file_names}
     sources = {}
     for name in model_names:
-        original = originals.get(name) or originals.get(detector_name(name))
+        asked = (name, *_of_detector1(name), detector_name(name))
+        original = next((originals[x] for x in asked if x in originals), None)
         if original is not None:
             sources[name] = original
     used = set(sources.values())
@@ -119,7 +123,15 @@ def detector_name(model_name: str) -> str:
     if _OWN_TAIL.match(name):
         return _OWN_TAIL.sub(r"\1.", name)
     # The neck, and the neck and head of a dense detector, are named from one root on.
-    return re.sub(r"^dense\.", "", re.sub(r"^neck\.", "backbone.", name))
+    name = re.sub(r"^(dense|tail2)\.", "", name)
+    return re.sub(r"^neck\.", "backbone.", name)
+
+
+def _of_detector1(model_name: str) -> tuple[str, ...]:
+    """What detector1 may call its part, for one that detector2 has for itself."""
+    if not _SECOND_TAIL.match(model_name):
+        return ()
+    return tuple(_SECOND_TAIL.sub(root, model_name) for root in ("", "dense."))
 
 
 def is_weight(name: str) -> bool:

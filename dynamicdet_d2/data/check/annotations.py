@@ -7,6 +7,10 @@ from typing import Any
 
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
 from dynamicdet_d2.data.check.images import Sizes
+from dynamicdet_d2.data.check.segmentations import are_polygons, are_run_lengths, farthest
+from dynamicdet_d2.data.register import LARGEST_ID
+from dynamicdet_d2.utils.plain import is_finite
+from dynamicdet_d2.utils.words import shown
 
 # Detectron2 clips boxes and leaves objects without a usable box or polygon out. Up to this share of
 # the objects that is harmless (COCO's own training set has two boxes without height); more of them
@@ -72,12 +76,13 @@ class AnnotationCheck:
 
     def _check_ids(self, annotation: Any) -> bool:
         """Whether image and category are known."""
-        if not isinstance(annotation, dict) or type(annotation.get("id")) is not int:
+        id_ = annotation.get("id") if isinstance(annotation, dict) else None
+        if type(id_) is not int or abs(id_) > LARGEST_ID:
             self._errors.add(
-                "malformed annotations", f"The annotation {_short(annotation)} has no integer 'id'."
+                "malformed annotations",
+                f"The annotation {shown(annotation)} has no integer 'id' of 64 bits.",
             )
             return False
-        id_ = annotation["id"]
         if id_ in self._ids:
             self._errors.add(
                 "duplicate annotation ids", f"The annotation id {id_} is used more than once."
@@ -92,7 +97,8 @@ class AnnotationCheck:
             if type(value) not in (int, str) or value not in allowed:
                 self._errors.add(
                     kind,
-                    f"Annotation {id_} has the {key} {value!r}, which the json does not define.",
+                    f"Annotation {id_} has the {key} {shown(value)}, which the json does not "
+                    "define.",
                 )
                 known = False
         return known
@@ -110,6 +116,19 @@ class AnnotationCheck:
                     "missing keys",
                     f"Annotation {annotation['id']} has no '{key}', which COCO's evaluation needs.",
                 )
+        area = annotation.get("area", 0)
+        if not is_finite(area) or area < 0:
+            self._errors.add(
+                "areas",
+                f"Annotation {annotation['id']} has the area {shown(area)}; a number of square "
+                "pixels is needed.",
+            )
+        if annotation.get("iscrowd", 0) not in (0, 1):
+            self._errors.add(
+                "crowd flags",
+                f"Annotation {annotation['id']} has 'iscrowd' {shown(annotation['iscrowd'])}; it "
+                "must be 0 or 1.",
+            )
         if annotation.get("iscrowd", 0):
             self._crowds += 1
         else:
@@ -121,12 +140,12 @@ class AnnotationCheck:
         try:
             x, y, w, h = box
             finite = math.isfinite(x + y + w + h)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             finite = False
         if not finite:
             self._errors.add(
                 "malformed boxes",
-                f"{_place(annotation)} has the bbox {_short(box)}; four numbers [x, y, width, "
+                f"{_place(annotation)} has the bbox {shown(box)}; four numbers [x, y, width, "
                 "height] in pixels are needed.",
             )
         elif not annotation.get("iscrowd", 0):
@@ -169,7 +188,7 @@ class AnnotationCheck:
                     f"{_place(annotation)} has no segmentation, but MODEL.MASK_ON is True.",
                 )
         elif isinstance(segmentation, dict):
-            if not _is_rle(segmentation, width, height):
+            if not are_run_lengths(segmentation, width, height):
                 self._add_malformed(annotation, f"run lengths that cover {width}x{height} pixels")
             elif self._mask_format == "polygon" and is_object and self._training:
                 self._errors.add(
@@ -177,8 +196,14 @@ class AnnotationCheck:
                     f"{_place(annotation)} has a run-length mask, but INPUT.MASK_FORMAT is "
                     "'polygon'; 'bitmask' reads both.",
                 )
-        elif not _is_list_of_numbers(segmentation):
+        elif not are_polygons(segmentation):
             self._add_malformed(annotation, "a list of polygons [[x1, y1, x2, y2, ...], ...]")
+        elif (far := farthest(segmentation, width, height)) is not None:
+            self._errors.add(
+                "polygons far outside",
+                f"{_place(annotation)} has a polygon with the coordinate {shown(far)}, far outside "
+                f"the image of {width}x{height} pixels.",
+            )
         elif not any(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation):
             self._unusable.add(
                 "polygons without area",
@@ -189,7 +214,7 @@ class AnnotationCheck:
     def _add_malformed(self, annotation: dict[str, Any], needed: str) -> None:
         self._errors.add(
             "malformed segmentations",
-            f"{_place(annotation)} has the segmentation {_short(annotation['segmentation'])}; "
+            f"{_place(annotation)} has the segmentation {shown(annotation['segmentation'])}; "
             f"{needed} are needed.",
         )
 
@@ -230,35 +255,10 @@ class AnnotationCheck:
             add("crowds", f"{self._crowds} annotations are crowds, which are not trained on.")
         unseen = sorted(self._category_ids - self._objects_of_category.keys())
         if unseen:
-            add("unused classes", f"{len(unseen)} categories have no object: ids {_short(unseen)}.")
+            add("unused classes", f"{len(unseen)} categories have no object: ids {shown(unseen)}.")
         if self._testing and 0 in self._ids:
             add("ids", "Annotation id 0 never counts as found in COCO's evaluation; start at 1.")
 
 
 def _place(annotation: dict[str, Any]) -> str:
     return f"Annotation {annotation['id']} of image {annotation['image_id']!r}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _is_list_of_numbers(segmentation: Any) -> bool:
-    """Whether this is a list of lists of finite numbers; ``sum`` looks at all of them quickly."""
-    try:
-        return isinstance(segmentation, list) and all(
-            isinstance(polygon, list) and math.isfinite(sum(polygon)) for polygon in segmentation
-        )
-    except TypeError:
-        return False
-
-
-def _is_rle(segmentation: dict[str, Any], width: int, height: int) -> bool:
-    """Run lengths of the image's size: compressed (text) or as a list that adds up to it."""
-    counts = segmentation.get("counts")
-    if segmentation.get("size") != [height, width]:
-        return False
-    if isinstance(counts, list):
-        return all(type(count) is int for count in counts) and sum(counts) == width * height
-    return isinstance(counts, str) and bool(counts)

@@ -3,18 +3,20 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, TypeGuard
 
-from PIL import Image, UnidentifiedImageError
-
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
+from dynamicdet_d2.data.image_files import displayed_size, header_fault
+from dynamicdet_d2.data.register import LARGEST_ID
+from dynamicdet_d2.utils.words import in_words, shown
 
 # Opening a file header costs about a millisecond: enough of them to find sizes that are wrong as a
 # rule (as from a converter that ignores EXIF), few enough not to be noticed.
 SIZES_COMPARED = 32
 
-_EXIF_ORIENTATION = 274
-_EXIF_QUARTER_TURNS = (5, 6, 7, 8)
+# Pixels a side that no image has.
+_LONGEST_SIDE = 1_000_000
 
 # Image id -> (width, height) in pixels, None where the json gives no usable size.
 Sizes = dict[int | str, tuple[int, int] | None]
@@ -37,7 +39,8 @@ def check_images(
         if not _has_id_and_file(image):
             report.errors.add(
                 "malformed images",
-                f"The image {str(image)[:120]} needs an 'id' (integer or text) and a 'file_name'.",
+                f"The image {shown(image)} needs an 'id' (integer or text) and a 'file_name' that "
+                "a file can have.",
             )
             continue
         if image["id"] in sizes:
@@ -47,6 +50,8 @@ def check_images(
                 f"{image['file_name']}).",
             )
         sizes[image["id"]] = files[image["file_name"]] = _size(image, report.errors)
+    if len({type(id_) for id_ in sizes}) > 1:
+        report.errors.add("mixed ids", "Some image ids are integers and some are text.")
     _warn_of_shared_files(images, files, report)
     unusable = report.warnings if skip_corrupt else report.errors
     _check_files(files, image_root, report, unusable)
@@ -57,8 +62,16 @@ def _has_id_and_file(image: object) -> bool:
     return (
         isinstance(image, dict)
         and type(image.get("id")) in (int, str)
-        and isinstance(image.get("file_name"), str)
+        and (isinstance(image["id"], str) or abs(image["id"]) <= LARGEST_ID)
+        and _names_a_file(image.get("file_name"))
     )
+
+
+def _names_a_file(name: object) -> bool:
+    """Text that a file system can take: no lone halves of characters, and no byte 0."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    return name == name.encode("utf-8", "replace").decode()
 
 
 def _size(image: dict[str, Any], errors: Findings) -> tuple[int, int] | None:
@@ -67,8 +80,8 @@ def _size(image: dict[str, Any], errors: Findings) -> tuple[int, int] | None:
         return int(width), int(height)
     errors.add(
         "image sizes",
-        f"{image['file_name']} (image id {image['id']!r}) has width {width!r} and height "
-        f"{height!r}; whole numbers of pixels are needed.",
+        f"{image['file_name']} (image id {image['id']!r}) has width {shown(width)} and height "
+        f"{shown(height)}; whole numbers of pixels are needed, {_LONGEST_SIDE} at most.",
     )
     return None
 
@@ -76,7 +89,7 @@ def _size(image: dict[str, Any], errors: Findings) -> tuple[int, int] | None:
 def _is_side(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return value >= 1 and value % 1 == 0
+    return 1 <= value <= _LONGEST_SIDE and value % 1 == 0
 
 
 def _warn_of_shared_files(
@@ -100,6 +113,7 @@ def _check_files(
     if not os.path.isdir(image_root):
         report.errors.add("missing folders", f"The image folder {image_root} does not exist.")
         return
+    _warn_of_files_elsewhere(files, image_root, report)
     present = _present(list(files), image_root)
     if files and not present:
         report.errors.add(
@@ -114,6 +128,20 @@ def _check_files(
     names = list(present)
     for name in names[:: max(1, len(names) // SIZES_COMPARED)][:SIZES_COMPARED]:
         _compare_size(os.path.join(image_root, name), files[name], unusable)
+
+
+def _warn_of_files_elsewhere(files: Iterable[str], image_root: str, report: DatasetReport) -> None:
+    """Names may lead out of the folder, which whoever shares the data set may not know."""
+    outside = [
+        name
+        for name in files
+        if os.path.isabs(name) or os.path.normpath(name).split(os.sep, 1)[0] == os.pardir
+    ]
+    if outside:
+        report.warnings.add(
+            "files elsewhere",
+            f"{len(outside)} file(s) lie outside of {image_root} by their names ({outside[0]}).",
+        )
 
 
 def _present(names: list[str], image_root: str) -> dict[str, None]:
@@ -136,10 +164,15 @@ def _present(names: list[str], image_root: str) -> dict[str, None]:
 
 
 def _compare_size(path: str, size: tuple[int, int] | None, unusable: Findings) -> None:
+    fault = header_fault(path)
+    if fault is not None:
+        unusable.add("unusable images", f"{path} {fault}.")
+        return
     try:
         found = displayed_size(path)
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        unusable.add("unreadable images", f"{path} cannot be read as an image: {error}.")
+    except Exception as error:  # Pillow raises nearly anything on broken files
+        said = f"{path} cannot be read as an image: {in_words(error)}."
+        unusable.add("unreadable images", said)
         return
     if size is not None and found != size:
         unusable.add(
@@ -147,10 +180,3 @@ def _compare_size(path: str, size: tuple[int, int] | None, unusable: Findings) -
             f"{path} is {found[0]}x{found[1]} pixels (EXIF rotation applied), but the json says "
             f"{size[0]}x{size[1]}.",
         )
-
-
-def displayed_size(path: str) -> tuple[int, int]:
-    """(width, height) in pixels after EXIF rotation, from the file's header alone."""
-    with Image.open(path) as image:
-        turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_QUARTER_TURNS
-        return image.size[::-1] if turned else image.size

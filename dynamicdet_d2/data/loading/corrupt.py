@@ -9,6 +9,9 @@ from typing import Any, Generic, TypeVar
 from detectron2.data.detection_utils import read_image
 from torch.utils.data import DataLoader, Dataset
 
+from dynamicdet_d2.data.image_files import header_fault
+from dynamicdet_d2.utils.words import in_words
+
 logger = logging.getLogger(__name__)
 
 Sample = dict[str, Any]
@@ -43,7 +46,8 @@ class NoUsableImageError(ValueError):
 class NamedErrors(Generic[Read]):
     """A mapper, or what else reads an image, whose failures name the image.
 
-    Where the mapper raises, the image is read once more: if that fails or shows another size than
+    A file whose pixels would not survive the reading (``header_fault``) is not read. Where the
+    mapper raises, the image is read once more: if that fails or shows another size than
     the data set's, a ``CorruptImageError`` is raised. Any other failure is the mapper's own; it
     passes through with the image added as a note, so that skipping cannot hide a bug.
     """
@@ -57,17 +61,20 @@ class NamedErrors(Generic[Read]):
         Raises:
             CorruptImageError: also where the mapper returns None, Detectron2's way to refuse.
         """
+        sample: Read | None = None
+        fault = header_fault(dataset_dict["file_name"]) if "file_name" in dataset_dict else None
         try:
-            sample = self._mapper(dataset_dict)
-            fault = "was refused by the mapper" if sample is None else None
+            if fault is None:
+                sample = self._mapper(dataset_dict)
+                fault = "was refused by the mapper" if sample is None else None
         except Exception as error:
             fault = image_fault(dataset_dict)
             if fault is None:
                 error.add_note(f"While loading image {dataset_dict.get('file_name')}.")
                 raise
-        if fault is not None:
+        if sample is None or fault is not None:
             raise CorruptImageError(
-                str(dataset_dict.get("file_name")), dataset_dict.get("image_id"), fault
+                str(dataset_dict.get("file_name")), dataset_dict.get("image_id"), str(fault)
             )
         return sample
 
@@ -83,7 +90,7 @@ def image_fault(dataset_dict: Sample) -> str | None:
     except MemoryError:
         return None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
-        return f"cannot be read: {type(error).__name__}: {error}".rstrip(".")
+        return f"cannot be read: {in_words(error)}"
     expected = dataset_dict.get("width", width), dataset_dict.get("height", height)
     if expected == (width, height):
         return None

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
 
 from dynamicdet_d2.data.loading.corrupt import Sample
+from dynamicdet_d2.utils.words import in_words
 
 
 def training_dicts(cfg: CfgNode) -> list[Sample]:
@@ -47,8 +48,8 @@ def images_of(key: str, names: Sequence[str], **options: object) -> list[Sample]
     check_registered(key, names)
     try:
         return get_detection_dataset_dicts(list(names), **options)
-    except (AssertionError, FileNotFoundError, KeyError) as error:
-        raise ValueError(f"{key} {list(names)} cannot be loaded: {error}") from error
+    except (AssertionError, FileNotFoundError, LookupError, TypeError) as error:
+        raise ValueError(f"{key} {list(names)} cannot be loaded: {in_words(error)}.") from error
 
 
 def check_registered(key: str, names: Sequence[str]) -> None:

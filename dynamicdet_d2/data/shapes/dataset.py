@@ -19,13 +19,15 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.drawing import CLASSES, Shape, draw_picture
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import read_json, whole_file
 
 logger = logging.getLogger(__name__)
 
 # Raise it when drawing changes: pictures of another version are drawn anew.
 VERSION = 2
 JPEG_QUALITY = 95
+# A side of a JPEG file.
+MOST_PIXELS = 65_500
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,22 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
     A set of the same recipe that is there already is left as it is.
 
     Raises:
-        ValueError: if the recipe is out of range.
+        ValueError: if the recipe is out of range, or the folder has a data set of another kind.
     """
     if recipe.num_images < 1 or min(recipe.width, recipe.height) < 64:
         raise ValueError(f"Drawn sets need at least one image of 64 pixels a side; found {recipe}.")
+    if max(recipe.width, recipe.height) > MOST_PIXELS or not 0 <= recipe.seed < 2**63:
+        raise ValueError(
+            f"Drawn sets have at most {MOST_PIXELS} pixels a side and a seed from 0 to 2^63; found "
+            f"{recipe}."
+        )
     info = {"description": "drawn shapes", "version": VERSION, **asdict(recipe)}
     annotations = folder / "instances.json"
-    if annotations.is_file() and json.loads(annotations.read_text()).get("info") == info:
+    found = _info(annotations)
+    if found == info:
         return
+    if found is not None and found.get("description") != info["description"]:
+        raise ValueError(f"{annotations} is no drawn set's and would be replaced.")
     logger.info("Drawing %d images into %s", recipe.num_images, folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     content: dict = {"info": info, "images": [], "annotations": [], "categories": _categories()}
@@ -85,6 +95,15 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
         _add_image(content, folder, recipe, number)
     with whole_file(annotations) as file:
         file.write(json.dumps(content).encode())
+
+
+def _info(annotations: Path) -> dict | None:
+    """What a file says of itself; None where there is none, or it was cut short."""
+    try:
+        info = read_json(annotations, str(annotations)).get("info")
+    except (AttributeError, ValueError):
+        return None
+    return info if isinstance(info, dict) else {}
 
 
 def _categories() -> list[dict]:
@@ -97,9 +116,9 @@ def _add_image(content: dict, folder: Path, recipe: Recipe, number: int) -> None
     difficulty = float(rng.uniform())
     picture, shapes = draw_picture(rng, difficulty, recipe.width, recipe.height)
     file_name = f"{number:06d}.jpg"
-    cv2.imwrite(
-        str(folder / "images" / file_name), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
+    path = str(folder / "images" / file_name)
+    if not cv2.imwrite(path, picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
+        raise OSError(f"{path} cannot be written.")
     image = {"id": number + 1, "file_name": file_name, "difficulty": round(difficulty, 4)}
     content["images"].append({**image, "width": recipe.width, "height": recipe.height})
     for shape in shapes:

@@ -48,7 +48,7 @@ def judged_on_folds(course: Course, table: LossTable) -> Choice:
         stack = course.trained(table, np.setdiff1d(order, own).tolist())
         difficulties = course.difficulties(stack, table, own.tolist())
         scores[:, own] = [midranks(row) / len(own) for row in difficulties]
-    return _judged(table, scores, f"{FOLDS} folds of {len(table)} training images", course.seed)
+    return judged(table, scores, f"{FOLDS} folds of {len(table)} training images", course.seed)
 
 
 def judged_on_validation(
@@ -62,14 +62,17 @@ def judged_on_validation(
     """
     stack = course.trained(table, range(len(table)))
     scores = course.difficulties(stack, validation, range(len(validation)))
-    return _judged(validation, scores, f"{len(validation)} images of {name}", course.seed)
+    return judged(validation, scores, f"{len(validation)} images of {name}", course.seed)
 
 
-def _judged(table: LossTable, scores: NDArray[np.float64], judged_on: str, seed: int) -> Choice:
+def judged(table: LossTable, scores: NDArray[np.float64], judged_on: str, seed: int) -> Choice:
     """Every candidate's lead over random routing on the images of a table.
 
     Args:
+        table: with column "matched".
         scores: (K, n), by their order the difficulties of the table's n images.
+        judged_on: the images, in words.
+        seed: of the random routings that tell what chance does.
     """
     sweep = MatchedSweep(from_rows(table["matched"].numpy(), len(table)))
     random = random_routing(sweep, DRAWS)
@@ -77,11 +80,11 @@ def _judged(table: LossTable, scores: NDArray[np.float64], judged_on: str, seed:
     by_chance = [
         score_quality(sweep, generator.permutation(len(table)), random).area for _ in range(DRAWS)
     ]
-    judged = tuple(
+    candidates = tuple(
         _as_record(candidate, score_quality(sweep, own, random))
         for candidate, own in zip(CANDIDATES, scores, strict=True)
     )
-    return Choice(judged_on, judged, _rounded(float(np.std(by_chance))))
+    return Choice(judged_on, candidates, _rounded(float(np.std(by_chance))))
 
 
 def _as_record(candidate: Candidate, quality: ScoreQuality) -> Judged:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from detectron2.utils import comm
 
+from dynamicdet_d2.checkpoint.files import read_torch
 from dynamicdet_d2.engine.loss_table.table import LossTable
 from dynamicdet_d2.utils.files import whole_file
 
@@ -66,6 +67,6 @@ class LossTableFile:
 def _read(path: str) -> Any:
     """The file's content, of plain types and tensors; None where it cannot be read."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # a damaged file raises anything at all
+        return read_torch(path)
+    except ValueError:
         return None

@@ -10,6 +10,7 @@ from torch import nn
 from dynamicdet_d2.data.loading.loaders import ResumableLoader
 from dynamicdet_d2.engine.distributed import distributed
 from dynamicdet_d2.engine.phases.phase import Start, Training
+from dynamicdet_d2.engine.step_memory import log_step_memory
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:
     # Without a step there is no schedule: Detectron2's divides by MAX_ITER.
     schedule = start.builders.build_lr_scheduler
     scheduler = schedule(cfg, optimizer) if cfg.SOLVER.MAX_ITER else None
+    if cfg.SOLVER.MAX_ITER:
+        log_step_memory(cfg, module, optimizer)
     return Training(distributed(module), loader, optimizer, scheduler, detector_losses)
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import refuse_pipes, whole_file
 from dynamicdet_d2.utils.plain import from_plain
 
 
@@ -48,11 +48,14 @@ def read_routes(path: str | os.PathLike) -> list[ImageRoute]:
     Raises:
         ValueError: one sentence naming the file, and the line where one is wrong.
     """
+    refuse_pipes(path, str(path))
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
         contents = [json.loads(line) for line in lines]
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply.") from None
     except ValueError:
         raise ValueError(f"{path} is not a file of JSON lines.") from None
     try:

@@ -12,11 +12,12 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 
 import torch
-import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from dynamicdet_d2.modeling.backbone.connections import CompositeConnections, Injection
 
 
 class StagedBackbone(Backbone):
@@ -74,10 +75,13 @@ class StagedBackbone(Backbone):
         return x
 
     @abstractmethod
-    def connection(self, source: int, target: int) -> nn.Module:
+    def connection(self, source: int, target: int, in_channels: int) -> nn.Module:
         """g_ij for i = target, j = source: (N, C_j, ...) -> channels of the input of i's blocks.
 
         Its output is zero at the start wherever the family can have it so.
+
+        Args:
+            in_channels: C_j, of backbone 1.
         """
 
     @abstractmethod
@@ -105,7 +109,7 @@ class StagedBackbone(Backbone):
             )
         self.gradient_checkpointing = True
 
-    def stages_from(self, first: int, x: Tensor, injected: "Injection | None" = None) -> list:
+    def stages_from(self, first: int, x: Tensor, injected: Injection | None = None) -> list:
         """Run stages first..S-1.
 
         Args:
@@ -135,70 +139,25 @@ class StagedBackbone(Backbone):
         return {name: f for name, (_, f) in zip(self.stage_names, outputs, strict=True)}
 
 
-class Injection:
-    """Adds to a stage's input the sum of its connections (eq. 4-5)."""
-
-    def __init__(self, connections: "CompositeConnections", features1: Sequence[Tensor]) -> None:
-        self.connections = connections
-        self.features1 = features1
-
-    def __call__(self, stage: int, x: Tensor) -> Tensor:
-        return x + self.connections(stage, self.features1, x.shape[-2:])
-
-
-class CompositeConnections(nn.Module):
-    """G, dense higher-level composition: H_i = sum over j >= i of up(g_ij(f1_j)) (eq. 4).
-
-    Each g_ij runs at its source's resolution; its output is upsampled to the target's size
-    by nearest neighbour. The sum is taken from the coarsest source on, each step at the resolution
-    of its own source, so that little is done at the finest one: where every size is a multiple
-    of the next, as in padded images, upsampling in steps is upsampling at once.
-    """
-
-    def __init__(self, backbone: StagedBackbone) -> None:
-        """
-        Args:
-            backbone: the family, and where its injections begin.
-        """
-        super().__init__()
-        stages = range(len(backbone.stage_names))
-        self.links = nn.ModuleDict(
-            {
-                f"{backbone.stage_names[target]}_from_{backbone.stage_names[source]}": (
-                    backbone.connection(source, target)
-                )
-                for target in stages[backbone.first_injected_stage :]
-                for source in stages[target:]
-            }
+def _check_shapes(
+    first: StagedBackbone, second: StagedBackbone, one_neck: bool, share_stem: bool
+) -> None:
+    """Refuse two backbones that cannot be composed, or cannot feed what comes after them."""
+    shapes1, shapes2 = first.output_shape(), second.output_shape()
+    if one_neck and shapes1 != shapes2:
+        raise ValueError(
+            "Both backbones feed one neck and must agree in their output shapes, or "
+            "MODEL.COMPOSITE.SHARE_NECK must be False; found "
+            f"{shapes1} and {shapes2}."
         )
-        self.stage_names = backbone.stage_names
-
-    def forward(self, stage: int, features1: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """H of one stage.
-
-        Args:
-            stage: i.
-            features1: the S feature maps of backbone 1, (N, C_j, H_j, W_j).
-            size: height and width of the stage's input.
-
-        Returns:
-            (N, injection channels of i, *size).
-        """
-        *finer, coarsest = range(stage, len(self.stage_names))
-        total = self._linked(coarsest, stage, features1)
-        for source in reversed(finer):
-            part = self._linked(source, stage, features1)
-            total = part + _upsampled(total, part.shape[-2:])
-        return _upsampled(total, size)
-
-    def _linked(self, source: int, target: int, features1: Sequence[Tensor]) -> Tensor:
-        names = self.stage_names
-        return self.links[f"{names[target]}_from_{names[source]}"](features1[source])
-
-
-def _upsampled(x: Tensor, size: Sequence[int]) -> Tensor:
-    same = x.shape[-2:] == tuple(size)
-    return x if same else F.interpolate(x, size=tuple(size), mode="nearest")
+    strides1, strides2 = ({n: s.stride for n, s in x.items()} for x in (shapes1, shapes2))
+    shared = second.stage_names[: second.num_shared_stages] if share_stem else ()
+    if strides1 != strides2 or any(shapes1[name] != shapes2[name] for name in shared):
+        raise ValueError(
+            "Both backbones must agree in the strides of their stages, and in the shapes of the "
+            f"stages that they share (with MODEL.COMPOSITE.SHARE_STEM True: {list(shared)}); "
+            f"found {shapes1} and {shapes2}."
+        )
 
 
 class CompositeBackbone(Backbone):
@@ -210,33 +169,39 @@ class CompositeBackbone(Backbone):
     """
 
     def __init__(
-        self, *, bottom_up1: StagedBackbone, bottom_up2: StagedBackbone, share_stem: bool = True
+        self,
+        *,
+        bottom_up1: StagedBackbone,
+        bottom_up2: StagedBackbone,
+        share_stem: bool = True,
+        one_neck: bool = True,
     ) -> None:
         """
         Args:
             bottom_up1: backbone 1.
             bottom_up2: backbone 2, complete; what it shares with backbone 1 is dropped from it.
             share_stem: whether it shares what its family can share.
+            one_neck: whether both feed one neck, so that they must be equally wide.
 
         Raises:
             ValueError: if the two do not agree in their stages and output shapes.
         """
         super().__init__()
-        if bottom_up1.output_shape() != bottom_up2.output_shape():
-            raise ValueError(
-                "Both backbones feed one neck and must agree in their output shapes; found "
-                f"{bottom_up1.output_shape()} and {bottom_up2.output_shape()}."
-            )
         self.share_stem = share_stem and bottom_up2.can_share_stem
+        _check_shapes(bottom_up1, bottom_up2, one_neck, self.share_stem)
         if self.share_stem:
             bottom_up2.drop_shared()
         self.bottom_up1 = bottom_up1
         self.bottom_up2 = bottom_up2
-        self.connections = CompositeConnections(bottom_up2)
+        self.connections = CompositeConnections(bottom_up2, bottom_up1.output_shape())
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Shapes of F1 and F2 by stage name."""
+        """Shapes of F1 by stage name."""
         return self.bottom_up1.output_shape()
+
+    def output_shape2(self) -> dict[str, ShapeSpec]:
+        """Shapes of F2 by stage name."""
+        return self.bottom_up2.output_shape()
 
     @property
     def size_divisibility(self) -> int:

@@ -221,7 +221,7 @@ def _stage(numbers: Sequence[int], groups: Sequence[Sequence[nn.Module]]) -> nn.
 def build_composite_efficientnet_lite_backbone(
     cfg: CfgNode, input_shape: ShapeSpec
 ) -> CompositeBackbone:
-    """Two EfficientNet-Lites of equal widths, composed (``MODEL.BACKBONE.NAME``)."""
+    """Two EfficientNet-Lites, composed (``MODEL.BACKBONE.NAME``)."""
     size1, size2 = lite_sizes(cfg)
     own2 = None if size1 == size2 else blocks_of(size2)
     blocks1, blocks2 = num_blocks_of(cfg, blocks_of(size1), GROUP_NAMES, NUM_SHARED_GROUPS, own2)
@@ -229,6 +229,7 @@ def build_composite_efficientnet_lite_backbone(
         bottom_up1=build_staged_efficientnet_lite(cfg, input_shape, size1, blocks1),
         bottom_up2=build_staged_efficientnet_lite(cfg, input_shape, size2, blocks2),
         share_stem=cfg.MODEL.COMPOSITE.SHARE_STEM,
+        one_neck=cfg.MODEL.COMPOSITE.SHARE_NECK,
     )
 
 

@@ -137,10 +137,9 @@ class StagedELAN(StagedBackbone):
     def run(self, stage: int, x: Tensor) -> Tensor:
         return self.run_blocks(self._level(stage).blocks, x)
 
-    def connection(self, source: int, target: int) -> nn.Module:
+    def connection(self, source: int, target: int, in_channels: int) -> nn.Module:
         """1x1 convolution with bias, without norm (the published form)."""
-        levels = self._levels.levels
-        link = nn.Conv2d(levels[source].out_channels, levels[target].channels, kernel_size=1)
+        link = nn.Conv2d(in_channels, self._levels.levels[target].channels, kernel_size=1)
         if self._connection_init == "zero":
             for parameter in link.parameters():
                 nn.init.zeros_(parameter)

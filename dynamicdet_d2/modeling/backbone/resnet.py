@@ -116,4 +116,5 @@ def build_composite_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Com
         bottom_up1=build_staged_resnet(cfg, input_shape, blocks1),
         bottom_up2=build_staged_resnet(cfg, input_shape, blocks2),
         share_stem=cfg.MODEL.COMPOSITE.SHARE_STEM,
+        one_neck=cfg.MODEL.COMPOSITE.SHARE_NECK,
     )

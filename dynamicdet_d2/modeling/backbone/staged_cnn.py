@@ -55,8 +55,7 @@ class StagedCNN(StagedBackbone):
     def run(self, stage: int, x: Tensor) -> Tensor:
         return self.run_blocks(getattr(self, self.stage_names[stage]), x)
 
-    def connection(self, source: int, target: int) -> nn.Module:
-        in_channels = self._shapes[self.stage_names[source]].channels
+    def connection(self, source: int, target: int, in_channels: int) -> nn.Module:
         return zero_connection(in_channels, self._injection_channels[target], self._connection_norm)
 
     def drop_shared(self) -> None:

@@ -143,7 +143,7 @@ class StagedSwin(StagedBackbone):
     def feature(self, stage: int, x: Tensor) -> Tensor:
         return _channels_first(self._stage(stage).norm(_channels_last(x))).contiguous()
 
-    def connection(self, source: int, target: int) -> nn.Module:
+    def connection(self, source: int, target: int, in_channels: int) -> nn.Module:
         """1x1 convolution with bias, both zero at the start, or identity within a stage.
 
         Where source and target are the same stage the channels agree and there is no weight, so
@@ -151,7 +151,7 @@ class StagedSwin(StagedBackbone):
         """
         if source == target:
             return nn.Identity()
-        link = nn.Conv2d(self._channels[source], self._channels[target], kernel_size=1)
+        link = nn.Conv2d(in_channels, self._channels[target], kernel_size=1)
         for parameter in link.parameters():
             nn.init.zeros_(parameter)
         return link
@@ -245,6 +245,7 @@ def build_composite_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Compo
         bottom_up1=build_staged_swin(cfg, input_shape, blocks1),
         bottom_up2=bottom_up2,
         share_stem=cfg.MODEL.COMPOSITE.SHARE_STEM,
+        one_neck=cfg.MODEL.COMPOSITE.SHARE_NECK,
     )
 
 

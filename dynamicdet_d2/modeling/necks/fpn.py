@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detectron2's FPN over features that are already computed, so that both detectors share it."""
 
+from collections.abc import Mapping, Sequence
+
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_resnet_backbone
@@ -35,12 +37,7 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone) -> FPN:
             them, or there is no such ``TOP_BLOCK``.
     """
     levels = bottom_up.output_shape()
-    missing = [name for name in cfg.MODEL.FPN.IN_FEATURES if name not in levels]
-    if missing or not cfg.MODEL.FPN.IN_FEATURES:
-        raise ValueError(
-            f"MODEL.FPN.IN_FEATURES is {list(cfg.MODEL.FPN.IN_FEATURES)}; it must name some of "
-            f"the backbone's levels, {list(levels)}."
-        )
+    check_levels("MODEL.FPN.IN_FEATURES", cfg.MODEL.FPN.IN_FEATURES, levels, of="backbone")
     return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
@@ -49,6 +46,26 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone) -> FPN:
         top_block=_top_block(cfg, levels),
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
+
+
+def check_levels(
+    key: str, names: Sequence[str], levels: Mapping[str, ShapeSpec], of: str = "neck"
+) -> None:
+    """Refuse levels that are not given.
+
+    Args:
+        key: of the config, which names the levels.
+        names: its value.
+        levels: there are.
+        of: what gives them.
+
+    Raises:
+        ValueError: one is missing, or none is named.
+    """
+    if not names or any(name not in levels for name in names):
+        raise ValueError(
+            f"{key} is {list(names)}; it must name some of the {of}'s levels, {list(levels)}."
+        )
 
 
 def _top_block(cfg: CfgNode, levels: dict[str, ShapeSpec]) -> nn.Module:

@@ -105,7 +105,7 @@ def _head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> YOLOHead:
     return YOLOHead(
         input_shape,
         channels=size.channels,
-        num_classes=settings.num_classes_of(cfg),
+        num_classes=cfg.MODEL.YOLO.NUM_CLASSES,
         num_anchors=build_grid(cfg, input_shape).num_anchors,
         rep_conv=size.rep_conv,
         norm=cfg.MODEL.YOLO.NORM,
@@ -119,7 +119,7 @@ def _auxiliary_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> YOLOHead
     return YOLOHead(
         input_shape,
         channels=channels,
-        num_classes=settings.num_classes_of(cfg),
+        num_classes=cfg.MODEL.YOLO.NUM_CLASSES,
         num_anchors=build_grid(cfg, input_shape).num_anchors,
         implicit=False,
         norm=cfg.MODEL.YOLO.NORM,

@@ -10,7 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
-from dynamicdet_d2.modeling.batch import Batch
+from dynamicdet_d2.modeling.batch import Batch, checked_images
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.yolo import build, settings
@@ -30,7 +30,7 @@ class DynamicYOLO(DynamicDetector):
     connections, backbone 2, neck 2 and head 2, and never through head 1 (section 3.1).
     """
 
-    shared_tail = False
+    shared_neck = shared_heads = False
 
     @configurable
     def __init__(
@@ -70,7 +70,7 @@ class DynamicYOLO(DynamicDetector):
         return {
             **arguments,
             **tails,
-            "loss": YOLOLoss(grid, settings.loss_settings(cfg), settings.num_classes_of(cfg)),
+            "loss": YOLOLoss(grid, settings.loss_settings(cfg), cfg.MODEL.YOLO.NUM_CLASSES),
             "detections": YOLODetections(grid, settings.detection_settings(cfg)),
             "padding": settings.padding_of(cfg, backbone.size_divisibility),
             "input_format": cfg.INPUT.FORMAT,
@@ -91,7 +91,9 @@ class DynamicYOLO(DynamicDetector):
         return self._batch(batched_inputs, replace(self.padding, placement="corner"))
 
     def _batch(self, batched_inputs: list[dict], padding: Padding) -> PlacedImages:
-        images = [x["image"].to(self.device, self.pixel_mean.dtype) for x in batched_inputs]
+        images = [
+            x.to(self.pixel_mean.dtype) for x in checked_images(batched_inputs, self.pixel_mean)
+        ]
         return padding.batch(images, self.pixel_mean, self.pixel_std)
 
     def pyramid(self, detector: int, features: Features) -> Features:

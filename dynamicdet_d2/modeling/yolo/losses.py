@@ -119,16 +119,24 @@ class YOLOLoss(nn.Module):
         """
         grid = self.grid(logits)
         lead = at_least_float32(flattened(logits))
-        losses = self._of_matches(lead, targets, grid, self._match(lead, targets, grid, LEAD_REACH))
+        losses = self._of_matches(lead, targets, grid, self.match(lead, targets, grid, LEAD_REACH))
         if auxiliary is None:
             return losses
         # The auxiliary head learns what the lead head would, but of more candidates.
-        matches = self._match(lead, targets, grid, COARSE_REACH)
+        matches = self.match(lead, targets, grid, COARSE_REACH)
         others = at_least_float32(flattened(auxiliary))
         extra = self._of_matches(others, targets, grid, matches)
         return {k: loss + self.settings.auxiliary_gain * extra[k] for k, loss in losses.items()}
 
-    def _match(self, lead: Tensor, targets: Targets, grid: Grid, reach: float) -> Matches:
+    def match(self, lead: Tensor, targets: Targets, grid: Grid, reach: float) -> Matches:
+        """Which predictions learn which objects: candidates, and of them those of SimOTA.
+
+        Args:
+            lead: logits that the costs are of, (N, P, K), float32 or wider.
+            targets: objects of the N images.
+            grid: of the logits.
+            reach: how far from an object's centre a candidate's cell may be, in cells.
+        """
         among = candidates(targets, grid, self.settings.max_ratio, reach)
         return sim_ota(lead, targets, grid, among, self.settings.top_k)
 

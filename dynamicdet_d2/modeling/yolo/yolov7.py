@@ -10,7 +10,8 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from dynamicdet_d2.modeling.batch import Batch, postprocessed
+from dynamicdet_d2.config import Use, check
+from dynamicdet_d2.modeling.batch import Batch, checked_images, postprocessed
 from dynamicdet_d2.modeling.yolo import build, settings
 from dynamicdet_d2.modeling.yolo.detections import YOLODetections
 from dynamicdet_d2.modeling.yolo.head import YOLOHead, head_part
@@ -66,9 +67,10 @@ class YOLOv7(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        check(cfg, Use.MODEL)
         parts = build.static_parts(cfg)
         grid = build.build_grid(cfg, parts["neck"].output_shape())
-        loss = YOLOLoss(grid, settings.loss_settings(cfg), settings.num_classes_of(cfg))
+        loss = YOLOLoss(grid, settings.loss_settings(cfg), cfg.MODEL.YOLO.NUM_CLASSES)
         return {
             **parts,
             "loss": loss,
@@ -125,7 +127,9 @@ class YOLOv7(nn.Module):
 
     def preprocess_image(self, batched_inputs: list[dict]) -> PlacedImages:
         """Normalise, pad and batch the images, on the model's device."""
-        images = [x["image"].to(self.device, self.pixel_mean.dtype) for x in batched_inputs]
+        images = [
+            x.to(self.pixel_mean.dtype) for x in checked_images(batched_inputs, self.pixel_mean)
+        ]
         padding = replace(self.padding, placement="corner") if self.training else self.padding
         return padding.batch(images, self.pixel_mean, self.pixel_std)
 

@@ -33,7 +33,7 @@ class Doubling(StagedBackbone):
     def run(self, stage: int, x: Tensor) -> Tensor:
         return 2 * nn.functional.avg_pool2d(x, 2)
 
-    def connection(self, source: int, target: int) -> nn.Module:
+    def connection(self, source: int, target: int, in_channels: int) -> nn.Module:
         link = nn.Conv2d(3, 3, 1, bias=False)
         nn.init.zeros_(link.weight)
         return link

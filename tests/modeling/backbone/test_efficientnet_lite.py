@@ -225,7 +225,7 @@ def test_members_and_blocks_of_both_backbones(overrides: list, expected: list) -
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["MODEL.EFFICIENTNET_LITE.SIZE2", 2], "must agree in their output shapes"),
+        (["MODEL.EFFICIENTNET_LITE.SIZE2", 2], "SHARE_NECK must be False"),
         (["MODEL.COMPOSITE.NORM", "FrozenBN"], "MODEL.COMPOSITE.NORM is 'FrozenBN'"),
         (
             ["MODEL.COMPOSITE.NUM_BLOCKS1", [1] * 4],

@@ -33,7 +33,7 @@ class Pair(StagedBackbone):
     def run(self, stage: int, x: Tensor) -> Tensor:
         return self.stages[stage](x).relu()
 
-    def connection(self, source: int, target: int) -> nn.Module:
+    def connection(self, source: int, target: int, in_channels: int) -> nn.Module:
         return nn.Conv2d((8, 16)[source], (4, 8)[target], 1)
 
     def drop_shared(self) -> None:

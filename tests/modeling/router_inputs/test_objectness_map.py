@@ -8,6 +8,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from torch import nn
 
+from dynamicdet_d2.modeling.routed_batch import features_and_objectness
 from dynamicdet_d2.modeling.router_inputs.least_squares import WeightedLeastSquares
 from dynamicdet_d2.modeling.router_inputs.objectness_map import (
     ObjectnessMap,
@@ -103,6 +104,6 @@ def test_a_detectors_own_head_teaches(kind: str) -> None:
     inputs = toy_inputs(2)
     own = model.router.inputs["map"]
     before = model.difficulties(inputs)
-    own.teach(own.lessons(*model.features_and_objectness(inputs)))
+    own.teach(own.lessons(*features_and_objectness(model, inputs)))
     assert all(float(weight.abs().sum()) > 0 for weight in own.buffers())
     assert model.difficulties(inputs) != before

@@ -15,6 +15,7 @@ from dynamicdet_d2.acceleration import optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.evaluation.cost import count_flops, count_parts
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.routed_batch import features_and_objectness
 from tests.support.optimized import assert_same, decided
 from tests.support.stock import stock_detector
 from tests.support.toy import dense_cfg, dense_model, toy_cfg, toy_inputs, toy_model
@@ -39,7 +40,7 @@ def sees(inputs: list[str]) -> DynamicDetector:
 def with_spread(model: DynamicDetector) -> DynamicDetector:
     if "map" in model.router.inputs:
         own = model.router.inputs["map"]
-        own.teach(own.lessons(*model.features_and_objectness(toy_inputs(6))))
+        own.teach(own.lessons(*features_and_objectness(model, toy_inputs(6))))
     model.router.set_standard(model.router_inputs_and_losses(toy_inputs(6))[0])
     nn.init.normal_(model.router.score.weight, std=0.1)
     return model

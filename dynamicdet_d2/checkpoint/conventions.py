@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How images were prepared for a detector, which its weights do not say and its results depend on.
+
+A complete detector that is loaded under other conventions has every tensor in its place, and
+detects something else. What can confirm them is the config that it was trained with.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import urlparse
+
+import detectron2
+from detectron2.config import CfgNode
+from detectron2.modeling.backbone.resnet import BottleneckBlock
+from torch import nn
+
+from dynamicdet_d2.checkpoint import names
+from dynamicdet_d2.checkpoint.report import LoadReport
+from dynamicdet_d2.config import read_config
+
+Message = tuple[int, str]
+
+_HEADS = re.compile(r"^(roi_heads|head|proposal_generator)\.")
+# As Detectron2's zoo, and its cache of it, name a file.
+_ZOO = re.compile(r"([\w.-]+)/([\w.-]+)/\d+/model_final_\w+\.pkl$")
+DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What a detector expects; None: it does not matter to it, or it does not say.
+
+    Attributes:
+        input_format: channels, such as "BGR".
+        pixel_mean, pixel_std: of the channels.
+        stride_in_1x1: whether the ResNet's strides are in its blocks' first convolutions.
+    """
+
+    input_format: str | None
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
+    stride_in_1x1: bool | None
+
+
+_KEYS = {
+    "input_format": "INPUT.FORMAT",
+    "pixel_mean": "MODEL.PIXEL_MEAN",
+    "pixel_std": "MODEL.PIXEL_STD",
+    "stride_in_1x1": "MODEL.RESNETS.STRIDE_IN_1X1",
+}
+
+
+def of_model(model: nn.Module) -> Conventions | None:
+    """Those of a detector; None of a module that prepares no images."""
+    if not hasattr(model, "pixel_mean") or not hasattr(model, "pixel_std"):
+        return None
+    return Conventions(
+        getattr(model, "input_format", None),
+        _rounded(model.pixel_mean.flatten().tolist()),
+        _rounded(model.pixel_std.flatten().tolist()),
+        next(map(_strides_first, filter(_has_stride, model.modules())), None),
+    )
+
+
+def _rounded(values: Iterable[float]) -> tuple[float, ...]:
+    """As configs have them, and no finer than float32 holds them."""
+    return tuple(round(float(x), DIGITS) for x in values)
+
+
+def _has_stride(module: nn.Module) -> bool:
+    return isinstance(module, BottleneckBlock) and module.stride > 1
+
+
+def _strides_first(block: nn.Module) -> bool:
+    return max(block.conv1.stride) > 1  # type: ignore[union-attr, arg-type]
+
+
+def of_config(cfg: CfgNode) -> Conventions:
+    """Those that a config asks for."""
+    keys = cfg.MODEL
+    mean, std = map(_rounded, (keys.PIXEL_MEAN, keys.PIXEL_STD))
+    return Conventions(cfg.INPUT.FORMAT, mean, std, keys.RESNETS.STRIDE_IN_1X1)
+
+
+def confirming_config(path: str) -> Path | None:
+    """The config that weights were trained with, where it can be found.
+
+    It is ``config.yaml`` beside the file, or that of Detectron2's zoo, whose files say in their
+    path which model they are.
+
+    Args:
+        path: file or address.
+    """
+    beside = Path(path).with_name("config.yaml")
+    if not urlparse(path).scheme and beside.is_file():
+        return beside
+    found = _ZOO.search(path)
+    if found is None:
+        return None
+    folder = Path(detectron2.__file__).parent / "model_zoo" / "configs" / found[1]
+    in_zoo = folder / f"{found[2]}.yaml"
+    return in_zoo if in_zoo.is_file() else None
+
+
+def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list[Message]:
+    """What to log of the conventions that a complete single detector was loaded under.
+
+    Args:
+        model: that it was loaded into.
+        report: of loading it.
+        trained_by: config file that it was trained with; "": ``confirming_config``.
+    """
+    own = of_model(model)
+    heads = any(map(_HEADS.match, report.loaded))
+    if own is None or not heads or report.file_format != names.DETECTRON2:
+        return []
+    file = Path(trained_by) if trained_by else confirming_config(report.path)
+    try:
+        expected = None if file is None else of_config(read_config(str(file)))
+    except ValueError:  # of another version, or with code in it
+        expected = None
+    if expected is None:
+        return [(logging.WARNING, _unconfirmed(report.path, own))]
+    return _compared(report.path, own, expected, f"by {file}")
+
+
+def _compared(path: str, own: Conventions, expected: Conventions, source: str) -> list[Message]:
+    wrong = [
+        f"{key} is {getattr(own, name)}, and it was trained with {getattr(expected, name)}"
+        for name, key in _KEYS.items()
+        if not _agree(getattr(own, name), getattr(expected, name))
+    ]
+    if not wrong:
+        return [(logging.INFO, f"The conventions of {path} are confirmed {source}.")]
+    return [
+        (
+            logging.WARNING,
+            f"{path} will not detect what it did: {'; '.join(wrong)} ({source}).",
+        )
+    ]
+
+
+def _agree(own: object, expected: object) -> bool:
+    return own is None or expected is None or own == expected
+
+
+def _unconfirmed(path: str, own: Conventions) -> str:
+    known = [(f.name, getattr(own, f.name)) for f in fields(own)]
+    said = ", ".join(f"{_KEYS[name]} {value}" for name, value in known if value is not None)
+    return (
+        f"{path} is a complete detector, and nothing confirms that it was trained with {said}: "
+        "with others it will not detect what it did. A config.yaml beside the file confirms them; "
+        "those of Detectron2's zoo are in configs/*_d2zoo.yaml."
+    )

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dynamicdet upgrade``: a hard route for a trained Detectron2 detector, which stays as it is."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper
+from detectron2.modeling import build_model
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
+from dynamicdet_d2.commands import train
+from dynamicdet_d2.config import Use, check, read_config
+from dynamicdet_d2.config.reading import BASE
+from dynamicdet_d2.data.loading.corrupt import NamedErrors
+from dynamicdet_d2.data.loading.images import training_dicts
+from dynamicdet_d2.engine.setup import checked
+from dynamicdet_d2.engine.upgrade import Proof, compare, dynamic_keys, proof_dicts, stock_file
+from dynamicdet_d2.engine.upgrade.conversion import nested
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.utils.files import whole_file
+
+CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The stock detector, where to put the dynamic one, and what to compare them on."""
+    options = argparse.ArgumentParser(
+        description="Give a trained Detectron2 detector a hard route. Writes a dynamic config, "
+        "shows that the easy route is the detector bit for bit, trains connections, backbone 2 and "
+        "router beside it, and shows it again."
+    )
+    options.add_argument(
+        "--config-file",
+        required=True,
+        metavar="FILE",
+        help="that the detector was trained with; or a name of Detectron2's model zoo",
+    )
+    options.add_argument("--weights", required=True, metavar="FILE", help="of the detector")
+    options.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    options.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="to compare the two on, files or folders (default: some of DATASETS.TRAIN)",
+    )
+    options.add_argument("--num-images", type=int, default=8, metavar="N", help="of them")
+    options.add_argument("--prove-only", action="store_true", help="do not train")
+    options.add_argument("--resume", action="store_true", help="go on with an upgrade")
+    options.add_argument("--num-gpus", type=int, default=1, metavar="N")
+    options.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="config overrides, such as SOLVER.MAX_ITER 5000 MODEL.COMPOSITE.SHARE_HEADS False",
+    )
+    return options
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert, prove, train, prove again.
+
+    Raises:
+        ValueError: the detector cannot be upgraded, or an image has another output.
+    """
+    setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
+    if args.num_images < 1:
+        raise ValueError(f"--num-images is {args.num_images}; it must be at least 1.")
+    stock = read_config(stock_file(args.config_file), args.opts)
+    config = write_config(args, dynamic_keys(stock))
+    overrides = [*args.opts, "OUTPUT_DIR", str(args.output)]
+    cfg = read_config(config, overrides)
+    check(cfg, Use.MODEL if args.prove_only else Use.TRAIN)
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
+    model = loaded(cfg, args.weights, args)
+    proofs = {"before training": prove(args, stock, model, cfg)}
+    record(args, proofs)
+    if not args.resume:
+        with whole_file(args.output / START) as file:
+            torch.save({"model": model.state_dict()}, file)
+    del model
+    if args.prove_only:
+        return
+    words = ["--config-file", config, "--num-gpus", str(args.num_gpus)]
+    words += ["--resume"] if args.resume else []
+    training = train.parser().parse_args([*words, *overrides])
+    training.program = args.program
+    train.run(training)
+    final = loaded(cfg, str(args.output / "model_final.pth"), args)
+    proofs["after training"] = prove(args, stock, final, cfg)
+    record(args, proofs)
+
+
+def write_config(args: argparse.Namespace, keys: dict) -> str:
+    """Write the dynamic config, which is the stock file with a few keys changed.
+
+    Returns:
+        its path.
+    """
+    args.output.mkdir(parents=True, exist_ok=True)
+    base = os.path.relpath(stock_file(args.config_file), args.output)
+    start = str(args.output / START)
+    own = nested({**keys, "MODEL.WEIGHTS": start, "OUTPUT_DIR": str(args.output)})
+    path = args.output / CONFIG
+    with whole_file(path) as file:
+        text = "# The stock detector's config with a hard route: dynamicdet upgrade.\n"
+        file.write((text + yaml.safe_dump({BASE: base, **own}, sort_keys=False)).encode())
+    return str(path)
+
+
+def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg: CfgNode) -> Proof:
+    """Compare the stock detector with the easy route of the dynamic one.
+
+    Args:
+        stock, cfg: configs of the two.
+        model: the dynamic one.
+
+    Raises:
+        ValueError: weights do not fit, or an image has another output.
+    """
+    known: Sequence[dict] = [] if args.images else training_dicts(checked(cfg.clone(), Use.TRAIN))
+    images = proof_dicts(args.images, known, args.num_images)
+    detector = loaded(stock, args.weights, args)
+    mapper = DatasetMapper(stock, is_train=False)
+    proof = compare(detector, model, map(NamedErrors(mapper), images))  # type: ignore[arg-type]
+    if proof.differing:
+        raise ValueError(
+            f"The easy route is not the stock detector: {len(proof.differing)} of {proof.images} "
+            f"images have another output, the first {proof.differing[0]}."
+        )
+    sys.stdout.write(
+        f"The easy route is the stock detector bit for bit: {proof.detections} detections in "
+        f"{proof.images} images.\n"
+    )
+    return proof
+
+
+def loaded(cfg: CfgNode, weights: str, args: argparse.Namespace) -> Any:
+    """A detector with all weights that its one exit needs, to be compared in full precision.
+
+    Args:
+        cfg: of the stock detector or of the dynamic one.
+        weights: file or address.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.INFERENCE.OPTIMIZE = False
+    cfg.MODEL.DYNAMIC.THRESHOLD, cfg.MODEL.DYNAMIC.CALIBRATION = 1.0, ""
+    checkpointer = DynamicCheckpointer(
+        build_model(cfg),
+        weights2=cfg.MODEL.COMPOSITE.WEIGHTS2,
+        trained_by=stock_file(args.config_file),
+    )
+    checkpointer.load(weights)
+    check_complete(checkpointer, one_exit=True)
+    return checkpointer.model
+
+
+def record(args: argparse.Namespace, proofs: dict[str, Proof]) -> None:
+    """Write what was proved on which weights, as JSON."""
+    content = {
+        "config_file": args.config_file,
+        "weights": args.weights,
+        "easy_route_bit_equal": {when: asdict(proof) for when, proof in proofs.items()},
+    }
+    with whole_file(args.output / RECORD) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The number of classes, from the annotations where a config leaves it to them."""
+
+from detectron2.config import CfgNode
+
+from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.config.declare import limit
+from dynamicdet_d2.config.ranges import Range, integer
+from dynamicdet_d2.data.register import checked_entry, class_names, read_categories
+
+CLASS_KEYS = (
+    "MODEL.ROI_HEADS.NUM_CLASSES",
+    "MODEL.RETINANET.NUM_CLASSES",
+    "MODEL.FCOS.NUM_CLASSES",
+    "MODEL.YOLO.NUM_CLASSES",
+)
+
+FROM_JSON = 0
+"""In a file or an override: as many as the JSON of the first training set has."""
+
+number_of_classes = Range(
+    "be a whole number, at least 1, or 0 for as many as the JSON of DATASETS.TRAIN has, which must "
+    "then be there and stand in DATASETS.COCO_JSON",
+    integer(at_least=1).holds,
+)
+
+# Detectron2's own; the others are declared beside the keys of their detectors.
+limit("MODEL.ROI_HEADS.NUM_CLASSES", number_of_classes)
+limit("MODEL.RETINANET.NUM_CLASSES", number_of_classes)
+
+
+def fill_num_classes(cfg: CfgNode) -> None:
+    """Put the number of the JSON's categories where a key says ``FROM_JSON``, in place.
+
+    Where the JSON is not known, or not there, the key stays as it is, and ``check`` says so.
+
+    Raises:
+        ValueError: naming the JSON whose categories cannot be read.
+    """
+    asked = [key for key in CLASS_KEYS if value_of(cfg, key) == FROM_JSON]
+    json_file = _training_json(cfg) if asked else None
+    if json_file is None:
+        return
+    count = len(class_names(read_categories(json_file), json_file))
+    cfg.merge_from_list([word for key in asked for word in (key, count)])
+
+
+def _training_json(cfg: CfgNode) -> str | None:
+    """The JSON file of the first training set that ``DATASETS.COCO_JSON`` names."""
+    try:
+        known = {name: json_file for name, json_file, _ in map(checked_entry, _entries(cfg))}
+    except ValueError:
+        return None
+    return next((known[name] for name in cfg.DATASETS.TRAIN if name in known), None)
+
+
+def _entries(cfg: CfgNode) -> list:
+    entries = cfg.DATASETS.COCO_JSON
+    return list(entries) if isinstance(entries, (list, tuple)) else []

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the keys must agree in that say what a training starts from."""
+
+from dynamicdet_d2.config.declare import Use, rule
+
+# Part of MODEL.BACKBONE.NAME -> the key of the norm in its backbones.
+_NORM_KEYS = {
+    "resnet": "MODEL.RESNETS.NORM",
+    "efficientnet_lite": "MODEL.EFFICIENTNET_LITE.NORM",
+    "elan": "MODEL.YOLO.NORM",
+}
+
+
+@rule(
+    "MODEL.WEIGHTS",
+    "MODEL.BACKBONE.NAME",
+    "MODEL.BACKBONE.FREEZE_AT",
+    *_NORM_KEYS.values(),
+    "SOLVER.MAX_ITER",
+    when=Use.TRAIN,
+)
+def random_values_are_trained(
+    weights: str, backbone: str, freeze_at: int, *norms_and_steps: str | int
+) -> str | None:
+    """Frozen random layers, and batch norms that never see a statistic, learn next to nothing."""
+    *norms, steps = norms_and_steps
+    if weights or not steps:
+        return None
+    mend = {} if freeze_at == 0 else {"MODEL.BACKBONE.FREEZE_AT": (freeze_at, "0")}
+    for (family, key), norm in zip(_NORM_KEYS.items(), norms, strict=True):
+        if family in backbone and norm == "FrozenBN":
+            mend[key] = (norm, "'BN'")
+    if not mend:
+        return None
+    found = " and ".join(f"{key} is {value!r}" for key, (value, _) in mend.items())
+    instead = " and ".join(f"{key} {value}" for key, (_, value) in mend.items())
+    return (
+        f"MODEL.WEIGHTS is '', but {found}, so that random values would stay as they are: name "
+        f"weights, or set {instead}."
+    )

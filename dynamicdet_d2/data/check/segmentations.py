@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: whether a segmentation of a COCO json is polygons or run lengths of its image."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+# pycocotools walks along a polygon's edges pixel by pixel, so that a point far out costs its
+# distance in memory. Up to so many images' lengths outside is carelessness, not harm.
+_LENGTHS_OUTSIDE = 2
+
+
+def are_polygons(segmentation: Any) -> bool:
+    """Whether this is a list of lists of finite numbers; ``sum`` looks at all of them quickly."""
+    try:
+        return isinstance(segmentation, list) and all(
+            isinstance(polygon, list) and math.isfinite(sum(polygon)) for polygon in segmentation
+        )
+    except (TypeError, OverflowError):
+        return False
+
+
+def farthest(polygons: list[list[float]], width: int, height: int) -> float | None:
+    """A coordinate that lies so far outside of its image that drawing the polygon would take
+    gigabytes; None where there is none."""
+    limit = (1 + _LENGTHS_OUTSIDE) * max(width, height)
+    for polygon in filter(None, polygons):
+        for coordinate in (min(polygon), max(polygon)):
+            if abs(coordinate) > limit:
+                return coordinate
+    return None
+
+
+def are_run_lengths(segmentation: dict[str, Any], width: int, height: int) -> bool:
+    """Run lengths of the image's size, as a list or compressed, that add up to it."""
+    counts = segmentation.get("counts")
+    if segmentation.get("size") != [height, width]:
+        return False
+    if isinstance(counts, str):
+        counts = list(_decompressed(counts))
+    return (
+        isinstance(counts, list)
+        and all(type(count) is int and count >= 0 for count in counts)
+        and sum(counts) == width * height
+    )
+
+
+def _decompressed(text: str) -> Iterator[int]:
+    """Counts out of COCO's text: groups of five bits, the lowest first, in characters from 48 on;
+    32 says that another group follows. From the fourth count on they are differences to the
+    count before the last.
+
+    A text that is none gives a count of -1.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        group = ord(character) - 48
+        if not 0 <= group < 64 or shift > 60:
+            yield -1
+            return
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        if group & 16:  # the highest bit of the last group is the sign
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        yield counts[-1]
+        value = shift = 0
+    if shift:
+        yield -1

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set between the form that it has and COCO's, and the writing of the latter."""
+
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import UnidentifiedImageError
+
+from dynamicdet_d2.data.check.images import displayed_size
+from dynamicdet_d2.utils.files import whole_file
+
+ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ObjectEntry:
+    """An object of an image.
+
+    Attributes:
+        category: counted from 0.
+        box: x, y, width, height in pixels.
+        polygon: corners in pixels; empty: a box alone.
+        crowd: neither learnt nor missed, as COCO does with crowds.
+    """
+
+    category: int
+    box: tuple[float, float, float, float]
+    polygon: tuple[Point, ...] = ()
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """An image and its objects.
+
+    Attributes:
+        file: of the image.
+        size: width and height in pixels as it is shown, EXIF rotation applied.
+    """
+
+    file: Path
+    size: tuple[int, int]
+    objects: tuple[ObjectEntry, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A data set as it was found.
+
+    Attributes:
+        root: folder that all images are below.
+        classes: names by category.
+        splits: name, such as "train" -> images.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    splits: dict[str, tuple[ImageEntry, ...]]
+
+    def with_validation(self, share: float) -> "Found":
+        """With a split "val", taken from "train" where there is none.
+
+        Which images it has follows from their names alone.
+
+        Args:
+            share: of the images, in (0, 1).
+        """
+        if "val" in self.splits or "train" not in self.splits:
+            return self
+        images = sorted(self.splits["train"], key=lambda image: (_hash(image.file), image.file))
+        count = max(1, round(share * len(images)))
+        if count >= len(images):
+            raise ValueError(f"{len(images)} images are too few to keep some for validation.")
+        parts = {"train": images[count:], "val": images[:count]}
+        own = {name: tuple(sorted(x, key=lambda image: image.file)) for name, x in parts.items()}
+        return replace(self, splits={**self.splits, **own})
+
+
+def _hash(file: Path) -> int:
+    return zlib.crc32(file.name.encode())
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """Width and height in pixels as it is shown.
+
+    Raises:
+        ValueError: naming the file that cannot be read.
+    """
+    try:
+        return displayed_size(str(file))
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise ValueError(f"{file} cannot be read as an image: {error}.") from None
+
+
+def clipped(
+    left: float, top: float, right: float, bottom: float, size: tuple[int, int], where: str
+) -> tuple[float, float, float, float]:
+    """Corners in pixels -> x, y, width, height inside the image.
+
+    Args:
+        where: the object is from, for messages.
+
+    Raises:
+        ValueError: a corner is not finite, or nothing of the box is inside.
+    """
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise ValueError(f"{where} has a box that is not finite.")
+    left, right = (min(max(x, 0.0), float(size[0])) for x in (left, right))
+    top, bottom = (min(max(y, 0.0), float(size[1])) for y in (top, bottom))
+    if right <= left or bottom <= top:
+        raise ValueError(f"{where} has a box of which nothing is inside the image.")
+    return left, top, right - left, bottom - top
+
+
+def write_json(path: Path, images: Sequence[ImageEntry], root: Path, classes: Sequence[str]) -> int:
+    """Write images in COCO's instances format, whole or not at all.
+
+    Ids count from 1, in the order of the images.
+
+    Returns:
+        the number of objects.
+    """
+    annotations: list[dict] = []
+    for number, image in enumerate(images, start=1):
+        annotations += [_annotation(entry, number) for entry in image.objects]
+    content = {
+        "images": [
+            {
+                "id": number,
+                "file_name": image.file.relative_to(root).as_posix(),
+                "width": image.size[0],
+                "height": image.size[1],
+            }
+            for number, image in enumerate(images, start=1)
+        ],
+        "annotations": [{"id": i, **entry} for i, entry in enumerate(annotations, start=1)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(classes, start=1)],
+    }
+    with whole_file(path) as file:
+        file.write(json.dumps(content).encode())
+    return len(annotations)
+
+
+def _annotation(entry: ObjectEntry, image_id: int) -> dict:
+    found = {
+        "image_id": image_id,
+        "category_id": entry.category + 1,
+        "bbox": [round(value, 3) for value in entry.box],
+        "area": round(area_of(entry), 3),
+        "iscrowd": int(entry.crowd),
+    }
+    if entry.polygon:
+        found["segmentation"] = [[round(x, 3) for point in entry.polygon for x in point]]
+    return found
+
+
+def area_of(entry: ObjectEntry) -> float:
+    """Of the polygon (shoelace formula), or of the box; in square pixels."""
+    if not entry.polygon:
+        return entry.box[2] * entry.box[3]
+    following = (*entry.polygon[1:], entry.polygon[0])
+    pairs = zip(entry.polygon, following, strict=True)
+    return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairs)) / 2

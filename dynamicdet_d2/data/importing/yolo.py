@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets in the form of YOLO's tools: a text file per image, a line per object.
+
+A line is ``class x y width height``, the box's centre and sides, or ``class x1 y1 x2 y2 ...``,
+the corners of a polygon; positions are shares of the image's width and height.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dynamicdet_d2.data.importing.dataset import (
+    ENDINGS,
+    Found,
+    ImageEntry,
+    ObjectEntry,
+    clipped,
+    image_size,
+)
+
+SPLITS = ("train", "val", "test")
+_DESCRIPTIONS = ("data.yaml", "dataset.yaml")
+_NAMES = ("classes.txt", "obj.names")
+# Tools round, so a box may stick out by a little; what is clipped away is nothing of the object.
+_TOLERANCE = 0.01
+
+
+def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
+    """A data set by its ``data.yaml``, or by a folder of images and labels.
+
+    Args:
+        path: the yaml file, or a folder that has one, or one with images and labels (beside each
+            other, or in ``images/`` and ``labels/``), whose ``classes.txt`` names the classes.
+        classes: names by category, instead of those that the files have.
+
+    Raises:
+        ValueError: naming the file, and the line, that is wrong.
+    """
+    description = _description(path)
+    if description is not None:
+        names, folders = _described(description)
+    else:
+        names, folders = _class_list(path), _split_folders(path)
+    names = list(classes) or names
+    if not names:
+        raise ValueError(f"{path} has no names of classes: --classes A B C gives them.")
+    files = {split: _image_files(parts) for split, parts in folders.items()}
+    files = {split: found for split, found in files.items() if found}
+    if not files:
+        raise ValueError(f"{path} has no images ({', '.join(ENDINGS)}).")
+    splits = {
+        split: tuple(_entry(file, len(names)) for file in found) for split, found in files.items()
+    }
+    folder = path if path.is_dir() else path.parent
+    root = Path(os.path.commonpath([*(f.parent for x in files.values() for f in x)]))
+    return Found(folder.resolve() if _inside(root, folder) else root, tuple(names), splits)
+
+
+def _inside(root: Path, folder: Path) -> bool:
+    return folder.resolve() in (root, *root.parents)
+
+
+def _description(path: Path) -> Path | None:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise ValueError(f"--yolo {path} does not exist.")
+    return next((path / name for name in _DESCRIPTIONS if (path / name).is_file()), None)
+
+
+def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
+    """Names of the classes, and what each split consists of, from a yaml file."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds no keys; it must have 'train' and 'names'.")
+    folders = {}
+    for split in SPLITS:
+        parts = content.get(split, content.get("valid") if split == "val" else None)
+        if parts:
+            listed = parts if isinstance(parts, list) else [parts]
+            folders[split] = [_located(file, content.get("path"), x, split) for x in listed]
+    if "train" not in folders:
+        raise ValueError(f"{file} has no 'train'; it must name a folder of images.")
+    return _names(content.get("names"), file), folders
+
+
+def _names(names: Any, file: Path) -> list[str]:
+    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+        names = [names[i] for i in range(len(names))]
+    if names is None:
+        return []
+    if not isinstance(names, list):
+        raise ValueError(f"{file}: 'names' must be a list, or have the keys 0, 1, 2, ...")
+    return [str(name) for name in names]
+
+
+def _located(file: Path, root: Any, part: Any, split: str) -> Path:
+    """Where a split is: tools disagree on what its path starts from."""
+    name = str(part)
+    starts = [file.parent / str(root or ""), file.parent]
+    tries = [start / name for start in starts]
+    tries.append(file.parent / name.removeprefix("../"))
+    for path in tries:
+        if path.exists():
+            return path.resolve()
+    raise ValueError(f"{file}: '{split}' is {name}, which does not exist (looked for {tries[0]}).")
+
+
+def _class_list(folder: Path) -> list[str]:
+    for place in (folder, folder / "labels"):
+        for name in _NAMES:
+            if (place / name).is_file():
+                lines = (place / name).read_text(encoding="utf-8").splitlines()
+                return [line.strip() for line in lines if line.strip()]
+    return []
+
+
+def _split_folders(folder: Path) -> dict[str, list[Path]]:
+    folder = folder.resolve()
+    for pattern in ("images/{}", "{}/images"):
+        found = {s: folder / pattern.format(s) for s in SPLITS}
+        if found["train"].is_dir():
+            return {split: [path] for split, path in found.items() if path.is_dir()}
+    images = folder / "images"
+    return {"train": [images if images.is_dir() else folder]}
+
+
+def _image_files(parts: Sequence[Path]) -> list[Path]:
+    """Images of folders, however deep, and of lists of images in text files."""
+    files: list[Path] = []
+    for part in parts:
+        if part.is_dir():
+            files += (f for f in sorted(part.rglob("*")) if f.suffix.lower() in ENDINGS)
+            continue
+        lines = (line.strip() for line in part.read_text(encoding="utf-8").splitlines())
+        files += [(part.parent / line).resolve() for line in lines if line]
+    return files
+
+
+def label_file(image: Path) -> Path:
+    """Of an image: in ``labels`` where the image is in ``images``, else beside it."""
+    parts = list(image.parts)
+    places = [i for i, part in enumerate(parts[:-1]) if part == "images"]
+    if places:
+        parts[places[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _entry(image: Path, num_classes: int) -> ImageEntry:
+    size, labels = image_size(image), label_file(image)
+    if not labels.is_file():
+        return ImageEntry(image, size, ())
+    try:
+        lines = labels.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{labels} is no text file.") from None
+    objects = [
+        read_line(line, size, num_classes, f"{labels}, line {number},")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    return ImageEntry(image, size, tuple(objects))
+
+
+def read_line(line: str, size: tuple[int, int], num_classes: int, where: str) -> ObjectEntry:
+    """A line of a label file -> the object.
+
+    Args:
+        size: of the image, width and height in pixels.
+        num_classes: classes that there are.
+        where: the line is, for messages.
+
+    Raises:
+        ValueError: the line is of no known form, or its values are out of range.
+    """
+    try:
+        first, *values = (float(word) for word in line.split())
+    except ValueError:
+        raise ValueError(f"{where} is '{line[:60]}'; it must be numbers.") from None
+    category = int(first) if first.is_integer() else -1
+    if not 0 <= category < num_classes:
+        raise ValueError(f"{where} has class {first:g}; it must be one of 0 to {num_classes - 1}.")
+    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+        raise ValueError(
+            f"{where} has {len(values)} numbers after the class; a box has 4, and a polygon 2 for "
+            "each of at least 3 corners."
+        )
+    if not all(-_TOLERANCE <= value <= 1 + _TOLERANCE for value in values):
+        raise ValueError(f"{where} has values that are no shares of the image, in [0, 1].")
+    width, height = size
+    if len(values) == 4:
+        x, y, w, h = values
+        corners = ((x - w / 2) * width, (y - h / 2) * height)
+        opposite = ((x + w / 2) * width, (y + h / 2) * height)
+        return ObjectEntry(category, clipped(*corners, *opposite, size, where))
+    polygon = tuple(
+        (min(max(x, 0.0), 1.0) * width, min(max(y, 0.0), 1.0) * height)
+        for x, y in zip(values[::2], values[1::2], strict=True)
+    )
+    xs, ys = zip(*polygon, strict=True)
+    box = clipped(min(xs), min(ys), max(xs), max(ys), size, where)
+    return ObjectEntry(category, box, polygon)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One COCO file split by chance into images to train on, to choose by, and to test on."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dynamicdet_d2.data.register import read_json
+from dynamicdet_d2.utils.files import whole_file
+
+# Of the images, in percent.
+SHARES = {"train": 60, "val": 15, "test": 25}
+# So that every part has some.
+MIN_IMAGES = 20
+
+
+def split_coco(
+    json_file: str, folder: Path, num_images: int | None = None, seed: int = 0
+) -> dict[str, Path]:
+    """Write ``instances_train.json``, ``instances_val.json`` and ``instances_test.json``.
+
+    Each image with its annotations goes into one of them; categories go into all.
+
+    Args:
+        json_file: in COCO's format; it stays as it is.
+        folder: for the three files, made where it is not there.
+        num_images: at most so many images, drawn at random; None: all.
+        seed: the same seed gives the same parts.
+
+    Returns:
+        "train", "val" and "test" -> file.
+
+    Raises:
+        ValueError: the file cannot be read, is not in COCO's format, or has fewer than
+            ``MIN_IMAGES`` images.
+    """
+    content = read_json(json_file)
+    images = content.get("images")
+    if not isinstance(images, list) or not isinstance(content.get("annotations"), list):
+        raise ValueError(f"{json_file} has no lists of 'images' and 'annotations'.")
+    order = np.random.default_rng(seed).permutation(len(images))[:num_images]
+    if len(order) < MIN_IMAGES:
+        raise ValueError(
+            f"{json_file} has {len(images)} images and {len(order)} are asked for; at least "
+            f"{MIN_IMAGES} are needed to train, to choose and to test."
+        )
+    bounds = np.cumsum([*SHARES.values()]) * len(order) // 100
+    parts = dict(zip(SHARES, np.split(order, bounds[:-1]), strict=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    return {name: _write(content, part, folder, name) for name, part in parts.items()}
+
+
+def _write(content: dict[str, Any], places: Sequence[int], folder: Path, name: str) -> Path:
+    images = [content["images"][place] for place in sorted(places)]
+    ids = {image["id"] for image in images}
+    annotations = [x for x in content["annotations"] if x.get("image_id") in ids]
+    path = folder / f"instances_{name}.json"
+    with whole_file(path) as file:
+        own = {**content, "images": images, "annotations": annotations}
+        file.write(json.dumps(own).encode())
+    return path

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The best weights of a phase that trains detectors, and the end of one that gains no more."""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import HookBase
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils import comm
+
+from dynamicdet_d2.checkpoint.files import read_checkpoint
+from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.plain import from_plain, to_plain
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS, RECORD = "model_best.pth", "best.json"
+LOSSES = "losses/"
+"""Results of this group are better the lower they are, all others the higher."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An evaluation: steps of the run that were done, and the metric."""
+
+    done: int
+    value: float | None
+
+
+@dataclass
+class History:
+    """The evaluations of a phase in order, and the steps after which it was ended early."""
+
+    judged: tuple[Judged, ...] = ()
+    ended: int | None = None
+
+
+@dataclass
+class Record:
+    """What ``best.json`` holds, by phase."""
+
+    metric: str
+    phases: dict[str, History] = field(default_factory=dict)
+
+
+def best_of(judged: tuple[Judged, ...], lower: bool) -> int | None:
+    """Index of the first best evaluation; None where none has a value."""
+    best = None
+    for i, one in enumerate(judged):
+        if one.value is None:
+            continue
+        other = None if best is None else judged[best].value
+        if other is None or (one.value < other if lower else one.value > other):
+            best = i
+    return best
+
+
+class BestWeights(HookBase):
+    """Looks at every evaluation of a phase that trains detectors, and at one more at its end.
+
+    The best weights are kept in ``model_best.pth``, and are what the phase hands over to the next
+    one. Without a better value for ``patience`` evaluations the phase ends; its remaining
+    iterations are passed over, so that those of the phases after it keep their numbers. What was
+    seen is in ``best.json``, which a resumed run goes on with. Must come after the evaluation.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """By ``SOLVER.BEST``, ``TEST.EVAL_PERIOD`` and ``OUTPUT_DIR``."""
+        keys = cfg.SOLVER.BEST
+        self._metric, self._patience = keys.METRIC, keys.PATIENCE
+        self._period, self._folder = cfg.TEST.EVAL_PERIOD, cfg.OUTPUT_DIR
+        self._record = Record(self._metric)
+
+    def before_train(self) -> None:
+        """Go on with what a run that resumes has seen; it may have died in an evaluation."""
+        trainer = self.trainer
+        if not trainer.start_iter:
+            return
+        self._record = self._read(trainer.start_iter)
+        trainer.plan.ended = {n: h.ended for n, h in self._record.phases.items() if h.ended}
+        if self._due(trainer.start_iter) and not self._seen(trainer.start_iter):
+            self._judge(trainer.start_iter, trainer._evaluate())
+            self._act(trainer.start_iter, save=False)
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if not self._due(done):
+            return
+        by_period = self._period and done % self._period == 0 and done < self.trainer.max_iter
+        results = self.trainer._last_eval_results if by_period else self.trainer._evaluate()
+        self._judge(done, results)
+        self._act(done, save=True)
+
+    def _due(self, done: int) -> bool:
+        trainer = self.trainer
+        if not trainer.phase.averaged:  # its detectors are frozen
+            return False
+        at_end = done == trainer.plan.ends[trainer.phase.name]
+        return at_end or bool(self._period and done % self._period == 0)
+
+    def _history(self) -> History:
+        return self._record.phases.setdefault(self.trainer.phase.name, History())
+
+    def _seen(self, done: int) -> bool:
+        return any(one.done == done for one in self._history().judged)
+
+    def _judge(self, done: int, results: Mapping[str, Any]) -> None:
+        """Note an evaluation, and keep the weights where it is the best."""
+        value = comm.all_gather(self._value(results))[0]
+        history = self._history()
+        history.judged = (*history.judged, Judged(done, value))
+        if self._best() == len(history.judged) - 1 and comm.is_main_process():
+            with self.trainer.average.in_place(), whole_file(self._path(WEIGHTS)) as file:
+                torch.save({"model": self.trainer.detector.state_dict()}, file)
+            logger.info("%s is %.4g, the best so far: %s", self._metric, value, WEIGHTS)
+
+    def _value(self, results: Mapping[str, Any]) -> float | None:
+        """The metric, on the main process; None where it is not a number."""
+        if not comm.is_main_process():
+            return None
+        flat = flatten_results_dict(results)
+        if self._metric not in flat:
+            raise ValueError(
+                f"SOLVER.BEST.METRIC is '{self._metric}'; an evaluation gives "
+                f"{', '.join(sorted(flat))}."
+            )
+        value = float(flat[self._metric])
+        return value if math.isfinite(value) else None
+
+    def _best(self) -> int | None:
+        return best_of(self._history().judged, self._metric.startswith(LOSSES))
+
+    def _act(self, done: int, save: bool) -> None:
+        """End the phase where it gains no more; hand the best weights over where it has ended."""
+        trainer, history, best = self.trainer, self._history(), self._best()
+        name = trainer.phase.name
+        at_end = done == trainer.plan.ends[name]
+        waited = len(history.judged) - 1 - (-1 if best is None else best)
+        if self._patience and waited >= self._patience and not at_end:
+            history.ended = trainer.plan.ended[name] = done
+            logger.info(
+                "Phase %s ends after %d of %d iterations: %s has not been better for %d "
+                "evaluations.",
+                name,
+                done,
+                trainer.plan.ends[name],
+                self._metric,
+                waited,
+            )
+        self._write()
+        if (at_end or history.ended) and best is not None:
+            self._hand_over(name, save, kept=best == len(history.judged) - 1 and at_end)
+
+    def _hand_over(self, name: str, save: bool, kept: bool) -> None:
+        """Let the model have the best weights; ``kept``: it has them, and they are saved."""
+        comm.synchronize()
+        trainer = self.trainer
+        trainer.average.hand_over()
+        trainer.detector.load_state_dict(read_checkpoint(self._path(WEIGHTS))["model"])
+        if save and not kept and comm.is_main_process():
+            last = name == trainer.plan.phases[-1].name
+            trainer.checkpointer.save("model_final" if last else f"model_{name}")
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, name)
+
+    def _write(self) -> None:
+        if comm.is_main_process():
+            content = to_plain(self._record)
+            with whole_file(self._path(RECORD)) as file:
+                file.write((json.dumps(content, indent=2) + "\n").encode())
+
+    def _read(self, done: int) -> Record:
+        """What was seen in the first ``done`` steps of the run."""
+        path = self._path(RECORD)
+        if not os.path.isfile(path):
+            return Record(self._metric)
+        content = read_json(path, path)
+        try:
+            phases = {n: from_plain(History, h, n) for n, h in content["phases"].items()}
+            metric = content["metric"]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not what a training has left: {error!r}.") from None
+        if metric != self._metric:
+            raise ValueError(
+                f"SOLVER.BEST.METRIC is '{self._metric}'; the run to resume was judged by "
+                f"'{metric}', according to {path}."
+            )
+        kept = {
+            name: History(
+                tuple(one for one in history.judged if one.done <= done),
+                history.ended if history.ended and history.ended <= done else None,
+            )
+            for name, history in phases.items()
+        }
+        return Record(metric, kept)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trainer that passes over what phases which ended early have left of their iterations."""
+
+from detectron2.engine import DefaultTrainer
+
+from dynamicdet_d2.engine.plan import Plan
+
+
+class PassingTrainer(DefaultTrainer):
+    """Neither steps nor hooks run in an iteration that the plan passes over.
+
+    Iterations keep their numbers so, which checkpoints and schedules of later phases count on.
+    """
+
+    plan: Plan
+
+    def before_step(self) -> None:
+        if not self.plan.passes_over(self.iter):
+            super().before_step()
+
+    def run_step(self) -> None:
+        if not self.plan.passes_over(self.iter):
+            super().run_step()
+
+    def after_step(self) -> None:
+        if not self.plan.passes_over(self.iter):
+            super().after_step()

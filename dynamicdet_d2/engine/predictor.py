@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``DefaultPredictor(cfg)`` is for the project's configs: it takes nothing for granted.
+
+Importing the package is enough: a config with the project's keys gets this predictor by the name
+of Detectron2's.
+"""
+
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultPredictor
+from numpy.typing import NDArray
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
+from dynamicdet_d2.config import Config, Use, check
+from dynamicdet_d2.modeling.architecture import building
+
+# Pillow's own limit for what it decodes.
+MOST_PIXELS = 178_956_970
+_FORM = "it must be a numpy array (H, W, 3), BGR, uint8, as cv2.imread gives it"
+
+
+class Predictor(DefaultPredictor):
+    """Detectron2's predictor, with weights read as all commands of the project read them.
+
+    Weights go into both backbones, and ones that leave parts of the model at random values are
+    refused; so is what is no image.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """
+        Args:
+            cfg: with the project's keys; ``MODEL.WEIGHTS`` "" keeps the initial values.
+
+        Raises:
+            ValueError: naming the key or the file that is wrong.
+        """
+        check(cfg, Use.MODEL)
+        if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
+            raise ValueError(
+                f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}'; a predictor needs 'RGB' or 'BGR'."
+            )
+        without_weights = cfg.clone()
+        without_weights.defrost()
+        without_weights.MODEL.WEIGHTS = ""  # or Detectron2 would read them itself
+        with building():
+            super().__init__(without_weights)
+        self.cfg = cfg.clone()
+        weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
+        checkpointer = DynamicCheckpointer(self.model, weights2=weights2)
+        checkpointer.load(cfg.MODEL.WEIGHTS)
+        check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
+
+    def __call__(self, original_image: NDArray[Any]) -> dict[str, Any]:
+        """As Detectron2's.
+
+        Args:
+            original_image: (H, W, 3), BGR; uint8, or floating point with values from 0 to 255.
+
+        Raises:
+            ValueError: it is none.
+        """
+        longest = self.cfg.INPUT.MAX_SIZE_TEST if self.cfg.INPUT.MIN_SIZE_TEST else None
+        return super().__call__(checked_image(original_image, longest))
+
+
+def checked_image(image: object, longest: int | None = None) -> NDArray[Any]:
+    """The image itself, (H, W, 3), uint8 or float32.
+
+    Args:
+        image: whatever a user has given.
+        longest: side in pixels that it is reduced to at most; None: it is not resized.
+
+    Raises:
+        ValueError: one sentence; it is no such array, or no image of any size.
+    """
+    if not isinstance(image, np.ndarray):
+        hint = ", which gives None for a file that it cannot read" if image is None else ""
+        raise ValueError(f"The image is of type {type(image).__name__}; {_FORM}{hint}.")
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"The image has shape {image.shape}; {_FORM}.")
+    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"The image has values of type {image.dtype}; {_FORM}.")
+    height, width = image.shape[:2]
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f"The image has {width}x{height} pixels, more than {MOST_PIXELS}: cut or reduce it."
+        )
+    if longest is not None and max(height, width) >= 2 * longest * min(height, width):
+        raise ValueError(
+            f"The image has {width}x{height} pixels: reduced to INPUT.MAX_SIZE_TEST {longest}, "
+            "its shorter side would vanish."
+        )
+    return image if image.dtype == np.uint8 else _checked_values(image)
+
+
+def _checked_values(image: NDArray[Any]) -> NDArray[np.float32]:
+    # Of float16 the sum could overflow, and Detectron2 cannot resize it.
+    image = image.astype(np.float32)
+    low, high = float(image.min()), float(image.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("The image has values that are not finite; they must be from 0 to 255.")
+    if low < 0 or high > 255 or 0 < high <= 1:
+        raise ValueError(
+            f"The image has values from {low:g} to {high:g}; they must be from 0 to 255."
+        )
+    return image
+
+
+def _of_our_configs(cls: type, cfg: object = None, *_: object, **__: object) -> DefaultPredictor:
+    chosen = Predictor if cls is DefaultPredictor and isinstance(cfg, Config) else cls
+    return object.__new__(chosen)
+
+
+DefaultPredictor.__new__ = staticmethod(_of_our_configs)

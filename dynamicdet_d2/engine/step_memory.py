@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a step of training needs in memory, said before the first one.
+
+A process that asks for more than there is is killed without a word. What backward passes need of a
+forward pass is counted on two small pictures; it grows with their area, and with their number.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dynamicdet_d2.modeling.modes import loss_mode, torch_seeded
+from dynamicdet_d2.utils.memory import free_memory
+
+logger = logging.getLogger(__name__)
+
+# Sides in pixels; both fit every stride.
+_SIDES = (128, 256)
+# Objects in a picture: heads that see positives alone see as many as they ever do.
+_OBJECTS = 128
+# A backward pass has a layer's gradients beside what was kept, and the memory's gaps. Measured on
+# a CPU: 1.1 to 1.4 times what is counted.
+_ROOM = 1.3
+
+
+def log_step_memory(cfg: CfgNode, module: nn.Module, optimizer: Optimizer) -> None:
+    """Log what a step needs and what there is; a warning where it is more.
+
+    Args:
+        cfg: the run's.
+        module: maps a batch to a dict of losses; nothing in it changes.
+        optimizer: of what it trains.
+    """
+    if cfg.MODEL.KEYPOINT_ON:  # their ground truth has a form of its own in every data set
+        return
+    device = next(module.parameters()).device
+    images = -(-cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
+    height, width = largest_image(cfg)
+    needed = step_bytes(cfg, module, optimizer, images, height * width)
+    free = free_memory(device)
+    text = (
+        f"A step of {images} images of up to {height}x{width} pixels needs about "
+        f"{_gigabytes(needed)} on {device}"
+    )
+    if free is None:
+        logger.info("%s.", text)
+    elif needed <= free:
+        logger.info("%s; %s are free.", text, _gigabytes(free))
+    else:
+        logger.warning(
+            "%s, but %s are free: SOLVER.IMS_PER_BATCH, or INPUT.MIN_SIZE_TRAIN and "
+            "MAX_SIZE_TRAIN, must be smaller.",
+            text,
+            _gigabytes(free),
+        )
+
+
+def largest_image(cfg: CfgNode) -> tuple[int, int]:
+    """Height and width in pixels of the largest training image that the config allows."""
+    keys = cfg.INPUT
+    longest = keys.MAX_SIZE_TRAIN
+    shortest = longest if keys.MOSAIC.ENABLED else max(keys.MIN_SIZE_TRAIN)
+    return min(shortest, longest), longest
+
+
+def step_bytes(
+    cfg: CfgNode, module: nn.Module, optimizer: Optimizer, images: int, area: int
+) -> int:
+    """Bytes that a step has beside the weights: kept results, gradients, the optimizer's state.
+
+    Args:
+        images: of a step in this process.
+        area: of each, in pixels.
+    """
+    small, large = (saved_bytes(cfg, module, side) for side in _SIDES)
+    per_pixel = (large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)
+    of_image = max(small + per_pixel * (area - _SIDES[0] ** 2), small)
+    trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    weights = sum(p.numel() * p.element_size() for p in trained)
+    # A gradient each, and one or two running means.
+    states = 2 if isinstance(optimizer, torch.optim.AdamW) else 1
+    return int(_ROOM * images * of_image + (1 + states) * weights)
+
+
+def saved_bytes(cfg: CfgNode, module: nn.Module, side: int) -> int:
+    """Bytes that autograd keeps of one picture of ``side`` x ``side`` pixels, weights left out."""
+    device = next(module.parameters()).device
+    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    mixed = torch.autocast(device.type, enabled=cfg.SOLVER.AMP.ENABLED and device.type == "cuda")
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with (
+        _buffers_kept(module),
+        loss_mode(module),
+        EventStorage(1),  # of an iteration at which nothing is drawn
+        torch_seeded(0, device),
+        torch.enable_grad(),
+        mixed,
+        hooks,
+    ):
+        losses = module([picture(cfg, side)])
+        total = sum(kept.values())
+    del losses  # until here, so that no memory was counted twice
+    return total
+
+
+def picture(cfg: CfgNode, side: int) -> dict:
+    """One of Detectron2's input dicts, with many objects of many sizes."""
+    index = torch.arange(_OBJECTS)
+    size = 8 + index % (side // 4)
+    x, y = index * 7 % (side - size), index * 13 % (side - size)
+    objects = Instances((side, side))
+    objects.gt_boxes = Boxes(torch.stack([x, y, x + size, y + size], dim=1).float())
+    objects.gt_classes = torch.zeros(_OBJECTS, dtype=torch.long)
+    if cfg.MODEL.MASK_ON:
+        objects.gt_masks = BitMasks(torch.ones(_OBJECTS, side, side, dtype=torch.bool))
+    image = torch.zeros(3, side, side)
+    return {"image": image, "instances": objects, "height": side, "width": side, "image_id": 0}
+
+
+@contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Running means that are no norm's, such as those that losses are divided by."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"

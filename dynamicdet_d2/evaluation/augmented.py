@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Test-time augmentation of a dynamic detector, by Detectron2's own (``TEST.AUG``)."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data.detection_utils import read_image
+from detectron2.evaluation import COCOEvaluator, inference_on_dataset
+from detectron2.modeling import GeneralizedRCNNWithTTA
+from torch import nn
+
+from dynamicdet_d2.data.loading.loaders import build_test_loader
+from dynamicdet_d2.evaluation.observe import unwrapped
+from dynamicdet_d2.modeling.routing import route_name
+from dynamicdet_d2.operating_point.point import at_threshold
+
+
+class DynamicRCNNWithTTA(GeneralizedRCNNWithTTA):
+    """All views of an image take the route of the image itself, which the output names.
+
+    Detectron2's class alone would route every view on its own, and lose difficulty and route.
+    """
+
+    def __call__(self, batched_inputs: Sequence[dict]) -> list[dict]:
+        """As the dynamic detector's: ``"instances"``, ``"difficulty"`` and ``"route"``."""
+        return [self._of_one(image) for image in map(self._with_pixels, batched_inputs)]
+
+    def _of_one(self, image: dict) -> dict[str, Any]:
+        model = self.model
+        (difficulty,) = model.difficulties([image])
+        route = route_name(difficulty, model.threshold)
+        with at_threshold(model, 0.0 if route == "hard" else 1.0):
+            (output,) = super().__call__([image])
+        return {**output, "difficulty": difficulty, "route": route}
+
+    def _with_pixels(self, image: dict) -> dict:
+        """A data set's dict may name a file alone."""
+        if "image" in image:
+            return image
+        pixels = read_image(image["file_name"], self.model.input_format)
+        found = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return {"height": found.shape[1], "width": found.shape[2], **image, "image": found}
+
+
+def evaluate_augmented(
+    cfg: CfgNode, dataset: str, model: nn.Module, output_dir: str
+) -> dict[str, dict[str, float]]:
+    """COCO figures at the model's own threshold with ``TEST.AUG``, as "bbox_TTA" and "segm_TTA".
+
+    Args:
+        dataset: in Detectron2's catalogs, with annotations.
+        model: a ``DynamicRCNN``.
+        output_dir: its results go into ``augmented`` there.
+    """
+    folder = os.path.join(output_dir, "augmented")
+    evaluator = COCOEvaluator(dataset, output_dir=folder, use_fast_impl=False)
+    augmented = DynamicRCNNWithTTA(cfg, unwrapped(model))
+    results = inference_on_dataset(augmented, build_test_loader(cfg, dataset), evaluator)
+    return {f"{task}_TTA": figures for task, figures in (results or {}).items()}

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values of unknown worth in sentences: never longer than a few lines, whatever they are."""
+
+import reprlib
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 100
+_short.maxlist = _short.maxtuple = 8
+_short.maxlevel = 3
+
+
+def shown(value: object) -> str:
+    """A value for a sentence: its repr, cut where it is long."""
+    return _short.repr(value)
+
+
+def in_words(error: BaseException) -> str:
+    """What an error of another library says, where that may be a bare key or nothing at all."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, KeyError):
+        return f"there is no {text or 'such key'}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runs of one set-up that differ in their seed alone, on one split."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from evidence.figures import Figure, Line, static_line
+from evidence.results import FRACTIONS, DynamicSplit, Result, Routing, StaticSplit
+from evidence.setups import SETUPS
+
+
+@dataclass(frozen=True)
+class Group:
+    """A set-up.
+
+    Attributes:
+        setup: its name.
+        seeds: of the runs, ascending.
+        splits: what was found, run by run; all dynamic or all static.
+    """
+
+    setup: str
+    seeds: tuple[int, ...]
+    splits: Sequence[DynamicSplit | StaticSplit]
+
+    @property
+    def title(self) -> str:
+        return SETUPS.get(self.setup, self.setup)
+
+    @property
+    def dynamic(self) -> list[DynamicSplit]:
+        return [split for split in self.splits if isinstance(split, DynamicSplit)]
+
+    @property
+    def static(self) -> list[StaticSplit]:
+        return [split for split in self.splits if isinstance(split, StaticSplit)]
+
+    def of(self, what: Callable[[DynamicSplit], float | None]) -> Figure:
+        """A figure of dynamic runs."""
+        return Figure.of(map(what, self.dynamic))
+
+    def at(self, what: Callable[[DynamicSplit], Sequence[float | None]]) -> list[Figure]:
+        """(F,), a figure at each hard fraction."""
+        rows = zip(*map(what, self.dynamic), strict=True)
+        return [Figure.of(values) for values in rows]
+
+    @property
+    def inputs(self) -> list[tuple[str, ...]]:
+        """What routers see, in the order of the file."""
+        return list(dict.fromkeys(x.inputs for x in self.dynamic[0].routings if x.inputs))
+
+    @property
+    def learners(self) -> list[str]:
+        """What routers learn, in the order of the file."""
+        return list(dict.fromkeys(x.learns for x in self.dynamic[0].routings if x.inputs))
+
+    @property
+    def references(self) -> list[str]:
+        """Names of the scores that look at the ground truth."""
+        return [x.learns for x in self.dynamic[0].routings if not x.inputs]
+
+    def routing(
+        self, inputs: Sequence[str], learns: str, what: Callable[[Routing], float | None]
+    ) -> Figure:
+        """A figure of one kind of router."""
+        return self.of(lambda split: what(routing(split, inputs, learns)))
+
+    def routing_at(
+        self, inputs: Sequence[str], learns: str, what: Callable[[Routing], Sequence[float | None]]
+    ) -> list[Figure]:
+        """(F,), of one kind of router."""
+        return self.at(lambda split: what(routing(split, inputs, learns)))
+
+    def chosen(self, inputs: Sequence[str], learns: str) -> str:
+        """How often what was chosen, over all seeds of detectors and routers."""
+        total: Counter[str] = Counter()
+        for split in self.dynamic:
+            total.update(routing(split, inputs, learns).chosen)
+        return ", ".join(f"{name} ({count})" for name, count in total.most_common())
+
+
+def routing(split: DynamicSplit, inputs: Sequence[str], learns: str) -> Routing:
+    """The one of these inputs that learns this."""
+    wanted = tuple(inputs), learns
+    return next(x for x in split.routings if (x.inputs, x.learns) == wanted)
+
+
+def groups(results: Iterable[Result], split: str) -> list[Group]:
+    """By set-up, in the order of ``SETUPS``, of the results that have the split."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        if split in result.dynamic or split in result.static:
+            found.setdefault(result.setup, []).append(result)
+    order = [*SETUPS, *sorted(found)]
+    return [_group(name, found[name], split) for name in sorted(found, key=order.index)]
+
+
+def line_of(every: Sequence[Group]) -> Line:
+    """Through the means of the static set-ups."""
+    points = [
+        (Figure.of(x.gflops for x in group.static).mean, Figure.of(x.ap for x in group.static).mean)
+        for group in every
+        if group.static
+    ]
+    return static_line([(cost, ap) for cost, ap in points if cost is not None and ap is not None])
+
+
+def over_line(group: Group, inputs: Sequence[str], learns: str, line: Line) -> list[Figure]:
+    """(F,), AP above the static line at the same cost."""
+
+    def lead(found: Routing) -> list[float | None]:
+        on_line = map(line, found.gflops)
+        pairs = zip(found.ap, on_line, strict=True)
+        return [None if None in (ap, own) else ap - own for ap, own in pairs]  # type: ignore[operator]
+
+    return group.routing_at(inputs, learns, lead)
+
+
+def _group(name: str, results: Sequence[Result], split: str) -> Group:
+    ordered = sorted(results, key=lambda result: result.seed)
+    splits = [result.dynamic.get(split) or result.static[split] for result in ordered]
+    return Group(name, tuple(result.seed for result in ordered), splits)
+
+
+HALF = FRACTIONS.index(0.5)

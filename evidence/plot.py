@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AP against cost: a panel for each dynamic set-up, with the static detectors in each."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from dynamicdet_d2.utils.charts import (
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    TEAL,
+    chart_style,
+    label,
+    new_figure,
+    png,
+    spread_labels,
+)
+from evidence.figures import Figure
+from evidence.group import Group
+from evidence.results import FRACTIONS
+from evidence.routers import AUTO
+
+COLORS = (BLUE, GREEN, ORANGE, PURPLE, TEAL, BROWN)
+
+
+def cost_chart(groups: Sequence[Group]) -> bytes:
+    """A PNG; no dynamic set-up: one panel of static detectors alone."""
+    dynamic = [group for group in groups if group.dynamic]
+    panels = max(len(dynamic), 1)
+    with chart_style():
+        figure = new_figure(4.6 * panels, 4.2)
+        axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+        labels = []
+        for number, panel in enumerate(axes):
+            labels += _statics(panel, groups)
+            if dynamic:
+                _curves(panel, dynamic[number])
+            panel.grid(True, linewidth=0.6)
+            panel.set_xlabel("10^9 multiply-adds per image")
+            panel.legend(loc="lower right", fontsize=7)
+        axes[0].set_ylabel("box AP, percent")
+        spread_labels(figure, labels)
+        return png(figure)
+
+
+def _statics(panel: Axes, groups: Sequence[Group]) -> list:
+    labels = []
+    for group in groups:
+        cost = Figure.of(x.gflops for x in group.static).mean
+        ap = Figure.of(x.ap for x in group.static)
+        if cost is None or ap.mean is None:
+            continue
+        panel.errorbar(cost, ap.mean, yerr=ap.spread, fmt="D", color=INK, markersize=4)
+        labels.append(label(panel, group.title.removeprefix("static "), cost, ap.mean, 5, 4))
+    return labels
+
+
+def _curves(panel: Axes, group: Group) -> None:
+    panel.set_title(f"{group.title} (mean of {len(group.seeds)})", fontsize=9)
+    ends = [group.of(lambda x: x.easy_ap).mean, group.of(lambda x: x.hard_ap).mean]
+    features = [
+        group.of(lambda split, route=route: getattr(split.cost["features"], route)).mean
+        for route in ("easy", "hard")
+    ]
+    if None in ends:
+        return
+    between = [features[0] + k * (features[1] - features[0]) for k in FRACTIONS]
+    for name, style, found in (
+        ("random routing", "--", group.at(lambda x: x.random_ap)),
+        ("oracle", ":", group.at(lambda x: x.oracle_ap)),
+    ):
+        y = [ends[0], *(x.mean for x in found), ends[1]]
+        panel.plot([features[0], *between, features[1]], y, style, color=GREY, label=name)
+    for color, inputs in zip(COLORS, group.inputs, strict=False):
+        cost = [x.mean for x in group.routing_at(inputs, AUTO, lambda x: x.gflops)]
+        ap = group.routing_at(inputs, AUTO, lambda x: x.ap)
+        means = [x.mean for x in ap]
+        panel.plot(cost, means, "-o", color=color, markersize=3, label="+".join(inputs))
+        low, high = (
+            [x.mean + sign * (x.spread or 0) for x in ap if x.mean is not None] for sign in (-1, 1)
+        )
+        panel.fill_between(cost, low, high, color=color, alpha=0.12, linewidth=0)

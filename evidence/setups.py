@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The set-ups that are compared, their data, and the folders of their trainings."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynamicdet_d2.data.register import read_json
+
+CONFIGS = Path(__file__).parent / "configs"
+SPLITS = ("train", "val", "test")
+# Set-up -> what it is, in a few words for the page; its config is of the same name.
+SETUPS = {
+    "same": "Lite0 + Lite0",
+    "short": "shortened Lite0 + Lite0",
+    "lite01": "Lite0 + Lite1",
+    "static0": "static Lite0",
+    "static1": "static Lite1",
+    "static2": "static Lite2",
+    "static0_160": "static Lite0, 160 pixels",
+    "static0_192": "static Lite0, 192 pixels",
+    "static0_256": "static Lite0, 256 pixels",
+}
+_FOLDER = re.compile(r"(?P<setup>.+)_s(?P<seed>\d+)")
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set in COCO's format.
+
+    Attributes:
+        folder: with ``instances_train.json``, ``instances_val.json``, ``instances_test.json`` and
+            ``images``.
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    def split(self, split: str) -> str:
+        """Its name in Detectron2's catalogs."""
+        return f"{self.name}_{split}"
+
+    def keys(self) -> list[str]:
+        """Config keys and values: the sets, and the classes that there are.
+
+        Raises:
+            ValueError: naming the file that cannot be read.
+        """
+        sets = [
+            [self.split(split), str(self._json(split)), str(self.folder.resolve() / "images")]
+            for split in SPLITS
+        ]
+        classes = read_json(str(self._json("train"))).get("categories", [])
+        return [
+            *("DATASETS.COCO_JSON", repr(sets)),
+            *("DATASETS.TRAIN", repr((self.split("train"),))),
+            *("DATASETS.TEST", repr((self.split("val"),))),
+            *("MODEL.ROI_HEADS.NUM_CLASSES", str(len(classes))),
+        ]
+
+    def _json(self, split: str) -> Path:
+        return self.folder.resolve() / f"instances_{split}.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training: a set-up and a seed, in the folder ``SETUP_sSEED``."""
+
+    setup: str
+    seed: int
+    folder: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> "Run":
+        """The run that a folder's name says.
+
+        Raises:
+            ValueError: it says none.
+        """
+        found = _FOLDER.fullmatch(folder.resolve().name)
+        if found is None:
+            raise ValueError(f"{folder} is not named SETUP_sSEED, such as 'same_s1'.")
+        return cls(found["setup"], int(found["seed"]), folder)
+
+    @property
+    def config(self) -> Path:
+        """As the trainer has written it."""
+        return self.folder / "config.yaml"
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "model_final.pth"
+
+
+def planned(root: Path, setups: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+    """All runs, seed by seed, so that the first ones are one of each set-up."""
+    return [Run(setup, seed, root / f"{setup}_s{seed}") for seed in seeds for setup in setups]

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of the page, as Markdown."""
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from evidence.figures import Figure, Line
+from evidence.group import HALF, Group, over_line
+from evidence.results import FRACTIONS
+from evidence.routers import AUTO
+
+FIRST, LAST = 0, len(FRACTIONS) - 1
+
+
+def detectors(groups: Sequence[Group]) -> str:
+    """Every set-up: AP and cost of its ends, and what there is to route."""
+    rows = [_dynamic_row(group) if group.dynamic else _static_row(group) for group in groups]
+    headers = (
+        "set-up",
+        "seeds",
+        "GFLOPs",
+        "AP",
+        "random at 0.5",
+        "oracle at 0.5",
+        "detector2 better",
+    )
+    return _table(rows, headers)
+
+
+def _dynamic_row(group: Group) -> list[str]:
+    routes = [
+        group.of(lambda split, route=route: getattr(split.cost["features"], route)).text(".3f")
+        for route in ("easy", "hard")
+    ]
+    ends = [group.of(lambda x: x.easy_ap).text(), group.of(lambda x: x.hard_ap).text()]
+    return [
+        *(group.title, _seeds(group), " / ".join(routes), " / ".join(ends)),
+        group.of(lambda x: x.random_ap[HALF]).text(),
+        group.of(lambda x: x.oracle_ap[HALF]).text(),
+        group.of(lambda x: x.better).text(),
+    ]
+
+
+def _static_row(group: Group) -> list[str]:
+    cost = Figure.of(x.gflops for x in group.static).text(".3f")
+    ap = Figure.of(x.ap for x in group.static).text()
+    return [group.title, _seeds(group), cost, ap, "", "", ""]
+
+
+def curves(group: Group, line: Line) -> str:
+    """AP at every hard fraction: router by inputs, random, oracle; cost, and the static line."""
+    rows = [
+        ["random routing", *_texts(group.at(lambda x: x.random_ap))],
+        ["oracle", *_texts(group.at(lambda x: x.oracle_ap))],
+    ]
+    for inputs in group.inputs:
+        name = "+".join(inputs)
+        rows += [
+            [f"**{name}**", *_texts(group.routing_at(inputs, AUTO, lambda x: x.ap))],
+            ["over random", *_texts(group.routing_at(inputs, AUTO, lambda x: x.lead), "+.2f")],
+            ["GFLOPs", *_means(group.routing_at(inputs, AUTO, lambda x: x.gflops), ".3f")],
+            ["over the static line", *_texts(over_line(group, inputs, AUTO, line), "+.2f")],
+        ]
+    return _table(rows, ("", *(f"{k:g}" for k in FRACTIONS)))
+
+
+def routers(group: Group) -> str:
+    """What is chosen on val, by inputs, and the scores that look at the ground truth."""
+    rows = [_quality(group, inputs, AUTO, "+".join(inputs)) for inputs in group.inputs]
+    rows += [_quality(group, (), name, f"*{name}*") for name in group.references]
+    leads = [f"over random at {FRACTIONS[place]:g} (least)" for place in (FIRST, HALF, LAST)]
+    headers = ("router sees", *leads, "area", "oracle's share at 0.5", "AUROC", "Kendall's tau")
+    return _table(rows, headers)
+
+
+def _quality(group: Group, inputs: Sequence[str], learns: str, name: str) -> list[str]:
+    leads = group.routing_at(inputs, learns, lambda x: x.lead)
+    shown = [
+        leads[place].text("+.2f")
+        + ("" if leads[place].least is None else f" ({leads[place].least:+.2f})")
+        for place in (FIRST, HALF, LAST)
+    ]
+    return [
+        *(name, *shown, group.routing(inputs, learns, lambda x: x.area).text("+.2f")),
+        group.routing(inputs, learns, lambda x: x.share[HALF]).text(),
+        group.routing(inputs, learns, lambda x: x.auroc).text(".3f"),
+        group.routing(inputs, learns, lambda x: x.kendall_tau).text(".3f"),
+    ]
+
+
+def objectives(group: Group) -> str:
+    """Lead at half hard, and area, of everything that can be learnt from everything seen."""
+    rows = [
+        [name, *(_lead(group, inputs, name) for inputs in group.inputs)] for name in group.learners
+    ]
+    return _table(rows, ("learns", *("+".join(inputs) for inputs in group.inputs)))
+
+
+def _lead(group: Group, inputs: Sequence[str], learns: str) -> str:
+    lead = group.routing(inputs, learns, lambda x: x.lead[HALF]).text("+.2f")
+    return f"{lead} ({group.routing(inputs, learns, lambda x: x.area).text('+.2f')})"
+
+
+def chosen(group: Group) -> str:
+    """What was chosen on val and on folds, by inputs."""
+    rows = [
+        ["+".join(inputs), *(group.chosen(inputs, name) for name in group.learners[:2])]
+        for inputs in group.inputs
+    ]
+    return _table(rows, ("router sees", *group.learners[:2]))
+
+
+def _seeds(group: Group) -> str:
+    return ", ".join(map(str, group.seeds))
+
+
+def _texts(figures: Sequence[Figure], form: str = ".2f") -> list[str]:
+    return [figure.text(form) for figure in figures]
+
+
+def _means(figures: Sequence[Figure], form: str) -> list[str]:
+    return ["-" if x.mean is None else f"{x.mean:{form}}" for x in figures]
+
+
+def _table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conventions of a complete detector, and Detectron2's own checkpointer called on our models."""
+
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.engine import DefaultPredictor
+from torch import nn
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.checkpoint.conventions import confirming_config, of_config, of_model
+from dynamicdet_d2.config import read_config
+from tests.checkpoint.test_checkpointer import STOCK, build, config, image, randomise
+from tests.support.toy import toy_model
+
+EASY = {"MODEL.DYNAMIC.THRESHOLD": 1.0}
+
+
+@pytest.fixture(scope="module")
+def stock() -> nn.Module:
+    return randomise(build(STOCK), seed=1)
+
+
+@pytest.fixture
+def stock_file(stock: nn.Module, tmp_path: Path) -> str:
+    torch.save({"model": stock.state_dict()}, tmp_path / "stock.pth")
+    return str(tmp_path / "stock.pth")
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+# Conventions
+
+
+def test_of_a_model_and_of_its_config_are_the_same() -> None:
+    keys = {"MODEL.RESNETS.DEPTH": 50, "MODEL.RESNETS.RES2_OUT_CHANNELS": 256}
+    for first in (True, False):
+        own = {**keys, "MODEL.RESNETS.STRIDE_IN_1X1": first}
+        assert of_model(build(own)) == of_config(config(**own))
+        assert of_model(build(own)).stride_in_1x1 is first
+    assert of_model(build()).stride_in_1x1 is None  # a ResNet-18 has no 1x1 convolutions
+    assert of_model(nn.Identity()) is None
+
+
+def test_nothing_confirms(stock_file: str, caplog: pytest.LogCaptureFixture) -> None:
+    DynamicCheckpointer(build()).load(stock_file)
+    (said,) = warnings(caplog)
+    assert "nothing confirms that it was trained with INPUT.FORMAT BGR, MODEL.PIXEL_MEAN" in said
+    assert "STRIDE_IN_1X1" not in said
+
+
+def test_a_config_beside_the_file_confirms_or_contradicts(
+    stock_file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    beside = Path(stock_file).with_name("config.yaml")
+    beside.write_text(config(**STOCK).dump())
+    with caplog.at_level(logging.INFO):
+        DynamicCheckpointer(build()).load(stock_file)
+    assert not warnings(caplog)
+    assert f"are confirmed by {beside}." in caplog.text
+    beside.write_text(config(**STOCK, **{"INPUT.FORMAT": "RGB"}).dump())
+    DynamicCheckpointer(build()).load(stock_file)
+    (said,) = warnings(caplog)
+    assert "INPUT.FORMAT is BGR, and it was trained with RGB (by " in said
+    assert "PIXEL" not in said
+
+
+def test_a_backbone_and_our_own_checkpoints_need_no_confirmation(
+    stock: nn.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = build()
+    torch.save({"model": model.state_dict()}, tmp_path / "own.pth")
+    DynamicCheckpointer(model).load(str(tmp_path / "own.pth"))
+    torch.save(stock.backbone.bottom_up.state_dict(), tmp_path / "backbone.pth")
+    DynamicCheckpointer(model).load(str(tmp_path / "backbone.pth"))
+    assert not warnings(caplog)
+
+
+def test_files_of_the_zoo_say_which_model_they_are() -> None:
+    name = "COCO-Detection/faster_rcnn_R_50_FPN_1x/137257794/model_final_b275ba.pkl"
+    for path in (f"detectron2://{name}", f"/cache/detectron2/{name}"):
+        file = confirming_config(path)
+        assert file is not None and file.name == "faster_rcnn_R_50_FPN_1x.yaml"
+        own = read_config("configs/dy_faster_rcnn_R_50_FPN_1x_d2zoo.yaml")
+        assert of_config(read_config(str(file))) == of_config(own)
+        assert of_config(read_config("configs/dy_faster_rcnn_R_50_FPN_1x.yaml")) != of_config(own)
+    assert confirming_config("detectron2://gone/gone/1/model_final_0.pkl") is None
+
+
+# Detectron2's own checkpointer, which DefaultPredictor uses
+
+
+def predictor(path: str, **keys: object) -> DefaultPredictor:
+    return DefaultPredictor(config(**{**EASY, **keys, "MODEL.WEIGHTS": path}))
+
+
+@pytest.mark.parametrize("kind", [".pth", ".pkl"])
+def test_a_predictor_loads_a_stock_detector_as_our_commands_do(
+    stock: nn.Module, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / f"stock{kind}"
+    if kind == ".pth":
+        torch.save({"model": stock.state_dict()}, file)
+    else:  # as Detectron2's zoo has them
+        weights = {name: tensor.numpy() for name, tensor in stock.state_dict().items()}
+        file.write_bytes(pickle.dumps({"model": weights, "__author__": "zoo"}))
+    ours = DynamicCheckpointer(build())
+    ours.load(str(file))
+    theirs = predictor(str(file)).model.state_dict()
+    expected = ours.model.state_dict()
+    filled = set(ours.report.loaded)
+    assert all(torch.equal(theirs[name], expected[name]) for name in filled)
+    with torch.no_grad():
+        found = predictor(str(file)).model(image())[0]["instances"]
+        same = stock(image())[0]["instances"]
+    assert len(same) and torch.equal(found.scores, same.scores)
+
+
+def test_a_predictor_refuses_what_is_not_whole(stock: nn.Module, stock_file: str) -> None:
+    with pytest.raises(ValueError, match=r"leaves parts of the model at random .*router \(4\)"):
+        predictor(stock_file, **{"MODEL.DYNAMIC.THRESHOLD": 0.5})
+    with pytest.raises(ValueError, match=r"random values.*roi_heads.box_predictor"):
+        predictor(stock_file, **{"MODEL.ROI_HEADS.NUM_CLASSES": 5})
+    part = {n: w for n, w in stock.state_dict().items() if "fpn_output4" not in n}
+    torch.save({"model": part}, stock_file)
+    with pytest.raises(ValueError, match=r"random values.*neck.fpn_output4"):
+        predictor(stock_file)
+    torch.save({"model": {"a": torch.zeros(1)}}, stock_file)
+    with pytest.raises(ValueError, match="No tensor of The checkpoint fits the model"):
+        predictor(stock_file)
+
+
+def test_a_model_in_training_takes_a_backbone(stock: nn.Module, tmp_path: Path) -> None:
+    torch.save({"model": stock.backbone.bottom_up.state_dict()}, tmp_path / "b.pth")
+    model = build().train()
+    DetectionCheckpointer(model).load(str(tmp_path / "b.pth"))
+    expected = stock.backbone.bottom_up.res3[0].conv1.weight
+    for bottom_up in (model.backbone.bottom_up1, model.backbone.bottom_up2):
+        assert torch.equal(bottom_up.res3[0].conv1.weight, expected)
+
+
+def test_caffe2_weights_of_a_backbone_are_refused(tmp_path: Path) -> None:
+    """Detectron2 matches them by suffixes, and two backbones have the same."""
+    weights = {"res3_0_branch2a_w": torch.zeros(128, 64, 3, 3).numpy()}
+    (tmp_path / "r.pkl").write_bytes(pickle.dumps(weights))
+    model = build()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    del before["loss_offset"]  # NaN
+    with pytest.raises(ValueError):
+        DetectionCheckpointer(model).load(str(tmp_path / "r.pkl"))
+    assert all(torch.equal(w, model.state_dict()[n]) for n, w in before.items())
+
+
+def test_own_names_are_torchs_affair() -> None:
+    model = toy_model()
+    part = {n: w for n, w in model.state_dict().items() if not n.startswith("router.")}
+    missing, unexpected = model.load_state_dict(part, strict=False)
+    assert missing and all(name.startswith("router.") for name in missing) and not unexpected
+    with pytest.raises(RuntimeError, match="Missing key"):
+        model.load_state_dict(part)

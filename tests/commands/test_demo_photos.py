@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``demo-photos``: what it makes of the user's file, or of none, before the chain begins."""
+
+from pathlib import Path
+
+import pytest
+
+from dynamicdet_d2.commands import demo_photos
+from dynamicdet_d2.commands.main import main
+from dynamicdet_d2.config import Use, check, read_config
+from tests.support.coco_files import image_entry, object_entry, write_coco
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> list[str]:
+    """Options that name a data set of 24 images and two classes."""
+    images = [image_entry(number) for number in range(1, 25)]
+    objects = [object_entry(number, number) for number in range(1, 25)]
+    json_file, root = write_coco(tmp_path, images, objects, draw=False)
+    return ["--json", json_file, "--images", root, "--output", str(tmp_path / "out")]
+
+
+def test_the_chain_runs_on_own_photographs(
+    own: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(demo_photos, "step", lambda title, command: ran.append(command))
+    monkeypatch.setattr(demo_photos, "say_results", lambda output, seconds: None)
+    assert main(["demo-photos", *own, "SOLVER.MAX_ITER", "7"]) == 0
+    assert [command[0] for command in ran] == ["train_net.py", "calibrate.py", "train_net.py", "-m"]
+    assert all(command[-2:] != ["SOLVER.MAX_ITER", "400"] for command in ran)
+    assert "('photos_val',)" in ran[1]
+    config = str(tmp_path / "out" / "photos.yaml")
+    assert all(command[command.index("--config-file") + 1] == config for command in ran)
+    cfg = read_config(config, ["MODEL.DEVICE", "cpu"])
+    check(cfg, Use.TRAIN)
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 2
+    assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == (("photos_train",), ("photos_test",))
+    assert cfg.MODEL.WEIGHTS == "efficientnet-lite0"
+    shown = ran[3][ran[3].index("--input") + 1 : ran[3].index("--output")]
+    assert len(shown) == 6 and all(path.startswith(own[3]) for path in shown)
+
+
+def test_without_photographs_shapes_lie_on_one(tmp_path: Path) -> None:
+    config, images = demo_photos.prepare(None, None, tmp_path, 24)
+    assert read_config(config).MODEL.ROI_HEADS.NUM_CLASSES == 6
+    assert all(Path(path).is_file() for path in images) and len(images) == 6
+
+
+@pytest.mark.parametrize("name", ["--json", "--images"])
+def test_annotations_and_images_belong_together(name: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo-photos", name, "x"])
+    assert "--json and --images are given together" in capsys.readouterr().err

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dynamicdet upgrade``: the easy route is the stock detector before and after training."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from torch import nn
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.commands.main import main
+from dynamicdet_d2.config import read_config
+from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset
+from dynamicdet_d2.engine.upgrade import dynamic_keys, equal, proof_dicts, stock_file
+from dynamicdet_d2.engine.upgrade.conversion import nested
+from tests.support.coco_files import clean_catalogs
+from tests.support.runs import TOY, run
+from tests.support.toy import toy_inputs
+
+# Detectron2's own keys alone, as a user's file has them.
+STOCK = {
+    "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+    "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
+    "MODEL.DEVICE": "cpu",
+    "MODEL.RESNETS.DEPTH": 18,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
+    "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+    "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
+    "MODEL.FPN.OUT_CHANNELS": 16,
+    "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
+    "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 30,
+    "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+    "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
+    "MODEL.ROI_HEADS.NUM_CLASSES": 6,
+    "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+    "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
+    "MODEL.ROI_BOX_HEAD.FC_DIM": 32,
+    "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 7,
+    "MODEL.PIXEL_STD": [58.0, 57.0, 57.0],
+}
+MASKS = {
+    "MODEL.MASK_ON": True,
+    "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
+    "MODEL.ROI_MASK_HEAD.NUM_CONV": 1,
+    "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
+    "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
+}
+
+
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list]:
+    folder = tmp_path_factory.mktemp("drawn")
+    found = []
+    for seed, name in enumerate(("toy_train", "toy_test"), start=1):
+        draw_dataset(folder / name, Recipe(6, seed, width=96, height=64))
+        found.append([name, str(folder / name / "instances.json"), str(folder / name / "images")])
+    with clean_catalogs():
+        yield found
+
+
+def stock(folder: Path, more: dict) -> tuple[CfgNode, nn.Module]:
+    """A detector as Detectron2 would have left it: ``stock.yaml`` and ``stock.pth``."""
+    (folder / "stock.yaml").write_text(yaml.safe_dump(nested({**STOCK, **more})))
+    cfg = get_cfg()
+    cfg.merge_from_file(str(folder / "stock.yaml"))
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("norm.weight", "running_var")):
+            nn.init.uniform_(tensor, 0.5, 1.5)
+        elif "predictor" in name and name.endswith("weight"):
+            nn.init.normal_(tensor, std=0.3)
+    DetectionCheckpointer(model, str(folder)).save("stock")
+    return cfg, model
+
+
+@pytest.mark.parametrize(
+    ("more", "own"),
+    [({}, ()), (MASKS, ("MODEL.COMPOSITE.SHARE_HEADS", False))],
+    ids=["Faster R-CNN", "Mask R-CNN with heads of its own"],
+)
+def test_the_easy_route_stays_the_stock_detector(
+    tmp_path: Path, entries: list, more: dict, own: tuple
+) -> None:
+    _, detector = stock(tmp_path, more)
+    keys = (*own, *TOY, "DATASETS.COCO_JSON", entries, "SOLVER.MAX_ITER", 3)
+    files = ("--config-file", tmp_path / "stock.yaml", "--weights", tmp_path / "stock.pth")
+    done = run(
+        "dynamicdet_d2/__main__.py",
+        ["upgrade", *files, "--output", tmp_path / "new", "--num-images", 3, "--opts", *keys]
+        + ["SOLVER.ROUTER.EPOCHS", 1],
+        tmp_path / "new",
+    )
+    assert done.status == 0, done.err
+    proofs = json.loads((tmp_path / "new" / "upgrade.json").read_text())["easy_route_bit_equal"]
+    for when in ("before training", "after training"):
+        assert (proofs[when]["images"], proofs[when]["differing"]) == (3, [])
+        assert proofs[when]["detections"] > 0
+    assert len(re.findall("bit for bit", done.out)) == 2
+
+    # On images that the command has not seen, in one batch, against Detectron2's own model.
+    cfg = read_config(str(tmp_path / "new" / "upgrade.yaml"), [str(x) for x in own])
+    assert cfg.SOLVER.PHASES == ["detector2", "router"]
+    model = build_model(cfg).eval()
+    checkpointer = DynamicCheckpointer(model)
+    checkpointer.load(str(tmp_path / "new" / "model_final.pth"))
+    inputs = toy_inputs(3)
+    with torch.no_grad():
+        expected = detector(inputs)
+        for threshold, same in ((1.0, True), (0.0, False)):
+            model.threshold = threshold
+            for ours, theirs in zip(model(inputs), expected, strict=True):
+                assert len(theirs["instances"]) > 0
+                assert equal(ours["instances"], theirs["instances"]) is same
+
+
+def test_without_training_it_writes_a_config_and_the_proof(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    stock(tmp_path, {})
+    draw_dataset(tmp_path / "images", Recipe(1, 1, width=96, height=64))
+    text = yaml.safe_load((tmp_path / "stock.yaml").read_text())
+    arguments = ["upgrade", "--config-file", str(tmp_path / "stock.yaml"), "--output"]
+    arguments += [str(tmp_path / "new"), "--weights", str(tmp_path / "stock.pth"), "--prove-only"]
+    arguments += ["--images", str(tmp_path / "images" / "images")]
+    assert main(arguments) == 0
+    assert "in 1 images" in capsys.readouterr().out
+    own = yaml.safe_load((tmp_path / "new" / "upgrade.yaml").read_text())
+    assert own["_BASE_"] == "../stock.yaml"
+    assert "PIXEL_STD" not in own["MODEL"] and "PIXEL_STD" in text["MODEL"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.BACKBONE.NAME", "build_resnet_backbone"),
+        ("MODEL.META_ARCHITECTURE", "PanopticFPN"),
+    ],
+)
+def test_what_has_no_counterpart_is_named(key: str, value: str) -> None:
+    cfg = get_cfg()
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    cfg.merge_from_list([key, value])
+    with pytest.raises(ValueError, match=f"^{key} is '{value}', which has no dynamic counterpart"):
+        dynamic_keys(cfg)
+
+
+def test_static_configs_of_the_project_have_a_counterpart() -> None:
+    for static in Path("configs").glob("*.yaml"):
+        twin = static.with_name(f"dy_{static.name}")
+        if not twin.exists():
+            continue
+        cfg, expected = read_config(str(static)), read_config(str(twin))
+        keys = dynamic_keys(cfg)
+        architecture = [key for key in keys if key.startswith(("MODEL.M", "MODEL.B", "MODEL.F"))]
+        cfg.merge_from_list([word for key in architecture for word in (key, keys[key])])
+        assert cfg.MODEL.META_ARCHITECTURE == expected.MODEL.META_ARCHITECTURE, static
+        assert cfg.MODEL.BACKBONE == expected.MODEL.BACKBONE and cfg.MODEL.FPN == expected.MODEL.FPN
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml",
+        "Misc/cascade_mask_rcnn_R_50_FPN_3x.yaml",
+    ],
+)
+def test_detectors_of_the_zoo_have_a_counterpart(name: str) -> None:
+    cfg = read_config(stock_file(name))
+    keys = dynamic_keys(cfg)
+    cfg.merge_from_list([word for item in keys.items() for word in item])
+    with torch.device("meta"):
+        cfg.MODEL.DEVICE = "meta"
+        assert type(build_model(cfg)).__name__ == keys["MODEL.META_ARCHITECTURE"]
+
+
+def test_images_to_compare_on(tmp_path: Path) -> None:
+    known = [{"file_name": str(i), "annotations": []} for i in range(10)]
+    assert proof_dicts([], known, 3) == [{"file_name": x} for x in ("0", "3", "6")]
+    assert len(proof_dicts([], known, 20)) == 10
+    with pytest.raises(ValueError, match="no image to compare"):
+        proof_dicts([str(tmp_path)], known, 3)
+    with pytest.raises(ValueError, match="--images nowhere does not exist"):
+        proof_dicts(["nowhere"], known, 3)
+    with pytest.raises(ValueError, match="nor is it of Detectron2's model zoo"):
+        stock_file("nowhere.yaml")

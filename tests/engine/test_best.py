@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Best weights and early ends of phases, over a resume too; scripted figures stand for AP."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dynamicdet_d2.engine.best import Judged, best_of
+from dynamicdet_d2.engine.setup import load_config
+from dynamicdet_d2.engine.trainer import DynamicTrainer
+from tests.support.coco_files import clean_catalogs
+from tests.support.runs import differing, weights, write_toy
+
+STEPS, PERIOD, ROUTER_STEPS = 10, 2, 3
+KEYS = (
+    *("SOLVER.MAX_ITER", STEPS, "TEST.EVAL_PERIOD", PERIOD, "SOLVER.ROUTER.EPOCHS", 1),
+    *("SOLVER.BEST.METRIC", "bbox/AP", "SOLVER.CHECKPOINT_PERIOD", 3),
+)
+Config = Callable[..., CfgNode]
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-9, 9)), max_size=6), st.booleans())
+def test_the_first_of_the_best(values: list[float | None], lower: bool) -> None:
+    found = best_of(tuple(Judged(i, v) for i, v in enumerate(values)), lower)
+    known = [v for v in values if v is not None]
+    if not known:
+        assert found is None
+    else:
+        assert found == values.index(min(known) if lower else max(known))
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with clean_catalogs():
+        yield write_toy(tmp_path_factory.mktemp("best"))
+
+
+@pytest.fixture
+def config(config_file: str, tmp_path: Path) -> Config:
+    def build(name: str, *keys: object) -> CfgNode:
+        words = ["OUTPUT_DIR", tmp_path / name, *KEYS, *keys]
+        (tmp_path / name).mkdir(exist_ok=True)
+        return load_config(config_file, [str(word) for word in words])
+
+    return build
+
+
+class Scripted(DynamicTrainer):
+    """Evaluations give these figures one after the other, whatever the weights; counts them."""
+
+    figures: list[float] = []
+    seen: list[tuple[int, dict[str, Tensor]]] = []
+
+    def _evaluate(self) -> dict:
+        cls = type(self)
+        state = {n: t.clone() for n, t in self.detector.state_dict().items()}
+        cls.seen.append((self.iter, state))
+        value = cls.figures[min(len(cls.seen), len(cls.figures)) - 1]
+        self._last_eval_results = {"bbox": {"AP": value}}
+        return self._last_eval_results
+
+
+def scripted(cfg: CfgNode, *figures: float, resume: bool = False) -> Scripted:
+    Scripted.figures, Scripted.seen = list(figures), []
+    trainer = Scripted(cfg)
+    trainer.resume_or_load(resume=resume)
+    return trainer
+
+
+def detectors_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n: t for n, t in state.items() if not n.startswith(("router", "loss_offset"))}
+
+
+def record(cfg: CfgNode) -> dict:
+    return json.loads((Path(cfg.OUTPUT_DIR) / "best.json").read_text())["phases"]["detectors"]
+
+
+def test_a_phase_hands_over_its_best_weights(config: Config) -> None:
+    cfg = config("best")
+    trainer = scripted(cfg, 1, 5, 3, 4, 2)
+    trainer.train()
+    assert trainer.storage.iter == STEPS + ROUTER_STEPS
+    values = [one["value"] for one in record(cfg)["judged"]]
+    assert values == [1, 5, 3, 4, 2]
+    second = detectors_of(Scripted.seen[1][1])  # after four steps
+    final = detectors_of(trainer.detector.state_dict())
+    assert differing(second, final) == []
+    for name in ("model_best", "model_detectors", "model_final"):
+        assert differing(second, detectors_of(weights(Path(cfg.OUTPUT_DIR), name))) == []
+
+
+def test_a_phase_that_gains_no_more_ends(config: Config) -> None:
+    cfg = config("ended", "SOLVER.BEST.PATIENCE", 2)
+    trainer = scripted(cfg, 2, 1, float("nan"))
+    trainer.train()
+    assert record(cfg)["ended"] == 6 and len(record(cfg)["judged"]) == 3
+    assert record(cfg)["judged"][2]["value"] is None
+    first = detectors_of(Scripted.seen[0][1])
+    assert differing(first, detectors_of(trainer.detector.state_dict())) == []
+    # Six steps of the detectors, and then the router's, with the numbers that they ever have.
+    at = [at for _, at in trainer.storage.history("total_loss").values()]
+    assert at == [*range(6), *range(STEPS, STEPS + ROUTER_STEPS)]
+
+
+def test_a_run_of_detectors_alone_ends_with_its_best(config: Config) -> None:
+    cfg = config("alone", "SOLVER.BEST.PATIENCE", 1, "SOLVER.PHASES", "('detectors',)")
+    trainer = scripted(cfg, 2, 1, 1)
+    trainer.train()
+    final = weights(Path(cfg.OUTPUT_DIR))
+    assert differing(Scripted.seen[0][1], final) == []
+
+
+@pytest.mark.parametrize("died", ["at a checkpoint", "in an evaluation"])
+def test_what_was_seen_is_kept_over_a_resume(config: Config, died: str) -> None:
+    """Killed after the checkpoint of step 6, before or after the evaluation there."""
+    keys = ("SOLVER.BEST.PATIENCE", 2, "SOLVER.ROUTER.EPOCHS", 1)
+    whole = scripted(config("whole", *keys), 2, 1, 3, 1, 1)
+    whole.train()
+    cfg = config("killed", *keys)
+    trainer = scripted(cfg, 2, 1, 3)
+    evaluate = trainer._evaluate
+
+    def stop() -> dict:
+        if trainer.iter == 5 and died == "in an evaluation" or trainer.iter == 7:
+            raise KeyboardInterrupt
+        return evaluate()
+
+    # The hooks hold the bound method of Detectron2's EvalHook.
+    trainer._evaluate = stop
+    next(h for h in trainer._hooks if type(h).__name__ == "EvalHook")._func = stop
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == "model_0000005.pth"
+    figures = (3, 1, 1) if died == "in an evaluation" else (1, 1)
+    resumed = scripted(cfg, *figures, resume=True)
+    resumed.train()
+    assert record(cfg) == record(config("whole"))
+    assert differing(whole.detector.state_dict(), resumed.detector.state_dict()) == []
+
+
+def test_a_metric_that_no_evaluation_gives_is_named(config: Config) -> None:
+    trainer = scripted(config("wrong", "SOLVER.BEST.METRIC", "bbox/ap"), 1)
+    with pytest.raises(ValueError, match=r"'bbox/ap'; an evaluation gives bbox/AP\."):
+        trainer.train()
+
+
+def test_losses_of_both_detectors_are_results(config: Config) -> None:
+    """Of a real evaluation: the means of L1 and L2 over the test images."""
+    losses = ("TEST.EVAL_LOSS", True, "SOLVER.BEST.METRIC", "losses/L2", "SOLVER.MAX_ITER", 2)
+    cfg = config("losses", *losses, "SOLVER.PHASES", "('detectors',)")
+    trainer = DynamicTrainer(cfg)
+    trainer.train()
+    (found,) = [one["value"] for one in record(cfg)["judged"]]
+    loader = trainer.build_test_loader(cfg, "toy_test")
+    trainer.detector.eval()
+    pairs = [trainer.detector.detector_losses_per_image(batch)[0] for batch in loader]
+    expected = torch.stack(pairs).double().mean(dim=0)[1]
+    assert math.isfinite(found) and found == pytest.approx(float(expected), rel=1e-5)
+    assert trainer._last_eval_results["losses"]["L2"] == found

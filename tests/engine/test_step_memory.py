@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a step needs in memory: counted by hand, said before it, and nothing changes."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor, nn
+
+from dynamicdet_d2.engine import step_memory
+from dynamicdet_d2.engine.step_memory import largest_image, log_step_memory, saved_bytes, step_bytes
+from dynamicdet_d2.utils.memory import free_memory, peak_memory
+from tests.support.optimized import MASK
+from tests.support.toy import dense_keys, toy_cfg, toy_model
+
+
+class Square(nn.Module):
+    """Keeps its input's product with a weight for the backward pass of the square."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.register_buffer("steps", torch.zeros(1))
+
+    def forward(self, inputs: list[dict]) -> dict[str, Tensor]:
+        self.steps += 1
+        return {"loss": (inputs[0]["image"] * self.weight).square().sum()}
+
+
+@pytest.fixture
+def cfg() -> CfgNode:
+    keys = ("INPUT.MIN_SIZE_TRAIN", (300, 200), "INPUT.MAX_SIZE_TRAIN", 400)
+    return toy_cfg(*keys, "SOLVER.IMS_PER_BATCH", 3)
+
+
+def test_by_hand(cfg: CfgNode) -> None:
+    module = Square()
+    # The image, and its product with the weight: 3 channels of 4 bytes each.
+    assert saved_bytes(cfg, module, 128) == 2 * 3 * 4 * 128**2
+    assert float(module.steps) == 0
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    found = step_bytes(cfg, module, optimizer, images=3, area=300 * 400)
+    # A gradient and a momentum of one weight.
+    assert found == pytest.approx(1.3 * 3 * 2 * 12 * 300 * 400 + 2 * 4, rel=1e-6)
+
+
+def test_the_largest_image(cfg: CfgNode) -> None:
+    assert largest_image(cfg) == (300, 400)
+    cfg.INPUT.MAX_SIZE_TRAIN = 250
+    assert largest_image(cfg) == (250, 250)
+    cfg.INPUT.MOSAIC.ENABLED, cfg.INPUT.MAX_SIZE_TRAIN = True, 640
+    assert largest_image(cfg) == (640, 640)
+
+
+@pytest.mark.parametrize("kind", [(), MASK, tuple(dense_keys("RetinaNet"))])
+def test_nothing_changes(kind: tuple) -> None:
+    model = toy_model(*kind).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    flags, state = [m.training for m in model.modules()], torch.get_rng_state()
+    small, large = (saved_bytes(toy_cfg(*kind), model, side) for side in (64, 128))
+    assert 0 < small < large
+    del before["loss_offset"]  # NaN
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in before.items())
+    assert [m.training for m in model.modules()] == flags
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("free", "level", "says"),
+    [
+        (10**12, logging.INFO, "; 1000.0 GB are free."),
+        (10**6, logging.WARNING, ", but 0.0 GB are free: SOLVER.IMS_PER_BATCH, or INPUT."),
+        (None, logging.INFO, " on cpu."),
+    ],
+)
+def test_it_is_said(
+    cfg: CfgNode,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    free: int | None,
+    level: int,
+    says: str,
+) -> None:
+    monkeypatch.setattr(step_memory, "free_memory", lambda device: free)
+    module = Square()
+    with caplog.at_level(logging.INFO):
+        log_step_memory(cfg, module, torch.optim.AdamW(module.parameters()))
+    (line,) = [r for r in caplog.records if "A step of" in r.getMessage()]
+    assert line.levelno == level and says in line.getMessage()
+    assert "A step of 3 images of up to 300x400 pixels needs about 0.0 GB" in line.getMessage()
+
+
+def test_free_memory_is_the_least_that_anyone_says(tmp_path: Path) -> None:
+    cpu = torch.device("cpu")
+    assert free_memory(cpu, str(tmp_path)) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable:     5 kB\n")
+    assert free_memory(cpu, str(tmp_path)) == 5 * 1024
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("1000\n")
+    assert free_memory(cpu, str(tmp_path)) == 5 * 1024
+    (group / "memory.max").write_text("4000\n")
+    assert free_memory(cpu, str(tmp_path)) == 3000
+    assert peak_memory() > 10**7

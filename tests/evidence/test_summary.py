@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page says what the result files say, and the README says nothing else."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from evidence import summary
+from evidence.group import groups, line_of, over_line
+from evidence.results import FRACTIONS, read_all, write
+from evidence.results import RESULTS as SHIPPED
+from evidence.routers import AUTO
+from tests.support.made_up_results import RESULTS, dynamic
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "docs/negative_results.md"]
+# What stands between these two was measured by `python -m evidence`.
+BLOCK = re.compile(r"<!-- evidence -->(.*?)<!-- /evidence -->", re.DOTALL)
+NUMBER = re.compile(r"\d+\.\d+")
+
+
+def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
+    for result in RESULTS:
+        write(result, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "roads_short_seed1.json",
+        "roads_short_seed2.json",
+        "roads_static0_seed1.json",
+        "roads_static1_seed1.json",
+    ]
+    assert read_all(tmp_path) == RESULTS
+
+
+def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "roads_short_seed1.json"
+    path.write_text('{"setup": "short"}')
+    with pytest.raises(ValueError, match="roads_short_seed1.json is no result: data is missing"):
+        read_all(tmp_path)
+
+
+def test_leads_over_the_static_line_by_hand() -> None:
+    """The line goes from 40 at 1 to 42 at 2; the routers have 41 and their lead everywhere."""
+    every = groups(RESULTS, "val")
+    own = next(group for group in every if group.setup == "short")
+    found = over_line(own, ("features",), AUTO, line_of(every))
+    expected = [41 + 1.0 - (40 + 2 * k) for k in FRACTIONS]
+    assert [figure.mean for figure in found] == pytest.approx(expected)
+    assert [figure.least for figure in found] == pytest.approx([x - 0.5 for x in expected])
+
+
+def test_the_page_shows_means_and_spreads(tmp_path: Path) -> None:
+    for result in RESULTS:
+        write(result, tmp_path)
+    paths = summary.write(tmp_path, tmp_path)
+    assert [path.name for path in paths] == ["evidence.md", "evidence_roads.png"]
+    text = paths[0].read_text()
+    # Seeds with a lead of 0.5 and 1.5: mean 1, standard deviation 0.71, share of the oracle's 0.5.
+    assert "+1.00 ± 0.71 (+0.50)" in text
+    assert "0.50 ± 0.35" in text
+    assert "gain at 0.01 (6)" in text
+    assert "1.000 ± 0.000 / 2.000 ± 0.000" in text
+    assert "static Lite1" in text
+    assert "No results yet" not in text
+    assert paths[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_setups_that_nobody_knows_are_shown_by_their_names() -> None:
+    assert "own_idea" in summary.page([dynamic(1, 0.5, "own_idea")])
+
+
+def test_the_shipped_page_is_that_of_the_shipped_files() -> None:
+    assert (ROOT / "docs" / summary.PAGE).read_text() == summary.page(read_all(SHIPPED))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_figures_of_other_pages_are_in_the_page(name: str) -> None:
+    page = set(NUMBER.findall((ROOT / "docs" / summary.PAGE).read_text()))
+    blocks = BLOCK.findall((ROOT / name).read_text())
+    assert blocks, f"{name} has no evidence block"
+    assert [x for block in blocks for x in NUMBER.findall(block) if x not in page] == []
+
+
+def test_result_files_name_no_folder_of_a_machine() -> None:
+    for path in SHIPPED.glob("*.json"):
+        assert not re.search(r'[" ]/\w', path.read_text()), path

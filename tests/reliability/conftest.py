@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands run in the tests' own process."""
+
+import logging
+
+import pytest
+
+from dynamicdet_d2.commands import calibrate, predict
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Detectron2 keeps its handlers for good, and with them one test's captured output."""
+    for command in (calibrate, predict):
+        monkeypatch.setattr(command, "setup_logger", lambda **_: logging.getLogger("unused"))

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibrations, reports and routes that are wrong, each with what its sentence names."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynamicdet_d2.calibration.plot import calibration_png
+from dynamicdet_d2.evaluation.report.files import redraw
+from dynamicdet_d2.evaluation.tradeoff.routes import write_routes
+from dynamicdet_d2.operating_point import Calibration, OperatingPoint
+from dynamicdet_d2.operating_point.thresholds import held_out, threshold_grid, threshold_table
+from tests.support.toy import toy_cfg
+from tests.support.tradeoffs import GOOD, ROUTES
+
+NAN, HUGE = float("nan"), 10**400
+DIFFICULTIES = [0.1, 0.2, 0.3, 0.4]
+MS = {"p50": 2.0, "p95": 3.0, "mean": 2.5}
+RECORD = Calibration(
+    num_images=4,
+    fingerprint={"weights": "0", "input": {}, "dtype": "float32"},
+    latency_ms={"easy": {"p50": 1.0, "p95": 1.0, "mean": 1.0}, "hard": MS},
+    device="a machine",
+    thresholds=threshold_table(DIFFICULTIES),
+    grid=threshold_grid(DIFFICULTIES),
+    histogram={"edges": [0.0, 0.5, 1.0], "counts": [4, 0]},
+    measured={"dataset": "own", "inference": {"optimize": False, "compile": False}},
+    held_out=held_out(DIFFICULTIES),
+)
+ROW = {"hard_fraction": 0.5, "threshold": 0.25}
+
+
+def refused(path: Path) -> str:
+    """By the model's operating point, as every command reads it."""
+    cfg = toy_cfg("MODEL.DYNAMIC.CALIBRATION", str(path), "MODEL.DYNAMIC.HARD_FRACTION", 0.5)
+    with pytest.raises(ValueError) as error:
+        OperatingPoint.from_config(cfg)
+    said = str(error.value)
+    assert str(path) in said and "\n" not in said and len(said) < 500
+    return said
+
+
+FILES = {
+    "empty": (b"", "is not a JSON file."),
+    "a word": (b"hello", "is not a JSON file."),
+    "cut short": (b'{"num_images": 4, ', "is not a JSON file."),
+    "bytes": (bytes(range(256)), "is not a JSON file."),
+    "byte 0": (b"\0", "is not a JSON file."),
+    "a picture": (b"\x89PNG\r\n\x1a\n", "is not a JSON file."),
+    "two objects": (b"{}{}", "is not a JSON file."),
+    "thousands of digits": (b"9" * 5000, "is not a JSON file."),
+    "deep lists": (b"[" * 100_000, "is nested too deeply."),
+    "deep objects": (b'{"a":' * 100_000, "is nested too deeply."),
+    "a list": (b"[]", "lacks num_images, fingerprint"),
+    "a number": (b"3", "lacks num_images, fingerprint"),
+    "null": (b"null", "lacks num_images, fingerprint"),
+    "an empty object": (b"{}", "lacks num_images, fingerprint"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file(tmp_path: Path, name: str) -> None:
+    content, says = FILES[name]
+    (tmp_path / "c.json").write_bytes(content)
+    assert says in refused(tmp_path / "c.json")
+
+
+def test_files_that_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    assert "is a pipe or a device" in refused(tmp_path / "pipe.json")
+    assert "is a pipe or a device" in refused(Path("/dev/zero"))
+    assert "cannot be read: Is a directory." in refused(tmp_path)
+    assert "cannot be read: No such file" in refused(tmp_path / "gone.json")
+
+
+FIELDS: list[tuple[str, Any]] = [
+    *(("num_images", value) for value in (0, -1, 1.5, "4", None, True, HUGE, 10**13, [4])),
+    *(("fingerprint", value) for value in (None, [], "x", 3)),
+    *(("latency_ms", value) for value in (None, [], {}, {"easy": MS}, {"easy": MS, "hard": 3})),
+    *(("latency_ms", {"easy": MS, "hard": {**MS, "mean": x}}) for x in (0, -1, NAN, HUGE, "1")),
+    *(("latency_ms", {"easy": MS, "hard": {**MS, "p95": x}}) for x in (None, True, float("inf"))),
+    *(("device", value) for value in (None, 3, ["a"])),
+    *(("thresholds", value) for value in (None, 3, {}, [3], [{}], [{**ROW, "threshold": 2}])),
+    *(("thresholds", [{**ROW, "hard_fraction": x}]) for x in (NAN, HUGE, "0.5", True)),
+    *(("grid", value) for value in (None, [], [0.5], {}, "x" * 1001, [0.5] * 1000, [0.5] * 1002)),
+    *(("grid", [x] * 1001) for x in (NAN, HUGE, 1.5, -0.1, "0.5", None, True)),
+    ("grid", [0.4] * 500 + [0.5] * 501),
+    *(("histogram", value) for value in (None, [], {}, {"edges": [0, 1]}, {"edges": 1})),
+    *(("histogram", {"edges": [0, 1], "counts": x}) for x in ([], [0], [-1], [1.5], [NAN], [1, 1])),
+    *(("histogram", {"edges": x, "counts": [1]}) for x in ([1, 0], [0, 2], [0, NAN], [0, 0], "ab")),
+    *(("measured", value) for value in (None, [], 3, {"dataset": 3}, {"inference": []})),
+    ("measured", {"inference": {"optimize": "yes"}}),
+    *(("held_out", value) for value in (None, 3, {}, [3], [{**ROW, "threshold": NAN}])),
+    *(("operating_point", value) for value in (3, [], {}, {**ROW, "threshold": 1.5}, {"x": 1})),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), FIELDS)
+def test_a_field(tmp_path: Path, field: str, value: object) -> None:
+    content = {**dataclasses.asdict(RECORD), field: value}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    assert f"is not valid: '{field}' must be " in refused(tmp_path / "c.json")
+
+
+def test_what_is_right_is_read_and_drawn(tmp_path: Path) -> None:
+    RECORD.to_json(tmp_path / "c.json")
+    assert Calibration.from_json(tmp_path / "c.json") == RECORD
+    assert calibration_png(RECORD).startswith(b"\x89PNG")
+
+
+# Reports and routes
+
+ROUTE = {"image_id": 1, "file_name": "a.jpg", "difficulty": 0.5, "route": "easy", "gain": 1.0}
+LINES: list[tuple[str, str]] = [
+    ("hello", "is not a file of JSON lines."),
+    ("[" * 100_000, "is nested too deeply."),
+    ("9" * 5000, "is not a file of JSON lines."),
+    ("[]", "line 1 is []; it must be an object"),
+    ("{}", "line 1.image_id is missing"),
+    *(
+        (json.dumps({**ROUTE, "route": x}), "line 1.route is ")
+        for x in ("<script>alert(1)</script>", "Easy", None, 3, [], "medium")
+    ),
+    *((json.dumps({**ROUTE, "gain": x}), "line 1.gain is ") for x in ("1", None, NAN, HUGE)),
+    *((json.dumps({**ROUTE, "difficulty": x}), "line 1.difficulty is ") for x in (NAN, "0.5")),
+    (json.dumps({**ROUTE, "file_name": 3}), "line 1.file_name is 3; it must be a string"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), LINES)
+def test_a_line_of_routes(tmp_path: Path, line: str, says: str) -> None:
+    GOOD.to_json(tmp_path / "tradeoff.json")
+    (tmp_path / "routes.jsonl").write_text(line + "\n")
+    with pytest.raises(ValueError) as error:
+        redraw(tmp_path)
+    said = str(error.value)
+    assert str(tmp_path / "routes.jsonl") in said and says in said and len(said) < 500
+    assert not (tmp_path / "report.html").exists()
+
+
+TRADEOFFS: list[tuple[dict[str, Any] | str, str]] = [
+    ("", "is not a JSON file."),
+    ("[" * 100_000, "is nested too deeply."),
+    ("[]", "is []; it must be an object"),
+    ({"num_images": "4"}, "num_images is '4'; it must be a whole number"),
+    ({"num_images": HUGE}, "num_images is 1000"),
+    ({"points": []}, "there are 0 points; both ends are needed"),
+    ({"points": 3}, "points is 3; it must be a list"),
+    ({"points": [None]}, "points[0] is None; it must be an object"),
+    ({"fingerprint": {}}, "the fingerprint has no dtype"),
+    ({"verdict": 3}, "verdict is 3; it must be a string"),
+    ({"warnings": "x"}, "warnings is 'x'; it must be a list"),
+    ({"loss_offset": NAN}, "loss_offset is nan; it must be a number"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), TRADEOFFS)
+def test_a_tradeoff(tmp_path: Path, change: dict[str, Any] | str, says: str) -> None:
+    file = tmp_path / "tradeoff.json"
+    GOOD.to_json(file)
+    write_routes(ROUTES, tmp_path / "routes.jsonl")
+    text = change
+    if not isinstance(change, str):
+        text = json.dumps({**json.loads(file.read_text()), **change})
+    file.write_text(str(text))
+    with pytest.raises(ValueError) as error:
+        redraw(tmp_path)
+    assert str(file) in str(error.value) and says in str(error.value)
+
+
+MARKUP = "<script>alert('$a_b$')</script> & $x^2$ $"
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Neither markup in the page nor formulas in the charts."""
+    tradeoff = dataclasses.replace(
+        GOOD, dataset=MARKUP, device=MARKUP, verdict=MARKUP, warnings=(MARKUP,)
+    )
+    tradeoff.to_json(tmp_path / "tradeoff.json")
+    write_routes([dataclasses.replace(ROUTES[0], file_name=MARKUP)], tmp_path / "routes.jsonl")
+    page = redraw(tmp_path, [f"{MARKUP.replace(',', '')},30,200,20"]).read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(&#39;$a_b$&#39;)" in page

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets in COCO's format that are wrong, each with what its sentence names."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetMapper
+from PIL import Image
+
+from dynamicdet_d2.data.check.run import check_dataset
+from dynamicdet_d2.data.image_files import header_fault
+from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
+from dynamicdet_d2.data.register import register_coco_json
+from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
+from tests.support.coco_files import (
+    CATEGORIES,
+    clean_catalogs,
+    image_entry,
+    object_entry,
+    write_coco,
+)
+
+NAN, INF = float("nan"), float("inf")
+HUGE = 10**400
+HALF = "\ud800"  # of a character
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images that are as they should be, with their json."""
+    folder = tmp_path_factory.mktemp("data")
+    write_coco(folder, [image_entry(1), image_entry(2)], [object_entry(1, 1)])
+    return folder
+
+
+def findings(folder: Path, text: str, **options: Any) -> str:
+    """What is said of a json, errors first."""
+    file = folder / "changed.json"
+    file.write_text(text, encoding="utf-8", errors="surrogatepass")
+    report = check_dataset("own", str(file), str(folder / "images"), 2, **options)
+    text = report.text()
+    text.encode()  # as it is written to the terminal
+    return text
+
+
+# Whole files
+
+FILES = {
+    "empty": ("", "is not JSON"),
+    "a word": ("hello", "is not JSON"),
+    "cut short": ('{"images": [{"id": 1', "is not JSON"),
+    "byte 0": ("\0", "is not JSON"),
+    "half a character": (HALF, "is not JSON"),
+    "a list": ("[]", "holds a list"),
+    "a number": ("3", "holds a int"),
+    "null": ("null", "holds a NoneType"),
+    "an empty object": ("{}", "has no list of 'categories'"),
+    "deep lists": ("[" * 100_000 + "]" * 100_000, "is nested too deeply"),
+    "deep objects": ('{"categories":' * 50_000 + "1" + "}" * 50_000, "is nested too deeply"),
+    "thousands of digits": ('{"categories": [{"id": ' + "9" * 5000 + "}]}", "is not JSON"),
+    "lists of predictions": ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "holds a list"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file(folder: Path, name: str) -> None:
+    text, says = FILES[name]
+    said = findings(folder, text)
+    assert "changed.json" in said and says in said and "error(s)" in said
+    with clean_catalogs(), pytest.raises(ValueError, match=r"changed\.json"):
+        register_coco_json([["own", str(folder / "changed.json"), str(folder / "images")]])
+
+
+def test_files_that_are_no_files(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.json")
+    for path, says in {
+        "pipe.json": "is a pipe or a device; it must be a file.",
+        "gone.json": "cannot be read: No such file",
+        "images": "cannot be read: Is a directory",
+    }.items():
+        assert says in check_dataset("own", str(folder / path), str(folder / "images")).text()
+    assert "is a pipe or a device" in check_dataset("own", "/dev/zero", str(folder)).text()
+
+
+# Parts of a file
+
+Change = dict[str, Any]
+ONE, TWO = image_entry(1), image_entry(2)
+PARTS: dict[str, tuple[Change, str]] = {
+    "categories null": ({"categories": None}, "has no list of 'categories'"),
+    "categories an object": ({"categories": {"1": "a"}}, "has no list of 'categories'"),
+    "categories of words": ({"categories": ["a", "b"]}, "the category 'a' needs an integer 'id'"),
+    "category id text": ({"categories": [{"id": "1", "name": "a"}]}, "needs an integer 'id'"),
+    "category id true": ({"categories": [{"id": True, "name": "a"}]}, "needs an integer 'id'"),
+    "category id huge": ({"categories": [{"id": HUGE, "name": "a"}]}, "needs an integer 'id'"),
+    "category name null": ({"categories": [{"id": 1, "name": None}]}, "and a 'name'"),
+    "category name empty": ({"categories": [{"id": 1, "name": ""}]}, "and a 'name'"),
+    "category name half": ({"categories": [{"id": 1, "name": HALF}]}, "and a 'name'"),
+    "category name endless": ({"categories": [{"id": 1, "name": "a" * 10**6}]}, "and a 'name'"),
+    "category twice": ({"categories": [*CATEGORIES, CATEGORIES[0]]}, "category id 1 stands for"),
+    "a category more": ({"categories": [*CATEGORIES, {"id": 3, "name": "x"}]}, "NUM_CLASSES is 2"),
+    "images null": ({"images": None}, "no list of 'images'"),
+    "images empty": ({"images": []}, "no list of 'images', or it is empty"),
+    "images an object": ({"images": {"1": "a.jpg"}}, "no list of 'images'"),
+    "image null": ({"images": [None, TWO]}, "The image None needs an 'id'"),
+    "image id a list": ({"images": [{**ONE, "id": [1]}, TWO]}, "needs an 'id'"),
+    "image id true": ({"images": [{**ONE, "id": True}, TWO]}, "needs an 'id'"),
+    "image id a fraction": ({"images": [{**ONE, "id": 1.5}, TWO]}, "needs an 'id'"),
+    "image id huge": ({"images": [{**ONE, "id": HUGE}, TWO]}, "needs an 'id'"),
+    "image ids mixed": ({"images": [{**ONE, "id": "one"}, TWO]}, "Some image ids are integers"),
+    "image id twice": ({"images": [ONE, {**TWO, "id": 1}]}, "image id 1 is used more than once"),
+    "file name null": ({"images": [{**ONE, "file_name": None}, TWO]}, "and a 'file_name'"),
+    "file name empty": ({"images": [{**ONE, "file_name": ""}, TWO]}, "and a 'file_name'"),
+    "file name with 0": ({"images": [{**ONE, "file_name": "a\0"}, TWO]}, "and a 'file_name'"),
+    "file name half": ({"images": [{**ONE, "file_name": HALF}, TWO]}, "and a 'file_name'"),
+    "file missing": ({"images": [{**ONE, "file_name": "x.jpg"}, TWO]}, "x.jpg does not exist"),
+    "file name too long": ({"images": [{**ONE, "file_name": "x" * 999}, TWO]}, "does not exist"),
+    "width missing": ({"images": [{"id": 1, "file_name": "001.jpg"}, TWO]}, "has width None"),
+    "width text": ({"images": [{**ONE, "width": "40"}, TWO]}, "has width '40'"),
+    "width 0": ({"images": [{**ONE, "width": 0}, TWO]}, "has width 0"),
+    "width negative": ({"images": [{**ONE, "width": -40}, TWO]}, "has width -40"),
+    "width NaN": ({"images": [{**ONE, "width": NAN}, TWO]}, "has width nan"),
+    "width infinite": ({"images": [{**ONE, "width": INF}, TWO]}, "has width inf"),
+    "width huge": ({"images": [{**ONE, "width": HUGE}, TWO]}, "whole numbers of pixels"),
+    "width a billion": ({"images": [{**ONE, "width": 10**9}, TWO]}, "1000000 at most"),
+    "height a fraction": ({"images": [{**ONE, "height": 30.5}, TWO]}, "height 30.5"),
+    "sides exchanged": ({"images": [image_entry(1, 30, 40), TWO]}, "the json says 30x40"),
+    "annotations an object": ({"annotations": {}}, "no list of 'annotations'"),
+    "annotations null": ({"annotations": None}, "no list of 'annotations'"),
+    "annotations empty": ({"annotations": []}, "No image has an object to train on."),
+    "annotation null": ({"annotations": [None]}, "The annotation None has no integer 'id'"),
+    "annotation a list": ({"annotations": [[1, 2]]}, "The annotation [1, 2] has no integer 'id'"),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part(folder: Path, name: str) -> None:
+    change, says = PARTS[name]
+    content = {"images": [ONE, TWO], "annotations": [object_entry(1, 1)], "categories": CATEGORIES}
+    said = findings(folder, json.dumps({**content, **change}))
+    assert says in said and "error(s)" in said and len(said) < 3000
+
+
+# One annotation
+
+ANNOTATIONS: dict[str, tuple[Change, str]] = {
+    "id missing": ({"id": None}, "has no integer 'id'"),
+    "id text": ({"id": "1"}, "has no integer 'id'"),
+    "id huge": ({"id": HUGE}, "has no integer 'id'"),
+    "image unknown": ({"image_id": 99}, "has the image_id 99"),
+    "image id text": ({"image_id": "1"}, "has the image_id '1'"),
+    "image id NaN": ({"image_id": NAN}, "has the image_id nan"),
+    "image id an object": ({"image_id": {}}, "has the image_id {}"),
+    "category unknown": ({"category_id": 9}, "has the category_id 9"),
+    "category null": ({"category_id": None}, "has the category_id None"),
+    "box missing": ({"bbox": None}, "has the bbox None"),
+    "box empty": ({"bbox": []}, "has the bbox []"),
+    "box of three": ({"bbox": [1, 2, 3]}, "has the bbox [1, 2, 3]"),
+    "box of words": ({"bbox": ["a", "b", "c", "d"]}, "four numbers [x, y, width, height]"),
+    "box an object": ({"bbox": {"x": 1}}, "four numbers"),
+    "box nested": ({"bbox": [[1], [2], [3], [4]]}, "four numbers"),
+    "box NaN": ({"bbox": [NAN, 1, 2, 3]}, "four numbers"),
+    "box infinite": ({"bbox": [1, 1, INF, 3]}, "four numbers"),
+    "box beyond float": ({"bbox": [1, 1, HUGE, 3]}, "four numbers"),
+    "box without width": ({"bbox": [5, 6, 0, 8]}, "no area"),
+    "box negative": ({"bbox": [5, 6, -3, 8]}, "no area"),
+    "box far away": ({"bbox": [1e9, 6, 10, 8]}, "most of it outside the image"),
+    "box immense": ({"bbox": [0, 0, 1e9, 1e9]}, "most of it outside the image"),
+    "fractions": ({"bbox": [0.1, 0.1, 0.5, 0.5]}, "look like fractions"),
+    "area NaN": ({"area": NAN}, "has the area nan"),
+    "area infinite": ({"area": INF}, "has the area inf"),
+    "area negative": ({"area": -5}, "has the area -5"),
+    "area text": ({"area": "80"}, "has the area '80'"),
+    "area null": ({"area": None}, "has the area None"),
+    "area beyond float": ({"area": HUGE}, "has the area 1000"),
+    "crowd of words": ({"iscrowd": "no"}, "has 'iscrowd' 'no'; it must be 0 or 1."),
+    "crowd of two": ({"iscrowd": 2}, "has 'iscrowd' 2; it must be 0 or 1."),
+    "ignored": ({"ignore": 1}, "has 'ignore' set"),
+    "polygon flat": ({"segmentation": [5, 6, 15, 6, 15, 14]}, "a list of polygons"),
+    "polygon of words": ({"segmentation": [["a", "b"]]}, "a list of polygons"),
+    "polygon NaN": ({"segmentation": [[5, 6, NAN, 6, 15, 14]]}, "a list of polygons"),
+    "polygon beyond float": ({"segmentation": [[5, 6, HUGE, 6, 15, 14]]}, "a list of polygons"),
+    "polygon far away": ({"segmentation": [[5, 6, 1e9, 6, 15, 14]]}, "the coordinate 1000000000.0"),
+    "polygon far before": ({"segmentation": [[5, 6, 15, -1e9, 15, 14]]}, "the coordinate -1000"),
+    "polygon of two points": ({"segmentation": [[5, 6, 15, 6]]}, "no polygon of three points"),
+    "a word": ({"segmentation": "abc"}, "a list of polygons"),
+    "runs of another size": (
+        {"segmentation": {"size": [40, 30], "counts": [1200]}},
+        "run lengths that cover 40x30 pixels",
+    ),
+    "runs too short": ({"segmentation": {"size": [30, 40], "counts": [5]}}, "run lengths that"),
+    "runs negative": ({"segmentation": {"size": [30, 40], "counts": [-5, 1205]}}, "run lengths"),
+    "runs of words": ({"segmentation": {"size": [30, 40], "counts": ["a"]}}, "run lengths that"),
+    "runs missing": ({"segmentation": {"size": [30, 40]}}, "run lengths that"),
+    "runs empty": ({"segmentation": {"size": [30, 40], "counts": ""}}, "run lengths that"),
+    "runs of nonsense": ({"segmentation": {"size": [30, 40], "counts": "é!"}}, "run lengths that"),
+    "runs cut short": ({"segmentation": {"size": [30, 40], "counts": "oP"}}, "run lengths that"),
+    "runs endless": ({"segmentation": {"size": [30, 40], "counts": "o" * 999}}, "run lengths"),
+}
+
+
+@pytest.mark.parametrize("name", ANNOTATIONS)
+def test_an_annotation(folder: Path, name: str) -> None:
+    change, says = ANNOTATIONS[name]
+    annotations = [{**object_entry(1, 1), **change}]
+    content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
+    said = findings(folder, json.dumps(content), testing=True, mask_format="bitmask")
+    assert says in said and "error(s)" in said and len(said) < 2000
+
+
+@pytest.mark.parametrize("name", [f"../images/{ONE['file_name']}", "absolute"])
+def test_files_outside_of_the_folder_are_remarked_on(folder: Path, name: str) -> None:
+    name = str(folder / "images" / "001.jpg") if name == "absolute" else name
+    content = {
+        "images": [{**ONE, "file_name": name}],
+        "annotations": [object_entry(1, 1)],
+        "categories": CATEGORIES,
+    }
+    said = findings(folder, json.dumps(content))
+    assert "warning: 1 file(s) lie outside of " in said and name in said
+
+
+@pytest.mark.parametrize("area", [NAN, INF, "80", None, HUGE])
+def test_evaluation_refuses_what_no_check_has_seen(folder: Path, area: object) -> None:
+    paths = write_coco(folder / "unchecked", [ONE], [object_entry(1, 1, area=area)])
+    with clean_catalogs():
+        register_coco_json([["own", *paths]])
+        with pytest.raises(ValueError, match="Data set own: annotation 1 has the area"):
+            read_ground_truth("own")
+
+
+# Image files
+
+
+def deep_png(path: Path) -> None:
+    Image.fromarray(np.full((30, 40), 40_000, np.uint16)).save(path, "PNG")
+
+
+def deep_tiff(path: Path) -> None:
+    Image.fromarray(np.full((30, 40), 70_000, np.int32)).save(path, "TIFF")
+
+
+def float_tiff(path: Path) -> None:
+    Image.fromarray(np.full((30, 40), 0.5, np.float32)).save(path, "TIFF")
+
+
+def bomb(path: Path) -> None:
+    """A PNG of 20000 x 20000 black pixels, in half a megabyte."""
+    Image.new("1", (20_000, 20_000)).save(path, "PNG")
+
+
+def cut_short(path: Path) -> None:
+    Image.new("RGB", (400, 300)).save(path, "PNG")
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def with_text(path: Path) -> None:
+    path.write_text("<svg/>")
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def smaller(path: Path) -> None:
+    Image.new("RGB", (20, 30)).save(path, "PNG")
+
+
+IMAGES: list[tuple[Callable[[Path], None], str]] = [
+    (deep_png, "has more than 8 bits a pixel (Pillow's mode 'I;16')"),
+    (deep_tiff, "has more than 8 bits a pixel (Pillow's mode 'I')"),
+    (float_tiff, "has more than 8 bits a pixel (Pillow's mode 'F')"),
+    (bomb, "cannot be read: DecompressionBombError"),
+    (cut_short, "cannot be read: OSError"),
+    (with_text, "cannot be read: UnidentifiedImageError"),
+    (empty, "cannot be read: UnidentifiedImageError"),
+    (smaller, "is 20x30 pixels (EXIF rotation applied), but the data set says 40x30"),
+    (os.mkfifo, "is a folder, a pipe or a device, not a file"),
+    (os.mkdir, "is a folder, a pipe or a device, not a file"),
+    (lambda path: path.symlink_to("/dev/zero"), "is a folder, a pipe or a device, not a file"),
+    (lambda path: path.symlink_to("nowhere"), "does not exist"),
+    (lambda path: None, "does not exist"),
+]
+
+
+@pytest.fixture
+def reading() -> NamedErrors:
+    """As every loader reads."""
+    return NamedErrors(DatasetMapper(is_train=False, augmentations=[], image_format="BGR"))
+
+
+@pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("make", "says"), IMAGES)
+def test_an_image(
+    tmp_path: Path, reading: NamedErrors, make: Callable[[Path], None], says: str
+) -> None:
+    path = tmp_path / "image.png"
+    make(path)
+    with pytest.raises(CorruptImageError) as refused:
+        reading({"file_name": str(path), "image_id": 7, "width": 40, "height": 30})
+    sentence = refused.value.sentence
+    assert sentence.startswith(f"Image {path} (id 7) ") and says in sentence
+    report = findings_of_image(tmp_path)
+    assert "error(s)" in report and "image.png" in report
+
+
+def findings_of_image(folder: Path) -> str:
+    (folder / "images").mkdir()
+    if os.path.lexists(folder / "image.png"):
+        (folder / "image.png").rename(folder / "images" / "image.png")
+    write_coco(folder, [image_entry(2)], [])
+    images = [{**ONE, "file_name": "image.png"}, TWO]
+    content = {"images": images, "annotations": [object_entry(1, 1)], "categories": CATEGORIES}
+    return findings(folder, json.dumps(content))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
+def test_eight_bits_are_read(tmp_path: Path, reading: NamedErrors, mode: str) -> None:
+    path = tmp_path / ("image.tiff" if mode in ("CMYK", "YCbCr") else "image.png")
+    Image.new(mode, (40, 30)).save(path)
+    assert header_fault(str(path)) is None
+    assert reading({"file_name": str(path)})["image"].shape == (3, 30, 40)

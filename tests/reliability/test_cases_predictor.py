@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is given to a predictor, or to a model, and is no image: each with its sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import DefaultPredictor
+from PIL import Image
+
+from dynamicdet_d2.engine.predictor import Predictor
+from tests.support.toy import dense_cfg, toy_cfg, toy_inputs, toy_model
+from tests.support.toy_yolo import DYNAMIC, yolo_cfg
+
+GOOD = np.full((64, 96, 3), 128, np.uint8)
+NAN, INF = float("nan"), float("inf")
+
+
+def cfg_of(**keys: Any) -> Any:
+    return toy_cfg("DATASETS.TEST", (), "INPUT.MIN_SIZE_TEST", 64, *keys.get("more", ()))
+
+
+@pytest.fixture(scope="module")
+def predictor() -> DefaultPredictor:
+    return DefaultPredictor(cfg_of())
+
+
+def spoiled(value: float, dtype: type = np.float32) -> np.ndarray:
+    image = GOOD.astype(dtype)
+    image[3, 4, 1] = value
+    return image
+
+
+# A grain of memory that is many pixels.
+GIANT = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (20_000, 20_000, 3))
+
+CASES: list[tuple[Any, str]] = [
+    (None, "The image is of type NoneType; it must be a numpy array (H, W, 3)"),
+    ("image.jpg", "The image is of type str"),
+    (b"bytes", "The image is of type bytes"),
+    (3, "The image is of type int"),
+    (NAN, "The image is of type float"),
+    ([], "The image is of type list"),
+    ([GOOD], "The image is of type list"),
+    ((GOOD, GOOD), "The image is of type tuple"),
+    ({"image": GOOD}, "The image is of type dict"),
+    (Path("image.jpg"), "The image is of type PosixPath"),
+    (Image.new("RGB", (96, 64)), "The image is of type Image"),
+    (torch.zeros(64, 96, 3), "The image is of type Tensor"),
+    (GOOD.tolist(), "The image is of type list"),
+    (np.uint8(3), "The image is of type uint8"),
+    (np.array(3, np.uint8), "The image has shape ()"),
+    (np.zeros(0, np.uint8), "The image has shape (0,)"),
+    (GOOD[:, 0, 0], "The image has shape (64,)"),
+    (GOOD[..., 0], "The image has shape (64, 96)"),
+    (GOOD[..., :1], "The image has shape (64, 96, 1)"),
+    (GOOD[..., :2], "The image has shape (64, 96, 2)"),
+    (GOOD[..., [0, 1, 2, 0]], "The image has shape (64, 96, 4)"),
+    (GOOD.transpose(2, 0, 1), "The image has shape (3, 64, 96)"),
+    (GOOD[None], "The image has shape (1, 64, 96, 3)"),
+    (GOOD[:0], "The image has shape (0, 96, 3)"),
+    (GOOD[:, :0], "The image has shape (64, 0, 3)"),
+    (GOOD[..., :0], "The image has shape (64, 96, 0)"),
+    (GOOD.astype(bool), "The image has values of type bool"),
+    (GOOD.astype(np.int8), "The image has values of type int8"),
+    (GOOD.astype(np.uint16), "The image has values of type uint16"),
+    (GOOD.astype(np.int64), "The image has values of type int64"),
+    (GOOD.astype(complex), "The image has values of type complex128"),
+    (GOOD.astype(str), "The image has values of type <U"),
+    (GOOD.astype(object), "The image has values of type object"),
+    (GOOD.astype("datetime64[s]"), "The image has values of type datetime64"),
+    (spoiled(NAN), "The image has values that are not finite"),
+    (spoiled(INF), "The image has values that are not finite"),
+    (spoiled(-INF, np.float64), "The image has values that are not finite"),
+    (spoiled(NAN, np.float16), "The image has values that are not finite"),
+    (spoiled(1e300, np.float64), "The image has values that are not finite"),
+    (spoiled(300), "The image has values from 128 to 300; they must be from 0 to 255."),
+    (spoiled(-1), "The image has values from -1 to 128"),
+    (GOOD.astype(np.float32) / 255, "The image has values from 0.50"),
+    (GIANT, "The image has 20000x20000 pixels, more than 178956970"),
+    (np.zeros((1, 9000, 3), np.uint8), "its shorter side would vanish."),
+    (np.zeros((9000, 1, 3), np.uint8), "The image has 1x9000 pixels"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize(
+    "case", CASES, ids=[f"{n} {says[:40]}" for n, (_, says) in enumerate(CASES)]
+)
+def test_what_is_no_image(predictor: DefaultPredictor, case: tuple[Any, str]) -> None:
+    image, says = case
+    with pytest.raises(ValueError) as refused:
+        predictor(image)
+    said = str(refused.value)
+    assert says in said and said.endswith(".") and "\n" not in said and len(said) < 300
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        GOOD,
+        GOOD[::-1, ::-1],
+        np.asfortranarray(GOOD),
+        GOOD.astype(np.float32),
+        GOOD.astype(np.float64),
+        GOOD.astype(np.float16),
+        GOOD.astype(">f4"),
+        np.zeros((64, 96, 3), np.float32),
+        GOOD[:1, :1],
+        GOOD[:1],
+    ],
+)
+def test_what_is_one_is_predicted(predictor: DefaultPredictor, image: np.ndarray) -> None:
+    output = predictor(image)
+    assert 0 < output["difficulty"] < 1 and output["instances"].image_size == image.shape[:2]
+
+
+def test_numbers_with_a_fraction_give_the_same(predictor: DefaultPredictor) -> None:
+    whole = predictor(GOOD)["difficulty"]
+    assert predictor(GOOD.astype(np.float64))["difficulty"] == pytest.approx(whole, rel=1e-6)
+
+
+def test_only_configs_of_ours_get_it() -> None:
+    class Own(DefaultPredictor):
+        pass
+
+    assert type(DefaultPredictor(cfg_of())) is Predictor
+    assert type(Own(cfg_of())) is Own
+    assert type(DefaultPredictor.__new__(DefaultPredictor, {})) is DefaultPredictor
+
+
+def test_another_format_is_named() -> None:
+    cfg = cfg_of(more=("INPUT.FORMAT", "L", "MODEL.PIXEL_MEAN", [1.0], "MODEL.PIXEL_STD", [1.0]))
+    with pytest.raises(ValueError, match="INPUT.FORMAT is 'L'; a predictor needs 'RGB' or 'BGR'."):
+        DefaultPredictor(cfg)
+
+
+# Models
+
+IMAGE = toy_inputs(1)[0]["image"]
+
+
+def pixel(value: float) -> torch.Tensor:
+    image = IMAGE.clone()
+    image[1, 2, 3] = value
+    return image
+
+
+INPUTS: list[tuple[Any, str]] = [
+    ([], "it was given no image."),
+    (None, "it was given no image."),
+    ({"image": IMAGE}, "it was given dict."),
+    ([None], "Image 0 of the batch is NoneType, where a tensor (3, H, W) belongs"),
+    ([{}], "Image 0 of the batch is NoneType"),
+    ([{"image": None, "image_id": 4}], "Image 4 is NoneType"),
+    ([{"image": GOOD, "file_name": "a.jpg"}], "Image a.jpg (id None) is ndarray"),
+    ([{"image": IMAGE}, {"image": IMAGE[0]}], "Image 1 of the batch is shape (64, 96)"),
+    ([{"image": IMAGE[:1]}], "is shape (1, 64, 96), where a tensor (3, H, W) belongs"),
+    ([{"image": IMAGE[None]}], "is shape (1, 3, 64, 96)"),
+    ([{"image": IMAGE[:, :0]}], "Image 0 of the batch has no pixels: (3, 0, 96)."),
+    ([{"image": pixel(NAN), "image_id": 7}], "Image 7 has pixels that are not finite."),
+    ([{"image": pixel(INF), "image_id": 7}], "Image 7 has pixels that are not finite."),
+    ([{"image": pixel(-INF).half(), "file_name": "a"}], "Image a (id None) has pixels that"),
+]
+
+
+@pytest.fixture(scope="module")
+def models() -> list[Any]:
+    """One of each kind."""
+    cfgs = (cfg_of(), dense_cfg("FCOS", "DATASETS.TEST", ()), yolo_cfg(*DYNAMIC))
+    return [DefaultPredictor(cfg).model for cfg in cfgs]
+
+
+@pytest.mark.parametrize("number", range(len(INPUTS)))
+def test_what_a_model_cannot_take(models: list[Any], number: int) -> None:
+    given, says = INPUTS[number]
+    for model in models:
+        with pytest.raises(ValueError) as refused:
+            model(given)
+        assert says in str(refused.value)
+
+
+def test_weights_that_are_not_finite_stop_at_the_first_image() -> None:
+    """Its difficulty would be NaN, and its route easy."""
+    model = toy_model()
+    with torch.no_grad():
+        model.router.score.bias.fill_(NAN)
+        for ask in (model, model.exits, model.difficulties):
+            with pytest.raises(ValueError, match="The difficulty of image 1 is nan: its pixels or"):
+                ask(toy_inputs(1))
