@@ -140,7 +140,8 @@ class DynamicDenseDetector(SharableTail):
         self, detector: int, images: ImageList, pyramid: Features, limits: Sequence[int]
     ) -> list[Instances]:
         """As ``Tails``; a limit is one on each level."""
-        predictions, found = self.predictions(detector, pyramid), {}
+        predictions = self.predictions(detector, pyramid)
+        found: dict[int, Instances] = {}
         for limit in sorted(set(limits)):
             chosen = [i for i, own in enumerate(limits) if own == limit]
             index = routing.on_device(chosen, images.tensor.device)
