@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-photos test evidence benchmark lint types format doctor wheelhouse clean distclean
+.PHONY: help env demo demo-photos test reliability fuzz evidence benchmark lint types format doctor wheelhouse clean distclean
 
 help: ## list these commands
 	@echo "Commands (the first one that needs it creates the environment .venv):"
@@ -32,8 +32,14 @@ demo-photos: $(READY) ## the same on own photographs: make demo-photos DEMO_ARGS
 test: $(READY) ## run the tests (one file: make test TESTS=tests/test_doctor.py)
 	@$(PY) -m pytest -n auto $(TESTS)
 
+reliability: $(READY) ## kill runs at random and resume them (make reliability RELIABILITY_ARGS="--trials 20")
+	@$(PY) -m tests.reliability.campaign $(RELIABILITY_ARGS)
+
 evidence: $(READY) ## figures on photographs: hours (make evidence EVIDENCE_ARGS="--data FOLDER"), or minutes with --fast
 	@$(PY) -m evidence run $(EVIDENCE_ARGS)
+
+fuzz: $(READY) ## malformed calibrations, data sets, configs and images, for FUZZ_MINUTES (60)
+	@$(PY) -m tests.reliability.fuzzing $(or $(FUZZ_MINUTES),60)
 
 benchmark: $(READY) ## speed beside stock Detectron2 (15 minutes; make benchmark BENCHMARK_ARGS="--rounds 3")
 	@$(PY) -m benchmarks.speed $(BENCHMARK_ARGS)

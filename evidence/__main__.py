@@ -4,6 +4,7 @@
     python -m evidence run --data FOLDER [--setups ...] [--seeds ...] [--test]   # hours
     python -m evidence run --fast                                                # minutes, drawn
     python -m evidence measure RUN ... --data FOLDER [--test]    # of trainings that have ended
+    python -m evidence times RUN ... --data FOLDER   # milliseconds, one run of each set-up; quiet!
     python -m evidence summary                                   # docs/evidence.md and its plots
 
 FOLDER has instances_train.json, instances_val.json, instances_test.json and images/, in COCO's
@@ -24,6 +25,8 @@ from evidence.drawn import drawn_data
 from evidence.measure import measure
 from evidence.results import RESULTS, ROOT
 from evidence.setups import SETUPS, Data, Run, planned
+from evidence.times import FOLDER as TIMES
+from evidence.times import measure_times, write_times
 from evidence.training import train_missing
 
 PROGRAM = "python -m evidence"
@@ -38,17 +41,19 @@ def _run(args: argparse.Namespace) -> None:
     """Train what is missing, measure, summarise."""
     overrides = FAST_KEYS if args.fast else []
     if args.fast:
-        data, root, results, page = drawn_data(FAST / "drawn"), FAST, FAST / "results", FAST
+        data, root, page = drawn_data(FAST / "drawn"), FAST, FAST
+        results, times = FAST / "results", FAST / "times"
         runs = planned(root, args.setups or FAST_SETUPS, args.seeds or FAST_SEEDS)
     elif args.data is None:
         raise ValueError("--data FOLDER is missing (or --fast, which draws a data set).")
     else:
-        data, root, results, page = Data(args.data), args.output, RESULTS, ROOT / "docs"
+        data, root, page = Data(args.data), args.output, ROOT / "docs"
+        results, times = RESULTS, TIMES
         runs = planned(root, args.setups or list(SETUPS), args.seeds or (1, 2, 3))
     train_missing(runs, data, overrides, args.jobs)
     for run in runs:
         _say(measure(run, data, results, test=args.test))
-    _say(*summary.write(results, page))
+    _say(*summary.write(results, times, page))
 
 
 def _measure(args: argparse.Namespace) -> None:
@@ -56,8 +61,13 @@ def _measure(args: argparse.Namespace) -> None:
         _say(measure(run, Data(args.data), args.results, test=args.test))
 
 
+def _times(args: argparse.Namespace) -> None:
+    found = measure_times([Run.of(path) for path in args.runs], Data(args.data))
+    _say(write_times(found, args.times))
+
+
 def _summary(args: argparse.Namespace) -> None:
-    _say(*summary.write(args.results, args.output))
+    _say(*summary.write(args.results, args.times, args.output))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,9 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     measured.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     measured.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER")
     measured.add_argument("--test", action="store_true", help="read the test images as well")
+    timed = commands.add_parser("times", help="milliseconds of one run of each set-up, in turns")
+    timed.set_defaults(run=_times)
+    timed.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder SETUP_sSEED")
+    timed.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    timed.add_argument("--times", type=Path, default=TIMES, metavar="FOLDER")
     page = commands.add_parser("summary", help="write the page and its plots")
     page.set_defaults(run=_summary)
     page.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER")
+    page.add_argument("--times", type=Path, default=TIMES, metavar="FOLDER")
     page.add_argument("--output", type=Path, default=ROOT / "docs", metavar="FOLDER")
     return parser
 
@@ -97,6 +113,9 @@ def main() -> int:
     args = _parser().parse_args()
     setup_logger().setLevel(logging.WARNING)
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
+    setup_logger(name="evidence", abbrev_name="evidence").setLevel(logging.INFO)
+    # Routers are new: that a checkpoint has none for them is no news.
+    logging.getLogger("dynamicdet_d2.checkpoint").setLevel(logging.ERROR)
     try:
         with one_sentence(PROGRAM):
             args.run(args)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from evidence.figures import Figure, Line, static_line
+from evidence.figures import Figure
 from evidence.results import FRACTIONS, DynamicSplit, Result, Routing, StaticSplit
 from evidence.setups import SETUPS
 
@@ -94,27 +94,6 @@ def groups(results: Iterable[Result], split: str) -> list[Group]:
             found.setdefault(result.setup, []).append(result)
     order = [*SETUPS, *sorted(found)]
     return [_group(name, found[name], split) for name in sorted(found, key=order.index)]
-
-
-def line_of(every: Sequence[Group]) -> Line:
-    """Through the means of the static set-ups."""
-    points = [
-        (Figure.of(x.gflops for x in group.static).mean, Figure.of(x.ap for x in group.static).mean)
-        for group in every
-        if group.static
-    ]
-    return static_line([(cost, ap) for cost, ap in points if cost is not None and ap is not None])
-
-
-def over_line(group: Group, inputs: Sequence[str], learns: str, line: Line) -> list[Figure]:
-    """(F,), AP above the static line at the same cost."""
-
-    def lead(found: Routing) -> list[float | None]:
-        on_line = map(line, found.gflops)
-        pairs = zip(found.ap, on_line, strict=True)
-        return [None if None in (ap, own) else ap - own for ap, own in pairs]  # type: ignore[operator]
-
-    return group.routing_at(inputs, learns, lead)
 
 
 def _group(name: str, results: Sequence[Result], split: str) -> Group:

@@ -93,7 +93,7 @@ def passes(run: Run, data: Data, splits: Sequence[str]) -> Passes:
     """
     configs = {split: with_inputs(run_config(run, data, split), ROUTER_INPUTS) for split in splits}
     images = {split: _images(cfg, data, split) for split, cfg in configs.items()}
-    model = _detector(configs["train"], run)
+    model = detector(configs["train"], run)
     if not all(_is_there(configs[split], images[split], model) for split in splits):
         teach_map(configs["train"], model, images["train"])
     tables = {
@@ -119,7 +119,8 @@ def _images(cfg: CfgNode, data: Data, split: str) -> list[dict]:
     return images_of("DATASETS.TEST", [data.split(split)], filter_empty=False)
 
 
-def _detector(cfg: CfgNode, run: Run) -> DynamicDetector:
+def detector(cfg: CfgNode, run: Run) -> DynamicDetector:
+    """A run's trained detector, frozen, with a new router."""
     model = DynamicTrainer.build_model(cfg).eval()
     checkpointer = DynamicCheckpointer(model)
     checkpointer.load(run.weights)

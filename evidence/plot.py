@@ -40,9 +40,9 @@ def cost_chart(groups: Sequence[Group]) -> bytes:
             labels += _statics(panel, groups)
             if dynamic:
                 _curves(panel, dynamic[number])
+                panel.legend(loc="lower right", fontsize=7)
             panel.grid(True, linewidth=0.6)
             panel.set_xlabel("10^9 multiply-adds per image")
-            panel.legend(loc="lower right", fontsize=7)
         axes[0].set_ylabel("box AP, percent")
         spread_labels(figure, labels)
         return png(figure)

@@ -78,7 +78,7 @@ class Routing:
 
 @dataclass(frozen=True)
 class Route:
-    """Cost of the two routes with certain inputs of the router, 10^9 multiply-adds per image."""
+    """Cost per image of the two routes, with certain inputs of the router."""
 
     easy: float
     hard: float
@@ -94,7 +94,7 @@ class DynamicSplit:
         random_ap, oracle_ap: (F,) of random routing and of the first-order oracle.
         better: share of the images in which detector2 is better.
         random_area_std: standard deviation of the area of a single random routing.
-        cost: inputs, joined by "+" -> cost of the routes, averaged over the images.
+        cost: inputs, joined by "+" -> 10^9 multiply-adds, averaged over the images.
         routings: routers and references.
     """
 

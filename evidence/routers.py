@@ -25,15 +25,17 @@ from dynamicdet_d2.evaluation.tradeoff.score_quality import (
     random_routing,
     score_quality,
 )
+from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.utils.plain import finite
+from evidence.linear import Classification, Ridge
 from evidence.passes import INPUTS, Passes
 from evidence.results import FRACTIONS, DynamicSplit, Route, Routing
-from evidence.ridge import Ridge
 
 ROUTER_SEEDS = (1, 2, 3)
 # Random routings that their expectation is taken over.
 DRAWS = 100
-AUTO, AUTO_FOLDS, RIDGE = "auto", "auto on folds", "ridge"
+AUTO, AUTO_FOLDS = "auto", "auto on folds"
+LINEAR = {"ridge": Ridge, "classification": Classification}
 
 Scores = Mapping[str, NDArray[np.float64]]
 """Split -> (I,), the higher the harder."""
@@ -147,7 +149,7 @@ def dynamic_splits(found: Passes) -> dict[str, DynamicSplit]:
     costs: dict[str, dict[str, Route]] = {split: {} for split in judges}
     for inputs in INPUTS:
         router, by_image = found.router(inputs)
-        by_learner = _learners(found, router)
+        by_learner = learners_of(found, router)
         for split, judge in judges.items():
             own = by_image[split]
             costs[split]["+".join(inputs)] = Route(*own.mean(axis=0).tolist())
@@ -158,7 +160,7 @@ def dynamic_splits(found: Passes) -> dict[str, DynamicSplit]:
     return {split: judges[split].split(costs[split], routings[split]) for split in judges}
 
 
-def _learners(found: Passes, router) -> dict[str, list[Scored]]:  # noqa: ANN001
+def learners_of(found: Passes, router: AdaptiveRouter) -> dict[str, list[Scored]]:
     """What a router with certain inputs can learn -> its scores by each seed of the router."""
     train, val = found.tables["train"], found.tables["val"]
     folds = judged_on_folds(Course(found.cfg, router, ROUTER_SEEDS[0]), train)
@@ -175,8 +177,7 @@ def _learners(found: Passes, router) -> dict[str, list[Scored]]:  # noqa: ANN001
         for learns, place in _places(choice, folds).items():
             own = {split: all_of[place] for split, all_of in scores.items()}
             learners[learns].append(Scored(own, _name(place)))
-    learners[RIDGE] = [Scored(_ridge(found, router), "")]
-    return learners
+    return {**learners, **_linear(found, router)}
 
 
 def _places(choice: Choice, folds: Choice) -> dict[str, int]:
@@ -191,14 +192,18 @@ def _places(choice: Choice, folds: Choice) -> dict[str, int]:
     return places
 
 
-def _ridge(found: Passes, router) -> dict[str, NDArray[np.float64]]:  # noqa: ANN001
-    """A linear regression of the gain on the same numbers, beside the router's two layers."""
+def _linear(found: Passes, router: AdaptiveRouter) -> dict[str, list[Scored]]:
+    """Linear learners of the gain on the same numbers, beside the router's two layers."""
     numbers = {
         split: np.concatenate([table[name].double().numpy() for name in router.counts], axis=1)
         for split, table in found.tables.items()
     }
-    ridge = Ridge(numbers["train"], found.tables["train"]["gain"].double().numpy())
-    return {split: ridge(own) for split, own in numbers.items() if split != "train"}
+    gains = found.tables["train"]["gain"].double().numpy()
+    learnt = {name: learner(numbers["train"], gains) for name, learner in LINEAR.items()}
+    return {
+        name: [Scored({split: own(x) for split, x in numbers.items() if split != "train"}, "")]
+        for name, own in learnt.items()
+    }
 
 
 def _name(place: int) -> str:

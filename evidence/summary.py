@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of all results, ``evidence.md``, and a plot for each data set, from the JSON files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +9,29 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dynamicdet_d2.utils.files import whole_file
 from evidence import tables
-from evidence.group import groups, line_of
+from evidence.costs import GFLOPS, milliseconds
+from evidence.group import groups
 from evidence.plot import cost_chart
 from evidence.results import Result, read_all
+from evidence.times import Times, read_times
 
 PAGE = "evidence.md"
 # What was chosen on val is judged by test; where test was not read, val is all there is.
 SPLITS = ("test", "val")
 
 
-def write(results: Path, folder: Path) -> list[Path]:
+def write(results: Path, times: Path, folder: Path) -> list[Path]:
     """Write page and plots into a folder, and say where they are.
 
+    Args:
+        results, times: folders of JSON files.
+
     Raises:
-        ValueError: naming a file of the results that is none.
+        ValueError: naming a file that is none.
     """
     found = read_all(results)
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {folder / PAGE: page(found).encode()}
+    contents = {folder / PAGE: page(found, read_times(times)).encode()}
     for data in _data_sets(found):
         best = groups(_of(found, data), _splits(_of(found, data))[0])
         contents[folder / plot_name(data)] = cost_chart(best)
@@ -36,8 +41,8 @@ def write(results: Path, folder: Path) -> list[Path]:
     return list(contents)
 
 
-def page(results: Sequence[Result]) -> str:
-    """The page as Markdown; the same results give the same page."""
+def page(results: Sequence[Result], times: Mapping[str, Times]) -> str:
+    """The page as Markdown; the same files give the same page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
@@ -45,7 +50,7 @@ def page(results: Sequence[Result]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    sections = [_section(data, _of(results, data)) for data in _data_sets(results)]
+    sections = [_section(data, _of(results, data), times.get(data)) for data in _data_sets(results)]
     return environment.get_template("evidence.md.j2").render(sections=sections, tables=tables)
 
 
@@ -53,18 +58,21 @@ def plot_name(data: str) -> str:
     return f"evidence_{data}.png"
 
 
-def _section(data: str, results: Sequence[Result]) -> dict[str, Any]:
+def _section(data: str, results: Sequence[Result], times: Times | None) -> dict[str, Any]:
+    costs = [GFLOPS] if times is None else [GFLOPS, milliseconds(times)]
     parts = []
     for split in _splits(results):
         every = groups(results, split)
         dynamic = [group for group in every if group.dynamic]
         images = max(found.images for group in every for found in group.splits)
         part = {"split": split, "images": images, "groups": every, "dynamic": dynamic}
-        parts.append({**part, "line": line_of(every)})
+        parts.append(part)
     return {
         "data": data,
         "plot": plot_name(data),
         "parts": parts,
+        "costs": costs,
+        "times": times,
         "steps": sorted({(r.steps, r.images_per_step) for r in results}),
         "origins": sorted({_origin(r) for r in results}),
         "files": [result.file_name for result in results],

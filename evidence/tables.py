@@ -5,10 +5,13 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from evidence.figures import Figure, Line
-from evidence.group import HALF, Group, over_line
+from evidence.costs import Cost
+from evidence.figures import Figure
+from evidence.group import HALF, Group
 from evidence.results import FRACTIONS
 from evidence.routers import AUTO
+from evidence.setups import SETUPS
+from evidence.times import Times
 
 FIRST, LAST = 0, len(FRACTIONS) - 1
 
@@ -48,8 +51,13 @@ def _static_row(group: Group) -> list[str]:
     return [group.title, _seeds(group), cost, ap, "", "", ""]
 
 
-def curves(group: Group, line: Line) -> str:
-    """AP at every hard fraction: router by inputs, random, oracle; cost, and the static line."""
+def curves(group: Group, costs: Sequence[Cost], every: Sequence[Group]) -> str:
+    """AP at every hard fraction: router by inputs, random, oracle; cost, and the static line.
+
+    Args:
+        costs: what AP is compared at.
+        every: all set-ups, the static ones among them.
+    """
     rows = [
         ["random routing", *_texts(group.at(lambda x: x.random_ap))],
         ["oracle", *_texts(group.at(lambda x: x.oracle_ap))],
@@ -59,10 +67,25 @@ def curves(group: Group, line: Line) -> str:
         rows += [
             [f"**{name}**", *_texts(group.routing_at(inputs, AUTO, lambda x: x.ap))],
             ["over random", *_texts(group.routing_at(inputs, AUTO, lambda x: x.lead), "+.2f")],
-            ["GFLOPs", *_means(group.routing_at(inputs, AUTO, lambda x: x.gflops), ".3f")],
-            ["over the static line", *_texts(over_line(group, inputs, AUTO, line), "+.2f")],
         ]
+        for cost in costs:
+            line = cost.line(every)
+            over = cost.over_line(group, inputs, AUTO, line)
+            rows += [
+                [cost.unit, *_means(cost.at(group, inputs, AUTO), cost.form)],
+                [f"over the static line, {cost.unit}", *_texts(over, "+.2f")],
+            ]
     return _table(rows, ("", *(f"{k:g}" for k in FRACTIONS)))
+
+
+def times(found: Times) -> str:
+    """Milliseconds of every set-up."""
+    rows = [
+        [SETUPS.get(setup, setup), inputs, f"{route.easy:.1f}", f"{route.hard:.1f}"]
+        for setup, own in found.setups.items()
+        for inputs, route in own.items()
+    ]
+    return _table(rows, ("set-up", "router sees", "easy, ms", "hard, ms"))
 
 
 def routers(group: Group) -> str:

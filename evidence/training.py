@@ -57,17 +57,17 @@ def _train_in_process(run: Run, data: Data, overrides: Sequence[str]) -> int:
 def train(arguments: Sequence[str]) -> None:
     """One training, or what is left of it, by Detectron2's own command line."""
     torch.set_num_threads(1)
-    cfg = setup(default_argument_parser().parse_args(arguments))
+    with setup(default_argument_parser().parse_args(arguments)) as cfg:
 
-    class Trainer(trainer_of(cfg)):  # type: ignore[misc]
-        @classmethod
-        def build_model(cls, cfg: CfgNode) -> nn.Module:
-            """In channels-last order, which a CPU's convolutions are faster in."""
-            return super().build_model(cfg).to(memory_format=torch.channels_last)
+        class Trainer(trainer_of(cfg)):  # type: ignore[misc]
+            @classmethod
+            def build_model(cls, cfg: CfgNode) -> nn.Module:
+                """In channels-last order, which a CPU's convolutions are faster in."""
+                return super().build_model(cfg).to(memory_format=torch.channels_last)
 
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=True)
-    trainer.train()
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=True)
+        trainer.train()
 
 
 if __name__ == "__main__":

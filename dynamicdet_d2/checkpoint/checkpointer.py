@@ -3,6 +3,7 @@
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,11 +18,14 @@ from dynamicdet_d2.checkpoint.files import plain, read_checkpoint
 from dynamicdet_d2.checkpoint.names import swin as swin_names
 from dynamicdet_d2.checkpoint.packaged import is_packaged, packaged_file
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import refuse_pipes, whole_file
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
 _EXAMPLES = 3
+# Bytes of a file's name.
+_LONGEST_NAME = 255
 _BACKBONE2 = "backbone.bottom_up2."
 
 
@@ -130,6 +134,22 @@ class DynamicCheckpointer(DetectionCheckpointer):
         with self._as_saved(), whole_file(path) as file:
             torch.save({"model": self.model.state_dict(), **content}, file)
         self.tag_last_checkpoint(os.path.basename(path))
+
+    def get_checkpoint_file(self) -> str:
+        """The checkpoint to resume from, which ``last_checkpoint`` in the folder names.
+
+        Raises:
+            ValueError: it names none.
+        """
+        tag = os.path.join(self.save_dir, "last_checkpoint")
+        refuse_pipes(tag, tag)
+        with open(tag, "rb") as file:
+            name = file.read(_LONGEST_NAME + 1).strip()
+        if not re.fullmatch(rb"[^/\\\0]+", name) or len(name) > _LONGEST_NAME:
+            raise ValueError(
+                f"{tag} holds {shown(name)}; it must hold the name of a checkpoint in its folder."
+            )
+        return os.path.join(self.save_dir, os.fsdecode(name))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Write ``last_checkpoint``, which names the file to resume from."""

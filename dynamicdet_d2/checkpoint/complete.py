@@ -17,10 +17,16 @@ _STANDARD = ("router.mean", "router.spread")
 # router is at random values then.
 _ROUTER = "router."
 _OF_TWO_DETECTORS = (_ROUTER, "backbone.connections.")
+# What detector2 has for itself beside the connections.
+_SECOND = ("backbone.bottom_up2.", "tail2.", "neck2.", "head2.")
 
 
 def check_complete(
-    checkpointer: DynamicCheckpointer, *, one_exit: bool = False, without_router: bool = False
+    checkpointer: DynamicCheckpointer,
+    *,
+    one_exit: bool = False,
+    without_router: bool = False,
+    without_second: bool = False,
 ) -> None:
     """Refuse weights that leave parts of the model at random values or are not finite.
 
@@ -31,6 +37,7 @@ def check_complete(
         one_exit: all images take the same exit, so that no router decides; then the weights of a
             single detector are complete.
         without_router: the router, whatever it is, is not looked at.
+        without_second: nor is what detector2 has for itself.
 
     Raises:
         ValueError: one sentence that names the file and the parts.
@@ -39,28 +46,43 @@ def check_complete(
         return
     for report in (checkpointer.report, checkpointer.report2):
         if report is not None:
-            check_filled(report, one_exit=one_exit, without_router=without_router)
+            check_filled(
+                report,
+                one_exit=one_exit,
+                without_router=without_router,
+                without_second=without_second,
+            )
     _check_finite(checkpointer.model, checkpointer.report.path)
 
 
-def check_filled(report: LoadReport, *, one_exit: bool, without_router: bool = False) -> None:
+def unfilled(report: LoadReport) -> list[str]:
+    """Names of weights that a load left at random values and that results depend on."""
+    differing = (mismatch.name for mismatch in report.mismatched)
+    apart = (*_WITHOUT_EFFECT, *_STANDARD)
+    return [name for name in (*report.initial, *differing) if name not in apart]
+
+
+def check_filled(
+    report: LoadReport,
+    *,
+    one_exit: bool,
+    without_router: bool = False,
+    without_second: bool = False,
+) -> None:
     """As ``check_complete``, of one load.
 
     Raises:
         ValueError: naming the file and the parts that it leaves at random values.
     """
-    optional = _OF_TWO_DETECTORS if one_exit and report.file_format != DYNAMICDET else ()
-    if without_router:
-        optional = (*optional, _ROUTER)
-    differing = [mismatch.name for mismatch in report.mismatched]
-    missing = [
-        name
-        for name in (*report.initial, *differing)
-        if name not in (*_WITHOUT_EFFECT, *_STANDARD) and not name.startswith(optional)
-    ]
+    optional: tuple[str, ...] = ()
+    if one_exit and report.file_format != DYNAMICDET:
+        optional = _OF_TWO_DETECTORS
+    optional += (_ROUTER,) if without_router else ()
+    optional += _SECOND if without_second else ()
+    missing = [name for name in unfilled(report) if not name.startswith(optional)]
     if missing:
         parts = summarise(missing, report.model_names)
-        shapes = f" (first difference: {report.mismatched[0]})" if differing else ""
+        shapes = f" (first difference: {report.mismatched[0]})" if report.mismatched else ""
         raise ValueError(
             f"{report.path} leaves parts of the model at random values, so there is nothing to "
             f"measure: {parts}{shapes}."

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import detectron2
@@ -53,7 +54,7 @@ _KEYS = {
 }
 
 
-def of_model(model: nn.Module) -> Conventions | None:
+def of_model(model: Any) -> Conventions | None:
     """Those of a detector; None of a module that prepares no images."""
     if not hasattr(model, "pixel_mean") or not hasattr(model, "pixel_std"):
         return None
@@ -74,8 +75,8 @@ def _has_stride(module: nn.Module) -> bool:
     return isinstance(module, BottleneckBlock) and module.stride > 1
 
 
-def _strides_first(block: nn.Module) -> bool:
-    return max(block.conv1.stride) > 1  # type: ignore[union-attr, arg-type]
+def _strides_first(block: Any) -> bool:
+    return max(block.conv1.stride) > 1
 
 
 def of_config(cfg: CfgNode) -> Conventions:

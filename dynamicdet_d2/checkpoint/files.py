@@ -71,12 +71,12 @@ def plain(value: object, where: str) -> object:
     )
 
 
-def read_torch(path: str, **options: Any) -> Any:
+def read_torch(path: str, map_location: Any = "cpu") -> Any:
     """What ``torch.save`` wrote: tensors and plain types, each byte of an archive as it was saved.
 
     Args:
         path: local file.
-        options: ``torch.load``'s, beside ``map_location`` and ``weights_only``.
+        map_location: where tensors shall be, as ``torch.load`` takes it.
 
     Raises:
         ValueError: naming the file that is damaged or refers to anything that is not loaded.
@@ -84,7 +84,7 @@ def read_torch(path: str, **options: Any) -> Any:
     try:
         damaged = damaged_record(path)
         if damaged is None:
-            return torch.load(path, **{"map_location": "cpu", **options, "weights_only": True})
+            return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # a damaged file raises anything at all
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise (_forbidden(path, found[1]) if found else _unreadable(path)) from None

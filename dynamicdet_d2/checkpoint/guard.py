@@ -30,7 +30,7 @@ def _load_pickle(file: IO[bytes], **_: Any) -> Any:
     return read_pickle(_name_of(file), file)
 
 
-def _load_torch(file: Any, map_location: Any = None, **_: Any) -> Any:
+def _load_torch(file: Any, map_location: Any = "cpu", **_: Any) -> Any:
     return read_torch(_name_of(file), map_location=map_location)
 
 

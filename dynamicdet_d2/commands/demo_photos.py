@@ -22,7 +22,7 @@ from dynamicdet_d2.utils.files import whole_file
 
 CONFIG = "configs/demo_photos.yaml"
 OUTPUT = Path("output/demo_photos")
-NUM_IMAGES = 600
+NUM_IMAGES = 400
 
 
 def parser() -> argparse.ArgumentParser:

@@ -29,6 +29,7 @@ COMMANDS = {
     "convert": "published weights of YOLOv7 and Dy-YOLOv7 into a checkpoint and a config",
     "import-data": "annotations in YOLO's or Pascal VOC's form into COCO's",
     "check-data": "say what is wrong with a data set in COCO's format",
+    "replay": "repeat a training step that was not finite",
     "doctor": "say what is installed, what is missing, and what installs it",
     "demo": "train, calibrate, evaluate and predict on drawn images",
     "demo-photos": "the same on own photographs, from the pretrained EfficientNet-Lite0",

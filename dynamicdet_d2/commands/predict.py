@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -28,6 +27,7 @@ from dynamicdet_d2.data.shapes.dataset import SPLITS
 from dynamicdet_d2.data.shapes.drawing import CLASSES
 from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.utils.charts import chart_style
+from dynamicdet_d2.utils.pictures import write_image
 from dynamicdet_d2.utils.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -144,8 +144,7 @@ def predict(
             prediction["instances"] = found[found.scores >= min_score]
             lines.write(json.dumps(described(path, prediction, classes)) + "\n")
             lines.flush()
-            if not cv2.imwrite(str(output / path.name), drawn(image, prediction, classes)):
-                raise OSError(f"{output / path.name} cannot be written.")
+            write_image(output / path.name, drawn(image, prediction, classes))
             routes[prediction.get("route", "without routes")] += 1
             progress.step()
     return routes

@@ -10,8 +10,9 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
+from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.engine.launch import launch
-from dynamicdet_d2.engine.setup import setup
+from dynamicdet_d2.engine.setup import setup, use_of
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.architecture import is_dynamic
@@ -33,13 +34,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train through all phases, or evaluate, in as many processes as were asked for."""
-    launch(_process, args)
+    """Train through all phases, or evaluate, in as many processes as were asked for.
+
+    Raises:
+        ValueError: naming what is wrong with config or options, before a process is started.
+    """
+    cfg = read_config(args.config_file, args.opts)
+    check(cfg, use_of(args))
+    on_gpus = cfg.MODEL.DEVICE.startswith("cuda")
+    launch(_process, args, timeout=cfg.RUN.TIMEOUT, on_gpus=on_gpus)
 
 
 def _process(args: argparse.Namespace) -> None:
-    with one_sentence(args.program):
-        cfg = setup(args)
+    with one_sentence(args.program), setup(args) as cfg:
         if args.eval_only:
             evaluate(cfg, args.resume)
         else:

@@ -135,7 +135,7 @@ def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg:
     images = proof_dicts(args.images, known, args.num_images)
     detector = loaded(stock, args.weights, args)
     mapper = DatasetMapper(stock, is_train=False)
-    proof = compare(detector, model, map(NamedErrors(mapper), images))  # type: ignore[arg-type]
+    proof = compare(detector, model, map(NamedErrors(mapper), images))
     if proof.differing:
         raise ValueError(
             f"The easy route is not the stock detector: {len(proof.differing)} of {proof.images} "
@@ -149,7 +149,7 @@ def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg:
 
 
 def loaded(cfg: CfgNode, weights: str, args: argparse.Namespace) -> Any:
-    """A detector with all weights that its one exit needs, to be compared in full precision.
+    """A detector with all weights that its easy exit needs, to be compared in full precision.
 
     Args:
         cfg: of the stock detector or of the dynamic one.
@@ -165,7 +165,7 @@ def loaded(cfg: CfgNode, weights: str, args: argparse.Namespace) -> Any:
         trained_by=stock_file(args.config_file),
     )
     checkpointer.load(weights)
-    check_complete(checkpointer, one_exit=True)
+    check_complete(checkpointer, one_exit=True, without_second=True)
     return checkpointer.model
 
 

@@ -51,7 +51,8 @@ def _training_json(cfg: CfgNode) -> str | None:
         known = {name: json_file for name, json_file, _ in map(checked_entry, _entries(cfg))}
     except ValueError:
         return None
-    return next((known[name] for name in cfg.DATASETS.TRAIN if name in known), None)
+    names = cfg.DATASETS.TRAIN if isinstance(cfg.DATASETS.TRAIN, (list, tuple)) else ()
+    return next((known[name] for name in names if isinstance(name, str) and name in known), None)
 
 
 def _entries(cfg: CfgNode) -> list:

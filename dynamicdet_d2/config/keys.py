@@ -196,6 +196,10 @@ key("SOLVER.ROUTER.EPOCHS", 2, integer(at_least=0))
 # "router". 64 leave the gap L1 - L2 noisy (quartiles +-0.09), 300 did not (+-0.01).
 key("SOLVER.ROUTER.LOSS_PROPOSALS", 512, integer(at_least=1))
 
+# Seconds, > 0, that a process of a run waits for another: for those of other machines at the start,
+# for all at every exchange, and for one that loads images. Whoever is late is then said to be.
+key("RUN.TIMEOUT", 1800.0, above(0))
+
 # Own data without code: a list of [name, COCO json, image folder]; the names can then stand in
 # DATASETS.TRAIN and DATASETS.TEST.
 key("DATASETS.COCO_JSON", [], each(name_json_and_images))

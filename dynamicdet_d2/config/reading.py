@@ -50,6 +50,11 @@ class Config(CfgNode):
         """As Detectron2's; ``allow_unsafe`` is not listened to."""
         return super().load_yaml_with_base(filename, allow_unsafe=False)
 
+    @classmethod
+    def _decode_cfg_value(cls, value: object) -> object:
+        # yacs compares types: what is below the top is Detectron2's own.
+        return CfgNode._decode_cfg_value(value)
+
 
 def add_dynamicdet_config(cfg: CfgNode) -> None:
     """Add the keys of DynamicDet to a Detectron2 config, in place, and make it a ``Config``.

@@ -112,6 +112,17 @@ def augmented_inference_is_of_two_stages(architecture: str, enabled: bool) -> st
     )
 
 
+@rule("MODEL.META_ARCHITECTURE", "TEST.EVAL_LOSS", "SOLVER.BEST.METRIC", when=Use.TRAIN)
+def two_detectors_are_judged(architecture: str, losses: bool, metric: str) -> str | None:
+    if not (losses or metric) or _is_a("DynamicDetector", architecture):
+        return None
+    found = "TEST.EVAL_LOSS is True" if losses else f"SOLVER.BEST.METRIC is '{metric}'"
+    return (
+        f"{found}, but MODEL.META_ARCHITECTURE is '{architecture}'; it is of dynamic detectors "
+        "alone."
+    )
+
+
 @rule("MODEL.META_ARCHITECTURE", "MODEL.KEYPOINT_ON", when=Use.EVALUATE)
 def keypoints_have_no_figures(architecture: str, enabled: bool) -> str | None:
     if not enabled or not _is_a("DynamicDetector", architecture):

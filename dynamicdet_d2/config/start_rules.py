@@ -26,7 +26,9 @@ def random_values_are_trained(
     *norms, steps = norms_and_steps
     if weights or not steps:
         return None
-    mend = {} if freeze_at == 0 else {"MODEL.BACKBONE.FREEZE_AT": (freeze_at, "0")}
+    mend: dict[str, tuple[object, str]] = {}
+    if freeze_at:
+        mend["MODEL.BACKBONE.FREEZE_AT"] = (freeze_at, "0")
     for (family, key), norm in zip(_NORM_KEYS.items(), norms, strict=True):
         if family in backbone and norm == "FrozenBN":
             mend[key] = (norm, "'BN'")

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
@@ -190,7 +190,7 @@ def class_names(categories: object, json_file: str) -> dict[int, str]:
     return dict(sorted(names.items()))
 
 
-def _is_name(name: object) -> bool:
+def _is_name(name: object) -> TypeGuard[str]:
     """Text that can be drawn and written, so without lone halves of characters."""
     if not isinstance(name, str) or not 1 <= len(name) <= _LONGEST_NAME:
         return False

@@ -37,9 +37,13 @@ class CachedBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for step in itertools.count(self._step):
-            first = step * self.batch_size
-            index = [self._entry(p) for p in range(first, first + self.batch_size)]
+            index = self.entries(step)
             yield self.numbers[index], self.values[index]
+
+    def entries(self, step: int) -> list[int]:
+        """The places, in [0, N), of a step's entries."""
+        first = step * self.batch_size
+        return [self._entry(p) for p in range(first, first + self.batch_size)]
 
     def _entry(self, position: int) -> int:
         size = len(self.numbers)

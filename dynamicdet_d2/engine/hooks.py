@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hooks of the trainer: the switch between the phases, randomness, and what is logged."""
+"""Hooks of the trainer: the switch between the phases, randomness, stopping, what is logged."""
 
 import datetime
 import logging
+import signal
 from collections.abc import Mapping, Sequence
 
 import torch
 from detectron2.engine import HookBase
+from detectron2.engine.hooks import EvalHook
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 
 from dynamicdet_d2.data.loading.epochs import derived_seed
+from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.memory import peak_memory
 
 logger = logging.getLogger(__name__)
@@ -63,7 +66,8 @@ class PhaseSwitch(HookBase):
         trainer = self.trainer
         phase = trainer.plan.at(trainer.iter)
         if phase is not trainer.phase or trainer.training is None:
-            trainer.enter(phase, step=0)
+            with stopping.at_once():  # what it may begin with is a pass over all images
+                trainer.enter(phase, step=0)
 
 
 class PhaseCheckpoint(HookBase):
@@ -77,6 +81,45 @@ class PhaseCheckpoint(HookBase):
         done = trainer.iter + 1
         if done == trainer.plan.ends[trainer.phase.name] < trainer.max_iter:
             trainer.checkpointer.save(f"model_{trainer.phase.name}")
+
+
+class StopOnSignal(HookBase):
+    """Ends the run after a step where a signal asks for it; SIGTERM leaves a checkpoint.
+
+    Its place is behind all that changes state or saves it, and before evaluations.
+    """
+
+    def __init__(self) -> None:
+        self._whole = -1  # the last iteration that is done with all that belongs to it
+
+    def after_step(self) -> None:
+        self._whole = self.trainer.iter
+        # All processes in the same step: one that left alone would take its last one from others.
+        wanted = max(comm.all_gather(stopping.requested()))
+        if wanted:
+            stopping.request(wanted)
+            stopping.stop(wanted)
+
+    def after_train(self) -> None:
+        number, done = stopping.requested(), self.trainer.iter
+        if not number or done >= self.trainer.max_iter:
+            return
+        kept = "--resume goes on from the last checkpoint"
+        is_last = done == self.trainer.max_iter - 1  # saved already, under another name
+        if number == signal.SIGTERM and self._whole == done and not is_last:
+            if comm.is_main_process():
+                self.trainer.checkpointer.save(f"model_{done:07d}", iteration=done)
+            kept = f"--resume goes on from model_{done:07d}.pth"
+        name = signal.Signals(number).name
+        logger.warning("Stopped by %s in iteration %d: %s.", name, done, kept)
+
+
+class Evaluation(EvalHook):
+    """Detectron2's, but not after a training that failed or was stopped in its last step."""
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            super().after_train()
 
 
 class PhaseProgress(EventWriter):

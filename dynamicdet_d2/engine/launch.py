@@ -1,83 +1,109 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start a main function in one or several processes, with GPUs or on the CPU, and end it well."""
+"""Start a main function in one or several processes, with GPUs or on the CPU, and end it well.
+
+The processes are started here, by the options of Detectron2's command line, or come from
+``torchrun``. Detectron2's own ``launch`` insists on CUDA, waits for ever for a process that is
+stopped, and says nothing of one that was killed.
+"""
 
 import argparse
-import socket
+import os
 import sys
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
-from detectron2.engine import launch as launch_on_gpus
 from detectron2.utils import comm
 from torch import distributed
 from torch import multiprocessing as mp
 
-from dynamicdet_d2.utils.errors import one_sentence
+from dynamicdet_d2.engine.supervise import Supervisor
+from dynamicdet_d2.engine.world import World, free_address, given_world, restarts
+from dynamicdet_d2.utils.errors import FAILED, INTERRUPTED, one_sentence
 
 
-def launch(main: Callable, args: argparse.Namespace) -> None:
+def launch(main: Callable, args: argparse.Namespace, *, timeout: float, on_gpus: bool) -> None:
     """Run ``main(args)`` in ``args.num_gpus`` processes on each of ``args.num_machines`` machines.
 
-    Without a GPU, several processes talk over gloo; Detectron2's own ``launch`` insists on CUDA.
+    Where ``torchrun`` started this process, it is one of those that ``torchrun`` counted.
 
     Args:
         main: a function of a module, since it is sent to other processes.
         args: of Detectron2's ``default_argument_parser``, and ``program``, for errors.
+        timeout: seconds that a process waits for another one.
+        on_gpus: give each process a GPU.
+
+    Raises:
+        ValueError: options that contradict each other.
+        SystemExit: where a process did not end well; its status is ours.
     """
-    start = _launch_on_cpu
-    if args.num_gpus * args.num_machines <= 1 or torch.cuda.is_available():
-        start = launch_on_gpus
-    try:
-        start(
-            main,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(args,),
+    world = given_world(os.environ, timeout=timeout, on_gpus=on_gpus)
+    if world is not None:
+        _check_given(args)
+        _one_of_many(0, world, main, args)
+        return
+    _check_asked(args, on_gpus)
+    size = args.num_gpus * args.num_machines
+    if size == 1:
+        main(args)
+        return
+    url = free_address() if args.dist_url == "auto" else args.dist_url
+    first = args.machine_rank * args.num_gpus
+    world = World(first, size, 0, args.num_gpus, url, timeout, on_gpus)
+    context = mp.spawn(_one_of_many, args=(world, main, args), nprocs=args.num_gpus, join=False)
+    status = Supervisor(context.processes, first, args.program, timeout).wait()
+    if status:
+        sys.exit(status)
+
+
+def _check_given(args: argparse.Namespace) -> None:
+    if args.num_gpus * args.num_machines != 1:
+        raise ValueError(
+            "torchrun says how many processes there are (--nproc-per-node, --nnodes); --num-gpus "
+            "and --num-machines must be left out."
         )
-    except mp.ProcessExitedException as error:
-        # The process has said what was wrong; its exit status is ours.
-        sys.exit(error.exit_code)
+    if restarts(os.environ) and not (args.resume or args.eval_only):
+        raise ValueError(
+            "torchrun starts the run again, which without --resume would begin anew and replace "
+            "its own checkpoints: --resume goes on from the last one, and begins where there is "
+            "none."
+        )
 
 
-def _launch_on_cpu(
-    main: Callable, processes: int, num_machines: int, machine_rank: int, dist_url: str, args: tuple
-) -> None:
-    if dist_url == "auto":
-        if num_machines > 1:
-            raise ValueError("--dist-url auto is for one machine; several must be told an address.")
-        dist_url = f"tcp://127.0.0.1:{_free_port()}"
-    world = (processes, processes * num_machines, machine_rank * processes, dist_url)
-    mp.spawn(_cpu_process, nprocs=processes, args=(world, main, args))
+def _check_asked(args: argparse.Namespace, on_gpus: bool) -> None:
+    for name in ("num_gpus", "num_machines"):
+        if getattr(args, name) < 1:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} is {getattr(args, name)}; it must be at least 1.")
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise ValueError(
+            f"--machine-rank is {args.machine_rank}; of {args.num_machines} machines it must be in "
+            f"0 to {args.num_machines - 1}."
+        )
+    if on_gpus and args.num_gpus > torch.cuda.device_count():
+        raise ValueError(
+            f"--num-gpus is {args.num_gpus}; this machine has {torch.cuda.device_count()}."
+        )
+    if args.dist_url == "auto" and args.num_machines > 1:
+        raise ValueError("--dist-url auto is for one machine; several must be told an address.")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _cpu_process(local_rank: int, world: tuple, main: Callable, args: tuple) -> None:
-    processes, world_size, first_rank, dist_url = world
-    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
-    with one_sentence(args[0].program):
-        _join(processes, world_size, first_rank + local_rank, dist_url)
-    comm.synchronize()
-    main(*args)
+def _one_of_many(index: int, world: World, main: Callable, args: argparse.Namespace) -> None:
+    """Be one process of the run; ``index`` counts those that were started together."""
+    own = replace(world, rank=world.rank + index, local_rank=world.local_rank + index)
+    if not own.on_gpus:
+        torch.set_num_threads(max(1, torch.get_num_threads() // own.local_size))
+    try:
+        with one_sentence(args.program):
+            own.join()
+            comm.synchronize()
+        main(args)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception:
+        # Of the program's own errors; whoever started this process would pass none of them on.
+        traceback.print_exc()
+        sys.exit(FAILED)
     # Only at a good end: the others would meet a lost connection, and bury the reason of a bad one.
     distributed.destroy_process_group()
-
-
-def _join(processes: int, world_size: int, rank: int, dist_url: str) -> None:
-    try:
-        distributed.init_process_group(
-            backend="gloo", init_method=dist_url, world_size=world_size, rank=rank
-        )
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"--dist-url {dist_url} cannot be used, by another run perhaps: {reason}"
-        ) from None
-    if hasattr(comm, "create_local_process_group"):  # newer than Detectron2 0.6
-        comm.create_local_process_group(processes)

@@ -46,6 +46,10 @@ class Plan:
         """The iteration that a phase begins with."""
         return self.ends[name] - self.steps[name]
 
+    def up_to(self, name: str) -> tuple[Phase, ...]:
+        """The phases before one of that name, and itself."""
+        return self.phases[: list(self.steps).index(name) + 1]
+
     def named(self, name: str) -> Phase:
         """The phase of that name."""
         return next(phase for phase in self.phases if phase.name == name)

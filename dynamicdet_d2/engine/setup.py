@@ -4,7 +4,8 @@
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
@@ -15,8 +16,13 @@ from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.data.check.run import check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
+from dynamicdet_d2.engine.ending import failures_in_a_sentence
+from dynamicdet_d2.engine.run_folder import folder_of_run
 from dynamicdet_d2.modeling.architecture import num_classes_key
+from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.memory import keep_memory
+
+logger = logging.getLogger(__name__)
 
 
 def load_config(config_file: str, overrides: Sequence[str], use: Use = Use.EVALUATE) -> CfgNode:
@@ -45,28 +51,49 @@ def checked(cfg: CfgNode, use: Use) -> CfgNode:
     return cfg
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
-    """``load_config``, Detectron2's ``default_setup``, the package's log and the data check.
+@contextmanager
+def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
+    """``load_config``, OUTPUT_DIR, ``default_setup``, the package's log and the data check.
+
+    Inside, OUTPUT_DIR is this run's alone, and Ctrl-C and SIGTERM end it without half a step.
 
     Args:
         args: of Detectron2's ``default_argument_parser``.
+
+    Raises:
+        ValueError, RunError, OSError: one sentence.
     """
-    cfg = load_config(args.config_file, args.opts, Use.EVALUATE if args.eval_only else Use.TRAIN)
-    default_setup(cfg, args)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynamicdet_d2")
-    _calm_screen()
-    if cfg.MODEL.DEVICE == "cpu":
-        keep_memory()
-    if cfg.DATASETS.CHECK:
-        check_datasets(cfg, num_classes_key(cfg), eval_only=args.eval_only)
-    return cfg
+    cfg = load_config(args.config_file, args.opts, use_of(args))
+    begins = not (args.resume or args.eval_only)
+    with (
+        stopping.signals_heeded(),
+        failures_in_a_sentence(cfg),
+        folder_of_run(cfg.OUTPUT_DIR, begins=begins) as remarks,
+    ):
+        default_setup(cfg, args)
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynamicdet_d2")
+        _calm_screen()
+        for remark in remarks:
+            logger.warning(remark)
+        if cfg.MODEL.DEVICE == "cpu":
+            keep_memory()
+        if cfg.DATASETS.CHECK:
+            check_datasets(cfg, num_classes_key(cfg), eval_only=args.eval_only)
+        yield cfg
+
+
+def use_of(args: argparse.Namespace) -> Use:
+    """What a command line's config is for."""
+    return Use.EVALUATE if args.eval_only else Use.TRAIN
 
 
 def _calm_screen() -> None:
     """Neither debug messages nor tracebacks on the screen; ``log.txt`` keeps both.
 
-    Detectron2 logs the traceback of whatever ends a training, a corrupt image as well.
+    Detectron2 logs the traceback of whatever ends a training, a corrupt image as well. And a log
+    that cannot be written, on a full disk, would put a traceback on the screen for every line.
     """
+    logging.raiseExceptions = False
     for name in ("detectron2", "dynamicdet_d2"):
         for handler in logging.getLogger(name).handlers:
             if getattr(handler, "stream", None) is sys.stdout:

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer
+from detectron2.engine import HookBase
 from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
@@ -24,18 +22,22 @@ from dynamicdet_d2.data.loading.loaders import (
     ResumableLoader,
     build_test_loader,
 )
+from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.ema import WeightAverage
-from dynamicdet_d2.engine.hooks import StepSeed
-from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
-from dynamicdet_d2.engine.schedule import build_schedule
+from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
+from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS
+from dynamicdet_d2.engine.reliable import ReliableTrainer
+from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import device_name, measure_latency
 from dynamicdet_d2.modeling.architecture import building
+from dynamicdet_d2.utils import stopping
+from dynamicdet_d2.utils.files import whole_file
 
 
-class StaticTrainer(DefaultTrainer):
+class StaticTrainer(ReliableTrainer, Builders):
     """Detectron2's default trainer for any detector of its registry.
 
     It trains as dynamic detectors are trained: on the same stream of images, by the same
@@ -49,10 +51,9 @@ class StaticTrainer(DefaultTrainer):
         seed: of the run.
     """
 
-    _trainer: SimpleTrainer
-
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__(cfg)
+        self.iter = -1  # nothing is done yet
         self._loader = self._trainer.data_loader
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
@@ -71,40 +72,30 @@ class StaticTrainer(DefaultTrainer):
         if self.cfg.SOLVER.EMA.ENABLED:
             self.average.begin()
         # Detectron2 builds its own checkpointer before; the hooks below take this one.
+        own = weakref.proxy(self)
         self.checkpointer = DynamicCheckpointer(
             self.model,
             self.cfg.OUTPUT_DIR,
-            as_saved=self.average.in_place,
-            trainer=weakref.proxy(self),
+            as_saved=lambda: own.as_saved(),
+            trainer=own,
         )
-        evaluation = EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
         found = super().build_hooks()
-        found = [evaluation if isinstance(hook, EvalHook) else hook for hook in found]
+        place = next(i for i, hook in enumerate(found) if isinstance(hook, EvalHook))
+        evaluation = Evaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
+        found[place : place + 1] = [StopOnSignal(), evaluation]
         return [StepSeed(), self.average, *found]
 
-    def state_dict(self) -> dict:
-        """With the seed, and the optimizer, which Detectron2 0.6 leaves out."""
-        own = {"seed": self.seed, "_trainer": self._trainer.state_dict()}
-        return {**super().state_dict(), **own}
+    @property
+    def plain_model(self) -> nn.Module:
+        """The detector."""
+        return getattr(self.model, "module", self.model)
 
     def load_state_dict(self, state_dict: dict) -> None:
+        self.settle_keys(state_dict, OPTIMIZER_KEYS, FIXED_KEYS)
         super().load_state_dict(state_dict)
         self.seed = state_dict.get("seed", self.seed)
         self._go_on_from(state_dict["iteration"] + 1)
         self._trainer.load_state_dict(state_dict["_trainer"])
-
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
-        """Any iterable of batches may take its place."""
-        return ResumableLoader(cfg)
-
-    @classmethod
-    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
-        return build_schedule(cfg, optimizer)
-
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
-        return build_detectors_optimizer(cfg, model)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:
@@ -137,13 +128,14 @@ class StaticTrainer(DefaultTrainer):
 
     def _go_on_from(self, batch: int) -> None:
         """Train on the batches behind those that are trained on already."""
-        inner = self._trainer
-        if isinstance(self._loader, ResumableLoader):
-            stream = self._loader.starting_at(batch, self.seed, self.images)
-            self._trainer = type(inner)(inner.model, stream, inner.optimizer)
+        inner, loader = self._trainer, self._loader
+        if isinstance(loader, ResumableLoader):
+            loader = loader.starting_at(batch, self.seed, self.images)
+        mixed = self.cfg.SOLVER.AMP.ENABLED
+        self._trainer = TrainingStep(inner.model, loader, inner.optimizer, mixed_precision=mixed)
 
     def _evaluate(self) -> dict:
-        with self.average.in_place():
+        with stopping.at_once(), self.average.in_place():
             self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
 
@@ -201,8 +193,7 @@ class StaticCost(DatasetEvaluator):
         if images:
             latency = measure_latency(fast, images, None, keys.LATENCY_WARMUP)
             figures.update(latency_ms=latency.mean, p95_ms=latency.p95, fps=1000 / latency.mean)
-        with open(self._path, "w", encoding="utf-8") as file:
-            json.dump(
-                {**figures, "device": device_name(next(model.parameters()).device)}, file, indent=1
-            )
+        content = {**figures, "device": device_name(next(model.parameters()).device)}
+        with whole_file(self._path) as file:
+            file.write(json.dumps(content, indent=1).encode())
         return {"static": figures}

@@ -4,55 +4,59 @@
 import logging
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase, hooks
+from detectron2.engine import DefaultTrainer, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, print_csv_format
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.loading.images import training_dicts
-from dynamicdet_d2.data.loading.loaders import ImageLoader, ResumableLoader
+from dynamicdet_d2.data.loading.loaders import ImageLoader
 from dynamicdet_d2.engine.best import BestWeights
+from dynamicdet_d2.engine.builders import Builders
+from dynamicdet_d2.engine.cached import CachedBatches
 from dynamicdet_d2.engine.checks import check_checkpoint
 from dynamicdet_d2.engine.distributed import run_seed, share_statistics
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.hooks import (
+    Evaluation,
     LearningRate,
     PhaseCheckpoint,
     PhaseProgress,
     PhaseStatistics,
     PhaseSwitch,
     StepSeed,
+    StopOnSignal,
 )
 from dynamicdet_d2.engine.loss_table import LossTable, obtain_table
-from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.engine.passing import PassingTrainer
 from dynamicdet_d2.engine.phases import Phase
 from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
 from dynamicdet_d2.engine.plan import Plan, planned_phases
-from dynamicdet_d2.engine.schedule import build_schedule
+from dynamicdet_d2.engine.reliable import ReliableTrainer
 from dynamicdet_d2.engine.statistics import measure_statistics
+from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import freeze, modes_kept
+from dynamicdet_d2.utils import stopping
 
 logger = logging.getLogger(__name__)
 
 WRITE_PERIOD = 20
 
 
-class DynamicTrainer(PassingTrainer):
+class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
     """Detectron2's default trainer, for the phases of a plan (``SOLVER.PHASES``).
 
     Extended as Detectron2's: a subclass's ``build_model``, ``build_train_loader``,
@@ -84,12 +88,13 @@ class DynamicTrainer(PassingTrainer):
         self.plan = Plan(planned_phases(cfg), len(self.images))
         self.max_iter = self.plan.max_iter
         self.average = WeightAverage.from_config(cfg, self.detector)
+        own = weakref.proxy(self)
         self.checkpointer = DynamicCheckpointer(
             self.detector,
             cfg.OUTPUT_DIR,
             weights2=cfg.MODEL.COMPOSITE.WEIGHTS2,
-            as_saved=self.average.in_place,
-            trainer=weakref.proxy(self),
+            as_saved=lambda: own.as_saved(),
+            trainer=own,
         )
         # Nothing is done yet, and a checkpoint without a trainer's state leaves it so.
         self.iter = -1
@@ -102,10 +107,8 @@ class DynamicTrainer(PassingTrainer):
 
     def resume_or_load(self, resume: bool = True) -> None:
         """As Detectron2's; a resumed run continues in the phase that it was in."""
-        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        if resume and self.checkpointer.has_checkpoint():
-            self.start_iter = self.iter + 1
-        else:
+        super().resume_or_load(resume=resume)
+        if not (resume and self.checkpointer.has_checkpoint()):
             measure_statistics(self.cfg, self.detector, self.images)
 
     def build_hooks(self) -> list[hooks.HookBase]:
@@ -117,7 +120,7 @@ class DynamicTrainer(PassingTrainer):
             ret.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
             ret.append(PhaseCheckpoint())
         # After the checkpoint, so that a failing evaluation loses nothing.
-        ret.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate))
+        ret += [StopOnSignal(), Evaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate)]
         if self.cfg.SOLVER.BEST.METRIC:
             ret.append(BestWeights(self.cfg))
         if comm.is_main_process():
@@ -153,35 +156,36 @@ class DynamicTrainer(PassingTrainer):
         stream = Stream(images=self.images, seed=self.seed, step=step)
         training = phase.build(Start(self.detector, stream, type(self), table))
         self.phase, self.training, self.scheduler = phase, training, training.scheduler
-        trainer = SimpleTrainer
-        if self.cfg.SOLVER.AMP.ENABLED and phase.mixed_precision:
-            trainer = AMPTrainer
-        self._trainer = trainer(training.module, training.loader, training.optimizer)
+        mixed = self.cfg.SOLVER.AMP.ENABLED and phase.mixed_precision
+        self._trainer = TrainingStep(
+            training.module, training.loader, training.optimizer, mixed_precision=mixed
+        )
         if self.cfg.SOLVER.EMA.ENABLED and phase.averaged:
             self.average.begin()
         logger.info("Phase %s", phase.name)
 
-    def run_step(self) -> None:
-        """As Detectron2's.
+    @property
+    def plain_model(self) -> DynamicDetector:
+        """The detector."""
+        return self.detector
 
-        Raises:
-            FloatingPointError: naming the iteration, where losses or boxes are no longer finite.
-        """
-        try:
-            super().run_step()
-        except FloatingPointError as error:
-            reason = str(error).partition("\n")[0]  # what follows is a dict of all losses
-            raise FloatingPointError(
-                f"Training diverged at iteration {self.iter}, in phase {self.phase.name}: {reason}"
-            ) from error
+    def phase_of_step(self) -> tuple[str, Mapping[str, Any]]:
+        """Of the phase that trains."""
+        return self.phase.name, {} if self.training is None else self.training.kept
+
+    def image_ids(self, batch: Any) -> tuple[object, ...]:
+        """Also of entries of the loss table, which carry none."""
+        loader = None if self.training is None else self.training.loader
+        if not isinstance(loader, CachedBatches):
+            return super().image_ids(batch)
+        step = self.iter - self.plan.start(self.phase.name)
+        return tuple(self.images[i].get("image_id") for i in loader.entries(step))
 
     def state_dict(self) -> dict:
-        """Phase, plan, seed, optimizer and schedule beside what Detectron2's trainers keep."""
+        """Phase, plan and schedule beside what ``ReliableTrainer`` keeps."""
         state = super().state_dict()
         state["phase"] = self.phase.name
         state["plan"] = dict(self.plan.steps)
-        state["seed"] = self.seed
-        state["_trainer"] = self._trainer.state_dict()
         if self.scheduler is not None:
             state["scheduler"] = self.scheduler.state_dict()
         return state
@@ -190,13 +194,15 @@ class DynamicTrainer(PassingTrainer):
         """Enter the phase of the checkpoint, at its step, and load what belongs to it.
 
         Raises:
-            ValueError: if the checkpoint does not fit the config's phases.
+            ValueError: if the checkpoint does not fit the config's phases, model or optimizer.
         """
         check_checkpoint(state_dict, self.plan, self.cfg)
-        self.seed = state_dict["seed"]
         name = state_dict["phase"]
-        step = state_dict["iteration"] + 1 - self.plan.start(name)
-        self.enter(self.plan.named(name), step)
+        phase, begun = self.plan.named(name), self.plan.up_to(name)
+        held = [key for one in begun for key in one.optimizer_keys]
+        self.settle_keys(state_dict, held, phase.fixed_keys)
+        self.seed = state_dict["seed"]
+        self.enter(phase, state_dict["iteration"] + 1 - self.plan.start(name))
         TrainerBase.load_state_dict(self, state_dict)
         self._trainer.load_state_dict(state_dict["_trainer"])
         if self.scheduler is not None:
@@ -217,21 +223,6 @@ class DynamicTrainer(PassingTrainer):
                 "DynamicRCNN and other dynamic detectors."
             )
         return model
-
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
-        """Batches of the phases that train on images; any iterable of them may take its place."""
-        return ResumableLoader(cfg)
-
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
-        """Of the phases that train detectors; what a phase does not train needs no gradient."""
-        return build_detectors_optimizer(cfg, model)
-
-    @classmethod
-    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
-        """Of the phases that train detectors, each with the whole schedule."""
-        return build_schedule(cfg, optimizer)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:
@@ -292,7 +283,7 @@ class DynamicTrainer(PassingTrainer):
         return table
 
     def _evaluate(self) -> dict:
-        with self.average.in_place(), modes_kept(self.detector):
+        with stopping.at_once(), self.average.in_place(), modes_kept(self.detector):
             share_statistics(self.detector)
             self._last_eval_results = self.test(self.cfg, self.detector)
         return self._last_eval_results

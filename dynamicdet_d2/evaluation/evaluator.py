@@ -11,9 +11,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from numpy.typing import NDArray
 from torch import nn
 
 from dynamicdet_d2.config import Use, check
@@ -27,6 +30,7 @@ from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import Observer, unwrapped
 from dynamicdet_d2.evaluation.report.comparisons import input_size_series
 from dynamicdet_d2.evaluation.report.files import write_report
+from dynamicdet_d2.evaluation.report.pictures import Album
 from dynamicdet_d2.evaluation.report.tables import markdown_table, points_table
 from dynamicdet_d2.evaluation.tradeoff.build import build_tradeoff
 from dynamicdet_d2.evaluation.tradeoff.record import Series, Tradeoff
@@ -44,9 +48,9 @@ class TradeoffEvaluator(Observer):
     """AP, cost and latency at every operating point, from one pass over both exits.
 
     Writes tradeoff.json, .csv, .md, .png, routes.jsonl, pictures and report.html to
-    ``output_dir/dynamic``, and the detections at the model's own threshold beside that folder.
-    Works on several processes; the main one evaluates. It holds up to twice
-    ``TEST.DYNAMIC.LATENCY_IMAGES`` images.
+    ``output_dir/dynamic``, and the detections at the model's own threshold beside that folder;
+    within a training, TensorBoard also shows what both exits see. Works on several processes; the
+    main one evaluates. It holds up to twice ``TEST.DYNAMIC.LATENCY_IMAGES`` images.
 
     Attributes:
         output_dir: Detectron2's ``OUTPUT_DIR/inference``.
@@ -168,9 +172,27 @@ class TradeoffEvaluator(Observer):
         self, tradeoff: Tradeoff, routes: Sequence[ImageRoute], records: Sequence[ExitRecord]
     ) -> None:
         names = MetadataCatalog.get(self._dataset).get("thing_classes", ())
-        folder, gallery = Path(self.output_dir) / "dynamic", self._cfg.TEST.DYNAMIC.GALLERY
-        page = write_report(folder, tradeoff, routes, records, names, gallery)
+        truth = self._ground_truth
+        album = Album(
+            {record.image_id: record.results for record in records},
+            truth.objects if truth else lambda _: [],
+            names,
+            "mask" in tradeoff.tasks,
+            self._cfg.TEST.DYNAMIC.GALLERY,
+        )
+        page = write_report(Path(self.output_dir) / "dynamic", tradeoff, routes, album)
         _log(tradeoff, page)
+        _show(f"{self._dataset}/both_exits", album.both_exits(routes))
+
+
+def _show(name: str, picture: NDArray[np.uint8] | None) -> None:
+    """In TensorBoard, while there is a training that writes to it."""
+    try:
+        storage = get_event_storage()
+    except AssertionError:  # there is none
+        return
+    if picture is not None:
+        storage.put_image(name, picture.transpose(2, 0, 1))
 
 
 def _log(tradeoff: Tradeoff, page: Path) -> None:

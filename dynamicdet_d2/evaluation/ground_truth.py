@@ -40,6 +40,19 @@ class GroundTruth:
             return {category: category for category in self.coco.getCatIds()}
         return {contiguous: category for category, contiguous in mapping.items()}
 
+    def objects(self, image_id: Any) -> list[dict]:
+        """What is to be found in an image, crowds left out, as ``ExitRecord.results`` has it.
+
+        Boxes, masks (polygons or RLE) where there are some, and classes as the model counts them;
+        those of other classes are left out. Asked for after the images were loaded, as above.
+        """
+        classes = {category: contiguous for contiguous, category in self.category_ids.items()}
+        return [
+            {**annotation, "category_id": classes[annotation["category_id"]]}
+            for annotation in self.coco.imgToAnns.get(image_id, ())
+            if annotation["category_id"] in classes and not annotation.get("iscrowd")
+        ]
+
 
 def read_ground_truth(dataset: str) -> GroundTruth:
     """Read a data set's COCO file, or convert what its catalog entry gives where there is none.

@@ -56,7 +56,7 @@ def building() -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError:
+    except torch.cuda.OutOfMemoryError:
         raise
     except _COMPLAINTS as error:
         place = traceback.extract_tb(error.__traceback__)[-1]

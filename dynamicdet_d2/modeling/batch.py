@@ -102,7 +102,7 @@ def _checked_image(source: Any, place: int, channels: int) -> Tensor:
         raise ValueError(f"{image_name(source, place)} has no pixels: {tuple(image.shape)}.")
     if image.is_floating_point() and image.device.type == "cpu":
         # One number says it of all: infinity stays infinite or becomes NaN in a sum.
-        if not torch.isfinite(image.sum(dtype=torch.float64)):
+        if not torch.isfinite(image.sum(dtype=torch.float32)):
             raise ValueError(f"{image_name(source, place)} has pixels that are not finite.")
     return image
 

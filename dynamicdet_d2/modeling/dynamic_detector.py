@@ -178,8 +178,8 @@ class DynamicDetector(TakesOtherNames, Tails):
         with torch.no_grad():
             features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
-        own = {module for part in self.second_parts() for module in part.modules()}
-        with loss_mode(*{*self.heads} - own), get_event_storage().name_scope("detector2"):
+        training = {module for part in self.second_parts() for module in part.modules()}
+        with loss_mode(*{*self.heads} - training), get_event_storage().name_scope("detector2"):
             own = self.losses(2, batch, self.pyramid(2, features2))
         return {f"detector2/{name}": loss for name, loss in own.items()}
 

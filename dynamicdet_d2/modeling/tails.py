@@ -27,11 +27,15 @@ class Tails(ABC):
 
     operating_point: OperatingPoint
 
-    shared_neck: bool = True
-    """Whether both detectors have one and the same neck."""
+    @property
+    def shared_neck(self) -> bool:
+        """Whether both detectors have one and the same neck."""
+        return True
 
-    shared_heads: bool = True
-    """Whether both detectors have one and the same set of heads."""
+    @property
+    def shared_heads(self) -> bool:
+        """Whether both detectors have one and the same set of heads."""
+        return True
 
     @property
     def shared_tail(self) -> bool:

@@ -59,7 +59,9 @@ class Folder:
             if key not in content or not isinstance(content[key], kind):
                 raise ValueError(f"{name} has no usable '{key}'.")
         folder = cls(path, content)
-        for piece in content["pieces"].values():
+        for called, piece in content["pieces"].items():
+            if not isinstance(piece, dict) or not isinstance(piece.get("files"), dict):
+                raise ValueError(f"{name} has no usable 'files' of the piece '{called}'.")
             for file, digest in piece["files"].items():
                 _check(path, file, digest)
         return folder

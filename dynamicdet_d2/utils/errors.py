@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 FAILED, TYPED, INTERRUPTED = 1, 2, 130
 
 
+class RunError(Exception):
+    """What the machine did to a run, in one sentence."""
+
+
 @contextmanager
 def one_sentence(program: str) -> Iterator[None]:
     """Meet what goes wrong inside with a sentence on stderr; the log keeps the traceback.
@@ -33,7 +37,7 @@ def one_sentence(program: str) -> Iterator[None]:
         yield
     except ValueError as error:
         _end(program, _with_notes(error), TYPED)
-    except (OSError, FloatingPointError) as error:
+    except (OSError, FloatingPointError, RunError) as error:
         _end(program, _with_notes(error), FAILED)
     except ImportError as error:
         doctor = "'python -m dynamicdet_d2 doctor' says what is missing and what installs it"

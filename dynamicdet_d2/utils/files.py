@@ -3,29 +3,106 @@
 
 import json
 import os
+import re
+import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+_ENDING = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp$")
+# Of errors in errors: more than any library chains.
+_MAX_CHAIN = 20
+
+
+class UnwrittenFileError(OSError):
+    """A file that could not be written: full disk, no permission, no such folder.
+
+    Args:
+        path: of the file.
+        cause: the system's complaint.
+    """
+
+    def __init__(self, path: str | os.PathLike, cause: OSError) -> None:
+        super().__init__(cause.errno, cause.strerror, os.fspath(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename} cannot be written: {self.strerror}."
+
 
 @contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+def whole_file(path: str | os.PathLike, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """A file to write into that appears under its name only when it is complete.
 
-    Whatever ends the writing, a kill included, ``path`` is the old file or the whole new one.
+    Whatever ends the writing, a kill included, ``path`` is the old file or the whole new one. Two
+    writers of one path do not meet: the later one's file stays.
+
+    Args:
+        durable: also if the machine loses its power; costs a wait for the disk.
+
+    Raises:
+        UnwrittenFileError: where the system refuses; the old file is as it was.
     """
-    temporary = f"{os.fspath(path)}.tmp"
+    temporary = f"{os.fspath(path)}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
+    except BaseException as error:
+        with suppress(OSError):
             os.remove(temporary)
+        cause = _refusal(error, temporary)
+        if cause is not None:
+            raise UnwrittenFileError(path, cause) from error
         raise
+
+
+def _refusal(error: BaseException, temporary: str) -> OSError | None:
+    """The system's complaint about the file, behind whatever a library made of it."""
+    found: BaseException | None = error
+    for _ in range(_MAX_CHAIN):
+        # A failed write names no file.
+        if isinstance(found, OSError) and found.errno and found.filename in (None, temporary):
+            return found
+        found = found and (found.__cause__ or found.__context__)
+    return None
+
+
+def remove_temporaries(folder: str | os.PathLike) -> list[str]:
+    """Remove what writers of this machine left in a folder when they were killed.
+
+    Returns:
+        names of the files that are gone.
+    """
+    gone = []
+    for name in os.listdir(folder):
+        ending = _ENDING.search(name)
+        if not ending or not name[: ending.start()].endswith(f".{_host()}"):
+            continue
+        if not is_alive(int(ending[1])):
+            with suppress(OSError):
+                os.remove(os.path.join(folder, name))
+                gone.append(name)
+    return gone
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _host() -> str:
+    return socket.gethostname()
 
 
 def refuse_pipes(path: str | os.PathLike, name: str) -> None:

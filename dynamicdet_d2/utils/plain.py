@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from dynamicdet_d2.utils.words import shown
 
@@ -54,10 +54,12 @@ def from_plain(kind: Any, content: Any, name: str) -> Any:
     return _collection(kind, content, name)
 
 
-def is_finite(value: object) -> bool:
+def is_finite(value: object) -> TypeGuard[int | float]:
     """Whether it is a number that a float can hold; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
     try:
-        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+        return math.isfinite(value)
     except OverflowError:
         return False
 
@@ -79,7 +81,7 @@ def checked(kind: type, content: Any, name: str, says: str) -> Any:
 
 
 def _number(kind: type, content: Any, name: str) -> float:
-    if not isinstance(content, int | kind) or not is_finite(content):
+    if not is_finite(content) or not isinstance(content, int | kind):
         raise ValueError(f"{name} is {shown(content):.40}; it must be {_NUMBERS[kind]}")
     return content
 

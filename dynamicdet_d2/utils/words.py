@@ -17,6 +17,8 @@ def shown(value: object) -> str:
 def in_words(error: BaseException) -> str:
     """What an error of another library says, where that may be a bare key or nothing at all."""
     text = " ".join(str(error).split()).rstrip(".")
+    if type(error) in (AssertionError, ValueError) and text:
+        return text
     if isinstance(error, KeyError):
         return f"there is no {text or 'such key'}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

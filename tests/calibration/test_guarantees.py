@@ -77,7 +77,7 @@ def latency_measured(count: int, slow: int) -> Measured:
         device="a device",
         thresholds=[],
         grid=cal.threshold_grid(difficulties),
-        histogram={},
+        histogram={"edges": [0, 1], "counts": [1]},
         measured={},
         held_out=[],
     )

@@ -221,7 +221,7 @@ def hand_record() -> cal.Calibration:
         device="a device",
         thresholds=[],
         grid=cal.threshold_grid(HAND),
-        histogram={},
+        histogram={"edges": [0, 1], "counts": [1]},
         measured={},
         held_out=[],
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.engine import DefaultPredictor
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
@@ -93,15 +92,17 @@ def test_files_of_the_zoo_say_which_model_they_are() -> None:
     assert confirming_config("detectron2://gone/gone/1/model_final_0.pkl") is None
 
 
-# Detectron2's own checkpointer, which DefaultPredictor uses
+# Detectron2's own checkpointer, which its scripts use
 
 
-def predictor(path: str, **keys: object) -> DefaultPredictor:
-    return DefaultPredictor(config(**{**EASY, **keys, "MODEL.WEIGHTS": path}))
+def by_detectron2(path: object, **keys: object) -> nn.Module:
+    model = build({**EASY, **keys})
+    DetectionCheckpointer(model).load(str(path))
+    return model
 
 
 @pytest.mark.parametrize("kind", [".pth", ".pkl"])
-def test_a_predictor_loads_a_stock_detector_as_our_commands_do(
+def test_it_loads_a_stock_detector_as_our_commands_do(
     stock: nn.Module, tmp_path: Path, kind: str
 ) -> None:
     file = tmp_path / f"stock{kind}"
@@ -112,28 +113,29 @@ def test_a_predictor_loads_a_stock_detector_as_our_commands_do(
         file.write_bytes(pickle.dumps({"model": weights, "__author__": "zoo"}))
     ours = DynamicCheckpointer(build())
     ours.load(str(file))
-    theirs = predictor(str(file)).model.state_dict()
+    model = by_detectron2(file)
+    theirs = model.state_dict()
     expected = ours.model.state_dict()
     filled = set(ours.report.loaded)
     assert all(torch.equal(theirs[name], expected[name]) for name in filled)
     with torch.no_grad():
-        found = predictor(str(file)).model(image())[0]["instances"]
+        found = model(image())[0]["instances"]
         same = stock(image())[0]["instances"]
     assert len(same) and torch.equal(found.scores, same.scores)
 
 
-def test_a_predictor_refuses_what_is_not_whole(stock: nn.Module, stock_file: str) -> None:
+def test_it_refuses_what_is_not_whole(stock: nn.Module, stock_file: str) -> None:
     with pytest.raises(ValueError, match=r"leaves parts of the model at random .*router \(4\)"):
-        predictor(stock_file, **{"MODEL.DYNAMIC.THRESHOLD": 0.5})
+        by_detectron2(stock_file, **{"MODEL.DYNAMIC.THRESHOLD": 0.5})
     with pytest.raises(ValueError, match=r"random values.*roi_heads.box_predictor"):
-        predictor(stock_file, **{"MODEL.ROI_HEADS.NUM_CLASSES": 5})
+        by_detectron2(stock_file, **{"MODEL.ROI_HEADS.NUM_CLASSES": 5})
     part = {n: w for n, w in stock.state_dict().items() if "fpn_output4" not in n}
     torch.save({"model": part}, stock_file)
     with pytest.raises(ValueError, match=r"random values.*neck.fpn_output4"):
-        predictor(stock_file)
+        by_detectron2(stock_file)
     torch.save({"model": {"a": torch.zeros(1)}}, stock_file)
     with pytest.raises(ValueError, match="No tensor of The checkpoint fits the model"):
-        predictor(stock_file)
+        by_detectron2(stock_file)
 
 
 def test_a_model_in_training_takes_a_backbone(stock: nn.Module, tmp_path: Path) -> None:

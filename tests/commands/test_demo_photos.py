@@ -28,7 +28,7 @@ def test_the_chain_runs_on_own_photographs(
     monkeypatch.setattr(demo_photos, "say_results", lambda output, seconds: None)
     assert main(["demo-photos", *own, "SOLVER.MAX_ITER", "7"]) == 0
     assert [command[0] for command in ran] == ["train_net.py", "calibrate.py", "train_net.py", "-m"]
-    assert all(command[-2:] != ["SOLVER.MAX_ITER", "400"] for command in ran)
+    assert all(command[-2:] != ["SOLVER.MAX_ITER", "300"] for command in ran)
     assert "('photos_val',)" in ran[1]
     config = str(tmp_path / "out" / "photos.yaml")
     assert all(command[command.index("--config-file") + 1] == config for command in ran)

@@ -103,7 +103,7 @@ CONFIG = ["--config-file", "configs/quickstart.yaml"]
         (["report", "gone"], 2, "gone/tradeoff.json cannot be read: No such file or directory."),
         (["report", "gone.json"], 2, "gone.json cannot be read: No such file or directory."),
         (["report", "c.json", "--compare", "A,1,2,3"], 2, "c.json is a calibration."),
-        (["draw-shapes", "--output", "setup.py"], 1, "Not a directory: 'setup.py/"),
+        (["draw-shapes", "--output", "setup.py"], 2, "setup.py is a file; a drawn set is"),
         (["draw-shapes", "--output", "x", "--width", "3"], 2, "at least one image of 64 pixels"),
         (["train", *CONFIG, "SOLVER.MAX_ITER", "-1"], 2, "SOLVER.MAX_ITER is -1; it must be a"),
         (["eval", *CONFIG, "TEST.DYNAMIC.RANDOM_DRAWS", "0"], 2, "RANDOM_DRAWS is 0; it must be"),

@@ -53,6 +53,15 @@ MASKS = {
     "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
     "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 14,
 }
+RETINANET = {
+    "MODEL.META_ARCHITECTURE": "RetinaNet",
+    "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone",
+    "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
+    "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
+    "MODEL.RETINANET.NUM_CLASSES": 6,
+    "MODEL.RETINANET.NUM_CONVS": 1,
+    "MODEL.RETINANET.SCORE_THRESH_TEST": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +131,11 @@ def test_the_easy_route_stays_the_stock_detector(
                 assert equal(ours["instances"], theirs["instances"]) is same
 
 
+@pytest.mark.parametrize("kind", [{}, RETINANET], ids=["Faster R-CNN", "RetinaNet"])
 def test_without_training_it_writes_a_config_and_the_proof(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture, kind: dict
 ) -> None:
-    stock(tmp_path, {})
+    stock(tmp_path, kind)
     draw_dataset(tmp_path / "images", Recipe(1, 1, width=96, height=64))
     text = yaml.safe_load((tmp_path / "stock.yaml").read_text())
     arguments = ["upgrade", "--config-file", str(tmp_path / "stock.yaml"), "--output"]
@@ -192,3 +202,28 @@ def test_images_to_compare_on(tmp_path: Path) -> None:
         proof_dicts(["nowhere"], known, 3)
     with pytest.raises(ValueError, match="nor is it of Detectron2's model zoo"):
         stock_file("nowhere.yaml")
+
+
+def test_a_second_backbone_of_other_widths_has_a_neck_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Lite2 beside a trained Lite0: its lateral convolutions are new, the heads are not."""
+    lite = {
+        "MODEL.BACKBONE.NAME": "build_efficientnet_lite_fpn_backbone",
+        "MODEL.FPN.IN_FEATURES": ["stage1", "stage2", "stage3", "stage4"],
+    }
+    (tmp_path / "stock.yaml").write_text(yaml.safe_dump(nested({**STOCK, **lite})))
+    cfg = read_config(str(tmp_path / "stock.yaml"))
+    torch.manual_seed(0)
+    torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "stock.pth")
+    draw_dataset(tmp_path / "drawn", Recipe(1, 1, width=96, height=64))
+    arguments = ["--config-file", str(tmp_path / "stock.yaml"), "--prove-only", "--images"]
+    arguments += [str(tmp_path / "drawn" / "images"), "--output", str(tmp_path / "new")]
+    arguments += ["--weights", str(tmp_path / "stock.pth"), "--opts"]
+    own = ["MODEL.EFFICIENTNET_LITE.SIZE2", "2", "MODEL.COMPOSITE.SHARE_NECK", "False"]
+    assert main(["upgrade", *arguments, *own]) == 0
+    assert "bit for bit" in capsys.readouterr().out
+    start = torch.load(tmp_path / "new" / "start.pth")["model"]
+    assert start["tail2.neck.fpn_lateral5.weight"].shape[1] == 352
+    output = "fpn_output5.weight"  # of the neck, equally wide in both
+    assert torch.equal(start[f"tail2.neck.{output}"], start[f"neck.{output}"])

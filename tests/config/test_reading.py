@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a config: what files and overrides give, what is wrong with them, and no code runs."""
 
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.utils.visualizer import ColorMode, Visualizer
 
 from dynamicdet_d2 import config as ours
-from dynamicdet_d2.config import add_dynamicdet_config, read_config
+from dynamicdet_d2.config import Config, add_dynamicdet_config, read_config
 from dynamicdet_d2.config.declare import KEYS
 from tests.support.toy import toy_cfg, toy_model
 
@@ -245,6 +247,18 @@ def test_no_code_runs_from_a_config_by_detectron2s_method(
         with pytest.raises(yaml.constructor.ConstructorError):
             one.load_yaml_with_base(file, **options)
     assert not marker.exists()
+
+
+def test_configs_are_merged_as_ever() -> None:
+    cfg = read_config("configs/quickstart.yaml")
+    twin = get_cfg()
+    add_dynamicdet_config(twin)
+    twin.merge_from_other_cfg(cfg)
+    twin.merge_from_other_cfg(CfgNode({"SOLVER": {"ROUTER": {"EPOCHS": 9}}}))
+    cfg.SOLVER.ROUTER.EPOCHS = 9
+    assert twin == cfg == copy.deepcopy(cfg) == pickle.loads(pickle.dumps(cfg))
+    assert {type(x) for x in (cfg, cfg.clone(), pickle.loads(pickle.dumps(cfg)))} == {Config}
+    assert {type(x) for x in (cfg.MODEL, twin.MODEL, twin.SOLVER.ROUTER)} == {CfgNode}
 
 
 def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ MOSAIC = ("INPUT.MOSAIC.ENABLED", True)
             "SOLVER.BEST.PATIENCE is 3, which counts evaluations of a metric: SOLVER.BEST.METRIC",
         ),
         (
+            ["SOLVER.BEST.METRIC", "bbox/AP", "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
+            "SOLVER.BEST.METRIC is 'bbox/AP', but MODEL.META_ARCHITECTURE is 'GeneralizedRCNN'; it",
+        ),
+        (
             ["SOLVER.BEST.METRIC", "losses/L2"],
             "SOLVER.BEST.METRIC is 'losses/L2', which needs TEST.EVAL_LOSS True.",
         ),

@@ -115,6 +115,35 @@ def test_a_drawn_set_is_kept_and_one_of_another_recipe_replaced(tmp_path: Path) 
     assert len(json.loads((tmp_path / "instances.json").read_text())["images"]) == 2
 
 
+def test_a_folder_of_other_things_is_not_drawn_into(tmp_path: Path) -> None:
+    mine = tmp_path / "instances.json"
+    for content in ('{"info": {"description": "mine"}}', "[]", "{"):
+        mine.write_text(content)
+        with pytest.raises(ValueError, match="not of a drawn set|is not a JSON file"):
+            draw_dataset(tmp_path, SMALL)
+        assert mine.read_text() == content
+    mine.rename(tmp_path / "other.txt")
+    with pytest.raises(ValueError, match="not of a drawn set"):
+        draw_dataset(tmp_path, SMALL)
+    with pytest.raises(ValueError, match="is a file"):
+        draw_dataset(tmp_path / "other.txt", SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+
+
+def test_an_interrupted_drawing_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dynamicdet_d2.data.shapes.dataset.write_image", full)
+        with pytest.raises(OSError, match="No space left"):
+            draw_dataset(tmp_path, SMALL)
+    draw_dataset(tmp_path, SMALL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "instances.json"]
+
+
 def test_a_recipe_out_of_range_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one image of 64 pixels"):
         draw_dataset(tmp_path, Recipe(0, 1))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loss table: its columns, and which file of an earlier run is used."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +27,12 @@ IMAGES = [
 COLUMN_NAMES = ("features", "losses")
 
 
+LAST = 7.5
+
+
 def table(**more: torch.Tensor) -> LossTable:
-    return LossTable({"features": torch.arange(3.0)[:, None], "losses": torch.ones(3, 2), **more})
+    features = torch.tensor([[0.0], [1.0], [LAST]])
+    return LossTable({"features": features, "losses": torch.ones(3, 2), **more})
 
 
 # Columns
@@ -112,7 +117,25 @@ def _no_table(path: Path) -> None:
     torch.save({"pooled": torch.zeros(3, 1), "detectors": "a"}, path)
 
 
-@pytest.mark.parametrize("damage", [_shortened, _no_table])
+def _flipped(path: Path) -> None:
+    """A bit of a number, which torch itself reads without a word."""
+    content = bytearray(path.read_bytes())
+    number = struct.pack("<f", LAST)
+    content[content.index(number)] ^= 1
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)["columns"]["features"][-1] != LAST
+
+
+def _foreign(path: Path) -> None:
+    torch.save({"columns": [1, 2], "of": {"the detectors": "a"}}, path)
+
+
+def _of_fewer_images(path: Path) -> None:
+    columns = {"features": torch.zeros(2, 1), "losses": torch.zeros(3, 2)}
+    torch.save({"columns": columns, "of": {"the detectors": "a"}}, path)
+
+
+@pytest.mark.parametrize("damage", [_shortened, _no_table, _flipped, _foreign, _of_fewer_images])
 def test_a_damaged_file_is_not_used_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
 ) -> None:

@@ -120,6 +120,12 @@ def test_output_dir_holds_what_detectron2_users_look_for(complete: Path) -> None
     assert files <= report
 
 
+def test_tensorboard_shows_both_exits(complete: Path) -> None:
+    events = EventAccumulator(str(complete))
+    events.Reload()
+    assert "toy_test/both_exits" in events.Tags()["images"]
+
+
 def test_metrics_carry_both_phases_and_the_offset(complete: Path) -> None:
     values = scalars(complete)
     assert values["loss_gap"] == pytest.approx(values["L1"] - values["L2"], abs=2.0)

@@ -22,6 +22,8 @@ from detectron2.evaluation import (
 )
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.utils.events import EventStorage
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
@@ -33,6 +35,7 @@ from dynamicdet_d2.evaluation import evaluator as module
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import BothExits, observe
+from dynamicdet_d2.evaluation.report import pictures
 from tests.support.toy import toy_cfg, toy_model
 
 NAME = "tradeoff_test"
@@ -254,6 +257,40 @@ def test_files_and_figures_around_the_points(run: SimpleNamespace) -> None:
         assert end["oracle_share"] is None
     assert [row["hard_fraction"] for row in tradeoff["curve"]] == [k / 20 for k in range(21)]
     assert -1 <= tradeoff["rank_correlation"]["drawn_difficulty"] <= 1
+    curves = {(c["task"], c["hard_fraction"], c["iou"]) for c in tradeoff["precision_curves"]}
+    assert curves == {(t, k, i) for t in ("box", "mask") for k in (0, 0.5, 1) for i in (0.5, 0.75)}
+
+
+def test_pictures_have_the_ground_truth_and_go_to_tensorboard(
+    cfg: CfgNode,
+    model: nn.Module,
+    images: list[dict],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = []
+    for image in images:
+        files.append(str(tmp_path / image["file_name"]))
+        Image.new("RGB", (WIDTH, HEIGHT)).save(files[-1])
+    named = [{**image, "file_name": file} for image, file in zip(images, files, strict=True)]
+    drawn: list[list[dict]] = []
+    monkeypatch.setattr(pictures, "draw", lambda pixels, x, _: drawn.append(list(x)) or pixels)
+    cfg = cfg.clone()
+    cfg.merge_from_list(["TEST.DYNAMIC.GALLERY", 2, "TEST.DYNAMIC.LATENCY_IMAGES", 0])
+    evaluator = TradeoffEvaluator(NAME, cfg, model, str(tmp_path))
+    with EventStorage() as storage:
+        inference_on_dataset(BothExits(model), [[x] for x in named], evaluator)
+    [(name, picture, _)] = storage._vis_data
+    assert name == f"{NAME}/both_exits" and picture.shape[0] == 3 and picture.dtype == np.uint8
+    # Its last row: the objects of two images, with masks, without the crowd.
+    truth = read_ground_truth(NAME).coco.imgToAnns
+    shown = [sorted(IMAGE_IDS)[place] for place in (0, 3)]
+    objects = [[a["bbox"] for a in truth[i] if not a["iscrowd"]] for i in shown]
+    assert [[x["bbox"] for x in row] for row in drawn[-2:]] == objects and objects[1]
+    assert all(x["segmentation"] for row in drawn[-2:] for x in row)
+    kinds = {x["category_id"] for row in drawn[-2:] for x in row}
+    assert kinds <= {0, 1} and kinds  # classes as the model counts them
+    assert (tmp_path / "dynamic" / pictures.GALLERY).is_file()
 
 
 def evaluate(

@@ -66,7 +66,10 @@ def test_classes_may_be_known_only_after_loading(tmp_path: Path) -> None:
         ("{", "own.json is not JSON"),
         ("[]", "own.json holds a list"),
         ('{"images": []}', "Data set own has no 'annotations' in .*own.json"),
-        ('{"annotations": [{"id": 1}]}', "Data set own is not in COCO's format: KeyError"),
+        (
+            '{"annotations": [{"id": 1}]}',
+            "Data set own is not in COCO's format: there is no 'image_id'",
+        ),
     ],
 )
 def test_files_that_are_no_ground_truth_are_refused(tmp_path: Path, text: str, says: str) -> None:

@@ -17,9 +17,10 @@ from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import observe
 from evidence import drawn
 from evidence.measure import measure
-from evidence.passes import INPUTS, run_config
+from evidence.passes import INPUTS, passes, run_config
 from evidence.results import Result, read_all
 from evidence.setups import Data, Run
+from evidence.times import measure_times
 
 FEW = {"train": 9, "val": 6, "test": 5}
 KEYS = ["SOLVER.ROUTER.EPOCHS", "1", "DATALOADER.NUM_WORKERS", "0"]
@@ -41,10 +42,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run.of(folder)
 
 
+def _quick(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("evidence.routers.ROUTER_SEEDS", (1,))
+    patch.setattr("evidence.routers.DRAWS", 5)
+    patch.setattr("dynamicdet_d2.engine.auto.judge.DRAWS", 2)
+
+
 @pytest.fixture(scope="module")
 def result(run: Run, data: Data, tmp_path_factory: pytest.TempPathFactory) -> Result:
     results = tmp_path_factory.mktemp("results")
-    path = measure(run, data, results, test=True)
+    with pytest.MonkeyPatch.context() as patch:
+        _quick(patch)
+        path = measure(run, data, results, test=True)
     assert path.name == "few_quickstart_seed3.json"
     return read_all(results)[0]
 
@@ -77,15 +86,22 @@ def test_ends_are_those_of_coco(run: Run, data: Data, result: Result) -> None:
 
 
 def test_tables_are_measured_once(
-    run: Run, data: Data, result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, data: Data, result: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*args: object) -> None:
         raise AssertionError("a second pass")
 
     monkeypatch.setattr("evidence.passes.teach_map", never)
     monkeypatch.setattr("dynamicdet_d2.engine.loss_table.obtain.measure_losses", never)
-    measure(run, data, tmp_path, test=True)
-    assert read_all(tmp_path)[0].dynamic == result.dynamic
+    tables = passes(run, data, ["train", "val"]).tables
+    assert {split: len(table) for split, table in tables.items()} == {"train": 9, "val": 6}
+
+
+def test_routes_of_all_inputs_are_timed(run: Run, data: Data) -> None:
+    found = measure_times([run], data, rounds=1)
+    assert found.origin.command == "python -m evidence times quickstart_s3 --data few"
+    assert list(found.setups["quickstart"]) == ["+".join(inputs) for inputs in INPUTS]
+    assert all(0 < x.easy and 0 < x.hard for x in found.setups["quickstart"].values())
 
 
 def test_a_training_that_has_not_ended_is_named(data: Data, tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from evidence import summary
-from evidence.group import groups, line_of, over_line
+from evidence.costs import GFLOPS, milliseconds
+from evidence.group import groups
 from evidence.results import FRACTIONS, read_all, write
 from evidence.results import RESULTS as SHIPPED
 from evidence.routers import AUTO
-from tests.support.made_up_results import RESULTS, dynamic
+from evidence.times import FOLDER, read_times, write_times
+from tests.support.made_up_results import RESULTS, TIMES, dynamic
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "docs/negative_results.md"]
@@ -43,16 +45,39 @@ def test_leads_over_the_static_line_by_hand() -> None:
     """The line goes from 40 at 1 to 42 at 2; the routers have 41 and their lead everywhere."""
     every = groups(RESULTS, "val")
     own = next(group for group in every if group.setup == "short")
-    found = over_line(own, ("features",), AUTO, line_of(every))
+    found = GFLOPS.over_line(own, ("features",), AUTO, GFLOPS.line(every))
     expected = [41 + 1.0 - (40 + 2 * k) for k in FRACTIONS]
     assert [figure.mean for figure in found] == pytest.approx(expected)
     assert [figure.least for figure in found] == pytest.approx([x - 0.5 for x in expected])
 
 
+def test_leads_at_equal_milliseconds_by_hand() -> None:
+    """From 10 ms to 30 ms the line goes from 40 to 42; the routes take 10 and 20 ms."""
+    every = groups(RESULTS, "val")
+    own = next(group for group in every if group.setup == "short")
+    cost = milliseconds(TIMES)
+    assert [x.mean for x in cost.at(own, ("features",), AUTO)] == pytest.approx(
+        [10 + 10 * k for k in FRACTIONS]
+    )
+    found = cost.over_line(own, ("features",), AUTO, cost.line(every))
+    assert [x.mean for x in found] == pytest.approx([41 + 1.0 - (40 + k) for k in FRACTIONS])
+    # Nothing was timed with these inputs.
+    assert cost.over_line(own, ("rpn",), AUTO, cost.line(every)) == []
+
+
+def test_times_are_read_as_they_were_written(tmp_path: Path) -> None:
+    write_times(TIMES, tmp_path)
+    assert read_times(tmp_path) == {"roads": TIMES}
+    (tmp_path / "roads.json").write_text("{}")
+    with pytest.raises(ValueError, match="roads.json holds no times: data is missing"):
+        read_times(tmp_path)
+
+
 def test_the_page_shows_means_and_spreads(tmp_path: Path) -> None:
     for result in RESULTS:
         write(result, tmp_path)
-    paths = summary.write(tmp_path, tmp_path)
+    write_times(TIMES, tmp_path / "times")
+    paths = summary.write(tmp_path, tmp_path / "times", tmp_path)
     assert [path.name for path in paths] == ["evidence.md", "evidence_roads.png"]
     text = paths[0].read_text()
     # Seeds with a lead of 0.5 and 1.5: mean 1, standard deviation 0.71, share of the oracle's 0.5.
@@ -60,17 +85,20 @@ def test_the_page_shows_means_and_spreads(tmp_path: Path) -> None:
     assert "0.50 ± 0.35" in text
     assert "gain at 0.01 (6)" in text
     assert "1.000 ± 0.000 / 2.000 ± 0.000" in text
+    assert re.search(r"shortened Lite0 \+ Lite0 +\| features +\| 10.0 +\| 20.0", text)
+    assert "over the static line, ms" in text
     assert "static Lite1" in text
     assert "No results yet" not in text
     assert paths[1].read_bytes().startswith(b"\x89PNG")
 
 
 def test_setups_that_nobody_knows_are_shown_by_their_names() -> None:
-    assert "own_idea" in summary.page([dynamic(1, 0.5, "own_idea")])
+    assert "own_idea" in summary.page([dynamic(1, 0.5, "own_idea")], {})
 
 
 def test_the_shipped_page_is_that_of_the_shipped_files() -> None:
-    assert (ROOT / "docs" / summary.PAGE).read_text() == summary.page(read_all(SHIPPED))
+    expected = summary.page(read_all(SHIPPED), read_times(FOLDER))
+    assert (ROOT / "docs" / summary.PAGE).read_text() == expected
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -82,5 +110,5 @@ def test_figures_of_other_pages_are_in_the_page(name: str) -> None:
 
 
 def test_result_files_name_no_folder_of_a_machine() -> None:
-    for path in SHIPPED.glob("*.json"):
+    for path in (*SHIPPED.glob("*.json"), *FOLDER.glob("*.json")):
         assert not re.search(r'[" ]/\w', path.read_text()), path

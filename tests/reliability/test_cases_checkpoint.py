@@ -98,6 +98,26 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
             read_checkpoint(str(path))
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "last_checkpoint holds b''; it must hold the name of a checkpoint in its folder."),
+        (b"../w.pth", "last_checkpoint holds b'../w.pth'"),
+        (b"/etc/passwd", "last_checkpoint holds b'/etc/passwd'"),
+        (b"a\0b", "last_checkpoint holds b'a\\x00b'"),
+        (b"a\\b", "last_checkpoint holds "),
+        (b"x" * 300, "last_checkpoint holds b'xxx"),
+        (b"gone.pth", "gone.pth does not exist; it must be a file."),
+        (b"\xff\xfe", "does not exist; it must be a file."),
+    ],
+)
+def test_a_checkpoint_to_resume_from(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "last_checkpoint").write_bytes(content)
+    with pytest.raises(ValueError) as refused:
+        DynamicCheckpointer(nn.Linear(2, 3), str(tmp_path)).resume_or_load("", resume=True)
+    assert says in str(refused.value) and str(tmp_path) in str(refused.value)
+
+
 # Flipped bits
 
 

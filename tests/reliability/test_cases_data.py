@@ -15,6 +15,7 @@ from PIL import Image
 from dynamicdet_d2.data.check.run import check_dataset
 from dynamicdet_d2.data.image_files import header_fault
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
+from dynamicdet_d2.data.loading.images import images_of
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from tests.support.coco_files import (
@@ -180,6 +181,10 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
     "area beyond float": ({"area": HUGE}, "has the area 1000"),
     "crowd of words": ({"iscrowd": "no"}, "has 'iscrowd' 'no'; it must be 0 or 1."),
     "crowd of two": ({"iscrowd": 2}, "has 'iscrowd' 2; it must be 0 or 1."),
+    "keypoints of words": ({"keypoints": "abc"}, "has the keypoints 'abc'; a list [x1,"),
+    "keypoints null": ({"keypoints": None}, "has the keypoints None"),
+    "keypoints NaN": ({"keypoints": [1, NAN, 2]}, "has the keypoints [1, nan, 2]"),
+    "keypoints cut short": ({"keypoints": [1, 2, 2, 3]}, "has the keypoints [1, 2, 2, 3]"),
     "ignored": ({"ignore": 1}, "has 'ignore' set"),
     "polygon flat": ({"segmentation": [5, 6, 15, 6, 15, 14]}, "a list of polygons"),
     "polygon of words": ({"segmentation": [["a", "b"]]}, "a list of polygons"),
@@ -232,6 +237,31 @@ def test_evaluation_refuses_what_no_check_has_seen(folder: Path, area: object) -
         register_coco_json([["own", *paths]])
         with pytest.raises(ValueError, match="Data set own: annotation 1 has the area"):
             read_ground_truth("own")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"images": None}, "TypeError"),
+        ({"images": [{}]}, "there is no 'id'"),
+        ({"images": [{"id": 1}]}, "there is no "),
+        ({"annotations": [{}]}, "there is no "),
+        ({"annotations": [3]}, "TypeError"),
+        ({"annotations": [{**object_entry(1, 1), "keypoints": "a"}]}, "TypeError"),
+    ],
+)
+def test_what_no_check_has_seen_is_said_when_it_is_loaded(
+    folder: Path, change: Change, says: str
+) -> None:
+    content = {"images": [ONE, TWO], "annotations": [object_entry(1, 1)], "categories": CATEGORIES}
+    file = folder / "unchecked.json"
+    file.write_text(json.dumps({**content, **change}))
+    with clean_catalogs():
+        register_coco_json([["own", str(file), str(folder / "images")]])
+        with pytest.raises(ValueError) as refused:
+            images_of("DATASETS.TEST", ["own"], filter_empty=False)
+    said = str(refused.value)
+    assert said.startswith("DATASETS.TEST ['own'] cannot be loaded: ") and says in said
 
 
 # Image files

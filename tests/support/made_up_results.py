@@ -3,6 +3,7 @@
 
 from evidence.results import FRACTIONS, DynamicSplit, Origin, Result, Route, Routing, StaticSplit
 from evidence.routers import AUTO, AUTO_FOLDS
+from evidence.times import Times
 
 ORIGIN = Origin(
     "python -m evidence measure", "0123456789abcdef", "2026-01-01", "cpu", {"torch": "2"}
@@ -59,3 +60,14 @@ RESULTS = [
     static(1, 40.0, 1.0, "static0"),
     static(1, 42.0, 2.0, "static1"),
 ]
+TIMES = Times(
+    "roads",
+    20,
+    5,
+    ORIGIN,
+    {
+        "short": {"features": Route(10.0, 20.0)},
+        "static0": {"": Route(10.0, 10.0)},
+        "static1": {"": Route(30.0, 30.0)},
+    },
+)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -62,6 +63,13 @@ def write_toy(folder: Path) -> str:
     return str(config_file)
 
 
+class Armed(Protocol):
+    """What can befall a run."""
+
+    def arm(self) -> None:
+        """Let it befall this process, or those that it forks."""
+
+
 @dataclass(frozen=True)
 class Kill:
     """SIGKILL when a method is called for the ``number``-th time, counted from 1."""
@@ -103,7 +111,7 @@ class Run:
 
 
 def train(
-    config_file: str, output: Path, *more: object, options: str = "", kill: Kill | None = None
+    config_file: str, output: Path, *more: object, options: str = "", kill: Armed | None = None
 ) -> Run:
     """``train_net.py --config-file config_file options OUTPUT_DIR output more``."""
     return run(
@@ -114,7 +122,7 @@ def train(
     )
 
 
-def run(script: str, arguments: Sequence[object], output: Path, kill: Kill | None = None) -> Run:
+def run(script: str, arguments: Sequence[object], output: Path, kill: Armed | None = None) -> Run:
     """``python script arguments``; files beside ``output`` take what it writes to the terminal."""
     streams = [output.with_name(f"{output.name}.{name}") for name in ("out", "err")]
     words = [script, *map(str, arguments)]
@@ -125,7 +133,7 @@ def run(script: str, arguments: Sequence[object], output: Path, kill: Kill | Non
     return Run(process.exitcode, *(stream.read_text() for stream in streams))
 
 
-def _command(words: list[str], streams: list[Path], kill: Kill | None) -> None:
+def _command(words: list[str], streams: list[Path], kill: Armed | None) -> None:
     for descriptor, stream in enumerate(streams, start=1):
         file = os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)

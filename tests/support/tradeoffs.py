@@ -18,6 +18,7 @@ from dynamicdet_d2.evaluation.tradeoff.points import (
 from dynamicdet_d2.evaluation.tradeoff.record import (
     LatencyProtocol,
     Notes,
+    PrecisionCurve,
     RankCorrelations,
     SizeRange,
     Tradeoff,
@@ -92,6 +93,11 @@ def a_tradeoff(*points: Point, **changes: Any) -> Tradeoff:
         notes=Notes(*["as it should be."] * 5),
         verdict="Fine.",
         warnings=("But small.",),
+        precision_curves=tuple(
+            PrecisionCurve("box", k, iou, (100.0, 80.0, 0.0))
+            for k in (0.0, 0.5, 1.0)
+            for iou in (0.5, 0.75)
+        ),
     )
     return dataclasses.replace(tradeoff, **changes)
 

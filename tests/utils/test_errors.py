@@ -29,6 +29,15 @@ def test_what_goes_wrong_is_one_sentence(
     assert capsys.readouterr().err == f"tool: error: {said}\n"
 
 
+def test_what_was_noted_on_the_way_is_said(capsys: pytest.CaptureFixture) -> None:
+    error = ValueError("height must be > 0.")
+    error.add_note("While loading image a.png.")
+    with pytest.raises(SystemExit), one_sentence("tool"):
+        raise error
+    said = "tool: error: height must be > 0. While loading image a.png.\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize("error", [KeyError("bug"), RuntimeError, KeyboardInterrupt, SystemExit])
 def test_other_errors_pass_through(error: BaseException) -> None:
     with pytest.raises(BaseException) as raised, one_sentence("tool"):

@@ -123,6 +123,13 @@ class AnnotationCheck:
                 f"Annotation {annotation['id']} has the area {shown(area)}; a number of square "
                 "pixels is needed.",
             )
+        keypoints = annotation.get("keypoints", [])
+        if not are_polygons([keypoints]) or len(keypoints) % 3:
+            self._errors.add(
+                "malformed keypoints",
+                f"Annotation {annotation['id']} has the keypoints {shown(keypoints)}; a list "
+                "[x1, y1, v1, x2, y2, v2, ...] is needed.",
+            )
         if annotation.get("iscrowd", 0) not in (0, 1):
             self._errors.add(
                 "crowd flags",

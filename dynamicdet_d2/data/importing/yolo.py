@@ -20,6 +20,7 @@ from dynamicdet_d2.data.importing.dataset import (
     clipped,
     image_size,
 )
+from dynamicdet_d2.utils.words import in_words
 
 SPLITS = ("train", "val", "test")
 _DESCRIPTIONS = ("data.yaml", "dataset.yaml")
@@ -75,8 +76,8 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
     """Names of the classes, and what each split consists of, from a yaml file."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}.") from None
+    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{file} cannot be read: {in_words(error)}.") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds no keys; it must have 'train' and 'names'.")
     folders = {}
@@ -91,7 +92,7 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
 
 
 def _names(names: Any, file: Path) -> list[str]:
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[i] for i in range(len(names))]
     if names is None:
         return []

@@ -2,6 +2,8 @@
 """Corrupt images: one sentence that names the file, and a count of those that were left out."""
 
 import logging
+import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -10,6 +12,7 @@ from detectron2.data.detection_utils import read_image
 from torch.utils.data import DataLoader, Dataset
 
 from dynamicdet_d2.data.image_files import header_fault
+from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.words import in_words
 
 logger = logging.getLogger(__name__)
@@ -79,6 +82,18 @@ class NamedErrors(Generic[Read]):
         return sample
 
 
+def _kind_fault(dataset_dict: Sample) -> str | None:
+    """What is wrong with a file that is there and no file of bytes."""
+    try:
+        mode = os.stat(dataset_dict["file_name"]).st_mode
+    except (KeyError, OSError, ValueError):
+        return None  # addresses, and what is missing, are the mapper's affair
+    if stat.S_ISREG(mode):
+        return None
+    kind = "a pipe" if stat.S_ISFIFO(mode) else "a folder" if stat.S_ISDIR(mode) else "a device"
+    return f"is {kind}, not a file"
+
+
 def image_fault(dataset_dict: Sample) -> str | None:
     """What is wrong with the image file of a data set's dict; None if nothing is."""
     if "file_name" not in dataset_dict:
@@ -134,6 +149,7 @@ class ImageLoader:
 
     def __iter__(self) -> Iterator[list[Sample]]:
         for items in self._loader:
+            stopping.look()
             batch = [item for item in items if self._is_sample(item)]
             if batch:
                 yield batch

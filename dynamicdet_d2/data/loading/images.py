@@ -10,6 +10,18 @@ from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.utils.words import in_words
 
+# Of those who read a data set, where nobody has checked it before.
+_COMPLAINTS = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
 
 def training_dicts(cfg: CfgNode) -> list[Sample]:
     """The images of ``DATASETS.TRAIN`` in Detectron2's format.
@@ -48,7 +60,7 @@ def images_of(key: str, names: Sequence[str], **options: object) -> list[Sample]
     check_registered(key, names)
     try:
         return get_detection_dataset_dicts(list(names), **options)
-    except (AssertionError, FileNotFoundError, LookupError, TypeError) as error:
+    except _COMPLAINTS as error:
         raise ValueError(f"{key} {list(names)} cannot be loaded: {in_words(error)}.") from error
 
 

@@ -4,6 +4,7 @@
 All of them give ``list[dict]`` in Detectron2's format and name corrupt images.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -246,6 +247,7 @@ def _loader(cfg: CfgNode, dataset: Dataset, batches: Sampler[list[int]]) -> Imag
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
         worker_init_fn=_alone,
+        timeout=cfg.RUN.TIMEOUT if cfg.DATALOADER.NUM_WORKERS else 0,
         # Without a generator of its own, each pass would take a number from the global one.
         generator=torch.Generator(),
     )
@@ -253,8 +255,13 @@ def _loader(cfg: CfgNode, dataset: Dataset, batches: Sampler[list[int]]) -> Imag
 
 
 def _alone(worker: int) -> None:
-    """A worker has one core: threads of OpenCV's would only contend, and do not survive a fork."""
+    """A worker has one core: threads of OpenCV's would only contend, and do not survive a fork.
+
+    Signals to the run's group of processes, as Ctrl-C is, are for the process that trains: it has
+    a step to end, and needs its workers until then.
+    """
     cv2.setNumThreads(0)
+    os.setpgid(0, 0)
 
 
 def _as_list(items: list[Sample]) -> list[Sample]:

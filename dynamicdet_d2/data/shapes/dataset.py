@@ -13,19 +13,22 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from detectron2.utils import comm
 
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.drawing import CLASSES, Shape, draw_picture
 from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.pictures import write_image
 
 logger = logging.getLogger(__name__)
 
 # Raise it when drawing changes: pictures of another version are drawn anew.
 VERSION = 2
 JPEG_QUALITY = 95
+DESCRIPTION = "drawn shapes"
+# In a folder while a set is drawn into it: what is there may be replaced.
+UNFINISHED = "drawing.unfinished"
 # A side of a JPEG file.
 MOST_PIXELS = 65_500
 
@@ -72,7 +75,8 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
     A set of the same recipe that is there already is left as it is.
 
     Raises:
-        ValueError: if the recipe is out of range, or the folder has a data set of another kind.
+        ValueError: if the recipe is out of range, or the folder has anything else in it.
+        OSError: a picture cannot be written; one sentence.
     """
     if recipe.num_images < 1 or min(recipe.width, recipe.height) < 64:
         raise ValueError(f"Drawn sets need at least one image of 64 pixels a side; found {recipe}.")
@@ -81,29 +85,42 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
             f"Drawn sets have at most {MOST_PIXELS} pixels a side and a seed from 0 to 2^63; found "
             f"{recipe}."
         )
-    info = {"description": "drawn shapes", "version": VERSION, **asdict(recipe)}
+    info = {"description": DESCRIPTION, "version": VERSION, **asdict(recipe)}
     annotations = folder / "instances.json"
-    found = _info(annotations)
+    found = _drawn(folder)
     if found == info:
         return
-    if found is not None and found.get("description") != info["description"]:
-        raise ValueError(f"{annotations} is no drawn set's and would be replaced.")
     logger.info("Drawing %d images into %s", recipe.num_images, folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / UNFINISHED):
+        pass
     content: dict = {"info": info, "images": [], "annotations": [], "categories": _categories()}
     for number in range(recipe.num_images):
         _add_image(content, folder, recipe, number)
     with whole_file(annotations) as file:
         file.write(json.dumps(content).encode())
+    (folder / UNFINISHED).unlink()
 
 
-def _info(annotations: Path) -> dict | None:
-    """What a file says of itself; None where there is none, or it was cut short."""
-    try:
-        info = read_json(annotations, str(annotations)).get("info")
-    except (AttributeError, ValueError):
-        return None
-    return info if isinstance(info, dict) else {}
+def _drawn(folder: Path) -> dict:
+    """What a set in the folder was drawn from; {} where there is none, or an unfinished one.
+
+    Raises:
+        ValueError: the folder is a file, or has something in it that is not of a drawn set.
+    """
+    annotations = folder / "instances.json"
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; a drawn set is a folder, there or not yet.")
+    if not folder.is_dir() or not any(folder.iterdir()) or (folder / UNFINISHED).is_file():
+        return {}
+    content = read_json(annotations, str(annotations)) if annotations.is_file() else None
+    info = content.get("info") if isinstance(content, dict) else None
+    if not isinstance(info, dict) or info.get("description") != DESCRIPTION:
+        raise ValueError(
+            f"{folder} has files in it that are not of a drawn set, which would be replaced; name "
+            "another folder, or an empty one."
+        )
+    return info
 
 
 def _categories() -> list[dict]:
@@ -116,9 +133,8 @@ def _add_image(content: dict, folder: Path, recipe: Recipe, number: int) -> None
     difficulty = float(rng.uniform())
     picture, shapes = draw_picture(rng, difficulty, recipe.width, recipe.height)
     file_name = f"{number:06d}.jpg"
-    path = str(folder / "images" / file_name)
-    if not cv2.imwrite(path, picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
-        raise OSError(f"{path} cannot be written.")
+    # That the disk has it matters for the whole set alone, whose last file is waited for.
+    write_image(folder / "images" / file_name, picture, quality=JPEG_QUALITY, durable=False)
     image = {"id": number + 1, "file_name": file_name, "difficulty": round(difficulty, 4)}
     content["images"].append({**image, "width": recipe.width, "height": recipe.height})
     for shape in shapes:

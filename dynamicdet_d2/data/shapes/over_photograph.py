@@ -10,6 +10,7 @@ import numpy as np
 
 from dynamicdet_d2.data.shapes.dataset import JPEG_QUALITY, Recipe, draw_dataset
 from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.pictures import write_image
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def draw_over_photograph(folder: Path, recipe: Recipe, photograph: Path) -> Path
     annotations, drawn = folder / "instances.json", folder / "drawn"
     draw_dataset(drawn, recipe)
     content = read_json(drawn / "instances.json", "instances.json")
-    if annotations.is_file() and json.loads(annotations.read_text()) == content:
+    if _holds(annotations, content):
         return annotations
     behind = cv2.imread(str(photograph))
     if behind is None:
@@ -46,13 +47,22 @@ def draw_over_photograph(folder: Path, recipe: Recipe, photograph: Path) -> Path
     logger.info("Putting parts of %s behind the shapes", photograph.name)
     for image in content["images"]:
         picture = cv2.imread(str(drawn / "images" / image["file_name"]))
+        if picture is None:
+            raise ValueError(f"{drawn / 'images' / image['file_name']} cannot be read as an image.")
         rng = np.random.default_rng([recipe.seed, image["id"]])
         whole = _over(rng, picture, polygons[image["id"]], behind)
-        target = str(folder / "images" / image["file_name"])
-        cv2.imwrite(target, whole, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        target = folder / "images" / image["file_name"]
+        write_image(target, whole, quality=JPEG_QUALITY, durable=False)
     with whole_file(annotations) as file:
         file.write(json.dumps(content).encode())
     return annotations
+
+
+def _holds(annotations: Path, content: object) -> bool:
+    try:
+        return read_json(annotations, str(annotations)) == content
+    except ValueError:  # missing, or cut short
+        return False
 
 
 def _over(

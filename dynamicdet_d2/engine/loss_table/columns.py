@@ -132,6 +132,10 @@ COLUMNS = {
 }
 
 
+# Columns whose entries are not one an image.
+NOT_BY_IMAGE = ("matched",)
+
+
 def measure_losses(
     model: DynamicDetector,
     loader: ImageLoader | Sequence[list[dict]],

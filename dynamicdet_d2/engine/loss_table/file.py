@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from detectron2.utils import comm
+from torch import Tensor
 
 from dynamicdet_d2.checkpoint.files import read_torch
+from dynamicdet_d2.engine.loss_table.columns import NOT_BY_IMAGE
 from dynamicdet_d2.engine.loss_table.table import LossTable
 from dynamicdet_d2.utils.files import whole_file
 
@@ -57,11 +59,23 @@ class LossTableFile:
         if not isinstance(content, dict) or content.keys() != {"columns", "of"}:
             return "is damaged or of another version"
         theirs, ours = content["of"], self.fingerprint
+        if not isinstance(theirs, dict) or not _are_columns(content["columns"]):
+            return "is damaged or of another version"
         differing = [k for k in {**ours, **theirs} if theirs.get(k) != ours.get(k)]
         if differing:
             return "differs in " + ", ".join(differing[:3])
         missing = [name for name in columns if name not in content["columns"]]
         return f"has no column '{missing[0]}'" if missing else ""
+
+
+def _are_columns(columns: Any) -> bool:
+    """Whether they are tensors by name, the losses of images among them, as many of all."""
+    if not isinstance(columns, dict) or not all(isinstance(c, Tensor) for c in columns.values()):
+        return False
+    losses = columns.get("losses")
+    if losses is None or losses.shape[1:] != (2,) or not len(losses):
+        return False
+    return all(len(c) == len(losses) for name, c in columns.items() if name not in NOT_BY_IMAGE)
 
 
 def _read(path: str) -> Any:

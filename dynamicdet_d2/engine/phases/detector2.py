@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Phase "detector2": a trained detector is kept as it is and gets a hard route."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
 from dynamicdet_d2.engine.phases.phase import Phase, Start, Training
-from dynamicdet_d2.engine.phases.solver import by_solver_keys
+from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, by_solver_keys
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 
@@ -23,6 +26,7 @@ class Detector2Phase(Phase):
     shown = ("total_loss", "L2", "time", "data_time")
     mixed_precision = True
     averaged = True
+    optimizer_keys, fixed_keys = OPTIMIZER_KEYS, FIXED_KEYS
 
     def steps(self, num_images: int) -> int:
         """``SOLVER.MAX_ITER``."""
@@ -32,9 +36,11 @@ class Detector2Phase(Phase):
         """What detector2 has for itself."""
         return model.second_parts()
 
+    def module(self, model: DynamicDetector, kept: Mapping[str, Any]) -> nn.Module:
+        return SecondLosses(model, self.trained(model))
+
     def build(self, start: Start) -> Training:
-        module = SecondLosses(start.model, self.trained(start.model))
-        return by_solver_keys(self.cfg, start, module)
+        return by_solver_keys(self.cfg, start, self.module(start.model, {}))
 
 
 class SecondLosses(nn.Module):

@@ -7,8 +7,8 @@ beside this one and its place in ``phases/__init__.py``.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
@@ -64,6 +64,8 @@ class Training:
         optimizer: of the parameters that train.
         scheduler: stepped after every step; None: a constant learning rate.
         statistics: the scalars of a step, by name -> further scalars for log and metrics.
+        kept: what the phase's ``module`` needs beside the model, in tensors and plain types, for
+            the file of a step that failed.
     """
 
     module: nn.Module
@@ -71,6 +73,7 @@ class Training:
     optimizer: Optimizer
     scheduler: LRScheduler | None
     statistics: Callable[[Mapping[str, float]], dict[str, float]]
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Phase(ABC):
@@ -82,6 +85,9 @@ class Phase(ABC):
         shown: scalars that its lines in the log show; all are in metrics.json and TensorBoard.
         mixed_precision: whether ``SOLVER.AMP`` applies to it.
         averaged: whether ``SOLVER.EMA`` applies to it.
+        optimizer_keys: keys that its optimizer is made by and that its checkpoints keep: of a run
+            that resumes in it or behind it, the run's own values hold.
+        fixed_keys: keys that a run which resumes in it cannot change.
     """
 
     name: ClassVar[str]
@@ -89,6 +95,8 @@ class Phase(ABC):
     shown: ClassVar[tuple[str, ...]]
     mixed_precision: ClassVar[bool] = False
     averaged: ClassVar[bool] = False
+    optimizer_keys: ClassVar[tuple[str, ...]] = ()
+    fixed_keys: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, cfg: CfgNode) -> None:
         self.cfg = cfg
@@ -119,6 +127,15 @@ class Phase(ABC):
         """The parts that train; all else is frozen, parameters and statistics.
 
         A parameter that was built frozen (``FREEZE_AT``) stays so.
+        """
+
+    @abstractmethod
+    def module(self, model: DynamicDetector, kept: Mapping[str, Any]) -> nn.Module:
+        """What maps a batch to losses.
+
+        Args:
+            model: frozen but for what the phase trains.
+            kept: see ``Training``.
         """
 
     @abstractmethod

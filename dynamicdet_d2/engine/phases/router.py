@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from statistics import fmean, pstdev
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -17,6 +18,7 @@ from dynamicdet_d2.engine import auto
 from dynamicdet_d2.engine.cached import CachedBatches, router_optimizer, router_steps
 from dynamicdet_d2.engine.distributed import distributed
 from dynamicdet_d2.engine.objectives import OBJECTIVES, Lesson, Loss
+from dynamicdet_d2.engine.phases.collapse import CollapseWatch
 from dynamicdet_d2.engine.phases.phase import Phase, Start, Training
 from dynamicdet_d2.engine.phases.solver import image_batches
 from dynamicdet_d2.engine.teaching import teach_map
@@ -32,6 +34,7 @@ class RouterPhase(Phase):
     name = "router"
     steps_key = "SOLVER.ROUTER.EPOCHS"
     shown = ("loss_router", "router/difficulty_mean", "router/difficulty_std", "time")
+    optimizer_keys = ("SOLVER.ROUTER.BASE_LR", "SOLVER.ROUTER.WEIGHT_DECAY")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -58,22 +61,33 @@ class RouterPhase(Phase):
             router.set_standard(numbers)
         lesson = self._lesson(start)
         values = table[lesson.column]
-        loss = OBJECTIVES[lesson.objective].fit(values)
+        kept = {"objective": lesson.objective, "values": values}
+        module, stream = self.module(start.model, kept), start.stream
+        module.watch = CollapseWatch(min(RECENT_IMAGES, len(numbers)))
         if keys.MODE == "cached":
-            module: RouterObjective = CachedRouterObjective(start.model, loss)
             wrapped: nn.Module = module
-            stream = start.stream
             loader: Iterable = CachedBatches(
                 numbers, values, keys.IMS_PER_BATCH, stream.seed, stream.step
             )
         else:
-            module = OnlineRouterObjective(start.model, loss)
             wrapped = distributed(module)
             loader = image_batches(_online(self.cfg), start)
         optimizer = router_optimizer(self.cfg, {lesson.learning_rate: router.parameters()})
-        return Training(
-            wrapped, loader, optimizer, None, lambda x: {**module.statistics(x), **lesson.scalars}
-        )
+
+        def statistics(scalars: Mapping[str, float]) -> dict[str, float]:
+            return {**module.statistics(scalars), **lesson.scalars}
+
+        return Training(wrapped, loader, optimizer, None, statistics, kept)
+
+    def module(self, model: DynamicDetector, kept: Mapping[str, Any]) -> "RouterObjective":
+        """
+        Args:
+            kept: the name of the objective, and the column that it learns from, (N, ...).
+        """
+        kind: type[RouterObjective] = CachedRouterObjective
+        if self.cfg.SOLVER.ROUTER.MODE == "online":
+            kind = OnlineRouterObjective
+        return kind(model, OBJECTIVES[kept["objective"]].fit(kept["values"]))
 
     def _lesson(self, start: Start) -> Lesson:
         keys = self.cfg.SOLVER.ROUTER
@@ -105,6 +119,7 @@ class RouterObjective(nn.Module):
 
     Attributes:
         recent: difficulties of the last thousand images, for the log.
+        watch: says that they have collapsed.
     """
 
     def __init__(self, model: DynamicDetector, loss: Loss | None = None) -> None:
@@ -117,6 +132,7 @@ class RouterObjective(nn.Module):
         self.router = model.router
         self.loss = loss or partial(router_loss, offset=float(model.loss_offset))
         self.recent: deque[float] = deque(maxlen=RECENT_IMAGES)
+        self.watch = CollapseWatch(RECENT_IMAGES)
 
     def objective(self, numbers: Tensor, values: Tensor) -> dict[str, Tensor]:
         """(B, d), and the entries (B, ...) of the objective's column -> the loss, a scalar."""
@@ -126,6 +142,7 @@ class RouterObjective(nn.Module):
 
     def statistics(self, scalars: Mapping[str, float]) -> dict[str, float]:
         """The loss under its own name, and mean and spread of the recent difficulties."""
+        self.watch.look(self.recent)
         return {
             # Detectron2 names a loss that is the only one by "total_loss" alone.
             "loss_router": scalars["total_loss"],

@@ -14,6 +14,14 @@ from dynamicdet_d2.engine.step_memory import log_step_memory
 
 logger = logging.getLogger(__name__)
 
+# What an optimizer keeps in its state and takes back from it.
+OPTIMIZER_KEYS = (
+    *("SOLVER.BASE_LR", "SOLVER.BIAS_LR_FACTOR", "SOLVER.WARMUP_BIAS_LR", "SOLVER.MOMENTUM"),
+    *("SOLVER.NESTEROV", "SOLVER.WEIGHT_DECAY", "SOLVER.WEIGHT_DECAY_NORM"),
+    "SOLVER.WEIGHT_DECAY_BIAS",
+)
+FIXED_KEYS = ("SOLVER.OPTIMIZER",)
+
 
 def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:
     """The trainer's own loader, optimizer and schedule.

@@ -4,7 +4,7 @@
 AP is over all scores; who deploys a detector picks one. COCO matches from the best score down, so
 the matches of the detections above a score are the same whether the others are there or not.
 
-Letters: N detections (of both exits), S sources (2 exits x I images), K classes.
+Letters: N detections (of both exits), I images, S sources (2 exits x I images), K classes.
 """
 
 from __future__ import annotations
@@ -69,6 +69,23 @@ def count_from_score(
         for bits in (ranked.positive, ranked.counted)
     )
     return Counts(found, counted, wanted, category_ids)
+
+
+def count_by_image(ranked: RankedDetections, min_score: float, num_images: int) -> np.ndarray:
+    """True and false positives of either exit in each image, with a score of ``min_score`` or more.
+
+    Returns:
+        (I, 2, 2) int64: image; exit; found, false. Matches of crowds are neither.
+    """
+    bit = SETTING_BITS[0, 0]  # as above
+    found, counted = (
+        np.bincount(
+            ranked.source[(ranked.score >= min_score) & ((bits & bit) != 0)],
+            minlength=2 * num_images,
+        )
+        for bits in (ranked.positive, ranked.counted)
+    )
+    return np.stack([found, counted - found], axis=-1).reshape(num_images, 2, 2)
 
 
 def _rates(found: int, counted: int, wanted: int) -> dict[str, float]:

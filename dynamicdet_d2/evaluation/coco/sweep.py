@@ -27,7 +27,7 @@ from dynamicdet_d2.evaluation.coco.arrays import (
     read_detections,
     read_objects,
 )
-from dynamicdet_d2.evaluation.coco.counts import Counts, count_from_score
+from dynamicdet_d2.evaluation.coco.counts import Counts, count_by_image, count_from_score
 from dynamicdet_d2.evaluation.coco.gains import first_order_gains
 from dynamicdet_d2.evaluation.coco.influence import ObjectPlaces, ap_influence
 from dynamicdet_d2.evaluation.coco.matching import IOU_THRESHOLDS, MAX_DETECTIONS, NUM_AREAS, match
@@ -153,6 +153,20 @@ class CocoSweep:
         """What a user who keeps detections from a score on gets; other arguments as above."""
         kept, wanted = self._select(hard, images)
         return count_from_score(self._ranked, kept, min_score, wanted[0], self.category_ids)
+
+    def image_counts(self, min_score: float) -> tuple[np.ndarray, np.ndarray]:
+        """What each exit finds in each image, from a score on, at IoU 0.5.
+
+        Returns:
+            (I,) int64 objects to be found, and (I, 2, 2) int64 as ``count_by_image``; in the order
+            of ``image_ids``.
+        """
+        number = len(self.image_ids)
+        image = self._object_cell[self._object_counted[:, 0]] % number
+        objects, found = np.empty(number, np.int64), np.empty((number, 2, 2), np.int64)
+        objects[self._sorted] = np.bincount(image, minlength=number)
+        found[self._sorted] = count_by_image(self._ranked, min_score, number)
+        return objects, found
 
     def image_gains(self) -> np.ndarray:
         """True gain of detector2 over detector1 in each image, for the oracle.

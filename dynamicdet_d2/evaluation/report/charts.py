@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dynamicdet_d2.evaluation.tradeoff.points import CurvePoint, Point, Task
-from dynamicdet_d2.evaluation.tradeoff.record import Series, Tradeoff
+from dynamicdet_d2.evaluation.tradeoff.record import PrecisionCurve, Series, Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.utils import charts
 
@@ -45,6 +45,8 @@ _OTHERS = (
 # Of labels, in points. The curves rise as a rule, so that there is room above on the left of inner
 # points and below the ends, outside of them.
 _INNER, _EASY_END, _HARD_END, _OTHER = (-6, 4), (-6, -5), (6, -5), (6, -5)
+# What a curve is called where all images take one route.
+_END_NAMES = {0.0: "all easy", 1.0: "all hard"}
 # Images in the chart of gains; more would only make the file large.
 _MOST_IMAGES = 2000
 
@@ -98,6 +100,30 @@ def gains_svg(routes: Sequence[ImageRoute]) -> str:
         _draw_gains(figure.add_subplot(), routes)
         _legend_below(figure, 2)
         return charts.svg(figure, "gain of each image against its difficulty")
+
+
+def precision_svg(curves: Sequence[PrecisionCurve]) -> str:
+    """Precision against recall of some operating points, for the page.
+
+    Args:
+        curves: of one task at one IoU, by ascending hard fraction.
+    """
+    with charts.chart_style():
+        figure = charts.new_figure(5.4, 4.0)
+        axes = figure.add_subplot()
+        # The last one lies over the others, which can be seen between its dots.
+        styles = ((charts.INK, "-"), (charts.BLUE, "-"), (charts.ORANGE, ":"))
+        for curve, (color, line) in zip(curves, styles, strict=False):
+            name = _END_NAMES.get(curve.hard_fraction, f"{curve.hard_fraction:g} hard")
+            recall = np.linspace(0, 100, len(curve.precision))
+            axes.plot(recall, curve.precision, line, color=color, lw=1.8, label=name)
+        axes.set_xlabel("recall (%)")
+        axes.set_ylabel("precision (%)")
+        axes.set_xlim(0, 102)
+        axes.set_ylim(0, 105)
+        axes.grid()
+        _legend_below(figure, 3)
+        return charts.svg(figure, f"{curves[0].task} precision at IoU {curves[0].iou:g}")
 
 
 def costs(tradeoff: Tradeoff) -> list[Cost]:

@@ -55,9 +55,11 @@ COST = (
     Column("latency ms", lambda p: p.latency_ms, ".2f", "latency_ms"),
     Column("FPS", lambda p: p.fps, ".1f", "fps"),
     Column("p50 ms", _latency("p50"), ".2f", "latency.p50", csv_only=True),
-    Column("p95 ms", _latency("p95"), ".2f", "latency.p95", csv_only=True),
+    Column("p95 ms", _latency("p95"), ".2f", "latency.p95"),
     Column("timed hard", _latency("hard_fraction"), ".3f", "latency.hard_fraction", csv_only=True),
+    Column("standard error ms", _latency("stderr"), ".2f", "latency.stderr", csv_only=True),
 )
+LATENCY = tuple(c for c in COST if c.key == "fps" or c.key.startswith("latency"))
 ROUTES = (
     Column("easy: images", lambda p: p.easy.images, "d", "routes.easy.images"),
     Column("easy: detector1", lambda p: p.easy.AP_detector1, ".2f", "routes.easy.AP_detector1"),

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 
 from dynamicdet_d2.evaluation.tradeoff.points import Point
-from dynamicdet_d2.evaluation.tradeoff.record import Series, SeriesPoint, Tradeoff
+from dynamicdet_d2.evaluation.tradeoff.record import Series, SeriesPoint, SizeRange, Tradeoff
 
 _FORM = "NAME,AP,GFLOPS,MS (or - for what is not known), or [NAME=]a tradeoff.json"
 
@@ -34,7 +34,8 @@ def parse_comparison(text: str) -> Series:
 
 def from_tradeoff(tradeoff: Tradeoff, name: str = "") -> Series:
     """The operating points of another run; ``name``: its data set's if empty."""
-    points = (_point(f"{point.hard_fraction:g} hard", point) for point in tradeoff.points)
+    sizes = tradeoff.image_sizes
+    points = (_point(f"{point.hard_fraction:g} hard", point, sizes) for point in tradeoff.points)
     return Series(name or tradeoff.dataset, tuple(points))
 
 
@@ -44,16 +45,16 @@ def input_size_series(by_size: Mapping[int, Tradeoff]) -> tuple[Series, Series]:
     Args:
         by_size: ``INPUT.MIN_SIZE_TEST`` in pixels -> the trade-off there.
     """
-    sizes = sorted(by_size)
-    easy = tuple(_point(f"{size} px", by_size[size].easy_end) for size in sizes)
-    hard = tuple(_point(f"{size} px", by_size[size].hard_end) for size in sizes)
+    ordered = [(f"{size} px", by_size[size]) for size in sorted(by_size)]
+    easy = tuple(_point(name, found.easy_end, found.image_sizes) for name, found in ordered)
+    hard = tuple(_point(name, found.hard_end, found.image_sizes) for name, found in ordered)
     return Series("detector1 at input sizes", easy), Series("detector2 at input sizes", hard)
 
 
-def _point(label: str, point: Point) -> SeriesPoint:
+def _point(label: str, point: Point, sizes: SizeRange) -> SeriesPoint:
     mask = point.tasks.get("mask")
     mask_ap = None if mask is None else mask.AP
-    return SeriesPoint(label, point.gflops, point.latency_ms, point.box.AP, mask_ap)
+    return SeriesPoint(label, point.gflops, point.latency_ms, point.box.AP, mask_ap, sizes)
 
 
 def _number(text: str, number: str) -> float | None:

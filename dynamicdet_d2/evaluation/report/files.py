@@ -9,12 +9,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dynamicdet_d2.evaluation.exit_records import ExitRecord
 from dynamicdet_d2.evaluation.report.charts import tradeoff_png
 from dynamicdet_d2.evaluation.report.comparisons import parse_comparison
 from dynamicdet_d2.evaluation.report.markdown import markdown_report
 from dynamicdet_d2.evaluation.report.page import page
-from dynamicdet_d2.evaluation.report.pictures import write_pictures
+from dynamicdet_d2.evaluation.report.pictures import Album
 from dynamicdet_d2.evaluation.report.tables import csv_text
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute, read_routes, write_routes
@@ -27,17 +26,13 @@ def write_report(
     folder: str | os.PathLike,
     tradeoff: Tradeoff,
     routes: Sequence[ImageRoute],
-    records: Sequence[ExitRecord],
-    class_names: Sequence[str],
-    pictures: int,
+    album: Album,
 ) -> Path:
     """Write all files of an evaluation; each is complete or as it was before.
 
     Args:
         folder: is created where it is missing.
-        records: of the same images as the routes.
-        class_names: by class as the model counts it; may be shorter or empty.
-        pictures: images per row of the pictures; 0: no pictures.
+        album: of the same images as the routes.
 
     Returns:
         the path of report.html.
@@ -50,7 +45,7 @@ def write_report(
     # What was measured comes first: everything else can be drawn again from it.
     tradeoff.to_json(folder / TRADEOFF)
     write_routes(routes, folder / ROUTES)
-    write_pictures(folder, routes, records, class_names, pictures)
+    album.write(folder, routes)
     return _draw(tradeoff, routes, folder)
 
 

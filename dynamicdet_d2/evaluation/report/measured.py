@@ -2,7 +2,7 @@
 """How the figures of a report were taken, in words."""
 
 from dynamicdet_d2.evaluation.report.columns import shown
-from dynamicdet_d2.evaluation.tradeoff.record import SizeRange, Tradeoff
+from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 
 
 def measured(tradeoff: Tradeoff) -> list[str]:
@@ -10,7 +10,8 @@ def measured(tradeoff: Tradeoff) -> list[str]:
     difficulty, notes = tradeoff.difficulty, tradeoff.notes
     correlation, own = tradeoff.rank_correlation, tradeoff.operating_point
     lines = [
-        f"Images: {tradeoff.num_images}, network input {_sizes(tradeoff.image_sizes)}.",
+        f"Images: {tradeoff.num_images}, network input {tradeoff.image_sizes} pixels (height x "
+        "width).",
         f"Device: {tradeoff.device}, {tradeoff.dtype}.",
         f"Latency: {notes.latency if tradeoff.latency.images else 'not measured.'}",
         f"GFLOPs: {notes.gflops}",
@@ -27,8 +28,3 @@ def measured(tradeoff: Tradeoff) -> list[str]:
         "Versions: " + ", ".join(f"{k} {v}" for k, v in tradeoff.versions.items()) + ".",
     ]
     return [*lines, f"Date: {tradeoff.date}."] if tradeoff.date else lines
-
-
-def _sizes(sizes: SizeRange) -> str:
-    smallest, largest = ("x".join(map(str, size)) for size in (sizes.min, sizes.max))
-    return smallest if smallest == largest else f"{smallest} to {largest} (height x width)"

@@ -14,12 +14,19 @@ from markupsafe import Markup
 
 from dynamicdet_d2.evaluation.report import charts
 from dynamicdet_d2.evaluation.report.columns import shown
+from dynamicdet_d2.evaluation.report.glossary import GLOSSARY
 from dynamicdet_d2.evaluation.report.measured import measured
 from dynamicdet_d2.evaluation.report.pictures import GALLERY, MISROUTED
-from dynamicdet_d2.evaluation.report.tables import detail_tables, points_table
+from dynamicdet_d2.evaluation.report.tables import (
+    detail_tables,
+    misrouted_table,
+    points_table,
+    use_tables,
+)
 from dynamicdet_d2.evaluation.tradeoff.points import Point
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
+from dynamicdet_d2.evaluation.tradeoff.verdict import beats_random
 from dynamicdet_d2.utils.charts import PAGE_COLORS
 
 _ENVIRONMENT = Environment(
@@ -34,14 +41,20 @@ _PICTURES = (
     (
         GALLERY,
         "Easiest and hardest images",
-        "Detections from score 0.5 on, of the route taken.",
+        "Detections from score 0.5 on, of the route taken; below them the ground truth.",
     ),
     (
         MISROUTED,
         "Images sent the wrong way",
         "Gain: what the hard route of this image adds to the data set's box AP, in percent. "
-        "Wrongly easy images would have gained most, wrongly hard ones lost most.",
+        "Wrongly easy images would have gained most, wrongly hard ones lost most. The table below "
+        "says why they count so.",
     ),
+)
+
+_PRECISION_NOTE = (
+    "Over all scores, the mean over the classes; at each recall the best precision that is reached "
+    "there or beyond, as AP takes it. AP50 and AP75 are the means of these curves."
 )
 
 
@@ -81,10 +94,13 @@ def page(tradeoff: Tradeoff, routes: Sequence[ImageRoute], folder: Path) -> str:
         palette=PAGE_COLORS,
         tiles=_tiles(tradeoff),
         curves=_curves(tradeoff),
-        points=[points_table(tradeoff, task) for task in tradeoff.tasks],
+        points=[*(points_table(tradeoff, task) for task in tradeoff.tasks), *use_tables(tradeoff)],
         difficulty=_difficulty(tradeoff, routes),
         pictures=_pictures(folder),
+        misrouted=misrouted_table(routes),
+        precision=_precision(tradeoff),
         details=detail_tables(tradeoff),
+        glossary=GLOSSARY,
         measured=measured(tradeoff),
     )
 
@@ -95,7 +111,7 @@ def _subtitle(tradeoff: Tradeoff) -> str:
 
 
 def _tiles(tradeoff: Tradeoff) -> list[Tile]:
-    middle = min(tradeoff.points, key=lambda point: abs(point.realised_hard_fraction - 0.5))
+    middle = tradeoff.middle
     named = {
         "all easy (detector1)": tradeoff.easy_end,
         "half hard": middle,
@@ -103,7 +119,7 @@ def _tiles(tradeoff: Tradeoff) -> list[Tile]:
     }
     tiles = [Tile(name, f"{shown(p.box.AP)} AP", _cost(p)) for name, p in named.items()]
     share = middle.box.oracle_share
-    if share is not None:
+    if share is not None and beats_random(middle):
         below = "at half hard; random is 0 %"
         tiles.append(Tile("share of the oracle's gain", f"{share:.0%}", below))
     return tiles
@@ -125,6 +141,24 @@ def _curves(tradeoff: Tradeoff) -> list[Panel]:
         )
         for task in tradeoff.tasks
     ]
+
+
+def _precision(tradeoff: Tradeoff) -> list[Panel]:
+    """A chart for each IoU; no panel for a task without curves."""
+    panels = []
+    for task in tradeoff.tasks:
+        of_task = [curve for curve in tradeoff.precision_curves if curve.task == task]
+        shown_at = [
+            Chart(
+                Markup(charts.precision_svg([curve for curve in of_task if curve.iou == iou])),
+                f"At IoU {iou:g}.",
+            )
+            for iou in sorted({curve.iou for curve in of_task})
+        ]
+        if shown_at:
+            title = f"Precision against recall, {task}"
+            panels.append(Panel(title, _PRECISION_NOTE, tuple(shown_at)))
+    return panels
 
 
 def _difficulty(tradeoff: Tradeoff, routes: Sequence[ImageRoute]) -> Panel:

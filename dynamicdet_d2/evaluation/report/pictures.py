@@ -1,39 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of a report: easiest and hardest images, and those that the router sent the wrong way.
 
-Drawn from what the evaluator has kept; each chosen image is read once more from its file.
+Drawn from what the evaluator has kept, beside the ground truth; each chosen image is read once
+more from its file.
 """
 
 import io
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.data.detection_utils import read_image
-from detectron2.utils.visualizer import Visualizer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
-from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord
+from dynamicdet_d2.evaluation.exit_records import EXITS
+from dynamicdet_d2.evaluation.report.drawing import draw
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
-from dynamicdet_d2.utils.charts import chart_style
+from dynamicdet_d2.utils.charts import CARD, INK, PAGE_COLORS, chart_style
 from dynamicdet_d2.utils.files import whole_file
 
 logger = logging.getLogger(__name__)
 
-# Detections below this are not drawn.
-MIN_SCORE = 0.5
 # Files of the pictures; a report shows them in this order.
 GALLERY, MISROUTED = "gallery.jpg", "misrouted.jpg"
+# What is drawn in an image that is no exit's: the objects that are there.
+TRUTH = len(EXITS)
 _EXIT_OF = {"easy": 0, "hard": 1}
-# Of classes, in turns; bright on photographs, and told apart by colour-blind readers.
-_COLORS = ("#ffd400", "#00b7ff", "#ff6db6", "#35e07a", "#ff8c1a", "#b497ff", "#f2f2f2")
-# Pixels of an image in a picture, whatever the file has; and inches.
-_WIDTH, _INCHES = 480, 3.2
+# Inches that an image is wide in a picture.
+_INCHES = 3.2
+# Photographs lie well on a dark ground, on a light page and on a dark one.
+_GROUND, _INK = PAGE_COLORS[CARD].dark, PAGE_COLORS[INK].dark
 
 
 @dataclass(frozen=True)
@@ -43,139 +45,149 @@ class Row:
     Attributes:
         title: what they have in common.
         images: at most as many as the row is long.
-        exit: which exit's detections are drawn in each of them, 0 or 1.
+        drawn: what is drawn in each of them: 0 or 1, that exit's detections; 2, the ground truth.
     """
 
     title: str
     images: tuple[ImageRoute, ...]
-    exits: tuple[int, ...]
+    drawn: tuple[int, ...]
 
 
-def write_pictures(
-    folder: str | os.PathLike,
-    routes: Sequence[ImageRoute],
-    records: Sequence[ExitRecord],
-    class_names: Sequence[str],
-    count: int,
-) -> None:
-    """Write gallery.jpg and misrouted.jpg; a picture without an image to show is taken away.
+@dataclass(frozen=True)
+class Album:
+    """What pictures are drawn from.
 
-    Args:
-        records: of the same images as the routes.
+    Attributes:
+        results: image id -> both exits' detections, as in ``ExitRecord``.
+        objects: from an image id to what is there, as ``GroundTruth.objects``.
         class_names: by class as the model counts it; may be shorter or empty.
+        masks: whether the objects' masks are drawn, as of a model that has masks itself.
         count: images per row; 0: no pictures.
     """
-    by_id = {record.image_id: record for record in records}
-    readable = [image for image in routes if count and os.path.isfile(image.file_name)]
-    if count and not readable:
-        logger.warning("No image of the data set can be read from a file: there are no pictures.")
-    for name, rows in ((GALLERY, extremes(readable, count)), (MISROUTED, wrong(readable, count))):
-        path = Path(folder) / name
-        path.unlink(missing_ok=True)
-        if rows:
-            with whole_file(path) as file:
-                file.write(_picture(rows, by_id, class_names))
+
+    results: Mapping[Any, tuple[list[dict], list[dict]]]
+    objects: Callable[[Any], Sequence[dict]]
+    class_names: Sequence[str]
+    masks: bool
+    count: int
+
+    def write(self, folder: str | os.PathLike, routes: Sequence[ImageRoute]) -> None:
+        """Write gallery.jpg and misrouted.jpg; one without an image to show is taken away."""
+        readable = self._readable(routes)
+        if self.count and not readable:
+            logger.warning("No image of the data set can be read from a file: no pictures.")
+        rows = {
+            GALLERY: extremes(readable, self.count),
+            MISROUTED: wrong(readable, self.count),
+        }
+        for name, of_picture in rows.items():
+            path = Path(folder) / name
+            path.unlink(missing_ok=True)
+            if of_picture:
+                with whole_file(path) as file:
+                    file.write(self._jpeg(of_picture))
+
+    def both_exits(self, routes: Sequence[ImageRoute]) -> NDArray[np.uint8] | None:
+        """The same images, spread over the data set, as either exit sees them and as they are.
+
+        Returns:
+            (H, W, 3) RGB; None without an image to show.
+        """
+        readable = self._readable(routes)
+        count = min(self.count, len(readable))
+        images = tuple(readable[i * len(readable) // count] for i in range(count))
+        if not images:
+            return None
+        rows = [_row(name, images, place) for place, name in enumerate(EXITS)]
+        rows.append(_row("Ground truth", images, TRUTH))
+        with Image.open(io.BytesIO(self._jpeg(rows))) as picture:
+            return np.asarray(picture)
+
+    def _readable(self, routes: Sequence[ImageRoute]) -> list[ImageRoute]:
+        return [image for image in routes if self.count and os.path.isfile(image.file_name)]
+
+    def _jpeg(self, rows: Sequence[Row]) -> bytes:
+        columns = max(len(row.images) for row in rows)
+        with chart_style():
+            pixels = [list(map(self._drawn, row.images, row.drawn)) for row in rows]
+            captions = [list(map(_caption, row.images, row.drawn)) for row in rows]
+            # A row is as high as its images need at the width of a column.
+            shape = np.median([p.shape[0] / p.shape[1] for of_row in pixels for p in of_row])
+            lines = [max(caption.count("\n") for caption in of_row) for of_row in captions]
+            heights = [_INCHES * float(shape) + 0.66 + 0.16 * more for more in lines]
+            size = (_INCHES * columns, sum(heights))
+            figure = Figure(figsize=size, dpi=110, layout="constrained", facecolor=_GROUND)
+            parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
+            for part, row, of_row, said in zip(parts, rows, pixels, captions, strict=True):
+                part.set_facecolor(_GROUND)
+                part.suptitle(row.title, size=12, weight="bold", x=0.01, ha="left", color=_INK)
+                axes = part.subplots(1, columns, squeeze=False)[0]
+                for axis in axes:
+                    axis.set_axis_off()
+                for axis, shown, caption in zip(axes, of_row, said, strict=False):
+                    axis.imshow(shown)
+                    axis.set_title(caption, fontsize=9, color=_INK)
+            content = io.BytesIO()
+            figure.savefig(content, format="jpg", pil_kwargs={"quality": 88})
+        return content.getvalue()
+
+    def _drawn(self, image: ImageRoute, drawn: int) -> NDArray[np.uint8]:
+        results = self.results[image.image_id]
+        found = self._truth(image) if drawn == TRUTH else results[drawn]
+        return draw(read_image(image.file_name, "RGB"), found, self.class_names)
+
+    def _truth(self, image: ImageRoute) -> Sequence[dict]:
+        objects = self.objects(image.image_id)
+        return objects if self.masks else [{**item, "segmentation": None} for item in objects]
 
 
 def extremes(routes: Sequence[ImageRoute], count: int) -> list[Row]:
-    """The easiest and the hardest images, each with the detections of the exit that it took."""
+    """The easiest and the hardest images: as the exit that they took sees them, and as they are."""
     ordered = sorted(routes, key=lambda image: image.difficulty)
     # No image in both rows.
     count = min(count, (len(ordered) + 1) // 2)
     chosen = {
-        "Easiest images": ordered[:count],
-        "Hardest images": ordered[max(count, len(ordered) - count) :][::-1],
+        "Easiest images": tuple(ordered[:count]),
+        "Hardest images": tuple(ordered[max(count, len(ordered) - count) :][::-1]),
     }
-    return [
-        Row(title, tuple(images), tuple(_EXIT_OF[image.route] for image in images))
-        for title, images in chosen.items()
-        if images
-    ]
+    rows = []
+    for title, images in chosen.items():
+        if images:
+            rows.append(Row(title, images, tuple(_EXIT_OF[image.route] for image in images)))
+            rows.append(_row("Ground truth", images, TRUTH))
+    return rows
 
 
 def wrong(routes: Sequence[ImageRoute], count: int) -> list[Row]:
     """Images whose other exit would have been better for the whole set's AP, by how much.
 
-    Two rows for each direction: what the exit taken detected, and the other.
+    Three rows for each direction: what the exit taken detected, the other, and the ground truth.
     """
     rows = []
-    for name, sign, other in (("easy", 1, "hard"), ("hard", -1, "easy")):
-        found = [image for image in routes if image.route == name and sign * image.gain > 0]
-        worst = tuple(sorted(found, key=lambda image: -sign * image.gain)[:count])
+    for name, other in (("easy", "hard"), ("hard", "easy")):
+        found = [image for image in routes if image.route == name and image.misrouted]
+        worst = tuple(sorted(found, key=lambda image: -abs(image.gain))[:count])
         taken, better = _EXIT_OF[name], _EXIT_OF[other]
         if worst:
-            title = f"Wrongly {name}: {EXITS[taken]} was taken"
-            rows.append(Row(title, worst, (taken,) * len(worst)))
-            title = f"{EXITS[better]} on the same images"
-            rows.append(Row(title, worst, (better,) * len(worst)))
+            rows.append(_row(f"Wrongly {name}: {EXITS[taken]} was taken", worst, taken))
+            rows.append(_row(f"{EXITS[better]} on the same images", worst, better))
+            rows.append(_row("Ground truth", worst, TRUTH))
     return rows
 
 
-def _picture(
-    rows: Sequence[Row], by_id: Mapping[Any, ExitRecord], class_names: Sequence[str]
-) -> bytes:
-    columns = max(len(row.images) for row in rows)
-    with chart_style():
-        drawn = [
-            [
-                draw(read_image(image.file_name, "RGB"), record.results[exit_], class_names)
-                for image, exit_ in zip(row.images, row.exits, strict=True)
-                for record in (by_id[image.image_id],)
-            ]
-            for row in rows
-        ]
-        # A row is as high as its images need at the width of a column.
-        shape = np.median([p.shape[0] / p.shape[1] for pixels in drawn for p in pixels])
-        size = (_INCHES * columns, len(rows) * (_INCHES * float(shape) + 0.62))
-        figure = Figure(figsize=size, dpi=110, layout="constrained")
-        parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
-        for part, row, pixels in zip(parts, rows, drawn, strict=True):
-            part.suptitle(row.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
-            axes = part.subplots(1, columns, squeeze=False)[0]
-            for axis in axes:
-                axis.set_axis_off()
-            for axis, image, shown in zip(axes, row.images, pixels, strict=False):
-                axis.imshow(shown)
-                axis.set_title(_caption(image), fontsize=9)
-        content = io.BytesIO()
-        figure.savefig(content, format="jpg", pil_kwargs={"quality": 88})
-    return content.getvalue()
+def _row(title: str, images: tuple[ImageRoute, ...], drawn: int) -> Row:
+    return Row(title, images, (drawn,) * len(images))
 
 
-def _caption(image: ImageRoute) -> str:
-    return f"difficulty {image.difficulty:.3f}, {image.route}, gain {image.gain:+.3f}"
-
-
-def draw(
-    pixels: NDArray[np.uint8], results: Sequence[dict], class_names: Sequence[str]
-) -> NDArray[np.uint8]:
-    """An image with boxes, masks and class names of its detections from score 0.5 on.
-
-    Args:
-        pixels: (H, W, 3) RGB.
-        results: as in ``ExitRecord``.
-        class_names: by class as the model counts it; the class's number where there is none.
-
-    Returns:
-        (H', W', 3) RGB, 480 pixels wide.
-    """
-    shown = [result for result in results if result["score"] >= MIN_SCORE]
-    with_masks = bool(shown) and all("segmentation" in result for result in shown)
-    boxes = np.array([result["bbox"] for result in shown], dtype=np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    with chart_style():
-        visualizer = Visualizer(pixels, scale=_WIDTH / pixels.shape[1])
-        visualizer.overlay_instances(
-            boxes=boxes,
-            labels=[_label(result, class_names) for result in shown],
-            masks=[result["segmentation"] for result in shown] if with_masks else None,
-            assigned_colors=[_COLORS[result["category_id"] % len(_COLORS)] for result in shown],
-            alpha=0.4,
-        )
-        return visualizer.get_output().get_image()
-
-
-def _label(result: dict, class_names: Sequence[str]) -> str:
-    number = result["category_id"]
-    name = class_names[number] if number < len(class_names) else str(number)
-    return f"{name} {100 * result['score']:.0f}"
+def _caption(image: ImageRoute, drawn: int) -> str:
+    """What the exit found; of the exit taken also difficulty and gain."""
+    counts = image.counts
+    said = []
+    if drawn == _EXIT_OF[image.route]:
+        said.append(f"difficulty {image.difficulty:.3f}, {image.route}, gain {image.gain:+.3f}")
+    if counts is not None and drawn == TRUTH:
+        said.append(f"{counts.objects} object{'s' * (counts.objects != 1)}")
+    elif counts is not None:
+        found, false = counts.found[drawn], counts.false[drawn]
+        said.append(f"found {found} of {counts.objects}, {false} false")
+    return "\n".join(said)

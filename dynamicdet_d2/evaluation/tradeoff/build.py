@@ -97,10 +97,19 @@ def build_tradeoff(
         versions={**versions(), "numpy": np.__version__},
         notes=_notes(cfg, kept_proposals(model), kept_proposals(model, "easy")),
     )
-    tradeoff = dataclasses.replace(
-        tradeoff, verdict=verdict(tradeoff), warnings=tuple(warnings(tradeoff))
+    return _told(tradeoff, quality), _routes(records, quality, model.threshold)
+
+
+def _told(tradeoff: Tradeoff, quality: RoutingQuality) -> Tradeoff:
+    """With what follows from its points: curves of some of them, and all of it in words."""
+    some = tradeoff.easy_end, tradeoff.middle, tradeoff.hard_end
+    different = {point.hard_fraction: point for point in some}
+    return dataclasses.replace(
+        tradeoff,
+        precision_curves=quality.precision_curves(list(different.values())),
+        verdict=verdict(tradeoff),
+        warnings=tuple(warnings(tradeoff)),
     )
-    return tradeoff, _routes(records, quality, model.threshold)
 
 
 def _quality(
@@ -176,8 +185,11 @@ def _routes(
             route=route_name(record.difficulty, threshold),
             gain=100 * gain,
             loss_gap=_loss_gap(record),
+            counts=counts,
         )
-        for record, gain in zip(records, quality.gains["box"].tolist(), strict=True)
+        for record, gain, counts in zip(
+            records, quality.gains["box"].tolist(), quality.image_counts(), strict=True
+        )
     ]
 
 

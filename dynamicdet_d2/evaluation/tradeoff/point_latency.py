@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latency of the routed model at every operating point, as it would be over the whole data set."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,7 +50,8 @@ def _routed(
     latency: Latency, hard: NDArray[np.bool_], point: Point, ends: tuple[Latency, Latency]
 ) -> RoutedLatency:
     mean = routed_mean(latency, hard, point.realised_hard_fraction, ends)
-    return RoutedLatency(mean, latency.p50, latency.p95, float(hard.mean()))
+    error = routed_error(latency, hard, point.realised_hard_fraction, ends)
+    return RoutedLatency(mean, latency.p50, latency.p95, float(hard.mean()), error)
 
 
 def routed_mean(
@@ -69,9 +71,37 @@ def routed_mean(
         hard_fraction: of the data set.
         ends: with all images easy, and with all of them hard; for a route without a sample.
     """
-    samples = np.array(latency.samples)
-    easy_ms, hard_ms = (
-        samples[taken].mean() if taken.any() else end.mean
-        for taken, end in zip((~hard, hard), ends, strict=True)
-    )
+    easy_ms, hard_ms = (samples.mean() for samples in _by_route(latency, hard, ends))
     return float((1 - hard_fraction) * easy_ms + hard_fraction * hard_ms)
+
+
+def routed_error(
+    latency: Latency,
+    hard: NDArray[np.bool_],
+    hard_fraction: float,
+    ends: tuple[Latency, Latency],
+) -> float | None:
+    """Standard error of ``routed_mean`` in milliseconds; arguments as there.
+
+    How far the mean would move from one choice of timed images to another; a machine that slows
+    down between two runs is not in it. None where a route that is taken was timed once.
+    """
+    total = 0.0
+    shares = 1 - hard_fraction, hard_fraction
+    for share, samples in zip(shares, _by_route(latency, hard, ends), strict=True):
+        if share and len(samples) < 2:
+            return None
+        if share:
+            total += share**2 * float(samples.var(ddof=1)) / len(samples)
+    return math.sqrt(total)
+
+
+def _by_route(
+    latency: Latency, hard: NDArray[np.bool_], ends: tuple[Latency, Latency]
+) -> list[NDArray[np.float64]]:
+    """Milliseconds of the easy and of the hard images; those of its end for a route without any."""
+    samples = np.array(latency.samples)
+    return [
+        samples[taken] if taken.any() else np.array(end.samples)
+        for taken, end in zip((~hard, hard), ends, strict=True)
+    ]

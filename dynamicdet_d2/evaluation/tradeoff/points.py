@@ -110,12 +110,15 @@ class RoutedLatency:
         mean: with each route weighted by its share of all images.
         p50, p95: of the images timed.
         hard_fraction: of the images timed, [0, 1].
+        stderr: standard error of the mean; None for a single image, and in files of before it was
+            kept.
     """
 
     mean: float
     p50: float
     p95: float
     hard_fraction: float
+    stderr: float | None = None
 
     def __post_init__(self) -> None:
         if self.mean <= 0:

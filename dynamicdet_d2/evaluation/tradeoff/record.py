@@ -60,6 +60,10 @@ class SizeRange:
     min: tuple[int, ...]
     max: tuple[int, ...]
 
+    def __str__(self) -> str:
+        smallest, largest = ("x".join(map(str, size)) for size in (self.min, self.max))
+        return smallest if smallest == largest else f"{smallest} to {largest}"
+
 
 @dataclass(frozen=True)
 class Notes:
@@ -73,6 +77,23 @@ class Notes:
 
 
 @dataclass(frozen=True)
+class PrecisionCurve:
+    """Precision against recall at one operating point, all sizes, the mean over the classes.
+
+    Attributes:
+        hard_fraction: as in the operating point.
+        iou: that a detection needs with an object.
+        precision: (101,) in percent, at recall 0, 1, ..., 100 %: the best at this recall or beyond,
+            as AP takes it.
+    """
+
+    task: Task
+    hard_fraction: float
+    iou: float
+    precision: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class SeriesPoint:
     """Another detector: 10^9 multiply-adds, milliseconds and percent, None where not known."""
 
@@ -81,6 +102,7 @@ class SeriesPoint:
     latency_ms: float | None
     AP: float | None
     mask_AP: float | None = None
+    image_sizes: SizeRange | None = None
 
     def ap(self, task: Task) -> float | None:
         """AP of boxes or of masks."""
@@ -109,6 +131,7 @@ class Tradeoff:
         points: operating points by ascending hard fraction, both ends among them.
         operating_point: at the model's own threshold.
         curve: more hard fractions with fewer figures, ascending.
+        precision_curves: of some of the operating points; empty in files of before they were kept.
         fingerprint: of the model; see ``operating_point.fingerprint``.
         date: ISO 8601.
         verdict, warnings: the figures in words.
@@ -134,6 +157,7 @@ class Tradeoff:
     verdict: str = ""
     warnings: tuple[str, ...] = ()
     comparisons: tuple[Series, ...] = ()
+    precision_curves: tuple[PrecisionCurve, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.points) < 2:
@@ -163,6 +187,11 @@ class Tradeoff:
     def inner_points(self) -> tuple[Point, ...]:
         """The points that use both routes."""
         return tuple(point for point in self.points if point.uses_both_routes)
+
+    @property
+    def middle(self) -> Point:
+        """The operating point nearest to half of the images hard."""
+        return min(self.points, key=lambda point: abs(point.realised_hard_fraction - 0.5))
 
     @property
     def dtype(self) -> str:

@@ -15,6 +15,22 @@ from dynamicdet_d2.utils.plain import from_plain
 
 
 @dataclass(frozen=True)
+class ImageCounts:
+    """What both detectors find in an image: detections from ``TEST.DYNAMIC.MIN_SCORE`` on, at IoU
+    0.5.
+
+    Attributes:
+        objects: to be found; crowds are not.
+        found: objects that detector1 and detector2 find.
+        false: detections of detector1 and detector2 that are no object.
+    """
+
+    objects: int
+    found: tuple[int, ...]
+    false: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ImageRoute:
     """One image.
 
@@ -25,6 +41,7 @@ class ImageRoute:
         route: at the model's own threshold.
         gain: what its hard route adds to the data set's box AP, in percent.
         loss_gap: L1 - L2; None where it was not measured.
+        counts: None in files of before these were counted.
     """
 
     image_id: Any
@@ -33,6 +50,12 @@ class ImageRoute:
     route: Literal["easy", "hard"]
     gain: float
     loss_gap: float | None = None
+    counts: ImageCounts | None = None
+
+    @property
+    def misrouted(self) -> bool:
+        """Whether the other route would have been better for the data set's AP."""
+        return self.gain > 0 if self.route == "easy" else self.gain < 0
 
 
 def write_routes(routes: Sequence[ImageRoute], path: str | os.PathLike) -> None:

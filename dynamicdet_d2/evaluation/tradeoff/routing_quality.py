@@ -5,6 +5,7 @@ Numbers in, records out. I: images.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dynamicdet_d2.evaluation.coco.counts import Counts
+from dynamicdet_d2.evaluation.coco.matching import IOU_THRESHOLDS
 from dynamicdet_d2.evaluation.coco.references import oracle_hard, random_figures
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.evaluation.tradeoff.points import (
@@ -25,11 +27,15 @@ from dynamicdet_d2.evaluation.tradeoff.points import (
     Task,
     TaskFigures,
 )
+from dynamicdet_d2.evaluation.tradeoff.record import PrecisionCurve
+from dynamicdet_d2.evaluation.tradeoff.routes import ImageCounts
 from dynamicdet_d2.operating_point import threshold_for_hard_fraction
 from dynamicdet_d2.utils.plain import finite
 
 # Hard fractions of the curves.
 GRID = tuple(k / 20 for k in range(21))
+# Of the curves of precision against recall.
+CURVE_IOUS = (0.5, 0.75)
 
 
 class RoutingQuality:
@@ -87,6 +93,28 @@ class RoutingQuality:
     def threshold(self, hard_fraction: float) -> float:
         """The threshold in [0, 1] that makes this share of the images hard, as near as can be."""
         return threshold_for_hard_fraction(self.difficulties, hard_fraction)
+
+    def precision_curves(self, points: Sequence[CurvePoint]) -> tuple[PrecisionCurve, ...]:
+        """Of each point, at each of ``CURVE_IOUS``; none of a task without objects."""
+        found = []
+        for task, point in itertools.product(self.sweeps, points):
+            hard = self.difficulties > point.threshold
+            precision = self.sweeps[task].evaluate(hard).precision[..., 0]  # of all sizes
+            for iou in CURVE_IOUS:
+                at = precision[np.isclose(IOU_THRESHOLDS, iou)][0]
+                of_classes = at[:, (at > -1).all(axis=0)]
+                if of_classes.size:
+                    mean = tuple((100 * of_classes.mean(axis=1)).round(4).tolist())
+                    found.append(PrecisionCurve(task, point.hard_fraction, iou, mean))
+        return tuple(found)
+
+    def image_counts(self) -> list[ImageCounts]:
+        """What both detectors find in each image, of boxes."""
+        objects, found = self.sweeps["box"].image_counts(self.min_score)
+        return [
+            ImageCounts(wanted, tuple(exits[0]), tuple(exits[1]))
+            for wanted, exits in zip(objects.tolist(), found.swapaxes(1, 2).tolist(), strict=True)
+        ]
 
     def _curve_point(self, hard_fraction: float) -> CurvePoint:
         threshold = self.threshold(hard_fraction)

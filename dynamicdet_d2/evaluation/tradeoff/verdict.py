@@ -17,6 +17,10 @@ ONE_ROUTE = 0.99
 FOLLOWS, FOLLOWS_WEAKLY = 0.3, 0.1
 # AP in percent below which detectors find next to nothing, and a router's lead means nothing.
 NEAR_ZERO = 1.0
+# Lead over random routing, in points of AP, below which it is none, however sure.
+LEAST_LEAD = 0.05
+# Latencies that differ by less than this share are ties: timings move as much from run to run.
+TIE = 0.05
 
 
 def verdict(tradeoff: Tradeoff) -> str:
@@ -48,6 +52,7 @@ def warnings(tradeoff: Tradeoff) -> list[str]:
         _collapse(tradeoff.difficulty),
         _one_route(tradeoff.operating_point),
         _luck(tradeoff.points),
+        _no_time_saved(tradeoff),
         _missing(tradeoff.images_missing),
     ]
     return [sentence for sentence in found if sentence]
@@ -56,10 +61,22 @@ def warnings(tradeoff: Tradeoff) -> list[str]:
 def beats_random(point: Point) -> bool:
     """Whether the lead over random routing is more than two standard deviations of a single one.
 
-    Of one draw alone the deviation is not known, and no lead is proved.
+    Of one draw alone the deviation is not known, and no lead is proved. Nor is one where AP is near
+    zero, or one that nobody would notice.
     """
-    lead, deviation = point.box.lead, point.box.random_AP_std
-    return lead is not None and deviation is not None and lead > 2 * deviation
+    figures = point.box
+    lead, deviation = figures.lead, figures.random_AP_std
+    if lead is None or deviation is None or (figures.AP or 0.0) < NEAR_ZERO:
+        return False
+    return lead >= LEAST_LEAD and lead > 2 * deviation
+
+
+def tied(one: Point, other: Point) -> bool:
+    """Whether the latencies of two points differ by less than ``TIE`` of the smaller one."""
+    if one.latency_ms is None or other.latency_ms is None:
+        return False
+    low, high = sorted((one.latency_ms, other.latency_ms))
+    return high - low < TIE * low
 
 
 def _near_zero(highest: float) -> str:
@@ -149,6 +166,18 @@ def _luck(points: Sequence[Point]) -> str:
     return (
         f"At hard fraction {where} the lead over random routing is within two standard deviations "
         "of single random routings: it may be luck."
+    )
+
+
+def _no_time_saved(tradeoff: Tradeoff) -> str:
+    easy, hard = tradeoff.easy_end, tradeoff.hard_end
+    if easy.latency_ms is None or hard.latency_ms is None:
+        return ""
+    if hard.latency_ms > easy.latency_ms and not tied(easy, hard):
+        return ""
+    return (
+        f"No gain on this device: the easy route takes {easy.latency_ms:.2f} ms per image and the "
+        f"hard one {hard.latency_ms:.2f} ms, so that routing saves no time here."
     )
 
 

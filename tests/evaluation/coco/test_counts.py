@@ -95,6 +95,24 @@ def test_as_pycocotools_matches_the_detections_from_that_score_on(
     assert overall["recall"] == pytest.approx(100 * found / wanted)
 
 
+@pytest.mark.parametrize("min_score", [0.0, 0.5])
+def test_images_add_up_to_the_classes(min_score: float) -> None:
+    random = np.random.default_rng(7)
+    coco = ground_truth(random)
+    # Ids from high to low: what comes out is in the order given.
+    order = list(range(NUM_IMAGES))[::-1]
+    sweep = CocoSweep(coco, (detections(coco, random), detections(coco, random)), "bbox", order)
+    objects, found = sweep.image_counts(min_score)
+    for place in range(NUM_IMAGES):
+        image = np.arange(NUM_IMAGES) == place
+        for exit_index in (False, True):
+            counts = sweep.counts(np.full(NUM_IMAGES, exit_index), min_score, image)
+            true, counted = counts.found.sum(), counts.counted.sum()
+            assert found[place, int(exit_index)].tolist() == [true, counted - true]
+        assert objects[place] == counts.wanted.sum()
+    assert objects[0] == 0 and objects[1:].all()  # the last image is the empty one
+
+
 def test_nothing_detected_and_nothing_to_find() -> None:
     coco = ground_truth(np.random.default_rng(0))
     sweep = CocoSweep(coco, ([], []), "bbox", range(NUM_IMAGES))

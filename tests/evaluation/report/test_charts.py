@@ -116,6 +116,16 @@ def test_every_image_is_a_dot_of_its_route() -> None:
     assert ["var(--blue)" in style for style in told.values()] == [True, True, True, False, False]
 
 
+def test_curves_of_precision_show_the_figures() -> None:
+    curves = [curve for curve in GOOD.precision_curves if curve.iou == 0.5]
+    root = ElementTree.fromstring(charts.precision_svg(curves))
+    assert root.get("aria-label") == "box precision at IoU 0.5"
+    assert {"all easy", "0.5 hard", "all hard"} <= {t.text for t in root.iter("text")}
+    styles = [path.get("style", "") for path in root.iter("path")]
+    for colour in ("--ink", "--blue", "--orange"):
+        assert any(f"stroke: var({colour})" in s and "stroke-width: 1.8" in s for s in styles)
+
+
 @pytest.mark.parametrize("count", [0, 1, 5000])
 def test_the_chart_of_gains_stays_small(count: int) -> None:
     routes = [ImageRoute(i, "", i / 5000, "easy", 0.0) for i in range(count)]

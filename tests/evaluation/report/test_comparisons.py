@@ -20,7 +20,7 @@ def test_another_run(tmp_path: Path) -> None:
     a_tradeoff(*map(with_masks, GOOD.points)).to_json(path)
     named = parse_comparison(f"mine={path}")
     assert named.name == "mine" and parse_comparison(str(path)).name == "shapes_val"
-    assert named.points[1] == SeriesPoint("0.5 hard", 240.0, 25.0, 31.5, 31.5)
+    assert named.points[1] == SeriesPoint("0.5 hard", 240.0, 25.0, 31.5, 31.5, GOOD.image_sizes)
     assert named.full_name(named.points[1]) == "mine, 0.5 hard"
 
 

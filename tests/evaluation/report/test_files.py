@@ -8,8 +8,10 @@ import pytest
 
 from dynamicdet_d2.evaluation.report import files
 from dynamicdet_d2.evaluation.report.files import redraw, write_report
+from dynamicdet_d2.evaluation.report.pictures import Album
 from tests.support.tradeoffs import EASY, GOOD, HARD, ROUTES, a_point, a_tradeoff
 
+NO_PICTURES = Album({}, lambda _: [], [], masks=False, count=0)
 DRAWN = {"tradeoff.csv", "tradeoff.md", "tradeoff.png", "report.html"}
 
 
@@ -18,7 +20,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def write(folder: Path) -> None:
-    assert write_report(folder, GOOD, ROUTES, [], [], 0) == folder / "report.html"
+    assert write_report(folder, GOOD, ROUTES, NO_PICTURES) == folder / "report.html"
 
 
 def test_the_report_can_be_drawn_again_without_the_model(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_a_drawing_that_fails_leaves_the_old_ones(
     monkeypatch.setattr(files, "page", fail)
     changed = dataclasses.replace(GOOD, verdict="Another.")
     with pytest.raises(RuntimeError):
-        write_report(tmp_path, changed, ROUTES, [], [], 0)
+        write_report(tmp_path, changed, ROUTES, NO_PICTURES)
     after = contents(tmp_path)
     assert {name: after[name] for name in DRAWN} == {name: before[name] for name in DRAWN}
     # What was measured is not lost.
@@ -92,7 +94,8 @@ def test_a_drawing_that_fails_leaves_the_old_ones(
 def test_names_never_become_paths(tmp_path: Path) -> None:
     name = "../../out/$x_$ <b>"
     tradeoff = a_tradeoff(*GOOD.points, dataset=name, device=name)
-    write_report(tmp_path / "folder", tradeoff, ROUTES, [], [name], 0)
+    album = Album({}, lambda _: [], [name], masks=False, count=0)
+    write_report(tmp_path / "folder", tradeoff, ROUTES, album)
     assert {path.name for path in tmp_path.rglob("*")} == {
         "folder",
         *(DRAWN | {"tradeoff.json", "routes.jsonl"}),

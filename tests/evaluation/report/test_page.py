@@ -69,7 +69,11 @@ def test_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
         "0.25 with detector2's gain",
     ):
         assert said in found.text
-    assert sum(tag == "svg" and "role" in attrs for tag, attrs in found.tags) == 4
+    assert sum(tag == "svg" and "role" in attrs for tag, attrs in found.tags) == 6
+    # What is copied is copied as it is.
+    codes = re.findall("<code>(.*?)</code>", html)
+    assert codes == [f"MODEL.DYNAMIC.THRESHOLD {t}" for t in ("1.0", "0.5", "0.0", "0.5")]
+    assert "<dt>oracle</dt>" in html
 
 
 def test_every_section_is_there(tmp_path: Path) -> None:
@@ -80,12 +84,13 @@ def test_every_section_is_there(tmp_path: Path) -> None:
     html = page(tradeoff, ROUTES, tmp_path)
     assert re.findall("<h2>(.*?)</h2>", html) == [
         *("Box AP against cost", "Mask AP against cost"),
-        *("Operating points, box", "Operating points, mask", "Difficulty"),
-        *("Easiest and hardest images", "Images sent the wrong way"),
+        *("Operating points, box", "Operating points, mask", "Keys to paste", "Latency"),
+        *("Difficulty", "Easiest and hardest images", "Images sent the wrong way"),
+        *("Why images count as sent the wrong way", "Precision against recall, box"),
         "What each exit detects on the images of each route",
         *("Precision and recall of box detections", "Precision and recall of mask detections"),
         *("Box AP by size of the objects", "Mask AP by size of the objects"),
-        *("Box AP by class", "Mask AP by class", "Compared with", "How this was measured"),
+        *("Box AP by class", "Mask AP by class", "Compared with", "Words", "How this was measured"),
     ]
 
 
@@ -129,6 +134,12 @@ def test_poor_trade_offs_are_drawn(tmp_path: Path, ap: float | None, routes: lis
     Tags(html)
     assert not re.search(r'="[^"]*nan', html)
     assert "ms</b>" not in html
+
+
+def test_no_share_of_the_oracles_gain_without_a_lead(tmp_path: Path) -> None:
+    lucky = a_tradeoff(EASY, a_point(0.5, 31.5, 31.0, std=0.3), HARD)
+    assert "random is 0 %" not in page(lucky, ROUTES, tmp_path)
+    assert "random is 0 %" in page(GOOD, ROUTES, tmp_path)
 
 
 def test_the_share_of_the_oracles_gain_is_shown_where_there_is_one(tmp_path: Path) -> None:

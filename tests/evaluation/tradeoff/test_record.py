@@ -47,7 +47,7 @@ POINT = {
     **{
         "latency_ms": 25.0,
         "fps": 40.0,
-        "latency": {"p50": 20.0, "p95": 30.0, "hard_fraction": 0.5},
+        "latency": {"p50": 20.0, "p95": 30.0, "hard_fraction": 0.5, "stderr": None},
     },
 }
 

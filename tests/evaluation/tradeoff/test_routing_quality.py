@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.evaluation.tradeoff.difficulties import DifficultySummary
 from dynamicdet_d2.evaluation.tradeoff.points import DetectionRates, Rates, RoutedAP, RouteFigures
+from dynamicdet_d2.evaluation.tradeoff.routes import ImageCounts
 from dynamicdet_d2.evaluation.tradeoff.routing_quality import RoutingQuality
 from tests.support.tradeoffs import DIFFICULTIES
 
@@ -41,6 +42,22 @@ def quality() -> RoutingQuality:
 def percent_of_recall(found: int) -> float:
     """AP of ``found`` of four objects without a false positive: recall 0, 0.01, ... up to it."""
     return 100 * (25 * found + 1) / 101
+
+
+def test_what_is_found_in_each_image(quality: RoutingQuality) -> None:
+    both, second = ImageCounts(1, (1, 1), (0, 0)), ImageCounts(1, (0, 1), (0, 0))
+    assert quality.image_counts() == [both, both, second, second]
+
+
+def test_curves_of_precision_by_hand(quality: RoutingQuality) -> None:
+    points = [quality.point(k, quality.threshold(k)) for k in (0, 0.5)]
+    curves = quality.precision_curves(points)
+    assert [(c.task, c.hard_fraction, c.iou) for c in curves] == [
+        ("box", k, iou) for k in (0, 0.5) for iou in (0.5, 0.75)
+    ]
+    # Two of four objects without a false one: 100 % up to a recall of 50 %. No ring is counted.
+    assert curves[0].precision == (100.0,) * 51 + (0.0,) * 50
+    assert curves[2].precision == (100.0,) * 101
 
 
 def test_points_by_hand(quality: RoutingQuality) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 
 from dynamicdet_d2.evaluation.tradeoff.difficulties import DifficultySummary
+from dynamicdet_d2.evaluation.tradeoff.points import Point, RoutedLatency
 from dynamicdet_d2.evaluation.tradeoff.record import RankCorrelations
 from dynamicdet_d2.evaluation.tradeoff.verdict import verdict, warnings
 from tests.support.tradeoffs import EASY, GOOD, HARD, a_point, a_tradeoff
@@ -37,6 +38,27 @@ def test_a_lead_within_noise_is_no_lead() -> None:
     assert "At hard fraction 0.5" in warnings(lucky)[0] and "luck" in warnings(lucky)[0]
     above = a_tradeoff(EASY, a_point(0.5, 31.61, 31.0, std=0.3), HARD)
     assert "beats random routing at every inner point" in verdict(above)
+
+
+def test_a_lead_that_nobody_would_notice_is_no_lead() -> None:
+    sure = a_tradeoff(EASY, a_point(0.5, 31.04, 31.0, std=0.001), HARD)
+    assert "does NOT beat random routing by more than chance" in verdict(sure)
+
+
+def test_a_lead_near_zero_ap_is_no_lead() -> None:
+    # One point is near zero though the ends are not; its lead is many deviations.
+    weak = a_tradeoff(EASY, a_point(0.1, 0.9, 0.2), a_point(0.5, 31.5, 31.0), HARD)
+    assert "at 1 of 2 inner points only" in verdict(weak)
+
+
+def test_routes_that_take_the_same_time_are_said() -> None:
+    def at(k: float, ms: float) -> Point:
+        return a_point(k, 31.0, 31.0, latency=RoutedLatency(ms, ms, ms, k))
+
+    same = a_tradeoff(at(0, 20.0), at(0.5, 20.5), at(1, 20.9))
+    assert "No gain on this device: the easy route takes 20.00 ms" in warnings(same)[-1]
+    assert "No gain" in warnings(a_tradeoff(at(0, 30.0), at(0.5, 25.0), at(1, 20.0)))[-1]
+    assert warnings(a_tradeoff(at(0, 20.0), at(0.5, 20.6), at(1, 21.1))) == []
 
 
 def test_a_lead_over_a_single_draw_is_not_proved() -> None:

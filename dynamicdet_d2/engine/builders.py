@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both trainers build alike, and what a subclass of either can override."""
+
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from dynamicdet_d2.data.loading.loaders import ResumableLoader
+from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
+from dynamicdet_d2.engine.schedule import build_schedule
+
+
+class Builders(DefaultTrainer):
+    """Loader, optimizer and schedule of the training of detectors."""
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
+        """Batches of the phases that train on images; any iterable of them may take its place."""
+        return ResumableLoader(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
+        """Of the phases that train detectors; what a phase does not train needs no gradient."""
+        return build_detectors_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+        """Of the phases that train detectors, each with the whole schedule."""
+        return build_schedule(cfg, optimizer)

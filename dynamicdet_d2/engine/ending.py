@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a machine can do to a run, in a sentence: lost processes, no memory, a full disk."""
+
+import errno
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from torch import distributed
+
+from dynamicdet_d2.utils import stopping
+from dynamicdet_d2.utils.errors import RunError
+from dynamicdet_d2.utils.files import UnwrittenFileError
+
+_RESUME = "--resume goes on from the last checkpoint"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Of gloo, whose errors have no type of their own.
+_GLOO = re.compile(r"gloo|Connection (closed|reset) by peer|Broken pipe")
+_LATE = re.compile(r"timed? ?out", re.IGNORECASE)
+_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?:.*signal: (\w+))?")
+
+
+@contextmanager
+def failures_in_a_sentence(cfg: CfgNode) -> Iterator[None]:
+    """Meet what the machine does to the run inside; errors of other kinds pass through.
+
+    Args:
+        cfg: of the run.
+
+    Raises:
+        RunError: one sentence, with the library's error as its cause.
+        SystemExit: where a signal had asked the run to stop, and the rest follows from that; a
+            checkpoint that could not be saved does not.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError, EOFError) as error:
+        sentence = _sentence(error, cfg)
+        if sentence is None:
+            raise
+        if stopping.requested() and not _is_full(error):
+            sys.exit(128 + stopping.requested())
+        raise RunError(sentence) from error
+
+
+def _sentence(error: Exception, cfg: CfgNode) -> str | None:
+    """None of what is no machine's doing."""
+    if isinstance(error, (ConnectionError, EOFError)) and cfg.DATALOADER.NUM_WORKERS:
+        return _of_a_worker("", cfg)  # Python's own pipes are to workers alone
+    if isinstance(error, OSError):
+        return _of_the_disk(error, cfg.OUTPUT_DIR)
+    text = str(error)
+    if _WORKER.search(text) or text.startswith("DataLoader timed out"):
+        return _of_a_worker(text, cfg)
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "can't allocate" in text:
+        return _of_memory(text, cfg)
+    return _of_another_process(error, text, cfg)
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
+def _of_the_disk(error: OSError, folder: str) -> str | None:
+    if not _is_full(error):
+        return None
+    what = str(error).rstrip(".")
+    if not isinstance(error, UnwrittenFileError):
+        what = f"OUTPUT_DIR {error.filename or folder} cannot be written to: {error.strerror}"
+    return f"{what}; what was there before is as it was, and {_RESUME}."
+
+
+def _of_a_worker(text: str, cfg: CfgNode) -> str | None:
+    workers = cfg.DATALOADER.NUM_WORKERS
+    if _LATE.search(text):
+        return (
+            f"No batch of images came within {cfg.RUN.TIMEOUT:g} seconds (RUN.TIMEOUT): one of the "
+            f"{workers} processes that load them is stuck, at a file that does not answer perhaps; "
+            f"{_RESUME}."
+        )
+    found = _WORKER.search(text)
+    how = f"was killed by signal {found[2]}" if found and found[2] else "ended unexpectedly"
+    return (
+        f"A process that loads images{f' ({found[1]})' if found else ''} {how}, for want of memory "
+        "perhaps: "
+        f"DATALOADER.NUM_WORKERS is {workers}, and fewer need less; {_RESUME}."
+    )
+
+
+def _of_memory(text: str, cfg: CfgNode) -> str:
+    reason = text.partition("\n")[0].rstrip(".") or "MemoryError"
+    return (
+        f"There is not enough memory for a step on {cfg.MODEL.DEVICE}; a smaller "
+        f"SOLVER.IMS_PER_BATCH or INPUT.MAX_SIZE_TRAIN needs less; {_RESUME} ({reason})."
+    )
+
+
+def _of_another_process(error: Exception, text: str, cfg: CfgNode) -> str | None:
+    known = getattr(distributed, "DistError", ())
+    if comm.get_world_size() == 1 or not (isinstance(error, known) or _GLOO.search(text)):
+        return None
+    rank = comm.get_rank()
+    if _LATE.search(text):
+        return (
+            f"Rank {rank} waited {cfg.RUN.TIMEOUT:g} seconds (RUN.TIMEOUT) for another process of "
+            f"the run, which is stopped, stuck or cannot be reached; {_RESUME}."
+        )
+    return (
+        f"Rank {rank} lost another process of the run, which has ended or cannot be reached: what "
+        f"is said there, or by its machine, is the reason; {_RESUME}."
+    )

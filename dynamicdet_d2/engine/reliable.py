@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both trainers do so that nothing of a run is lost, and nothing goes wrong in silence."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer
+from detectron2.utils import comm
+from torch import nn
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.data.loading.corrupt import Sample
+from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
+from dynamicdet_d2.engine.ema import WeightAverage
+from dynamicdet_d2.engine.resuming import check_model, recorded, settle
+from dynamicdet_d2.engine.run_folder import CONFIG, forget_metrics_from
+from dynamicdet_d2.engine.step import TrainingStep
+from dynamicdet_d2.utils import stopping
+from dynamicdet_d2.utils.files import whole_file
+
+
+class ReliableTrainer(DefaultTrainer):
+    """Detectron2's default trainer, with an end that is said whatever it is.
+
+    Signals end it after a step, a step that is not finite is explained and kept, weights that are
+    not finite do not become a checkpoint, and a run that resumes says under which keys.
+
+    Attributes:
+        cfg, seed, images: of the run; images in Detectron2's format.
+        average: of the weights.
+    """
+
+    cfg: CfgNode
+    seed: int
+    images: Sequence[Sample]
+    average: WeightAverage
+    checkpointer: DynamicCheckpointer
+    _trainer: TrainingStep
+    _resumed = False
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As Detectron2's."""
+        super().resume_or_load(resume=resume)
+        # Where a checkpoint has no trainer's state the run begins anew, with its weights.
+        self._resumed = resume and (self.start_iter > 0 or not self.checkpointer.has_checkpoint())
+
+    def train(self) -> Any:
+        """As Detectron2's; signals that come in a step wait for its end."""
+        if self._resumed and comm.is_main_process():
+            forget_metrics_from(self.cfg.OUTPUT_DIR, self.start_iter)
+        with stopping.deferred():
+            return super().train()
+
+    def run_step(self) -> None:
+        """As Detectron2's.
+
+        Raises:
+            FloatingPointError: where losses, boxes or gradients are not finite, with iteration,
+                losses, learning rate, images, and the file that repeats the step.
+        """
+        try:
+            super().run_step()
+        except FloatingPointError as error:
+            # What follows is a dict of all losses.
+            fault = str(error).partition("\n")[0].rstrip(".!")
+            raise diverged(self._failed_step(), fault) from error
+
+    def state_dict(self) -> dict:
+        """With the seed, the step's state and the keys of the config."""
+        own = {"seed": self.seed, "_trainer": self._trainer.state_dict()}
+        return {**super().state_dict(), **own, "config": recorded(self.cfg)}
+
+    @contextmanager
+    def as_saved(self) -> Iterator[None]:
+        """The model has the weights that a checkpoint keeps.
+
+        Raises:
+            FloatingPointError: they are not finite; the checkpoints before it stay.
+        """
+        with self.average.in_place():
+            try:
+                check_weights(self.plain_model)
+            except FloatingPointError as error:
+                raise FloatingPointError(
+                    f"Training diverged by iteration {self.iter}: {error}, so no checkpoint is "
+                    "written. The one before it is the last good one."
+                ) from error
+            yield
+
+    @property
+    def plain_model(self) -> nn.Module:
+        """The detector, never wrapped for several processes."""
+        raise NotImplementedError
+
+    def settle_keys(
+        self, state: Mapping[str, Any], held: Sequence[str], fixed: Sequence[str]
+    ) -> None:
+        """Which keys hold in a run that resumes, said, and recorded in ``config.yaml``.
+
+        Args:
+            state: the trainer's, from the checkpoint.
+            held, fixed: as for ``resuming.settle``.
+
+        Raises:
+            ValueError: the model or a key that must stay is another one.
+        """
+        record = state.get("config", {})
+        check_model(self.checkpointer.report, record, self.cfg)
+        put_back = settle(self.cfg, record, held=("SEED", *held), fixed=fixed)
+        path = os.path.join(self.cfg.OUTPUT_DIR, CONFIG)
+        if put_back and comm.is_main_process() and os.path.isfile(path):
+            with whole_file(path) as file:
+                file.write(self.cfg.dump().encode())
+
+    def phase_of_step(self) -> tuple[str, Mapping[str, Any]]:
+        """Name of the phase and what its module is built from; ("", {}) of a static detector."""
+        return "", {}
+
+    def image_ids(self, batch: Any) -> tuple[object, ...]:
+        """Ids of a batch's images, where they are known."""
+        if not isinstance(batch, list) or not all(isinstance(image, dict) for image in batch):
+            return ()
+        return tuple(image.get("image_id", image.get("file_name")) for image in batch)
+
+    def _failed_step(self) -> FailedStep:
+        phase, kept = self.phase_of_step()
+        return FailedStep(
+            cfg=self.cfg,
+            seed=self.seed,
+            iteration=self.iter,
+            phase=phase,
+            kept=kept,
+            model=self.plain_model,
+            step=self._trainer,
+            images=self.image_ids(self._trainer.batch),
+        )

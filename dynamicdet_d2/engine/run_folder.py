@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies in OUTPUT_DIR when a run begins there: of another run, an earlier one, this one."""
+
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+
+from detectron2.utils import comm
+
+from dynamicdet_d2.utils import folder_lock
+from dynamicdet_d2.utils.errors import FAILED
+from dynamicdet_d2.utils.files import remove_temporaries, whole_file
+
+LAST, METRICS, CONFIG = "last_checkpoint", "metrics.json", "config.yaml"
+
+
+@contextmanager
+def folder_of_run(folder: str, *, begins: bool) -> Iterator[list[str]]:
+    """Hold ``OUTPUT_DIR`` for this run, and keep what an earlier run wrote that this one replaces.
+
+    Args:
+        folder: ``OUTPUT_DIR``; empty: nothing is written.
+        begins: whether the run trains from its beginning, and does not resume or only evaluate.
+
+    Yields:
+        What there is to say, for the log, a sentence each.
+
+    Raises:
+        OSError: it is held by another run or cannot be written to; one sentence.
+        SystemExit: in the other processes of a run whose main process says so.
+    """
+    with ExitStack() as stack:
+        said: list[str] = []
+        fault: OSError | None = None
+        if folder and comm.is_main_process():
+            try:
+                said.append(stack.enter_context(folder_lock.held(folder)))
+                for place in (folder, *_below(os.path.join(folder, "inference"))):
+                    remove_temporaries(place)
+                said.append(keep_earlier_run(Path(folder)) if begins else "")
+            except OSError as error:
+                fault = error
+        everywhere = comm.all_gather(fault is None)
+        if fault is not None:
+            raise fault
+        if not all(everywhere):
+            sys.exit(FAILED)
+        yield [sentence for sentence in said if sentence]
+
+
+def _below(folder: str) -> Iterator[str]:
+    return (place for place, _, _ in os.walk(folder))
+
+
+def keep_earlier_run(folder: Path) -> str:
+    """Keep metrics and config of an earlier run under numbered names; the metrics begin anew.
+
+    Its checkpoints stay until the new run comes to those of the same names.
+
+    Returns:
+        A sentence; empty where there is no earlier run.
+    """
+    last, metrics = folder / LAST, folder / METRICS
+    if not last.is_file() and not (metrics.is_file() and metrics.stat().st_size):
+        return ""
+    kept = [path for path in (metrics, folder / CONFIG) if path.is_file()]
+    number = next(n for n in count(1) if not any(_numbered(path, n).exists() for path in kept))
+    for path in kept:
+        with open(path, "rb") as old, whole_file(_numbered(path, number)) as new:
+            shutil.copyfileobj(old, new)
+    if metrics.is_file():
+        os.truncate(metrics, 0)  # and not replaced: a writer may have it open
+    name = last.read_text(errors="replace").strip() if last.is_file() else "no checkpoint"
+    names = " and ".join(_numbered(path, number).name for path in kept)
+    return (
+        f"OUTPUT_DIR {folder} holds an earlier run ({name}). This one begins anew and replaces its "
+        "checkpoints as it comes to their names; --resume would have gone on with it."
+        + (f" Kept of it: {names}." if names else "")
+    )
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}_{number}{path.suffix}")
+
+
+def forget_metrics_from(folder: str, iteration: int) -> None:
+    """Leave out of ``metrics.json`` the iterations that a resumed run will do again.
+
+    A line that a kill cut short goes, too. Lines are not in the order of iterations. The file is
+    the same one afterwards, since a writer may have it open.
+    """
+    path = os.path.join(folder, METRICS)
+    if not os.path.isfile(path):
+        return
+    with open(path, "r+b") as file:
+        lines = file.read().splitlines(keepends=True)
+        kept = b"".join(line for line in lines if _iteration(line) < iteration)
+        file.seek(0)
+        file.write(kept)
+        file.truncate()
+
+
+def _iteration(line: bytes) -> float:
+    """Of a line of metrics; infinite where it is none."""
+    try:
+        return int(json.loads(line)["iteration"]) if line.endswith(b"\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One step of training, which stops at what is not finite and keeps what it was made of."""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.layers import FrozenBatchNorm2d
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+logger = logging.getLogger(__name__)
+
+# Gradients that overflow float16 below this scale would overflow unscaled, too.
+_LEAST_SCALE = 1.0
+
+
+class TrainingStep(SimpleTrainer):
+    """Detectron2's step in one or mixed precision.
+
+    Every process looks at its own losses before they are trained on, so that the one that has the
+    fault can say what it consists of; Detectron2 looks at their mean, in the main process, and
+    calls a run diverged whose scaled gradients alone have overflowed.
+
+    Attributes:
+        batch, losses: of the step, as far as it has come; None and {} before.
+        buffers: what the model's running quantities were when the step began, by the identity of
+            the tensor; those of norms are left out, as no loss in training depends on them.
+        scaler: of mixed precision, or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable,
+        optimizer: Optimizer,
+        *,
+        mixed_precision: bool = False,
+    ) -> None:
+        super().__init__(model, data_loader, optimizer)
+        device = next(model.parameters()).device.type
+        self.scaler = _scaler(device) if mixed_precision else None
+        self._device_type = device
+        self.batch: Any = None
+        self.losses: dict[str, Tensor] = {}
+        self.buffers: dict[int, Tensor] = {}
+        self._running = list(_running_quantities(model))
+
+    def run_step(self) -> None:
+        """As Detectron2's.
+
+        Raises:
+            FloatingPointError: naming a loss of this process that is not finite, or saying that
+                gradients overflow.
+        """
+        start = time.perf_counter()
+        self.batch, self.losses = next(self._data_loader_iter), {}
+        data_time = time.perf_counter() - start
+        self.buffers = {id(buffer): buffer.clone() for buffer in self._running}
+        with self.precision():
+            self.losses = as_dict(self.model(self.batch))
+        check_finite(self.losses)
+        total: Any = sum(self.losses.values())
+        self.optimizer.zero_grad()
+        if self.scaler is None:
+            total.backward()
+            self._write_metrics(self.losses, data_time)
+            self.optimizer.step()
+            return
+        self.scaler.scale(total).backward()
+        self._write_metrics(self.losses, data_time)
+        self.scaler.step(self.optimizer)
+        self._update_scale()
+
+    def precision(self) -> AbstractContextManager:
+        """What the losses are computed in."""
+        if self.scaler is None:
+            return nullcontext()
+        return torch.autocast(self._device_type)
+
+    def state_dict(self) -> dict:
+        """With the scale of mixed precision, named as in Detectron2's checkpoints."""
+        state = super().state_dict()
+        if self.scaler is not None:
+            state["grad_scaler"] = self.scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """A run that had no mixed precision until now begins with its own scale."""
+        super().load_state_dict(state_dict)
+        if self.scaler is not None and "grad_scaler" in state_dict:
+            self.scaler.load_state_dict(state_dict["grad_scaler"])
+
+    def _update_scale(self) -> None:
+        assert self.scaler is not None
+        before = self.scaler.get_scale()
+        self.scaler.update()
+        scale = self.scaler.get_scale()
+        storage = get_event_storage()
+        storage.put_scalar("amp/scale", scale, smoothing_hint=False)
+        if scale < before:
+            logger.info(
+                "Gradients overflowed float16 at scale %g: iteration %d changes nothing, and the "
+                "next one has scale %g. That is no divergence.",
+                *(before, storage.iter, scale),
+            )
+        if scale < _LEAST_SCALE:
+            raise FloatingPointError(
+                f"gradients overflow float16 at every scale down to {before:g}"
+            )
+
+
+def as_dict(losses: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
+    """Losses by name; one that has none is the total."""
+    return {"total_loss": losses} if isinstance(losses, Tensor) else losses
+
+
+def check_finite(losses: Mapping[str, Tensor]) -> None:
+    """Refuse losses that are NaN or infinite.
+
+    Args:
+        losses: scalars, by name.
+
+    Raises:
+        FloatingPointError: naming the first.
+    """
+    if not losses or torch.stack([x.detach().float() for x in losses.values()]).isfinite().all():
+        return
+    name = next(name for name, loss in losses.items() if not loss.isfinite())
+    raise FloatingPointError(f"{name} is {losses[name].item()}")
+
+
+def _scaler(device: str) -> Any:
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler(device)
+    return torch.cuda.amp.GradScaler()  # before PyTorch 2.3
+
+
+def _running_quantities(model: nn.Module) -> Iterable[Tensor]:
+    for module in model.modules():
+        if not isinstance(module, (_BatchNorm, FrozenBatchNorm2d)):
+            yield from module.buffers(recurse=False)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of a run: who this one is, and how they find each other."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from detectron2.utils import comm
+from torch import distributed
+
+from dynamicdet_d2.utils.errors import RunError
+
+_GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+
+
+@dataclass(frozen=True)
+class World:
+    """One process among those of a run.
+
+    Attributes:
+        rank, size: of this process in [0, size), and processes in all.
+        local_rank, local_size: the same on this machine.
+        url: where they meet.
+        timeout: seconds that one waits for another (``RUN.TIMEOUT``).
+        on_gpus: whether each has a GPU, and they talk over NCCL; else over gloo.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    url: str
+    timeout: float
+    on_gpus: bool
+
+    def join(self) -> None:
+        """Meet the others.
+
+        Raises:
+            ValueError: they cannot meet at the address.
+            RunError: not all came in time.
+        """
+        if self.on_gpus:
+            torch.cuda.set_device(self.local_rank)
+        try:
+            distributed.init_process_group(
+                backend="nccl" if self.on_gpus else "gloo",
+                init_method=self.url,
+                world_size=self.size,
+                rank=self.rank,
+                timeout=timedelta(seconds=self.timeout),
+            )
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            if any(words in reason.lower() for words in ("timed out", "timeout")):
+                raise RunError(self._not_all_came(reason)) from None
+            raise ValueError(
+                f"--dist-url {self.url} cannot be used, by another run perhaps: {reason}"
+            ) from None
+        self._know_this_machine()
+
+    def _not_all_came(self, reason: str) -> str:
+        return (
+            f"Rank {self.rank} waited {self.timeout:g} seconds (RUN.TIMEOUT) at {self.url} for the "
+            f"{self.size} processes of the run, and not all came; each machine needs a "
+            f"train_net.py with its own --machine-rank ({reason})."
+        )
+
+    def _know_this_machine(self) -> None:
+        """Tell Detectron2 which processes share a machine."""
+        if hasattr(comm, "create_local_process_group"):  # newer than Detectron2 0.6
+            comm.create_local_process_group(self.local_size)
+            return
+        for first in range(0, self.size, self.local_size):
+            group = distributed.new_group(list(range(first, first + self.local_size)))
+            if first == self.rank - self.local_rank:
+                comm._LOCAL_PROCESS_GROUP = group
+
+
+def given_world(environment: Mapping[str, str], *, timeout: float, on_gpus: bool) -> World | None:
+    """The place that ``torchrun`` gave this process; None where nobody did.
+
+    Args:
+        environment: of the process.
+    """
+    if not all(name in environment for name in _GIVEN):
+        return None
+    local_size = int(environment.get("LOCAL_WORLD_SIZE", environment["WORLD_SIZE"]))
+    rank, size, local_rank = (int(environment[name]) for name in _GIVEN[:3])
+    return World(rank, size, local_rank, local_size, "env://", timeout, on_gpus)
+
+
+def restarts(environment: Mapping[str, str]) -> int:
+    """How often ``torchrun`` has started the run's processes again."""
+    return int(environment.get(_RESTARTS, 0))
+
+
+def free_address() -> str:
+    """For the processes of this machine alone."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image with boxes, masks and class names: of what was detected, or of what is there."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.utils.visualizer import Visualizer
+from numpy.typing import NDArray
+
+from dynamicdet_d2.utils.charts import chart_style
+
+# Detections below this are not drawn.
+MIN_SCORE = 0.5
+# Pixels that an image is wide in a picture, whatever the file has.
+WIDTH = 480
+# Of classes, in turns; bright on photographs, and told apart by colour-blind readers.
+_COLORS = ("#ffd400", "#00b7ff", "#ff6db6", "#35e07a", "#ff8c1a", "#b497ff", "#f2f2f2")
+
+
+def draw(
+    pixels: NDArray[np.uint8], found: Sequence[dict], class_names: Sequence[str]
+) -> NDArray[np.uint8]:
+    """An image with boxes, masks and class names of detections from score 0.5 on, or of objects.
+
+    Args:
+        pixels: (H, W, 3) RGB.
+        found: as in ``ExitRecord.results``; objects are without a score. Masks are drawn where all
+            have one.
+        class_names: by class as the model counts it; the class's number where there is none.
+
+    Returns:
+        (H', W', 3) RGB, 480 pixels wide.
+    """
+    shown = [item for item in found if item.get("score", 1.0) >= MIN_SCORE]
+    with_masks = bool(shown) and all(item.get("segmentation") for item in shown)
+    boxes = np.array([item["bbox"] for item in shown], dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    with chart_style():
+        visualizer = Visualizer(pixels, scale=WIDTH / pixels.shape[1])
+        visualizer.overlay_instances(
+            boxes=boxes,
+            labels=[_label(item, class_names) for item in shown],
+            masks=[item["segmentation"] for item in shown] if with_masks else None,
+            assigned_colors=[_COLORS[item["category_id"] % len(_COLORS)] for item in shown],
+            alpha=0.4,
+        )
+        return visualizer.get_output().get_image()
+
+
+def _label(item: dict, class_names: Sequence[str]) -> str:
+    number = item["category_id"]
+    name = class_names[number] if number < len(class_names) else str(number)
+    return f"{name} {100 * item['score']:.0f}" if "score" in item else name

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files, written whole."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dynamicdet_d2.utils.files import whole_file
+
+
+def write_image(
+    path: Path, pixels: np.ndarray, *, quality: int | None = None, durable: bool = True
+) -> None:
+    """Write an image; unlike OpenCV's own function it does not fail in silence.
+
+    Args:
+        path: its ending says the format.
+        pixels: (H, W, 3) uint8, BGR.
+        quality: of a JPEG, 0 to 100; None: OpenCV's.
+        durable: as for ``whole_file``.
+
+    Raises:
+        ValueError: OpenCV does not write the format.
+        OSError: the file cannot be written; one sentence.
+    """
+    if not path.suffix or not cv2.haveImageWriter(str(path)):
+        raise ValueError(
+            f"{path} cannot be written: OpenCV writes no images of ending '{path.suffix}'."
+        )
+    options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    try:
+        done, content = cv2.imencode(path.suffix, pixels, options)
+    except cv2.error:
+        done = False
+    if not done:
+        height, width = pixels.shape[:2]
+        raise ValueError(f"{path} cannot be written: OpenCV refuses an image of {width}x{height}.")
+    with whole_file(path, durable=durable) as file:
+        file.write(content)

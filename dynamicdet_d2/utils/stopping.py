@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl-C and SIGTERM in a run: at once where nothing is half done, else when the step is done.
+
+An exception out of the blue in the middle of a step would leave half a step, and can be lost in
+callbacks of libraries. So a signal is a request, which the training looks at after each step; in
+passes over a data set, which change nothing, it ends the pass.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+
+@dataclass
+class _State:
+    """Of this process.
+
+    Attributes:
+        requested: number of the first signal that came, 0: none.
+        deferred: whether signals wait for someone to look.
+    """
+
+    requested: int = 0
+    deferred: bool = False
+
+
+_state = _State()
+
+
+@contextmanager
+def signals_heeded() -> Iterator[None]:
+    """SIGINT and SIGTERM become requests inside; what was there before is put back afterwards."""
+    _state.requested, _state.deferred = 0, False
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where no signal arrives
+        return
+    before = {number: signal.signal(number, _came) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _state.requested = 0
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Signals wait inside until ``requested`` is asked; a second Ctrl-C does not."""
+    before, _state.deferred = _state.deferred, True
+    try:
+        yield
+    finally:
+        _state.deferred = before
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Signals end what is inside at once; one that waited already, too."""
+    before, _state.deferred = _state.deferred, False
+    try:
+        look()
+        yield
+    finally:
+        _state.deferred = before
+
+
+def requested() -> int:
+    """Number of the signal that asks this process to stop; 0: none."""
+    return _state.requested
+
+
+def request(number: int) -> None:
+    """Note the signal of another process of the run as if it had come here."""
+    _state.requested = _state.requested or number
+
+
+def look() -> None:
+    """End what runs, where a signal came and does not have to wait.
+
+    A library can have swallowed the exception, so long passes look again at every batch.
+    """
+    if _state.requested and not _state.deferred:
+        stop(_state.requested)
+
+
+def stop(number: int) -> NoReturn:
+    """End as a signal says.
+
+    Raises:
+        KeyboardInterrupt: for SIGINT.
+        SystemExit: for others, with the status by which shells count them.
+    """
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
+def _came(number: int, _: FrameType | None) -> None:
+    again = number == signal.SIGINT == _state.requested
+    _state.requested = _state.requested or number
+    if again or not _state.deferred:
+        stop(number)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Milliseconds of all set-ups, measured in turns in one process, so that they can be compared.
+
+Every model is run as its config says (optimised), one image at a time, from memory. What a
+detector has learnt hardly counts, so one run of each set-up is enough.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.config import read_config
+from dynamicdet_d2.data.loading.loaders import build_test_loader
+from dynamicdet_d2.engine.static import AsRun, StaticTrainer
+from dynamicdet_d2.evaluation.latency import device_name, measure_thresholds
+from dynamicdet_d2.modeling.architecture import is_dynamic
+from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.memory import keep_memory
+from dynamicdet_d2.utils.plain import from_plain, to_plain
+from evidence.passes import INPUTS, detector, run_config, with_inputs
+from evidence.results import Origin, Route, origin
+from evidence.setups import Data, Run
+
+logger = logging.getLogger(__name__)
+
+FOLDER = Path(__file__).parent / "times"
+ROUNDS, IMAGES, WARMUP = 5, 20, 2
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of one data set's images.
+
+    Attributes:
+        data: its name.
+        images, rounds: images per round, and rounds; figures are medians over rounds.
+        origin: of the figures.
+        setups: set-up -> inputs of the router, joined by "+" ("" of a static detector) ->
+            milliseconds per image on either route.
+    """
+
+    data: str
+    images: int
+    rounds: int
+    origin: Origin
+    setups: Mapping[str, Mapping[str, Route]]
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A model and what it is run on; thresholds of the two routes, or None alone."""
+
+    setup: str
+    inputs: str
+    model: nn.Module
+    images: Sequence[list[dict]]
+    thresholds: Sequence[float | None]
+
+
+def measure_times(runs: Sequence[Run], data: Data, rounds: int = ROUNDS) -> Times:
+    """Milliseconds of each run's detector, with all inputs of the router.
+
+    Args:
+        runs: finished, one of each set-up.
+    """
+    keep_memory()
+    models = [timed for run in runs for timed in _models(run, data)]
+    samples: list[list[list[float]]] = []
+    for number in range(rounds):
+        logger.info("Round %d of %d: %d models", number + 1, rounds, len(models))
+        samples.append([_mean_times(timed) for timed in models])
+    setups: dict[str, dict[str, Route]] = {}
+    for place, timed in enumerate(models):
+        routes = zip(*(own[place] for own in samples), strict=True)
+        easy, *hard = (round(median(values), 3) for values in routes)
+        setups.setdefault(timed.setup, {})[timed.inputs] = Route(easy, *(hard or [easy]))
+    names = " ".join(f"{run.setup}_s{run.seed}" for run in runs)
+    command = f"python -m evidence times {names} --data {data.name}"
+    device = device_name(torch.device(models[0].model.device))
+    return Times(data.name, IMAGES, rounds, origin(command, device), setups)
+
+
+def write_times(times: Times, folder: Path) -> Path:
+    """The file, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{times.data}.json"
+    with whole_file(path) as file:
+        file.write(f"{json.dumps(to_plain(times), indent=1)}\n".encode())
+    return path
+
+
+def read_times(folder: Path) -> dict[str, Times]:
+    """Data set -> what was measured on it.
+
+    Raises:
+        ValueError: naming the file that is not such a file.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found[path.stem] = from_plain(Times, read_json(path, str(path)), "")
+        except ValueError as error:
+            raise ValueError(f"{path} holds no times: {error}.") from None
+    return found
+
+
+def _models(run: Run, data: Data) -> list[_Timed]:
+    cfg = run_config(run, data, "val")
+    every = list(build_test_loader(cfg, data.split("val")))
+    images = every[:: max(len(every) // IMAGES, 1)][:IMAGES]
+    if is_dynamic(read_config(str(run.config))):
+        models = {inputs: detector(with_inputs(cfg, inputs), run) for inputs in INPUTS}
+        return [
+            _Timed(run.setup, "+".join(inputs), model, images, (1.0, 0.0))
+            for inputs, model in models.items()
+        ]
+    model = StaticTrainer.build_model(cfg).eval()
+    DynamicCheckpointer(model).load(run.weights)
+    return [_Timed(run.setup, "", AsRun(cfg, model).fast, images, (None,))]
+
+
+def _mean_times(timed: _Timed) -> list[float]:
+    """Mean milliseconds per image of each threshold."""
+    found = measure_thresholds(timed.model, timed.images, timed.thresholds, WARMUP)
+    return [latency.mean for latency in found]

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which processes a command line means, and what is refused of it."""
+
+import argparse
+import os
+
+import pytest
+
+from dynamicdet_d2.engine.launch import launch
+from dynamicdet_d2.engine.world import World, given_world, restarts
+
+GIVEN = {
+    "RANK": "5",
+    "WORLD_SIZE": "8",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "4",
+    "MASTER_ADDR": "a",
+    "MASTER_PORT": "1",
+}
+
+
+def options(**changes: object) -> argparse.Namespace:
+    plain = {"num_gpus": 1, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
+    more = {"resume": False, "eval_only": False, "program": "tool"}
+    return argparse.Namespace(**{**plain, **more, **changes})
+
+
+def start(called: list, **changes: object) -> None:
+    launch(called.append, options(**changes), timeout=3.0, on_gpus=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"machine_rank": 5}, "--machine-rank is 5; of 1 machines it must be in 0 to 0."),
+        ({"num_machines": 2, "machine_rank": -1}, "--machine-rank is -1; of 2 machines"),
+        ({"num_gpus": 0}, "--num-gpus is 0; it must be at least 1."),
+        ({"num_machines": 0}, "--num-machines is 0"),
+        ({"num_machines": 2}, "--dist-url auto is for one machine"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(changes: dict, says: str) -> None:
+    called: list = []
+    with pytest.raises(ValueError, match=says):
+        start(called, **changes)
+    assert called == []
+
+
+def test_one_process_is_this_one() -> None:
+    called: list = []
+    start(called)
+    assert len(called) == 1
+
+
+def test_the_place_that_torchrun_gives() -> None:
+    world = given_world(GIVEN, timeout=3.0, on_gpus=True)
+    assert world == World(5, 8, 1, 4, "env://", 3.0, on_gpus=True)
+    for name in ("RANK", "MASTER_ADDR"):
+        without = {key: value for key, value in GIVEN.items() if key != name}
+        assert given_world(without, timeout=3.0, on_gpus=True) is None
+    assert restarts(GIVEN) == 0
+
+
+@pytest.mark.parametrize(
+    ("restarted", "changes", "says"),
+    [
+        ("0", {"num_gpus": 2}, "--num-gpus and --num-machines must be left out"),
+        ("1", {}, "--resume goes on from the last one"),
+    ],
+)
+def test_what_does_not_go_with_torchrun_is_refused(
+    monkeypatch: pytest.MonkeyPatch, restarted: str, changes: dict, says: str
+) -> None:
+    environment = {**os.environ, **GIVEN, "TORCHELASTIC_RESTART_COUNT": restarted}
+    monkeypatch.setattr(os, "environ", environment)
+    with pytest.raises(ValueError, match=says):
+        start([], **changes)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which keys hold in a run that resumes under others."""
+
+import logging
+
+import pytest
+import torch
+
+from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
+from dynamicdet_d2.engine.resuming import check_model, recorded, settle
+from tests.support.toy import toy_cfg
+
+HELD, FIXED = ("SOLVER.BASE_LR", "SEED"), ("SOLVER.OPTIMIZER",)
+
+
+def test_a_record_can_be_kept_and_is_equal_to_itself(tmp_path) -> None:  # noqa: ANN001
+    record = recorded(toy_cfg())
+    torch.save(record, tmp_path / "record.pth")
+    assert torch.load(tmp_path / "record.pth", weights_only=True) == record
+    assert settle(toy_cfg("OUTPUT_DIR", "elsewhere"), record, held=HELD, fixed=FIXED) == []
+
+
+def test_what_differs_is_said_and_what_holds_is_put_back(caplog: pytest.LogCaptureFixture) -> None:
+    record = recorded(toy_cfg("SEED", 1, "SOLVER.BASE_LR", 0.1))
+    cfg = toy_cfg("SEED", 2, "SOLVER.BASE_LR", 0.2, "SOLVER.GAMMA", 0.5, "INPUT.MIN_SIZE_TEST", 9)
+    cfg.freeze()
+    with caplog.at_level(logging.INFO):
+        assert sorted(settle(cfg, record, held=HELD, fixed=FIXED)) == ["SEED", "SOLVER.BASE_LR"]
+    assert (cfg.SEED, cfg.SOLVER.BASE_LR, cfg.SOLVER.GAMMA) == (1, 0.1, 0.5)
+    assert cfg.is_frozen()
+    said = sorted(record.getMessage() for record in caplog.records)
+    assert said == [
+        "INPUT.MIN_SIZE_TEST is 9, and the run began with 800: the new value holds from here on.",
+        "SEED is 2, and the run began with 1, which holds: it is part of the state that is "
+        "resumed.",
+        "SOLVER.BASE_LR is 0.2, and the run began with 0.1, which holds: it is part of the state "
+        "that is resumed.",
+        "SOLVER.GAMMA is 0.5, and the run began with 0.1: the new value holds from here on.",
+    ]
+
+
+def test_what_must_stay_is_refused() -> None:
+    with pytest.raises(ValueError, match="SOLVER.OPTIMIZER is 'ADAMW', and the run began with"):
+        record = recorded(toy_cfg())
+        settle(toy_cfg("SOLVER.OPTIMIZER", "ADAMW"), record, held=HELD, fixed=FIXED)
+
+
+def test_a_checkpoint_from_before_there_was_a_record_says_nothing() -> None:
+    cfg = toy_cfg("SEED", 2)
+    assert settle(cfg, {}, held=HELD, fixed=FIXED) == []
+    assert cfg.SEED == 2
+
+
+def report(mismatched: tuple = (), initial: tuple = ()) -> LoadReport:
+    return LoadReport("a.pth", "dynamicdet", ("x",), (), (), initial, (), mismatched, (), ())
+
+
+def test_another_model_is_refused() -> None:
+    record = recorded(toy_cfg("MODEL.FPN.OUT_CHANNELS", 16))
+    other = toy_cfg("MODEL.FPN.OUT_CHANNELS", 24)
+    mismatch = ShapeMismatch("neck.a", (16,), (24,))
+    says = r"a.pth cannot be resumed: MODEL.FPN.OUT_CHANNELS is 24 and was 16 \(neck.a \(16,\) in"
+    with pytest.raises(ValueError, match=says):
+        check_model(report(mismatched=(mismatch,)), record, other)
+    with pytest.raises(ValueError, match=r"the model is another one \(it has no neck.b\)"):
+        check_model(report(initial=("neck.b",)), {}, other)
+
+
+def test_a_model_that_is_filled_is_taken() -> None:
+    for fine in (None, report(), report(initial=("loss_offset", "router.mean"))):
+        check_model(fine, {}, toy_cfg())

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an earlier run left in OUTPUT_DIR."""
+
+import json
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynamicdet_d2.engine.run_folder import folder_of_run, forget_metrics_from, keep_earlier_run
+
+
+def lines(*iterations: int) -> str:
+    return "".join(f"{json.dumps({'iteration': i, 'x': 1})}\n" for i in iterations)
+
+
+def test_an_empty_folder_has_no_earlier_run(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").touch()
+    assert keep_earlier_run(tmp_path) == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_an_earlier_run_is_kept_under_the_next_number(tmp_path: Path) -> None:
+    metrics, config = tmp_path / "metrics.json", tmp_path / "config.yaml"
+    for number in (1, 2):
+        metrics.write_text(lines(number))
+        config.write_text(f"SEED: {number}")
+        (tmp_path / "last_checkpoint").write_text("model_final.pth")
+        said = keep_earlier_run(tmp_path)
+        assert "holds an earlier run (model_final.pth). This one begins anew" in said
+        assert f"Kept of it: metrics_{number}.json and config_{number}.yaml." in said
+        assert metrics.read_text() == ""
+        assert (tmp_path / f"metrics_{number}.json").read_text() == lines(number)
+        assert (tmp_path / f"config_{number}.yaml").read_text() == f"SEED: {number}"
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_is_one(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text(lines(3))
+    assert "(no checkpoint)" in keep_earlier_run(tmp_path)
+
+
+@given(st.lists(st.integers(0, 30)), st.integers(0, 31), st.sampled_from(["", '{"iter', "7\n"]))
+def test_metrics_from_an_iteration_on_are_forgotten(
+    tmp_path_factory: object, iterations: list[int], start: int, cut: str
+) -> None:
+    folder = tmp_path_factory.mktemp("metrics")
+    path = folder / "metrics.json"
+    path.write_text(lines(*iterations) + cut)
+    with open(path, "a") as writer:  # as one that the trainer has opened already
+        forget_metrics_from(str(folder), start)
+        writer.write(lines(start))
+    assert path.read_text() == lines(*(i for i in iterations if i < start), start)
+
+
+def test_no_metrics_are_no_matter(tmp_path: Path) -> None:
+    forget_metrics_from(str(tmp_path), 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_run_that_begins_keeps_an_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / "last_checkpoint").write_text("model_final.pth")
+    for begins, count in ((False, 0), (True, 1)):
+        with folder_of_run(str(tmp_path), begins=begins) as said:
+            assert len(said) == count
+    with folder_of_run("", begins=True) as said:
+        assert said == []

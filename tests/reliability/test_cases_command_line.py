@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command lines that are wrong, each with its exit status and what its sentence names."""
+
+import json
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dynamicdet_d2.commands.main import main
+from tests.support.coco_files import (
+    clean_catalogs,
+    image_entry,
+    object_entry,
+    write_coco,
+    write_image,
+)
+from tests.support.toy import toy_cfg, toy_model
+
+TYPED, FAILED = 2, 1
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A config, weights, images and a data set, and the same with something wrong."""
+    folder = tmp_path_factory.mktemp("typed")
+    images = folder / "images"
+    images.mkdir()
+    write_image(images / "1.png", width=96, height=64)
+    torch.save({"model": toy_model().state_dict()}, folder / "w.pth")
+    json_file, root = write_coco(folder / "data", [image_entry(1)], [object_entry(1, 1)])
+    keys = ("INPUT.MIN_SIZE_TEST", 64, "MODEL.ROI_HEADS.NUM_CLASSES", 3, "DATASETS.TEST", ("own",))
+    cfg = toy_cfg(*keys, "DATASETS.COCO_JSON", [["own", json_file, root]])
+    (folder / "c.yaml").write_text(cfg.dump())
+    (folder / "text.txt").write_text("hello")
+    (folder / "text.json").write_text("hello")
+    (folder / "empty").mkdir()
+    (folder / "own").mkdir()
+    (folder / "own" / "instances.json").write_text(json.dumps({"images": []}))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    Image.fromarray(np.full((30, 40), 40_000, np.uint16)).save(folder / "deep.png")
+    Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
+    os.mkfifo(folder / "pipe")
+    return SimpleNamespace(folder=folder)
+
+
+DRAW = "draw-shapes --output {folder}/drawn"
+COST = "cost --config-file configs/quickstart.yaml"
+CHECK = "check-data --json {folder}/data/set.json --images {folder}/data/images"
+CALIBRATE = "calibrate --config-file {folder}/c.yaml --weights {folder}/w.pth"
+PREDICT = "predict --config-file {folder}/c.yaml --weights {folder}/w.pth --output {folder}/out"
+TRAIN = "train --config-file configs/quickstart.yaml"
+
+CASES: list[tuple[str, int, str]] = [
+    ("gone", TYPED, "there is no command 'gone'."),
+    ("trian", TYPED, "there is no command 'trian'. The nearest is 'train'."),
+    ("--version", TYPED, "there is no command '--version'."),
+    (f"{DRAW} --num-images 0", TYPED, "at least one image of 64 pixels a side"),
+    (f"{DRAW} --num-images -5", TYPED, "at least one image of 64 pixels a side"),
+    (f"{DRAW} --num-images x", TYPED, "--num-images: invalid int value: 'x'"),
+    (f"{DRAW} --num-images 1 --seed -1", TYPED, "a seed from 0 to 2^63; found Recipe"),
+    (f"{DRAW} --num-images 1 --seed {10**40}", TYPED, "a seed from 0 to 2^63; found Recipe"),
+    (f"{DRAW} --num-images 1 --width 10", TYPED, "at least one image of 64 pixels a side"),
+    (f"{DRAW} --num-images 1 --height 1000000", TYPED, "at most 65500 pixels a side"),
+    (
+        "draw-shapes --output {folder}/own --num-images 1",
+        TYPED,
+        "own has files in it that are not of a drawn set",
+    ),
+    ("draw-shapes --output {folder}/text.txt", TYPED, "text.txt is a file; a drawn set is a"),
+    ("draw-shapes", TYPED, "required: --output"),
+    ("cost", TYPED, "required: --config-file"),
+    ("cost --config-file gone.yaml", TYPED, "--config-file gone.yaml does not exist."),
+    ("cost --config-file {folder}", TYPED, "cannot be read: Is a directory."),
+    ("cost --config-file {folder}/pipe", TYPED, "pipe is a pipe or a device; it must be a file."),
+    ("cost --config-file {folder}/w.pth", TYPED, "w.pth is not YAML"),
+    (f"{COST} --height 0", TYPED, "0"),
+    (f"{COST} --width -5", TYPED, "-5"),
+    (f"{COST} --height x", TYPED, "--height: invalid int value: 'x'"),
+    (f"{COST} --num-proposals 0", TYPED, "0"),
+    (f"{COST} SEED", TYPED, "'SEED' has no value."),
+    (f"{COST} MODEL.RPN.IN_FEATURES ['p9']", TYPED, "MODEL.RPN.IN_FEATURES is ['p9']"),
+    (f"{COST} MODEL.ROI_BOX_HEAD.NAME Gone", TYPED, "No model can be built"),
+    ("check-data --images .", TYPED, "required: --json"),
+    (f"{CHECK} --num-classes x", TYPED, "--num-classes: invalid int value"),
+    (f"{CHECK} --masks rle", TYPED, "--masks: invalid choice: 'rle'"),
+    (f"{CHECK} --num-classes 5", FAILED, "MODEL.ROI_HEADS.NUM_CLASSES is 5."),
+    ("check-data --json gone.json --images .", FAILED, "gone.json cannot be read"),
+    ("check-data --json {folder}/pipe --images .", FAILED, "pipe is a pipe or a device"),
+    ("check-data --json {folder}/text.txt --images .", FAILED, "text.txt is not JSON"),
+    ("convert --weights gone.pt --output {folder}/n.pth", TYPED, "gone.pt does not exist."),
+    (
+        "convert --weights {folder}/text.txt --output {folder}/n.pth",
+        TYPED,
+        "text.txt is no file of",
+    ),
+    ("convert --weights {folder}/w.pth --output {folder}/n.pt", TYPED, "must end in .pth."),
+    (
+        "convert --weights {folder}/w.pth --output {folder}/n.pth",
+        TYPED,
+        "w.pth cannot be converted",
+    ),
+    ("convert --weights {folder} --output {folder}/n.pth", TYPED, "{folder}"),
+    ("report gone", TYPED, "gone/tradeoff.json cannot be read"),
+    ("report gone.json", TYPED, "gone.json cannot be read"),
+    ("report {folder}/text.json", TYPED, "text.json is not a JSON file."),
+    ("report {folder} --compare A", TYPED, "--compare A must be NAME,AP,GFLOPS,MS"),
+    ("report {folder} --compare A,1,2", TYPED, "--compare A,1,2 must be NAME"),
+    ("report {folder} --compare A,x,2,3", TYPED, "has 'x' for a number"),
+    ("report {folder} --compare A,nan,2,3", TYPED, "has 'nan' for a number"),
+    ("report {folder} --compare ,1,2,3", TYPED, "--compare ,1,2,3 must be NAME"),
+    ("report {folder} --compare A,-,2,3", TYPED, "--compare A,-,2,3 has no AP"),
+    ("report {folder} --compare gone.json", TYPED, "gone.json cannot be read"),
+    ("report {folder}/text.json --compare A,1,2,3", TYPED, "text.json is a calibration."),
+    (
+        f"{CALIBRATE} --hard-fraction 2",
+        TYPED,
+        "A target for hard_fraction must be in [0, 1], not 2.",
+    ),
+    (f"{CALIBRATE} --hard-fraction nan", TYPED, "must be in [0, 1], not nan."),
+    (f"{CALIBRATE} --target-latency-ms -1", TYPED, "A target for latency_ms must be 0 or more"),
+    (f"{CALIBRATE} --target-gflops x", TYPED, "--target-gflops: invalid float value: 'x'"),
+    (f"{CALIBRATE} --max-ap-drop 200", TYPED, "A target for ap_drop must be in [0, 100]"),
+    (f"{CALIBRATE} --hard-fraction 0 --max-ap-drop 0", TYPED, "not allowed with argument"),
+    (f"{CALIBRATE} --num-images 0", TYPED, "--num-images is 0; own allows 1 to 1."),
+    (f"{CALIBRATE} --num-images 9", TYPED, "--num-images is 9; own allows 1 to 1."),
+    (f"{CALIBRATE} --output {{folder}}", TYPED, "must be a file in a folder"),
+    (f"{CALIBRATE} --output {{folder}}/gone/c.json", TYPED, "must be a file in a folder"),
+    (f"{CALIBRATE} --output {{folder}}/c.png", TYPED, "c.png has the name of a picture"),
+    (f"{CALIBRATE} --output {{folder}}/pipe", TYPED, "pipe, which is no ordinary file"),
+    (f"{CALIBRATE} DATASETS.TEST ()", TYPED, "DATASETS.TEST names no data set to calibrate on."),
+    (
+        f"{CALIBRATE} DATASETS.TEST ('x',)",
+        TYPED,
+        "DATASETS.TEST names 'x', which is not registered",
+    ),
+    (f"{CALIBRATE} TEST.DYNAMIC.LATENCY_IMAGES 0", TYPED, "TEST.DYNAMIC.LATENCY_IMAGES is 0"),
+    (
+        "calibrate --config-file {folder}/c.yaml --weights gone",
+        TYPED,
+        "--weights gone does not exist",
+    ),
+    (f"{PREDICT} --input gone.jpg", TYPED, "--input gone.jpg does not exist."),
+    (f"{PREDICT} --input {{folder}}/empty", TYPED, "empty has no images"),
+    (f"{PREDICT} --input {{folder}}/pipe", TYPED, "--input {folder}/pipe does not exist."),
+    (f"{PREDICT} --input {{folder}}/broken.jpg", TYPED, "broken.jpg (id None) cannot be read"),
+    (f"{PREDICT} --input {{folder}}/deep.png", TYPED, "deep.png (id None) has more than 8 bits"),
+    (f"{PREDICT} --input {{folder}}/bomb.png", TYPED, "bomb.png (id None) cannot be read: Decomp"),
+    (f"{PREDICT} --input {{folder}}/images --confidence-threshold nan", TYPED, "threshold is nan"),
+    (f"{PREDICT} --input {{folder}}/images --confidence-threshold x", TYPED, "invalid float value"),
+    (f"{PREDICT} --input {{folder}}/images --weights {{folder}}/text.txt", TYPED, "text.txt is no"),
+    (f"{PREDICT} --input {{folder}}/images --weights {{folder}}/pipe", TYPED, "a device or pipe"),
+    (f"{PREDICT} --input {{folder}}/images --output {{folder}}/text.txt", FAILED, "text.txt"),
+    (f"{PREDICT} --input {{folder}}/images --output {{folder}}/images", TYPED, "would be replaced"),
+    (
+        f"{PREDICT} --input {{folder}}/images --opts MODEL.DEVICE gpu",
+        TYPED,
+        "MODEL.DEVICE is 'gpu'",
+    ),
+    (f"{PREDICT} --input {{folder}}/images --opts INPUT.FORMAT L", TYPED, "INPUT.FORMAT is 'L'"),
+    (f"{PREDICT} --input {{folder}}/images --opts MODEL.FPN.OUT_CHANNELS 8", TYPED, "w.pth leaves"),
+    ("train --config-file", TYPED, "--config-file: expected one argument"),
+    ("train --num-gpus x", TYPED, "--num-gpus: invalid int value: 'x'"),
+    (f"{TRAIN} --gone", TYPED, "unrecognized arguments: --gone"),
+    (f"{TRAIN} SOLVER.MAX_ITER", TYPED, "'SOLVER.MAX_ITER' has no value."),
+    (f"{TRAIN} DATASETS.TRAIN ('gone',)", TYPED, "DATASETS.TRAIN names 'gone'"),
+    (f"{TRAIN} MODEL.DEVICE cuda:77", TYPED, "MODEL.DEVICE is 'cuda:77'"),
+    (f"{TRAIN} OUTPUT_DIR {{folder}}/text.txt", TYPED, "text.txt', which is a file"),
+    ("eval --config-file {folder}/text.json", TYPED, "text.json holds 'hello'"),
+    ("doctor --gone", TYPED, "unrecognized arguments: --gone"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("typed", "status", "says"), CASES)
+def test_a_command_line(
+    toy: SimpleNamespace, capsys: pytest.CaptureFixture, typed: str, status: int, says: str
+) -> None:
+    words = [word.format(folder=toy.folder) for word in typed.split()]
+    with clean_catalogs():
+        try:
+            found = main(words)
+        except SystemExit as stop:
+            found = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    assert found == status
+    assert says.format(folder=toy.folder) in (err or out)
+    assert "Traceback" not in err
+    # argparse shows the usage before its sentence; ours stand alone.
+    last = err.strip().splitlines()[-1:]
+    assert out if not last else last[0].startswith("dynamicdet")

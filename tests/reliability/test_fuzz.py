@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The properties of fuzzing.py, on a few examples each that are always the same."""
+
+import pytest
+
+from tests.reliability.fuzzing import TARGETS, fuzz
+
+EXAMPLES = {"calibration": 100, "data set": 150, "config": 100, "predictor": 60}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_property(name: str) -> None:
+    fuzz(TARGETS[name], EXAMPLES[name])
