@@ -7,14 +7,24 @@ that Detectron2 runs nothing that a file holds (SECURITY.md).
 
 __version__ = "0.1.0"
 
-__all__ = ["DynamicRCNN", "__version__", "add_dynamicdet_config"]
+__all__ = [
+    "BudgetController",
+    "DynamicPredictor",
+    "DynamicRCNN",
+    "__version__",
+    "add_dynamicdet_config",
+    "load",
+]
 
 _missing: ImportError | None = None
 try:
+    from dynamicdet_d2.budget import BudgetController
     from dynamicdet_d2.checkpoint import guard, load_foreign  # noqa: F401 (Detectron2's readers)
     from dynamicdet_d2.config import add_dynamicdet_config
     from dynamicdet_d2.engine import predictor  # noqa: F401 (DefaultPredictor)
+    from dynamicdet_d2.model_folder import load
     from dynamicdet_d2.modeling import DynamicRCNN
+    from dynamicdet_d2.prediction import DynamicPredictor
 except ImportError as error:
     # Said when the package is used, since `dynamicdet doctor` must run on just such machines.
     _missing = error

@@ -14,6 +14,7 @@ SPLITS = ("train", "val", "test")
 SETUPS = {
     "same": "Lite0 + Lite0",
     "short": "shortened Lite0 + Lite0",
+    "short_own": "shortened Lite0 + Lite0, neck and heads per detector",
     "lite01": "Lite0 + Lite1",
     "static0": "static Lite0",
     "static1": "static Lite1",
@@ -21,6 +22,9 @@ SETUPS = {
     "static0_160": "static Lite0, 160 pixels",
     "static0_192": "static Lite0, 192 pixels",
     "static0_256": "static Lite0, 256 pixels",
+    "static0_at160": "static Lite0, tested at 160 pixels",
+    "static0_at192": "static Lite0, tested at 192 pixels",
+    "static0_at256": "static Lite0, tested at 256 pixels",
 }
 _FOLDER = re.compile(r"(?P<setup>.+)_s(?P<seed>\d+)")
 

@@ -95,16 +95,16 @@ def test_detectors_of_detectron2s_zoo_keep_their_conventions(name: str) -> None:
     ours, expected = dict(leaves(own)), dict(leaves(theirs))
     differing = {key for key in ours if ours[key] != expected[key]} - {"MODEL.DEVICE"}
     assert differing == {"OUTPUT_DIR", "MODEL.WEIGHTS", *dynamic_keys(theirs)}
-    dynamic, static = outline(name), theirs.clone()
+    dynamic, static = outline(name).state_dict(), theirs.clone()
     static.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         weights = build_model(static).state_dict()
-    match = names.match(dynamic.state_dict(), weights)
+    match = names.match(dynamic, weights)
     assert not match.unmatched
-    left = {n.partition(".")[0] for n in dynamic.state_dict() if n not in match.sources}
+    left = {n.partition(".")[0] for n in dynamic if n not in match.sources}
     assert left <= {"router", "loss_offset", "backbone"}
     for target, source in match.sources.items():
-        assert dynamic.state_dict()[target].shape == weights[source].shape
+        assert dynamic[target].shape == weights[source].shape
 
 
 @pytest.mark.parametrize("name", [n for n in CONFIGS if n[-7:-5] in SCHEDULES])

@@ -101,12 +101,12 @@ def download_sdist(folder: Path) -> Path:
     for needed in ("torch", "setuptools", "wheel"):
         if importlib.util.find_spec(needed) is None:
             raise InstallProblem(
-                f"{needed} must be installed first: 'pip install --requirement requirements.txt'"
+                f"{needed} must be installed first; 'dynamicdet doctor' says the command"
             )
     if tuple(map(int, importlib.metadata.version("pip").split(".")[:2])) >= (26, 3):
         raise InstallProblem(
             "pip 26.3 and newer refuse the Detectron2 sources (an extra of theirs names a direct "
-            "URL): run 'pip install --constraint requirements.txt pip' first"
+            "URL): run 'pip install \"pip<26.3\"' first"
         )
     requirement = folder / "detectron2.txt"
     requirement.write_text(f"{SDIST} --hash=sha256:{SDIST_SHA256}\n", encoding="utf-8")

@@ -31,6 +31,11 @@ LEVELS = ["p2", "p3", "p4", "p5"]
 SHAPES = {f"res{i}": ShapeSpec(channels=64 * 2**i, stride=2**i) for i in range(2, 6)}
 
 
+def by_name(**inputs: PooledFeatures) -> dict[str, PooledFeatures]:
+    """A dict as a call, since parts inside a plain dict are not built."""
+    return inputs
+
+
 def staged_resnet(depth: int) -> StagedResNet:
     """As torchvision's: the stride is in the 3x3 convolution."""
     stages = ResNet.make_default_stages(depth, stride_in_1x1=False, norm="FrozenBN")
@@ -47,7 +52,7 @@ model = L(DynamicRCNN)(
     backbone=L(CompositeBackbone)(
         bottom_up1=L(staged_resnet)(depth=50), bottom_up2=L(staged_resnet)(depth=50)
     ),
-    router=L(AdaptiveRouter)(inputs={"features": L(PooledFeatures)(input_shape=SHAPES)}),
+    router=L(AdaptiveRouter)(inputs=L(by_name)(features=L(PooledFeatures)(input_shape=SHAPES))),
     neck=L(FPN)(
         bottom_up=L(GivenFeatures)(output_shape=SHAPES),
         in_features=list(SHAPES),

@@ -214,8 +214,7 @@ def load_weights(
     Raises:
         ValueError: if no tensor fits the model, or with ``exact``, if one does not.
     """
-    everything = model.state_dict()
-    targets = {name: t for name, t in everything.items() if place is None or place(name)}
+    targets = {name: t for name, t in model.state_dict().items() if place is None or place(name)}
     match = names.match(targets, weights)
     found = {name: weights[source] for name, source in match.sources.items()}
     interpolated = _fitted_tables(found, targets)
@@ -234,13 +233,7 @@ def load_weights(
     uses = Counter(match.sources[name] for name in state)
     if not any(names.is_weight(name) for name in state):
         raise _nothing_fits(path, weights, targets, mismatched)
-    # FrozenBN takes statistics that a file lacks for folded into the affine, and resets its own:
-    # right where the affine was loaded, but a module without any source must stay as it is.
-    filled = {_module(name) for name in state}
-    kept = {name: value for name, value in everything.items() if _module(name) not in filled}
-    # Torch's own, since a dynamic detector's would ask here what other names stand for.
-    missing = nn.Module.load_state_dict(model, {**kept, **state}, strict=False).missing_keys
-    left = [name for name in [*kept, *missing] if name in targets]
+    left = [name for name in _fill(model, state) if name in targets]
     return LoadReport(
         path=path,
         file_format=match.file_format,
@@ -253,6 +246,18 @@ def load_weights(
         model_names=tuple(filter(names.is_weight, targets)),
         file_names=tuple(filter(names.is_weight, weights)),
     )
+
+
+def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Load some weights; names of the others, which stay as they are."""
+    # FrozenBN takes statistics that a file lacks for folded into the affine, and resets its own:
+    # right where the affine was loaded, but a module without any source must stay as it is.
+    filled = {_module(name) for name in state}
+    everything = model.state_dict()
+    kept = {name: value for name, value in everything.items() if _module(name) not in filled}
+    # Torch's own, since a dynamic detector's would ask here what other names stand for.
+    missing = nn.Module.load_state_dict(model, {**kept, **state}, strict=False).missing_keys
+    return [*kept, *missing]
 
 
 def _fitted_tables(found: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:

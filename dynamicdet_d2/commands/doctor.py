@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -27,7 +28,10 @@ PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 REQUIREMENTS = ROOT / "requirements.txt"
 MINIMUM_PYTHON = (3, 11)
-NEWER_PYTHON = "make env PYTHON=python3.12"
+# Beside the package in a clone, inside it where it is installed.
+INSTALL_TOOL = "tools/install_detectron2.py"
+# What the tool needs; without the pins of a clone, with the bounds that they keep.
+INSTALLING = {"setuptools": "'setuptools<82'", "wheel": "wheel"}
 
 # Module to import -> package that provides it. Detectron2 is examined apart.
 NEEDED = {
@@ -63,9 +67,28 @@ class Finding:
     command: str = ""  # what mends it where pip alone does not
 
 
+def is_clone() -> bool:
+    """Whether the package lies in a clone, whose tools can be used, or was installed."""
+    return (ROOT / "Makefile").is_file() and (ROOT / INSTALL_TOOL).is_file()
+
+
+def newer_python() -> str:
+    """What mends a Python that is too old."""
+    if is_clone():
+        return "make env PYTHON=python3.12"
+    needed = ".".join(map(str, MINIMUM_PYTHON))
+    return f"python{needed} -m pip install dynamicdet_d2   (or a newer Python)"
+
+
+def install_detectron2() -> str:
+    """The command that installs Detectron2."""
+    tool = INSTALL_TOOL if is_clone() else str(PACKAGE / INSTALL_TOOL)
+    return f"{sys.executable} {tool}"
+
+
 def pins() -> dict[str, str]:
     """Versions that the project was tried with, by package; empty without a requirements.txt."""
-    if not REQUIREMENTS.is_file():
+    if not is_clone():
         return {}
     text = REQUIREMENTS.read_text(encoding="utf-8")
     return dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)$", text, re.MULTILINE))
@@ -84,7 +107,7 @@ def examine_python() -> Finding:
     if sys.version_info >= MINIMUM_PYTHON:
         return Finding("Python", found)
     needed = ".".join(map(str, MINIMUM_PYTHON))
-    return Finding("Python", found, f"{needed} or newer is needed", command=NEWER_PYTHON)
+    return Finding("Python", found, f"{needed} or newer is needed", command=newer_python())
 
 
 def import_problem(module: str) -> str:
@@ -171,8 +194,9 @@ def examine_detectron2() -> Finding:
             needed = problem.split()[1].rstrip(",")
             return Finding("detectron2", "-", problem, (NEEDED.get(needed, needed),))
         if problem:
-            command = f"{sys.executable} tools/install_detectron2.py"
-            return Finding("detectron2", "-", problem, command=command)
+            needed_first = [x for x in INSTALLING if importlib.util.find_spec(x) is None]
+            packages = tuple(x if is_clone() else INSTALLING[x] for x in needed_first)
+            return Finding("detectron2", "-", problem, packages, install_detectron2())
     module = sys.modules["detectron2"]
     version = version_of("detectron2", "detectron2")
     return Finding("detectron2", f"{version}: {detectron2_origin(module)}")
@@ -219,12 +243,12 @@ def mending_command(findings: list[Finding]) -> str:
     """
     packages = list(dict.fromkeys(name for finding in findings for name in finding.packages))
     commands = [finding.command for finding in findings if finding.command]
-    if NEWER_PYTHON in commands:
-        return NEWER_PYTHON
-    if "torch" in packages and (ROOT / "Makefile").is_file() and not (ROOT / ".venv").exists():
+    if newer_python() in commands:
+        return newer_python()
+    if "torch" in packages and is_clone() and not (ROOT / ".venv").exists():
         return "make env"
     if packages:
-        constraint = ["--constraint", REQUIREMENTS.name] if REQUIREMENTS.is_file() else []
+        constraint = ["--constraint", REQUIREMENTS.name] if is_clone() else []
         commands.insert(0, " ".join([sys.executable, "-m pip install", *constraint, *packages]))
     return " && ".join(commands)
 
@@ -240,7 +264,8 @@ def report(findings: list[Finding]) -> str:
     if not command:
         return "\n".join([*lines, "", "Nothing is missing."])
     count = sum(bool(finding.problem) for finding in findings)
-    advice = f"Lines marked <- are not in order ({count}). To mend that, run in {ROOT}:"
+    where = f" in {ROOT}" if is_clone() else ""
+    advice = f"Lines marked <- are not in order ({count}). To mend that, run{where}:"
     return "\n".join([*lines, "", advice, f"  {command}"])
 
 

@@ -12,10 +12,10 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
-from dynamicdet_d2.commands.predict import class_names
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.export import FORMATS, export
 from dynamicdet_d2.export.write import Request
+from dynamicdet_d2.prediction.class_names import class_names_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = read_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = "cpu"
     model = _model(cfg, args.weights)
-    request = Request(args.format, args.calibration, _sides(args.sizes), class_names(cfg))
+    request = Request(args.format, args.calibration, _sides(args.sizes), class_names_of(cfg))
     folder = export(model, cfg, args.output, request)
     opened = "dynamicdet_d2.runner.Runner"
     if args.format == "torch":

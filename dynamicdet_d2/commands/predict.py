@@ -1,190 +1,217 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``dynamicdet predict``: detections in images, drawn and as lines of JSON."""
+"""``dynamicdet predict``: detections in images, videos and cameras, drawn and written."""
 
 import argparse
-import json
 import logging
 import sys
-from collections import Counter
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
-import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
-from detectron2.data.catalog import Metadata
-from detectron2.data.detection_utils import read_image
-from detectron2.evaluation.coco_evaluation import instances_to_coco_json
-from detectron2.structures import Instances
 from detectron2.utils.logger import setup_logger
-from detectron2.utils.visualizer import Visualizer
 
+from dynamicdet_d2.budget import BudgetOutOfReachWarning, DifficultyDriftWarning
 from dynamicdet_d2.config import read_config
-from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
-from dynamicdet_d2.data.register import register_coco_json
-from dynamicdet_d2.data.shapes.dataset import SPLITS
-from dynamicdet_d2.data.shapes.drawing import CLASSES
-from dynamicdet_d2.engine.predictor import Predictor
-from dynamicdet_d2.utils.charts import chart_style
-from dynamicdet_d2.utils.pictures import write_image
-from dynamicdet_d2.utils.progress import Progress
+from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.model_folder import model_config
+from dynamicdet_d2.modeling.architecture import num_classes_key
+from dynamicdet_d2.prediction import DynamicPredictor
+from dynamicdet_d2.prediction.aim import Aim
+from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines, Output
+from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
+from dynamicdet_d2.prediction.outputs.json_lines import LINES
+from dynamicdet_d2.prediction.sources import ReadAhead, Source, sources_of
+from dynamicdet_d2.prediction.stream import Stream
+from dynamicdet_d2.utils.errors import INTERRUPTED
 
 logger = logging.getLogger(__name__)
 
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-LINES = "predictions.jsonl"
-# Labels are legible from about this many pixels on, so small images are drawn larger.
-DRAWN_SIDE = 480
+NAMED = (BudgetOutOfReachWarning, DifficultyDriftWarning)
+EXAMPLES = """examples:
+  --model FOLDER --input photos/ 'more/**/*.jpg' --output predictions
+  --config-file output/config.yaml --weights output/model_final.pth --input film.mp4
+  --model FOLDER --input camera:0 --target-latency-ms 40
+"""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of Detectron2's demo, and weights as ``calibrate`` takes them."""
+    """The model, what it sees, at which operating point, and what is written."""
     options = argparse.ArgumentParser(
-        description="Detect objects in images. Writes each image with its detections, route and "
-        f"difficulty drawn in, and {LINES} with a line per image."
+        description="Detect objects in images and videos. Writes each with its detections, route "
+        f"and difficulty drawn in, and {LINES} with a line per image.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("--config-file", required=True, metavar="FILE")
-    options.add_argument("--weights", metavar="FILE", help="default: MODEL.WEIGHTS of the config")
-    options.add_argument(
-        "--input", nargs="+", required=True, metavar="PATH", help="images, or folders of images"
+    model = options.add_mutually_exclusive_group(required=True)
+    model.add_argument("--model", metavar="FOLDER", help="that 'dynamicdet package' wrote")
+    model.add_argument("--config-file", metavar="FILE")
+    add = options.add_argument
+    add("--weights", metavar="FILE", help="default: MODEL.WEIGHTS of the config")
+    add(
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="SOURCE",
+        help="images, folders of images, videos, patterns in quotes ('**/*.jpg'), lists (.txt, a "
+        "path per line), camera:0",
     )
-    options.add_argument("--output", type=Path, default=Path("predictions"), metavar="FOLDER")
-    options.add_argument(
+    add("--output", type=Path, default=Path("predictions"), metavar="FOLDER")
+    _add_operating_point(options)
+    add(
         "--confidence-threshold",
         type=float,
         default=0.5,
         metavar="X",
         help="leave out detections with a lower score (default: 0.5)",
     )
-    options.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE")
+    add("--batch-size", type=int, default=1, metavar="N", help="images at a time (default: 1)")
+    add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+    add("--no-drawing", action="store_true", help="write no images and videos")
+    add(
+        "--coco-ids",
+        metavar="JSON",
+        help=f"write {RESULTS} too, with the ids of this COCO file; for AP, set "
+        "--confidence-threshold 0",
+    )
+    add("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE")
     return options
 
 
-def run(args: argparse.Namespace) -> None:
-    """Predict every image, and print where the results are."""
+def _add_operating_point(options: argparse.ArgumentParser) -> None:
+    point = options.add_mutually_exclusive_group()
+    point.add_argument("--threshold", type=float, metavar="X", help="hard above it, in [0, 1]")
+    point.add_argument(
+        "--hard-fraction",
+        type=float,
+        metavar="K",
+        help="at the calibrated threshold for this share of hard images, in [0, 1]",
+    )
+    point.add_argument(
+        "--target-latency-ms",
+        type=float,
+        metavar="MS",
+        help="keep the detector's time per image by moving the threshold while it runs",
+    )
+    options.add_argument(
+        "--percentile",
+        type=float,
+        metavar="P",
+        help="of the images that are to keep --target-latency-ms, such as 95 (default: their mean)",
+    )
+    options.add_argument(
+        "--calibration",
+        default="",
+        metavar="FILE",
+        help="that 'dynamicdet calibrate' wrote; default: the model folder's or the config's",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict everything, and print where the results are."""
     setup_logger().setLevel(logging.WARNING)
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
+    aim = Aim(args.threshold, args.hard_fraction, args.target_latency_ms, args.percentile)
+    _check(args)
+    sources = sources_of(args.input)
+    _check_output(sources, args.output)
+    cfg, class_names = _config(args, aim)
+    predictor = DynamicPredictor(cfg, class_names)
+    point = getattr(predictor.model, "operating_point", None)
+    if point is not None:
+        point.check(predictor.model)
+    governor = aim.governor(point.calibration if point is not None else None)
+    counts = [source.count() for source in sources]
+    with ExitStack() as stack:
+        stack.enter_context(_named_warnings_in_the_log())
+        frames = stack.enter_context(ReadAhead(sources))
+        outputs = [stack.enter_context(x) for x in _outputs(args, predictor, sources)]
+        stream = Stream(
+            predictor,
+            outputs,
+            min_score=args.confidence_threshold,
+            batch_size=args.batch_size,
+            skip_corrupt=cfg.DATALOADER.SKIP_CORRUPT_IMAGES,
+            governor=governor,
+        )
+        tally = stream.run(frames, None if None in counts else sum(n or 0 for n in counts))
+    if frames.dropped:
+        logger.info("%d frames came while others were detected.", frames.dropped)
+    drawn = "" if args.no_drawing else f"drawn in {args.output}, "
+    sys.stdout.write(f"{tally.summary()}: {drawn}detections in {args.output / LINES}\n")
+    # Ctrl-C is how a camera's stream ends.
+    return INTERRUPTED if tally.stopped and not any(source.live for source in sources) else 0
+
+
+def _check(args: argparse.Namespace) -> None:
     if not 0 <= args.confidence_threshold <= 1:
         raise ValueError(
             f"--confidence-threshold is {args.confidence_threshold}; it must lie in [0, 1]."
         )
-    images = images_of(args.input, args.output)
-    predictor = build_predictor(args.config_file, args.weights, args.opts)
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size is {args.batch_size}; it must be 1 or more.")
+    if args.percentile is not None and args.batch_size > 1:
+        raise ValueError("--percentile needs the images' times one by one: --batch-size 1.")
+    if args.model and args.weights:
+        raise ValueError("--weights goes with --config-file; a model folder has its own.")
+
+
+def _check_output(sources: Sequence[Source], output: Path) -> None:
+    for source in sources:
+        path = Path(source.name)
+        if path.parent.resolve() == output.resolve() and path.name == source.drawn_name:
+            raise ValueError(f"--output {output} holds images of --input, which would be replaced.")
+
+
+def _config(args: argparse.Namespace, aim: Aim) -> tuple[CfgNode, list[str] | None]:
+    """The config to predict with, and class names where the model folder has them."""
+    class_names = None
+    if args.model:
+        cfg, class_names = model_config(args.model, overrides=args.opts)
+    else:
+        cfg = read_config(args.config_file, args.opts)
+        cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS if args.weights is None else args.weights
+        if not cfg.MODEL.WEIGHTS:
+            raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
+    cfg.MODEL.DEVICE = args.device or cfg.MODEL.DEVICE
+    aim.apply(cfg, args.calibration)
+    return cfg, class_names
+
+
+def _outputs(
+    args: argparse.Namespace, predictor: DynamicPredictor, sources: Sequence[Source]
+) -> Iterator[Output]:
+    if args.coco_ids:  # first, since it may refuse
+        num_classes = value_of(predictor.cfg, num_classes_key(predictor.cfg))
+        yield CocoResults(args.output, args.coco_ids, int(str(num_classes)), sources)
     args.output.mkdir(parents=True, exist_ok=True)
-    routes = predict(predictor, images, args.output, args.confidence_threshold)
-    taken = "".join(f", {count} {route}" for route, count in sorted(routes.items()))
-    sys.stdout.write(
-        f"{routes.total()} images{taken}: drawn in {args.output}, detections in "
-        f"{args.output / LINES}\n"
-    )
+    yield JsonLines(args.output, predictor.class_names)
+    if not args.no_drawing:
+        yield DrawnFiles(args.output, predictor.class_names)
 
 
-def images_of(inputs: Sequence[str], output: Path) -> list[Path]:
-    """The image files that are meant, each of which gets a file of its name in ``output``.
+@contextmanager
+def _named_warnings_in_the_log() -> Iterator[None]:
+    """A stream's own warnings as lines of the log, each as often as it is given."""
+    others = warnings.showwarning
 
-    Raises:
-        ValueError: one is missing, a folder has none, or two results would be one file.
-    """
-    images: list[Path] = []
-    for path in map(Path, inputs):
-        if path.is_dir():
-            found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in ENDINGS]
-            if not found:
-                raise ValueError(f"--input {path} has no images ({', '.join(ENDINGS)}).")
-            images += found
-        elif path.is_file():
-            images.append(path)
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category in NAMED:
+            logger.warning("%s: %s", category.__name__, message)
         else:
-            raise ValueError(f"--input {path} does not exist.")
-    twice = [name for name, count in Counter(image.name for image in images).items() if count > 1]
-    if twice:
-        raise ValueError(f"--input has several images named {twice[0]}; names must differ.")
-    if any(image.parent.resolve() == output.resolve() for image in images):
-        raise ValueError(f"--output {output} holds images of --input, which would be replaced.")
-    return images
+            others(message, category, filename, lineno, file, line)
 
-
-def build_predictor(config_file: str, weights: str | None, overrides: Sequence[str]) -> Predictor:
-    """The predictor of a config."""
-    cfg = read_config(config_file, overrides)
-    weights = weights if weights is not None else cfg.MODEL.WEIGHTS
-    if not weights:
-        raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
-    cfg.MODEL.WEIGHTS = weights
-    return Predictor(cfg)
-
-
-def predict(
-    predictor: Predictor, images: Sequence[Path], output: Path, min_score: float
-) -> Counter[str]:
-    """Write the results of every image; how many images took which route.
-
-    Args:
-        min_score: leave out detections with a lower score.
-
-    Raises:
-        CorruptImageError: unless ``DATALOADER.SKIP_CORRUPT_IMAGES`` leaves such images out.
-    """
-    routes: Counter[str] = Counter()
-    classes = class_names(predictor.cfg)
-    read = NamedErrors(lambda entry: {"image": read_image(entry["file_name"], format="BGR")})
-    progress = Progress(len(images), "Images")
-    with open(output / LINES, "w", encoding="utf-8") as lines:
-        for path in images:
-            try:
-                image = read({"file_name": str(path)})["image"]
-            except CorruptImageError as error:
-                if not predictor.cfg.DATALOADER.SKIP_CORRUPT_IMAGES:
-                    raise
-                logger.warning("%s Left out.", error.sentence)
-                continue
-            prediction = predictor(image)
-            found = prediction["instances"].to("cpu")
-            prediction["instances"] = found[found.scores >= min_score]
-            lines.write(json.dumps(described(path, prediction, classes)) + "\n")
-            lines.flush()
-            write_image(output / path.name, drawn(image, prediction, classes))
-            routes[prediction.get("route", "without routes")] += 1
-            progress.step()
-    return routes
-
-
-def class_names(cfg: CfgNode) -> list[str]:
-    """Names of the classes, of the first data set of ``DATASETS.TEST``; empty: not known here."""
-    for name in SPLITS:
-        MetadataCatalog.get(name).set(thing_classes=list(CLASSES))
-    try:
-        register_coco_json(cfg.DATASETS.COCO_JSON)
-    except ValueError as error:
-        logger.warning("Classes have numbers in the place of names: %s", error)
-    known = [MetadataCatalog.get(name) for name in cfg.DATASETS.TEST[:1]]
-    return known[0].get("thing_classes", []) if known else []
-
-
-def described(path: Path, prediction: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """A line of JSON: boxes are x, y, width, height in pixels, ``category_id`` counts from 0."""
-    line = {"file_name": str(path)}
-    line.update({key: prediction[key] for key in ("difficulty", "route") if key in prediction})
-    detections = instances_to_coco_json(prediction["instances"], str(path))
-    for detection in detections:
-        del detection["image_id"]
-        if detection["category_id"] < len(classes):
-            detection["category"] = classes[detection["category_id"]]
-    return {**line, "detections": detections}
-
-
-def drawn(image: np.ndarray, prediction: dict[str, Any], classes: Sequence[str]) -> np.ndarray:
-    """The image (BGR) with boxes, masks, names and scores, and the route taken."""
-    instances: Instances = prediction["instances"]
-    metadata = Metadata()
-    if len(instances) == 0 or int(instances.pred_classes.max()) < len(classes):
-        metadata.set(thing_classes=list(classes))
-    scale = max(1.0, DRAWN_SIDE / min(image.shape[:2]))
-    with chart_style():  # names of classes may hold a $
-        canvas = Visualizer(image[:, :, ::-1], metadata, scale=scale)
-        canvas.draw_instance_predictions(instances)
-        if "route" in prediction:
-            label = f"{prediction['route']} ({prediction['difficulty']:.2f})"
-            canvas.draw_text(label, (2, 2), horizontal_alignment="left", color="white")
-        return canvas.get_output().get_image()[:, :, ::-1]
+    with warnings.catch_warnings():
+        for category in NAMED:
+            warnings.simplefilter("always", category)
+        warnings.showwarning = show
+        yield

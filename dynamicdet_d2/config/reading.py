@@ -17,6 +17,7 @@ from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.utils.files import refuse_pipes
+from dynamicdet_d2.utils.shipped import shipped
 from dynamicdet_d2.utils.words import shown
 
 BASE = "_BASE_"
@@ -84,17 +85,19 @@ def get_cfg() -> CfgNode:
     return cfg
 
 
-def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
+def read_config(config_file: str, overrides: Sequence[str] = (), *, alone: bool = False) -> CfgNode:
     """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
 
     Plain values alone are read, so a file from anywhere is safe to read. A whole number is taken
-    where a key has a number with a fraction. Without a GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu";
-    a number of classes of 0 becomes that of the training set's JSON. What the values may be is
-    ``check``'s affair.
+    where a key has a number with a fraction. Without a GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu",
+    and in a file "cuda:1" as well: the file may be of another machine. A number of classes of 0
+    becomes that of the training set's JSON. What the values may be is ``check``'s affair.
 
     Args:
-        config_file: a yaml file, whose ``_BASE_`` may name others; empty: defaults alone.
+        config_file: a yaml file, whose ``_BASE_`` may name others; empty: defaults alone. What
+            comes with the package ("configs/quickstart.yaml") is found from every folder.
         overrides: keys and values in turn.
+        alone: refuse a ``_BASE_`` and do not look into data sets, so that no other file is read.
 
     Raises:
         ValueError: naming the file that cannot be read, or all keys that are wrong, a line each.
@@ -102,34 +105,44 @@ def read_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     if len(overrides) % 2:
         raise ValueError(f"Config overrides are KEY VALUE pairs; '{overrides[-1]}' has no value.")
     cfg = get_cfg()
-    wrong = _merge_files(cfg, config_file) if config_file else []
+    wrong = _merge_files(cfg, config_file, alone=alone) if config_file else []
+    if not torch.cuda.is_available() and str(cfg.MODEL.DEVICE).startswith("cuda"):
+        cfg.MODEL.DEVICE = "cpu"
     wrong += _merge(cfg, zip(overrides[::2], overrides[1::2], strict=True))
     if wrong:
         raise ValueError("\n".join(wrong))
-    fill_num_classes(cfg)
+    if not alone:
+        fill_num_classes(cfg)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.WEIGHTS = shipped(cfg.MODEL.WEIGHTS)
+    cfg.MODEL.COMPOSITE.WEIGHTS2 = shipped(cfg.MODEL.COMPOSITE.WEIGHTS2)
     return cfg
 
 
-def _merge_files(cfg: CfgNode, config_file: str) -> list[str]:
+def _merge_files(cfg: CfgNode, config_file: str, *, alone: bool = False) -> list[str]:
     """Set the keys of a file and of its bases in place; a sentence for each that is wrong."""
     wrong = []
-    for file, content in _layers(config_file):
+    for file, content in _layers(shipped(config_file), alone=alone):
         wrong += [f"{file}: {said}" for said in _merge(cfg, _leaves(cfg, content))]
     return wrong
 
 
-def _layers(file: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
+def _layers(
+    file: str, above: tuple[str, ...] = (), *, alone: bool = False
+) -> Iterator[tuple[str, dict]]:
     """The content of the files that ``_BASE_`` names, and then of the file itself.
 
     Args:
         above: files that the file is included by, outermost first.
+        alone: refuse a ``_BASE_``.
     """
     if os.path.realpath(file) in map(os.path.realpath, above):
         raise ValueError(f"{file} includes itself by {BASE}: {' -> '.join([*above, file])}.")
     content = _read_yaml(file, f"{BASE} of {above[-1]}," if above else "--config-file")
     bases = content.pop(BASE, [])
+    if alone and bases:
+        raise ValueError(f"{file} has a {BASE}; this config may not read other files.")
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str):
             raise ValueError(f"{file}: {BASE} is {shown(base)}; it must name yaml files.")

@@ -17,9 +17,9 @@ from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.resuming import check_model, recorded, settle
 from dynamicdet_d2.engine.run_folder import CONFIG, forget_metrics_from
+from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.utils import stopping
-from dynamicdet_d2.utils.files import whole_file
 
 
 class ReliableTrainer(DefaultTrainer):
@@ -112,8 +112,7 @@ class ReliableTrainer(DefaultTrainer):
         put_back = settle(self.cfg, record, held=("SEED", *held), fixed=fixed)
         path = os.path.join(self.cfg.OUTPUT_DIR, CONFIG)
         if put_back and comm.is_main_process() and os.path.isfile(path):
-            with whole_file(path) as file:
-                file.write(self.cfg.dump().encode())
+            save_config(self.cfg)
 
     def phase_of_step(self) -> tuple[str, Mapping[str, Any]]:
         """Name of the phase and what its module is built from; ("", {}) of a static detector."""

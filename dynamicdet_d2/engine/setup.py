@@ -18,9 +18,11 @@ from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.engine.ending import failures_in_a_sentence
 from dynamicdet_d2.engine.run_folder import folder_of_run
+from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.memory import keep_memory
+from dynamicdet_d2.utils.shipped import shipped
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,8 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
 
     Inside, OUTPUT_DIR is this run's alone, and Ctrl-C and SIGTERM end it without half a step.
 
+    ``OUTPUT_DIR/config.yaml`` has absolute paths, so that it works from any folder.
+
     Args:
         args: of Detectron2's ``default_argument_parser``.
 
@@ -70,7 +74,10 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
         failures_in_a_sentence(cfg),
         folder_of_run(cfg.OUTPUT_DIR, begins=begins) as remarks,
     ):
+        args.config_file = shipped(args.config_file)  # which Detectron2 opens too
         default_setup(cfg, args)
+        if comm.is_main_process():
+            save_config(cfg)
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynamicdet_d2")
         _calm_screen()
         for remark in remarks:

@@ -16,11 +16,11 @@ class Progress:
     """Logs how much is done and the remaining time, every ten seconds or so."""
 
     def __init__(
-        self, total: int, what: str, clock: Callable[[], float] = time.perf_counter
+        self, total: int | None, what: str, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         """
         Args:
-            total: steps in all.
+            total: steps in all; None: not known.
             what: begins the line.
             clock: gives seconds; from now on.
         """
@@ -28,13 +28,28 @@ class Progress:
         self._done = 0
         self._start = self._last = clock()
 
-    def step(self) -> None:
-        """One step of the total is done."""
+    def step(self, note: Callable[[], str] | None = None) -> None:
+        """One step of the total is done.
+
+        Args:
+            note: gives what else the line says; asked only where there is one.
+        """
         self._done += 1
         now = self._clock()
         if now - self._last < INTERVAL:
             return
         self._last = now
-        seconds = (now - self._start) / self._done * (self._total - self._done)
+        ending = f", {note()}" if note else ""
+        if self._total is None:
+            logger.info("%s: %d%s", self._what, self._done, ending)
+            return
+        seconds = (now - self._start) / self._done * max(self._total - self._done, 0)
         remaining = datetime.timedelta(seconds=round(seconds))
-        logger.info("%s: %d/%d, remaining time %s", self._what, self._done, self._total, remaining)
+        logger.info(
+            "%s: %d/%d, remaining time %s%s",
+            self._what,
+            self._done,
+            self._total,
+            remaining,
+            ending,
+        )

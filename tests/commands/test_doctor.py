@@ -40,6 +40,14 @@ def broken_module(folder: Path, name: str) -> Path:
     return folder
 
 
+def clone(folder: Path) -> Path:
+    """A folder that looks like a clone."""
+    (folder / "tools").mkdir()
+    for name in ("Makefile", "tools/install_detectron2.py"):
+        (folder / name).touch()
+    return folder
+
+
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -96,8 +104,7 @@ def test_an_old_python_is_mended_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_torch_and_without_an_environment_make_env_mends_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "ROOT", tmp_path)
-    (tmp_path / "Makefile").touch()
+    monkeypatch.setattr(doctor, "ROOT", clone(tmp_path))
     missing = [Finding(name, "-", "missing", (name,)) for name in ("torch", "fvcore")]
     assert doctor.mending_command(missing) == "make env"
     (tmp_path / ".venv").mkdir()
@@ -114,6 +121,27 @@ def test_detectron2_that_is_missing_is_mended_by_the_install_tool(
     other = Finding("fvcore", "-", "missing", ("fvcore",))
     pip = f"{sys.executable} -m pip install --constraint requirements.txt fvcore"
     assert doctor.mending_command([finding, other]) == f"{pip} && {command}"
+
+
+def test_where_it_was_installed_no_file_of_a_clone_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    monkeypatch.setattr(doctor, "REQUIREMENTS", tmp_path / "requirements.txt")
+    monkeypatch.setitem(sys.modules, "detectron2", None)
+    found = {"setuptools": None}
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: found.get(name, name))
+    finding = doctor.examine_detectron2()
+    tool = f"{sys.executable} {doctor.PACKAGE / 'tools' / 'install_detectron2.py'}"
+    assert finding == Finding("detectron2", "-", "missing", ("'setuptools<82'",), tool)
+    missing = Finding("torch", "-", "missing", ("torch",))
+    pip = f"{sys.executable} -m pip install torch 'setuptools<82'"
+    assert doctor.mending_command([missing, finding]) == f"{pip} && {tool}"
+    assert doctor.report([finding]).splitlines()[-2].endswith("(1). To mend that, run:")
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 9, 18))
+    old = doctor.mending_command([doctor.examine_python()])
+    assert old.startswith("python3.11 -m pip install dynamicdet_d2")
+    assert doctor.pins() == {}
 
 
 def test_detectron2_that_lacks_a_package_is_mended_by_that_package(

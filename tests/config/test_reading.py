@@ -274,6 +274,38 @@ def test_no_code_runs_from_an_override(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+def test_a_config_that_stands_alone_reads_no_other_file(tmp_path: Path) -> None:
+    leaf = write(tmp_path / "leaf.yaml", "_BASE_: gone.yaml\nSEED: 3")
+    with pytest.raises(ValueError, match="leaf.yaml has a _BASE_; this config may not read other"):
+        read_config(leaf, alone=True)
+    write(tmp_path / "gone.yaml", "SEED: 4")
+    assert read_config(leaf).SEED == 3
+    assert read_config(str(tmp_path / "gone.yaml"), ["SEED", "5"], alone=True).SEED == 5
+
+
+def test_a_gpu_of_another_machine_is_none_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    file = write(tmp_path / "a.yaml", "MODEL: {DEVICE: 'cuda:1'}")
+    assert read_config(file).MODEL.DEVICE == "cpu"
+    # What the user types here is meant for here, and is refused by ``check``.
+    assert read_config(file, ["MODEL.DEVICE", "cuda:1"]).MODEL.DEVICE == "cuda:1"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert read_config(file).MODEL.DEVICE == "cuda:1"
+
+
+def test_what_comes_with_the_package_is_found_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = read_config("configs/quickstart.yaml")
+    monkeypatch.chdir(tmp_path)
+    there = read_config("configs/quickstart.yaml")
+    assert Path(there.MODEL.WEIGHTS).is_file() and here.MODEL.WEIGHTS in there.MODEL.WEIGHTS
+    there.MODEL.WEIGHTS = here.MODEL.WEIGHTS
+    assert there == here
+
+
 def test_a_script_of_detectron2s_needs_one_other_import(tmp_path: Path) -> None:
     """What its demo.py does, with ``get_cfg`` of this project in the place of its own."""
     model = toy_model()

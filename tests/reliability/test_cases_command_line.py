@@ -52,6 +52,7 @@ COST = "cost --config-file configs/quickstart.yaml"
 CHECK = "check-data --json {folder}/data/set.json --images {folder}/data/images"
 CALIBRATE = "calibrate --config-file {folder}/c.yaml --weights {folder}/w.pth"
 PREDICT = "predict --config-file {folder}/c.yaml --weights {folder}/w.pth --output {folder}/out"
+PACKAGE = "package --config-file {folder}/c.yaml --weights {folder}/w.pth"
 TRAIN = "train --config-file configs/quickstart.yaml"
 
 CASES: list[tuple[str, int, str]] = [
@@ -162,6 +163,25 @@ CASES: list[tuple[str, int, str]] = [
     ),
     (f"{PREDICT} --input {{folder}}/images --opts INPUT.FORMAT L", TYPED, "INPUT.FORMAT is 'L'"),
     (f"{PREDICT} --input {{folder}}/images --opts MODEL.FPN.OUT_CHANNELS 8", TYPED, "w.pth leaves"),
+    (f"{PREDICT} --input {{folder}}/images --batch-size x", TYPED, "invalid int value: 'x'"),
+    (f"{PREDICT} --input {{folder}}/images --threshold nan", TYPED, "THRESHOLD is nan"),
+    (f"{PREDICT} --input {{folder}}/images --threshold 0 --hard-fraction 0", TYPED, "not allowed"),
+    (f"{PREDICT} --input {{folder}}/images --percentile nan", TYPED, "needs --target-latency-ms"),
+    (
+        f"{PREDICT} --input {{folder}}/images --hard-fraction 0 --calibration {{folder}}/pipe",
+        TYPED,
+        "pipe is a pipe or a device",
+    ),
+    (f"{PREDICT} --input {{folder}}/images --coco-ids {{folder}}/text.txt", TYPED, "is not JSON"),
+    (f"{PREDICT} --input {{folder}}/*.gif", TYPED, "matches no image and no video."),
+    (f"{PREDICT} --input {{folder}}/w.pth/x.mp4", TYPED, "x.mp4 does not exist."),
+    ("predict --input {folder}/images", TYPED, "one of the arguments --model --config-file"),
+    ("predict --model {folder} --input {folder}/images", TYPED, "manifest.json cannot be read"),
+    ("predict --model {folder}/pipe --input {folder}/images", TYPED, "pipe is no model folder"),
+    (f"{PACKAGE} --output {{folder}}", TYPED, "it must be a new or empty folder."),
+    (f"{PACKAGE} --output {{folder}}/text.txt/x", FAILED, "text.txt"),
+    (f"{PACKAGE} --output {{folder}}/m --class-names {{folder}}/w.pth", TYPED, "not a JSON file"),
+    ("package --config-file {folder}/c.yaml --output {folder}/m", TYPED, "There are no weights"),
     ("train --config-file", TYPED, "--config-file: expected one argument"),
     ("train --num-gpus x", TYPED, "--num-gpus: invalid int value: 'x'"),
     (f"{TRAIN} --gone", TYPED, "unrecognized arguments: --gone"),

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps a running stream within its budget, by moving the threshold as the stream goes."""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from dynamicdet_d2.budget.difficulty_window import DifficultyWindow
+from dynamicdet_d2.budget.drift import DriftMonitor
+from dynamicdet_d2.budget.goals import Goal, MeanLatency, PercentileLatency, Share
+from dynamicdet_d2.budget.machine_speed import MachineSpeed
+from dynamicdet_d2.operating_point import Calibration
+
+# How far one image may move the share of hard images: from one end to the other in 50 images.
+MAX_STEP = 0.02
+# How far a budget must be missed before it is said that it cannot be kept.
+OUT_OF_REACH = 1.1
+
+
+class BudgetOutOfReachWarning(UserWarning):
+    """A budget is missed although every image takes the easy route."""
+
+
+class BudgetController:
+    """From the times and difficulties of the images so far to the threshold of the next ones.
+
+    Three things can move away from a calibration while a stream runs, and each has its part here:
+    what the routes cost (``MachineSpeed``), which share of hard images the budget then allows
+    (``Goal``), and which threshold gives that share (``DifficultyWindow``). The share moves in
+    bounded steps, and only when it has left what is wanted by more than a tolerance, so that a
+    steady stream keeps one threshold.
+
+    The logic is pure: the same images and times give the same thresholds. ::
+
+        controller = BudgetController(calibration, target_ms=40)
+        for image in stream:
+            model.threshold = controller.threshold
+            start = time.perf_counter()
+            (output,) = model([image])
+            controller.observe([output["difficulty"]], 1000 * (time.perf_counter() - start))
+
+    Attributes:
+        threshold: for the next images, in [0, 1]; one is hard iff its difficulty is above it.
+        hard_fraction: share of hard images that the threshold is meant to give, in [0, 1].
+        speed: what the routes cost now.
+        drift: whether the stream's difficulties still are the calibration's.
+    """
+
+    def __init__(
+        self,
+        calibration: Calibration,
+        *,
+        target_ms: float | None = None,
+        fps: float | None = None,
+        hard_fraction: float | None = None,
+        percentile: float | None = None,
+    ) -> None:
+        """
+        Args:
+            calibration: where the stream begins.
+            target_ms: milliseconds per image to keep.
+            fps: images per second to keep, which is 1000 / fps milliseconds each.
+            hard_fraction: share of hard images to keep, in [0, 1], however difficulties drift.
+            percentile: of the images that are to keep ``target_ms`` or ``fps``, in (0, 100), such
+                as 95; None: their mean keeps it.
+
+        Raises:
+            ValueError: not exactly one target, or one that is out of range.
+        """
+        self._goal = _goal(target_ms, fps, hard_fraction, percentile)
+        self.speed = MachineSpeed(calibration.latency_ms)
+        self.drift = DriftMonitor(calibration.grid, calibration.num_images)
+        self._window = DifficultyWindow(calibration.grid, self._goal.window)
+        self.hard_fraction = self._goal.hard_fraction(self.speed)
+        self.threshold = calibration.threshold(self.hard_fraction)
+        self._moving = self._out_of_reach = False
+
+    def observe(self, difficulties: Sequence[float], milliseconds: float | None = None) -> None:
+        """Images have been run at ``threshold``.
+
+        Args:
+            difficulties: of a batch's images, each in [0, 1].
+            milliseconds: that the batch took, > 0; None: not known (a first batch that compiled),
+                or of no matter (``hard_fraction``).
+
+        Raises:
+            ValueError: no images, or a difficulty or time that is out of range.
+            ValueError: several images with a ``percentile``, whose times nobody could tell apart.
+
+        Warns:
+            DifficultyDriftWarning: the stream's difficulties have left the calibration's.
+            BudgetOutOfReachWarning: the budget is missed even with every image easy.
+        """
+        values = np.asarray(difficulties, dtype=np.float64)
+        self._check(values, milliseconds)
+        if milliseconds is not None:
+            hard = int(np.count_nonzero(values > self.threshold))
+            self.speed.observe(len(values) - hard, hard, milliseconds)
+        self._window.add(values.tolist())
+        self.drift.observe(values.tolist())
+        self._move(self._goal.hard_fraction(self.speed), MAX_STEP * len(values))
+        self._say_out_of_reach()
+
+    def _move(self, wanted: float, most: float) -> None:
+        """Towards a share of hard images, by at most so much."""
+        tolerance = self._goal.tolerance(self.speed)
+        error = wanted - self.hard_fraction
+        # Once it moves it goes all the way, or it would stop at the tolerance's edge each time.
+        self._moving = self._moving or abs(error) > tolerance
+        if self._moving:
+            arrives = abs(error) <= most
+            step = float(np.clip(error, -most, most))
+            self.hard_fraction = wanted if arrives else self.hard_fraction + step
+            self._moving = not arrives
+        realised = self._window.share_above(self.threshold)
+        # The ends hold for all images, whatever the window has.
+        if abs(realised - self.hard_fraction) > tolerance or self.hard_fraction in (0, 1):
+            self.threshold = self._window.threshold_for(self.hard_fraction)
+
+    def _check(self, difficulties: np.ndarray, milliseconds: float | None) -> None:
+        if difficulties.ndim != 1 or not len(difficulties):
+            raise ValueError(f"Difficulties must be a list of one or more; found {difficulties}.")
+        if not np.all((difficulties >= 0) & (difficulties <= 1)):
+            raise ValueError(f"Difficulties must lie in [0, 1]; found {difficulties.tolist()}.")
+        if milliseconds is not None and not (math.isfinite(milliseconds) and milliseconds > 0):
+            raise ValueError(f"Milliseconds must be above 0, not {milliseconds}.")
+        if len(difficulties) > 1 and isinstance(self._goal, PercentileLatency):
+            raise ValueError(
+                f"A percentile of the images' times needs them one by one; a batch has "
+                f"{len(difficulties)}."
+            )
+
+    def _say_out_of_reach(self) -> None:
+        """Once, until the budget can be kept again."""
+        excess = self._goal.excess(self.speed)
+        before = self._out_of_reach
+        self._out_of_reach = excess > (1.0 if before else OUT_OF_REACH)
+        if self._out_of_reach and not before:
+            complaint = self._goal.complaint(self.speed)
+            warnings.warn(complaint, BudgetOutOfReachWarning, stacklevel=3)
+
+
+def _goal(
+    target_ms: float | None,
+    fps: float | None,
+    hard_fraction: float | None,
+    percentile: float | None,
+) -> Goal:
+    """What was asked for, checked."""
+    given = {"target_ms": target_ms, "fps": fps, "hard_fraction": hard_fraction}
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) != 1:
+        found = ", ".join(named) or "none"
+        raise ValueError(f"A budget is one of target_ms, fps and hard_fraction; found {found}.")
+    ((name, value),) = named.items()
+    if name == "hard_fraction":
+        if percentile is not None:
+            raise ValueError("A percentile is one of times; hard_fraction has none.")
+        if not 0 <= value <= 1:
+            raise ValueError(f"hard_fraction is {value:g}; it must lie in [0, 1].")
+        return Share(value)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} is {value:g}; it must be above 0.")
+    milliseconds = value if name == "target_ms" else 1000 / value
+    if percentile is None:
+        return MeanLatency(milliseconds)
+    if not 0 < percentile < 100:
+        raise ValueError(f"percentile is {percentile:g}; it must lie between 0 and 100.")
+    return PercentileLatency(milliseconds, percentile)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pure: what a budget asks for -> the share of hard images that keeps it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from dynamicdet_d2.budget.machine_speed import MachineSpeed
+
+# The hysteresis: what a threshold may be off by without being moved, of a mean budget, of the share
+# of images that are late, and of a share of hard images; of the latter at most.
+MEAN_TOLERANCE, LATE_TOLERANCE, SHARE_TOLERANCE = 0.02, 0.005, 0.01
+LARGEST_TOLERANCE = 0.25
+
+
+class Goal(ABC):
+    """What a stream is kept to.
+
+    Attributes:
+        window: images that its threshold is taken from. More would follow a stream more slowly: in
+            simulation the mean of 100 images was then further from the budget after every change,
+            and no closer without one.
+    """
+
+    window: ClassVar[int] = 64
+
+    @abstractmethod
+    def hard_fraction(self, speed: MachineSpeed) -> float:
+        """The largest share of hard images, in [0, 1], that keeps the budget; 0 where none does."""
+
+    def tolerance(self, speed: MachineSpeed) -> float:
+        """Shares of hard images this close to each other are as good as equal; in (0, 0.25]."""
+        return SHARE_TOLERANCE
+
+    def excess(self, speed: MachineSpeed) -> float:
+        """How far the budget is missed with every image easy: above 1 it cannot be kept."""
+        return 0.0
+
+    def complaint(self, speed: MachineSpeed) -> str:
+        """Why the budget cannot be kept."""
+        return "The budget cannot be kept."
+
+
+@dataclass(frozen=True)
+class Share(Goal):
+    """A share of hard images itself, whatever it costs; ``value`` in [0, 1]."""
+
+    value: float
+
+    def hard_fraction(self, speed: MachineSpeed) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class MeanLatency(Goal):
+    """Mean milliseconds per image: eq. 14 with the routes' costs as they are now."""
+
+    target_ms: float
+
+    def hard_fraction(self, speed: MachineSpeed) -> float:
+        room, step = self.target_ms - speed.easy_ms, speed.hard_ms - speed.easy_ms
+        if step <= 0:  # the hard route costs nothing more
+            return float(room >= 0)
+        return float(np.clip(room / step, 0, 1))
+
+    def tolerance(self, speed: MachineSpeed) -> float:
+        step = speed.hard_ms - speed.easy_ms
+        if step <= 0:
+            return LARGEST_TOLERANCE
+        return min(MEAN_TOLERANCE * self.target_ms / step, LARGEST_TOLERANCE)
+
+    def excess(self, speed: MachineSpeed) -> float:
+        return speed.easy_ms / self.target_ms
+
+    def complaint(self, speed: MachineSpeed) -> str:
+        return (
+            f"{self.target_ms:g} ms per image are out of reach: the easy route alone takes "
+            f"{speed.easy_ms:.3g} ms on this machine at present."
+        )
+
+
+@dataclass(frozen=True)
+class PercentileLatency(Goal):
+    """Milliseconds that ``percentile`` % of the images do not exceed, in (0, 100).
+
+    With F_e and F_h the shares of easy and of hard images within the target, a share k of hard
+    images has (1 - k) F_e + k F_h within it, which falls with k; the largest k that leaves
+    ``percentile`` % is what is asked for. Of it the tolerance is taken off, since the percentile of
+    two routes jumps where it passes from one to the other.
+    """
+
+    # Of 64 images three are one of twenty, too few to tell it by.
+    window: ClassVar[int] = 256
+
+    target_ms: float
+    percentile: float
+
+    def hard_fraction(self, speed: MachineSpeed) -> float:
+        wanted, easy, hard = self.percentile / 100, *self._within(speed)
+        if hard >= wanted:
+            return 1.0
+        if easy <= wanted:
+            return 0.0
+        return max((easy - wanted) / (easy - hard) - self.tolerance(speed), 0.0)
+
+    def tolerance(self, speed: MachineSpeed) -> float:
+        easy, hard = self._within(speed)
+        return min(LATE_TOLERANCE / max(easy - hard, LATE_TOLERANCE), LARGEST_TOLERANCE)
+
+    def excess(self, speed: MachineSpeed) -> float:
+        return (1 - self._within(speed)[0]) / (1 - self.percentile / 100)
+
+    def complaint(self, speed: MachineSpeed) -> str:
+        return (
+            f"{self.target_ms:g} ms for {self.percentile:g} % of the images are out of reach: of "
+            f"those on the easy route {100 * self._within(speed)[0]:.0f} % keep them on this "
+            "machine at present."
+        )
+
+    def _within(self, speed: MachineSpeed) -> tuple[float, float]:
+        """Shares of easy and of hard images within the target."""
+        easy = speed.share_within(self.target_ms, speed.easy_ms)
+        return easy, speed.share_within(self.target_ms, speed.hard_ms)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a model folder, of whatever origin, to a predictor."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+
+from dynamicdet_d2.config import read_config
+from dynamicdet_d2.evaluation.latency import device_name
+from dynamicdet_d2.model_folder.manifest import CALIBRATION, CLASSES, CONFIG, WEIGHTS, verified
+from dynamicdet_d2.operating_point import Calibration
+from dynamicdet_d2.prediction import DynamicPredictor
+from dynamicdet_d2.utils.files import read_json
+
+logger = logging.getLogger(__name__)
+
+
+def load(folder: str | os.PathLike, device: str | None = None) -> DynamicPredictor:
+    """The predictor of a folder that ``dynamicdet package`` has written. ::
+
+        predictor = dynamicdet_d2.load("model")
+        output = predictor(image)
+
+    Folders of unknown origin are safe to load: nothing in them runs, nothing outside them is
+    read, and files that are not what the manifest says are refused. A hash says that a file is
+    whole, not whose it is; and a model may still be too large for the machine.
+
+    Args:
+        folder: with ``manifest.json``.
+        device: such as "cpu" or "cuda:1"; None: a GPU where there is one, else the CPU.
+
+    Raises:
+        ValueError: one sentence that names the file and what is wrong with it, or the device.
+    """
+    cfg, class_names = model_config(folder, device)
+    predictor = DynamicPredictor(cfg, class_names)
+    point = getattr(predictor.model, "operating_point", None)
+    if point is not None:
+        point.check(predictor.model)
+        if point.calibration is not None:
+            _say_other_device(point.calibration, predictor.model.device)
+    return predictor
+
+
+def model_config(
+    folder: str | os.PathLike, device: str | None = None, overrides: Sequence[str] = ()
+) -> tuple[CfgNode, list[str]]:
+    """Config and class names of a folder, with absolute paths.
+
+    Args:
+        folder, device: as ``load`` takes them.
+        overrides: keys and values in turn; what the folder's files are is not theirs to say.
+
+    Raises:
+        ValueError: as ``load``, or a key is wrong.
+    """
+    root = Path(folder).absolute()
+    files = verified(root).files
+    cfg = read_config(str(root / CONFIG), overrides, alone=True)
+    # Only these, whatever the config names.
+    cfg.MODEL.WEIGHTS, cfg.MODEL.COMPOSITE.WEIGHTS2 = str(root / WEIGHTS), ""
+    cfg.DATASETS.COCO_JSON, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = [], (), ()
+    if cfg.MODEL.DYNAMIC.CALIBRATION or CALIBRATION in files:
+        if CALIBRATION not in files:
+            raise ValueError(f"{root / CONFIG} needs {CALIBRATION}, which the folder lacks.")
+        cfg.MODEL.DYNAMIC.CALIBRATION = str(root / CALIBRATION)
+    cfg.MODEL.DEVICE = device or cfg.MODEL.DEVICE
+    return cfg, _class_names(root / CLASSES)
+
+
+def _class_names(path: Path) -> list[str]:
+    names = read_json(path, str(path))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path} must be a list of names.")
+    return names
+
+
+def _say_other_device(calibration: Calibration, device: torch.device) -> None:
+    here = device_name(device)
+    if calibration.device != here:
+        logger.info(
+            "The calibration's milliseconds are of %s, and this is %s: shares of hard images hold, "
+            "milliseconds do not.",
+            calibration.device,
+            here,
+        )

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes a model folder."""
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+
+from dynamicdet_d2.model_folder.loading import load
+from dynamicdet_d2.model_folder.manifest import (
+    CALIBRATION,
+    CLASSES,
+    CONFIG,
+    WEIGHTS,
+    Manifest,
+)
+from dynamicdet_d2.operating_point import Calibration
+from dynamicdet_d2.prediction import DynamicPredictor
+from dynamicdet_d2.utils.versions import versions
+
+logger = logging.getLogger(__name__)
+
+
+def write_model(
+    cfg: CfgNode, folder: Path, class_names: Sequence[str] | None = None
+) -> DynamicPredictor:
+    """Write the model of a config as a folder, and load it back from there.
+
+    The folder appears when it is complete, and has been loaded once.
+
+    Args:
+        cfg: with ``MODEL.WEIGHTS``; where ``MODEL.DYNAMIC.CALIBRATION`` is set, the calibration
+            goes along. A target in milliseconds becomes the hard fraction that meets it here,
+            because milliseconds are one machine's.
+        folder: that does not exist yet, or is empty.
+        class_names: by class as the model counts it; None: as ``DynamicPredictor`` knows them.
+
+    Returns:
+        the predictor of the folder.
+
+    Raises:
+        ValueError: the model cannot be built or its weights are not complete, the calibration is
+            not its own, or the folder is in use.
+        OSError: the folder cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"--output {folder} is there already; it must be a new or empty folder.")
+    predictor = DynamicPredictor(cfg, class_names)
+    point = getattr(predictor.model, "operating_point", None)
+    if point is not None:
+        point.check(predictor.model)
+    if not predictor.class_names:
+        logger.warning("No class names are known: detections will have numbers in their place.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the folder, so that it can be moved there in one step.
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write_files(predictor, unfinished)
+        loaded = load(unfinished, device=cfg.MODEL.DEVICE)
+        os.chmod(unfinished, 0o755)
+        os.replace(unfinished, folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return loaded
+
+
+def _write_files(predictor: DynamicPredictor, folder: Path) -> None:
+    keys = predictor.cfg.MODEL.DYNAMIC
+    torch.save({"model": predictor.model.state_dict()}, folder / WEIGHTS)
+    (folder / CLASSES).write_text(json.dumps(predictor.class_names) + "\n", encoding="utf-8")
+    cfg = predictor.cfg.clone()
+    cfg.defrost()
+    if keys.CALIBRATION:
+        calibration = Calibration.from_json(keys.CALIBRATION)
+        calibration.to_json(folder / CALIBRATION)
+        if keys.HARD_FRACTION is None:
+            share = round(calibration.hard_fraction_for_latency(keys.TARGET_LATENCY_MS), 6)
+            logger.info("%g ms are here a hard fraction of %g.", keys.TARGET_LATENCY_MS, share)
+            cfg.MODEL.DYNAMIC.HARD_FRACTION = share
+        cfg.MODEL.DYNAMIC.CALIBRATION = CALIBRATION
+    cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = None
+    cfg.MODEL.WEIGHTS, cfg.MODEL.COMPOSITE.WEIGHTS2 = WEIGHTS, ""
+    # What a predictor does not read: data sets and folders of the machine that trained it.
+    cfg.DATASETS.COCO_JSON, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = [], (), ()
+    cfg.OUTPUT_DIR = "output"
+    cfg.MODEL.DEVICE = "cuda"  # which reading turns into "cpu" where there is none
+    (folder / CONFIG).write_text(cfg.dump(), encoding="utf-8")
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    Manifest.of(folder, versions(), date).write(folder)

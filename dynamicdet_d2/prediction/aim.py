@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a stream's threshold is to achieve, as a user says it, and what a config becomes by it."""
+
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+
+from dynamicdet_d2.budget import BudgetController, DriftMonitor
+from dynamicdet_d2.modeling.architecture import is_dynamic
+from dynamicdet_d2.operating_point import Calibration
+
+
+@dataclass(frozen=True)
+class Aim:
+    """At most one of the three; none: what the config says.
+
+    Attributes:
+        threshold: in [0, 1].
+        hard_fraction: the calibrated threshold of this share of hard images, in [0, 1].
+        target_ms: milliseconds per image, > 0, kept by moving the threshold while the stream runs.
+        percentile: of the images that are to keep ``target_ms``, in (0, 100); None: their mean.
+    """
+
+    threshold: float | None = None
+    hard_fraction: float | None = None
+    target_ms: float | None = None
+    percentile: float | None = None
+
+    def apply(self, cfg: CfgNode, calibration: str) -> None:
+        """Set the config's operating point, in place.
+
+        Args:
+            calibration: file; "": that of the config.
+
+        Raises:
+            ValueError: a static detector has none, there is no calibration, or a percentile
+                without a target.
+        """
+        keys = cfg.MODEL.DYNAMIC
+        if self.percentile is not None and self.target_ms is None:
+            raise ValueError("--percentile is one of times, and needs --target-latency-ms.")
+        keys.CALIBRATION = calibration or keys.CALIBRATION
+        if self == Aim():
+            return
+        if not is_dynamic(cfg):
+            raise ValueError(
+                f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, which has no threshold."
+            )
+        keys.HARD_FRACTION = keys.TARGET_LATENCY_MS = None
+        if self.threshold is not None:
+            keys.THRESHOLD, keys.CALIBRATION = self.threshold, ""
+            return
+        if not keys.CALIBRATION:
+            option = "--hard-fraction" if self.target_ms is None else "--target-latency-ms"
+            raise ValueError(
+                f"{option} needs a calibration: name the file that 'dynamicdet calibrate' writes "
+                "with --calibration or MODEL.DYNAMIC.CALIBRATION."
+            )
+        # Of a budget only so that the calibration is read and compared with the model.
+        keys.HARD_FRACTION = 0.5 if self.hard_fraction is None else self.hard_fraction
+
+    def governor(self, calibration: Calibration | None) -> BudgetController | DriftMonitor | None:
+        """What looks after the stream.
+
+        Args:
+            calibration: of the model that runs; None: it has none.
+
+        Raises:
+            ValueError: target or percentile is out of range.
+        """
+        if calibration is None:
+            return None
+        if self.target_ms is None:
+            return DriftMonitor(calibration.grid, calibration.num_images)
+        return BudgetController(calibration, target_ms=self.target_ms, percentile=self.percentile)

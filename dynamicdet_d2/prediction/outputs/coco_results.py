@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COCO's result format, with the ids of a COCO file."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+
+from dynamicdet_d2.data.register import class_names, read_json
+from dynamicdet_d2.prediction.outputs.output import Output
+from dynamicdet_d2.prediction.sources import Frame, Source
+from dynamicdet_d2.utils.files import whole_file
+
+# As Detectron2's COCOEvaluator calls it.
+RESULTS = "coco_instances_results.json"
+
+
+class CocoResults(Output):
+    """``coco_instances_results.json``, written at the end.
+
+    An image is the one of the COCO file whose ``file_name`` ends its path; categories are numbered
+    by rising id, as in training.
+    """
+
+    def __init__(
+        self, folder: Path, json_file: str, num_classes: int, sources: Sequence[Source]
+    ) -> None:
+        """
+        Args:
+            json_file: a COCO file with the images and categories that are meant.
+            num_classes: of the model.
+            sources: what will be predicted.
+
+        Raises:
+            ValueError: it cannot be read, has other categories than the model has classes, or
+                lacks an image.
+        """
+        content = read_json(json_file)
+        images = content.get("images")
+        if not isinstance(images, list) or not all(_is_image(image) for image in images):
+            raise ValueError(f"{json_file} has no list of 'images' with 'id' and 'file_name'.")
+        ids = {image["file_name"]: image["id"] for image in images}
+        self._ids = {source.name: _image_id(source.name, ids, json_file) for source in sources}
+        self._categories = list(class_names(content.get("categories"), json_file))
+        if len(self._categories) != num_classes:
+            raise ValueError(
+                f"{json_file} has {len(self._categories)} categories, the model {num_classes} "
+                "classes."
+            )
+        self._path = folder / RESULTS
+        self._results: list[dict[str, Any]] = []
+
+    def write(self, frame: Frame, prediction: dict[str, Any]) -> None:
+        image_id = self._ids[frame.source.name]
+        results = instances_to_coco_json(prediction["instances"], image_id)
+        for result in results:
+            result["category_id"] = self._categories[result["category_id"]]
+        self._results += results
+
+    def close(self) -> None:
+        with whole_file(self._path) as file:
+            file.write(json.dumps(self._results).encode())
+
+    def abandon(self) -> None:
+        """Results of some of the images would look like poor results of all."""
+
+
+def _image_id(name: str, ids: dict[str, Any], json_file: str) -> Any:
+    """By the longest end of the path that the COCO file knows."""
+    parts = Path(name).parts
+    for start in range(len(parts)):
+        end = "/".join(parts[start:])
+        if end in ids:
+            return ids[end]
+    raise ValueError(f"{name} is no image of {json_file}.")
+
+
+def _is_image(image: object) -> bool:
+    return isinstance(image, dict) and "id" in image and isinstance(image.get("file_name"), str)

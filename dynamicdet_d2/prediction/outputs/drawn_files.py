@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawn frames: an image file of an image, a video of a video."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+from numpy.typing import NDArray
+
+from dynamicdet_d2.prediction.drawing import drawn
+from dynamicdet_d2.prediction.outputs.output import Output
+from dynamicdet_d2.prediction.sources import Frame, Source
+from dynamicdet_d2.utils.pictures import write_image
+
+CODEC = "mp4v"
+
+
+class DrawnFiles(Output):
+    """Files in a folder, each of its source's name; a video is there once it is complete."""
+
+    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
+        self._folder, self._class_names = folder, class_names
+        self._video: _Video | None = None
+
+    def write(self, frame: Frame, prediction: dict[str, Any]) -> None:
+        """
+        Raises:
+            OSError: the file cannot be written.
+        """
+        pixels = drawn(frame.image, prediction, self._class_names)
+        path = self._folder / frame.source.drawn_name
+        fps = frame.source.fps
+        if fps is None or frame.seconds is None:
+            self.close()
+            write_image(path, pixels, durable=False)
+            return
+        if self._video is None or self._video.source is not frame.source:
+            self.close()
+            self._video = _Video(path, frame.source, fps, pixels.shape[:2])
+        self._video.write(pixels, frame.seconds)
+
+    def close(self) -> None:
+        if self._video is not None:
+            self._video.close()
+            self._video = None
+
+    def abandon(self) -> None:
+        if self._video is not None:
+            self._video.remove()
+            self._video = None
+
+
+class _Video:
+    """A video file in the making; frames of a camera stay for as long as the next one took."""
+
+    def __init__(self, path: Path, source: Source, fps: float, size: tuple[int, ...]) -> None:
+        self.source, self._path, self._fps, self._size = source, path, fps, size
+        self._unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
+        height, width = size
+        codec = cv2.VideoWriter.fourcc(*CODEC)
+        self._writer = cv2.VideoWriter(str(self._unfinished), codec, fps, (width, height))
+        self._written = 0
+        if not self._writer.isOpened():
+            raise OSError(f"OpenCV cannot write the video {path} ({CODEC}, {width}x{height}).")
+
+    def write(self, pixels: NDArray[Any], seconds: float) -> None:
+        if pixels.shape[:2] != self._size:  # a video of changing size
+            pixels = cv2.resize(pixels, self._size[::-1])
+        while self._written <= round(seconds * self._fps):
+            self._writer.write(pixels)
+            self._written += 1
+
+    def close(self) -> None:
+        self._writer.release()
+        os.replace(self._unfinished, self._path)
+
+    def remove(self) -> None:
+        self._writer.release()
+        self._unfinished.unlink(missing_ok=True)

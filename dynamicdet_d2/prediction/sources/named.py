@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a user typed to sources."""
+
+import glob
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dynamicdet_d2.prediction.sources.source import Camera, ImageFile, Source, VideoFile
+
+IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+LISTS = (".txt",)
+_CAMERA = re.compile(r"^camera:(\d+)$")
+
+
+def sources_of(inputs: Sequence[str]) -> list[Source]:
+    """What ``--input`` means, in the order given.
+
+    A word is ``camera:N``, a folder (its images, by name), a video, a list (.txt: a word per line,
+    relative to the list's folder), a pattern (``**`` for any depth), or else an image.
+
+    Raises:
+        ValueError: something does not exist, has no images, two results would be one file, or a
+            camera does not stand alone.
+    """
+    sources = [source for word in inputs for source in _meant(word, f"--input {word}")]
+    names = Counter(source.drawn_name for source in sources)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"--input has several images or videos whose results would be {twice[0]}; names must "
+            "differ."
+        )
+    if len(sources) > 1 and any(source.live for source in sources):
+        raise ValueError("--input has a camera and something else; a camera stands alone.")
+    return sources
+
+
+def _meant(word: str, said: str) -> Iterator[Source]:
+    camera = _CAMERA.match(word)
+    path = Path(word).expanduser()
+    if camera:
+        yield Camera(int(camera[1]))
+    elif path.is_dir():
+        yield from _folder(path, said)
+    elif path.is_file() and path.suffix.lower() in LISTS:
+        yield from _list(path, said)
+    elif path.is_file():
+        yield VideoFile(path) if path.suffix.lower() in VIDEOS else ImageFile(path)
+    elif glob.has_magic(word):
+        yield from _pattern(str(path), said)
+    else:
+        raise ValueError(f"{said} does not exist.")
+
+
+def _folder(folder: Path, said: str) -> Iterator[Source]:
+    found = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in IMAGES]
+    if not found:
+        raise ValueError(f"{said} has no images ({', '.join(IMAGES)}).")
+    yield from map(ImageFile, found)
+
+
+def _pattern(pattern: str, said: str) -> Iterator[Source]:
+    files = (Path(path) for path in sorted(glob.glob(pattern, recursive=True)))
+    found = [file for file in files if file.suffix.lower() in (*IMAGES, *VIDEOS)]
+    if not found:
+        raise ValueError(f"{said} matches no image and no video.")
+    for file in found:
+        yield VideoFile(file) if file.suffix.lower() in VIDEOS else ImageFile(file)
+
+
+def _list(file: Path, said: str) -> Iterator[Source]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{said} cannot be read as a list of paths: {error}.") from None
+    words = [line.strip() for line in lines if line.strip()]
+    if not words:
+        raise ValueError(f"{said} is empty; a list has a path in each line.")
+    for word in words:
+        if Path(word).suffix.lower() in LISTS:
+            raise ValueError(f"{said} names {word}, another list.")
+        beside = word if _CAMERA.match(word) else str(file.parent / Path(word).expanduser())
+        yield from _meant(beside, f"{said}: {word}")

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kinds of sources, each of which gives frames."""
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from detectron2.data.detection_utils import read_image
+from numpy.typing import NDArray
+
+from dynamicdet_d2.data.loading.corrupt import NamedErrors
+
+logger = logging.getLogger(__name__)
+
+# Of a video or camera that does not say its own.
+USUAL_FPS = 25.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image on its way.
+
+    Attributes:
+        source: where it comes from.
+        image: (H, W, 3) uint8, BGR.
+        number: of the frame in a video, from 0; None: an image of its own.
+        seconds: from the video's beginning; None as above.
+    """
+
+    source: "Source"
+    image: NDArray[np.uint8] = field(repr=False)
+    number: int | None = None
+    seconds: float | None = None
+
+
+class Source(ABC):
+    """Something with frames.
+
+    Attributes:
+        name: of it in results: as the user knows it.
+        drawn_name: of the file that its drawn frames go into.
+        fps: frames per second of a video, known once a frame was read; None: an image.
+        live: frames that nobody takes in time are gone.
+    """
+
+    name: str
+    drawn_name: str
+    fps: float | None = None
+    live: bool = False
+
+    @abstractmethod
+    def frames(self) -> Iterator[Frame]:
+        """Read them, one after the other.
+
+        Raises:
+            CorruptImageError: an image file cannot be read.
+            ValueError: a video or camera cannot.
+        """
+
+    def count(self) -> int | None:
+        """How many frames there are, as far as is known beforehand."""
+        return 1
+
+
+class ImageFile(Source):
+    """An image, read as Detectron2 reads it (EXIF rotation applied)."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.drawn_name = path.name if cv2.haveImageWriter(path.name) else f"{path.name}.png"
+
+    def frames(self) -> Iterator[Frame]:
+        read = NamedErrors(lambda entry: {"image": read_image(entry["file_name"], format="BGR")})
+        yield Frame(self, read({"file_name": self.name})["image"])
+
+
+class VideoFile(Source):
+    """A video file, as far as OpenCV can decode it."""
+
+    def __init__(self, path: Path) -> None:
+        self.name, self.drawn_name = str(path), f"{path.stem}.mp4"
+
+    def frames(self) -> Iterator[Frame]:
+        with _opened(self.name, f"The video {self.name}") as video:
+            self.fps = fps = video.get(cv2.CAP_PROP_FPS) or USUAL_FPS
+            expected, number = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+            while (image := _next(video)) is not None:
+                yield Frame(self, image, number, number / fps)
+                number += 1
+        if not number:
+            raise ValueError(f"The video {self.name} has no frame that can be read.")
+        if number < 0.95 * expected:
+            logger.warning("%s ends after %d of %d frames.", self.name, number, expected)
+
+    def count(self) -> int | None:
+        with _opened(self.name, f"The video {self.name}") as video:
+            frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        return frames if frames > 0 else None
+
+
+class Camera(Source):
+    """A camera of this machine, by its number; it never ends."""
+
+    live = True
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.name, self.drawn_name = f"camera:{number}", f"camera-{number}.mp4"
+
+    def frames(self) -> Iterator[Frame]:
+        with _opened(self.number, f"Camera {self.number}") as video:
+            self.fps = video.get(cv2.CAP_PROP_FPS) or USUAL_FPS
+            start, number = time.monotonic(), 0
+            while (image := _next(video)) is not None:
+                yield Frame(self, image, number, time.monotonic() - start)
+                number += 1
+        logger.warning("%s gives no more images.", self.name)
+
+    def count(self) -> int | None:
+        return None
+
+
+@contextmanager
+def _opened(where: str | int, said: str) -> Iterator[cv2.VideoCapture]:
+    video = cv2.VideoCapture(where)
+    try:
+        if not video.isOpened():
+            raise ValueError(f"{said} cannot be opened by OpenCV.")
+        yield video
+    finally:
+        video.release()
+
+
+def _next(video: cv2.VideoCapture) -> NDArray[Any] | None:
+    there, image = video.read()
+    return image if there else None

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run's ``config.yaml`` says, so that it can be used elsewhere."""
+
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dynamicdet_d2.config import read_config
+from dynamicdet_d2.engine import setup
+from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
+from tests.support.toy import toy_cfg
+
+
+def test_paths_are_absolute_in_the_config_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_coco(tmp_path / "data", [image_entry(1)], [object_entry(1, 1)])
+    (tmp_path / "start.pth").touch()
+    entries = [["own", "data/set.json", "data/images"]]
+    keys = ("DATASETS.COCO_JSON", entries, "DATASETS.TEST", ("own",), "DATASETS.TRAIN", ("own",))
+    cfg = toy_cfg(*keys, "MODEL.WEIGHTS", "start.pth", "MODEL.ROI_HEADS.NUM_CLASSES", 2)
+    cfg.MODEL.COMPOSITE.WEIGHTS2 = "detectron2://somewhere.pkl"
+    (tmp_path / "toy.yaml").write_text(cfg.dump())
+    monkeypatch.chdir(tmp_path)
+    # Detectron2's loggers are the process's.
+    monkeypatch.setattr(setup, "default_setup", lambda *_: None)
+    monkeypatch.setattr(setup, "setup_logger", lambda *_, **__: SimpleNamespace())
+    monkeypatch.setattr(setup, "keep_memory", lambda: True)
+    keys = ["OUTPUT_DIR", "run"]
+    args = Namespace(config_file="toy.yaml", opts=keys, eval_only=True, resume=False)
+    with clean_catalogs(), setup.setup(args) as used:
+        pass
+    # The run itself goes on as it was typed.
+    assert (used.OUTPUT_DIR, used.MODEL.WEIGHTS) == ("run", "start.pth")
+    saved = read_config(str(tmp_path / "run" / "config.yaml"))
+    assert saved.OUTPUT_DIR == str(tmp_path / "run")
+    assert saved.MODEL.WEIGHTS == str(tmp_path / "start.pth")
+    assert saved.MODEL.COMPOSITE.WEIGHTS2 == "detectron2://somewhere.pkl"
+    assert [list(entry) for entry in saved.DATASETS.COCO_JSON] == [
+        ["own", str(tmp_path / "data" / "set.json"), str(tmp_path / "data" / "images")]
+    ]
+    saved.OUTPUT_DIR, saved.MODEL.WEIGHTS = used.OUTPUT_DIR, used.MODEL.WEIGHTS
+    saved.DATASETS.COCO_JSON = used.DATASETS.COCO_JSON
+    assert saved == used

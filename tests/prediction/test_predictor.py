@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``DynamicPredictor`` beside Detectron2's own."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import DefaultPredictor
+
+from dynamicdet_d2.prediction import DynamicPredictor
+from dynamicdet_d2.prediction.class_names import class_names_of, name_of
+from tests.support.coco_files import clean_catalogs
+from tests.support.predicting import predicting_cfg
+
+
+def picture(seed: int, height: int = 64, width: int = 96) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype(np.uint8)
+
+
+def equal(one: dict, other: dict) -> bool:
+    return (one["difficulty"], one["route"]) == (other["difficulty"], other["route"]) and all(
+        torch.equal(getattr(one["instances"], name), getattr(other["instances"], name))
+        for name in ("scores", "pred_classes")
+    )
+
+
+@pytest.mark.parametrize("channels", ["BGR", "RGB"])
+def test_it_gives_what_detectron2s_predictor_gives(files: SimpleNamespace, channels: str) -> None:
+    cfg = predicting_cfg("INPUT.FORMAT", channels, "MODEL.WEIGHTS", files.weights)
+    ours = DynamicPredictor(cfg)
+    stock = DefaultPredictor(cfg)
+    assert isinstance(ours, type(stock))
+    assert (ours.cfg.MODEL.WEIGHTS, ours.input_format) == (files.weights, channels)
+    image = picture(0, 50, 120)
+    one, other = ours(image), stock(image)
+    assert equal(one, other) and len(one["instances"])
+    assert one["instances"].image_size == (50, 120)
+
+
+def test_a_list_gives_what_its_images_give_one_by_one(predictor: DynamicPredictor) -> None:
+    images = [picture(0), picture(1, 90, 70), picture(2), picture(3, 64, 100)]
+    together = predictor(images)
+    for image, output in zip(images, together, strict=True):
+        alone = predictor(image)
+        assert (output["route"], output["instances"].image_size) == (
+            alone["route"],
+            image.shape[:2],
+        )
+        assert output["difficulty"] == pytest.approx(alone["difficulty"], abs=1e-6)
+        assert torch.allclose(output["instances"].scores, alone["instances"].scores, atol=1e-5)
+    assert predictor([]) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (np.zeros((4, 4), np.uint8), r"^The image has shape \(4, 4\)"),
+        (None, "^The image is of type NoneType"),
+        ([np.zeros((64, 64, 3), np.uint8), None], "^Number 1 of the list: The image is of type"),
+        (["photo.jpg"], "^Number 0 of the list: The image is of type str"),
+    ],
+)
+def test_what_is_no_image_is_named(predictor: DynamicPredictor, wrong: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        predictor(wrong)
+
+
+def test_names_of_classes(predictor: DynamicPredictor) -> None:
+    assert predictor.class_names == predictor.metadata.thing_classes == ["cat", "dog", "cow"]
+    assert [name_of(["cat"], number) for number in (0, 1)] == ["cat", "1"]
+    with clean_catalogs():
+        assert class_names_of(predicting_cfg("DATASETS.TEST", ("shapes_test",)))[0] == "disc"
+        assert len(class_names_of(predicting_cfg("DATASETS.TEST", ("coco_2017_val",)))) == 80
+        gone = ("DATASETS.COCO_JSON", [["own", "gone.json", "gone"]], "DATASETS.TEST", ("own",))
+        assert class_names_of(predicting_cfg(*gone)) == []
+        assert class_names_of(predicting_cfg()) == []
+
+
+def test_without_weights_there_is_no_predictor() -> None:
+    with pytest.raises(ValueError, match="There are no weights: MODEL.WEIGHTS is empty."):
+        DynamicPredictor(predicting_cfg())
