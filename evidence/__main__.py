@@ -24,7 +24,7 @@ from evidence import summary
 from evidence.drawn import drawn_data
 from evidence.measure import measure
 from evidence.results import RESULTS, ROOT
-from evidence.setups import SETUPS, Data, Run, planned
+from evidence.setups import SETUPS, SIZES, Data, Run, planned
 from evidence.times import FOLDER as TIMES
 from evidence.times import measure_times, write_times
 from evidence.training import train_missing
@@ -51,7 +51,8 @@ def _run(args: argparse.Namespace) -> None:
         results, times = RESULTS, TIMES
         runs = planned(root, args.setups or list(SETUPS), args.seeds or (1, 2, 3))
     train_missing(runs, data, overrides, args.jobs)
-    for run in runs:
+    sized = [run.at_size(size) for run in runs if run.setup == "static0" for size in SIZES]
+    for run in (*runs, *sized):
         _say(measure(run, data, results, test=args.test))
     _say(*summary.write(results, times, page))
 

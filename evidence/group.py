@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evidence.figures import Figure
 from evidence.results import FRACTIONS, DynamicSplit, Result, Routing, StaticSplit
-from evidence.setups import SETUPS
+from evidence.setups import SETUPS, title
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Group:
 
     @property
     def title(self) -> str:
-        return SETUPS.get(self.setup, self.setup)
+        return title(self.setup)
 
     @property
     def dynamic(self) -> list[DynamicSplit]:

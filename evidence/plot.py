@@ -56,8 +56,12 @@ def _statics(panel: Axes, groups: Sequence[Group]) -> list:
         if cost is None or ap.mean is None:
             continue
         panel.errorbar(cost, ap.mean, yerr=ap.spread, fmt="D", color=INK, markersize=4)
-        labels.append(label(panel, group.title.removeprefix("static "), cost, ap.mean, 5, 4))
+        labels.append(label(panel, _short(group.title), cost, ap.mean, 5, 4))
     return labels
+
+
+def _short(words: str) -> str:
+    return words.removeprefix("static ").removesuffix(" pixels").replace(", run at ", " @")
 
 
 def _curves(panel: Axes, group: Group) -> None:

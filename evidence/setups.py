@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.register import read_json
+from dynamicdet_d2.evaluation.passes import at_input_size
+from dynamicdet_d2.utils.files import whole_file
 
 CONFIGS = Path(__file__).parent / "configs"
 SPLITS = ("train", "val", "test")
@@ -14,18 +17,24 @@ SPLITS = ("train", "val", "test")
 SETUPS = {
     "same": "Lite0 + Lite0",
     "short": "shortened Lite0 + Lite0",
-    "short_own": "shortened Lite0 + Lite0, neck and heads per detector",
+    "short_own": "shortened Lite0 + Lite0, own necks and heads",
     "lite01": "Lite0 + Lite1",
     "static0": "static Lite0",
     "static1": "static Lite1",
     "static2": "static Lite2",
-    "static0_160": "static Lite0, 160 pixels",
-    "static0_192": "static Lite0, 192 pixels",
-    "static0_256": "static Lite0, 256 pixels",
-    "static0_at160": "static Lite0, tested at 160 pixels",
-    "static0_at192": "static Lite0, tested at 192 pixels",
-    "static0_at256": "static Lite0, tested at 256 pixels",
+    "static0_256": "static Lite0, trained at 256 pixels",
 }
+# Trained static detectors at other input sizes: shorter side of the images, in pixels.
+SIZES = (160, 192, 256)
+
+
+def title(setup: str) -> str:
+    """Of a set-up, or of one at another input size."""
+    name, at, size = setup.partition("_at")
+    words = SETUPS.get(name, name)
+    return f"{words}, run at {size} pixels" if at else words
+
+
 _FOLDER = re.compile(r"(?P<setup>.+)_s(?P<seed>\d+)")
 
 
@@ -89,6 +98,22 @@ class Run:
         if found is None:
             raise ValueError(f"{folder} is not named SETUP_sSEED, such as 'same_s1'.")
         return cls(found["setup"], int(found["seed"]), folder)
+
+    def at_size(self, size: int) -> "Run":
+        """The same weights with another input size, in a folder beside this one's.
+
+        Args:
+            size: shorter side of the images, in pixels; the longest one follows in proportion.
+        """
+        setup = f"{self.setup}_at{size}"
+        other = Run(setup, self.seed, self.folder.with_name(f"{setup}_s{self.seed}"))
+        other.folder.mkdir(parents=True, exist_ok=True)
+        cfg = at_input_size(read_config(str(self.config)), size)
+        with whole_file(other.config) as file:
+            file.write(cfg.dump().encode())
+        if not other.weights.exists():
+            other.weights.symlink_to(self.weights.resolve())
+        return other
 
     @property
     def config(self) -> Path:

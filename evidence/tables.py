@@ -10,7 +10,7 @@ from evidence.figures import Figure
 from evidence.group import HALF, Group
 from evidence.results import FRACTIONS
 from evidence.routers import AUTO
-from evidence.setups import SETUPS
+from evidence.setups import title
 from evidence.times import Times
 
 FIRST, LAST = 0, len(FRACTIONS) - 1
@@ -81,7 +81,7 @@ def curves(group: Group, costs: Sequence[Cost], every: Sequence[Group]) -> str:
 def times(found: Times) -> str:
     """Milliseconds of every set-up."""
     rows = [
-        [SETUPS.get(setup, setup), inputs, f"{route.easy:.1f}", f"{route.hard:.1f}"]
+        [title(setup), inputs, f"{route.easy:.1f}", f"{route.hard:.1f}"]
         for setup, own in found.setups.items()
         for inputs, route in own.items()
     ]

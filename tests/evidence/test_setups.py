@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.modeling.architecture import is_dynamic
-from evidence.setups import CONFIGS, SETUPS, SPLITS, Data, Run, planned
+from evidence.setups import CONFIGS, SETUPS, SPLITS, Data, Run, planned, title
 
 
 @pytest.mark.parametrize("name", SETUPS)
@@ -38,6 +38,19 @@ def test_folders_say_which_run_they_are(tmp_path: Path) -> None:
     assert [Run.of(run.folder) for run in runs] == runs
     with pytest.raises(ValueError, match="SETUP_sSEED"):
         Run.of(tmp_path / "short")
+
+
+def test_a_static_detector_at_another_size_is_a_run_of_its_own(tmp_path: Path) -> None:
+    run = Run("static0", 1, tmp_path / "static0_s1")
+    run.folder.mkdir()
+    run.config.write_text(read_config(str(CONFIGS / "static0.yaml")).dump())
+    run.weights.write_bytes(b"weights")
+    other = run.at_size(160)
+    assert run.at_size(160) == other == Run.of(tmp_path / "static0_at160_s1")
+    assert other.weights.read_bytes() == b"weights"
+    keys = read_config(str(other.config)).INPUT
+    assert (keys.MIN_SIZE_TEST, keys.MAX_SIZE_TEST, keys.MIN_SIZE_TRAIN) == (160, 229, (224,))
+    assert title(other.setup) == "static Lite0, run at 160 pixels"
 
 
 def test_data_are_keys_of_a_config(tmp_path: Path) -> None:

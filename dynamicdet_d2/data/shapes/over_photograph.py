@@ -37,9 +37,7 @@ def draw_over_photograph(folder: Path, recipe: Recipe, photograph: Path) -> Path
     content = read_json(drawn / "instances.json", "instances.json")
     if _holds(annotations, content):
         return annotations
-    behind = cv2.imread(str(photograph))
-    if behind is None:
-        raise ValueError(f"{photograph} cannot be read as an image.")
+    behind = _read(photograph)
     polygons: dict[int, list[np.ndarray]] = {image["id"]: [] for image in content["images"]}
     for shape in content["annotations"]:
         polygons[shape["image_id"]].append(np.array(shape["segmentation"][0]).reshape(-1, 2))
@@ -63,6 +61,14 @@ def _holds(annotations: Path, content: object) -> bool:
         return read_json(annotations, str(annotations)) == content
     except ValueError:  # missing, or cut short
         return False
+
+
+def _read(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8, BGR."""
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise ValueError(f"{path} cannot be read as an image.")
+    return picture
 
 
 def _over(
