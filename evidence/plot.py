@@ -61,7 +61,7 @@ def _statics(panel: Axes, groups: Sequence[Group]) -> list:
 
 
 def _short(words: str) -> str:
-    return words.removeprefix("static ").removesuffix(" pixels").replace(", run at ", " @")
+    return words.removeprefix("static ").removesuffix(" pixels").replace(", tested at ", " @")
 
 
 def _curves(panel: Axes, group: Group) -> None:

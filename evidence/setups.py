@@ -32,7 +32,7 @@ def title(setup: str) -> str:
     """Of a set-up, or of one at another input size."""
     name, at, size = setup.partition("_at")
     words = SETUPS.get(name, name)
-    return f"{words}, run at {size} pixels" if at else words
+    return f"{words}, tested at {size} pixels" if at else words
 
 
 _FOLDER = re.compile(r"(?P<setup>.+)_s(?P<seed>\d+)")

@@ -50,7 +50,7 @@ def test_a_static_detector_at_another_size_is_a_run_of_its_own(tmp_path: Path) -
     assert other.weights.read_bytes() == b"weights"
     keys = read_config(str(other.config)).INPUT
     assert (keys.MIN_SIZE_TEST, keys.MAX_SIZE_TEST, keys.MIN_SIZE_TRAIN) == (160, 229, (224,))
-    assert title(other.setup) == "static Lite0, run at 160 pixels"
+    assert title(other.setup) == "static Lite0, tested at 160 pixels"
 
 
 def test_data_are_keys_of_a_config(tmp_path: Path) -> None:
