@@ -76,7 +76,7 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
     ):
         args.config_file = shipped(args.config_file)  # which Detectron2 opens too
         default_setup(cfg, args)
-        if comm.is_main_process():
+        if cfg.OUTPUT_DIR and comm.is_main_process():
             save_config(cfg)
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynamicdet_d2")
         _calm_screen()
