@@ -86,10 +86,12 @@ class Regions:
     Attributes:
         pyramid: shapes of the features, by level.
         num_proposals: boxes kept of an image at inference.
+        easy_proposals: those of an image on the easy route; None: as many.
     """
 
     pyramid: Mapping[str, ShapeSpec]
     num_proposals: int
+    easy_proposals: int | None = None
 
 
 @dataclass(frozen=True)

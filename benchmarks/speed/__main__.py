@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.speed import accuracy, inference, memory, report, training, yolo
+from benchmarks.speed import accuracy, inference, memory, peers, report, training, yolo
 from benchmarks.speed.setting import Setting, build_pair
 from benchmarks.speed.timing import Rounds
 from dynamicdet_d2.utils.memory import keep_memory
@@ -86,6 +86,11 @@ def _yolo(run: Run) -> None:
     run.goals += report.yolo_goals(run.timed[yolo.SECTION], work)
 
 
+def _peers(run: Run) -> None:
+    run.timed[peers.SECTION] = peers.time_peers(*run.models)
+    run.goals += report.peer_goals(run.timed[peers.SECTION])
+
+
 def _assignment(run: Run) -> None:
     run.timed[yolo.TRAINING] = yolo.time_assignment(run.setting, run.rounds)
 
@@ -117,6 +122,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "batches": _batches,
     "rate": _rate,
     "yolo": _yolo,
+    "peers": _peers,
     "assignment": _assignment,
     "training": _training,
     "router": _router,

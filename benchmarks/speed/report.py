@@ -124,6 +124,20 @@ def rate_goals(rounds: Rounds, work: Mapping[str, float], setting: Setting) -> l
     return goals
 
 
+def peer_goals(rounds: Rounds) -> list[Goal]:
+    """What was exported beside ours in eager float32; runtimes that were not there are left out."""
+    pairs = [
+        (route, name)
+        for name in rounds.seconds
+        for route, _, runtime in [name.partition(", ")]
+        if runtime in ("onnxruntime", "openvino")
+    ]
+    return [
+        Goal(f"{route} float32 / {name}", rounds.ratio(f"{route} float32", name), ">=", 1.05)
+        for route, name in pairs
+    ]
+
+
 def training_goals(rounds: Rounds, work: Mapping[str, float]) -> list[Goal]:
     """A joint step beside a plain one, relative to their multiply-adds."""
     goals = []

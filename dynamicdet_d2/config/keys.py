@@ -44,6 +44,9 @@ key("MODEL.DYNAMIC.HARD_FRACTION", None, none_or(between(0, 1)))
 # Mean latency of an image to calibrate to, in milliseconds (lat_t of eq. 14), between the latencies
 # of the two routes. Needs CALIBRATION.
 key("MODEL.DYNAMIC.TARGET_LATENCY_MS", None, none_or(number(at_least=0)))
+# Boxes that the RPN keeps of an easy image, its best ones; of dense detectors candidates before NMS
+# (RetinaNet and FCOS: per level). 0: as many as of a hard one. A second knob beside the threshold.
+key("MODEL.DYNAMIC.EASY_PROPOSALS", 0, integer(at_least=0))
 # Weights of detector1's and detector2's loss in phase "detectors" (eq. 9 has 1 and 1), >= 0.
 key("MODEL.DYNAMIC.LOSS_WEIGHTS", [1.0, 1.0], each(number(at_least=0), length=2))
 

@@ -50,7 +50,7 @@ def split_coco(
     bounds = np.cumsum([*SHARES.values()]) * len(order) // 100
     parts = dict(zip(SHARES, np.split(order, bounds[:-1]), strict=True))
     folder.mkdir(parents=True, exist_ok=True)
-    return {name: _write(content, part, folder, name) for name, part in parts.items()}
+    return {name: _write(content, part.tolist(), folder, name) for name, part in parts.items()}
 
 
 def _write(content: dict[str, Any], places: Sequence[int], folder: Path, name: str) -> Path:

@@ -21,7 +21,7 @@ from dynamicdet_d2.evaluation.flop_meter import (
     measure_roi_heads,
 )
 from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, system_name
-from dynamicdet_d2.parts import parts_of, rounded_up
+from dynamicdet_d2.parts import EASY, parts_of, rounded_up
 
 
 def count_flops(
@@ -86,10 +86,13 @@ def padded_size(model: nn.Module, height: int, width: int) -> tuple[int, int]:
     return padded_side(int(height)), padded_side(int(width))
 
 
-def kept_proposals(model: nn.Module) -> int:
-    """Boxes that a model keeps of an image for its box head; 0 without one."""
+def kept_proposals(model: nn.Module, route: str = "hard") -> int:
+    """Boxes that a model keeps of an image on a route for its box head; 0 without one."""
     regions = parts_of(model).regions
-    return 0 if regions is None else regions.num_proposals
+    if regions is None:
+        return 0
+    easy = regions.easy_proposals if route == "easy" else None
+    return regions.num_proposals if easy is None else easy
 
 
 class RouteCost:
@@ -115,22 +118,34 @@ class RouteCost:
         self.attention_matmul = attention_matmul
         self.num_proposals = num_proposals
         self._last_padding = rounded_up(size_multiple)
-        self._roi_work: dict[str, Work] = {}
+        self._roi_work: dict[int, dict[str, Work]] = {}
         self._work: dict[tuple[int, int], dict[str, Work]] = {}
 
-    def parts(self, height: int, width: int) -> dict[str, int]:
-        """Multiply-adds by part, in the order of its description, at an image size in pixels."""
+    def parts(self, height: int, width: int, route: str = "hard") -> dict[str, int]:
+        """Multiply-adds by part, in the order of its description, at an image size in pixels.
+
+        Args:
+            route: whose number of proposals counts.
+        """
         height, width = padded_size(self.model, height, width)
         size = self._last_padding(height), self._last_padding(width)
         if size not in self._work:
-            self._work[size] = self._measure(size)
-        work = {part: self._work[size].get(part, NOTHING) for part in parts_of(self.model).routes}
+            self._work[size] = measure_dense(self.model, *size)
+        easy = {**self._work[size], **self._regions("easy")}
+        measured = {**self._work[size], **self._regions(route)}
+        work = {
+            part: (easy if own == EASY else measured).get(part, NOTHING)
+            for part, own in parts_of(self.model).routes.items()
+        }
         attention_matmul = int(self.attention_matmul)
         return {part: w.other + attention_matmul * w.attention for part, w in work.items()}
 
     def at(self, height: int, width: int) -> dict[str, int]:
         """{"easy", "hard", "router"} in multiply-adds at an image size in pixels."""
-        return route_flops(self.parts(height, width), parts_of(self.model).routes)
+        routes = parts_of(self.model).routes
+        found = route_flops(self.parts(height, width), routes)
+        easy = route_flops(self.parts(height, width, "easy"), routes)
+        return {**found, "easy": easy["easy"]}
 
     def average(self, sizes: Sequence[tuple[int, int]], hard_mask: Sequence[bool]) -> float:
         """Mean cost of routed images: the FLOPs column of Table 2.
@@ -154,11 +169,15 @@ class RouteCost:
         costs = (self.at(*size)[route] for size, route in zip(sizes, routes, strict=True))
         return sum(costs) / len(sizes) / 1e9
 
-    def _measure(self, size: tuple[int, int]) -> dict[str, Work]:
-        if not self._roi_work:  # the same at every image size
-            count = self.num_proposals or kept_proposals(self.model)
-            self._roi_work = measure_roi_heads(self.model, count)
-        return {**measure_dense(self.model, *size), **self._roi_work}
+    def _regions(self, route: str) -> dict[str, Work]:
+        """Work of the ROI heads, the same at every image size."""
+        count = kept_proposals(self.model, route)
+        if self.num_proposals is not None:
+            fewer = count < kept_proposals(self.model)
+            count = min(count, self.num_proposals) if fewer else self.num_proposals
+        if count not in self._roi_work:
+            self._roi_work[count] = measure_roi_heads(self.model, count)
+        return self._roi_work[count]
 
 
 def table(model: nn.Module, cfg: CfgNode, setting: Setting) -> str:
@@ -211,6 +230,9 @@ def _rows(cost: RouteCost, setting: Setting, fractions: Sequence[float]) -> dict
     size = setting.height, setting.width
     parts, routes = cost.parts(*size), cost.at(*size)
     rows: dict[str, float] = {part: count for part, count in parts.items() if count}
+    easy = cost.parts(*size, "easy").get("box_head", 0)
+    if easy != parts.get("box_head", 0):
+        rows["box_head, easy"] = easy
     if not routes["router"]:
         return {**rows, "total": routes["easy"]}
     rows.update({"route easy": routes["easy"], "route hard": routes["hard"]})

@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from dynamicdet_d2.modeling.modes import evaluating, setting
-from dynamicdet_d2.operating_point import OperatingPoint
 from dynamicdet_d2.utils.progress import Progress
 
 Clock = Callable[[], float]
@@ -132,9 +131,9 @@ def _timed_call(model: Any, batch: list[dict], threshold: float | None, clock: C
         return clock() - start
 
 
-def _at_threshold(model: nn.Module, threshold: float) -> AbstractContextManager:
+def _at_threshold(model: Any, threshold: float) -> AbstractContextManager:
     """The threshold inside; afterwards the operating point, with the calibration behind it."""
-    return setting("operating_point", OperatingPoint(threshold=threshold), model)
+    return setting("operating_point", model.operating_point.moved(threshold), model)
 
 
 def _synchronize(device: torch.device) -> None:

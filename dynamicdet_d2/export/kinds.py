@@ -4,8 +4,8 @@
 To export another kind, register a function beside these, and let the runner read its settings.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
@@ -34,13 +34,13 @@ class Kind:
             detector) -> outputs by the names that the runner's head reads.
         heads: settings, "heads" of the manifest.
         padding: of images; None: Detectron2's, zeros behind them to a multiple of a stride.
-        regions: the heads that pool regions; None without them.
+        regions: the heads that pool regions, of both detectors or of each; empty without them.
     """
 
     tail: Callable[[int, Any], Tensors]
     heads: Mapping[str, Any]
     padding: Padding | None = None
-    regions: TwoStage | None = field(default=None)
+    regions: tuple[TwoStage, ...] = ()
 
 
 @singledispatch
@@ -54,31 +54,41 @@ def kind_of(model: nn.Module) -> Kind:
 
 @kind_of.register
 def _(model: DynamicRCNN) -> Kind:
-    regions = TwoStage.of(model.proposal_generator, model.roi_heads)
-    return Kind(
-        lambda detector, features: regions.tail(model.pyramid(detector, features)),
-        regions.settings(),
-        regions=regions,
-    )
+    heads = [
+        TwoStage.of(*(model.tail_module(detector, name) for name in model.head_names))
+        for detector in (1, 2)
+    ]
+
+    def tail(detector: int, features: Tensors) -> Tensors:
+        return heads[detector - 1].tail(model.pyramid(detector, features))
+
+    return Kind(tail, heads[0].settings(), regions=tuple(heads[: 1 if model.shared_heads else 2]))
 
 
 @kind_of.register
 def _(model: GeneralizedRCNN) -> Kind:
     regions = TwoStage.of(model.proposal_generator, model.roi_heads)
     return Kind(
-        lambda _, images: regions.tail(model.backbone(images)), regions.settings(), regions=regions
+        lambda _, images: regions.tail(model.backbone(images)),
+        regions.settings(),
+        regions=(regions,),
     )
 
 
 @kind_of.register
 def _(model: DynamicDenseDetector) -> Kind:
-    dense = model.dense
-    return Kind(lambda d, features: _dense(dense, model.pyramid(d, features)), _dense_heads(dense))
+    return Kind(
+        lambda d, features: _dense(model.predictions(d, model.pyramid(d, features))),
+        _dense_heads(model.dense),
+    )
 
 
 @kind_of.register
 def _(model: DenseDetector) -> Kind:
-    return Kind(lambda _, images: _dense(model, model.backbone(images)), _dense_heads(model))
+    return Kind(
+        lambda _, images: _dense(run_dense_head(model, model.backbone(images))),
+        _dense_heads(model),
+    )
 
 
 @kind_of.register
@@ -99,11 +109,11 @@ def _(model: YOLOv7) -> Kind:
     )
 
 
-def _dense(model: DenseDetector, pyramid: Tensors) -> Tensors:
+def _dense(predictions: Sequence[Sequence[Tensor]]) -> Tensors:
     kinds = ("logits", "deltas", "centerness")
     return {
         f"{kind}_{i}": level
-        for kind, levels in zip(kinds, run_dense_head(model, pyramid), strict=False)
+        for kind, levels in zip(kinds, predictions, strict=False)
         for i, level in enumerate(levels)
     }
 

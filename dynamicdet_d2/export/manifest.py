@@ -11,6 +11,7 @@ sides             padded heights and widths that there are pieces for; null: any
 input             how pictures become the network's input
 heads             how a tail's outputs become detections
 class_names       in the order of the classes; empty where they are not known
+easy_proposals    candidates kept of an easy image; 0: as many as of a hard one
 threshold         hard iff difficulty > threshold; null of a static detector
 calibration       thresholds of the hard fractions 0, 0.001, ..., 1, and what they were measured
                   on; null without one
@@ -79,6 +80,11 @@ def calibration_settings(
         "operating_point": record.operating_point,
         "measured": record.measured,
     }
+
+
+def easy_proposals(model: nn.Module) -> int:
+    """ "easy_proposals" of the manifest."""
+    return model.operating_point.easy_proposals if isinstance(model, DynamicDetector) else 0
 
 
 def checked_sides(

@@ -5,7 +5,7 @@ static:    whole                                  images -> a tail's outputs
 dynamic:   first                                  images -> F1, start, difficulty
            second                                 F1, start -> F2
            tail; or tail1 and tail2               F1 or F2 -> a tail's outputs
-two-stage: boxes, masks                           levels, regions -> scores, masks
+two-stage: boxes, masks; and boxes2, masks2       levels, regions -> scores, masks
 """
 
 from collections.abc import Sequence
@@ -70,9 +70,11 @@ def image_pieces(model: nn.Module, kind: Kind, side: tuple[int, int], fixed: boo
     started = {**features, "start": seen["start"]}
     axes = {name: _axes(name, fixed) for name in started}
     second = Piece.of("second", model, lambda x: _second(model, levels, x), started, axes)
+    renamed = {f"f1_{n.removeprefix('f2_')}": x for n, x in second(started).items()}
+    features2 = {**features, **renamed}
     tails = ["tail"] if model.shared_tail else ["tail1", "tail2"]
     tail_pieces = [
-        Piece.of(name, model, _tail(kind, levels, number), features, axes)
+        Piece.of(name, model, _tail(kind, levels, number), (features, features2)[number - 1], axes)
         for number, name in enumerate(tails, start=1)
     ]
     return Pieces(

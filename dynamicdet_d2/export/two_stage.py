@@ -98,13 +98,21 @@ class TwoStage:
             "masks": masks,
         }
 
-    def pieces(self, outputs: Tensors) -> list[Piece]:
-        """The heads that pool regions, with an example from the outputs of a tail."""
+    def pieces(self, outputs: Tensors, ending: str) -> list[Piece]:
+        """The heads that pool regions, with an example from the outputs of a tail.
+
+        Args:
+            ending: of the pieces' names.
+        """
         own = self.roi_heads
-        found = [_pooling("boxes", own, own.box_pooler, own.box_in_features, self._boxes, outputs)]
+        found = [
+            _pooling(
+                "boxes" + ending, own, own.box_pooler, own.box_in_features, self._boxes, outputs
+            )
+        ]
         if own.mask_on:
             masks = _pooling(
-                "masks", own, own.mask_pooler, own.mask_in_features, self._masks, outputs
+                "masks" + ending, own, own.mask_pooler, own.mask_in_features, self._masks, outputs
             )
             found.append(masks)
         return found

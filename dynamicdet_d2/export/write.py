@@ -24,6 +24,7 @@ from dynamicdet_d2.export.manifest import (
     calibration_settings,
     checked_sides,
     divisibility,
+    easy_proposals,
     input_settings,
 )
 from dynamicdet_d2.export.piece import Piece
@@ -97,7 +98,11 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         for piece in own.pieces:
             written[piece.name + ending] = _file(piece, folder, ending, request.format)
         parts.append((own, ending, side))
-    regions = [] if kind.regions is None else kind.regions.pieces(parts[0][0].example)
+    regions = [
+        piece
+        for own, ending in zip(kind.regions, ("", "2"), strict=False)
+        for piece in own.pieces(parts[0][0].example, ending)
+    ]
     for piece in regions:
         written[piece.name] = _file(piece, folder, "", request.format)
     manifest = {
@@ -113,6 +118,7 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         "input": input_settings(folded, kind, cfg),
         "heads": kind.heads,
         "class_names": list(request.class_names),
+        "easy_proposals": easy_proposals(model),
         "threshold": threshold,
         "calibration": calibration,
         "fingerprint": fingerprint(model, cfg),

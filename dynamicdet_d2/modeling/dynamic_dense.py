@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """DynamicDet for Detectron2's dense detectors, RetinaNet and FCOS; neck and head are shared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,8 +12,10 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.batch import Batch
 from dynamicdet_d2.modeling.dense import anchors_of, build_fcos, build_retinanet
+from dynamicdet_d2.modeling.modes import setting
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.second_tail import SharableTail, own_tail
@@ -134,9 +136,23 @@ class DynamicDenseDetector(SharableTail):
     def _levels(self, pyramid: Features) -> list[Tensor]:
         return [pyramid[name] for name in self.dense.head_in_features]
 
-    def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
+    def detections(
+        self, detector: int, images: ImageList, pyramid: Features, limits: Sequence[int]
+    ) -> list[Instances]:
+        """As ``Tails``; a limit is one on each level."""
         predictions = self.predictions(detector, pyramid)
-        return self.dense.forward_inference(images, self._levels(pyramid), predictions)
+        found: dict[int, Instances] = {}
+        for limit in sorted(set(limits)):
+            chosen = [i for i, own in enumerate(limits) if own == limit]
+            index = routing.on_device(chosen, images.tensor.device)
+            part = [[level[index] for level in levels] for levels in predictions]
+            own = self.dense.test_topk_candidates
+            with setting("test_topk_candidates", min(limit or own, own), self.dense):
+                results = self.dense.forward_inference(
+                    routing.select_images(images, chosen, index), self._levels(pyramid), part
+                )
+            found.update(zip(chosen, results, strict=True))
+        return [found[i] for i in range(len(limits))]
 
     @classmethod
     def objectness_channels(cls, cfg: CfgNode) -> int:

@@ -25,7 +25,7 @@ from dynamicdet_d2.modeling.batch import (
 from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_tracing
-from dynamicdet_d2.modeling.routed_batch import routed_detections, routed_features
+from dynamicdet_d2.modeling.routed_batch import merged_detections, routed_detections
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
@@ -110,7 +110,7 @@ class DynamicDetector(TakesOtherNames, Tails):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        self.operating_point = OperatingPoint(threshold=value)
+        self.operating_point = self.operating_point.moved(value)
 
     def padded_side(self, side: int) -> int:
         """Side of an image in pixels -> that of its batch at inference, when it is alone."""
@@ -213,8 +213,7 @@ class DynamicDetector(TakesOtherNames, Tails):
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(batched_inputs)
         if self.shared_tail and self.router.reads == ("features",):
-            features, difficulties = routed_features(self, images)
-            results = self.detections(1, images, self.pyramid(1, features))
+            results, difficulties = merged_detections(self, images)
         else:
             results, difficulties = routed_detections(self, images)
         checked_difficulties(difficulties, batched_inputs)

@@ -49,7 +49,9 @@ class ProposalPass(TailPass):
 
     @cached_property
     def detections(self) -> list[Instances]:
-        return self.tails.detections(self.detector, self.images, self.pyramid, self.proposals)
+        return self.tails.detections(
+            self.detector, self.images, self.pyramid, self.limits, self.proposals
+        )
 
 
 @META_ARCH_REGISTRY.register()
@@ -188,11 +190,14 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
         detector: int,
         images: ImageList,
         pyramid: Features,
+        limits: Sequence[int],
         proposals: list[Instances] | None = None,
     ) -> list[Instances]:
         """As ``Tails``; from given proposals where the RPN has been run."""
         if proposals is None:
             proposals = self.proposals(detector, images, pyramid)
+        # The RPN gives its best ones first.
+        proposals = [x[:n] if n else x for x, n in zip(proposals, limits, strict=True)]
         return self.tail_module(detector, "roi_heads")(images, pyramid, proposals, None)[0]
 
     @classmethod
@@ -247,7 +252,9 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
 
     @property
     def regions(self) -> Regions:
-        return Regions(self.neck.output_shape(), num_proposals(self.proposal_generator))
+        kept = num_proposals(self.proposal_generator)
+        easy = self.operating_point.easy_proposals
+        return Regions(self.neck.output_shape(), kept, min(kept, easy or kept))
 
 
 class _NamedImages(EventStorage):

@@ -39,6 +39,17 @@ def routed_features(model: "DynamicDetector", images: ImageList) -> tuple[Featur
     return features, difficulties
 
 
+def merged_detections(
+    model: "DynamicDetector", images: ImageList
+) -> tuple[list[Instances], list[float]]:
+    """Each image's detections by its route, all from one pass of a shared tail, and the
+    difficulties."""
+    features, difficulties = routed_features(model, images)
+    easy, hard = (model.operating_point.limit(detector) for detector in (1, 2))
+    limits = [hard if difficulty > model.threshold else easy for difficulty in difficulties]
+    return model.detections(1, images, model.pyramid(1, features), limits), difficulties
+
+
 def routed_detections(
     model: "DynamicDetector", images: ImageList
 ) -> tuple[list[Instances], list[float]]:

@@ -50,7 +50,12 @@ class TailPass:
     @cached_property
     def detections(self) -> list[Instances]:
         """N images' detections, in pixels of the network's input."""
-        return self.tails.detections(self.detector, self.images, self.pyramid)
+        return self.tails.detections(self.detector, self.images, self.pyramid, self.limits)
+
+    @property
+    def limits(self) -> list[int]:
+        """Candidates kept of each of N images, which all leave by this detector."""
+        return [self.tails.operating_point.limit(self.detector)] * len(self.images)
 
     def select(self, indices: Sequence[int]) -> "TailPass":
         """The pass of some images, with the steps that were taken; itself where that is all.

@@ -5,6 +5,7 @@ N: images of a batch.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from detectron2.config import CfgNode
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from dynamicdet_d2.modeling.batch import Batch
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
+from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import Part, Regions
 
 
@@ -22,6 +24,8 @@ class Tails(ABC):
 
     Methods take the number of the detector, 1 or 2, whose tail is meant.
     """
+
+    operating_point: OperatingPoint
 
     @property
     def shared_neck(self) -> bool:
@@ -67,8 +71,15 @@ class Tails(ABC):
         return self.losses(detector, batch, pyramid)
 
     @abstractmethod
-    def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
-        """N images' detections, in pixels of the network's input."""
+    def detections(
+        self, detector: int, images: ImageList, pyramid: Features, limits: Sequence[int]
+    ) -> list[Instances]:
+        """N images' detections, in pixels of the network's input.
+
+        Args:
+            limits: candidates that are kept of each image, the best ones (proposals of two-stage
+                detectors); 0: as many as the heads' own settings say.
+        """
 
     @classmethod
     def objectness_channels(cls, cfg: CfgNode) -> int:

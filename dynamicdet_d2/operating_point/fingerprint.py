@@ -20,8 +20,11 @@ def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
         {"weights": 16 hex digits, "input": see :func:`input_fingerprint`, "dtype": "float32" ...}.
         dtype is that of matrix products as things stand: ``MODEL.INFERENCE.PRECISION`` where it
         is reduced, else that of the parameters, or of autocast where it is active.
+        "easy_proposals" is among them where ``MODEL.DYNAMIC.EASY_PROPOSALS`` is not as usual.
     """
+    easy_proposals = int(cfg.MODEL.DYNAMIC.EASY_PROPOSALS)
     return {
+        **({"easy_proposals": easy_proposals} if easy_proposals else {}),
         "weights": weights_fingerprint(model),
         "input": input_fingerprint(cfg),
         "dtype": _compute_dtype(model, cfg),

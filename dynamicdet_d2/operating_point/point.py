@@ -28,6 +28,7 @@ class OperatingPoint:
     Attributes:
         threshold: in [0, 1]; an image is hard iff its difficulty is above it.
         calibration: None where the threshold was set by hand.
+        easy_proposals: candidates kept of an easy image; 0: as many as of a hard one.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class OperatingPoint:
         threshold: float,
         calibration: Calibration | None = None,
         cfg: CfgNode | None = None,
+        easy_proposals: int = 0,
     ) -> None:
         """
         Args:
             threshold: in [0, 1].
             calibration: the record that the threshold was read from.
             cfg: the config that the model was built from; needed with a calibration.
+            easy_proposals: see above; >= 0.
 
         Raises:
             ValueError: if the threshold is not a number in [0, 1], or a calibration comes without
@@ -57,6 +60,7 @@ class OperatingPoint:
             )
         self.threshold = float(threshold)
         self.calibration = calibration
+        self.easy_proposals = easy_proposals
         self._cfg = cfg
         self._checked = False
         self._seen: list[float] = []
@@ -71,14 +75,27 @@ class OperatingPoint:
         """
         keys = cfg.MODEL.DYNAMIC
         if not keys.CALIBRATION:
-            return cls(threshold=keys.THRESHOLD)
+            return cls(threshold=keys.THRESHOLD, easy_proposals=keys.EASY_PROPOSALS)
         calibration = Calibration.from_json(keys.CALIBRATION)
         if keys.HARD_FRACTION is not None:
             threshold = calibration.threshold(keys.HARD_FRACTION)
         else:
             check_inference_settings(calibration.measured, cfg)
             threshold = calibration.threshold_for_latency(keys.TARGET_LATENCY_MS)
-        return cls(threshold=threshold, calibration=calibration, cfg=cfg.clone())
+        return cls(
+            threshold=threshold,
+            calibration=calibration,
+            cfg=cfg.clone(),
+            easy_proposals=keys.EASY_PROPOSALS,
+        )
+
+    def moved(self, threshold: float) -> "OperatingPoint":
+        """Another threshold, set by hand, in [0, 1]."""
+        return OperatingPoint(threshold=threshold, easy_proposals=self.easy_proposals)
+
+    def limit(self, detector: int) -> int:
+        """Candidates kept of an image that leaves by detector 1 or 2; 0: no limit of its own."""
+        return self.easy_proposals if detector == 1 else 0
 
     def check(self, model: nn.Module) -> None:
         """Refuse a calibration of other weights, input size or precision; looks only once.
@@ -139,7 +156,7 @@ def at_threshold(model: HasOperatingPoint, threshold: float) -> Iterator[None]:
         threshold: in [0, 1].
     """
     before = model.operating_point
-    model.operating_point = OperatingPoint(threshold=threshold)
+    model.operating_point = before.moved(threshold)
     try:
         yield
     finally:

@@ -39,12 +39,15 @@ class DenseHead:
         self.kinds = kinds if settings["kind"] == "fcos" else kinds[:2]
         self.outputs = [f"{kind}_{i}" for kind in self.kinds for i in range(self.levels)]
 
-    def __call__(self, outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[Found]:
+    def __call__(
+        self, outputs: Arrays, sizes: Sequence[tuple[int, int]], limits: Sequence[int]
+    ) -> list[Found]:
         """N images' detections.
 
         Args:
             outputs: by name, of ``self.outputs``.
             sizes: N heights and widths.
+            limits: candidates kept of each image; 0: as the settings say.
         """
         own = self.settings
         channels = {"logits": own["num_classes"], "deltas": 4, "centerness": 1}
@@ -61,19 +64,22 @@ class DenseHead:
             )
         ]
         return [
-            self._image({kind: [level[n] for level in parts[kind]] for kind in parts}, anchors)
-            for n in range(len(sizes))
+            self._image(
+                {kind: [level[n] for level in parts[kind]] for kind in parts}, anchors, limit
+            )
+            for n, limit in enumerate(limits)
         ]
 
-    def _image(self, parts: Mapping[str, list], anchors: list[np.ndarray]) -> Found:
+    def _image(self, parts: Mapping[str, list], anchors: list[np.ndarray], limit: int) -> Found:
         own, found = self.settings, []
+        candidates = min(limit or own["max_candidates"], own["max_candidates"])
         for i in range(self.levels):
             scores = sigmoid(parts["logits"][i])
             if "centerness" in parts:
                 scores = np.sqrt(scores * sigmoid(parts["centerness"][i]))
             places, classes = np.nonzero(scores > own["score_threshold"])
             values = scores[places, classes]
-            best = best_first(values, own["max_candidates"])
+            best = best_first(values, candidates)
             places, classes, values = places[best], classes[best], values[best]
             deltas, own_anchors = parts["deltas"][i][places], anchors[i][places]
             if "centerness" in parts:

@@ -23,6 +23,7 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
     "input": dict,
     "heads": dict,
     "class_names": list,
+    "easy_proposals": int,
     "threshold": (float, int, type(None)),
     "calibration": (dict, type(None)),
     "fingerprint": dict,

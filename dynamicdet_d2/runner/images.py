@@ -61,11 +61,12 @@ def resized_shape(height: int, width: int, shortest: int, longest: int) -> tuple
     if not shortest:
         return height, width
     scale = shortest / min(height, width)
-    new = (shortest, scale * width) if height < width else (scale * height, shortest)
-    if max(new) > longest:
-        scale = longest / max(new)
-        new = new[0] * scale, new[1] * scale
-    return int(new[0] + 0.5), int(new[1] + 0.5)
+    high, wide = float(height), float(width)
+    high, wide = (shortest, scale * wide) if high < wide else (scale * high, shortest)
+    if max(high, wide) > longest:
+        scale = longest / max(high, wide)
+        high, wide = high * scale, wide * scale
+    return int(high + 0.5), int(wide + 0.5)
 
 
 def _resized(picture: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
@@ -76,7 +77,8 @@ def _resized(picture: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
             "A picture is an array (height, width, 3) of uint8, RGB; found "
             f"{picture.dtype} {picture.shape}."
         )
-    height, width = resized_shape(*picture.shape[:2], settings["min_size"], settings["max_size"])
+    shortest, longest = settings["min_size"], settings["max_size"]
+    height, width = resized_shape(picture.shape[0], picture.shape[1], shortest, longest)
     ordered = picture if settings["format"] == "RGB" else picture[:, :, ::-1]
     if (height, width) != picture.shape[:2]:
         image = Image.fromarray(np.ascontiguousarray(ordered))

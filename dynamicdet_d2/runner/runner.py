@@ -34,6 +34,8 @@ class Runner:
     Attributes:
         class_names: of the classes; empty where they were not known.
         dynamic: whether it has two routes.
+        head: from the outputs of a tail to detections in the network's pixels.
+        head2: of detector2; often the same.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class Runner:
         self._manifest = manifest
         opener = opener or opener_of(manifest["runtime"], threads)
         self._pieces = {name: own.open(name, opener) for name in manifest["pieces"]}
-        self._head = _head(manifest["heads"], self._pieces)
+        self.head = _head(manifest["heads"], self._pieces, "")
+        apart = "boxes2" in self._pieces
+        self.head2 = _head(manifest["heads"], self._pieces, "2") if apart else self.head
         self._budget = Budget(manifest["threshold"], manifest["calibration"], self.dynamic)
         if threshold is not None:
             self.threshold = threshold
@@ -131,8 +135,8 @@ class Runner:
         if self.dynamic:
             found, difficulties, routes = self._routed(batch)
         else:
-            outputs = self._run(batch, "whole", {"images": batch.tensor}, self._head.outputs)
-            found = self._head(outputs, batch.sizes)
+            outputs = self._run(batch, "whole", {"images": batch.tensor}, self.head.outputs)
+            found = self.head(outputs, batch.sizes, [0] * len(batch.sizes))
             difficulties = routes = [None] * len(found)
         return [
             in_picture(_moved(own, shift), size, original, difficulty, route)
@@ -171,7 +175,9 @@ class Runner:
         if hard.any():
             for name, level in self._second(batch, features, start, hard).items():
                 merged[name][hard] = level
-        return self._head(self._run(batch, "tail", merged, self._head.outputs), batch.sizes)
+        outputs = self._run(batch, "tail", merged, self.head.outputs)
+        limits = np.where(hard, 0, self._manifest["easy_proposals"]).tolist()
+        return self.head(outputs, batch.sizes, limits)
 
     def _apart(
         self, batch: Batch, features: Arrays, start: np.ndarray, hard: np.ndarray
@@ -185,10 +191,12 @@ class Runner:
             if name == "tail2":
                 own |= self._second(batch, features, start, hard)
             places = np.flatnonzero(chosen).tolist()
-            outputs = self._run(batch, name, own, self._head.outputs)
-            found.update(
-                zip(places, self._head(outputs, [batch.sizes[i] for i in places]), strict=True)
-            )
+            outputs = self._run(batch, name, own, self.head.outputs)
+            limit = 0 if name == "tail2" else self._manifest["easy_proposals"]
+            sizes = [batch.sizes[i] for i in places]
+            head = self.head2 if name == "tail2" else self.head
+            results = head(outputs, sizes, [limit] * len(places))
+            found.update(zip(places, results, strict=True))
         return [found[i] for i in range(len(batch.sizes))]
 
     def _second(
@@ -214,10 +222,14 @@ class Runner:
         return piece(inputs, wanted)
 
 
-def _head(settings: Mapping[str, Any], pieces: Mapping[str, Piece]) -> Any:
-    """From the outputs of a tail to detections, by the kind of detector."""
+def _head(settings: Mapping[str, Any], pieces: Mapping[str, Piece], ending: str) -> Any:
+    """From the outputs of a tail to detections, by the kind of detector.
+
+    Args:
+        ending: of the pieces' names.
+    """
     kinds: dict[str, Callable[[], Any]] = {
-        "two_stage": lambda: TwoStageHead(settings, pieces),
+        "two_stage": lambda: TwoStageHead(settings, pieces, ending),
         "retinanet": lambda: DenseHead(settings),
         "fcos": lambda: DenseHead(settings),
         "yolo": lambda: YoloHead(settings),

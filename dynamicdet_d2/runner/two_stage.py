@@ -25,27 +25,36 @@ from dynamicdet_d2.runner.runtimes import Arrays, Piece
 class TwoStageHead:
     """RPN, box head and mask head."""
 
-    def __init__(self, settings: Mapping[str, Any], pieces: Mapping[str, Piece]) -> None:
+    def __init__(
+        self, settings: Mapping[str, Any], pieces: Mapping[str, Piece], ending: str
+    ) -> None:
         """
         Args:
             settings: "heads" of the manifest.
             pieces: "boxes", and "masks" where there is a mask head.
+            ending: of these names.
         """
-        self.settings, self.pieces = settings, pieces
+        self.settings, self.pieces, self._ending = settings, pieces, ending
         levels = range(len(settings["rpn"]["strides"]))
         pools = [settings[name] for name in ("boxes", "masks") if settings[name] is not None]
         pyramid = dict.fromkeys(level for pool in pools for level in pool["levels"])
         predictions = [f"{kind}_{i}" for kind in ("logits", "deltas") for i in levels]
         self.outputs = [*pyramid, *predictions]
 
-    def __call__(self, outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[Found]:
+    def __call__(
+        self, outputs: Arrays, sizes: Sequence[tuple[int, int]], limits: Sequence[int]
+    ) -> list[Found]:
         """N images' detections.
 
         Args:
             outputs: by name, of ``self.outputs``.
             sizes: N heights and widths.
+            limits: candidates kept of each image; 0: as the settings say.
         """
         proposals = self.proposals(outputs, sizes)
+        proposals = [
+            own[:limit] if limit else own for own, limit in zip(proposals, limits, strict=True)
+        ]
         own = self.settings["boxes"]
         regions = _regions(proposals)
         predicted = self._pooled("boxes", outputs, regions, ["scores", "box_deltas"])
@@ -137,7 +146,7 @@ class TwoStageHead:
         for i, place in enumerate(places):
             inputs[f"regions_{i}"] = np.concatenate([regions[place], blank])
         ends = np.cumsum([len(place) + 1 for place in places])
-        given = self.pieces[name](inputs, wanted)
+        given = self.pieces[name + self._ending](inputs, wanted)
         order = np.argsort(np.concatenate(places), kind="stable")
         return {key: np.delete(value, ends - 1, axis=0)[order] for key, value in given.items()}
 

@@ -22,12 +22,15 @@ class YoloHead:
         self.settings = settings
         self.outputs = [f"logits_{i}" for i in range(len(settings["strides"]))]
 
-    def __call__(self, outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[Found]:
+    def __call__(
+        self, outputs: Arrays, sizes: Sequence[tuple[int, int]], limits: Sequence[int]
+    ) -> list[Found]:
         """N images' detections.
 
         Args:
             outputs: logits (N, A, H, W, K) of each level, by the names ``self.outputs``.
             sizes: N heights and widths.
+            limits: candidates kept of each image; 0: as the settings say.
         """
         levels = [outputs[name] for name in self.outputs]
         grid = [self._grid(i, level.shape[1:4]) for i, level in enumerate(levels)]
@@ -35,7 +38,10 @@ class YoloHead:
         rows = np.concatenate(
             [level.reshape(len(level), -1, level.shape[-1]) for level in levels], axis=1
         )
-        return [self._image(own, cells, anchors, strides) for own in rows[: len(sizes)]]
+        return [
+            self._image(own, limit, cells, anchors, strides)
+            for own, limit in zip(rows, limits, strict=True)
+        ]
 
     def _grid(self, level: int, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
         """Cells, anchors in cells, and strides of a level's rows."""
@@ -52,11 +58,17 @@ class YoloHead:
         )
 
     def _image(
-        self, logits: np.ndarray, cells: np.ndarray, anchors: np.ndarray, strides: np.ndarray
+        self,
+        logits: np.ndarray,
+        limit: int,
+        cells: np.ndarray,
+        anchors: np.ndarray,
+        strides: np.ndarray,
     ) -> Found:
         own = self.settings
         rows, scores, classes = self._scored(logits)
-        best = np.argsort(-scores, kind="stable")[: own["max_candidates"]]
+        candidates = min(limit or own["max_candidates"], own["max_candidates"])
+        best = np.argsort(-scores, kind="stable")[:candidates]
         rows, scores, classes = rows[best], scores[best], classes[best]
         x = sigmoid(logits[rows, :4])
         centres = 2 * x[:, :2] - np.float32(0.5) + cells[rows]

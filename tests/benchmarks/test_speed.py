@@ -2,13 +2,17 @@
 """The arithmetic of the speed benchmark, on made-up seconds."""
 
 import pytest
+import torch
 from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 
-from benchmarks.speed import yolo
-from benchmarks.speed.report import Goal, yolo_goals
+from benchmarks.speed import peers, yolo
+from benchmarks.speed.report import Goal, peer_goals, yolo_goals
 from benchmarks.speed.setting import PROPOSALS, Setting, drawn_proposals
 from benchmarks.speed.timing import Rounds, interleave
 from dynamicdet_d2.config import read_config
+from tests.support.optimized import STATIC
+from tests.support.toy import toy_cfg, toy_model
 
 
 @pytest.fixture
@@ -84,6 +88,29 @@ def test_yolos_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     timed, work = yolo.time_yolos(Setting("cpu", 64, 96), rounds=1)
     assert list(timed.seconds) == ["static", *(f"{k}% hard" for k in (0, 10, 50, 90, 100))]
     assert set(timed.images.values()) == {10} and 1.5 < work < 2
+
+
+def test_goals_of_peers() -> None:
+    seconds = {"easy float32": [1.0], "stock": [2.0], "easy, onnxruntime": [0.8]}
+    (goal,) = peer_goals(Rounds(seconds, dict.fromkeys(seconds, 1)))
+    assert (goal.what, goal.figure) == ("easy float32 / easy, onnxruntime", 1.25)
+
+
+def test_peers_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+
+    def tiny(self: Setting, file: str, *overrides: object) -> CfgNode:
+        cfg = toy_cfg(*(STATIC if file == peers.STATIC else ()), *overrides)
+        return cfg
+
+    monkeypatch.setattr(Setting, "config", tiny)
+    monkeypatch.setattr(peers, "RUNTIMES", {"onnx": "onnxruntime"})
+    monkeypatch.setattr(peers, "_compiled", lambda stock: stock)  # compiling takes minutes
+    setting = Setting("cpu", 64, 96)
+    torch.manual_seed(0)
+    stock = build_model(setting.config(peers.STATIC)).eval()
+    timed = peers.time_peers(stock, toy_model(), setting, rounds=1)
+    assert {"static, onnxruntime", "easy, onnxruntime", "hard, onnxruntime"} <= set(timed.seconds)
 
 
 def test_assignment_is_timed_beside_its_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -447,7 +447,7 @@ def test_table_puts_the_papers_figures_beside(monkeypatch: pytest.MonkeyPatch) -
         "router": 4 * 10**6,
         "bottom_up2": 80 * 10**9,
     }
-    monkeypatch.setattr(RouteCost, "parts", lambda self, height, width: parts)
+    monkeypatch.setattr(RouteCost, "parts", lambda self, height, width, route="hard": parts)
     model = tiny_model()
     rows = cost.table(model, cfg, Setting(800, 1280)).splitlines()
     assert rows[0].startswith("Dy-Faster R-CNN ResNet-50, multiply-adds at 3x800x1280, 1000 pr")

@@ -83,7 +83,9 @@ def middle(own: Exported, images: list[np.ndarray]) -> float:
     return float(np.mean(difficulties[len(images) // 2 - 1 : len(images) // 2 + 1]))
 
 
-@pytest.mark.parametrize("name", ["rcnn", "retinanet", "fcos", "yolo"])
+@pytest.mark.parametrize(
+    "name", ["rcnn", "few proposals", "two tails", "retinanet", "fcos", "yolo"]
+)
 def test_each_route_in_onnxruntime(exported: Callable, name: str) -> None:
     needs("onnx")
     own = exported(name)

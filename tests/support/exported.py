@@ -31,6 +31,12 @@ SCORES = ("MODEL.RETINANET.SCORE_THRESH_TEST", 0.0, "MODEL.FCOS.SCORE_THRESH_TES
 FEW = ("TEST.DETECTIONS_PER_IMAGE", 30)
 DETECTORS = {
     "rcnn": (toy_cfg, toy_model, MASK),
+    "few proposals": (toy_cfg, toy_model, ("MODEL.DYNAMIC.EASY_PROPOSALS", 5)),
+    "two tails": (
+        toy_cfg,
+        toy_model,
+        ("MODEL.COMPOSITE.SHARE_NECK", False, "MODEL.COMPOSITE.SHARE_HEADS", False, *MASK),
+    ),
     "static rcnn": (toy_cfg, static_model, STATIC),
     "retinanet": (toy_cfg, partial(dense_model, "RetinaNet"), dense_keys("RetinaNet")),
     "fcos": (toy_cfg, partial(dense_model, "FCOS"), dense_keys("FCOS")),

@@ -95,7 +95,7 @@ def build_tradeoff(
         fingerprint=fingerprint(model, cfg),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={**versions(), "numpy": np.__version__},
-        notes=_notes(cfg, kept_proposals(model)),
+        notes=_notes(cfg, kept_proposals(model), kept_proposals(model, "easy")),
     )
     return _told(tradeoff, quality), _routes(records, quality, model.threshold)
 
@@ -198,9 +198,11 @@ def _size_range(records: Sequence[ExitRecord]) -> SizeRange:
     return SizeRange(tuple(sizes.min(axis=0).tolist()), tuple(sizes.max(axis=0).tolist()))
 
 
-def _notes(cfg: CfgNode, num_proposals: int) -> Notes:
+def _notes(cfg: CfgNode, num_proposals: int, easy_proposals: int) -> Notes:
     keys = cfg.TEST.DYNAMIC
     proposals = f", with {num_proposals} proposals" if num_proposals else ""
+    if easy_proposals != num_proposals:
+        proposals += f" ({easy_proposals} of easy images)"
     attention = "counted" if keys.ATTENTION_MATMUL else "left out, as in the paper"
     return Notes(
         latency="one image at a time, in memory; all operating points in turns on the same "

@@ -5,7 +5,7 @@ R: rows of the grid, K = 5 + classes, D: candidates or detections of one image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
@@ -35,6 +35,11 @@ class DetectionSettings:
     max_detections: int = 300
     multi_label: bool = True
 
+    def limited(self, candidates: int) -> "DetectionSettings":
+        """With this many candidates at most; 0: as they are."""
+        kept = min(candidates or self.max_candidates, self.max_candidates)
+        return replace(self, max_candidates=kept)
+
 
 class YOLODetections(nn.Module):
     """Detections of given logits; it holds no weights."""
@@ -43,11 +48,14 @@ class YOLODetections(nn.Module):
         super().__init__()
         self.grid, self.settings = grid, settings
 
-    def forward(self, logits: Sequence[Tensor], images: ImageList) -> list[Instances]:
+    def forward(
+        self, logits: Sequence[Tensor], images: ImageList, limits: Sequence[int] | None = None
+    ) -> list[Instances]:
         """
         Args:
             logits: (N, A, H, W, K) of each level.
             images: the padded batch; of ``PlacedImages`` boxes are moved to the image's corner.
+            limits: candidates kept of each image; 0: as the settings say, as without limits.
 
         Returns:
             per image ``pred_boxes`` in its own pixels, not clipped, ``scores`` in (0, 1] in
@@ -57,8 +65,14 @@ class YOLODetections(nn.Module):
         placed = isinstance(images, PlacedImages)
         shifts = images.shifts if placed else [(0.0, 0.0)] * len(images)
         results = []
-        for own, size, shift in zip(flattened(logits), images.image_sizes, shifts, strict=True):
-            boxes, scores, classes = detect(own, grid, self.settings)
+        for own, size, shift, limit in zip(
+            flattened(logits),
+            images.image_sizes,
+            shifts,
+            [0] * len(images) if limits is None else limits,
+            strict=True,
+        ):
+            boxes, scores, classes = detect(own, grid, self.settings.limited(limit))
             boxes = boxes - boxes.new_tensor([*shift, *shift])
             result = Instances(size, pred_boxes=Boxes(boxes), scores=scores, pred_classes=classes)
             results.append(result)

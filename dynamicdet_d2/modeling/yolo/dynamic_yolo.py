@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dy-YOLOv7: DynamicDet for YOLOv7, whose two detectors share nothing but backbone 1's features."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -105,8 +106,10 @@ class DynamicYOLO(DynamicDetector):
     def losses(self, detector: int, batch: Batch, pyramid: Features) -> dict[str, Tensor]:
         return self.loss(self.predictions(detector, pyramid), targets_of(batch.gt_instances))
 
-    def detections(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
-        return self.detect(self.predictions(detector, pyramid), images)
+    def detections(
+        self, detector: int, images: ImageList, pyramid: Features, limits: Sequence[int]
+    ) -> list[Instances]:
+        return self.detect(self.predictions(detector, pyramid), images, limits)
 
     def second_parts(self) -> list[nn.Module]:
         return [*super().second_parts(), self.neck2, self.head2]
