@@ -123,9 +123,8 @@ def _float32_losses(failed: FailedStep) -> dict[str, float] | None:
     if step.scaler is None:
         return None
     torch.manual_seed(step_seed(failed.seed, failed.iteration, comm.get_rank()))
-    module: Any = getattr(
-        step.model, "module", step.model
-    )  # by itself, without the other processes
+    # By itself, without the other processes.
+    module: Any = getattr(step.model, "module", step.model)
     try:
         with torch.no_grad():
             losses = as_dict(module(step.batch))

@@ -15,11 +15,10 @@ from dataclasses import replace
 
 import torch
 from detectron2.utils import comm
-from torch import distributed
 from torch import multiprocessing as mp
 
 from dynamicdet_d2.engine.supervise import Supervisor
-from dynamicdet_d2.engine.world import World, free_address, given_world, restarts
+from dynamicdet_d2.engine.world import World, free_address, given_world, leave, restarts
 from dynamicdet_d2.utils.errors import FAILED, INTERRUPTED, one_sentence
 
 
@@ -106,4 +105,4 @@ def _one_of_many(index: int, world: World, main: Callable, args: argparse.Namesp
         traceback.print_exc()
         sys.exit(FAILED)
     # Only at a good end: the others would meet a lost connection, and bury the reason of a bad one.
-    distributed.destroy_process_group()
+    leave()

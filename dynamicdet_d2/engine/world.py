@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processes of a run: who this one is, and how they find each other."""
 
+import gc
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from detectron2.utils import comm
 from torch import distributed
 
+from dynamicdet_d2.engine.meeting import meet
 from dynamicdet_d2.utils.errors import RunError
 
 _GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+_OF_AGENT = "agent://"
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class World:
     Attributes:
         rank, size: of this process in [0, size), and processes in all.
         local_rank, local_size: the same on this machine.
-        url: where they meet.
+        url: where they meet: an address of torch's, or "agent://host:port", the store of
+            ``torchrun``'s own process.
         timeout: seconds that one waits for another (``RUN.TIMEOUT``).
         on_gpus: whether each has a GPU, and they talk over NCCL; else over gloo.
     """
@@ -48,10 +53,10 @@ class World:
         try:
             distributed.init_process_group(
                 backend="nccl" if self.on_gpus else "gloo",
-                init_method=self.url,
                 world_size=self.size,
                 rank=self.rank,
                 timeout=timedelta(seconds=self.timeout),
+                **self._place(),
             )
         except (ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
@@ -61,6 +66,14 @@ class World:
                 f"--dist-url {self.url} cannot be used, by another run perhaps: {reason}"
             ) from None
         self._know_this_machine()
+
+    def _place(self) -> dict[str, Any]:
+        if not self.url.startswith(_OF_AGENT):
+            return {"init_method": self.url}
+        host, _, port = self.url.removeprefix(_OF_AGENT).rpartition(":")
+        seconds = timedelta(seconds=self.timeout)
+        store = distributed.TCPStore(host, int(port), is_master=False, timeout=seconds)
+        return {"store": meet(store, self.rank, self.size, self.timeout)}
 
     def _not_all_came(self, reason: str) -> str:
         return (
@@ -73,6 +86,8 @@ class World:
         """Tell Detectron2 which processes share a machine."""
         if hasattr(comm, "create_local_process_group"):  # newer than Detectron2 0.6
             comm.create_local_process_group(self.local_size)
+            return
+        if not self.on_gpus:  # nothing asks
             return
         for first in range(0, self.size, self.local_size):
             group = distributed.new_group(list(range(first, first + self.local_size)))
@@ -90,7 +105,21 @@ def given_world(environment: Mapping[str, str], *, timeout: float, on_gpus: bool
         return None
     local_size = int(environment.get("LOCAL_WORLD_SIZE", environment["WORLD_SIZE"]))
     rank, size, local_rank = (int(environment[name]) for name in _GIVEN[:3])
-    return World(rank, size, local_rank, local_size, "env://", timeout, on_gpus)
+    url = "env://"
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        url = f"{_OF_AGENT}{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
+    return World(rank, size, local_rank, local_size, url, timeout, on_gpus)
+
+
+def leave() -> None:
+    """Part from the others.
+
+    Whatever still knows their group goes first, the wrapped model in a trainer's circles too: a
+    group that the interpreter takes down at its own end can abort the process.
+    """
+    comm._LOCAL_PROCESS_GROUP = None
+    gc.collect()
+    distributed.destroy_process_group()
 
 
 def restarts(environment: Mapping[str, str]) -> int:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.engine.reliable import ReliableTrainer
 from dynamicdet_d2.utils import folder_lock
+from dynamicdet_d2.utils.files import is_alive
 from tests.reliability.campaign import SMALL_DISK
 from tests.reliability.kills import FULL, Blow
 from tests.reliability.trials import SHORT, Reference, faults, iterations, reference
-from tests.support.runs import Run, differing, run, train, weights, write_toy
+from tests.support.runs import SECONDS, Run, differing, run, train, weights, write_toy
 
 TWO = "--num-gpus 2 --dist-url auto"
 
@@ -197,6 +199,34 @@ def test_a_killed_process_that_loads_images_is_named(toy: SimpleNamespace) -> No
     keys = (*SHORT, "DATALOADER.NUM_WORKERS", 1)
     ended = train(toy.config, toy.folder / "worker", *keys, kill=AtStep(4, kill_a_worker))
     said(ended, "A process that loads images", "DATALOADER.NUM_WORKERS is 1")
+
+
+@dataclass(frozen=True)
+class NoteWorkersAndDie:
+    """Writes the numbers of the processes that load images into a file, and is killed."""
+
+    file: str
+
+    def arm(self) -> None:
+        def act() -> None:
+            workers = [process.pid for process in multiprocessing.active_children()]
+            Path(self.file).write_text(json.dumps(workers))
+            kill_this_process()
+
+        AtStep(4, act).arm()
+
+
+def test_no_process_that_loads_images_outlives_a_killed_run(toy: SimpleNamespace) -> None:
+    note = toy.folder / "workers.json"
+    keys = (*SHORT, "DATALOADER.NUM_WORKERS", 2)
+    killed = train(toy.config, toy.folder / "orphans", *keys, kill=NoteWorkersAndDie(str(note)))
+    assert killed.status == -signal.SIGKILL
+    workers = json.loads(note.read_text())
+    assert len(workers) == 2
+    deadline = time.monotonic() + SECONDS
+    while any(is_alive(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_step_that_is_not_finite_can_be_repeated(toy: SimpleNamespace) -> None:

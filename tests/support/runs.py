@@ -138,6 +138,8 @@ def _command(words: list[str], streams: list[Path], kill: Armed | None) -> None:
         file = os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
     torch.set_num_threads(1)
+    # As in a process that a user starts; a child of a server would begin one of its own.
+    multiprocessing.set_start_method("fork", force=True)
     if kill is not None:
         kill.arm()
     # This process is as good as new, so its own processes need no imports anew either.

@@ -4,7 +4,9 @@
 All of them give ``list[dict]`` in Detectron2's format and name corrupt images.
 """
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -258,10 +260,19 @@ def _alone(worker: int) -> None:
     """A worker has one core: threads of OpenCV's would only contend, and do not survive a fork.
 
     Signals to the run's group of processes, as Ctrl-C is, are for the process that trains: it has
-    a step to end, and needs its workers until then.
+    a step to end, and needs its workers until then. They end with it: torch looks at the process
+    that they were forked from, which may be a server that lives on.
     """
     cv2.setNumThreads(0)
     os.setpgid(0, 0)
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+
+
+def _end_with_the_run() -> None:
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+        os._exit(1)
 
 
 def _as_list(items: list[Sample]) -> list[Sample]:
