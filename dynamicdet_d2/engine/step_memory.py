@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 _SIDES = (128, 256)
 # Objects in a picture: heads that see positives alone see as many as they ever do.
 _OBJECTS = 128
-# A backward pass has a layer's gradients beside what was kept, and the memory's gaps. Measured on
-# a CPU: 1.1 to 1.4 times what is counted.
+# A backward pass has a layer's gradients beside what was kept, and the memory's gaps: a rough
+# allowance, which was not measured.
 _ROOM = 1.3
 
 

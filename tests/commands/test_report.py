@@ -7,11 +7,12 @@ import pytest
 
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.evaluation.report.files import write_report
+from dynamicdet_d2.evaluation.report.pictures import Album
 from tests.support.tradeoffs import EASY, GOOD, HARD, ROUTES, a_point, a_tradeoff
 
 
 def test_command_draws_again_with_others(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    write_report(tmp_path, GOOD, ROUTES, [], [], 0)
+    write_report(tmp_path, GOOD, ROUTES, Album({}, lambda _: [], [], masks=False, count=0))
     other = tmp_path / "other.json"
     a_tradeoff(EASY, a_point(0.5, 33.0, 31.0), HARD).to_json(other)
     wanted = ["R101,39.4,283,-", f"another={other}"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine.hooks import EvalHook
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -133,9 +134,9 @@ def test_what_was_seen_is_kept_over_a_resume(config: Config, died: str) -> None:
             raise KeyboardInterrupt
         return evaluate()
 
-    # The hooks hold the bound method of Detectron2's EvalHook.
+    # The hook holds the bound method.
     trainer._evaluate = stop
-    next(h for h in trainer._hooks if type(h).__name__ == "EvalHook")._func = stop
+    next(h for h in trainer._hooks if isinstance(h, EvalHook))._func = stop
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
     assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == "model_0000005.pth"
