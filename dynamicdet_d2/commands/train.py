@@ -29,8 +29,13 @@ EXAMPLES = """examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Detectron2's own."""
-    return default_argument_parser(epilog=EXAMPLES)
+    """Detectron2's own, with a free port unless ``--dist-url`` names one.
+
+    Detectron2's default is one port per user, which a second run beside the first cannot have.
+    """
+    parser = default_argument_parser(epilog=EXAMPLES)
+    parser.set_defaults(dist_url="auto")
+    return parser
 
 
 def run(args: argparse.Namespace) -> None:
