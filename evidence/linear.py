@@ -11,6 +11,18 @@ PENALTIES = 10.0 ** np.arange(-2, 7)
 NEWTON_STEPS = 12
 
 
+class _Standard:
+    """Numbers less their mean and by their standard deviation over the images learnt from."""
+
+    def __init__(self, numbers: NDArray[np.float64]) -> None:
+        self._mean, spread = numbers.mean(axis=0), numbers.std(axis=0)
+        self._spread = np.where(spread > 0, spread, 1.0)
+
+    def __call__(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(I, d) -> (I, d)."""
+        return (numbers - self._mean) / self._spread
+
+
 class Ridge:
     """Linear in standardised numbers, with the penalty of the least generalised cross-validation.
 
@@ -24,10 +36,9 @@ class Ridge:
             numbers: (N, d).
             values: (N,).
         """
-        self._mean, spread = numbers.mean(axis=0), numbers.std(axis=0)
-        self._spread = np.where(spread > 0, spread, 1.0)
+        self._standard = _Standard(numbers)
         self._offset = values.mean()
-        u, s, vt = np.linalg.svd((numbers - self._mean) / self._spread, full_matrices=False)
+        u, s, vt = np.linalg.svd(self._standard(numbers), full_matrices=False)
         along = u.T @ (values - self._offset)
         total = ((values - self._offset) ** 2).sum() - (along**2).sum()
         errors = [_error(s, along, total, len(values), penalty) for penalty in PENALTIES]
@@ -36,7 +47,7 @@ class Ridge:
 
     def __call__(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """(I, d) -> (I,)."""
-        return (numbers - self._mean) / self._spread @ self._weights + self._offset
+        return self._standard(numbers) @ self._weights + self._offset
 
 
 def _error(
@@ -65,8 +76,7 @@ class Classification:
             numbers: (N, d).
             values: (N,).
         """
-        self._mean, spread = numbers.mean(axis=0), numbers.std(axis=0)
-        self._spread = np.where(spread > 0, spread, 1.0)
+        self._standard = _Standard(numbers)
         distance = values - np.median(values)
         weight = np.abs(distance) / max(np.abs(distance).mean(), 1e-12)
         penalty = Ridge(numbers, values).penalty / 4 * np.eye(numbers.shape[1] + 1)
@@ -84,5 +94,4 @@ class Classification:
         return self._inputs(numbers) @ self._weights
 
     def _inputs(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        standard = (numbers - self._mean) / self._spread
-        return np.concatenate([standard, np.ones((len(numbers), 1))], axis=1)
+        return np.concatenate([self._standard(numbers), np.ones((len(numbers), 1))], axis=1)

@@ -5,7 +5,6 @@ Every model is run as its config says (optimised), one image at a time, from mem
 detector has learnt hardly counts, so one run of each set-up is enough.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from dynamicdet_d2.data.loading.loaders import build_test_loader
 from dynamicdet_d2.engine.static import AsRun, StaticTrainer
 from dynamicdet_d2.evaluation.latency import device_name, measure_thresholds
 from dynamicdet_d2.modeling.architecture import is_dynamic
-from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.files import read_json, write_json
 from dynamicdet_d2.utils.memory import keep_memory
 from dynamicdet_d2.utils.plain import from_plain, to_plain
 from evidence.passes import INPUTS, detector, run_config, with_inputs
@@ -91,8 +90,7 @@ def write_times(times: Times, folder: Path) -> Path:
     """The file, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{times.data}.json"
-    with whole_file(path) as file:
-        file.write(f"{json.dumps(to_plain(times), indent=1)}\n".encode())
+    write_json(path, to_plain(times))
     return path
 
 

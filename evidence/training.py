@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser
 from torch import nn
 
-from dynamicdet_d2.commands.train import trainer_of
+from dynamicdet_d2.commands.train import parser, trainer_of
 from dynamicdet_d2.engine.setup import setup
 from dynamicdet_d2.utils.errors import one_sentence
 from evidence.setups import CONFIGS, Data, Run
@@ -57,7 +56,7 @@ def _train_in_process(run: Run, data: Data, overrides: Sequence[str]) -> int:
 def train(arguments: Sequence[str]) -> None:
     """One training, or what is left of it, by Detectron2's own command line."""
     torch.set_num_threads(1)
-    with setup(default_argument_parser().parse_args(arguments)) as cfg:
+    with setup(parser().parse_args(arguments)) as cfg:
 
         class Trainer(trainer_of(cfg)):  # type: ignore[misc]
             @classmethod

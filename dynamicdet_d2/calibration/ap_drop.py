@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dynamicdet_d2.calibration.target import FRACTIONS, Choice, Measured, Target
+from dynamicdet_d2.calibration.target import FRACTIONS, Choice, Measured, Promise, Target
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.evaluation.exit_records import coco_results
 from dynamicdet_d2.operating_point import hard_fraction_for_ap_drop
@@ -155,15 +155,15 @@ def _promised(
     says: str,
 ) -> Choice:
     """The place where the walk from all hard ended after so many passed tests."""
-    promise = {
-        "mode": guarantee.mode,
-        "confidence": guarantee.confidence,
-        "share": guarantee.share if guarantee.mode == "finite" else None,
-        "estimate": figures[0],
-        "bound": figures[1],
-        "hard_fraction_without": fixed,
-        "says": f"with confidence {guarantee.confidence:g}, {says}",
-    }
+    promise = Promise(
+        mode=guarantee.mode,
+        confidence=guarantee.confidence,
+        share=guarantee.share if guarantee.mode == "finite" else None,
+        estimate=figures[0],
+        bound=figures[1],
+        hard_fraction_without=fixed,
+        says=f"with confidence {guarantee.confidence:g}, {says}",
+    )
     return Choice(_fractions(routings)[-1 - passed], promise)
 
 

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from dynamicdet_d2.calibration.target import FRACTIONS, Choice, Measured, Target
+from dynamicdet_d2.calibration.target import FRACTIONS, Choice, Measured, Promise, Target
 from dynamicdet_d2.operating_point.guarantee import (
     check_number,
     images_needed,
@@ -61,16 +61,16 @@ class LatencyP95(Target):
             )
         seen = counts[passed - 1]
         bound = share_upper_bound(seen, number, confidence)
-        promise = {
-            "mode": "finite",
-            "confidence": confidence,
-            "share": LATE,
-            "estimate": seen / number,
-            "bound": bound,
-            "hard_fraction_without": fixed,
-            "says": f"with confidence {confidence:g}, at most {LATE:g} of images like these take "
+        promise = Promise(
+            mode="finite",
+            confidence=confidence,
+            share=LATE,
+            estimate=seen / number,
+            bound=bound,
+            hard_fraction_without=fixed,
+            says=f"with confidence {confidence:g}, at most {LATE:g} of images like these take "
             f"more than {self.value:g} ms: {seen} of {number} timed images do, {bound:.3f} at most",
-        }
+        )
         return Choice(FRACTIONS[passed - 1], promise)
 
 

@@ -17,7 +17,7 @@ from detectron2.modeling import build_model
 from dynamicdet_d2.calibration.output import check_output, write
 from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.target import Choice, Measured, Target
-from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
+from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Use, read_config
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.data.loading.images import check_registered
@@ -132,9 +132,7 @@ def _model(cfg: CfgNode) -> DynamicDetector:
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; calibrate.py is for "
             "DynamicRCNN and other dynamic detectors."
         )
-    checkpointer = DynamicCheckpointer(model, weights2=cfg.MODEL.COMPOSITE.WEIGHTS2)
-    checkpointer.load(cfg.MODEL.WEIGHTS)
-    check_complete(checkpointer)
+    load_complete(model, cfg, cfg.MODEL.WEIGHTS)
     return model
 
 

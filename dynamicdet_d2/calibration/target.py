@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict
 
 from detectron2.config import CfgNode
 
@@ -41,18 +41,38 @@ class Measured:
     latencies: Mapping[str, Latency] = field(default_factory=dict)
 
 
+class Promise(TypedDict):
+    """What is promised of an operating point, as the calibration file has it.
+
+    Attributes:
+        mode: of ``guarantee.MODES``.
+        confidence: chance that it holds, over draws of the images.
+        share: of new images that may miss the target; None in mode "ap".
+        estimate, bound: what was seen on these images, and what it is at most.
+        hard_fraction_without: that would be chosen with nothing promised.
+        says: the promise, for people.
+    """
+
+    mode: str
+    confidence: float
+    share: float | None
+    estimate: float
+    bound: float
+    hard_fraction_without: float
+    says: str
+
+
 @dataclass(frozen=True)
 class Choice:
     """An operating point.
 
     Attributes:
         hard_fraction: in [0, 1].
-        guarantee: what is promised of it, for the calibration file; ``"says"`` is for people.
-            None: nothing.
+        guarantee: what is promised of it; None: nothing.
     """
 
     hard_fraction: float
-    guarantee: dict[str, Any] | None = None
+    guarantee: Promise | None = None
 
 
 @dataclass(frozen=True)

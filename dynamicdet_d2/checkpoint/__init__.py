@@ -8,7 +8,7 @@ loaded, and ``foreign`` serves Detectron2's own checkpointer.
 """
 
 from dynamicdet_d2.checkpoint.checkpointer import DynamicCheckpointer, load_weights
-from dynamicdet_d2.checkpoint.complete import check_complete
+from dynamicdet_d2.checkpoint.complete import check_complete, load_complete
 from dynamicdet_d2.checkpoint.foreign import load_foreign
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
 
@@ -17,6 +17,7 @@ __all__ = [
     "LoadReport",
     "ShapeMismatch",
     "check_complete",
+    "load_complete",
     "load_foreign",
     "load_weights",
 ]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuse to measure a detector whose weights are not all there: its figures would mean nothing."""
 
-import torch
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
 from torch import nn
 
 from dynamicdet_d2.checkpoint.checkpointer import DynamicCheckpointer
@@ -94,7 +96,36 @@ def check_filled(
         )
 
 
+def load_complete(model: nn.Module, cfg: CfgNode, path: str, *, one_exit: bool = False) -> None:
+    """Give a model all of its weights, into both backbones where they are of a single detector.
+
+    Args:
+        cfg: that the model was built from.
+        path: file, address, or name of a package's weights.
+        one_exit: as for ``check_complete``.
+
+    Raises:
+        ValueError: the file cannot be read, or ``check_complete`` refuses what it has.
+    """
+    checkpointer = DynamicCheckpointer(model, weights2=cfg.MODEL.COMPOSITE.WEIGHTS2)
+    checkpointer.load(path)
+    check_complete(checkpointer, one_exit=one_exit)
+
+
+def not_finite(model: nn.Module, apart: Sequence[str] = _WITHOUT_EFFECT) -> list[str]:
+    """Names of weights and statistics that are NaN or infinite.
+
+    Args:
+        apart: what is not looked at; else whatever results of inference depend on is.
+    """
+    return [
+        name
+        for name, value in model.state_dict().items()
+        if name not in apart and not value.isfinite().all()
+    ]
+
+
 def _check_finite(model: nn.Module, path: str) -> None:
-    for name, tensor in model.state_dict().items():
-        if name not in _WITHOUT_EFFECT and not torch.isfinite(tensor).all():
-            raise ValueError(f"{path} has values in {name} that are not finite.")
+    bad = not_finite(model)
+    if bad:
+        raise ValueError(f"{path} has values in {bad[0]} that are not finite.")

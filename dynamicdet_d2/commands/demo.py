@@ -36,12 +36,17 @@ def run(args: argparse.Namespace) -> None:
         ValueError: elsewhere.
         SystemExit: with the status of the step that failed.
     """
-    if not Path(CONFIG).is_file():
-        raise ValueError(f"{CONFIG} is not here: run the demo from the root of the repository.")
+    check_root(CONFIG)
     start = time.monotonic()
     for title, command in steps(OUTPUT, args.opts):
         step(title, command)
     say_results(OUTPUT, time.monotonic() - start)
+
+
+def check_root(config: str) -> None:
+    """Refuse any folder but the root of the repository, which has the config of a demo."""
+    if not Path(config).is_file():
+        raise ValueError(f"{config} is not here: run the demo from the root of the repository.")
 
 
 def steps(

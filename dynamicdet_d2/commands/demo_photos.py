@@ -8,17 +8,16 @@ about accuracy on photographs.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 from dynamicdet_d2.checkpoint.packaged import packaged_file
-from dynamicdet_d2.commands.demo import PREDICTED, say, say_results, step, steps
+from dynamicdet_d2.commands.demo import PREDICTED, check_root, say, say_results, step, steps
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.data.shapes.dataset import Recipe
 from dynamicdet_d2.data.shapes.over_photograph import draw_over_photograph
 from dynamicdet_d2.data.split import split_coco
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import write_json
 
 CONFIG = "configs/demo_photos.yaml"
 OUTPUT = Path("output/demo_photos")
@@ -53,8 +52,7 @@ def run(args: argparse.Namespace) -> None:
         ValueError: elsewhere, and where the photographs or the weights cannot be read.
         SystemExit: with the status of the step that failed.
     """
-    if not Path(CONFIG).is_file():
-        raise ValueError(f"{CONFIG} is not here: run the demo from the root of the repository.")
+    check_root(CONFIG)
     if (args.json is None) != (args.images is None):
         raise ValueError("--json and --images are given together, or neither of them.")
     packaged_file("efficientnet-lite0")  # says what to install where it is missing
@@ -86,9 +84,7 @@ def prepare(
         "DATASETS": {"COCO_JSON": sets, "TRAIN": ["photos_train"], "TEST": ["photos_test"]},
     }
     config = output / "photos.yaml"
-    with whole_file(config) as file:
-        # JSON is YAML, too.
-        file.write(json.dumps(keys, indent=1).encode())
+    write_json(config, keys)  # JSON is YAML, too
     counts = ", ".join(f"{len(read_json(str(path))['images'])} {n}" for n, path in files.items())
     say(f"Images: {counts}\n")
     names = [str(image["file_name"]) for image in content["images"][:PREDICTED]]

@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
+from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.export import FORMATS, export
 from dynamicdet_d2.export.write import Request
@@ -66,9 +66,7 @@ def _model(cfg: CfgNode, weights: str | None) -> nn.Module:
         raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
     check(cfg, Use.MODEL)
     model = build_model(cfg).eval()
-    checkpointer = DynamicCheckpointer(model, weights2=cfg.MODEL.COMPOSITE.WEIGHTS2)
-    checkpointer.load(weights)
-    check_complete(checkpointer)
+    load_complete(model, cfg, weights)
     return model
 
 

@@ -2,7 +2,6 @@
 """``dynamicdet upgrade``: a hard route for a trained Detectron2 detector, which stays as it is."""
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -29,7 +28,7 @@ from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.engine.upgrade import Proof, compare, dynamic_keys, proof_dicts, stock_file
 from dynamicdet_d2.engine.upgrade.conversion import nested
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import whole_file, write_json
 
 CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
 
@@ -176,5 +175,4 @@ def record(args: argparse.Namespace, proofs: dict[str, Proof]) -> None:
         "weights": args.weights,
         "easy_route_bit_equal": {when: asdict(proof) for when, proof in proofs.items()},
     }
-    with whole_file(args.output / RECORD) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+    write_json(args.output / RECORD, content)

@@ -6,6 +6,8 @@ import os
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
+# Of image files that folders are searched for, in small letters.
+IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Pillow's modes of more than 8 bits a channel. Detectron2 converts all to 8, and everything above
 # 255 becomes 255.
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The best weights of a phase that trains detectors, and the end of one that gains no more."""
 
-import json
 import logging
 import math
 import os
@@ -16,7 +15,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 
 from dynamicdet_d2.checkpoint.files import read_checkpoint
-from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.files import read_json, whole_file, write_json
 from dynamicdet_d2.utils.plain import from_plain, to_plain
 
 logger = logging.getLogger(__name__)
@@ -173,9 +172,7 @@ class BestWeights(HookBase):
 
     def _write(self) -> None:
         if comm.is_main_process():
-            content = to_plain(self._record)
-            with whole_file(self._path(RECORD)) as file:
-                file.write((json.dumps(content, indent=2) + "\n").encode())
+            write_json(self._path(RECORD), to_plain(self._record))
 
     def _read(self, done: int) -> Record:
         """What was seen in the first ``done`` steps of the run."""

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
 
+from dynamicdet_d2.checkpoint.complete import not_finite
 from dynamicdet_d2.checkpoint.files import plain
 from dynamicdet_d2.data.loading.epochs import derived_seed
 from dynamicdet_d2.engine.batch_file import encoded
@@ -154,11 +155,7 @@ def check_weights(model: nn.Module, left_out: tuple[str, ...] = ("loss_offset",)
     Raises:
         FloatingPointError: naming the first, in the middle of a sentence.
     """
-    bad = [
-        name
-        for name, value in model.state_dict().items()
-        if name not in left_out and not value.isfinite().all()
-    ]
+    bad = not_finite(model, apart=left_out)
     if bad:
         more = f" and of {len(bad) - 1} tensors more" if len(bad) > 1 else ""
         raise FloatingPointError(f"the weights of {bad[0]}{more} are not finite")

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultPredictor
 from numpy.typing import NDArray
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
+from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Config, Use, check
 from dynamicdet_d2.modeling.architecture import building
 
@@ -47,10 +47,8 @@ class Predictor(DefaultPredictor):
         with building():
             super().__init__(without_weights)
         self.cfg = cfg.clone()
-        weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
-        checkpointer = DynamicCheckpointer(self.model, weights2=weights2)
-        checkpointer.load(cfg.MODEL.WEIGHTS)
-        check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
+        one_exit = cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1)
+        load_complete(self.model, cfg, cfg.MODEL.WEIGHTS, one_exit=one_exit)
 
     def __call__(self, original_image: NDArray[Any]) -> dict[str, Any]:
         """As Detectron2's.
@@ -61,8 +59,12 @@ class Predictor(DefaultPredictor):
         Raises:
             ValueError: it is none.
         """
-        longest = self.cfg.INPUT.MAX_SIZE_TEST if self.cfg.INPUT.MIN_SIZE_TEST else None
-        return super().__call__(checked_image(original_image, longest))
+        return super().__call__(self.checked(original_image))
+
+    def checked(self, image: object) -> NDArray[Any]:
+        """As ``checked_image``, by the config's sizes."""
+        keys = self.cfg.INPUT
+        return checked_image(image, keys.MAX_SIZE_TEST if keys.MIN_SIZE_TEST else None)
 
 
 def checked_image(image: object, longest: int | None = None) -> NDArray[Any]:

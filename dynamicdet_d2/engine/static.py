@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Static detectors, the baselines of Table 2: Detectron2's own training, our measurements."""
 
-import json
 import os
 import weakref
 from collections.abc import Sequence
@@ -34,7 +33,7 @@ from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import device_name, measure_latency
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.utils import stopping
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import write_json
 
 
 class StaticTrainer(ReliableTrainer, Builders):
@@ -195,6 +194,5 @@ class StaticCost(DatasetEvaluator):
             latency = measure_latency(fast, images, None, keys.LATENCY_WARMUP)
             figures.update(latency_ms=latency.mean, p95_ms=latency.p95, fps=1000 / latency.mean)
         content = {**figures, "device": device_name(next(model.parameters()).device)}
-        with whole_file(self._path) as file:
-            file.write(json.dumps(content, indent=1).encode())
+        write_json(self._path, content)
         return {"static": figures}

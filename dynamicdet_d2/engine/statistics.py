@@ -16,6 +16,7 @@ from dynamicdet_d2.engine.distributed import summed
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import evaluating
+from dynamicdet_d2.utils.spread import spread
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,10 @@ def measure_statistics(cfg: CfgNode, model: DynamicDetector, images: Sequence[di
     Raises:
         ValueError: as ``measure_on``.
     """
-    count = min(len(images), cfg.MODEL.COMPOSITE.STATISTICS_IMAGES)
-    if not count:
+    chosen = spread(images, cfg.MODEL.COMPOSITE.STATISTICS_IMAGES)
+    if not chosen:
         return
-    logger.info("Statistics of backbone 1: one pass over %d training images", count)
-    chosen = [images[i * len(images) // count] for i in range(count)]
+    logger.info("Statistics of backbone 1: one pass over %d training images", len(chosen))
     loader = build_finite_loader(cfg, annotated_mapper(cfg), dataset_dicts=chosen)
     measure_on(model, loader)
 

@@ -13,6 +13,7 @@ from dynamicdet_d2.modeling.routed_batch import features_and_objectness
 from dynamicdet_d2.modeling.router_inputs import ObjectnessMap
 from dynamicdet_d2.modeling.router_inputs.least_squares import WeightedLeastSquares
 from dynamicdet_d2.utils.progress import Progress
+from dynamicdet_d2.utils.spread import spread
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +34,8 @@ def teach_map(cfg: CfgNode, model: DynamicDetector, images: Sequence[dict]) -> N
     own = dict(model.router.inputs).get("map")
     if not isinstance(own, ObjectnessMap):
         return
-    count = min(len(images), MAX_IMAGES)
-    chosen = [images[i * len(images) // count] for i in range(count)]
-    logger.info("Objectness map of the router: one pass over %d training images", count)
+    chosen = spread(images, MAX_IMAGES)
+    logger.info("Objectness map of the router: one pass over %d training images", len(chosen))
     loader = build_finite_loader(cfg, annotated_mapper(cfg), dataset_dicts=chosen)
     fits, progress = own.no_lessons(), Progress(len(loader), "Objectness map")
     for batch in loader:

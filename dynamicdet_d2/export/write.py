@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a detector to a folder: its pieces in a format, tried beside the model, and a manifest."""
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -34,7 +33,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import fingerprint
 from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sha256
 from dynamicdet_d2.runner.runtimes import opener_of
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -123,8 +122,7 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         "calibration": calibration,
         "fingerprint": fingerprint(model, cfg),
     }
-    with whole_file(folder / MANIFEST) as file:
-        file.write((json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode())
+    write_json(folder / MANIFEST, manifest, allow_nan=False)
     _check(folder, parts, regions, multiple)
 
 

@@ -2,14 +2,13 @@
 """A model folder's manifest: which files it has, and their hashes."""
 
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.files import read_json, write_json
 from dynamicdet_d2.utils.plain import from_plain, to_plain
 
 MANIFEST = "manifest.json"
@@ -58,8 +57,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """As ``manifest.json``."""
-        with whole_file(folder / MANIFEST) as file:
-            file.write((json.dumps(to_plain(self), indent=2) + "\n").encode())
+        write_json(folder / MANIFEST, to_plain(self))
 
 
 def verified(folder: Path) -> Manifest:

@@ -23,8 +23,3 @@ def class_names_of(cfg: CfgNode) -> list[str]:
         logger.warning("Classes have numbers in the place of names: %s", error)
     known = [MetadataCatalog.get(name) for name in cfg.DATASETS.TEST[:1]]
     return list(known[0].get("thing_classes", [])) if known else []
-
-
-def name_of(class_names: list[str], number: int) -> str:
-    """A class's name, or its number where it has none."""
-    return class_names[number] if number < len(class_names) else str(number)

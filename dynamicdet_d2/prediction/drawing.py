@@ -16,18 +16,8 @@ from detectron2.structures import Instances
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dynamicdet_d2.prediction.class_names import name_of
+from dynamicdet_d2.utils.class_labels import color_of, name_of
 
-# Of classes, in turns; bright on photographs, and told apart by colour-blind readers.
-COLORS = (
-    (255, 212, 0),
-    (0, 183, 255),
-    (255, 109, 182),
-    (53, 224, 122),
-    (255, 140, 26),
-    (180, 151, 255),
-    (242, 242, 242),
-)
 ROUTE_COLORS = {"easy": (53, 224, 122), "hard": (255, 140, 26)}
 # Labels are legible from about this many pixels on, so small images are drawn larger.
 DRAWN_SIDE = 480
@@ -57,8 +47,8 @@ def drawn(image: Pixels, prediction: dict[str, Any], class_names: Sequence[str])
     pen = ImageDraw.Draw(canvas)
     font = _font(max(12, min(height, width) // 40))
     for box, number, score in zip(*_found(instances), strict=True):
-        name = f"{name_of(list(class_names), number)} {100 * score:.0f}%"
-        _box(pen, font, [side * scale for side in box], name, COLORS[number % len(COLORS)])
+        name = f"{name_of(class_names, number)} {100 * score:.0f}%"
+        _box(pen, font, [side * scale for side in box], name, color_of(number))
     if "route" in prediction:
         route = prediction["route"]
         said = f"{route}, difficulty {prediction['difficulty']:.2f}"
@@ -79,7 +69,7 @@ def _with_masks(image: Pixels, instances: Instances) -> Pixels:
     pixels = image.copy()
     classes = instances.pred_classes.tolist()
     for mask, number in zip(instances.pred_masks.numpy(), classes, strict=True):
-        color = np.array(COLORS[number % len(COLORS)][::-1])
+        color = np.array(color_of(number)[::-1])
         pixels[mask] = (1 - MASK_ALPHA) * pixels[mask] + MASK_ALPHA * color
     return pixels
 

@@ -12,7 +12,7 @@ from detectron2.data.catalog import Metadata
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynamicdet_d2.engine.predictor import Predictor, checked_image
+from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.prediction.class_names import class_names_of
 
 Image = NDArray[Any]
@@ -97,8 +97,7 @@ class DynamicPredictor(Predictor):
 
     def _input(self, image: object) -> dict[str, Any]:
         """As Detectron2's: the channels of ``INPUT.FORMAT``, resized, as float32."""
-        longest = self.cfg.INPUT.MAX_SIZE_TEST if self.cfg.INPUT.MIN_SIZE_TEST else None
-        pixels = checked_image(image, longest)
+        pixels = self.checked(image)
         height, width = pixels.shape[:2]
         if self.input_format == "RGB":
             pixels = pixels[:, :, ::-1]

@@ -119,6 +119,18 @@ def refuse_pipes(path: str | os.PathLike, name: str) -> None:
         raise ValueError(f"{name} is a pipe or a device; it must be a file.")
 
 
+def write_json(path: str | os.PathLike, content: Any, *, allow_nan: bool = True) -> None:
+    """Write plain types as a JSON file that appears when it is complete.
+
+    Raises:
+        UnwrittenFileError: as ``whole_file``.
+        ValueError: without ``allow_nan``, a number is not finite.
+    """
+    text = json.dumps(content, indent=1, allow_nan=allow_nan)
+    with whole_file(path) as file:
+        file.write(f"{text}\n".encode())
+
+
 def read_json(path: str | os.PathLike, name: str) -> Any:
     """Content of a JSON file.
 

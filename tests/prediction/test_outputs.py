@@ -10,11 +10,12 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from dynamicdet_d2.prediction.drawing import COLORS, drawn
+from dynamicdet_d2.prediction.drawing import drawn
 from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES, line_of
 from dynamicdet_d2.prediction.sources import Frame, ImageFile, VideoFile
+from dynamicdet_d2.utils.class_labels import CLASS_COLORS
 from tests.support.coco_files import image_entry, write_coco
 
 NAMES = ["cat", "Straße"]
@@ -72,7 +73,7 @@ def test_a_small_image_is_drawn_larger_with_all_that_was_found() -> None:
     picture = drawn(blank(), prediction(), NAMES)
     assert picture.shape == (480, 720, 3) and picture.dtype == np.uint8
     # The second box's left edge, 7.5 times as large, in its class's colour (BGR here).
-    assert picture[300, 300].tolist() == list(COLORS[2][::-1])
+    assert picture[300, 300].tolist() == list(CLASS_COLORS[2][::-1])
     # The route's label in the corner, and nothing between the boxes.
     assert picture[2:12, 2:40].any() and not picture[400:, 120:290].any()
 
@@ -80,7 +81,7 @@ def test_a_small_image_is_drawn_larger_with_all_that_was_found() -> None:
 def test_masks_are_seen_through() -> None:
     ground = np.full((64, 96, 3), 100, np.uint8)
     picture = drawn(ground, prediction(masks=True), NAMES)
-    expected = 0.55 * 100 + 0.45 * np.array(COLORS[2][::-1])
+    expected = 0.55 * 100 + 0.45 * np.array(CLASS_COLORS[2][::-1])
     assert picture[30 * 15 // 2, 60 * 15 // 2] == pytest.approx(expected, abs=1)
     assert ground.mean() == 100
 

@@ -9,7 +9,8 @@ import torch
 from detectron2.engine import DefaultPredictor
 
 from dynamicdet_d2.prediction import DynamicPredictor
-from dynamicdet_d2.prediction.class_names import class_names_of, name_of
+from dynamicdet_d2.prediction.class_names import class_names_of
+from dynamicdet_d2.utils.class_labels import name_of
 from tests.support.coco_files import clean_catalogs
 from tests.support.predicting import predicting_cfg
 

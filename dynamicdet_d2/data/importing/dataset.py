@@ -13,8 +13,6 @@ from PIL import UnidentifiedImageError
 from dynamicdet_d2.data.check.images import displayed_size
 from dynamicdet_d2.utils.files import whole_file
 
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-
 Point = tuple[float, float]
 
 

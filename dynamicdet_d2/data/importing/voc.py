@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.data.importing.dataset import (
-    ENDINGS,
     Found,
     ImageEntry,
     ObjectEntry,
@@ -110,7 +110,9 @@ class _Tree:
         places = [folder / "JPEGImages", folder / "images", self.file.parent]
         given = os.path.basename((self._root.findtext("filename") or "").strip())
         wanted = [given] if given else []
-        wanted += [self.file.stem + ending for ending in (*ENDINGS, *map(str.upper, ENDINGS))]
+        wanted += [
+            self.file.stem + ending for ending in (*IMAGE_ENDINGS, *map(str.upper, IMAGE_ENDINGS))
+        ]
         for name in wanted:
             for place in places:
                 if (place / name).is_file():

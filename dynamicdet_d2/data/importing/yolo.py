@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.data.importing.dataset import (
-    ENDINGS,
     Found,
     ImageEntry,
     ObjectEntry,
@@ -51,7 +51,7 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
     files = {split: _image_files(parts) for split, parts in folders.items()}
     files = {split: found for split, found in files.items() if found}
     if not files:
-        raise ValueError(f"{path} has no images ({', '.join(ENDINGS)}).")
+        raise ValueError(f"{path} has no images ({', '.join(IMAGE_ENDINGS)}).")
     splits = {
         split: tuple(_entry(file, len(names)) for file in found) for split, found in files.items()
     }
@@ -137,7 +137,7 @@ def _image_files(parts: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for part in parts:
         if part.is_dir():
-            files += (f for f in sorted(part.rglob("*")) if f.suffix.lower() in ENDINGS)
+            files += (f for f in sorted(part.rglob("*")) if f.suffix.lower() in IMAGE_ENDINGS)
             continue
         lines = (line.strip() for line in part.read_text(encoding="utf-8").splitlines())
         files += [(part.parent / line).resolve() for line in lines if line]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What came of the candidates: the choice, its table, and its file beside the checkpoints."""
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from dynamicdet_d2.engine.objectives import Lesson
-from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.files import read_json, write_json
 from dynamicdet_d2.utils.plain import from_plain, to_plain
 
 FILE = "router_objective.json"
@@ -131,8 +130,7 @@ def save_choice(choice: Choice, folder: str, fingerprint: str) -> None:
     """
     chosen = to_plain(choice.chosen)
     content: Mapping = {"of": fingerprint, "chosen": chosen, **to_plain(choice)}
-    with whole_file(os.path.join(folder, FILE)) as file:
-        file.write(json.dumps(content, indent=1).encode())
+    write_json(os.path.join(folder, FILE), content)
 
 
 def load_choice(folder: str, fingerprint: str) -> Choice | None:

@@ -9,11 +9,11 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import evaluating
 from dynamicdet_d2.operating_point.point import at_threshold
-
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+from dynamicdet_d2.utils.spread import spread
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,12 @@ def proof_dicts(paths: Sequence[str], known: Sequence[dict], count: int) -> list
     found = found if paths else [{"file_name": entry["file_name"]} for entry in known]
     if not found:
         raise ValueError("There is no image to compare the two detectors on.")
-    wanted = min(count, len(found))
-    return [found[i * len(found) // wanted] for i in range(wanted)]
+    return spread(found, count)
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS)
+        return sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
     if not path.is_file():
         raise ValueError(f"--images {path} does not exist.")
     return [path]

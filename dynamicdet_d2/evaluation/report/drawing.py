@@ -8,13 +8,12 @@ from detectron2.utils.visualizer import Visualizer
 from numpy.typing import NDArray
 
 from dynamicdet_d2.utils.charts import chart_style
+from dynamicdet_d2.utils.class_labels import color_of, name_of
 
 # Detections below this are not drawn.
 MIN_SCORE = 0.5
 # Pixels that an image is wide in a picture, whatever the file has.
 WIDTH = 480
-# Of classes, in turns; bright on photographs, and told apart by colour-blind readers.
-_COLORS = ("#ffd400", "#00b7ff", "#ff6db6", "#35e07a", "#ff8c1a", "#b497ff", "#f2f2f2")
 
 
 def draw(
@@ -41,13 +40,12 @@ def draw(
             boxes=boxes,
             labels=[_label(item, class_names) for item in shown],
             masks=[item["segmentation"] for item in shown] if with_masks else None,
-            assigned_colors=[_COLORS[item["category_id"] % len(_COLORS)] for item in shown],
+            assigned_colors=[[c / 255 for c in color_of(item["category_id"])] for item in shown],
             alpha=0.4,
         )
         return visualizer.get_output().get_image()
 
 
 def _label(item: dict, class_names: Sequence[str]) -> str:
-    number = item["category_id"]
-    name = class_names[number] if number < len(class_names) else str(number)
+    name = name_of(class_names, item["category_id"])
     return f"{name} {100 * item['score']:.0f}" if "score" in item else name

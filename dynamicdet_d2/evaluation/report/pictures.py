@@ -24,6 +24,7 @@ from dynamicdet_d2.evaluation.report.drawing import draw
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.utils.charts import CARD, INK, PAGE_COLORS, chart_style
 from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.spread import spread
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +94,7 @@ class Album:
         Returns:
             (H, W, 3) RGB; None without an image to show.
         """
-        readable = self._readable(routes)
-        count = min(self.count, len(readable))
-        images = tuple(readable[i * len(readable) // count] for i in range(count))
+        images = tuple(spread(self._readable(routes), self.count))
         if not images:
             return None
         rows = [_row(name, images, place) for place, name in enumerate(EXITS)]

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.prediction.sources.source import Camera, ImageFile, Source, VideoFile
 
-IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 LISTS = (".txt",)
 _CAMERA = re.compile(r"^camera:(\d+)$")
@@ -56,15 +56,15 @@ def _meant(word: str, said: str) -> Iterator[Source]:
 
 
 def _folder(folder: Path, said: str) -> Iterator[Source]:
-    found = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in IMAGES]
+    found = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in IMAGE_ENDINGS]
     if not found:
-        raise ValueError(f"{said} has no images ({', '.join(IMAGES)}).")
+        raise ValueError(f"{said} has no images ({', '.join(IMAGE_ENDINGS)}).")
     yield from map(ImageFile, found)
 
 
 def _pattern(pattern: str, said: str) -> Iterator[Source]:
     files = (Path(path) for path in sorted(glob.glob(pattern, recursive=True)))
-    found = [file for file in files if file.suffix.lower() in (*IMAGES, *VIDEOS)]
+    found = [file for file in files if file.suffix.lower() in (*IMAGE_ENDINGS, *VIDEOS)]
     if not found:
         raise ValueError(f"{said} matches no image and no video.")
     for file in found:
