@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables that pages show are those of the committed results."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FRACTIONS = {"0", "0.1", "0.5", "0.9", "1"}
+
+
+@pytest.mark.parametrize(
+    ("page", "result", "first"),
+    # GFLOPs, and the first of three columns beside each other: AP, random AP, oracle AP.
+    [("README.md", "demo.json", (3, 6)), ("docs/yolo.md", "quickstart_yolo.json", (2, 3))],
+)
+def test_rows_of_a_trade_off(page: str, result: str, first: tuple[int, int]) -> None:
+    content = json.loads((ROOT / "benchmarks" / "results" / result).read_text(encoding="utf-8"))
+    points = {f"{point['hard_fraction']:g}": point for point in content["points"]}
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    rows = {row[0]: row for row in table if len(row) > first[1] + 2 and row[0] in FRACTIONS}
+    assert rows.keys() == FRACTIONS
+    for fraction, row in rows.items():
+        point, (cost, ap) = points[fraction], first
+        assert row[cost] == f"{point['gflops']:.4g}"
+        figures = (point["box"]["AP"], point["random_AP"], point["oracle_AP"])
+        assert row[ap : ap + 3] == [f"{figure:.2f}" for figure in figures]
