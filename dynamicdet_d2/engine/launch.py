@@ -18,7 +18,7 @@ from detectron2.utils import comm
 from torch import multiprocessing as mp
 
 from dynamicdet_d2.engine.supervise import Supervisor
-from dynamicdet_d2.engine.world import World, free_address, given_world, leave, restarts
+from dynamicdet_d2.engine.world import World, abandon, free_address, given_world, leave, restarts
 from dynamicdet_d2.utils.errors import FAILED, INTERRUPTED, one_sentence
 
 
@@ -98,11 +98,12 @@ def _one_of_many(index: int, world: World, main: Callable, args: argparse.Namesp
             own.join()
             comm.synchronize()
         main(args)
+    except SystemExit as ended:
+        abandon(ended.code if isinstance(ended.code, int) else FAILED)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        abandon(INTERRUPTED)
     except Exception:
         # Of the program's own errors; whoever started this process would pass none of them on.
         traceback.print_exc()
-        sys.exit(FAILED)
-    # Only at a good end: the others would meet a lost connection, and bury the reason of a bad one.
+        abandon(FAILED)
     leave()

@@ -2,11 +2,14 @@
 """The processes of a run: who this one is, and how they find each other."""
 
 import gc
+import logging
+import os
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from detectron2.utils import comm
@@ -112,7 +115,7 @@ def given_world(environment: Mapping[str, str], *, timeout: float, on_gpus: bool
 
 
 def leave() -> None:
-    """Part from the others.
+    """Part from the others at a good end.
 
     Whatever still knows their group goes first, the wrapped model in a trainer's circles too: a
     group that the interpreter takes down at its own end can abort the process.
@@ -120,6 +123,19 @@ def leave() -> None:
     comm._LOCAL_PROCESS_GROUP = None
     gc.collect()
     distributed.destroy_process_group()
+
+
+def abandon(status: int) -> NoReturn:
+    """End this process at once, after a bad end.
+
+    The group is left as it is: the others would meet a lost connection, and bury the reason. The
+    interpreter's own end would take down the threads of a group that still waits, which can abort
+    the process and replace its status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    logging.shutdown()
+    os._exit(status)
 
 
 def restarts(environment: Mapping[str, str]) -> int:

@@ -2,9 +2,12 @@
 """Which processes a command line means, and what is refused of it."""
 
 import argparse
+import atexit
 import os
+import sys
 
 import pytest
+from detectron2.utils import comm
 
 from dynamicdet_d2.engine.launch import launch
 from dynamicdet_d2.engine.world import World, given_world, restarts
@@ -44,6 +47,27 @@ def test_options_that_contradict_each_other_are_refused(changes: dict, says: str
     with pytest.raises(ValueError, match=says):
         start(called, **changes)
     assert called == []
+
+
+def refused_in_a_process_that_aborts_at_its_end(args: argparse.Namespace) -> None:
+    """As a group of gloo does at times, whose threads still wait for the others."""
+    atexit.register(os.abort)
+    sys.stdout.write(f"rank {comm.get_rank()}\n")  # buffered, since stdout is a file
+    raise SystemExit(2)
+
+
+def test_a_bad_end_keeps_its_status_and_what_was_said(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        launch(
+            refused_in_a_process_that_aborts_at_its_end,
+            options(num_gpus=2),
+            timeout=60.0,
+            on_gpus=False,
+        )
+    assert ended.value.code == 2
+    said = capfd.readouterr()
+    assert sorted(said.out.split("\n")) == ["", "rank 0", "rank 1"]
+    assert "was killed" not in said.err
 
 
 def test_one_process_is_this_one() -> None:
