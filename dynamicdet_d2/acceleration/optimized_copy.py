@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from dynamicdet_d2.acceleration.optimize import optimize_for_inference
 from dynamicdet_d2.acceleration.options import InferenceOptions
@@ -31,17 +31,16 @@ class OptimizedCopy:
         """
         self.options = options
         self._copy: nn.Module | None = None
-        self._state: list[tuple] = []
+        self._weights: _Weights | None = None
         self._heads: list[tuple[nn.Module, nn.Module]] = []
 
     def of(self, model: nn.Module) -> nn.Module:
         """The copy of the model as it is now; the model itself without options."""
         if self.options is None:
             return model
-        state = _state(model)
-        if self._copy is None or state != self._state:
+        if self._copy is None or self._weights is None or self._weights.changed():
             self.drop()
-            self._copy, self._state = optimize_for_inference(model, self.options), state
+            self._copy, self._weights = optimize_for_inference(model, self.options), _Weights(model)
             self._heads = _heads(model, self._copy)
         for ours, theirs in self._heads:
             theirs.__dict__.update(_settings(ours))
@@ -49,7 +48,7 @@ class OptimizedCopy:
 
     def drop(self) -> None:
         """Free the copy's memory; the next inference makes another one."""
-        self._copy, self._heads = None, []
+        self._copy, self._weights, self._heads = None, None, []
 
     def __deepcopy__(self, memo: dict) -> "OptimizedCopy":
         return OptimizedCopy(self.options)
@@ -91,12 +90,24 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
 
 
-def _state(model: nn.Module) -> list[tuple[int, int]]:
-    """Changes whenever a weight or a buffer is replaced, or changed in place."""
-    slots = (slot for module in model.modules() for slot in (module._parameters, module._buffers))
-    return [_version(tensor) for slot in slots for tensor in slot.values() if tensor is not None]
+class _Weights:
+    """A model's weights and buffers at one moment.
 
+    They are looked at before every inference, so the walk through the modules is made once.
+    """
 
-def _version(tensor: Tensor) -> tuple[int, int]:
-    # Tensors made in inference mode count no changes.
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+    def __init__(self, model: nn.Module) -> None:
+        modules = list(model.modules())
+        self._inside = [module._modules for module in modules]
+        self._tensors = [own for x in modules for own in (x._parameters, x._buffers)]
+        self._found = self._look()
+
+    def changed(self) -> bool:
+        """Whether a module, a weight or a buffer was replaced since, or changed in place."""
+        return self._look() != self._found
+
+    def _look(self) -> tuple[list, list]:
+        tensors = [x for own in self._tensors for x in own.values() if x is not None]
+        # Tensors made in inference mode count no changes.
+        versions = [(x.data_ptr(), 0 if x.is_inference() else x._version) for x in tensors]
+        return versions, [module for own in self._inside for module in own.values()]

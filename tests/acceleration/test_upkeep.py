@@ -114,12 +114,23 @@ def new_layer(model: nn.Module) -> None:
     model.router.score = copy.deepcopy(model.router.score)
 
 
+def new_activation(model: nn.Module) -> None:
+    """A module that has no weights."""
+    model.roi_heads.box_head.fc_relu1 = nn.ReLU6()
+
+
+def one_buffer_more(model: nn.Module) -> None:
+    model.roi_heads.box_head.fc_relu1.register_buffer("slope", torch.zeros(1))
+
+
 CHANGES = {
     "loaded": lambda model: model.load_state_dict(detector().state_dict()),
     "in place": lambda model: nn.init.constant_(model.router.score.bias, 1.0),
     "a buffer": lambda model: model.loss_offset.fill_(0.5),
     "a new layer": new_layer,
     "a new buffer": lambda model: setattr(model, "pixel_mean", model.pixel_mean + 1),
+    "a new activation": new_activation,
+    "one buffer more": one_buffer_more,
     "another dtype": lambda model: model.double(),
     "there and back": lambda model: model.to(torch.bfloat16).to(torch.float32),
     "a training step": step,
