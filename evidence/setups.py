@@ -19,11 +19,14 @@ SETUPS = {
     "short": "shortened Lite0 + Lite0",
     "short_own": "shortened Lite0 + Lite0, own necks and heads",
     "lite01": "Lite0 + Lite1",
+    "upgraded": "static Lite0, upgraded by Lite0",
     "static0": "static Lite0",
     "static1": "static Lite1",
     "static2": "static Lite2",
     "static0_256": "static Lite0, trained at 256 pixels",
 }
+# Set-up -> the one whose trained weights of the same seed it begins with.
+BEGINS_WITH = {"upgraded": "static0"}
 # Trained static detectors at other input sizes: shorter side of the images, in pixels.
 SIZES = (160, 192, 256)
 
@@ -114,6 +117,12 @@ class Run:
         if not other.weights.exists():
             other.weights.symlink_to(self.weights.resolve())
         return other
+
+    @property
+    def start(self) -> Path | None:
+        """The weights of another run that it begins with; None: those of its config."""
+        other = BEGINS_WITH.get(self.setup)
+        return self.folder.with_name(f"{other}_s{self.seed}") / self.weights.name if other else None
 
     @property
     def config(self) -> Path:

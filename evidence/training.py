@@ -21,6 +21,8 @@ from evidence.setups import CONFIGS, Data, Run
 def train_missing(runs: Sequence[Run], data: Data, overrides: Sequence[str], jobs: int) -> None:
     """Begin, or go on with, every training that has no ``model_final.pth``.
 
+    Those that begin with the weights of another one come last.
+
     Args:
         overrides: config keys and values.
         jobs: trainings side by side.
@@ -29,9 +31,12 @@ def train_missing(runs: Sequence[Run], data: Data, overrides: Sequence[str], job
         ValueError: naming the trainings that failed, after all of them.
     """
     missing = [run for run in runs if not run.weights.is_file()]
-    with ThreadPoolExecutor(jobs) as pool:
-        statuses = list(pool.map(lambda run: _train_in_process(run, data, overrides), missing))
-    failed = [str(run.folder) for run, status in zip(missing, statuses, strict=True) if status]
+    failed: list[str] = []
+    for later in (False, True):
+        some = [run for run in missing if (run.start is not None) is later]
+        with ThreadPoolExecutor(jobs) as pool:
+            statuses = list(pool.map(lambda run: _train_in_process(run, data, overrides), some))
+        failed += [str(run.folder) for run, status in zip(some, statuses, strict=True) if status]
     if failed:
         raise ValueError(f"Trainings failed: {', '.join(failed)} (stdout.txt in them says why).")
 
@@ -41,6 +46,7 @@ def _train_in_process(run: Run, data: Data, overrides: Sequence[str]) -> int:
     run.folder.mkdir(parents=True, exist_ok=True)
     sys.stdout.write(f"Training {run.folder}\n")
     keys = ["OUTPUT_DIR", str(run.folder), "SEED", str(run.seed), *data.keys(), *overrides]
+    keys += [] if run.start is None else ["MODEL.WEIGHTS", str(run.start.resolve())]
     config = str(CONFIGS / f"{run.setup}.yaml")
     command = [sys.executable, "-m", "evidence.training", "--config-file", config, "--resume"]
     with open(run.folder / "stdout.txt", "ab") as said:

@@ -37,13 +37,17 @@ def test_trainings_that_are_missing_are_begun_and_failures_named(
 
     def fake(command: list[str], **options: object) -> SimpleNamespace:
         begun.append(command[command.index("OUTPUT_DIR") + 1])
+        if "upgraded" in begun[-1]:
+            weights = command[command.index("MODEL.WEIGHTS") + 1]
+            assert weights == str(tmp_path / "static0_s1" / "model_final.pth")
         return SimpleNamespace(returncode=int("static0" in begun[-1]))
 
     monkeypatch.setattr(training.subprocess, "run", fake)
-    ours = planned(tmp_path, ["short", "static0"], [1, 2])
-    ours[0].folder.mkdir()
-    ours[0].weights.touch()
+    ours = planned(tmp_path, ["upgraded", "short", "static0"], [1, 2])
+    ours = [run for run in ours if run != ours[3]]
+    ours[1].folder.mkdir()
+    ours[1].weights.touch()
     data = SimpleNamespace(keys=list)
     with pytest.raises(ValueError, match=r"static0_s1, .*static0_s2 \(stdout.txt in them"):
         training.train_missing(ours, data, [], jobs=1)
-    assert begun == [str(run.folder) for run in ours[1:]]
+    assert begun == [str(run.folder) for run in (*ours[2:], ours[0])]
