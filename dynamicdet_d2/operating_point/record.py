@@ -55,6 +55,10 @@ class Calibration:
                 fits = False
             if not fits:
                 raise ValueError(f"{name!r} must be {says}.")
+            try:
+                json.dumps(getattr(self, name), allow_nan=False)
+            except ValueError:
+                raise ValueError(f"{name!r} must be finite in all its numbers.") from None
 
     def threshold(self, hard_fraction: float) -> float:
         """The threshold in [0, 1] for a hard fraction in [0, 1], to within 0.0005 of it."""

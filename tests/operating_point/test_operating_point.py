@@ -348,10 +348,13 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     record = make_calibration(HAND)
     record.to_json(path)
-    broken = dataclasses.replace(record, measured={"seconds": float("nan")})
+    broken = make_calibration(HAND)
+    broken.measured["seconds"] = float("nan")
     with pytest.raises(ValueError):
         broken.to_json(path)
     assert cal.Calibration.from_json(path) == record
+    with pytest.raises(ValueError, match="'measured' must be finite in all its numbers"):
+        dataclasses.replace(record, measured=broken.measured)
     assert [p.name for p in tmp_path.iterdir()] == ["calibration.json"]
 
 

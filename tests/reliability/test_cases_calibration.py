@@ -80,6 +80,8 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
 FIELDS: list[tuple[str, Any]] = [
     *(("num_images", value) for value in (0, -1, 1.5, "4", None, True, HUGE, 10**13, [4])),
     *(("fingerprint", value) for value in (None, [], "x", 3)),
+    *(("fingerprint", {**RECORD.fingerprint, "weights": x}) for x in (NAN, float("-inf"))),
+    ("held_out", [{**ROW, "interval": [0.0, NAN]}]),
     *(("latency_ms", value) for value in (None, [], {}, {"easy": MS}, {"easy": MS, "hard": 3})),
     *(("latency_ms", {"easy": MS, "hard": {**MS, "mean": x}}) for x in (0, -1, NAN, HUGE, "1")),
     *(("latency_ms", {"easy": MS, "hard": {**MS, "p95": x}}) for x in (None, True, float("inf"))),
