@@ -8,7 +8,7 @@ them. Also the easy route with fewer proposals.
 
 import importlib.util
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,35 +70,46 @@ def _exported(
     for runtime, package in RUNTIMES.items():
         if not all(importlib.util.find_spec(name) for name in (package, "onnx", "onnxruntime")):
             continue
-        own = folder / f"static-{runtime}"
-        export(stock, configs["static"], own, Request(runtime))
-        calls[f"static, {package} float32"] = _call(own, picture, None)
-        own = folder / runtime
+        static, own, int8 = (folder / f"{name}{runtime}" for name in ("static-", "", "int8-"))
+        export(stock, configs["static"], static, Request(runtime))
         export(dynamic, configs["routed"], own, Request(runtime))
-        int8 = folder / f"{runtime}-int8"
         int8.mkdir()
-        # The first one is for onnx, which scales are taken from.
+        # The first runtime is onnx, whose pieces are quantised for the others too.
         quantised_folder(folder / "onnx", int8, runtime, Quantisation(lambda: [picture]))
+        calls[f"static, {package} float32"] = _Drawn(static, picture).call(None)
+        before, after = _Drawn(own, picture), _Drawn(int8, picture)
         for route, threshold in THRESHOLDS.items():
-            calls[f"{route}, {package} float32"] = _call(own, picture, threshold)
-            calls[f"{route}, {package} int8"] = _call(int8, picture, threshold)
-        calls[f"easy, {package} int8, {FEWER} proposals"] = _call(int8, picture, 1.0, FEWER)
+            calls[f"{route}, {package} float32"] = before.call(threshold)
+            calls[f"{route}, {package} int8"] = after.call(threshold)
+        calls[f"easy, {package} int8, {FEWER} proposals"] = after.call(1.0, FEWER)
     return calls
 
 
-def _call(
-    folder: Path, picture: np.ndarray, threshold: float | None, proposals: int | None = None
-) -> Call:
-    """A runner of its own on the picture, with so many drawn proposals; None: with all."""
-    detector = Runner(folder, threshold=threshold, threads=torch.get_num_threads())
-    head = detector.head
-    propose: Callable = head.proposals
+class _Drawn:
+    """An exported detector whose RPN does all of its work and gives drawn proposals."""
 
-    def drawn(outputs: dict, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-        propose(outputs, sizes)  # the RPN does all of its work
+    def __init__(self, folder: Path, picture: np.ndarray) -> None:
+        """``picture``: that every call is on."""
+        self._detector = Runner(folder, threads=torch.get_num_threads())
+        self._picture = picture
+        self._kept: int | None = None
+        head = self._detector.head
+        self._propose = head.proposals
+        head.proposals = self._proposals
+
+    def call(self, threshold: float | None, kept: int | None = None) -> Call:
+        """One image, with so many of the drawn proposals; None: with all."""
+
+        def call() -> None:
+            self._kept = kept
+            if threshold is not None:
+                self._detector.threshold = threshold
+            self._detector([self._picture])
+
+        return 1, call
+
+    def _proposals(self, outputs: dict, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        self._propose(outputs, sizes)
         device = torch.device("cpu")
         boxes = [drawn_proposals(size, device).proposal_boxes.tensor for size in sizes]
-        return [own[:proposals].numpy() for own in boxes]
-
-    head.proposals = drawn
-    return 1, lambda: detector([picture])
+        return [own[: self._kept].numpy() for own in boxes]

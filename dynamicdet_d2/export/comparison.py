@@ -107,7 +107,7 @@ class Comparison:
             "compared": list(self.names),
             "threshold": self.threshold,
             "points": points,
-            "largest_ap_drop": round(self.largest_drop, 3),
+            "largest_ap_drop": round(self.largest_drop, 3) + 0.0,  # no "-0.0"
             "difficulty_change": {"mean": mean, "largest": largest} if dynamic else None,
         }
 
