@@ -9,7 +9,7 @@ from evidence.costs import Cost
 from evidence.figures import Figure
 from evidence.group import HALF, Group
 from evidence.results import FRACTIONS
-from evidence.routers import AUTO
+from evidence.routers import AUTO, AUTO_FOLDS
 from evidence.setups import title
 from evidence.times import Times
 
@@ -89,8 +89,12 @@ def times(found: Times) -> str:
 
 
 def routers(group: Group) -> str:
-    """What is chosen on val, by inputs, and the scores that look at the ground truth."""
-    rows = [_quality(group, inputs, AUTO, "+".join(inputs)) for inputs in group.inputs]
+    """What is chosen on val and on folds, by inputs, and scores that look at the ground truth."""
+    rows = [
+        _quality(group, inputs, learns, "+".join(inputs) + chosen_on)
+        for learns, chosen_on in ((AUTO, ""), (AUTO_FOLDS, ", chosen on folds"))
+        for inputs in group.inputs
+    ]
     rows += [_quality(group, (), name, f"*{name}*") for name in group.references]
     leads = [f"over random at {FRACTIONS[place]:g} (least)" for place in (FIRST, HALF, LAST)]
     headers = ("router sees", *leads, "area", "oracle's share at 0.5", "AUROC", "Kendall's tau")

@@ -16,7 +16,7 @@ from detectron2.utils.file_io import PathManager
 from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import nearest
-from dynamicdet_d2.utils.files import refuse_pipes
+from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
 from dynamicdet_d2.utils.shipped import shipped
 from dynamicdet_d2.utils.words import shown
 
@@ -144,7 +144,7 @@ def _layers(
     if alone and bases:
         raise ValueError(f"{file} has a {BASE}; this config may not read other files.")
     for base in bases if isinstance(bases, list) else [bases]:
-        if not isinstance(base, str):
+        if not names_a_file(base):
             raise ValueError(f"{file}: {BASE} is {shown(base)}; it must name yaml files.")
         yield from _layers(_beside(file, os.path.expanduser(base)), (*above, file))
     yield file, content

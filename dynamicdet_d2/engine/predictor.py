@@ -98,8 +98,6 @@ def checked_image(image: object, longest: int | None = None) -> NDArray[Any]:
 
 
 def _checked_values(image: NDArray[Any]) -> NDArray[np.float32]:
-    # Of float16 the sum could overflow, and Detectron2 cannot resize it.
-    image = image.astype(np.float32)
     low, high = float(image.min()), float(image.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("The image has values that are not finite; they must be from 0 to 255.")
@@ -107,7 +105,8 @@ def _checked_values(image: NDArray[Any]) -> NDArray[np.float32]:
         raise ValueError(
             f"The image has values from {low:g} to {high:g}; they must be from 0 to 255."
         )
-    return image
+    # Of float16 sums could overflow, and Detectron2 cannot resize it.
+    return image.astype(np.float32)
 
 
 def _of_our_configs(cls: type, cfg: object = None, *_: object, **__: object) -> DefaultPredictor:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 _ENDING = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp$")
 # Of errors in errors: more than any library chains.
@@ -129,6 +129,13 @@ def write_json(path: str | os.PathLike, content: Any, *, allow_nan: bool = True)
     text = json.dumps(content, indent=1, allow_nan=allow_nan)
     with whole_file(path) as file:
         file.write(f"{text}\n".encode())
+
+
+def names_a_file(name: object) -> TypeGuard[str]:
+    """Whether it is text that a file system can take: no lone halves of characters, no byte 0."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    return name == name.encode("utf-8", "replace").decode()
 
 
 def read_json(path: str | os.PathLike, name: str) -> Any:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from mapie.risk_control.fwer_control import control_fwer
+from mapie.risk_control.methods import compute_hoeffding_bentkus_p_value
 
 from dynamicdet_d2.operating_point.guarantee import (
     Guarantee,
@@ -50,6 +52,35 @@ def test_a_share_by_hand() -> None:
     assert not share_is_below(0, 28, 0.1, 0.95)
     assert share_is_below(0, 29, 0.1, 0.95)
     assert images_needed(0.05, 0.95) == 59
+
+
+def mapies_p_values(counts: list[int], num_images: int, share: float) -> np.ndarray:
+    """Of a binary loss MAPIE's are exact too; it rounds the number of losses up."""
+    risks = np.nextafter(np.array(counts) / num_images, 0)
+    return compute_hoeffding_bentkus_p_value(risks, num_images, share, binary=True)[:, 0]
+
+
+@given(st.data(), st.integers(1, 400), st.floats(0.01, 0.99))
+def test_chances_are_those_of_mapie(data: st.DataObject, num_images: int, share: float) -> None:
+    count = data.draw(st.integers(0, num_images - 1))
+    (theirs,) = mapies_p_values([count], num_images, share)
+    assert binomial_cdf(count, num_images, share) == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+
+
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=20),
+    st.floats(0.05, 0.5),
+    st.floats(0.5, 0.99),
+)
+def test_a_walk_goes_as_far_as_that_of_mapie(
+    counts: list[int], share: float, confidence: float
+) -> None:
+    """Fixed-sequence testing of a share of 100 images."""
+    chances = mapies_p_values(counts, 100, share)
+    assume(np.abs(chances - (1 - confidence)).min() > 1e-9)
+    theirs = control_fwer(chances, 1 - confidence, "fixed_sequence")
+    passed = leading(share_is_below(count, 100, share, confidence) for count in counts)
+    assert list(theirs) == list(range(passed))
 
 
 # scipy.stats.beta.ppf(confidence, count + 1, number - count), scipy 1.17.1.

@@ -33,7 +33,8 @@ def mutated(draw: Callable, base: Any, most: int = 3) -> Any:
         elif change == "repeat" and isinstance(node, list):
             node.append(copy.deepcopy(node[key]))
         else:
-            node[key] = draw(values)
+            # Of its own: the next change may be made inside of it.
+            node[key] = copy.deepcopy(draw(values))
     return content[""]
 
 

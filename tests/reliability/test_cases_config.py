@@ -46,6 +46,8 @@ FILES = {
     "itself in a list": ("_BASE_: [f.yaml]", "includes itself by _BASE_"),
     "a base that is missing": ("_BASE_: gone.yaml", "gone.yaml does not exist."),
     "a base that is a number": ("_BASE_: 3", "_BASE_ is 3; it must name yaml files."),
+    "a base of lone halves of characters": (r'_BASE_: "\ud800\udc00"', "it must name yaml files."),
+    "a base that is empty": ("_BASE_: ['']", "_BASE_ is ''; it must name yaml files."),
     "a base that is a mapping": ("_BASE_: {a: 1}", "it must name yaml files."),
     "a base that is a folder": ("_BASE_: .", "cannot be read: Is a directory"),
     "a key that is a number": ("3: 4", "3 is no key."),

@@ -75,7 +75,7 @@ CASES: list[tuple[Any, str]] = [
     (spoiled(INF), "The image has values that are not finite"),
     (spoiled(-INF, np.float64), "The image has values that are not finite"),
     (spoiled(NAN, np.float16), "The image has values that are not finite"),
-    (spoiled(1e300, np.float64), "The image has values that are not finite"),
+    (spoiled(1e300, np.float64), "The image has values from 128 to 1e+300; they must be"),
     (spoiled(300), "The image has values from 128 to 300; they must be from 0 to 255."),
     (spoiled(-1), "The image has values from -1 to 128"),
     (GOOD.astype(np.float32) / 255, "The image has values from 0.50"),

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
 from dynamicdet_d2.data.image_files import displayed_size, header_fault
 from dynamicdet_d2.data.register import LARGEST_ID
+from dynamicdet_d2.utils.files import names_a_file
 from dynamicdet_d2.utils.words import in_words, shown
 
 # Opening a file header costs about a millisecond: enough of them to find sizes that are wrong as a
@@ -63,15 +64,8 @@ def _has_id_and_file(image: object) -> bool:
         isinstance(image, dict)
         and type(image.get("id")) in (int, str)
         and (isinstance(image["id"], str) or abs(image["id"]) <= LARGEST_ID)
-        and _names_a_file(image.get("file_name"))
+        and names_a_file(image.get("file_name"))
     )
-
-
-def _names_a_file(name: object) -> bool:
-    """Text that a file system can take: no lone halves of characters, and no byte 0."""
-    if not isinstance(name, str) or not name or "\0" in name:
-        return False
-    return name == name.encode("utf-8", "replace").decode()
 
 
 def _size(image: dict[str, Any], errors: Findings) -> tuple[int, int] | None:
