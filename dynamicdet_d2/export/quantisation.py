@@ -102,7 +102,7 @@ def _batch(calls: list[Arrays]) -> Arrays:
     for number, inputs in enumerate(calls):
         for name in inputs:
             if name.startswith("regions_"):
-                inputs[name] = inputs[name] + np.float32([number, 0, 0, 0, 0])
+                inputs[name] = inputs[name] + np.array([number, 0, 0, 0, 0], dtype=np.float32)
     return {name: np.concatenate([inputs[name] for inputs in calls]) for name in calls[0]}
 
 
