@@ -33,7 +33,7 @@ LAYERS = ("Conv", "Gemm", "MatMul")
 # With weights too, but the runtimes have no integer kernel of it.
 _OTHER_LAYERS = ("ConvTranspose",)
 # Operators between layers that keep to int8 where what they get is int8.
-_BETWEEN = ("Add", "MaxPool", "Resize")
+_BETWEEN = ("Relu", "Add", "MaxPool", "Resize")
 _OPTIONS = {
     # A product of two activations is attention's.
     "MatMulConstBOnly": True,
@@ -153,6 +153,7 @@ def _quantise(name: str, source: Path, target: Path, inputs: Iterator[Arrays]) -
     if first is None:
         raise ValueError(f"None of the calibration images reaches the piece '{name}'.")
     model = import_module("onnx").load(str(source))
+    without_aliases(model.graph)
     stays = float_nodes(model.graph)
     with _quiet():
         quantization.quantize_static(
@@ -171,6 +172,21 @@ def _quantise(name: str, source: Path, target: Path, inputs: Iterator[Arrays]) -
     layers = [node for node in model.graph.node if _is_layer(node, _weights(model.graph))]
     in_float = [node.name for node in layers if node.name in stays]
     return {"int8": len(layers) - len(in_float), "float32": in_float}
+
+
+def without_aliases(graph: Any) -> None:
+    """Let nodes of an ONNX graph read initializers themselves, in place.
+
+    The exporter writes equal ones (biases of zeros) once and gives them further names; a layer
+    whose bias is not an initializer is not quantised as a whole.
+    """
+    weights = _weights(graph)
+    aliases = [x for x in graph.node if x.op_type == "Identity" and x.input[0] in weights]
+    original = {node.output[0]: node.input[0] for node in aliases}
+    for node in aliases:
+        graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [original.get(name, name) for name in node.input]
 
 
 def float_nodes(graph: Any) -> set[str]:

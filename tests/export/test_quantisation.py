@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dynamicdet_d2.export.int8 import Quantisation, export_int8
-from dynamicdet_d2.export.quantisation import float_nodes, piece_inputs
+from dynamicdet_d2.export.quantisation import float_nodes, piece_inputs, without_aliases
 from dynamicdet_d2.export.write import Request
 from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import Folder
@@ -66,6 +66,20 @@ def test_sums_of_layers_are_quantised_and_other_sums_are_not() -> None:
         ("ConvTranspose", "up", ["n", "d"], "f2_res3"),
     ]
     assert float_nodes(graph(nodes, ["f2_res3"], "abcd")) == {"bias", "up"}
+
+
+def test_layers_read_initializers_themselves() -> None:
+    nodes = [
+        ("Identity", "alias", ["b"], "c"),
+        ("Identity", "copy", ["x"], "y"),
+        ("Conv", "one", ["y", "a", "c"], "f1_res2"),
+    ]
+    found = graph(nodes, ["f1_res2"], "ab")
+    without_aliases(found)
+    assert [(node.name, list(node.input)) for node in found.node] == [
+        ("copy", ["x"]),
+        ("one", ["y", "a", "b"]),
+    ]
 
 
 def noise(count: int, seed: int = 0) -> list[np.ndarray]:
