@@ -54,6 +54,16 @@ class ReliableTrainer(DefaultTrainer):
         with stopping.deferred():
             return super().train()
 
+    def before_train(self) -> None:
+        """As Detectron2's.
+
+        Behind the steps it counts one on, also where none is left to make: a run that resumes for
+        its evaluation alone would log that under an iteration of its own.
+        """
+        super().before_train()
+        if self.start_iter >= self.max_iter:
+            self.iter = self.start_iter - 1
+
     def run_step(self) -> None:
         """As Detectron2's.
 

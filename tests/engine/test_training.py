@@ -330,3 +330,14 @@ def test_a_fresh_run_trusts_no_table_that_it_finds(config: Config) -> None:
     keys = ("SOLVER.MAX_ITER", 0, "SOLVER.ROUTER.EPOCHS", 1, "SOLVER.ROUTER.LOSS_PROPOSALS")
     offsets = [trained(config("run", *keys, n)).detector.loss_offset.item() for n in (32, 8)]
     assert offsets[0] != offsets[1]
+
+
+def test_a_finished_run_that_resumes_ends_where_it_ended(config: Config) -> None:
+    """What it evaluates again is logged under the iteration that it was logged under before."""
+    cfg = config("finished")
+    first = trained(cfg)
+    again = DynamicTrainer(cfg)
+    again.resume_or_load(resume=True)
+    again.train()
+    ends = [(trainer.iter, trainer.storage.iter) for trainer in (first, again)]
+    assert ends[0] == ends[1] == (first.max_iter, first.max_iter)
