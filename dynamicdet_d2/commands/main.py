@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": "detect objects in images, videos and cameras, within a budget if wanted",
     "package": "write a model as one folder that works anywhere",
     "export": "write a detector for onnxruntime, OpenVINO or torch, to be run without this library",
+    "check-export": "AP, difficulties and hard fractions of an exported detector beside its model",
     "report": "draw the report of an evaluation, or the plot of a calibration, again",
     "cost": "multiply-adds of a config's model by part and route",
     "upgrade": "a hard route for a trained Detectron2 detector, which stays as it is",

@@ -40,12 +40,17 @@ def write_onnx(piece: Piece, path: Path) -> list[Path]:
 
 def write_openvino(piece: Piece, path: Path) -> list[Path]:
     """OpenVINO's two files, ``path`` with the endings ``.xml`` and ``.bin``; float32."""
-    openvino = import_module("openvino")
     with tempfile.TemporaryDirectory() as folder:
         (source,) = write_onnx(piece, Path(folder) / path.name)
-        model = openvino.convert_model(str(source))
-        file = path.with_suffix(".xml")
-        openvino.save_model(model, str(file), compress_to_fp16=False)
+        return openvino_of_onnx(source, path)
+
+
+def openvino_of_onnx(source: Path, path: Path) -> list[Path]:
+    """The same of an ONNX file, whose precisions it keeps."""
+    openvino = import_module("openvino")
+    file = path.with_suffix(".xml")
+    model = openvino.convert_model(str(source))
+    openvino.save_model(model, str(file), compress_to_fp16=False)
     return [file, path.with_suffix(".bin")]
 
 

@@ -3,6 +3,10 @@
 
 format, version   of the manifest, and of the library that wrote it
 runtime           "onnx", "openvino" or "torch"
+precision         "float32" or "int8"
+quantisation      null of float32; else what it was done with and on which images, per piece the
+                  number of layers in int8 and the names of those in float32, and what came of AP
+                  and difficulties ("check", as [in float32, in int8]; null where nobody looked)
 dynamic           whether there are two routes; shared_tail: whether they end in one tail
 pieces            name -> files (name -> SHA-256, the one to open first), inputs and outputs in
                   order; of pieces for one padded size the name ends in "@HEIGHTxWIDTH"

@@ -3,7 +3,8 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,19 +69,30 @@ def export(model: nn.Module, cfg: CfgNode, folder: str | Path, request: Request)
             not say what the model says.
         ImportError: the format needs what is not installed.
     """
-    folder = Path(folder)
     check_installed(request.format)
+    with new_folder(folder) as part:
+        _write(model, cfg, part, request)
+    return Path(folder)
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to write into, which gets its name at the end, or is gone where something fails.
+
+    Raises:
+        ValueError: the folder is there.
+    """
+    folder = Path(path)
     if folder.exists():
         raise ValueError(f"--output {folder} exists; an export makes a folder of its own.")
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        _write(model, cfg, part, request)
+        yield part
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return folder
 
 
 def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> None:
@@ -108,6 +120,8 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         "format": FORMAT,
         "version": __version__,
         "runtime": request.format,
+        "precision": "float32",
+        "quantisation": None,
         "dynamic": isinstance(model, DynamicDetector),
         "shared_tail": getattr(model, "shared_tail", True),
         "pieces": written,
@@ -140,10 +154,15 @@ def _file(piece: Piece, folder: Path, ending: str, format_name: str) -> dict[str
     # No dot: what follows the last one would be taken for the ending.
     files = FORMATS[format_name](piece, folder / (piece.name + ending))
     return {
-        "files": {file.name: sha256(file) for file in files},
+        "files": hashes(files),
         "inputs": list(piece.example),
         "outputs": list(piece.outputs),
     }
+
+
+def hashes(files: Sequence[Path]) -> dict[str, str]:
+    """ "files" of a piece in the manifest: name -> SHA-256."""
+    return {file.name: sha256(file) for file in files}
 
 
 def _check(
