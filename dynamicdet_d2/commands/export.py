@@ -15,6 +15,7 @@ from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.export import FORMATS, export
 from dynamicdet_d2.export.write import Request
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.prediction.class_names import class_names_of
 
 
@@ -65,7 +66,8 @@ def _model(cfg: CfgNode, weights: str | None) -> nn.Module:
     if not weights:
         raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
     check(cfg, Use.MODEL)
-    model = build_model(cfg).eval()
+    with building():
+        model = build_model(cfg).eval()
     load_complete(model, cfg, weights)
     return model
 

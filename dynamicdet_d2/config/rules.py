@@ -31,9 +31,17 @@ def device_exists(device: str) -> str | None:
         elif (wanted.index or 0) >= found:
             return f"MODEL.DEVICE is '{device}'; this machine has {found} GPUs that torch can use."
     except (AssertionError, NotImplementedError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
+        reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
         return f"MODEL.DEVICE is '{device}', which torch refuses: {reason}."
     return None
+
+
+@rule("MODEL.DEVICE", when=Use.EVALUATE)
+def device_has_values(device: str) -> str | None:
+    """A model may be built without them, to count what it would cost."""
+    if not device.startswith("meta"):
+        return None
+    return f"MODEL.DEVICE is '{device}', whose tensors have no values; it must be 'cpu' or 'cuda'."
 
 
 @rule("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "INPUT.FORMAT")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dynamicdet_d2.data.register import read_json
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import make_folder, whole_file
 
 # Of the images, in percent.
 SHARES = {"train": 60, "val": 15, "test": 25}
@@ -49,7 +49,7 @@ def split_coco(
         )
     bounds = np.cumsum([*SHARES.values()]) * len(order) // 100
     parts = dict(zip(SHARES, np.split(order, bounds[:-1]), strict=True))
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return {name: _write(content, part.tolist(), folder, name) for name, part in parts.items()}
 
 

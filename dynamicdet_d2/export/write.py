@@ -2,7 +2,7 @@
 """From a detector to a folder: its pieces in a format, tried beside the model, and a manifest."""
 
 import logging
-import shutil
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import fingerprint
 from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sha256
 from dynamicdet_d2.runner.runtimes import opener_of
-from dynamicdet_d2.utils.files import write_json
+from dynamicdet_d2.utils.files import whole_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -70,16 +70,10 @@ def export(model: nn.Module, cfg: CfgNode, folder: str | Path, request: Request)
     """
     folder = Path(folder)
     check_installed(request.format)
-    if folder.exists():
+    if os.path.lexists(folder):
         raise ValueError(f"--output {folder} exists; an export makes a folder of its own.")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        _write(model, cfg, part, request)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with whole_folder(folder) as unfinished:
+        _write(model, cfg, unfinished, request)
     return folder
 
 

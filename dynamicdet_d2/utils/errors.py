@@ -5,6 +5,7 @@ Standard library alone, so that a command can say that a library is missing.
 """
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -46,7 +47,15 @@ def one_sentence(program: str) -> Iterator[None]:
 
 def _with_notes(error: Exception) -> str:
     """What the error says, and what was noted on its way, such as the image that it is about."""
-    return " ".join([str(error), *getattr(error, "__notes__", ())])
+    said = str(error)
+    if isinstance(error, OSError) and said.startswith("[Errno"):
+        said = f"{error.strerror}." if error.filename is None else _named(error)
+    return " ".join([said, *getattr(error, "__notes__", ())])
+
+
+def _named(error: OSError) -> str:
+    """The system's complaint after the name that it is about."""
+    return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}."
 
 
 def _end(program: str, sentence: str, status: int) -> None:

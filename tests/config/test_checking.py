@@ -311,7 +311,6 @@ def test_rules(
 @pytest.mark.parametrize(
     "pairs",
     [
-        ["MODEL.DEVICE", "meta"],
         [*GPU, "MODEL.INFERENCE.PRECISION", "float16", "SOLVER.AMP.ENABLED", True],
         ["DATASETS.TEST", ["a", "coco_2017_val"], "DATASETS.COCO_JSON", [["a", __file__, "."]]],
         ["TEST.PRECISE_BN.ENABLED", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
