@@ -20,7 +20,6 @@ from dynamicdet_d2.runner.runtimes import Arrays, Opener, Piece, opener_of
 from dynamicdet_d2.runner.two_stage import TwoStageHead
 from dynamicdet_d2.runner.yolo import YoloHead
 
-
 # More than any machine has.
 MOST_THREADS = 4096
 
