@@ -13,7 +13,7 @@ import numpy as np
 from dynamicdet_d2.runner.manifest import check_manifest
 from dynamicdet_d2.runner.runtimes import Arrays, Opener, Piece
 from dynamicdet_d2.utils.files import read_json
-from dynamicdet_d2.utils.words import in_words
+from dynamicdet_d2.utils.words import in_words, shown
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -109,6 +109,8 @@ def sha256(path: Path) -> str:
 def _check(folder: Path, file: str, digest: str) -> None:
     path = folder / file
     if Path(file).name != file or not path.is_file() or path.is_symlink():
-        raise ValueError(f"{path}, which the manifest names, is no file of the folder.")
+        raise ValueError(
+            f"{folder / MANIFEST} names {shown(file)}, which is no file of the folder."
+        )
     if sha256(path) != digest:
         raise ValueError(f"{path} is not the file that the manifest was written with.")

@@ -85,8 +85,8 @@ def _resized(picture: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
     height, width = resized_shape(picture.shape[0], picture.shape[1], shortest, longest)
     if not min(height, width):
         raise ValueError(
-            f"A picture has {picture.shape[1]}x{picture.shape[0]} pixels: reduced to {longest}, its "
-            "shorter side would vanish."
+            f"A picture has {picture.shape[1]}x{picture.shape[0]} pixels: reduced to {longest}, "
+            "its shorter side would vanish."
         )
     ordered = picture if settings["format"] == "RGB" else picture[:, :, ::-1]
     if (height, width) != picture.shape[:2]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a runner reads of ``manifest.json``: every value by type and range, before a piece is opened.
+"""What a runner reads of ``manifest.json``: every value by type and range, before any piece.
 
 ``export/manifest.py`` says what the keys mean.
 """
@@ -53,7 +53,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Entry:
-    """Of a piece: hashes of its files by name, the one to open first; inputs and outputs in order."""
+    """Of a piece: hashes of its files, the one to open first; inputs and outputs in order."""
 
     files: Mapping[str, str]
     inputs: tuple[str, ...]

@@ -77,8 +77,8 @@ class Found:
         count = max(1, round(share * len(images)))
         if count >= len(images):
             raise ValueError(
-                f"{len(images)} image(s) in train are too few to keep --val-share {share:g} of them "
-                "for validation."
+                f"{len(images)} image(s) in train are too few to keep --val-share {share:g} of "
+                "them for validation."
             )
         parts = {"train": images[count:], "val": images[:count]}
         own = {name: tuple(sorted(x, key=lambda image: image.file)) for name, x in parts.items()}

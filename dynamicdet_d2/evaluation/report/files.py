@@ -67,7 +67,13 @@ def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
     others = tuple(parse_comparison(text) for text in compared)
     tradeoff = Tradeoff.from_json(folder / TRADEOFF)
     tradeoff = dataclasses.replace(tradeoff, comparisons=(*tradeoff.comparisons, *others))
-    return _draw(tradeoff, read_routes(folder / ROUTES), folder)
+    routes = read_routes(folder / ROUTES)
+    if len(routes) != tradeoff.num_images:
+        raise ValueError(
+            f"{folder / ROUTES} has {len(routes)} images and {TRADEOFF} beside it "
+            f"{tradeoff.num_images}: they are not of one evaluation, or were cut."
+        )
+    return _draw(tradeoff, routes, folder)
 
 
 def _draw(tradeoff: Tradeoff, routes: Sequence[ImageRoute], folder: Path) -> Path:
