@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from dynamicdet_d2.data.importing import Found, read_voc, read_yolo, write_json
+from dynamicdet_d2.utils.files import make_folder
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--val-share is {args.val_share}; it must lie between 0 and 1.")
     found = read_yolo(args.yolo, args.classes) if args.yolo else read_voc(args.voc, args.classes)
     found = found.with_validation(args.val_share)
-    args.output.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output)
     sys.stdout.write(written(found, args.output))
 
 
@@ -56,6 +57,14 @@ def written(found: Found, output: Path) -> str:
         path = output / f"{split}.json"
         count = write_json(path, images, found.root, found.classes)
         lines.append(f"# {split}: {len(images)} images, {count} objects")
+        if split != "train":
+            learnt = {image.file for image in found.splits.get("train", ())}
+            shared = sum(image.file in learnt for image in images)
+            if shared:
+                lines.append(
+                    f"# WARNING: {shared} of these are in train as well, so that their figures say "
+                    "nothing of new images."
+                )
         entries.append(f'    - ["own_{split}", "{_shown(path)}", "{_shown(found.root)}"]')
     return "\n".join([*lines, "DATASETS:", "  COCO_JSON:", *entries, ""])
 

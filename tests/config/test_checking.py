@@ -135,7 +135,7 @@ WRONG = {
     "SOLVER.BASE_LR_END": (-0.1, "at least 0"),
     "SOLVER.WARMUP_BIAS_LR": (-0.1, "None or be a number at least 0"),
     "SOLVER.WARMUP_MOMENTUM": (1.0, "None or be a number in [0, 1)"),
-    "INPUT.FORMAT": (None, "a string"),
+    "INPUT.FORMAT": (None, "'BGR', 'RGB', 'L'"),
     "INPUT.MAX_SIZE_TRAIN": (0, "at least 1"),
     "INPUT.RANDOM_FLIP": ("both", "'horizontal', 'vertical' or 'none'"),
     "INPUT.CROP.ENABLED": (1, "True or False"),
@@ -311,10 +311,10 @@ def test_rules(
 @pytest.mark.parametrize(
     "pairs",
     [
-        ["MODEL.DEVICE", "meta"],
         [*GPU, "MODEL.INFERENCE.PRECISION", "float16", "SOLVER.AMP.ENABLED", True],
         ["DATASETS.TEST", ["a", "coco_2017_val"], "DATASETS.COCO_JSON", [["a", __file__, "."]]],
-        ["TEST.PRECISE_BN.ENABLED", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
+        ["TEST.PRECISE_BN.ENABLED", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"]
+        + ["MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"],
         ["SOLVER.ROUTER.OBJECTIVE", "ap"],
         ["VIS_PERIOD", 20],
     ],
