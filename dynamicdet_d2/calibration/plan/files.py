@@ -137,4 +137,8 @@ def _figures(point: PlanPoint) -> list[str]:
 
 
 def _markdown(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> str:
-    return tabulate(rows, headings, tablefmt="github", disable_numparse=True)
+    """Without columns that are empty throughout."""
+    columns = list(zip(headings, *rows, strict=True))
+    kept = [column for column in columns if any(column[1:])]
+    named, *cells = zip(*kept, strict=True)
+    return tabulate(cells, named, tablefmt="github", disable_numparse=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which settings of the knobs a plan looks at: ``TEST.DYNAMIC.PLAN``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from typing import TypeVar
@@ -50,8 +50,8 @@ def passes_of(cfg: CfgNode) -> list[Pass]:
     return [Pass(_set(cfg, *pair), limits) for pair in product(sizes, precisions)]
 
 
-def _values(own: T, others: Sequence[T]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys([own, *others]))
+def _values(own: T, others: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys((own, *others)))
 
 
 def _set(cfg: CfgNode, size: int, precision: str) -> CfgNode:
