@@ -166,6 +166,24 @@ def keypoints_have_no_figures(architecture: str, enabled: bool) -> str | None:
     )
 
 
+@rule(
+    "INPUT.MIN_SIZE_TEST",
+    "TEST.DYNAMIC.INPUT_SIZES",
+    "TEST.DYNAMIC.PLAN.INPUT_SIZES",
+    when=Use.EVALUATE,
+)
+def other_sizes_are_in_proportion(
+    own: int, sizes: Sequence[int], planned: Sequence[int]
+) -> str | None:
+    if own or not (sizes or planned):
+        return None
+    key = f"TEST.DYNAMIC.{'' if sizes else 'PLAN.'}INPUT_SIZES"
+    return (
+        f"{key} is {shown(list(sizes or planned))}, but INPUT.MIN_SIZE_TEST is 0, which resizes no "
+        "image: there is no INPUT.MAX_SIZE_TEST in proportion."
+    )
+
+
 @rule("OUTPUT_DIR", when=Use.EVALUATE)
 def output_is_a_folder(folder: str) -> str | None:
     if not os.path.isfile(folder):

@@ -163,7 +163,7 @@ def test_a_calibrated_config_can_be_calibrated_anew(cfg: CfgNode, tmp_path: Path
 
 def test_drawn_images_are_always_the_same(cfg: CfgNode) -> None:
     def drawn() -> list[int]:
-        return [batch[0]["image_id"] for batch in run._loader(cfg, 3)]
+        return [batch[0]["image_id"] for batch in run.calibration_loader(cfg, 3)]
 
     assert len(drawn()) == 3
     assert drawn() == drawn()
