@@ -195,7 +195,7 @@ def test_other_kinds_are_planned_as_exactly(kind: str, tmp_path: Path) -> None:
         cfg.merge_from_list(
             ["TEST.DYNAMIC.PLAN.EASY_PROPOSALS", [1], "TEST.DYNAMIC.PLAN.INPUT_SIZES", [96]]
         )
-        truth = read_ground_truth(cfg.DATASETS.TEST[0])
+        truth, aps = read_ground_truth(cfg.DATASETS.TEST[0]), []
         for own in passes_of(cfg):
             loader = run.calibration_loader(own.cfg, None)
             model, _ = built(own.cfg)
@@ -206,8 +206,10 @@ def test_other_kinds_are_planned_as_exactly(kind: str, tmp_path: Path) -> None:
                 model, set_ = built(curve.cfg, "MODEL.DYNAMIC.THRESHOLD", point.threshold)
                 ap, gflops, _ = evaluated(model, set_, truth)
                 assert (point.ap, point.gflops) == (ap, pytest.approx(gflops, rel=1e-12))
-            aps = [[point.ap for point in curve.points] for curve in curves]
-            assert aps[0] != aps[1] and max(aps[0]) > 0
+            aps.append([[point.ap for point in curve.points] for curve in curves])
+    # At the size that the objects were made at; what is found at another one may miss them all.
+    own_size = aps[0]
+    assert own_size[0] != own_size[1] and max(own_size[0]) > 0
 
 
 # --- the calibration

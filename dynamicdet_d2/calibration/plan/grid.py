@@ -51,7 +51,7 @@ def passes_of(cfg: CfgNode) -> list[Pass]:
 
 
 def _values(own: T, others: Iterable[T]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys((own, *others)))
+    return tuple(dict.fromkeys([own]) | dict.fromkeys(others))
 
 
 def _set(cfg: CfgNode, size: int, precision: str) -> CfgNode:
