@@ -19,6 +19,7 @@ from dynamicdet_d2.export import FORMATS, export
 from dynamicdet_d2.export.accuracy import ImageSet, pictures_of, some_images
 from dynamicdet_d2.export.int8 import MOST_AP, Quantisation, export_int8
 from dynamicdet_d2.export.write import Request
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.prediction.class_names import class_names_of
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,8 @@ def model_of(cfg: CfgNode, weights: str | None) -> nn.Module:
     if not weights:
         raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
     check(cfg, Use.MODEL)
-    model = build_model(cfg).eval()
+    with building():
+        model = build_model(cfg).eval()
     load_complete(model, cfg, weights)
     return model
 

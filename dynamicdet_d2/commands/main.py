@@ -11,6 +11,7 @@ must run where libraries are missing.
 
 import difflib
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -64,6 +65,10 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: from the parser, and where something is wrong.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may have characters that the terminal has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with one_sentence(program):
             command = importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")

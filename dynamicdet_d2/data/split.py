@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One COCO file split by chance into images to train on, to choose by, and to test on."""
+"""One COCO file split by chance, such as into images to train on, to choose by, and to test on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dynamicdet_d2.data.register import read_json
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import make_folder, whole_file
+from dynamicdet_d2.utils.words import shown
 
 # Of the images, in percent.
 SHARES = {"train": 60, "val": 15, "test": 25}
@@ -18,20 +19,25 @@ MIN_IMAGES = 20
 
 
 def split_coco(
-    json_file: str, folder: Path, num_images: int | None = None, seed: int = 0
+    json_file: str,
+    folder: Path,
+    num_images: int | None = None,
+    seed: int = 0,
+    shares: Mapping[str, float] = SHARES,
 ) -> dict[str, Path]:
-    """Write ``instances_train.json``, ``instances_val.json`` and ``instances_test.json``.
+    """Write ``instances_train.json``, ``instances_val.json``, ... : a file per part.
 
     Each image with its annotations goes into one of them; categories go into all.
 
     Args:
         json_file: in COCO's format; it stays as it is.
-        folder: for the three files, made where it is not there.
+        folder: for the files, made where it is not there.
         num_images: at most so many images, drawn at random; None: all.
         seed: the same seed gives the same parts.
+        shares: part -> percent of the images, 100 in all.
 
     Returns:
-        "train", "val" and "test" -> file.
+        part -> file.
 
     Raises:
         ValueError: the file cannot be read, is not in COCO's format, or has fewer than
@@ -41,16 +47,35 @@ def split_coco(
     images = content.get("images")
     if not isinstance(images, list) or not isinstance(content.get("annotations"), list):
         raise ValueError(f"{json_file} has no lists of 'images' and 'annotations'.")
+    _check(images, content["annotations"], json_file)
+    if num_images is not None and num_images < 0:
+        raise ValueError(f"{num_images} images are asked for; it must be {MIN_IMAGES} or more.")
     order = np.random.default_rng(seed).permutation(len(images))[:num_images]
     if len(order) < MIN_IMAGES:
         raise ValueError(
             f"{json_file} has {len(images)} images and {len(order)} are asked for; at least "
-            f"{MIN_IMAGES} are needed to train, to choose and to test."
+            f"{MIN_IMAGES} are needed for {', '.join(shares)}."
         )
-    bounds = np.cumsum([*SHARES.values()]) * len(order) // 100
-    parts = dict(zip(SHARES, np.split(order, bounds[:-1]), strict=True))
-    folder.mkdir(parents=True, exist_ok=True)
+    bounds = (np.cumsum([*shares.values()]) * len(order) // 100).astype(int)
+    parts = dict(zip(shares, np.split(order, bounds[:-1]), strict=True))
+    make_folder(folder)
     return {name: _write(content, part.tolist(), folder, name) for name, part in parts.items()}
+
+
+def _check(images: list, annotations: list, json_file: str) -> None:
+    """What a split needs; the rest is for the check of the parts to find."""
+    seen = set()
+    for image in images:
+        found = image.get("id") if isinstance(image, dict) else None
+        if type(found) not in (int, str):
+            raise ValueError(f"{json_file}: the image {shown(image)} has no 'id'.")
+        if found in seen:
+            raise ValueError(f"{json_file}: the image id {found!r} is used more than once.")
+        seen.add(found)
+    for annotation in annotations:
+        found = annotation.get("image_id") if isinstance(annotation, dict) else None
+        if type(found) not in (int, str):
+            raise ValueError(f"{json_file}: the annotation {shown(annotation)} has no 'image_id'.")
 
 
 def _write(content: dict[str, Any], places: Sequence[int], folder: Path, name: str) -> Path:

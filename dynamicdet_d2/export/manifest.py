@@ -31,6 +31,7 @@ from torch import nn
 from dynamicdet_d2.export.kinds import Kind
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import Calibration, check_fingerprint, fingerprint
+from dynamicdet_d2.operating_point.knobs import check_knobs
 
 
 def input_settings(model: nn.Module, kind: Kind, cfg: CfgNode) -> dict[str, Any]:
@@ -73,6 +74,7 @@ def calibration_settings(
     record, threshold = model.operating_point.calibration, model.threshold
     if path is not None:
         record = Calibration.from_json(path)
+        check_knobs(record.operating_point, path, cfg)
         if record.operating_point is not None:
             threshold = record.operating_point["threshold"]
     if record is None:

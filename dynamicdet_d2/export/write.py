@@ -2,9 +2,9 @@
 """From a detector to a folder: its pieces in a format, tried beside the model, and a manifest."""
 
 import logging
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import fingerprint
 from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sha256
 from dynamicdet_d2.runner.runtimes import opener_of
-from dynamicdet_d2.utils.files import write_json
+from dynamicdet_d2.utils.files import whole_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -70,29 +70,20 @@ def export(model: nn.Module, cfg: CfgNode, folder: str | Path, request: Request)
         ImportError: the format needs what is not installed.
     """
     check_installed(request.format)
-    with new_folder(folder) as part:
-        _write(model, cfg, part, request)
+    with new_folder(folder) as unfinished:
+        _write(model, cfg, unfinished, request)
     return Path(folder)
 
 
-@contextmanager
-def new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder to write into, which gets its name at the end, or is gone where something fails.
+def new_folder(path: str | Path) -> AbstractContextManager[Path]:
+    """A folder to write into, which has its name once it is complete.
 
     Raises:
-        ValueError: the folder is there.
+        ValueError: something has the name.
     """
-    folder = Path(path)
-    if folder.exists():
-        raise ValueError(f"--output {folder} exists; an export makes a folder of its own.")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    if os.path.lexists(path):
+        raise ValueError(f"--output {path} exists; an export makes a folder of its own.")
+    return whole_folder(path)
 
 
 def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> None:
