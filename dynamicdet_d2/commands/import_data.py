@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``dynamicdet import-data``: annotations in YOLO's or Pascal VOC's form into COCO's."""
+"""``dynamicdet import-data``: annotations of YOLO or Pascal VOC into COCO's form; splits."""
 
 import argparse
 import os
@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 
 from dynamicdet_d2.data.importing import Found, read_voc, read_yolo, write_json
+from dynamicdet_d2.data.register import read_json
+from dynamicdet_d2.data.split import split_coco
 from dynamicdet_d2.utils.files import make_folder
 
 
 def parser() -> argparse.ArgumentParser:
     """The data set, and where its annotations are to go."""
     options = argparse.ArgumentParser(
-        description="Write COCO annotations of a data set in another form. Images stay where and "
-        "as they are."
+        description="Write COCO annotations of a data set in another form, or split one COCO file "
+        "into images to train on and to validate on. Images stay where and as they are."
     )
     form = options.add_mutually_exclusive_group(required=True)
     form.add_argument(
@@ -22,6 +24,10 @@ def parser() -> argparse.ArgumentParser:
     )
     form.add_argument(
         "--voc", type=Path, metavar="FOLDER", help="with Annotations/, or XML files beside images"
+    )
+    form.add_argument("--coco", metavar="JSON", help="one file for all images; with --images")
+    options.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="that file names of --coco start at"
     )
     options.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     options.add_argument("--classes", nargs="+", default=[], metavar="NAME", help="in their order")
@@ -43,21 +49,41 @@ def run(args: argparse.Namespace) -> None:
     """
     if not 0 < args.val_share < 1:
         raise ValueError(f"--val-share is {args.val_share}; it must lie between 0 and 1.")
+    if (args.coco is None) != (args.images is None):
+        raise ValueError("--coco and --images are given together, or neither of them.")
+    if args.coco:
+        sys.stdout.write(split(args.coco, args.images, args.output, args.val_share))
+        return
     found = read_yolo(args.yolo, args.classes) if args.yolo else read_voc(args.voc, args.classes)
     found = found.with_validation(args.val_share)
     make_folder(args.output)
     sys.stdout.write(written(found, args.output))
 
 
+def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
+    """Split a COCO file; what a config says of the parts, and how much there is of each."""
+    val = 100 * val_share
+    files = split_coco(json_file, output, shares={"train": 100 - val, "val": val})
+    parts = {name: (path, read_json(str(path))) for name, path in files.items()}
+    classes = [str(entry["name"]) for entry in parts["train"][1].get("categories", [])]
+    lines = [f"# {len(classes)} classes: {', '.join(classes)}"]
+    entries = []
+    for name, (path, content) in parts.items():
+        counts = f"{len(content['images'])} images, {len(content['annotations'])} objects"
+        lines.append(f"# {name}: {counts}")
+        entries.append(_entry(name, path, images))
+    return "\n".join([*lines, "DATASETS:", "  COCO_JSON:", *entries, ""])
+
+
 def written(found: Found, output: Path) -> str:
     """Write the files; what a config says of them, and how much there is of each."""
     lines = [f"# {len(found.classes)} classes: {', '.join(found.classes)}"]
     entries = []
-    for split, images in found.splits.items():
-        path = output / f"{split}.json"
+    for name, images in found.splits.items():
+        path = output / f"{name}.json"
         count = write_json(path, images, found.root, found.classes)
-        lines.append(f"# {split}: {len(images)} images, {count} objects")
-        if split != "train":
+        lines.append(f"# {name}: {len(images)} images, {count} objects")
+        if name != "train":
             learnt = {image.file for image in found.splits.get("train", ())}
             shared = sum(image.file in learnt for image in images)
             if shared:
@@ -65,8 +91,12 @@ def written(found: Found, output: Path) -> str:
                     f"# WARNING: {shared} of these are in train as well, so that their figures say "
                     "nothing of new images."
                 )
-        entries.append(f'    - ["own_{split}", "{_shown(path)}", "{_shown(found.root)}"]')
+        entries.append(_entry(name, path, found.root))
     return "\n".join([*lines, "DATASETS:", "  COCO_JSON:", *entries, ""])
+
+
+def _entry(split: str, path: Path, root: Path) -> str:
+    return f'    - ["own_{split}", "{_shown(path)}", "{_shown(root)}"]'
 
 
 def _shown(path: Path) -> str:

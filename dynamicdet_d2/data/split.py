@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One COCO file split by chance into images to train on, to choose by, and to test on."""
+"""One COCO file split by chance, such as into images to train on, to choose by, and to test on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,25 @@ MIN_IMAGES = 20
 
 
 def split_coco(
-    json_file: str, folder: Path, num_images: int | None = None, seed: int = 0
+    json_file: str,
+    folder: Path,
+    num_images: int | None = None,
+    seed: int = 0,
+    shares: Mapping[str, float] = SHARES,
 ) -> dict[str, Path]:
-    """Write ``instances_train.json``, ``instances_val.json`` and ``instances_test.json``.
+    """Write ``instances_train.json``, ``instances_val.json``, ... : a file per part.
 
     Each image with its annotations goes into one of them; categories go into all.
 
     Args:
         json_file: in COCO's format; it stays as it is.
-        folder: for the three files, made where it is not there.
+        folder: for the files, made where it is not there.
         num_images: at most so many images, drawn at random; None: all.
         seed: the same seed gives the same parts.
+        shares: part -> percent of the images, 100 in all.
 
     Returns:
-        "train", "val" and "test" -> file.
+        part -> file.
 
     Raises:
         ValueError: the file cannot be read, is not in COCO's format, or has fewer than
@@ -49,10 +54,10 @@ def split_coco(
     if len(order) < MIN_IMAGES:
         raise ValueError(
             f"{json_file} has {len(images)} images and {len(order)} are asked for; at least "
-            f"{MIN_IMAGES} are needed to train, to choose and to test."
+            f"{MIN_IMAGES} are needed for {', '.join(shares)}."
         )
-    bounds = np.cumsum([*SHARES.values()]) * len(order) // 100
-    parts = dict(zip(SHARES, np.split(order, bounds[:-1]), strict=True))
+    bounds = (np.cumsum([*shares.values()]) * len(order) // 100).astype(int)
+    parts = dict(zip(shares, np.split(order, bounds[:-1]), strict=True))
     make_folder(folder)
     return {name: _write(content, part.tolist(), folder, name) for name, part in parts.items()}
 

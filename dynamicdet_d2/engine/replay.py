@@ -122,10 +122,12 @@ def _is_part(name: str, value: Any, kind: type) -> bool:
         return value in ("", *PHASES)
     if not isinstance(value, kind):
         return False
-    numbers = {"losses": lambda: value.values(), "learning_rates": lambda: value}.get(name)
-    if numbers is not None and not all(isinstance(x, int | float) for x in numbers()):
-        return False
-    return name != "learning_rates" or bool(value)
+    if name in ("losses", "learning_rates"):
+        numbers = value.values() if isinstance(value, dict) else value
+        return (bool(value) or name == "losses") and all(
+            isinstance(x, int | float) for x in numbers
+        )
+    return True
 
 
 def _config(text: str, path: str) -> CfgNode:

@@ -28,7 +28,7 @@ _SIDES = (128, 256)
 _OBJECTS = 128
 # A backward pass has a layer's gradients beside what was kept, and the memory's gaps: a rough
 # allowance, which was not measured.
-_ROOM = 1.3
+ROOM = 1.3
 
 
 def log_step_memory(cfg: CfgNode, module: nn.Module, optimizer: Optimizer) -> None:
@@ -87,7 +87,7 @@ def step_bytes(
     weights = sum(p.numel() * p.element_size() for p in trained)
     # A gradient each, and one or two running means.
     states = 2 if isinstance(optimizer, torch.optim.AdamW) else 1
-    return int(_ROOM * images * of_image + (1 + states) * weights)
+    return int(ROOM * images * of_image + (1 + states) * weights)
 
 
 def saved_bytes(cfg: CfgNode, module: nn.Module, side: int) -> int:

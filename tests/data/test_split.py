@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 
+from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.data.shapes.dataset import Recipe
 from dynamicdet_d2.data.shapes.over_photograph import draw_over_photograph
 from dynamicdet_d2.data.split import split_coco
@@ -82,3 +84,23 @@ def test_shapes_on_a_photograph(tmp_path: Path) -> None:
     assert path.stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="gone.png cannot be read as an image"):
         draw_over_photograph(tmp_path / "other", recipe, tmp_path / "gone.png")
+
+
+def test_import_data_splits_a_coco_file_and_prints_what_a_config_needs(
+    forty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["import-data", "--coco", forty, "--output", "own"]
+    assert main([*words, "--images", "photos", "--val-share", "0.25"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines[1:3]] == ["# train: 30 images", "# val: 10 images"]
+    entries = yaml.safe_load("\n".join(lines))["DATASETS"]["COCO_JSON"]
+    assert entries == [
+        [f"own_{part}", f"own/instances_{part}.json", "photos"] for part in ("train", "val")
+    ]
+    ids = [
+        {image["id"] for image in json.loads(Path(path).read_text())["images"]}
+        for _, path, _ in entries
+    ]
+    assert not ids[0] & ids[1] and ids[0] | ids[1] == set(range(1, 41))
+    assert main(words) != 0 and "--coco and --images" in capsys.readouterr().err
