@@ -13,7 +13,7 @@ from dynamicdet_d2.utils.files import whole_file
 
 # Of the images, in percent.
 SHARES = {"train": 60, "val": 15, "test": 25}
-# So that every part has some.
+# So that every part has some to say.
 MIN_IMAGES = 20
 
 
@@ -23,6 +23,7 @@ def split_coco(
     num_images: int | None = None,
     seed: int = 0,
     shares: Mapping[str, float] = SHARES,
+    at_least: int = MIN_IMAGES,
 ) -> dict[str, Path]:
     """Write ``instances_train.json``, ``instances_val.json``, ... : a file per part.
 
@@ -34,26 +35,27 @@ def split_coco(
         num_images: at most so many images, drawn at random; None: all.
         seed: the same seed gives the same parts.
         shares: part -> percent of the images, 100 in all.
+        at_least: images that are enough.
 
     Returns:
         part -> file.
 
     Raises:
         ValueError: the file cannot be read, is not in COCO's format, or has fewer than
-            ``MIN_IMAGES`` images.
+            ``at_least`` images, or too few for every part to have one.
     """
     content = read_json(json_file)
     images = content.get("images")
     if not isinstance(images, list) or not isinstance(content.get("annotations"), list):
         raise ValueError(f"{json_file} has no lists of 'images' and 'annotations'.")
     order = np.random.default_rng(seed).permutation(len(images))[:num_images]
-    if len(order) < MIN_IMAGES:
-        raise ValueError(
-            f"{json_file} has {len(images)} images and {len(order)} are asked for; at least "
-            f"{MIN_IMAGES} are needed for {', '.join(shares)}."
-        )
     bounds = (np.cumsum([*shares.values()]) * len(order) // 100).astype(int)
     parts = dict(zip(shares, np.split(order, bounds[:-1]), strict=True))
+    if len(order) < at_least or not all(map(len, parts.values())):
+        raise ValueError(
+            f"{json_file} has {len(images)} images and {len(order)} are asked for; at least "
+            f"{max(at_least, len(shares))} are needed, and one for each of {', '.join(shares)}."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return {name: _write(content, part.tolist(), folder, name) for name, part in parts.items()}
 
