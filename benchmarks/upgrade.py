@@ -45,7 +45,8 @@ STOCK = {
 }
 JOINT = {"SOLVER.PHASES": ["detectors", "router"]}
 HEADER = (
-    "| drawn set, N steps each | easy end | hard end | half hard | random | oracle | CPU minutes |\n"
+    "| drawn set, N steps each | easy end | hard end | half hard | random | oracle "
+    "| CPU minutes |\n"
     "|---|---|---|---|---|---|---|\n"
 )
 

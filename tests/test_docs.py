@@ -158,6 +158,21 @@ def test_the_commands_of_the_pages_run(toy: dict[str, str], tmp_path: Path) -> N
         assert done.status == 0, f"{typed}\n{done.err[-2000:]}"
 
 
+def test_the_tutorial_needs_ten_commands_at_most() -> None:
+    """All that is typed, the clone among it."""
+    page = ROOT / "docs" / "tutorial.md"
+    lines = [
+        line
+        for language in ("", "sh")
+        for block in blocks(page, language)
+        for line in block.splitlines()
+    ]
+    typed = [line for line in lines if not line.startswith(" ")]
+    assert [line.split()[0] for line in typed[:2]] == ["git", "make"]
+    assert [*commands(page, "sh")][-1][3] == "predict"
+    assert 5 < len(typed) <= 10
+
+
 @pytest.fixture(scope="module")
 def extended() -> Iterator[dict[str, Any]]:
     """The names that docs/extending.md leaves."""
