@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-photos test reliability fuzz evidence benchmark lint types format doctor wheelhouse clean distclean
+.PHONY: help env demo demo-photos test reliability installed fuzz evidence benchmark lint types format doctor wheelhouse clean distclean
 
 help: ## list these commands
 	@echo "Commands (the first one that needs it creates the environment .venv):"
@@ -34,6 +34,9 @@ test: $(READY) ## run the tests (one file: make test TESTS=tests/test_doctor.py)
 
 reliability: $(READY) ## kill runs at random and resume them (make reliability RELIABILITY_ARGS="--trials 20")
 	@$(PY) -m tests.reliability.campaign $(RELIABILITY_ARGS)
+
+installed: $(READY) ## build the wheel, install it elsewhere, and run the chain there (a minute or two)
+	@$(PY) -m tests.reliability.installed
 
 evidence: $(READY) ## figures on photographs: hours (make evidence EVIDENCE_ARGS="--data FOLDER"), or minutes with --fast
 	@$(PY) -m evidence run $(EVIDENCE_ARGS)

@@ -2,47 +2,25 @@
 """What an installed package has: a wheel built from a source distribution, without network."""
 
 import re
-import subprocess
-import sys
-import tarfile
 import zipfile
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
-from shutil import copy, copytree, ignore_patterns
 
 import pytest
 
 from dynamicdet_d2 import __version__
 from dynamicdet_d2.commands.doctor import INSTALL_TOOL
 from dynamicdet_d2.utils.shipped import shipped
+from tests.reliability.installed import FILES, FOLDERS, build, unpacked_sdist
 
 ROOT = Path(__file__).parents[1]
-FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "requirements.txt")
-FOLDERS = ("dynamicdet_d2", "configs", "tools")
-
-
-def build(kind: str, source: Path, output: Path) -> Path:
-    """An "sdist" or a "wheel" of a source tree, by the backend that pip calls."""
-    code = f"from setuptools import build_meta; build_meta.build_{kind}({str(output)!r})"
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (built,) = (path for path in output.iterdir() if path.suffix in (".gz", ".whl"))
-    return built
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A source distribution, unpacked."""
-    folder = tmp_path_factory.mktemp("source")
-    for name in FILES:
-        copy(ROOT / name, folder)
-    for name in FOLDERS:
-        copytree(ROOT / name, folder / name, ignore=ignore_patterns("__pycache__"))
-    with tarfile.open(build("sdist", folder, tmp_path_factory.mktemp("sdist"))) as archive:
-        archive.extractall(unpacked := tmp_path_factory.mktemp("unpacked"), filter="data")
-    return unpacked / f"dynamicdet_d2-{__version__}"
+    return unpacked_sdist(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")

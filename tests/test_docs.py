@@ -21,6 +21,7 @@ from dynamicdet_d2.calibration import targets
 from dynamicdet_d2.commands.main import COMMANDS
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.evaluation.cost import count_flops
+from tests.support.predicting import write_video
 from tests.support.runs import run, write_toy
 from tests.support.toy import toy_inputs
 
@@ -121,8 +122,15 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     keys["TEST"]["DYNAMIC"] |= {"GALLERY": 1, "RANDOM_DRAWS": 2, "LATENCY_IMAGES": 1}
     config.write_text(yaml.safe_dump(keys))
     data = str(folder / "toy_train")
+    film = write_video(folder / "film.mp4")
     return {
         " own.yaml": f" {config}",
+        "datasets/own/all.json": f"{data}/instances.json",
+        "datasets/own/instances_train.json": f"{folder}/own/instances_train.json",
+        "--output datasets/own": f"--output {folder}/own",
+        " film.mp4": f" {film}",
+        "--target-latency-ms 40": "--target-latency-ms 4000",
+        " output/own_data/": f" {folder}/output/",
         "datasets/own/train.json": f"{data}/instances.json",
         "datasets/own/images": f"{data}/images",
         "--num-classes 3": "--num-classes 6",
@@ -132,7 +140,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_the_commands_of_the_pages_run(toy: dict[str, str], tmp_path: Path) -> None:
     """Those in blocks of the shell, page by page: training comes first."""
-    first = [ROOT / "docs" / name for name in ("training.md", "operating.md")]
+    first = [ROOT / "docs" / name for name in ("training.md", "operating.md", "tutorial.md")]
     pages = [*first, *(page for page in PAGES if page not in first)]
     found = [shlex.join(words) for page in pages for words in commands(page, "sh")]
     lines = list(dict.fromkeys(found))
@@ -148,6 +156,21 @@ def test_the_commands_of_the_pages_run(toy: dict[str, str], tmp_path: Path) -> N
             script = "dynamicdet_d2/__main__.py"
         done = run(script, rest, tmp_path / str(number))
         assert done.status == 0, f"{typed}\n{done.err[-2000:]}"
+
+
+def test_the_tutorial_needs_ten_commands_at_most() -> None:
+    """All that is typed, the clone among it."""
+    page = ROOT / "docs" / "tutorial.md"
+    lines = [
+        line
+        for language in ("", "sh")
+        for block in blocks(page, language)
+        for line in block.splitlines()
+    ]
+    typed = [line for line in lines if not line.startswith(" ")]
+    assert [line.split()[0] for line in typed[:2]] == ["git", "make"]
+    assert [*commands(page, "sh")][-1][3] == "predict"
+    assert 5 < len(typed) <= 10
 
 
 @pytest.fixture(scope="module")

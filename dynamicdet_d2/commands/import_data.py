@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
 def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
     """Split a COCO file; what a config says of the parts, and how much there is of each."""
     val = 100 * val_share
-    files = split_coco(json_file, output, shares={"train": 100 - val, "val": val})
+    shares = {"train": 100 - val, "val": val}
+    files = split_coco(json_file, output, shares=shares, at_least=len(shares))
     parts = {name: (path, read_json(str(path))) for name, path in files.items()}
     classes = [str(entry["name"]) for entry in parts["train"][1].get("categories", [])]
     lines = [f"# {len(classes)} classes: {', '.join(classes)}"]

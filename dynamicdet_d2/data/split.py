@@ -14,7 +14,7 @@ from dynamicdet_d2.utils.words import shown
 
 # Of the images, in percent.
 SHARES = {"train": 60, "val": 15, "test": 25}
-# So that every part has some.
+# So that every part has some to say.
 MIN_IMAGES = 20
 
 
@@ -24,6 +24,7 @@ def split_coco(
     num_images: int | None = None,
     seed: int = 0,
     shares: Mapping[str, float] = SHARES,
+    at_least: int = MIN_IMAGES,
 ) -> dict[str, Path]:
     """Write ``instances_train.json``, ``instances_val.json``, ... : a file per part.
 
@@ -35,13 +36,14 @@ def split_coco(
         num_images: at most so many images, drawn at random; None: all.
         seed: the same seed gives the same parts.
         shares: part -> percent of the images, 100 in all.
+        at_least: images that are enough.
 
     Returns:
         part -> file.
 
     Raises:
         ValueError: the file cannot be read, is not in COCO's format, or has fewer than
-            ``MIN_IMAGES`` images.
+            ``at_least`` images, or too few for every part to have one.
     """
     content = read_json(json_file)
     images = content.get("images")
@@ -51,13 +53,13 @@ def split_coco(
     if num_images is not None and num_images < 0:
         raise ValueError(f"{num_images} images are asked for; it must be {MIN_IMAGES} or more.")
     order = np.random.default_rng(seed).permutation(len(images))[:num_images]
-    if len(order) < MIN_IMAGES:
-        raise ValueError(
-            f"{json_file} has {len(images)} images and {len(order)} are asked for; at least "
-            f"{MIN_IMAGES} are needed for {', '.join(shares)}."
-        )
     bounds = (np.cumsum([*shares.values()]) * len(order) // 100).astype(int)
     parts = dict(zip(shares, np.split(order, bounds[:-1]), strict=True))
+    if len(order) < at_least or not all(map(len, parts.values())):
+        raise ValueError(
+            f"{json_file} has {len(images)} images and {len(order)} are asked for; at least "
+            f"{max(at_least, len(shares))} are needed, and one for each of {', '.join(shares)}."
+        )
     make_folder(folder)
     return {name: _write(content, part.tolist(), folder, name) for name, part in parts.items()}
 

@@ -3,7 +3,7 @@
 
 import tempfile
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -123,7 +123,7 @@ def _is_part(name: str, value: Any, kind: type) -> bool:
     if not isinstance(value, kind):
         return False
     if name in ("losses", "learning_rates"):
-        numbers = value.values() if isinstance(value, dict) else value
+        numbers: Iterable = value.values() if isinstance(value, dict) else value
         return (bool(value) or name == "losses") and all(
             isinstance(x, int | float) for x in numbers
         )

@@ -104,3 +104,10 @@ def test_import_data_splits_a_coco_file_and_prints_what_a_config_needs(
     ]
     assert not ids[0] & ids[1] and ids[0] | ids[1] == set(range(1, 41))
     assert main(words) != 0 and "--coco and --images" in capsys.readouterr().err
+
+
+def test_no_part_is_left_empty(forty: str, tmp_path: Path) -> None:
+    shares = {"train": 5, "val": 95}
+    with pytest.raises(ValueError, match="one for each of train, val"):
+        split_coco(forty, tmp_path / "parts", 10, shares=shares, at_least=2)
+    assert not (tmp_path / "parts").exists()

@@ -44,8 +44,8 @@ def passes_of(cfg: CfgNode) -> list[Pass]:
         ValueError: a setting cannot be run, in the words of its keys.
     """
     keys = cfg.TEST.DYNAMIC.PLAN
-    sizes = _values(cfg.INPUT.MIN_SIZE_TEST, keys.INPUT_SIZES)
-    precisions = _values(cfg.MODEL.INFERENCE.PRECISION, keys.PRECISIONS)
+    sizes: tuple[int, ...] = _values(cfg.INPUT.MIN_SIZE_TEST, keys.INPUT_SIZES)
+    precisions: tuple[str, ...] = _values(cfg.MODEL.INFERENCE.PRECISION, keys.PRECISIONS)
     limits = _values(cfg.MODEL.DYNAMIC.EASY_PROPOSALS, keys.EASY_PROPOSALS)
     return [Pass(_set(cfg, *pair), limits) for pair in product(sizes, precisions)]
 
