@@ -3,7 +3,7 @@
 
 import tempfile
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -120,10 +120,11 @@ def _check(content: Mapping[str, Any], path: str) -> None:
 def _is_part(name: str, value: Any, kind: type) -> bool:
     if name == "phase":
         return value in ("", *PHASES)
-    if not isinstance(value, kind):
+    is_kind: bool = isinstance(value, kind)
+    if not is_kind:
         return False
     if name in ("losses", "learning_rates"):
-        numbers: Iterable = value.values() if isinstance(value, dict) else value
+        numbers = value.values() if isinstance(value, dict) else value
         return (bool(value) or name == "losses") and all(
             isinstance(x, int | float) for x in numbers
         )
