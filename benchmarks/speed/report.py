@@ -124,18 +124,30 @@ def rate_goals(rounds: Rounds, work: Mapping[str, float], setting: Setting) -> l
     return goals
 
 
-def peer_goals(rounds: Rounds) -> list[Goal]:
-    """What was exported beside ours in eager float32; runtimes that were not there are left out."""
-    pairs = [
-        (route, name)
-        for name in rounds.seconds
-        for route, _, runtime in [name.partition(", ")]
-        if runtime in ("onnxruntime", "openvino")
-    ]
-    return [
-        Goal(f"{route} float32 / {name}", rounds.ratio(f"{route} float32", name), ">=", 1.05)
-        for route, name in pairs
-    ]
+def export_goals(rounds: Rounds) -> list[Goal]:
+    """What was exported beside ours in eager float32 and beside stock; and fewer proposals.
+
+    Runtimes that were not there are left out.
+    """
+    fewer = "300 proposals"
+    cost = rounds.ratio(f"easy float32, {fewer}", "static float32")
+    goals = [Goal(f"easy, {fewer} / static, float32", cost, "<=", 0.82)]
+    gain = rounds.ratio("hard float32", f"easy bfloat16, {fewer}")
+    goals.append(Goal(f"hard float32 / easy bfloat16, {fewer}", gain, ">=", 1.8))
+    for runtime in ("onnxruntime", "openvino"):
+        if f"hard, {runtime} int8" not in rounds.seconds:
+            continue
+        for route in ("static", "easy", "hard"):
+            name = f"{route}, {runtime} float32"
+            gain = rounds.ratio(f"{route} float32", name)
+            goals.append(Goal(f"{route} float32 / {name}", gain, ">=", 1.05))
+        for route in ("easy", "hard"):
+            name = f"{route}, {runtime} int8"
+            goals.append(Goal(f"stock / {name}", rounds.ratio("stock", name), ">=", 4.0))
+        slowest, fastest = f"hard, {runtime} float32", f"easy, {runtime} int8, {fewer}"
+        gain = rounds.ratio(slowest, fastest)
+        goals.append(Goal(f"{slowest} / {fastest}", gain, ">=", 1.8))
+    return goals
 
 
 def training_goals(rounds: Rounds, work: Mapping[str, float]) -> list[Goal]:

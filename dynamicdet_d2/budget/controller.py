@@ -162,7 +162,7 @@ def _goal(
             raise ValueError(f"hard_fraction is {value:g}; it must lie in [0, 1].")
         return Share(value)
     if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} is {value:g}; it must be above 0.")
+        raise ValueError(f"{name} is {value:g}; it must be above 0, and finite.")
     milliseconds = value if name == "target_ms" else 1000 / value
     if percentile is None:
         return MeanLatency(milliseconds)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from dynamicdet_d2.calibration.target import FRACTIONS, Choice, Measured, Promise, Target
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
-from dynamicdet_d2.evaluation.exit_records import coco_results
+from dynamicdet_d2.evaluation.exit_records import ExitRecord, coco_results
+from dynamicdet_d2.evaluation.ground_truth import GroundTruth
 from dynamicdet_d2.operating_point import hard_fraction_for_ap_drop
 from dynamicdet_d2.operating_point.guarantee import (
     LARGE_SAMPLE,
@@ -35,20 +36,20 @@ class ApDrop(Target):
     promises = ("ap", "finite")
 
     def choose(self, measured: Measured) -> Choice:
-        routings, sweep = routings_at(measured, FRACTIONS), box_sweep(measured)
+        routings = routings_at(measured, FRACTIONS)
+        sweep = box_sweep(measured.observation.records, measured.ground_truth)
         if self.guarantee is None:
             return Choice(point_estimate(sweep, routings, self.value))
         choose = {"ap": of_the_set, "finite": of_images}[self.guarantee.mode]
         return choose(sweep, routings, self.value, self.guarantee)
 
 
-def box_sweep(measured: Measured) -> CocoSweep:
+def box_sweep(records: Sequence[ExitRecord], truth: GroundTruth | None) -> CocoSweep:
     """Of the boxes of both exits.
 
     Raises:
         ValueError: without ground truth, or where the model knows more classes than it.
     """
-    records, truth = measured.observation.records, measured.ground_truth
     if truth is None:
         raise ValueError("AP needs the data set's ground truth.")
     exits = coco_results(records, truth.category_ids)

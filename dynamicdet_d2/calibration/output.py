@@ -8,8 +8,12 @@ from dynamicdet_d2.calibration.plot import plot_path, write_plot
 from dynamicdet_d2.operating_point import Calibration
 
 
-def check_output(output: str) -> None:
+def check_output(output: str, *others: Path) -> None:
     """Refuse, before the measurement and not after it, a place that cannot take the files.
+
+    Args:
+        output: of the calibration.
+        others: further files that are written in the same folder.
 
     Raises:
         ValueError: one sentence that names the path.
@@ -18,7 +22,7 @@ def check_output(output: str) -> None:
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ValueError(f"--output {path} must be a file in a folder that can be written to.")
     # Files are written whole under another name first, which then takes the place of what is there.
-    for written in (path, plot_path(path)):
+    for written in (path, plot_path(path), *others):
         if written.is_symlink() or (written.exists() and not written.is_file()):
             kind = "a link" if written.is_symlink() else "no ordinary file"
             raise ValueError(

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Use, read_config
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.data.loading.images import check_registered
+from dynamicdet_d2.data.loading.loaders import ImageLoader
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynamicdet_d2.evaluation.latency import Latency, device_name, measure_routes
@@ -86,18 +87,18 @@ def calibrate(
             of reach.
     """
     check_output(output)
-    loader = _loader(cfg, num_images)
+    loader = calibration_loader(cfg, num_images)
     truth = _ground_truth(cfg, target)
-    model = _model(cfg)
+    model = calibrated_model(cfg)
     detections = target is not None and target.needs_detections
     observation = observe(model, loader, cfg.TEST.DYNAMIC.LATENCY_IMAGES, detections=detections)
     sample = [[image] for image in observation.sample]
     latencies = measure_routes(model, sample, cfg.TEST.DYNAMIC.LATENCY_WARMUP)
-    record = _record(cfg, model, observation, latencies)
+    record = record_of(cfg, model, observation, latencies)
     write(record, output)
     if target is not None:
         measured = Measured(cfg, model, record, observation, truth, latencies)
-        point = _operating_point(target, target.choose(measured), record, observation)
+        point = operating_point_of(target, target.choose(measured), record, observation)
         record = dataclasses.replace(record, operating_point=point)
         write(record, output)
     for remark in remarks(record):
@@ -105,7 +106,12 @@ def calibrate(
     return record
 
 
-def _loader(cfg: CfgNode, num_images: int | None) -> Iterable[list[dict]]:
+def calibration_loader(cfg: CfgNode, num_images: int | None) -> ImageLoader:
+    """Over the first data set of ``DATASETS.TEST``, or some of its images, drawn at random.
+
+    Raises:
+        ValueError: it has fewer images, or is not usable.
+    """
     name = cfg.DATASETS.TEST[0]
     if num_images is None:
         return build_test_loader(cfg, name)
@@ -123,8 +129,12 @@ def _ground_truth(cfg: CfgNode, target: Target | None) -> GroundTruth | None:
     return read_ground_truth(cfg.DATASETS.TEST[0]) if needed else None
 
 
-def _model(cfg: CfgNode) -> DynamicDetector:
-    """With its weights, in evaluation mode."""
+def calibrated_model(cfg: CfgNode) -> DynamicDetector:
+    """The dynamic detector of a config with its weights, in evaluation mode.
+
+    Raises:
+        ValueError: it is none, or the weights are not complete.
+    """
     with building():
         model = build_model(cfg).eval()
     if not isinstance(model, DynamicDetector):
@@ -136,12 +146,13 @@ def _model(cfg: CfgNode) -> DynamicDetector:
     return model
 
 
-def _record(
+def record_of(
     cfg: CfgNode,
     model: DynamicDetector,
     observation: Observation,
     latencies: Mapping[str, Latency],
 ) -> Calibration:
+    """The record of a pass and its latencies, without an operating point."""
     difficulties = observation.difficulties
     counts, edges = np.histogram(difficulties, bins=BINS, range=(0, 1))
     return Calibration(
@@ -175,10 +186,10 @@ def _how_measured(cfg: CfgNode, observation: Observation) -> dict[str, Any]:
     }
 
 
-def _operating_point(
+def operating_point_of(
     target: Target, choice: Choice, record: Calibration, observation: Observation
 ) -> dict[str, Any]:
-    """The threshold is the record's, so that the model arrives at the very same one."""
+    """ "operating_point" of a record; its threshold is where the model arrives by the record."""
     # As many digits as are printed for the user to copy.
     hard_fraction = round(choice.hard_fraction, 6)
     threshold, difficulties = record.threshold(hard_fraction), observation.difficulties

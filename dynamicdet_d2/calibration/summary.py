@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: a calibration in words, for the one who made it."""
 
+from dynamicdet_d2.operating_point.knobs import as_pairs
 from dynamicdet_d2.operating_point.record import Calibration
 from dynamicdet_d2.operating_point.thresholds import ENOUGH_IMAGES, realised_interval
 
@@ -31,6 +32,8 @@ def summary(record: Calibration, path: str) -> str:
         lines += _guaranteed(point.get("guarantee"))
     lines += ["", _promise(record, fraction)]
     keys = f"MODEL.DYNAMIC.CALIBRATION {path} MODEL.DYNAMIC.HARD_FRACTION {fraction:.6g}"
+    if point and "keys" in point:
+        keys = f"{as_pairs(point['keys'])} {keys}"
     return "\n".join([*lines, "", "to use it, add to the command line:", keys, ""])
 
 

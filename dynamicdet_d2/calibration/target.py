@@ -105,8 +105,9 @@ class Target(ABC):
     guarantee: Guarantee | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.value <= self.largest:
-            allowed = "0 or more" if math.isinf(self.largest) else f"in [0, {self.largest:g}]"
+        if not 0 <= self.value <= self.largest or math.isinf(self.value):
+            open_end = math.isinf(self.largest)
+            allowed = "0 or more and finite" if open_end else f"in [0, {self.largest:g}]"
             raise ValueError(f"A target for {self.name} must be {allowed}, not {self.value:g}.")
         if self.guarantee is not None and self.guarantee.mode not in self.promises:
             modes = f" --mode {self.guarantee.mode}" if self.promises else " --confidence"

@@ -219,6 +219,7 @@ def load_weights(
     found = {name: weights[source] for name, source in match.sources.items()}
     interpolated = _fitted_tables(found, targets)
     state = {n: w for n, w in {**found, **interpolated}.items() if w.shape == targets[n].shape}
+    _check_types(state, targets, path)
     mismatched = tuple(
         ShapeMismatch(name, tuple(found[name].shape), tuple(targets[name].shape))
         for name in found
@@ -246,6 +247,15 @@ def load_weights(
         model_names=tuple(filter(names.is_weight, targets)),
         file_names=tuple(filter(names.is_weight, weights)),
     )
+
+
+def _check_types(state: Mapping[str, Tensor], targets: Mapping[str, Tensor], path: str) -> None:
+    for name, weight in state.items():
+        if targets[name].is_floating_point() and not weight.is_floating_point():
+            raise ValueError(
+                f"{path} has values of type {weight.dtype} for {name}, where the model has "
+                "floating point numbers."
+            )
 
 
 def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:

@@ -143,6 +143,11 @@ def _state_dict(weights: dict, path: str) -> dict[str, Tensor]:
 
 def _tensor(value: object, name: str, path: str) -> Tensor:
     if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
+            raise ValueError(
+                f"{path} cannot be loaded: its tensor '{name}' is sparse, quantized, nested or "
+                "without values; weights are plain tensors."
+            )
         return value
     if isinstance(value, np.ndarray | np.generic):
         with suppress(TypeError, ValueError):  # text, objects, foreign byte order

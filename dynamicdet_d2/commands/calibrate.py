@@ -8,6 +8,9 @@ import sys
 from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.calibration import summary
+from dynamicdet_d2.calibration.plan.choice import check_target
+from dynamicdet_d2.calibration.plan.files import chosen_line, plan_files
+from dynamicdet_d2.calibration.plan.run import plan_calibration
 from dynamicdet_d2.calibration.run import calibrate, calibration_config
 from dynamicdet_d2.calibration.targets import add_options, target_of
 
@@ -22,6 +25,19 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--output", default="calibration.json", metavar="FILE")
     add_options(options)
     options.add_argument(
+        "--plan",
+        action="store_true",
+        help="choose among all of TEST.DYNAMIC.PLAN (easy proposals, input sizes, precisions) and "
+        "thresholds, for --target-latency-ms, --target-gflops or --max-ap-drop; writes plan.json, "
+        "plan.md and plan.png beside the output",
+    )
+    options.add_argument(
+        "--latency",
+        action="store_true",
+        help="with --plan: measure milliseconds of every setting whatever the target is; "
+        "--max-ap-drop then seeks the fastest point and not the one with the fewest GFLOPs",
+    )
+    options.add_argument(
         "--num-images", type=int, metavar="N", help="use N images of the data set, drawn at random"
     )
     options.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
@@ -34,6 +50,15 @@ def run(args: argparse.Namespace) -> None:
     setup_logger().setLevel(logging.INFO)
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
     target = target_of(args)
+    if args.latency and not args.plan:
+        raise ValueError("--latency goes with --plan.")
+    if args.plan:
+        check_target(target, args.latency)
     cfg = calibration_config(args.config_file, args.weights, args.opts)
-    record = calibrate(cfg, args.output, target, args.num_images)
+    if not args.plan:
+        record = calibrate(cfg, args.output, target, args.num_images)
+        sys.stdout.write(summary(record, args.output))
+        return
+    record, plan = plan_calibration(cfg, args.output, target, args.num_images, latency=args.latency)
     sys.stdout.write(summary(record, args.output))
+    sys.stdout.write(f"plan: {chosen_line(plan)}\n{plan_files(args.output)[1]}\n")

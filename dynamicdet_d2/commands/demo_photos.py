@@ -16,7 +16,7 @@ from dynamicdet_d2.commands.demo import PREDICTED, check_root, say, say_results,
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.data.shapes.dataset import Recipe
 from dynamicdet_d2.data.shapes.over_photograph import draw_over_photograph
-from dynamicdet_d2.data.split import split_coco
+from dynamicdet_d2.data.split import MIN_IMAGES, split_coco
 from dynamicdet_d2.utils.files import write_json
 
 CONFIG = "configs/demo_photos.yaml"
@@ -55,6 +55,11 @@ def run(args: argparse.Namespace) -> None:
     check_root(CONFIG)
     if (args.json is None) != (args.images is None):
         raise ValueError("--json and --images are given together, or neither of them.")
+    if args.num_images < MIN_IMAGES:
+        raise ValueError(
+            f"--num-images is {args.num_images}; it must be at least {MIN_IMAGES}, to train, to "
+            "choose and to test."
+        )
     packaged_file("efficientnet-lite0")  # says what to install where it is missing
     start = time.monotonic()
     config, images = prepare(args.json, args.images, args.output, args.num_images)

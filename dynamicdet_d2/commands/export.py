@@ -13,13 +13,22 @@ from torch import nn
 
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Use, check, read_config
+from dynamicdet_d2.data.register import register_coco_json
+from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.export import FORMATS, export
+from dynamicdet_d2.export.accuracy import ImageSet, pictures_of, some_images
+from dynamicdet_d2.export.int8 import MOST_AP, Quantisation, export_int8
 from dynamicdet_d2.export.write import Request
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.prediction.class_names import class_names_of
+
+logger = logging.getLogger(__name__)
+
+CALIBRATION_IMAGES, CHECK_IMAGES = 100, 500
 
 
 def parser() -> argparse.ArgumentParser:
-    """Config, weights, format, folder."""
+    """Config, weights, format, precision, folder."""
     options = argparse.ArgumentParser(
         description="Write the static pieces of a detector and a manifest to a folder, which "
         "dynamicdet_d2.runner runs with numpy and onnxruntime or OpenVINO."
@@ -36,6 +45,25 @@ def parser() -> argparse.ArgumentParser:
         metavar="HxW,HxW",
         help="padded sizes to export for, such as 512x672; default: pieces that take all sizes",
     )
+    int8 = options.add_argument_group("int8")
+    int8.add_argument("--precision", choices=("float32", "int8"), default="float32")
+    int8.add_argument(
+        "--calibration-data",
+        metavar="NAME",
+        help="data set whose images show how large values get, not that of --check-data; needs no "
+        "annotations",
+    )
+    int8.add_argument(
+        "--calibration-images", type=int, metavar="N", help=f"of it; default: {CALIBRATION_IMAGES}"
+    )
+    int8.add_argument(
+        "--check-data",
+        metavar="NAME",
+        help="data set to measure on what AP int8 costs; default: the first of DATASETS.TEST",
+    )
+    int8.add_argument(
+        "--check-images", type=int, metavar="N", help=f"of it; default: {CHECK_IMAGES}"
+    )
     options.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
     return options
 
@@ -46,17 +74,28 @@ def run(args: argparse.Namespace) -> None:
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
     cfg = read_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = "cpu"
-    model = _model(cfg, args.weights)
+    how = _quantisation(args, cfg)
+    model = model_of(cfg, args.weights)
     request = Request(args.format, args.calibration, _sides(args.sizes), class_names_of(cfg))
-    folder = export(model, cfg, args.output, request)
+    if how is None:
+        export(model, cfg, args.output, request)
+    else:
+        found = export_int8(model, cfg, args.output, request, how)
+        if found is not None:
+            sys.stdout.write(found.table())
+            for warning in found.warnings(MOST_AP):
+                logger.warning(warning)
     opened = "dynamicdet_d2.runner.Runner"
     if args.format == "torch":
         opened = "dynamicdet_d2.export.open_exported"
-    sys.stdout.write(f"{folder} is written and tried; {opened}({str(folder)!r}) runs it\n")
+    sys.stdout.write(f"{args.output} is written and tried; {opened}({args.output!r}) runs it\n")
 
 
-def _model(cfg: CfgNode, weights: str | None) -> nn.Module:
+def model_of(cfg: CfgNode, weights: str | None) -> nn.Module:
     """The detector with its weights.
+
+    Args:
+        weights: a file; None: that of the config.
 
     Raises:
         ValueError: there are none, or parts of the detector have none.
@@ -65,9 +104,61 @@ def _model(cfg: CfgNode, weights: str | None) -> nn.Module:
     if not weights:
         raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
     check(cfg, Use.MODEL)
-    model = build_model(cfg).eval()
+    with building():
+        model = build_model(cfg).eval()
     load_complete(model, cfg, weights)
     return model
+
+
+def registered(cfg: CfgNode, *names: str) -> None:
+    """Register the data sets of a config, and those of the names that are drawn ones."""
+    register_coco_json(cfg.DATASETS.COCO_JSON)
+    register_shapes(names)
+
+
+def at_least_one(option: str, number: int | None, default: int) -> int:
+    """A number of images.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    if number is not None and number < 1:
+        raise ValueError(f"{option} is {number}; it must be at least 1.")
+    return number or default
+
+
+def _quantisation(args: argparse.Namespace, cfg: CfgNode) -> Quantisation | None:
+    """None in float32.
+
+    Raises:
+        ValueError: an option that is missing, or of the other precision.
+    """
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in ("calibration_data", "calibration_images", "check_data", "check_images")
+        if getattr(args, name) is not None
+    ]
+    if args.precision == "float32":
+        if given:
+            raise ValueError(f"{given[0]} is for --precision int8.")
+        return None
+    if args.calibration_data is None:
+        raise ValueError(
+            "--precision int8 needs --calibration-data, a data set whose images show how large "
+            "the values between layers get."
+        )
+    count = at_least_one("--calibration-images", args.calibration_images, CALIBRATION_IMAGES)
+    wanted = at_least_one("--check-images", args.check_images, CHECK_IMAGES)
+    name = args.check_data or next(iter(cfg.DATASETS.TEST), None)
+    if name is None:
+        raise ValueError("--check-data names no data set, and DATASETS.TEST neither.")
+    registered(cfg, args.calibration_data, name)
+    images = some_images("--calibration-data", args.calibration_data, count)
+    return Quantisation(
+        lambda: pictures_of(images),
+        {"dataset": args.calibration_data, "num_images": len(images)},
+        ImageSet.read("--check-data", name, wanted),
+    )
 
 
 def _sides(text: str | None) -> Sequence[tuple[int, int]] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from dynamicdet_d2.data.importing import Found, read_voc, read_yolo, write_json
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.data.split import split_coco
+from dynamicdet_d2.utils.files import make_folder
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         return
     found = read_yolo(args.yolo, args.classes) if args.yolo else read_voc(args.voc, args.classes)
     found = found.with_validation(args.val_share)
-    args.output.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output)
     sys.stdout.write(written(found, args.output))
 
 
@@ -83,6 +84,14 @@ def written(found: Found, output: Path) -> str:
         path = output / f"{name}.json"
         count = write_json(path, images, found.root, found.classes)
         lines.append(f"# {name}: {len(images)} images, {count} objects")
+        if name != "train":
+            learnt = {image.file for image in found.splits.get("train", ())}
+            shared = sum(image.file in learnt for image in images)
+            if shared:
+                lines.append(
+                    f"# WARNING: {shared} of these are in train as well, so that their figures say "
+                    "nothing of new images."
+                )
         entries.append(_entry(name, path, found.root))
     return "\n".join([*lines, "DATASETS:", "  COCO_JSON:", *entries, ""])
 

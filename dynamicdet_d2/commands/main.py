@@ -11,6 +11,7 @@ must run where libraries are missing.
 
 import difflib
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ COMMANDS = {
     "predict": "detect objects in images, videos and cameras, within a budget if wanted",
     "package": "write a model as one folder that works anywhere",
     "export": "write a detector for onnxruntime, OpenVINO or torch, to be run without this library",
+    "check-export": "AP, difficulties and hard fractions of an exported detector beside its model",
     "report": "draw the report of an evaluation, or the plot of a calibration, again",
     "cost": "multiply-adds of a config's model by part and route",
     "upgrade": "a hard route for a trained Detectron2 detector, which stays as it is",
@@ -63,6 +65,10 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: from the parser, and where something is wrong.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may have characters that the terminal has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with one_sentence(program):
             command = importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")

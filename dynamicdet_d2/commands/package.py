@@ -11,6 +11,7 @@ from detectron2.utils.logger import setup_logger
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.model_folder import write_model
 from dynamicdet_d2.prediction.aim import Aim
+from dynamicdet_d2.prediction.class_names import check_class_names
 from dynamicdet_d2.utils.files import read_json
 
 
@@ -53,8 +54,9 @@ def run(args: argparse.Namespace) -> None:
     names = None
     if args.class_names:
         names = read_json(args.class_names, f"--class-names {args.class_names}")
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not isinstance(names, list):
             raise ValueError(f"--class-names {args.class_names} must be a JSON list of names.")
+        check_class_names(names, cfg, f"--class-names {args.class_names}")
     predictor = write_model(cfg, args.output, names)
     known = len(predictor.class_names)
     sys.stdout.write(f"{args.output}: {known} class names, loaded and complete.\n")

@@ -3,6 +3,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,10 +27,14 @@ from dynamicdet_d2.prediction.outputs.json_lines import LINES
 from dynamicdet_d2.prediction.sources import ReadAhead, Source, sources_of
 from dynamicdet_d2.prediction.stream import Stream
 from dynamicdet_d2.utils.errors import INTERRUPTED
+from dynamicdet_d2.utils.files import make_folder
+from dynamicdet_d2.utils.pictures import refuse_nameless
 
 logger = logging.getLogger(__name__)
 
 NAMED = (BudgetOutOfReachWarning, DifficultyDriftWarning)
+# More images at a time would only fill the memory.
+LARGEST_BATCH = 1 << 16
 EXAMPLES = """examples:
   --model FOLDER --input photos/ 'more/**/*.jpg' --output predictions
   --config-file output/config.yaml --weights output/model_final.pth --input film.mp4
@@ -150,8 +155,10 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--confidence-threshold is {args.confidence_threshold}; it must lie in [0, 1]."
         )
-    if args.batch_size < 1:
-        raise ValueError(f"--batch-size is {args.batch_size}; it must be 1 or more.")
+    if not 1 <= args.batch_size <= LARGEST_BATCH:
+        raise ValueError(
+            f"--batch-size is {args.batch_size}; it must be from 1 to {LARGEST_BATCH}."
+        )
     if args.percentile is not None and args.batch_size > 1:
         raise ValueError("--percentile needs the images' times one by one: --batch-size 1.")
     if args.model and args.weights:
@@ -159,9 +166,12 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _check_output(sources: Sequence[Source], output: Path) -> None:
+    refuse_nameless(output, "--output")
     for source in sources:
         path = Path(source.name)
-        if path.parent.resolve() == output.resolve() and path.name == source.drawn_name:
+        if os.path.realpath(path.parent) == os.path.realpath(output) and (
+            path.name == source.drawn_name
+        ):
             raise ValueError(f"--output {output} holds images of --input, which would be replaced.")
 
 
@@ -186,7 +196,7 @@ def _outputs(
     if args.coco_ids:  # first, since it may refuse
         num_classes = value_of(predictor.cfg, num_classes_key(predictor.cfg))
         yield CocoResults(args.output, args.coco_ids, int(str(num_classes)), sources)
-    args.output.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output)
     yield JsonLines(args.output, predictor.class_names)
     if not args.no_drawing:
         yield DrawnFiles(args.output, predictor.class_names)

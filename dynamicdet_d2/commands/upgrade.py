@@ -27,8 +27,9 @@ from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.engine.upgrade import Proof, compare, dynamic_keys, proof_dicts, stock_file
 from dynamicdet_d2.engine.upgrade.conversion import nested
+from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-from dynamicdet_d2.utils.files import whole_file, write_json
+from dynamicdet_d2.utils.files import make_folder, whole_file, write_json
 
 CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
 
@@ -109,7 +110,7 @@ def write_config(args: argparse.Namespace, keys: dict) -> str:
     Returns:
         its path.
     """
-    args.output.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output)
     base = os.path.relpath(stock_file(args.config_file), args.output)
     start = str(args.output / START)
     own = nested({**keys, "MODEL.WEIGHTS": start, "OUTPUT_DIR": str(args.output)})
@@ -158,8 +159,10 @@ def loaded(cfg: CfgNode, weights: str, args: argparse.Namespace) -> Any:
     cfg.defrost()
     cfg.MODEL.INFERENCE.OPTIMIZE = False
     cfg.MODEL.DYNAMIC.THRESHOLD, cfg.MODEL.DYNAMIC.CALIBRATION = 1.0, ""
+    with building():
+        model = build_model(cfg)
     checkpointer = DynamicCheckpointer(
-        build_model(cfg),
+        model,
         weights2=cfg.MODEL.COMPOSITE.WEIGHTS2,
         trained_by=stock_file(args.config_file),
     )

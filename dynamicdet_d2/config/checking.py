@@ -4,6 +4,7 @@
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.config.declare import KEYS, RULES, Key, Use
+from dynamicdet_d2.utils.words import in_lines
 
 MISSING = object()
 
@@ -21,7 +22,7 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     """
     sentences = problems(cfg, use)
     if sentences:
-        raise ValueError("\n".join(sentences))
+        raise ValueError(in_lines(sentences))
 
 
 def problems(cfg: CfgNode, use: Use = Use.TRAIN) -> list[str]:

@@ -229,5 +229,12 @@ key("TEST.DYNAMIC.GALLERY", 4, integer(at_least=0))
 # Further INPUT.MIN_SIZE_TEST, in pixels, to evaluate both ends at (Fig. 10): one more pass over the
 # images for each. INPUT.MAX_SIZE_TEST grows or shrinks in proportion.
 key("TEST.DYNAMIC.INPUT_SIZES", [], each(integer(at_least=1)))
+# What 'calibrate.py --plan' looks at beside the config's own values, every combination of it:
+# MODEL.DYNAMIC.EASY_PROPOSALS (0: as many as of a hard image), INPUT.MIN_SIZE_TEST in pixels
+# (INPUT.MAX_SIZE_TEST grows or shrinks in proportion), MODEL.INFERENCE.PRECISION. One pass over the
+# images for each size and precision.
+key("TEST.DYNAMIC.PLAN.EASY_PROPOSALS", [], each(integer(at_least=0)))
+key("TEST.DYNAMIC.PLAN.INPUT_SIZES", [], each(integer(at_least=1)))
+key("TEST.DYNAMIC.PLAN.PRECISIONS", [], each(one_of("float32", "bfloat16", "float16")))
 # Count the two matrix products of attention as work; the paper's FLOPs leave them out.
 key("TEST.DYNAMIC.ATTENTION_MATMUL", True, true_or_false)

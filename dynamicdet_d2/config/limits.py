@@ -21,6 +21,7 @@ from dynamicdet_d2.config.ranges import (
     one_of,
     only,
     registered,
+    rising,
     text,
     true_or_false,
 )
@@ -37,8 +38,19 @@ def _is_norm(name: object) -> bool:
 norm = Range("be a norm of Detectron2's, such as 'FrozenBN', 'BN' or 'GN', or ''", _is_norm)
 # numpy's limit; a negative one is drawn by chance.
 seed = Range("be a whole number below 2^32", lambda x: type(x) is int and -(2**32) < x < 2**32)
+expected = Range(
+    "be a list [task, metric, value, tolerance]",
+    lambda x: isinstance(x, (list, tuple)) and len(x) == 4 and all(type(y) is str for y in x[:2]),
+)
 folder = Range(
     "be a string that can name a folder", lambda x: type(x) is str and bool(x) and "\0" not in x
+)
+
+# Detectron2's default stands for pooling over one level and for several.
+pooler = one_of("ROIAlign", "ROIAlignV2", "ROIPool", "ROIAlignRotated")
+each_above_0 = Range(
+    "be a list of numbers above 0",
+    lambda x: isinstance(x, (list, tuple)) and bool(x) and all(map(above(0).holds, x)),
 )
 
 limit("VERSION", only(get_cfg().VERSION, "configs of other versions have other keys"))
@@ -63,6 +75,17 @@ limit("MODEL.FPN.IN_FEATURES", each(text))
 limit("MODEL.FPN.OUT_CHANNELS", integer(at_least=1))
 limit("MODEL.PROPOSAL_GENERATOR.NAME", registered(PROPOSAL_GENERATOR_REGISTRY))
 limit("MODEL.RPN.IN_FEATURES", each(text))
+limit("MODEL.ANCHOR_GENERATOR.SIZES", each(each_above_0, at_least=1))
+limit("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", each(each_above_0, at_least=1))
+limit("MODEL.ANCHOR_GENERATOR.OFFSET", number(at_least=0, below=1))
+limit("MODEL.RPN.IOU_THRESHOLDS", rising(between(0, 1)))
+limit("MODEL.RPN.BBOX_REG_WEIGHTS", each(above(0), length=4))
+limit("MODEL.ROI_HEADS.IOU_THRESHOLDS", rising(between(0, 1)))
+limit("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", each(above(0), length=4))
+limit("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", integer(at_least=1))
+limit("MODEL.ROI_BOX_HEAD.POOLER_TYPE", pooler)
+limit("MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", integer(at_least=1))
+limit("MODEL.ROI_MASK_HEAD.POOLER_TYPE", pooler)
 limit("MODEL.RPN.NMS_THRESH", between(0, 1))
 limit("MODEL.RPN.BATCH_SIZE_PER_IMAGE", integer(at_least=1))
 limit("MODEL.RPN.POSITIVE_FRACTION", between(0, 1))
@@ -81,7 +104,9 @@ limit("MODEL.RETINANET.SCORE_THRESH_TEST", between(0, 1))
 limit("MODEL.RETINANET.NMS_THRESH_TEST", between(0, 1))
 
 limit("INPUT.MASK_FORMAT", one_of("polygon", "bitmask"))
-limit("INPUT.MIN_SIZE_TRAIN", each(integer(at_least=1)))
+limit("INPUT.MIN_SIZE_TRAIN", each(integer(at_least=1), at_least=1))
+limit("INPUT.CROP.TYPE", one_of("relative", "relative_range", "absolute", "absolute_range"))
+limit("INPUT.CROP.SIZE", each(above(0), length=2))
 limit("INPUT.MIN_SIZE_TRAIN_SAMPLING", one_of("choice", "range"))
 limit("INPUT.MIN_SIZE_TEST", integer(at_least=0))
 limit("INPUT.MAX_SIZE_TEST", integer(at_least=1))
@@ -92,7 +117,11 @@ limit("DATALOADER.ASPECT_RATIO_GROUPING", true_or_false)
 limit("DATALOADER.FILTER_EMPTY_ANNOTATIONS", true_or_false)
 
 limit("SOLVER.MAX_ITER", integer(at_least=0))
-limit("SOLVER.STEPS", each(integer(at_least=0)))
+limit("SOLVER.STEPS", rising(integer(at_least=0)))
+limit("SOLVER.CLIP_GRADIENTS.ENABLED", true_or_false)
+limit("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", one_of("value", "norm", "full_model"))
+limit("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", above(0))
+limit("SOLVER.CLIP_GRADIENTS.NORM_TYPE", above(0))
 limit("SOLVER.GAMMA", number(at_least=0))
 limit("SOLVER.CHECKPOINT_PERIOD", integer(at_least=1))
 limit("SOLVER.IMS_PER_BATCH", integer(at_least=1))
@@ -103,3 +132,5 @@ limit("TEST.EVAL_PERIOD", integer(at_least=0))
 limit("TEST.DETECTIONS_PER_IMAGE", integer(at_least=1))
 limit("TEST.PRECISE_BN.ENABLED", true_or_false)
 limit("TEST.AUG.ENABLED", true_or_false)
+limit("TEST.AUG.MIN_SIZES", each(integer(at_least=1), at_least=1))
+limit("TEST.EXPECTED_RESULTS", each(expected))

@@ -116,13 +116,30 @@ def none_or(inner: Range) -> Range:
     return Range(f"be None or {inner.must}", lambda x: x is None or inner.holds(x))
 
 
-def each(entry: Range, length: int | None = None) -> Each:
-    """A list (or tuple) of any length, or of one length."""
+def each(entry: Range, length: int | None = None, at_least: int = 0) -> Each:
+    """A list (or tuple) of any length, of one length, or of some entries."""
     must = "be a list" if length is None else f"be a list of {length}"
+    must += f" of at least {at_least}" if at_least else ""
     return Each(
         must,
-        lambda x: isinstance(x, (list, tuple)) and length in (None, len(x)),
+        lambda x: isinstance(x, (list, tuple)) and length in (None, len(x)) and len(x) >= at_least,
         entry,
+    )
+
+
+def rising(entry: Range) -> Each:
+    """A list whose numbers rise."""
+    listed = each(entry)
+    return Each(
+        "be a list of numbers that rise",
+        lambda x: listed.holds(x) and isinstance(x, Sequence) and _rises(x),
+        entry,
+    )
+
+
+def _rises(values: Sequence) -> bool:
+    return not all(map(_is_number, values)) or all(
+        one < next_ for one, next_ in zip(values, values[1:], strict=False)
     )
 
 

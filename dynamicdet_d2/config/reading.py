@@ -3,6 +3,7 @@
 
 import copy
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,9 +19,11 @@ from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
 from dynamicdet_d2.utils.shipped import shipped
-from dynamicdet_d2.utils.words import shown
+from dynamicdet_d2.utils.words import in_lines, shown
 
 BASE = "_BASE_"
+# Of a key that can be said as it is.
+_NAME = r"[\w.-]+"
 # Of yacs, for a value that it cannot take or make out.
 _REFUSALS = (AssertionError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
@@ -44,7 +47,7 @@ class Config(CfgNode):
         """
         wrong = _merge_files(self, cfg_filename)
         if wrong:
-            raise ValueError("\n".join(wrong))
+            raise ValueError(in_lines(wrong))
 
     @classmethod
     def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
@@ -110,7 +113,7 @@ def read_config(config_file: str, overrides: Sequence[str] = (), *, alone: bool 
         cfg.MODEL.DEVICE = "cpu"
     wrong += _merge(cfg, zip(overrides[::2], overrides[1::2], strict=True))
     if wrong:
-        raise ValueError("\n".join(wrong))
+        raise ValueError(in_lines(wrong))
     if not alone:
         fill_num_classes(cfg)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
@@ -246,7 +249,7 @@ def _unknown(name: str, value: object, known: Sequence[str]) -> str:
     by_last = {key.rpartition(".")[2]: key for key in known}
     # By the whole name or, for a key in another section, by its last part.
     hint = nearest(name, known) or nearest(name.rpartition(".")[2], by_last)
-    return f"{name} is no key.{hint}"
+    return f"{name if re.fullmatch(_NAME, name, re.ASCII) else shown(name)} is no key.{hint}"
 
 
 def _mismatch(name: str, value: object, default: object) -> str:

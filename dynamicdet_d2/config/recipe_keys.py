@@ -96,7 +96,8 @@ key("SOLVER.WARMUP_BIAS_LR", None, none_or(number(at_least=0)))
 key("SOLVER.WARMUP_MOMENTUM", None, none_or(number(at_least=0, below=1)))
 
 # Of Detectron2's own
-limit("INPUT.FORMAT", text)
+# Pillow's modes of 8 bits that Detectron2 converts to.
+limit("INPUT.FORMAT", one_of("BGR", "RGB", "L", "YUV-BT.601", "HSV", "LAB", "YCbCr"))
 limit("INPUT.MAX_SIZE_TRAIN", integer(at_least=1))
 limit("INPUT.RANDOM_FLIP", one_of("horizontal", "vertical", "none"))
 limit("INPUT.CROP.ENABLED", true_or_false)

@@ -18,6 +18,17 @@ from dynamicdet_d2.data.register import checked_entry
 from dynamicdet_d2.data.shapes.dataset import SPLITS
 from dynamicdet_d2.utils.words import shown
 
+# Backbones of one detector; those that others have registered are theirs to know.
+_STATIC = (
+    "build_resnet_backbone",
+    "build_resnet_fpn_backbone",
+    "build_retinanet_resnet_fpn_backbone",
+    "build_resnet_dense_fpn_backbone",
+    "build_swin_fpn_backbone",
+    "build_efficientnet_lite_fpn_backbone",
+    "build_elan_backbone",
+)
+
 # The model
 
 
@@ -31,9 +42,17 @@ def device_exists(device: str) -> str | None:
         elif (wanted.index or 0) >= found:
             return f"MODEL.DEVICE is '{device}'; this machine has {found} GPUs that torch can use."
     except (AssertionError, NotImplementedError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
+        reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
         return f"MODEL.DEVICE is '{device}', which torch refuses: {reason}."
     return None
+
+
+@rule("MODEL.DEVICE", when=Use.EVALUATE)
+def device_has_values(device: str) -> str | None:
+    """A model may be built without them, to count what it would cost."""
+    if not device.startswith("meta"):
+        return None
+    return f"MODEL.DEVICE is '{device}', whose tensors have no values; it must be 'cpu' or 'cuda'."
 
 
 @rule("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "INPUT.FORMAT")
@@ -47,6 +66,20 @@ def every_channel_has_its_mean(
         f"MODEL.PIXEL_MEAN has {len(mean)} numbers and MODEL.PIXEL_STD has {len(std)}; with "
         f"INPUT.FORMAT '{image_format}' each must have {channels}, one a channel."
     )
+
+
+@rule("MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME")
+def backbones_are_as_many_as_detectors(architecture: str, backbone: str) -> str | None:
+    composite, elan = backbone.startswith("build_composite_"), "elan" in backbone
+    own = f"MODEL.META_ARCHITECTURE is '{architecture}' and MODEL.BACKBONE.NAME '{backbone}'"
+    if composite and not _is_a("DynamicDetector", architecture):
+        return f"{own}: two backbones are of dynamic detectors, and this one is static."
+    if not composite and backbone in _STATIC and _is_a("DynamicDetector", architecture):
+        return f"{own}: a dynamic detector needs two, which 'build_composite_...' builds."
+    is_yolo = architecture in ("YOLOv7", "DynamicYOLO")
+    if is_yolo and not elan and (composite or backbone in _STATIC):
+        return f"{own}; of a {architecture} it must be build_elan_backbone or its composite."
+    return None
 
 
 @rule(
@@ -130,6 +163,24 @@ def keypoints_have_no_figures(architecture: str, enabled: bool) -> str | None:
     return (
         "MODEL.KEYPOINT_ON is True, but dynamic detectors are evaluated by boxes and masks alone; "
         "it must be False."
+    )
+
+
+@rule(
+    "INPUT.MIN_SIZE_TEST",
+    "TEST.DYNAMIC.INPUT_SIZES",
+    "TEST.DYNAMIC.PLAN.INPUT_SIZES",
+    when=Use.EVALUATE,
+)
+def other_sizes_are_in_proportion(
+    own: int, sizes: Sequence[int], planned: Sequence[int]
+) -> str | None:
+    if own or not (sizes or planned):
+        return None
+    key = f"TEST.DYNAMIC.{'' if sizes else 'PLAN.'}INPUT_SIZES"
+    return (
+        f"{key} is {shown(list(sizes or planned))}, but INPUT.MIN_SIZE_TEST is 0, which resizes no "
+        "image: there is no INPUT.MAX_SIZE_TEST in proportion."
     )
 
 

@@ -26,9 +26,11 @@ def header_fault(path: str) -> str | None:
         return "is a folder, a pipe or a device, not a file"
     try:
         with PathManager.open(path, "rb") as file, Image.open(file) as image:
-            mode = image.mode
+            kind, mode = image.format, image.mode
     except Exception:  # Pillow raises nearly anything on broken files; reading them says why
         return None
+    if kind == "EPS":
+        return "is PostScript, a program, which Pillow would have Ghostscript run: convert it"
     if mode not in _DEEP_MODES:
         return None
     return (

@@ -19,7 +19,7 @@ from dynamicdet_d2.utils.words import shown
 KEY = "DATASETS.COCO_JSON"
 # What numpy and torch count in.
 LARGEST_ID = 2**63 - 1
-_LONGEST_NAME = 200
+LONGEST_NAME = 200
 
 _CATEGORIES_START = re.compile(rb'"categories"\s*:\s*(?=\[)')
 
@@ -177,10 +177,10 @@ def class_names(categories: object, json_file: str) -> dict[int, str]:
     for category in categories:
         fields = category if isinstance(category, dict) else {}
         id_, name = fields.get("id"), fields.get("name")
-        if type(id_) is not int or abs(id_) > LARGEST_ID or not _is_name(name):
+        if type(id_) is not int or abs(id_) > LARGEST_ID or not is_class_name(name):
             raise ValueError(
                 f"{json_file}: the category {shown(category)} needs an integer 'id' and a 'name'"
-                f", the one of 64 bits and the other of 1 to {_LONGEST_NAME} characters."
+                f", the one of 64 bits and the other of 1 to {LONGEST_NAME} characters."
             )
         if id_ in names:
             raise ValueError(
@@ -190,8 +190,8 @@ def class_names(categories: object, json_file: str) -> dict[int, str]:
     return dict(sorted(names.items()))
 
 
-def _is_name(name: object) -> TypeGuard[str]:
-    """Text that can be drawn and written, so without lone halves of characters."""
-    if not isinstance(name, str) or not 1 <= len(name) <= _LONGEST_NAME:
+def is_class_name(name: object) -> TypeGuard[str]:
+    """Text that can be drawn and written in a line, so without lone halves of characters."""
+    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or min(name) < " ":
         return False
     return name == name.encode("utf-8", "replace").decode()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from dynamicdet_d2.data.register import read_json
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import make_folder, whole_file
+from dynamicdet_d2.utils.words import shown
 
 # Of the images, in percent.
 SHARES = {"train": 60, "val": 15, "test": 25}
@@ -48,6 +49,9 @@ def split_coco(
     images = content.get("images")
     if not isinstance(images, list) or not isinstance(content.get("annotations"), list):
         raise ValueError(f"{json_file} has no lists of 'images' and 'annotations'.")
+    _check(images, content["annotations"], json_file)
+    if num_images is not None and num_images < 0:
+        raise ValueError(f"{num_images} images are asked for; it must be {MIN_IMAGES} or more.")
     order = np.random.default_rng(seed).permutation(len(images))[:num_images]
     bounds = (np.cumsum([*shares.values()]) * len(order) // 100).astype(int)
     parts = dict(zip(shares, np.split(order, bounds[:-1]), strict=True))
@@ -56,8 +60,24 @@ def split_coco(
             f"{json_file} has {len(images)} images and {len(order)} are asked for; at least "
             f"{max(at_least, len(shares))} are needed, and one for each of {', '.join(shares)}."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return {name: _write(content, part.tolist(), folder, name) for name, part in parts.items()}
+
+
+def _check(images: list, annotations: list, json_file: str) -> None:
+    """What a split needs; the rest is for the check of the parts to find."""
+    seen = set()
+    for image in images:
+        found = image.get("id") if isinstance(image, dict) else None
+        if type(found) not in (int, str):
+            raise ValueError(f"{json_file}: the image {shown(image)} has no 'id'.")
+        if found in seen:
+            raise ValueError(f"{json_file}: the image id {found!r} is used more than once.")
+        seen.add(found)
+    for annotation in annotations:
+        found = annotation.get("image_id") if isinstance(annotation, dict) else None
+        if type(found) not in (int, str):
+            raise ValueError(f"{json_file}: the annotation {shown(annotation)} has no 'image_id'.")
 
 
 def _write(content: dict[str, Any], places: Sequence[int], folder: Path, name: str) -> Path:

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import distributed
 
 from dynamicdet_d2.utils import stopping
-from dynamicdet_d2.utils.errors import RunError
+from dynamicdet_d2.utils.errors import RunError, is_out_of_memory
 from dynamicdet_d2.utils.files import UnwrittenFileError
 
 _RESUME = "--resume goes on from the last checkpoint"
@@ -56,7 +55,7 @@ def _sentence(error: Exception, cfg: CfgNode) -> str | None:
     text = str(error)
     if _WORKER.search(text) or text.startswith("DataLoader timed out"):
         return _of_a_worker(text, cfg)
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "can't allocate" in text:
+    if is_out_of_memory(error):
         return _of_memory(text, cfg)
     return _of_another_process(error, text, cfg)
 

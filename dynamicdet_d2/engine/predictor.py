@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Config, Use, check
+from dynamicdet_d2.config.rules import device_has_values
 from dynamicdet_d2.modeling.architecture import building
 
 # Pillow's own limit for what it decodes.
@@ -37,6 +38,9 @@ class Predictor(DefaultPredictor):
             ValueError: naming the key or the file that is wrong.
         """
         check(cfg, Use.MODEL)
+        fault = device_has_values(cfg.MODEL.DEVICE)
+        if fault is not None:
+            raise ValueError(fault)
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
             raise ValueError(
                 f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}'; a predictor needs 'RGB' or 'BGR'."

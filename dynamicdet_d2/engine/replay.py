@@ -2,6 +2,7 @@
 """A step that was not finite, once more, from the file that the run has left of it."""
 
 import tempfile
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,8 +22,23 @@ from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.step import as_dict
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.modes import freeze
+from dynamicdet_d2.utils.words import in_words, shown
 
-_PARTS = ("config", "seed", "rank", "iteration", "phase", "kept", "losses", "images", "batch")
+_PARTS: dict[str, type] = {
+    "config": str,
+    "seed": int,
+    "rank": int,
+    "iteration": int,
+    "phase": str,
+    "kept": dict,
+    "mixed_precision": bool,
+    "losses": dict,
+    "learning_rates": list,
+    "images": list,
+    "batch": object,
+}
+# What a step raises that is not the one of its model, config and batch.
+_COMPLAINTS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -65,18 +81,19 @@ def replay(path: str) -> Replayed:
         ValueError: the file cannot be read, or is no such file.
     """
     content = read_checkpoint(path)
-    missing = [name for name in _PARTS if name not in content]
-    if missing:
-        raise ValueError(
-            f"{path} has no '{missing[0]}': it must be a file that a run wrote of a step that was "
-            "not finite."
-        )
-    cfg = _config(content["config"])
+    _check(content, path)
+    cfg = _config(content["config"], path)
     check(cfg, Use.MODEL)
-    model, module = _module(cfg, content)
-    # Statistics of norms have seen the step.
-    weights = tuple(n for n, value in model.named_parameters() if not value.isfinite().all())
-    again, fault, first = _step(cfg, module, content)
+    try:
+        model, module = _module(cfg, content)
+        # Statistics of norms have seen the step.
+        weights = tuple(n for n, value in model.named_parameters() if not value.isfinite().all())
+        again, fault, first = _step(cfg, module, content)
+    except _COMPLAINTS as error:
+        raise ValueError(
+            f"{path} holds no step that can be repeated; its model, config and batch do not belong "
+            f"together: {textwrap.shorten(in_words(error), 300)}."
+        ) from error
     return Replayed(
         iteration=content["iteration"],
         phase=content["phase"],
@@ -90,11 +107,36 @@ def replay(path: str) -> Replayed:
     )
 
 
-def _config(text: str) -> CfgNode:
+def _check(content: Mapping[str, Any], path: str) -> None:
+    for name, kind in _PARTS.items():
+        if name not in content or not _is_part(name, content[name], kind):
+            found = f"has {shown(content[name])} for" if name in content else "has no"
+            raise ValueError(
+                f"{path} {found} '{name}': it must be a file that a run wrote of a step that was "
+                "not finite."
+            )
+
+
+def _is_part(name: str, value: Any, kind: type) -> bool:
+    if name == "phase":
+        return value in ("", *PHASES)
+    if not isinstance(value, kind):
+        return False
+    numbers = {"losses": lambda: value.values(), "learning_rates": lambda: value}.get(name)
+    if numbers is not None and not all(isinstance(x, int | float) for x in numbers()):
+        return False
+    return name != "learning_rates" or bool(value)
+
+
+def _config(text: str, path: str) -> CfgNode:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        return read_config(file.name)
+        try:
+            return read_config(file.name)
+        except ValueError as error:
+            named = str(error).replace(f"--config-file {file.name}", f"The config in {path}")
+            raise ValueError(named.replace(file.name, path)) from None
 
 
 def _module(cfg: CfgNode, content: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:

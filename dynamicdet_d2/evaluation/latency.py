@@ -8,7 +8,7 @@ contains all that the model does, from moving the image to the device to the res
 import platform
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from dynamicdet_d2.modeling.modes import evaluating, setting
+from dynamicdet_d2.operating_point import OperatingPoint
 from dynamicdet_d2.utils.progress import Progress
 
 Clock = Callable[[], float]
@@ -63,7 +64,7 @@ def measure_latency(
 
 
 def measure_thresholds(
-    model: nn.Module,
+    model: Any,
     inputs: Sequence[list[dict]],
     thresholds: Sequence[float | None],
     warmup: int,
@@ -71,20 +72,43 @@ def measure_thresholds(
 ) -> list[Latency]:
     """Latency of the model at each threshold.
 
-    Every batch is run at all thresholds before the next one, so that a machine that slows down
-    (heat, other jobs) slows all of them. Which threshold comes first moves on by one with every
+    Args:
+        model, inputs, warmup, clock: as :func:`measure_points` takes them.
+        thresholds: each in [0, 1]; None, and nothing else, for a static detector, which has none.
+
+    Returns:
+        One :class:`Latency` per threshold, with one sample per batch.
+
+    Raises:
+        ValueError: as :func:`measure_points`, or a threshold is out of range.
+    """
+    points = [None if x is None else model.operating_point.moved(x) for x in thresholds]
+    return measure_points(model, inputs, points, warmup, clock)
+
+
+def measure_points(
+    model: nn.Module,
+    inputs: Sequence[list[dict]],
+    points: Sequence[OperatingPoint | None],
+    warmup: int,
+    clock: Clock = time.perf_counter,
+) -> list[Latency]:
+    """Latency of the model at each operating point.
+
+    Every batch is run at all points before the next one, so that a machine that slows down
+    (heat, other jobs) slows all of them. Which point comes first moves on by one with every
     batch, because the first to see a batch finds it in no cache.
 
     Args:
         model: a detector; its operating point and the training flag of each of its modules are
             afterwards what they were.
         inputs: batches of Detectron2's input dicts, in memory.
-        thresholds: each in [0, 1]; None, and nothing else, for a static detector, which has none.
-        warmup: untimed calls at each threshold beforehand.
+        points: thresholds and limits; None: of a static detector, which has none.
+        warmup: untimed calls at each point beforehand.
         clock: gives seconds.
 
     Returns:
-        One :class:`Latency` per threshold, with one sample per batch.
+        One :class:`Latency` per point, with one sample per batch.
 
     Raises:
         ValueError: no inputs, an empty batch, or a negative warmup.
@@ -95,15 +119,15 @@ def measure_thresholds(
             "Latency needs at least one batch, no empty one, and a warm-up of 0 or more; "
             f"found batches of {sizes} images and a warm-up of {warmup}."
         )
-    samples: list[list[float]] = [[] for _ in thresholds]
+    samples: list[list[float]] = [[] for _ in points]
     with evaluating(model), torch.inference_mode():
         for i in range(warmup):
-            for threshold in thresholds:
-                _timed_call(model, inputs[i % len(inputs)], threshold, clock)
+            for point in points:
+                _timed_call(model, inputs[i % len(inputs)], point, clock)
         progress = Progress(len(inputs), "Latency", clock)
         for i, batch in enumerate(inputs):
-            for j in _turn(len(thresholds), i):
-                seconds = _timed_call(model, batch, thresholds[j], clock)
+            for j in _turn(len(points), i):
+                seconds = _timed_call(model, batch, points[j], clock)
                 samples[j].append(1000 * seconds / len(batch))
             progress.step()
     return [Latency.of(values) for values in samples]
@@ -121,19 +145,14 @@ def _turn(count: int, first: int) -> list[int]:
     return [(first + j) % count for j in range(count)]
 
 
-def _timed_call(model: Any, batch: list[dict], threshold: float | None, clock: Clock) -> float:
-    """Seconds that the call took."""
-    with nullcontext() if threshold is None else _at_threshold(model, threshold):
+def _timed_call(model: Any, batch: list[dict], point: OperatingPoint | None, clock: Clock) -> float:
+    """Seconds that the call took; afterwards the model has its own operating point again."""
+    with nullcontext() if point is None else setting("operating_point", point, model):
         _synchronize(model.device)
         start = clock()
         model(batch)
         _synchronize(model.device)
         return clock() - start
-
-
-def _at_threshold(model: Any, threshold: float) -> AbstractContextManager:
-    """The threshold inside; afterwards the operating point, with the calibration behind it."""
-    return setting("operating_point", model.operating_point.moved(threshold), model)
 
 
 def _synchronize(device: torch.device) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pieces as files of a format."""
 
+import io
 import logging
 import tempfile
 import warnings
@@ -13,6 +14,8 @@ import torch
 
 from dynamicdet_d2.export.piece import Piece
 from dynamicdet_d2.export.torch_pieces import save_traced
+from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.words import in_words
 
 # The first that has ROIAlign with half-pixel offsets is 16.
 OPSET = 17
@@ -22,11 +25,12 @@ def write_onnx(piece: Piece, path: Path) -> list[Path]:
     """An ONNX file, ``path`` with the ending ``.onnx``."""
     file = path.with_suffix(".onnx")
     axes = {name: dict(piece.axes[name]) for name in piece.example}
+    content = io.BytesIO()
     with _quiet(), torch.no_grad():
         torch.onnx.export(
             piece.module,
             tuple(piece.example.values()),
-            str(file),
+            content,
             input_names=list(piece.example),
             output_names=list(piece.outputs),
             dynamic_axes=axes,
@@ -35,17 +39,27 @@ def write_onnx(piece: Piece, path: Path) -> list[Path]:
             # than the package onnx.
             dynamo=False,
         )
+    with whole_file(file, durable=False) as out:
+        out.write(content.getbuffer())
     return [file]
 
 
 def write_openvino(piece: Piece, path: Path) -> list[Path]:
     """OpenVINO's two files, ``path`` with the endings ``.xml`` and ``.bin``; float32."""
-    openvino = import_module("openvino")
     with tempfile.TemporaryDirectory() as folder:
         (source,) = write_onnx(piece, Path(folder) / path.name)
-        model = openvino.convert_model(str(source))
-        file = path.with_suffix(".xml")
+        return openvino_of_onnx(source, path)
+
+
+def openvino_of_onnx(source: Path, path: Path) -> list[Path]:
+    """The same of an ONNX file, whose precisions it keeps."""
+    openvino = import_module("openvino")
+    file = path.with_suffix(".xml")
+    model = openvino.convert_model(str(source))
+    try:
         openvino.save_model(model, str(file), compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(f"{file} cannot be written: {in_words(error)}.") from error
     return [file, path.with_suffix(".bin")]
 
 

@@ -3,6 +3,10 @@
 
 format, version   of the manifest, and of the library that wrote it
 runtime           "onnx", "openvino" or "torch"
+precision         "float32" or "int8"
+quantisation      null of float32; else what it was done with and on which images, per piece the
+                  number of layers in int8 and the names of those in float32, and what came of AP
+                  and difficulties ("check", as [in float32, in int8]; null where nobody looked)
 dynamic           whether there are two routes; shared_tail: whether they end in one tail
 pieces            name -> files (name -> SHA-256, the one to open first), inputs and outputs in
                   order; of pieces for one padded size the name ends in "@HEIGHTxWIDTH"
@@ -27,6 +31,7 @@ from torch import nn
 from dynamicdet_d2.export.kinds import Kind
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import Calibration, check_fingerprint, fingerprint
+from dynamicdet_d2.operating_point.knobs import check_knobs
 
 
 def input_settings(model: nn.Module, kind: Kind, cfg: CfgNode) -> dict[str, Any]:
@@ -69,6 +74,7 @@ def calibration_settings(
     record, threshold = model.operating_point.calibration, model.threshold
     if path is not None:
         record = Calibration.from_json(path)
+        check_knobs(record.operating_point, path, cfg)
         if record.operating_point is not None:
             threshold = record.operating_point["threshold"]
     if record is None:

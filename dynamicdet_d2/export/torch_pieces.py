@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Traced pieces, for those who run them with torch and without Detectron2."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import Folder
 from dynamicdet_d2.runner.runtimes import Arrays
 from dynamicdet_d2.runner.runtimes import Piece as Opened
+from dynamicdet_d2.utils.files import whole_file
 
 
 def save_traced(piece: Piece, path: Path) -> None:
     """Trace a piece and write it."""
     with torch.no_grad():
         traced = torch.jit.trace(piece.module, tuple(piece.example.values()), check_trace=False)
-    torch.jit.save(traced, str(path))
+    content = io.BytesIO()
+    torch.jit.save(traced, content)  # to a full disk it would abort the process
+    with whole_file(path, durable=False) as file:
+        file.write(content.getbuffer())
 
 
 class TorchPieces:

@@ -2,8 +2,9 @@
 """From a detector to a folder: its pieces in a format, tried beside the model, and a manifest."""
 
 import logging
-import shutil
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import fingerprint
 from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sha256
 from dynamicdet_d2.runner.runtimes import opener_of
-from dynamicdet_d2.utils.files import write_json
+from dynamicdet_d2.utils.files import whole_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -68,19 +69,21 @@ def export(model: nn.Module, cfg: CfgNode, folder: str | Path, request: Request)
             not say what the model says.
         ImportError: the format needs what is not installed.
     """
-    folder = Path(folder)
     check_installed(request.format)
-    if folder.exists():
-        raise ValueError(f"--output {folder} exists; an export makes a folder of its own.")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        _write(model, cfg, part, request)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
+    with new_folder(folder) as unfinished:
+        _write(model, cfg, unfinished, request)
+    return Path(folder)
+
+
+def new_folder(path: str | Path) -> AbstractContextManager[Path]:
+    """A folder to write into, which has its name once it is complete.
+
+    Raises:
+        ValueError: something has the name.
+    """
+    if os.path.lexists(path):
+        raise ValueError(f"--output {path} exists; an export makes a folder of its own.")
+    return whole_folder(path)
 
 
 def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> None:
@@ -108,6 +111,8 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         "format": FORMAT,
         "version": __version__,
         "runtime": request.format,
+        "precision": "float32",
+        "quantisation": None,
         "dynamic": isinstance(model, DynamicDetector),
         "shared_tail": getattr(model, "shared_tail", True),
         "pieces": written,
@@ -140,10 +145,15 @@ def _file(piece: Piece, folder: Path, ending: str, format_name: str) -> dict[str
     # No dot: what follows the last one would be taken for the ending.
     files = FORMATS[format_name](piece, folder / (piece.name + ending))
     return {
-        "files": {file.name: sha256(file) for file in files},
+        "files": hashes(files),
         "inputs": list(piece.example),
         "outputs": list(piece.outputs),
     }
+
+
+def hashes(files: Sequence[Path]) -> dict[str, str]:
+    """ "files" of a piece in the manifest: name -> SHA-256."""
+    return {file.name: sha256(file) for file in files}
 
 
 def _check(

@@ -14,6 +14,7 @@ from dynamicdet_d2.evaluation.latency import device_name
 from dynamicdet_d2.model_folder.manifest import CALIBRATION, CLASSES, CONFIG, WEIGHTS, verified
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction import DynamicPredictor
+from dynamicdet_d2.prediction.class_names import check_class_names
 from dynamicdet_d2.utils.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -69,13 +70,14 @@ def model_config(
             raise ValueError(f"{root / CONFIG} needs {CALIBRATION}, which the folder lacks.")
         cfg.MODEL.DYNAMIC.CALIBRATION = str(root / CALIBRATION)
     cfg.MODEL.DEVICE = device or cfg.MODEL.DEVICE
-    return cfg, _class_names(root / CLASSES)
+    return cfg, _class_names(root / CLASSES, cfg)
 
 
-def _class_names(path: Path) -> list[str]:
+def _class_names(path: Path, cfg: CfgNode) -> list[str]:
     names = read_json(path, str(path))
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list):
         raise ValueError(f"{path} must be a list of names.")
+    check_class_names(names, cfg, str(path))
     return names
 
 

@@ -71,8 +71,9 @@ def verified(folder: Path) -> Manifest:
         raise ValueError(f"{folder} is no model folder: it is no folder.")
     path = folder / MANIFEST
     _check_plain(path, LARGEST)
+    content = read_json(path, str(path))
     try:
-        manifest = from_plain(Manifest, read_json(path, str(path)), "")
+        manifest = from_plain(Manifest, content, "")
     except ValueError as error:
         raise ValueError(f"{path} is no manifest of a model folder: {error}.") from None
     if manifest.format != FORMAT:

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a model folder."""
 
-import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +20,7 @@ from dynamicdet_d2.model_folder.manifest import (
 )
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction import DynamicPredictor
+from dynamicdet_d2.utils.files import whole_file, whole_folder, write_json
 from dynamicdet_d2.utils.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -50,7 +48,7 @@ def write_model(
             not its own, or the folder is in use.
         OSError: the folder cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"--output {folder} is there already; it must be a new or empty folder.")
     predictor = DynamicPredictor(cfg, class_names)
     point = getattr(predictor.model, "operating_point", None)
@@ -58,24 +56,16 @@ def write_model(
         point.check(predictor.model)
     if not predictor.class_names:
         logger.warning("No class names are known: detections will have numbers in their place.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the folder, so that it can be moved there in one step.
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with whole_folder(folder) as unfinished:
         _write_files(predictor, unfinished)
-        loaded = load(unfinished, device=cfg.MODEL.DEVICE)
-        os.chmod(unfinished, 0o755)
-        os.replace(unfinished, folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    return loaded
+        return load(unfinished, device=cfg.MODEL.DEVICE)
 
 
 def _write_files(predictor: DynamicPredictor, folder: Path) -> None:
     keys = predictor.cfg.MODEL.DYNAMIC
-    torch.save({"model": predictor.model.state_dict()}, folder / WEIGHTS)
-    (folder / CLASSES).write_text(json.dumps(predictor.class_names) + "\n", encoding="utf-8")
+    with whole_file(folder / WEIGHTS) as file:
+        torch.save({"model": predictor.model.state_dict()}, file)
+    write_json(folder / CLASSES, predictor.class_names)
     cfg = predictor.cfg.clone()
     cfg.defrost()
     if keys.CALIBRATION:
@@ -92,6 +82,7 @@ def _write_files(predictor: DynamicPredictor, folder: Path) -> None:
     cfg.DATASETS.COCO_JSON, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = [], (), ()
     cfg.OUTPUT_DIR = "output"
     cfg.MODEL.DEVICE = "cuda"  # which reading turns into "cpu" where there is none
-    (folder / CONFIG).write_text(cfg.dump(), encoding="utf-8")
+    with whole_file(folder / CONFIG) as file:
+        file.write(cfg.dump().encode())
     date = datetime.now(UTC).isoformat(timespec="seconds")
     Manifest.of(folder, versions(), date).write(folder)

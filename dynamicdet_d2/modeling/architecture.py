@@ -12,6 +12,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.utils.errors import is_out_of_memory
 from dynamicdet_d2.utils.words import in_words
 
 # What Detectron2's builders raise for values that do not go together.
@@ -58,12 +59,25 @@ def building() -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError:
         raise
-    except _COMPLAINTS as error:
+    except (*_COMPLAINTS, ValueError) as error:
+        if type(error) is ValueError and _is_ours(error):
+            raise
+        if is_out_of_memory(error):
+            raise ValueError(
+                "The model that the config's keys below MODEL ask for does not fit into memory: "
+                f"{in_words(error)}."
+            ) from error
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ValueError(
             "No model can be built from the config's keys below MODEL, which do not go together: "
             f"{in_words(error)} (in {place.name} of {Path(place.filename).name})."
         ) from error
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether it was raised by a line of this package, which then names what is wrong."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return Path(__file__).parents[1] in Path(place.filename).parents
 
 
 def is_dynamic(cfg: CfgNode) -> bool:

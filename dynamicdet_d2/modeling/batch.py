@@ -126,7 +126,8 @@ def image_name(source: Any, place: int) -> str:
     """How a sentence that begins with it calls the image of one of Detectron2's dicts."""
     known = source if isinstance(source, dict) else {}
     if "file_name" in known:
-        return f"Image {known['file_name']} (id {known.get('image_id')!r})"
+        known_id = f" (id {known['image_id']!r})" if "image_id" in known else ""
+        return f"Image {known['file_name']}{known_id}"
     return f"Image {known['image_id']!r}" if "image_id" in known else f"Image {place} of the batch"
 
 

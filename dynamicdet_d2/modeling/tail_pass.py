@@ -57,6 +57,13 @@ class TailPass:
         """Candidates kept of each of N images, which all leave by this detector."""
         return [self.tails.operating_point.limit(self.detector)] * len(self.images)
 
+    def before(self, step: str) -> "TailPass":
+        """A pass of the same images that shares all steps before one, which it has not taken."""
+        earlier = self.steps[: self.steps.index(step)]
+        other = type(self)(self.tails, self.detector, self.images, self.features)
+        vars(other).update({name: getattr(self, name) for name in earlier})
+        return other
+
     def select(self, indices: Sequence[int]) -> "TailPass":
         """The pass of some images, with the steps that were taken; itself where that is all.
 

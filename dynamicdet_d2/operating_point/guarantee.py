@@ -64,7 +64,8 @@ def check_number(found: int, needed: int, what: str) -> None:
     """
     if found < needed:
         raise ValueError(
-            f"{found} {what} are too few for such a guarantee; at least {needed} are needed."
+            f"{found} {what} are too few for such a guarantee (--confidence, --mode); at least "
+            f"{needed} are needed."
         )
 
 

@@ -14,6 +14,7 @@ from dynamicdet_d2.operating_point.fingerprint import (
     check_inference_settings,
     fingerprint,
 )
+from dynamicdet_d2.operating_point.knobs import check_knobs
 from dynamicdet_d2.operating_point.record import Calibration
 
 logger = logging.getLogger(__name__)
@@ -70,13 +71,15 @@ class OperatingPoint:
         """From ``MODEL.DYNAMIC.THRESHOLD``, or ``CALIBRATION`` and one target.
 
         Raises:
-            ValueError: the calibration cannot be read, or its milliseconds are of a model that
-                was run in another way, or the target is out of reach.
+            ValueError: the calibration cannot be read, or was planned with other keys, or its
+                milliseconds are of a model that was run in another way, or the target is out of
+                reach.
         """
         keys = cfg.MODEL.DYNAMIC
         if not keys.CALIBRATION:
             return cls(threshold=keys.THRESHOLD, easy_proposals=keys.EASY_PROPOSALS)
         calibration = Calibration.from_json(keys.CALIBRATION)
+        check_knobs(calibration.operating_point, keys.CALIBRATION, cfg)
         if keys.HARD_FRACTION is not None:
             threshold = calibration.threshold(keys.HARD_FRACTION)
         else:
@@ -92,6 +95,10 @@ class OperatingPoint:
     def moved(self, threshold: float) -> "OperatingPoint":
         """Another threshold, set by hand, in [0, 1]."""
         return OperatingPoint(threshold=threshold, easy_proposals=self.easy_proposals)
+
+    def limited(self, easy_proposals: int) -> "OperatingPoint":
+        """Another number of candidates of easy images, >= 0, set by hand."""
+        return OperatingPoint(threshold=self.threshold, easy_proposals=easy_proposals)
 
     def limit(self, detector: int) -> int:
         """Candidates kept of an image that leaves by detector 1 or 2; 0: no limit of its own."""

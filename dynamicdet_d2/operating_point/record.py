@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynamicdet_d2.operating_point.hard_fraction import hard_fraction_for_latency
-from dynamicdet_d2.operating_point.thresholds import GRID
+from dynamicdet_d2.operating_point.knobs import are_knobs
+from dynamicdet_d2.operating_point.thresholds import GRID, threshold_at
 from dynamicdet_d2.utils.files import read_json, whole_file
 from dynamicdet_d2.utils.plain import is_finite
 
@@ -33,7 +34,8 @@ class Calibration:
         histogram: {"edges": (B + 1) rising in [0, 1], "counts": (B)} of the difficulties.
         measured: how: data set, images and warm-up of the latency, batch size, versions, date ...
         held_out: rows of :func:`held_out`.
-        operating_point: {"target": what was asked, "hard_fraction", "threshold", ...}, or None.
+        operating_point: {"target": what was asked, "hard_fraction", "threshold", ...}, or None;
+            of a planned one also "keys": the config keys that it needs, and their values.
     """
 
     num_images: int
@@ -62,9 +64,7 @@ class Calibration:
 
     def threshold(self, hard_fraction: float) -> float:
         """The threshold in [0, 1] for a hard fraction in [0, 1], to within 0.0005 of it."""
-        if not 0 <= hard_fraction <= 1:
-            raise ValueError(f"The hard fraction must be in [0, 1], not {hard_fraction}.")
-        return self.grid[round(hard_fraction * (len(self.grid) - 1))]
+        return threshold_at(self.grid, hard_fraction)
 
     def hard_fraction_for_latency(self, target: float) -> float:
         """Eq. 14 on this record's mean latencies; ``target`` in milliseconds."""
@@ -136,7 +136,7 @@ def _rows(value: list) -> bool:
 
 
 def _operating_point(value: dict | None) -> bool:
-    return value is None or _rows([value])
+    return value is None or (_rows([value]) and are_knobs(value.get("keys", {})))
 
 
 def _histogram(value: dict) -> bool:
@@ -169,5 +169,8 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "histogram": (_histogram, "'edges' that rise in [0, 1] and 'counts' between them"),
     "measured": (_measured, "an object, with a string 'dataset' and true or false in 'inference'"),
     "held_out": (_rows, "rows with 'hard_fraction' and 'threshold' in [0, 1]"),
-    "operating_point": (_operating_point, "null or have its threshold in [0, 1]"),
+    "operating_point": (
+        _operating_point,
+        "null or have its threshold in [0, 1], with 'keys' of a plan",
+    ),
 }

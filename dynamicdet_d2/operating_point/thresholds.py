@@ -61,6 +61,17 @@ def threshold_grid(difficulties: ArrayLike) -> list[float]:
     return _nearest(*_reachable(_checked(difficulties)), GRID).tolist()
 
 
+def threshold_at(grid: Sequence[float], hard_fraction: float) -> float:
+    """The threshold of a hard fraction in [0, 1], to within 0.0005 of it.
+
+    Args:
+        grid: as :func:`threshold_grid` gives it.
+    """
+    if not 0 <= hard_fraction <= 1:
+        raise ValueError(f"The hard fraction must be in [0, 1], not {hard_fraction}.")
+    return grid[round(hard_fraction * (len(grid) - 1))]
+
+
 def threshold_interval(
     difficulties: ArrayLike,
     hard_fraction: float,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a stream's threshold is to achieve, as a user says it, and what a config becomes by it."""
 
+import math
 from dataclasses import dataclass
 
 from detectron2.config import CfgNode
@@ -26,6 +27,26 @@ class Aim:
     target_ms: float | None = None
     percentile: float | None = None
 
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: a number is out of range; names the option.
+        """
+        for option, share in (
+            ("--threshold", self.threshold),
+            ("--hard-fraction", self.hard_fraction),
+        ):
+            if share is not None and not 0 <= share <= 1:
+                raise ValueError(f"{option} is {share:g}; it must lie in [0, 1].")
+        if self.target_ms is not None and not 0 < self.target_ms < math.inf:
+            raise ValueError(
+                f"--target-latency-ms is {self.target_ms:g}; it must be above 0, and finite."
+            )
+        if self.percentile is not None and not 0 < self.percentile < 100:
+            raise ValueError(f"--percentile is {self.percentile:g}; it must lie between 0 and 100.")
+        if self.percentile is not None and self.target_ms is None:
+            raise ValueError("--percentile is one of times, and needs --target-latency-ms.")
+
     def apply(self, cfg: CfgNode, calibration: str) -> None:
         """Set the config's operating point, in place.
 
@@ -33,12 +54,10 @@ class Aim:
             calibration: file; "": that of the config.
 
         Raises:
-            ValueError: a static detector has none, there is no calibration, or a percentile
-                without a target.
+            ValueError: as ``check``; a static detector has none, or there is no calibration.
         """
+        self.check()
         keys = cfg.MODEL.DYNAMIC
-        if self.percentile is not None and self.target_ms is None:
-            raise ValueError("--percentile is one of times, and needs --target-latency-ms.")
         keys.CALIBRATION = calibration or keys.CALIBRATION
         if self == Aim():
             return
@@ -66,7 +85,7 @@ class Aim:
             calibration: of the model that runs; None: it has none.
 
         Raises:
-            ValueError: target or percentile is out of range.
+            ValueError: target or percentile is out of range, which ``check`` would have said.
         """
         if calibration is None:
             return None

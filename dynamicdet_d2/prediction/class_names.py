@@ -2,15 +2,45 @@
 """Where the names of a model's classes are known from."""
 
 import logging
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from dynamicdet_d2.data.register import register_coco_json
+from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.data.register import LONGEST_NAME, is_class_name, register_coco_json
 from dynamicdet_d2.data.shapes.dataset import SPLITS
 from dynamicdet_d2.data.shapes.drawing import CLASSES
+from dynamicdet_d2.modeling.architecture import num_classes_key
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
+
+
+def check_class_names(names: Sequence[object], cfg: CfgNode, where: str = "") -> None:
+    """Refuse names that would be written beside another class, or could not be drawn.
+
+    Args:
+        names: by class as the model counts it; none is right as well.
+        cfg: that the model was built from.
+        where: the names are from, for the message.
+
+    Raises:
+        ValueError: there are more or fewer than classes, or one is no name.
+    """
+    found = f"{where} has" if where else "There are"
+    for name in names:
+        if not is_class_name(name):
+            raise ValueError(
+                f"{found} {shown(name)} among the names of classes; each must be text of 1 to "
+                f"{LONGEST_NAME} characters."
+            )
+    key = num_classes_key(cfg)
+    wanted = value_of(cfg, key)
+    if names and len(names) != wanted:
+        raise ValueError(
+            f"{found} {len(names)} names of classes, but {key} is {wanted}: each class needs one."
+        )
 
 
 def class_names_of(cfg: CfgNode) -> list[str]:
@@ -22,4 +52,10 @@ def class_names_of(cfg: CfgNode) -> list[str]:
     except ValueError as error:
         logger.warning("Classes have numbers in the place of names: %s", error)
     known = [MetadataCatalog.get(name) for name in cfg.DATASETS.TEST[:1]]
-    return list(known[0].get("thing_classes", [])) if known else []
+    names = list(known[0].get("thing_classes", [])) if known else []
+    try:
+        check_class_names(names, cfg, f"Data set {cfg.DATASETS.TEST[0]}" if known else "")
+    except ValueError as error:
+        logger.warning("Classes have numbers in the place of names: %s", error)
+        return []
+    return names

@@ -21,6 +21,8 @@ from dynamicdet_d2.utils.class_labels import color_of, name_of
 ROUTE_COLORS = {"easy": (53, 224, 122), "hard": (255, 140, 26)}
 # Labels are legible from about this many pixels on, so small images are drawn larger.
 DRAWN_SIDE = 480
+# No longer than this though, or a picture of one pixel's height would become one of gigabytes.
+LONGEST_DRAWN = 4 * DRAWN_SIDE
 MASK_ALPHA = 0.45
 
 Pixels = NDArray[np.uint8]
@@ -36,11 +38,12 @@ def drawn(image: Pixels, prediction: dict[str, Any], class_names: Sequence[str])
 
     Returns:
         (H', W', 3), BGR, both sides even (as videos need them); at least about 480 pixels high and
-        wide.
+        wide, or, of a picture longer than four times its other side, with a longer side of 1920.
     """
     instances: Instances = prediction["instances"]
-    scale = max(1.0, DRAWN_SIDE / min(image.shape[:2]))
-    height, width = (2 * round(side * scale / 2) for side in image.shape[:2])
+    sides = image.shape[:2]
+    scale = max(1.0, min(DRAWN_SIDE / min(sides), LONGEST_DRAWN / max(sides)))
+    height, width = (2 * max(1, round(side * scale / 2)) for side in sides)
     pixels = _with_masks(image, instances)
     resized = cv2.resize(pixels, (width, height)) if (height, width) != image.shape[:2] else pixels
     canvas = Image.fromarray(np.ascontiguousarray(resized[:, :, ::-1]))

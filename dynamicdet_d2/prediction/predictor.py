@@ -13,10 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynamicdet_d2.engine.predictor import Predictor
-from dynamicdet_d2.prediction.class_names import class_names_of
+from dynamicdet_d2.prediction.class_names import check_class_names, class_names_of
 
 Image = NDArray[Any]
 Prediction = dict[str, Any]
+
+
+class UnusableImageError(ValueError):
+    """An image of a list that cannot be predicted.
+
+    Args:
+        place: of the image in the list.
+        sentence: what is wrong with it.
+    """
+
+    def __init__(self, place: int, sentence: str) -> None:
+        super().__init__(f"Number {place} of the list: {sentence}")
+        self.place, self.sentence = place, sentence
 
 
 class DynamicPredictor(Predictor):
@@ -49,6 +62,7 @@ class DynamicPredictor(Predictor):
             raise ValueError("There are no weights: MODEL.WEIGHTS is empty.")
         super().__init__(cfg)
         self.class_names = list(class_names_of(cfg) if class_names is None else class_names)
+        check_class_names(self.class_names, cfg)
         self.metadata = Metadata(thing_classes=self.class_names)
 
     @overload
@@ -80,7 +94,7 @@ class DynamicPredictor(Predictor):
             try:
                 inputs.append(self._input(image))
             except ValueError as error:
-                raise ValueError(f"Number {place} of the list: {error}") from None
+                raise UnusableImageError(place, str(error)) from None
         return self._batches(inputs)
 
     def _batches(self, inputs: Sequence[dict[str, Any]]) -> list[Prediction]:

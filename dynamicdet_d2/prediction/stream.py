@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dynamicdet_d2.budget import BudgetController, DriftMonitor
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError
 from dynamicdet_d2.prediction.outputs import Output
-from dynamicdet_d2.prediction.predictor import DynamicPredictor, Prediction
+from dynamicdet_d2.prediction.predictor import (
+    DynamicPredictor,
+    Prediction,
+    UnusableImageError,
+)
 from dynamicdet_d2.prediction.sources import Frame
 from dynamicdet_d2.prediction.tally import Tally
 from dynamicdet_d2.utils.progress import Progress
@@ -85,7 +89,10 @@ class Stream:
         if isinstance(self._governor, BudgetController):
             self._predictor.model.threshold = self._governor.threshold
         start = self._clock()
-        predictions = self._predictor([frame.image for frame in batch])
+        try:
+            predictions = self._predictor([frame.image for frame in batch])
+        except UnusableImageError as error:
+            raise ValueError(f"{batch[error.place].source.name}: {error.sentence}") from None
         for prediction in predictions:  # to memory, which waits for a GPU
             prediction["instances"] = prediction["instances"].to("cpu")
         seconds = self._clock() - start

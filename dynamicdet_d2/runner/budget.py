@@ -33,7 +33,7 @@ class Budget:
         """
         if not self._dynamic:
             raise ValueError("A static detector has one route and no threshold.")
-        if not 0 <= value <= 1:
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ValueError(f"The threshold must be in [0, 1], not {value}.")
         self.threshold = float(value)
 

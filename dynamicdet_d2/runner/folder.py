@@ -2,32 +2,21 @@
 """The folder of an exported detector: a file per piece, and ``manifest.json`` about them."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from dynamicdet_d2.runner.manifest import check_manifest
+from dynamicdet_d2.runner.runtimes import Arrays, Opener, Piece
 from dynamicdet_d2.utils.files import read_json
+from dynamicdet_d2.utils.words import in_words, shown
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-
-# Of every manifest, with their types.
-_KEYS: dict[str, type | tuple[type, ...]] = {
-    "runtime": str,
-    "dynamic": bool,
-    "shared_tail": bool,
-    "pieces": dict,
-    "levels": list,
-    "sides": (list, type(None)),
-    "input": dict,
-    "heads": dict,
-    "class_names": list,
-    "easy_proposals": int,
-    "threshold": (float, int, type(None)),
-    "calibration": (dict, type(None)),
-    "fingerprint": dict,
-}
 
 
 @dataclass(frozen=True)
@@ -53,23 +42,59 @@ class Folder:
         path = Path(path)
         name = str(path / MANIFEST)
         content = read_json(path / MANIFEST, name)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        if type(found) is not int or found != FORMAT:
             raise ValueError(f"{name} is no manifest of format {FORMAT}, which this version reads.")
-        for key, kind in _KEYS.items():
-            if key not in content or not isinstance(content[key], kind):
-                raise ValueError(f"{name} has no usable '{key}'.")
-        folder = cls(path, content)
-        for called, piece in content["pieces"].items():
-            if not isinstance(piece, dict) or not isinstance(piece.get("files"), dict):
-                raise ValueError(f"{name} has no usable 'files' of the piece '{called}'.")
+        try:
+            check_manifest(content)
+        except ValueError as error:
+            raise ValueError(f"{name} is no manifest of an exported detector: {error}.") from None
+        for piece in content["pieces"].values():
             for file, digest in piece["files"].items():
                 _check(path, file, digest)
-        return folder
+        return cls(path, content)
 
-    def open(self, name: str, opener: Callable[[Path], Any]) -> Any:
-        """A piece by its name, opened by a runtime's function of a path."""
-        files = self.manifest["pieces"][name]["files"]
-        return opener(self.path / next(iter(files)))
+    def require(self, name: str, outputs: Iterable[str]) -> None:
+        """
+        Raises:
+            ValueError: the manifest has no piece of that name with these outputs.
+        """
+        manifest, piece = self.path / MANIFEST, self.manifest["pieces"].get(name)
+        if piece is None:
+            raise ValueError(f"{manifest} has no piece '{name}', which the detector needs.")
+        missing = [output for output in outputs if output not in piece["outputs"]]
+        if missing:
+            raise ValueError(
+                f"{manifest}: the piece '{name}' has no output '{missing[0]}', which is needed."
+            )
+
+    def open(self, name: str, opener: Opener) -> Piece:
+        """A piece by its name, opened by a runtime's function of a path.
+
+        Raises:
+            ValueError: naming the file that the runtime cannot open or, later, run.
+        """
+        path = self.path / next(iter(self.manifest["pieces"][name]["files"]))
+        with _named(f"{path} cannot be opened"):
+            piece = opener(path)
+
+        def run(inputs: Mapping[str, np.ndarray], wanted: Sequence[str]) -> Arrays:
+            with _named(f"{path} cannot be run"):
+                return piece(inputs, wanted)
+
+        return run
+
+
+@contextmanager
+def _named(said: str) -> Iterator[None]:
+    """Runtimes raise errors of their own, some of them pages long."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        words = in_words(error)
+        raise ValueError(f"{said}: {words[:300]}{'...' * (len(words) > 300)}.") from error
 
 
 def sha256(path: Path) -> str:
@@ -83,7 +108,9 @@ def sha256(path: Path) -> str:
 
 def _check(folder: Path, file: str, digest: str) -> None:
     path = folder / file
-    if Path(file).name != file or not path.is_file():
-        raise ValueError(f"{path}, which the manifest names, is no file of the folder.")
+    if Path(file).name != file or not path.is_file() or path.is_symlink():
+        raise ValueError(
+            f"{folder / MANIFEST} names {shown(file)}, which is no file of the folder."
+        )
     if sha256(path) != digest:
         raise ValueError(f"{path} is not the file that the manifest was written with.")

@@ -43,6 +43,8 @@ def prepare(
     Raises:
         ValueError: a picture of another shape or type, or one too large for all ``sides``.
     """
+    if not isinstance(pictures, Sequence | np.ndarray):
+        raise ValueError(f"Pictures are given as a list, not as {type(pictures).__name__}.")
     if not len(pictures):
         raise ValueError("There are no pictures to detect objects in.")
     resized = [_resized(picture, settings) for picture in pictures]
@@ -77,8 +79,15 @@ def _resized(picture: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
             "A picture is an array (height, width, 3) of uint8, RGB; found "
             f"{picture.dtype} {picture.shape}."
         )
+    if not picture.size:
+        raise ValueError(f"A picture has no pixels: its shape is {picture.shape}.")
     shortest, longest = settings["min_size"], settings["max_size"]
     height, width = resized_shape(picture.shape[0], picture.shape[1], shortest, longest)
+    if not min(height, width):
+        raise ValueError(
+            f"A picture has {picture.shape[1]}x{picture.shape[0]} pixels: reduced to {longest}, "
+            "its shorter side would vanish."
+        )
     ordered = picture if settings["format"] == "RGB" else picture[:, :, ::-1]
     if (height, width) != picture.shape[:2]:
         image = Image.fromarray(np.ascontiguousarray(ordered))

@@ -20,6 +20,9 @@ from dynamicdet_d2.runner.runtimes import Arrays, Opener, Piece, opener_of
 from dynamicdet_d2.runner.two_stage import TwoStageHead
 from dynamicdet_d2.runner.yolo import YoloHead
 
+# More than any machine has.
+MOST_THREADS = 4096
+
 
 class Runner:
     """An exported detector.
@@ -64,11 +67,14 @@ class Runner:
         self.class_names: list[str] = manifest["class_names"]
         self.dynamic: bool = manifest["dynamic"]
         self._manifest = manifest
+        if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
+            raise ValueError(f"threads is {threads!r}; it must be from 1 to {MOST_THREADS}.")
         opener = opener or opener_of(manifest["runtime"], threads)
         self._pieces = {name: own.open(name, opener) for name in manifest["pieces"]}
         self.head = _head(manifest["heads"], self._pieces, "")
         apart = "boxes2" in self._pieces
         self.head2 = _head(manifest["heads"], self._pieces, "2") if apart else self.head
+        self._check_pieces(own)
         self._budget = Budget(manifest["threshold"], manifest["calibration"], self.dynamic)
         if threshold is not None:
             self.threshold = threshold
@@ -109,6 +115,8 @@ class Runner:
 
     def measure(self, pictures: Sequence[np.ndarray]) -> tuple[float, float]:
         """Mean milliseconds per picture with all of them easy, and with all hard."""
+        if not len(pictures):
+            raise ValueError("There are no pictures to measure on.")
         before, seconds = self._budget.threshold, {1.0: 0.0, 0.0: 0.0}
         try:
             for number, picture in enumerate([pictures[0], *pictures]):
@@ -150,6 +158,27 @@ class Runner:
                 strict=True,
             )
         ]
+
+    def _check_pieces(self, folder: Folder) -> None:
+        """
+        Raises:
+            ValueError: a piece is missing, or an output of it.
+        """
+        manifest = self._manifest
+        needed = {"whole": self.head.outputs}
+        if self.dynamic:
+            start = [f"f1_{level}" for level in manifest["levels"]]
+            second = [f"f2_{level}" for level in manifest["second_levels"]]
+            needed = {"first": [*start, "start", "difficulty"], "second": second}
+            tails = ("tail",) if manifest["shared_tail"] else ("tail1", "tail2")
+            needed |= {name: self.head.outputs for name in tails}
+        for side in manifest["sides"] or [None]:
+            ending = "" if side is None else f"@{side[0]}x{side[1]}"
+            for name, outputs in needed.items():
+                folder.require(name + ending, outputs)
+        for head in {id(head): head for head in (self.head, self.head2)}.values():
+            for name, outputs in getattr(head, "needs", {}).items():
+                folder.require(name, outputs)
 
     def _routed(self, batch: Batch) -> tuple[list[Found], list, list]:
         """Each image's detections by its route, difficulties and routes."""
@@ -234,10 +263,6 @@ def _head(settings: Mapping[str, Any], pieces: Mapping[str, Piece], ending: str)
         "fcos": lambda: DenseHead(settings),
         "yolo": lambda: YoloHead(settings),
     }
-    if settings.get("kind") not in kinds:
-        raise ValueError(
-            f"The manifest's heads are of kind {settings.get('kind')!r}, not known here."
-        )
     return kinds[settings["kind"]]()
 
 

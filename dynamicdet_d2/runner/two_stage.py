@@ -40,6 +40,9 @@ class TwoStageHead:
         pyramid = dict.fromkeys(level for pool in pools for level in pool["levels"])
         predictions = [f"{kind}_{i}" for kind in ("logits", "deltas") for i in levels]
         self.outputs = [*pyramid, *predictions]
+        self.needs = {f"boxes{ending}": ["scores", "box_deltas"]}
+        if settings["masks"] is not None:
+            self.needs[f"masks{ending}"] = ["masks"]
 
     def __call__(
         self, outputs: Arrays, sizes: Sequence[tuple[int, int]], limits: Sequence[int]

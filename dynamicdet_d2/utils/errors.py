@@ -5,6 +5,7 @@ Standard library alone, so that a command can say that a library is missing.
 """
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -39,14 +40,34 @@ def one_sentence(program: str) -> Iterator[None]:
         _end(program, _with_notes(error), TYPED)
     except (OSError, FloatingPointError, RunError) as error:
         _end(program, _with_notes(error), FAILED)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0].rstrip(".") or "MemoryError"
+        less = "fewer or smaller images at a time, or a smaller model, need less"
+        _end(program, f"There is not enough memory; {less} ({reason}).", FAILED)
     except ImportError as error:
         doctor = "'python -m dynamicdet_d2 doctor' says what is missing and what installs it"
         _end(program, f"{error}: {doctor}.", FAILED)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine's memory, or a GPU's, was too small; torch says so in several ways."""
+    named = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
+
+
 def _with_notes(error: Exception) -> str:
     """What the error says, and what was noted on its way, such as the image that it is about."""
-    return " ".join([str(error), *getattr(error, "__notes__", ())])
+    said = str(error)
+    if isinstance(error, OSError) and said.startswith("[Errno"):
+        said = f"{error.strerror}." if error.filename is None else _named(error)
+    return " ".join([said, *getattr(error, "__notes__", ())])
+
+
+def _named(error: OSError) -> str:
+    """The system's complaint after the name that it is about."""
+    return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}."
 
 
 def _end(program: str, sentence: str, status: int) -> None:

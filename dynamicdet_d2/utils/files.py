@@ -5,7 +5,9 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +31,64 @@ class UnwrittenFileError(OSError):
 
     def __str__(self) -> str:
         return f"{self.filename} cannot be written: {self.strerror}."
+
+
+class UnmadeFolderError(UnwrittenFileError):
+    """A folder that could not be made."""
+
+    def __str__(self) -> str:
+        return f"{self.filename} cannot be made a folder: {self.strerror}."
+
+
+def make_folder(path: str | os.PathLike) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        UnmadeFolderError: where the system refuses, or something else has the name.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UnmadeFolderError(path, error) from error
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A folder to write into that has its name only when it is complete.
+
+    It lies beside ``path``, under a name of its own, so that it can be moved there in one step.
+
+    Args:
+        path: of a folder that is not there, or is empty.
+
+    Raises:
+        UnwrittenFileError: where the system refuses; ``path`` is as it was.
+    """
+    target = Path(os.path.abspath(path))
+    make_folder(target.parent)
+    with writing(target):
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
+    try:
+        yield unfinished
+        with writing(target):
+            os.chmod(unfinished, 0o755)
+            os.replace(unfinished, target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Name the file in the system's complaints: those of a full disk name none.
+
+    Raises:
+        UnwrittenFileError: in the place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UnwrittenFileError(path, error) from error
 
 
 @contextmanager
@@ -136,6 +196,25 @@ def names_a_file(name: object) -> TypeGuard[str]:
     if not isinstance(name, str) or not name or "\0" in name:
         return False
     return name == name.encode("utf-8", "replace").decode()
+
+
+def read_lines(path: str | os.PathLike, name: str) -> list[str]:
+    """Lines of a text file: UTF-8, with or without the mark of it at the beginning.
+
+    Args:
+        path: of the file.
+        name: of it in messages.
+
+    Raises:
+        ValueError: the file cannot be read, or is no such text.
+    """
+    refuse_pipes(path, name)
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise ValueError(f"{name} is no text file in UTF-8.") from None
 
 
 def read_json(path: str | os.PathLike, name: str) -> Any:

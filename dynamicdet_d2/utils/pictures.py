@@ -9,6 +9,30 @@ import numpy as np
 from dynamicdet_d2.utils.files import whole_file
 
 
+def can_write(name: str) -> bool:
+    """Whether OpenCV writes images of a file name's ending; it must not see names that are no text,
+    on which it crashes."""
+    ending = Path(name).suffix
+    return ending.isascii() and bool(ending) and bool(cv2.haveImageWriter(f"image{ending}"))
+
+
+def refuse_nameless(path: Path, said: str) -> None:
+    """Refuse a path that is no text, on which OpenCV crashes.
+
+    Args:
+        said: what it is, as the beginning of a sentence.
+
+    Raises:
+        ValueError: its bytes are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{said} {path} has a name that is not UTF-8, which OpenCV needs; rename it."
+        ) from None
+
+
 def write_image(
     path: Path, pixels: np.ndarray, *, quality: int | None = None, durable: bool = True
 ) -> None:
@@ -24,7 +48,7 @@ def write_image(
         ValueError: OpenCV does not write the format.
         OSError: the file cannot be written; one sentence.
     """
-    if not path.suffix or not cv2.haveImageWriter(str(path)):
+    if not can_write(path.name):
         raise ValueError(
             f"{path} cannot be written: OpenCV writes no images of ending '{path.suffix}'."
         )

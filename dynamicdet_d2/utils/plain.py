@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dataclasses from and to the plain types of JSON, by their annotations.
 
-Numbers (null only where an annotation allows it), strings, a choice of strings, tuples of one type,
-mappings with string keys, and dataclasses of these. A field with a default may be missing, and a
-key that no field has is passed over, so that files of other versions are read.
+Numbers (null only where an annotation allows it), true and false, strings, a choice of strings,
+tuples of one type, mappings with string keys, and dataclasses of these. A field with a default may
+be missing, and a key that no field has is passed over, so that files of other versions are read.
 """
 
 import dataclasses
@@ -45,6 +45,8 @@ def from_plain(kind: Any, content: Any, name: str) -> Any:
     if isinstance(kind, types.UnionType):
         some, _ = typing.get_args(kind)  # of "float | None" and its like
         return None if content is None else from_plain(some, content, name)
+    if kind is bool:
+        return checked(bool, content, name, "true or false")
     if kind in _NUMBERS:
         return _number(kind, content, name)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):

@@ -2,7 +2,10 @@
 """Values of unknown worth in sentences: never longer than a few lines, whatever they are."""
 
 import reprlib
+from collections.abc import Sequence
 
+# Sentences that are read at once.
+_MOST_LINES = 20
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 100
 _short.maxlist = _short.maxtuple = 8
@@ -12,6 +15,13 @@ _short.maxlevel = 3
 def shown(value: object) -> str:
     """A value for a sentence: its repr, cut where it is long."""
     return _short.repr(value)
+
+
+def in_lines(sentences: Sequence[str]) -> str:
+    """A line each, of many the first ones and how many there are beside them."""
+    more = len(sentences) - _MOST_LINES
+    said = [*sentences[:_MOST_LINES], *([f"There are {more} more."] if more > 0 else [])]
+    return "\n".join(said)
 
 
 def in_words(error: BaseException) -> str:

@@ -27,3 +27,20 @@ def test_rows_of_a_trade_off(page: str, result: str, first: tuple[int, int]) -> 
         assert row[cost] == f"{point['gflops']:.4g}"
         figures = (point["box"]["AP"], point["random_AP"], point["oracle_AP"])
         assert row[ap : ap + 3] == [f"{figure:.2f}" for figure in figures]
+
+
+def test_rows_of_exports() -> None:
+    content = json.loads((ROOT / "benchmarks" / "results" / "export_demo.json").read_text())
+    exports = content["exports"]
+    lines = (ROOT / "docs" / "export.md").read_text(encoding="utf-8").splitlines()
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    rows = {row[0]: row[1:] for row in table if row and row[0] in {"PyTorch", *exports}}
+    assert rows.keys() == {"PyTorch", *exports}
+    for name, row in rows.items():
+        place = int(name != "PyTorch")
+        own = exports.get(name) or next(iter(exports.values()))
+        points = {point["threshold"]: point for point in own["points"]}
+        shown = [points[t] for t in (1.0, own["threshold"], 0.0)]
+        assert row[:3] == [f"{point['ap']['box'][place]:.2f}" for point in shown]
+        assert row[3] == (f"{max(own['largest_ap_drop'], 0) + 0.0:.2f}" if place else "")
+        assert row[4] == f"{100 * shown[1]['hard_fraction'][place]:.1f}"

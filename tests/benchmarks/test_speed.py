@@ -5,9 +5,11 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from torch import nn
 
-from benchmarks.speed import peers, yolo
-from benchmarks.speed.report import Goal, peer_goals, yolo_goals
+from benchmarks.speed import exports, peers, yolo
+from benchmarks.speed import setting as setting_module
+from benchmarks.speed.report import Goal, export_goals, yolo_goals
 from benchmarks.speed.setting import PROPOSALS, Setting, drawn_proposals
 from benchmarks.speed.timing import Rounds, interleave
 from dynamicdet_d2.config import read_config
@@ -90,27 +92,52 @@ def test_yolos_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(timed.images.values()) == {10} and 1.5 < work < 2
 
 
-def test_goals_of_peers() -> None:
-    seconds = {"easy float32": [1.0], "stock": [2.0], "easy, onnxruntime": [0.8]}
-    (goal,) = peer_goals(Rounds(seconds, dict.fromkeys(seconds, 1)))
-    assert (goal.what, goal.figure) == ("easy float32 / easy, onnxruntime", 1.25)
+def test_goals_of_exports() -> None:
+    """By hand: a runtime that is 1.25 times as fast as ours, its int8 5 times as fast as stock."""
+    seconds = {"stock": 2.0, "static float32": 1.0, "easy float32": 1.0, "hard float32": 1.5}
+    seconds |= {"easy float32, 300 proposals": 0.8, "easy bfloat16, 300 proposals": 0.5}
+    seconds |= {f"{route}, openvino float32": 0.8 for route in ("static", "easy")}
+    seconds |= {"hard, openvino float32": 1.2, "easy, openvino int8": 0.4}
+    seconds |= {"hard, openvino int8": 0.8, "easy, openvino int8, 300 proposals": 0.3}
+    goals = export_goals(Rounds({k: [s] for k, s in seconds.items()}, dict.fromkeys(seconds, 1)))
+    assert [(goal.what, round(goal.figure, 3)) for goal in goals] == [
+        ("easy, 300 proposals / static, float32", 0.8),
+        ("hard float32 / easy bfloat16, 300 proposals", 3.0),
+        ("static float32 / static, openvino float32", 1.25),
+        ("easy float32 / easy, openvino float32", 1.25),
+        ("hard float32 / hard, openvino float32", 1.25),
+        ("stock / easy, openvino int8", 5.0),
+        ("stock / hard, openvino int8", 2.5),
+        ("hard, openvino float32 / easy, openvino int8, 300 proposals", 4.0),
+    ]
+    assert [goal.met for goal in goals] == [True] * 6 + [False, True]
 
 
-def test_peers_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxruntime")
+@pytest.fixture
+def tiny_pair(monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, nn.Module, Setting]:
+    """Toys in the place of what is compared."""
 
     def tiny(self: Setting, file: str, *overrides: object) -> CfgNode:
-        cfg = toy_cfg(*(STATIC if file == peers.STATIC else ()), *overrides)
-        return cfg
+        return toy_cfg(*(STATIC if file == setting_module.STATIC else ()), *overrides)
 
     monkeypatch.setattr(Setting, "config", tiny)
-    monkeypatch.setattr(peers, "RUNTIMES", {"onnx": "onnxruntime"})
-    monkeypatch.setattr(peers, "_compiled", lambda stock: stock)  # compiling takes minutes
     setting = Setting("cpu", 64, 96)
     torch.manual_seed(0)
-    stock = build_model(setting.config(peers.STATIC)).eval()
-    timed = peers.time_peers(stock, toy_model(), setting, rounds=1)
-    assert {"static, onnxruntime", "easy, onnxruntime", "hard, onnxruntime"} <= set(timed.seconds)
+    return build_model(setting.config(setting_module.STATIC)).eval(), toy_model(), setting
+
+
+def test_peers_are_timed(tiny_pair: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "_compiled", lambda stock: stock)  # compiling takes minutes
+    timed = peers.time_peers(*tiny_pair, rounds=1)
+    assert {"stock", "torchvision Faster R-CNN R50", "hard float32"} <= set(timed.seconds)
+
+
+def test_exports_are_timed(tiny_pair: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx", reason="the package onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")
+    monkeypatch.setattr(exports, "RUNTIMES", {"onnx": "onnxruntime"})
+    timed = exports.time_exports(*tiny_pair, rounds=1)
+    assert len(export_goals(timed)) == 8
 
 
 def test_assignment_is_timed_beside_its_step(monkeypatch: pytest.MonkeyPatch) -> None:

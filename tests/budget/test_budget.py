@@ -282,7 +282,7 @@ def test_a_slower_machine_never_gets_more_hard_images(first: float, second: floa
     [
         ({}, "one of target_ms, fps and hard_fraction; found none."),
         ({"fps": 3, "target_ms": 4}, "found target_ms, fps."),
-        ({"target_ms": 0}, "target_ms is 0; it must be above 0."),
+        ({"target_ms": 0}, "target_ms is 0; it must be above 0, and finite."),
         ({"fps": float("nan")}, "fps is nan"),
         ({"hard_fraction": 1.5}, "hard_fraction is 1.5"),
         ({"hard_fraction": 0.5, "percentile": 95}, "hard_fraction has none"),

@@ -159,11 +159,14 @@ def test_a_corrupt_image_is_named_or_left_out(
     [
         (["--input", "gone.jpg"], "--input gone.jpg does not exist."),
         (["--input", "{empty}"], "has no images (.bmp, "),
-        (["--input", "{images}", "{images}/1.png"], "results would be 1.png"),
+        (["--input", "{images}", "{images}/1.png"], "results would both be 1.png"),
         (["--input", "{images}", "--output", "{images}"], "would be replaced"),
         (["--input", "{images}", "--confidence-threshold", "2"], "--confidence-threshold is 2.0"),
-        (["--input", "{images}", "--batch-size", "0"], "--batch-size is 0; it must be 1 or more"),
-        (["--input", "{images}", "--threshold", "2"], "MODEL.DYNAMIC.THRESHOLD is 2.0"),
+        (
+            ["--input", "{images}", "--batch-size", "0"],
+            "--batch-size is 0; it must be from 1 to 65536",
+        ),
+        (["--input", "{images}", "--threshold", "2"], "--threshold is 2; it must lie in [0, 1]"),
         (["--input", "{images}", "--hard-fraction", "0.5"], "--hard-fraction needs a calibration"),
         (
             ["--input", "{images}", "--hard-fraction", "0.5", "--calibration", "gone.json"],
@@ -171,7 +174,7 @@ def test_a_corrupt_image_is_named_or_left_out(
         ),
         (
             ["--input", "{images}", "--target-latency-ms", "0", "--calibration", "{calibration}"],
-            "target_ms is 0; it must be above 0",
+            "--target-latency-ms is 0; it must be above 0",
         ),
         (["--input", "{images}", "--percentile", "95"], "needs --target-latency-ms"),
         (["--input", "{images}", "--coco-ids", "gone.json"], "gone.json cannot be read"),

@@ -110,6 +110,9 @@ WRONG = {
     "TEST.DYNAMIC.LOSS_GAP": (None, "True or False"),
     "TEST.DYNAMIC.GALLERY": (-1, "at least 0"),
     "TEST.DYNAMIC.INPUT_SIZES": ([640, 0], "at least 1"),
+    "TEST.DYNAMIC.PLAN.EASY_PROPOSALS": ([300, -1], "at least 0"),
+    "TEST.DYNAMIC.PLAN.INPUT_SIZES": ([640, 0], "at least 1"),
+    "TEST.DYNAMIC.PLAN.PRECISIONS": (["int8"], "'float32', 'bfloat16' or 'float16'"),
     "TEST.DYNAMIC.ATTENTION_MATMUL": ("", "True or False"),
     "INPUT.MOSAIC.ENABLED": (1, "True or False"),
     "INPUT.MOSAIC.PROBABILITY": (1.1, "in [0, 1]"),
@@ -135,7 +138,7 @@ WRONG = {
     "SOLVER.BASE_LR_END": (-0.1, "at least 0"),
     "SOLVER.WARMUP_BIAS_LR": (-0.1, "None or be a number at least 0"),
     "SOLVER.WARMUP_MOMENTUM": (1.0, "None or be a number in [0, 1)"),
-    "INPUT.FORMAT": (None, "a string"),
+    "INPUT.FORMAT": (None, "'BGR', 'RGB', 'L'"),
     "INPUT.MAX_SIZE_TRAIN": (0, "at least 1"),
     "INPUT.RANDOM_FLIP": ("both", "'horizontal', 'vertical' or 'none'"),
     "INPUT.CROP.ENABLED": (1, "True or False"),
@@ -266,6 +269,11 @@ def test_every_key_of_a_rule_has_a_range() -> None:
             "DATASETS.COCO_JSON: the json file of 'b' does not exist: ",
         ),
         (["DATASETS.TRAIN", ["gone"]], Use.TRAIN, "DATASETS.TRAIN names 'gone', which is not reg"),
+        (
+            ["INPUT.MIN_SIZE_TEST", 0, "TEST.DYNAMIC.INPUT_SIZES", [640]],
+            Use.EVALUATE,
+            "TEST.DYNAMIC.INPUT_SIZES is [640], but INPUT.MIN_SIZE_TEST is 0",
+        ),
         (["DATASETS.TRAIN", []], Use.TRAIN, "DATASETS.TRAIN names no data set."),
         (["DATASETS.TEST", []], Use.CALIBRATE, "DATASETS.TEST names no data set to calibrate on."),
         (["TEST.DYNAMIC.LATENCY_IMAGES", 0], Use.CALIBRATE, "TEST.DYNAMIC.LATENCY_IMAGES is 0;"),
@@ -311,10 +319,10 @@ def test_rules(
 @pytest.mark.parametrize(
     "pairs",
     [
-        ["MODEL.DEVICE", "meta"],
         [*GPU, "MODEL.INFERENCE.PRECISION", "float16", "SOLVER.AMP.ENABLED", True],
         ["DATASETS.TEST", ["a", "coco_2017_val"], "DATASETS.COCO_JSON", [["a", __file__, "."]]],
-        ["TEST.PRECISE_BN.ENABLED", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
+        ["TEST.PRECISE_BN.ENABLED", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"]
+        + ["MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"],
         ["SOLVER.ROUTER.OBJECTIVE", "ap"],
         ["VIS_PERIOD", 20],
     ],

@@ -8,6 +8,10 @@ from dynamicdet_d2.config.checking import problems
 from tests.config.test_checking import changed
 
 MOSAIC = ("INPUT.MOSAIC.ENABLED", True)
+STATIC = (
+    *("MODEL.META_ARCHITECTURE", "GeneralizedRCNN"),
+    *("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"),
+)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +21,7 @@ MOSAIC = ("INPUT.MOSAIC.ENABLED", True)
         ([*MOSAIC, "INPUT.FORMAT", "L"], "INPUT.FORMAT is 'L'; with INPUT.MOSAIC.ENABLED it must"),
         ([*MOSAIC, "INPUT.CROP.ENABLED", True], "INPUT.CROP.ENABLED is True; with INPUT.MOSAIC"),
         (
-            [*MOSAIC, "MODEL.KEYPOINT_ON", True, "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
+            [*MOSAIC, "MODEL.KEYPOINT_ON", True, *STATIC],
             "MODEL.KEYPOINT_ON is True; with INPUT.MOSAIC",
         ),
         (
@@ -25,7 +29,7 @@ MOSAIC = ("INPUT.MOSAIC.ENABLED", True)
             "SOLVER.BEST.PATIENCE is 3, which counts evaluations of a metric: SOLVER.BEST.METRIC",
         ),
         (
-            ["SOLVER.BEST.METRIC", "bbox/AP", "MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
+            ["SOLVER.BEST.METRIC", "bbox/AP", *STATIC],
             "SOLVER.BEST.METRIC is 'bbox/AP', but MODEL.META_ARCHITECTURE is 'GeneralizedRCNN'; it",
         ),
         (
@@ -41,8 +45,7 @@ MOSAIC = ("INPUT.MOSAIC.ENABLED", True)
             "INPUT.MOSAIC.OFF_LAST_STEPS is 11; it must be at most SOLVER.MAX_ITER, which is 10.",
         ),
         (
-            ["SOLVER.EMA.ENABLED", True, "TEST.PRECISE_BN.ENABLED", True]
-            + ["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"],
+            ["SOLVER.EMA.ENABLED", True, "TEST.PRECISE_BN.ENABLED", True, *STATIC],
             "TEST.PRECISE_BN.ENABLED is True, but SOLVER.EMA.ENABLED evaluates averaged",
         ),
         (

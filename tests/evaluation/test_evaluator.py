@@ -458,7 +458,10 @@ def test_calibration_sees_the_same_images_and_ap(
     measured = Measured(cfg, model, calibration, observation, read_ground_truth(NAME))
     points = run.tradeoff["points"]
     routings = routings_at(measured, [point["hard_fraction"] for point in points])
-    found = [box_sweep(measured).evaluate(hard).ap for hard in routings]
+    found = [
+        box_sweep(measured.observation.records, measured.ground_truth).evaluate(hard).ap
+        for hard in routings
+    ]
     assert found == [point["box"]["AP"] for point in points]
     assert len(set(found)) > 2
 

@@ -178,7 +178,7 @@ class Runs:
         (changed("config.yaml", "_BASE_: https://example.org/x.yaml"), "has a _BASE_"),
         (changed("config.yaml", "A: !!python/object/apply:os.mkdir [ran]"), "no code runs"),
         (changed("config.yaml", "GONE: 1"), "GONE is no key"),
-        (changed("classes.json", "[1]"), "must be a list of names"),
+        (changed("classes.json", "[1]"), "has 1 among the names of classes"),
         (changed("calibration.json", "{}"), "calibration.json lacks num_images"),
         (lambda folder: torch.save({"model": Runs()}, folder / "model.pth"), "is not loaded"),
         (lambda folder: (folder / "calibration.json").unlink(), "needs calibration.json"),

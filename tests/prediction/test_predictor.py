@@ -71,8 +71,11 @@ def test_names_of_classes(predictor: DynamicPredictor) -> None:
     assert predictor.class_names == predictor.metadata.thing_classes == ["cat", "dog", "cow"]
     assert [name_of(["cat"], number) for number in (0, 1)] == ["cat", "1"]
     with clean_catalogs():
-        assert class_names_of(predicting_cfg("DATASETS.TEST", ("shapes_test",)))[0] == "disc"
-        assert len(class_names_of(predicting_cfg("DATASETS.TEST", ("coco_2017_val",)))) == 80
+        for name, count in (("shapes_test", 6), ("coco_2017_val", 80)):
+            known = ("DATASETS.TEST", (name,), "MODEL.ROI_HEADS.NUM_CLASSES", count)
+            assert len(class_names_of(predicting_cfg(*known))) == count
+            # Those of another data set would be names of other classes.
+            assert class_names_of(predicting_cfg("DATASETS.TEST", (name,))) == []
         gone = ("DATASETS.COCO_JSON", [["own", "gone.json", "gone"]], "DATASETS.TEST", ("own",))
         assert class_names_of(predicting_cfg(*gone)) == []
         assert class_names_of(predicting_cfg()) == []

@@ -62,7 +62,7 @@ def test_words_and_what_they_mean(tree: Path) -> None:
         (["empty.txt"], "is empty; a list has a path in each line"),
         (["wrong.txt"], "wrong.txt: .*gone.jpg does not exist"),
         (["nested.txt"], "names list.txt, another list"),
-        (["b.jpg", "."], "several images or videos whose results would be b.jpg"),
+        (["b.jpg", "."], "whose results would both be b.jpg"),
     ],
 )
 def test_what_they_cannot_mean(tree: Path, words: list[str], says: str) -> None:

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.reliability.kills import FULL, SIGNALS, Blow
+from tests.reliability.kills import FULL, MEMORY, SIGNALS, Blow
 from tests.reliability.trials import MODES, SHORT, STEPS, Reference, faults, reference
 from tests.support.runs import differing, weights, write_toy
 
@@ -27,10 +27,12 @@ SMALL_DISK = 300_000
 
 def drawn_blow(rng: random.Random, output: Path, mode: str, whole: Reference) -> Blow:
     """Any that can befall a run of the mode."""
-    what = rng.choice([*SIGNALS, FULL])
+    what = rng.choice([*SIGNALS, FULL, MEMORY])
     rank = rng.randrange(MODES[mode].processes)
     if what == FULL:
         where = rng.choice(["event", "event", "size"])
+    elif what == MEMORY:
+        where = "step"
     else:
         where = rng.choice(["event", "event", "step", "time"])
     if where == "event":

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can befall a run: a signal or a full disk, at a file event in OUTPUT_DIR, a step or a time.
+"""What can befall a run: a signal, a full disk or a full memory, at a file event in OUTPUT_DIR, a
+step or a time.
 
 A ``Blow`` is armed in the process of the run, before it begins.
 """
@@ -15,12 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import torch
 from detectron2.utils import comm
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from dynamicdet_d2.engine.reliable import ReliableTrainer
 from dynamicdet_d2.utils import files
 
-FULL = "full disk"
+FULL, MEMORY = "full disk", "no memory"
+# More than any machine has, so that the allocator itself refuses.
+_TOO_MUCH = 1 << 60
+# Modules that a step calls before its memory is full; a step with fewer ends without any.
+_CALLS = 24
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 # Functions of os that change what lies in a folder.
 _EVENTS = ("fsync", "replace", "truncate", "ftruncate", "pwrite", "unlink")
@@ -30,7 +38,8 @@ _EVENTS = ("fsync", "replace", "truncate", "ftruncate", "pwrite", "unlink")
 class Blow:
     """
     Attributes:
-        what: one of ``SIGNALS``, or ``FULL``.
+        what: one of ``SIGNALS``, ``FULL``, or ``MEMORY`` (in a step: in one of its modules, or in
+            the backward pass through it).
         where: "event" (of a file), "step", "time", or "size" (no file may grow beyond it).
         number: which event or step, from 1; milliseconds; or bytes.
         folder: OUTPUT_DIR.
@@ -75,10 +84,31 @@ class Blow:
 
         def counted(trainer: ReliableTrainer) -> None:
             if comm.get_rank() == self.rank and next(steps) == self.number:
+                if self.what == MEMORY:
+                    self._fill_memory(original, trainer)
                 self._signal()
             original(trainer)
 
         ReliableTrainer.run_step = counted
+
+    def _fill_memory(self, step: Callable, trainer: ReliableTrainer) -> None:
+        """A step that does not come to its end."""
+        calls, last = itertools.count(1), 1 + 7 * self.number % _CALLS
+
+        def refused(*_: object) -> None:
+            torch.empty(_TOO_MUCH, dtype=torch.uint8)
+
+        def look(_: nn.Module, __: Any, output: Any) -> None:
+            if next(calls) != last:
+                return
+            if self.number % 2 and isinstance(output, torch.Tensor) and output.requires_grad:
+                output.register_hook(refused)
+            else:
+                refused()
+
+        with register_module_forward_hook(look):
+            step(trainer)
+        refused()
 
     def _signal(self) -> None:
         os.kill(os.getpid(), SIGNALS[self.what])

@@ -171,6 +171,8 @@ OVERRIDES = [
     (("", "1"), " is no key."),
     (("MODEL..WEIGHTS", "1"), "MODEL..WEIGHTS is no key."),
     (("_BASE_", "x.yaml"), "_BASE_ is no key."),
+    (("\x17", "3"), r"'\x17' is no key."),
+    (("", "3"), "'' is no key."),
 ]
 
 

@@ -155,14 +155,14 @@ INPUTS: list[tuple[Any, str]] = [
     ([None], "Image 0 of the batch is NoneType, where a tensor (3, H, W) belongs"),
     ([{}], "Image 0 of the batch is NoneType"),
     ([{"image": None, "image_id": 4}], "Image 4 is NoneType"),
-    ([{"image": GOOD, "file_name": "a.jpg"}], "Image a.jpg (id None) is ndarray"),
+    ([{"image": GOOD, "file_name": "a.jpg"}], "Image a.jpg is ndarray"),
     ([{"image": IMAGE}, {"image": IMAGE[0]}], "Image 1 of the batch is shape (64, 96)"),
     ([{"image": IMAGE[:1]}], "is shape (1, 64, 96), where a tensor (3, H, W) belongs"),
     ([{"image": IMAGE[None]}], "is shape (1, 3, 64, 96)"),
     ([{"image": IMAGE[:, :0]}], "Image 0 of the batch has no pixels: (3, 0, 96)."),
     ([{"image": pixel(NAN), "image_id": 7}], "Image 7 has pixels that are not finite."),
     ([{"image": pixel(INF), "image_id": 7}], "Image 7 has pixels that are not finite."),
-    ([{"image": pixel(-INF).half(), "file_name": "a"}], "Image a (id None) has pixels that"),
+    ([{"image": pixel(-INF).half(), "file_name": "a"}], "Image a has pixels that"),
 ]
 
 

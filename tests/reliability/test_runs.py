@@ -22,7 +22,7 @@ from dynamicdet_d2.engine.reliable import ReliableTrainer
 from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.files import is_alive
 from tests.reliability.campaign import SMALL_DISK
-from tests.reliability.kills import FULL, Blow
+from tests.reliability.kills import FULL, MEMORY, Blow
 from tests.reliability.trials import SHORT, Reference, faults, iterations, reference
 from tests.support.runs import SECONDS, Run, differing, run, train, weights, write_toy
 
@@ -96,6 +96,8 @@ def log(output: Path) -> str:
         ("SIGINT", "step", 11),  # in phase router
         (FULL, "event", 0.8),
         (FULL, "size", SMALL_DISK),
+        (MEMORY, "step", 5),  # in a backward pass
+        (MEMORY, "step", 12),  # in phase router
     ],
 )
 def test_a_run_survives(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynamicdet_d2.utils.folder_lock import NAME as LOCK
-from tests.reliability.kills import FULL, Blow, CountEvents
+from tests.reliability.kills import FULL, MEMORY, Blow, CountEvents
 from tests.support.runs import Run, differing, train, weights
 
 # A short run: 8 steps of a phase that trains detectors, 6 of phase router.
@@ -124,6 +124,7 @@ def _of_the_end(struck: Run, blow: Blow, mode: Mode) -> list[str]:
         "SIGTERM": {143, -signal.SIGTERM},  # the latter before the run has begun
         "SIGINT": {130},
         FULL: {1},
+        MEMORY: {1},
     }[blow.what] | {0}  # it was over before
     if struck.status not in allowed:
         wrong.append(f"it ended with {struck.status}: {struck.err[-600:]}")
@@ -131,6 +132,8 @@ def _of_the_end(struck: Run, blow: Blow, mode: Mode) -> list[str]:
         wrong.append(f"a traceback on the screen: {struck.err[-1200:]}")
     if struck.status == 1 and "error: " not in struck.err:
         wrong.append("nothing was said")
+    if blow.what == MEMORY and struck.status == 1 and "not enough memory" not in struck.err:
+        wrong.append(f"no memory was said to be something else: {struck.err[-600:]}")
     return wrong
 
 

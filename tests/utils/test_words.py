@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dynamicdet_d2.utils.words import in_words, shown
+from dynamicdet_d2.utils.words import in_lines, in_words, shown
 
 
 def test_values_are_cut() -> None:
@@ -31,3 +31,10 @@ def test_values_are_cut() -> None:
 )
 def test_errors_in_words(error: Exception, said: str) -> None:
     assert in_words(error) == said
+
+
+def test_of_many_sentences_the_first_are_said() -> None:
+    assert in_lines([]) == ""
+    assert in_lines(["A.", "B."]) == "A.\nB."
+    assert in_lines(["A."] * 20) == "\n".join(["A."] * 20)
+    assert in_lines(["A."] * 23) == "\n".join([*["A."] * 20, "There are 3 more."])

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import UnidentifiedImageError
-
 from dynamicdet_d2.data.check.images import displayed_size
+from dynamicdet_d2.data.register import LONGEST_NAME, is_class_name
 from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.words import in_words, shown
 
 Point = tuple[float, float]
+# In pixels: of the digits that are written.
+SMALLEST_SIDE = 0.001
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,10 @@ class Found:
         images = sorted(self.splits["train"], key=lambda image: (_hash(image.file), image.file))
         count = max(1, round(share * len(images)))
         if count >= len(images):
-            raise ValueError(f"{len(images)} images are too few to keep some for validation.")
+            raise ValueError(
+                f"{len(images)} image(s) in train are too few to keep --val-share {share:g} of "
+                "them for validation."
+            )
         parts = {"train": images[count:], "val": images[:count]}
         own = {name: tuple(sorted(x, key=lambda image: image.file)) for name, x in parts.items()}
         return replace(self, splits={**self.splits, **own})
@@ -90,10 +95,15 @@ def image_size(file: Path) -> tuple[int, int]:
     Raises:
         ValueError: naming the file that cannot be read.
     """
+    if not str(file).isascii() and str(file) != str(file).encode(errors="replace").decode():
+        raise ValueError(f"The image {file} has a name that is not UTF-8, which no JSON can hold.")
+    if not file.is_file():
+        kind = "is no file" if file.exists() else "does not exist"
+        raise ValueError(f"The image {file} {kind}.")
     try:
         return displayed_size(str(file))
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise ValueError(f"{file} cannot be read as an image: {error}.") from None
+    except Exception as error:  # Pillow raises nearly anything on broken files
+        raise ValueError(f"{file} cannot be read as an image: {in_words(error)}.") from None
 
 
 def clipped(
@@ -105,15 +115,38 @@ def clipped(
         where: the object is from, for messages.
 
     Raises:
-        ValueError: a corner is not finite, or nothing of the box is inside.
+        ValueError: a corner is not finite, or what is inside has a side that files have no digits
+            for.
     """
     if not all(map(math.isfinite, (left, top, right, bottom))):
         raise ValueError(f"{where} has a box that is not finite.")
     left, right = (min(max(x, 0.0), float(size[0])) for x in (left, right))
     top, bottom = (min(max(y, 0.0), float(size[1])) for y in (top, bottom))
-    if right <= left or bottom <= top:
-        raise ValueError(f"{where} has a box of which nothing is inside the image.")
+    if min(right - left, bottom - top) < SMALLEST_SIDE:
+        raise ValueError(
+            f"{where} has a box of which nothing, or a line at most, is inside the image."
+        )
     return left, top, right - left, bottom - top
+
+
+def check_classes(names: Sequence[object], where: str) -> tuple[str, ...]:
+    """Names of classes that can be told apart and written.
+
+    Args:
+        where: they are from, as the beginning of a sentence.
+
+    Raises:
+        ValueError: naming the one that is none, or that stands there twice.
+    """
+    for place, name in enumerate(names):
+        if not is_class_name(name):
+            raise ValueError(
+                f"{where} {shown(name)} for a class; each must be text of 1 to {LONGEST_NAME} "
+                "characters, in quotes where YAML makes something else of it."
+            )
+        if name in names[:place]:
+            raise ValueError(f"{where} the class {shown(name)} twice.")
+    return tuple(map(str, names))
 
 
 def write_json(path: Path, images: Sequence[ImageEntry], root: Path, classes: Sequence[str]) -> int:

@@ -9,17 +9,22 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.parsers.expat import ExpatError, ParserCreate
 
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.data.importing.dataset import (
     Found,
     ImageEntry,
     ObjectEntry,
+    check_classes,
     clipped,
     image_size,
 )
+from dynamicdet_d2.utils.files import read_lines, refuse_pipes
+from dynamicdet_d2.utils.words import shown
 
 SPLITS = ("train", "val", "test")
+_FLAGS = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -40,23 +45,30 @@ def read_voc(folder: Path, classes: Sequence[str] = ()) -> Found:
     files = _annotation_files(folder)
     trees = {file: _tree(file) for found in files.values() for file in found}
     occurring = {name for tree in trees.values() for name in tree.class_names()}
-    names = tuple(classes) or tuple(sorted(occurring))
+    names = check_classes(classes or sorted(occurring), _whose_classes(folder, classes))
     unknown = sorted(occurring - set(names))
     if unknown or not names:
         found = f"'{unknown[0]}', which --classes does not name" if unknown else "no object"
         raise ValueError(f"The annotations of {folder} have {found}.")
-    splits = {
-        split: tuple(trees[file].entry(folder, names) for file in found)
-        for split, found in files.items()
-    }
+    entries = {file: tree.entry(folder, names) for file, tree in trees.items()}
+    by_image: dict[Path, Path] = {}
+    for file, entry in entries.items():
+        other = by_image.setdefault(entry.file, file)
+        if other != file:
+            raise ValueError(f"{other} and {file} are both of the image {entry.file}.")
+    splits = {split: tuple(entries[file] for file in found) for split, found in files.items()}
     return Found(folder, names, splits)
+
+
+def _whose_classes(folder: Path, classes: Sequence[str]) -> str:
+    return "--classes has" if classes else f"The annotations of {folder} have"
 
 
 def _annotation_files(folder: Path) -> dict[str, list[Path]]:
     annotations = folder / "Annotations"
     sets = folder / "ImageSets" / "Main"
-    listed = {s: sets / f"{s}.txt" for s in SPLITS if (sets / f"{s}.txt").is_file()}
-    if (sets / "trainval.txt").is_file() and "train" not in listed:
+    listed = {s: sets / f"{s}.txt" for s in SPLITS if (sets / f"{s}.txt").exists()}
+    if (sets / "trainval.txt").exists() and "train" not in listed:
         listed["train"] = sets / "trainval.txt"
     if listed:
         return {
@@ -71,7 +83,11 @@ def _annotation_files(folder: Path) -> dict[str, list[Path]]:
 
 def _names_in(file: Path) -> list[str]:
     """The first word of each line; lists of single classes have a second one."""
-    return [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+    lines = read_lines(file, str(file))
+    names = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+    if not names:
+        raise ValueError(f"{file} is empty; it must have the name of an image in each line.")
+    return names
 
 
 class _Tree:
@@ -97,14 +113,23 @@ class _Tree:
         box = entry.find("bndbox")
         if box is None:
             raise ValueError(f"{self.file} has an object without a 'bndbox'.")
-        try:
-            left, top, right, bottom = (float(self._text(box, name)) for name in _CORNERS)
-        except ValueError as error:
-            raise ValueError(f"{self.file} has a corner that is no number: {error}") from None
+        left, top, right, bottom = (self._number(box, name) for name in _CORNERS)
         name = self._text(entry, "name")
-        corners = clipped(left - 1, top - 1, right, bottom, size, f"{self.file}, a {name},")
-        difficult = (entry.findtext("difficult") or "0").strip() == "1"
-        return ObjectEntry(names.index(name), corners, crowd=difficult)
+        where = f"{self.file}: an object '{name}'"
+        corners = clipped(left - 1, top - 1, right, bottom, size, where)
+        difficult = (entry.findtext("difficult") or "0").strip().lower()
+        if difficult not in _FLAGS:
+            raise ValueError(f"{where} has 'difficult' {shown(difficult)}; it must be 0 or 1.")
+        return ObjectEntry(names.index(name), corners, crowd=_FLAGS[difficult])
+
+    def _number(self, box: ElementTree.Element, name: str) -> float:
+        text = self._text(box, name)
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(
+                f"{self.file} has {name} {shown(text)}; it must be a number."
+            ) from None
 
     def _image(self, folder: Path) -> Path:
         places = [folder / "JPEGImages", folder / "images", self.file.parent]
@@ -127,13 +152,36 @@ class _Tree:
 
 
 def _tree(file: Path) -> _Tree:
+    refuse_pipes(file, str(file))
     try:
         content = file.read_bytes()
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}.") from None
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise ValueError(f"{file} declares entities, which annotations have no use for.")
     try:
-        return _Tree(file, ElementTree.fromstring(content))
-    except ElementTree.ParseError as error:
+        _refuse_entities(content)
+        root = ElementTree.fromstring(content)
+    except _EntitiesError:
+        raise ValueError(f"{file} declares entities, which annotations have no use for.") from None
+    except (ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{file} is not XML: {error}.") from None
+    if root.tag != "annotation":
+        raise ValueError(f"{file} begins with <{root.tag}>; VOC's begin with <annotation>.")
+    return _Tree(file, root)
+
+
+class _EntitiesError(Exception):
+    """XML can be made to grow without end by what it declares at its beginning."""
+
+
+def _refuse_entities(content: bytes) -> None:
+    """
+    Raises:
+        _EntitiesError: in whatever encoding they are declared.
+    """
+
+    def refuse(*_: object) -> None:
+        raise _EntitiesError
+
+    parser = ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.Parse(content, True)

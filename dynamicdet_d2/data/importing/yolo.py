@@ -17,10 +17,12 @@ from dynamicdet_d2.data.importing.dataset import (
     Found,
     ImageEntry,
     ObjectEntry,
+    check_classes,
     clipped,
     image_size,
 )
-from dynamicdet_d2.utils.words import in_words
+from dynamicdet_d2.utils.files import read_lines
+from dynamicdet_d2.utils.words import in_words, shown
 
 SPLITS = ("train", "val", "test")
 _DESCRIPTIONS = ("data.yaml", "dataset.yaml")
@@ -45,7 +47,7 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
         names, folders = _described(description)
     else:
         names, folders = _class_list(path), _split_folders(path)
-    names = list(classes) or names
+    names = list(check_classes(classes, "--classes has")) or names
     if not names:
         raise ValueError(f"{path} has no names of classes: --classes A B C gives them.")
     files = {split: _image_files(parts) for split, parts in folders.items()}
@@ -56,8 +58,30 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
         split: tuple(_entry(file, len(names)) for file in found) for split, found in files.items()
     }
     folder = path if path.is_dir() else path.parent
+    _check_objects(splits, path)
     root = Path(os.path.commonpath([*(f.parent for x in files.values() for f in x)]))
     return Found(folder.resolve() if _inside(root, folder) else root, tuple(names), splits)
+
+
+def _check_objects(splits: dict[str, tuple[ImageEntry, ...]], path: Path) -> None:
+    """
+    Raises:
+        ValueError: two images have one label file, or there is no object at all.
+    """
+    images = dict.fromkeys(image.file for found in splits.values() for image in found)
+    by_labels: dict[Path, Path] = {}
+    for file in images:
+        other = by_labels.setdefault(label_file(file), file)
+        if other != file:
+            raise ValueError(
+                f"{other} and {file} would both have the labels of {label_file(file)}; their names "
+                "must differ by more than the ending."
+            )
+    if not any(image.objects for found in splits.values() for image in found):
+        first = next(iter(images))
+        raise ValueError(
+            f"{path} has no labelled object; those of {first} would be in {label_file(first)}."
+        )
 
 
 def _inside(root: Path, folder: Path) -> bool:
@@ -68,15 +92,16 @@ def _description(path: Path) -> Path | None:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise ValueError(f"--yolo {path} does not exist.")
+        kind = "is neither a file nor a folder" if path.exists() else "does not exist"
+        raise ValueError(f"--yolo {path} {kind}.")
     return next((path / name for name in _DESCRIPTIONS if (path / name).is_file()), None)
 
 
 def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
     """Names of the classes, and what each split consists of, from a yaml file."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
+        content = yaml.safe_load("\n".join(read_lines(file, str(file))))
+    except (RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{file} cannot be read: {in_words(error)}.") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds no keys; it must have 'train' and 'names'.")
@@ -88,7 +113,11 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
             folders[split] = [_located(file, content.get("path"), x, split) for x in listed]
     if "train" not in folders:
         raise ValueError(f"{file} has no 'train'; it must name a folder of images.")
-    return _names(content.get("names"), file), folders
+    names = _names(content.get("names"), file)
+    stated = content.get("nc", len(names))
+    if names and stated != len(names):
+        raise ValueError(f"{file}: 'nc' is {shown(stated)}, but 'names' has {len(names)} names.")
+    return names, folders
 
 
 def _names(names: Any, file: Path) -> list[str]:
@@ -98,7 +127,9 @@ def _names(names: Any, file: Path) -> list[str]:
         return []
     if not isinstance(names, list):
         raise ValueError(f"{file}: 'names' must be a list, or have the keys 0, 1, 2, ...")
-    return [str(name) for name in names]
+    # Digits are names as well.
+    names = [str(name) if type(name) in (int, float) else name for name in names]
+    return list(check_classes(names, f"{file}: 'names' has"))
 
 
 def _located(file: Path, root: Any, part: Any, split: str) -> Path:
@@ -117,8 +148,9 @@ def _class_list(folder: Path) -> list[str]:
     for place in (folder, folder / "labels"):
         for name in _NAMES:
             if (place / name).is_file():
-                lines = (place / name).read_text(encoding="utf-8").splitlines()
-                return [line.strip() for line in lines if line.strip()]
+                file = place / name
+                lines = [line.strip() for line in read_lines(file, str(file)) if line.strip()]
+                return list(check_classes(lines, f"{file} has"))
     return []
 
 
@@ -133,15 +165,16 @@ def _split_folders(folder: Path) -> dict[str, list[Path]]:
 
 
 def _image_files(parts: Sequence[Path]) -> list[Path]:
-    """Images of folders, however deep, and of lists of images in text files."""
+    """Images of folders, however deep, and of lists of images in text files; each once."""
     files: list[Path] = []
     for part in parts:
         if part.is_dir():
             files += (f for f in sorted(part.rglob("*")) if f.suffix.lower() in IMAGE_ENDINGS)
             continue
-        lines = (line.strip() for line in part.read_text(encoding="utf-8").splitlines())
-        files += [(part.parent / line).resolve() for line in lines if line]
-    return files
+        lines = (line.strip() for line in read_lines(part, f"{part}, a list of images,"))
+        files += [part.parent / line for line in lines if line]
+    # Links are not followed: labels lie beside them.
+    return list(dict.fromkeys(Path(os.path.abspath(file)) for file in files))
 
 
 def label_file(image: Path) -> Path:
@@ -155,15 +188,11 @@ def label_file(image: Path) -> Path:
 
 def _entry(image: Path, num_classes: int) -> ImageEntry:
     size, labels = image_size(image), label_file(image)
-    if not labels.is_file():
+    if not os.path.lexists(labels):
         return ImageEntry(image, size, ())
-    try:
-        lines = labels.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{labels} is no text file.") from None
     objects = [
         read_line(line, size, num_classes, f"{labels}, line {number},")
-        for number, line in enumerate(lines, start=1)
+        for number, line in enumerate(read_lines(labels, str(labels)), start=1)
         if line.strip()
     ]
     return ImageEntry(image, size, tuple(objects))
@@ -183,7 +212,7 @@ def read_line(line: str, size: tuple[int, int], num_classes: int, where: str) ->
     try:
         first, *values = (float(word) for word in line.split())
     except ValueError:
-        raise ValueError(f"{where} is '{line[:60]}'; it must be numbers.") from None
+        raise ValueError(f"{where} is {shown(line[:60])}; it must be numbers.") from None
     category = int(first) if first.is_integer() else -1
     if not 0 <= category < num_classes:
         raise ValueError(f"{where} has class {first:g}; it must be one of 0 to {num_classes - 1}.")

@@ -36,7 +36,8 @@ class CorruptImageError(ValueError):
     def __init__(self, file_name: str, image_id: object, cause: str) -> None:
         super().__init__(file_name, image_id, cause)
         self.file_name = file_name
-        self.sentence = f"Image {file_name} (id {image_id!r}) {cause}."
+        known = "" if image_id is None else f" (id {image_id!r})"
+        self.sentence = f"Image {file_name}{known} {cause}."
 
     def __str__(self) -> str:
         return f"{self.sentence} DATALOADER.SKIP_CORRUPT_IMAGES True leaves such images out."

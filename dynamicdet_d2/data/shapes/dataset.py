@@ -18,7 +18,7 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.drawing import CLASSES, Shape, draw_picture
-from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.files import make_folder, read_json, whole_file
 from dynamicdet_d2.utils.pictures import write_image
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
     if found == info:
         return
     logger.info("Drawing %d images into %s", recipe.num_images, folder)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "images")
     with whole_file(folder / UNFINISHED):
         pass
     content: dict = {"info": info, "images": [], "annotations": [], "categories": _categories()}

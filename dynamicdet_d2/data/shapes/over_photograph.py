@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from dynamicdet_d2.data.shapes.dataset import JPEG_QUALITY, Recipe, draw_dataset
-from dynamicdet_d2.utils.files import read_json, whole_file
+from dynamicdet_d2.utils.files import make_folder, read_json, whole_file
 from dynamicdet_d2.utils.pictures import write_image
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def draw_over_photograph(folder: Path, recipe: Recipe, photograph: Path) -> Path
     polygons: dict[int, list[np.ndarray]] = {image["id"]: [] for image in content["images"]}
     for shape in content["annotations"]:
         polygons[shape["image_id"]].append(np.array(shape["segmentation"][0]).reshape(-1, 2))
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "images")
     logger.info("Putting parts of %s behind the shapes", photograph.name)
     for image in content["images"]:
         picture = cv2.imread(str(drawn / "images" / image["file_name"]))

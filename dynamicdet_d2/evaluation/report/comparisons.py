@@ -4,6 +4,7 @@
 import math
 from collections.abc import Mapping
 
+from dynamicdet_d2.data.register import LONGEST_NAME
 from dynamicdet_d2.evaluation.tradeoff.points import Point
 from dynamicdet_d2.evaluation.tradeoff.record import Series, SeriesPoint, SizeRange, Tradeoff
 
@@ -24,9 +25,13 @@ def parse_comparison(text: str) -> Series:
         name, _, path = text.rpartition("=")
         return from_tradeoff(Tradeoff.from_json(path), name)
     name, *numbers = (part.strip() for part in text.split(","))
-    if not name or len(numbers) != 3:
-        raise ValueError(f"--compare {text} must be {_FORM}.")
+    if not 1 <= len(name) <= LONGEST_NAME or len(numbers) != 3:
+        raise ValueError(f"--compare {text:.200} must be {_FORM}.")
     ap, gflops, ms = (_number(text, number) for number in numbers)
+    for what, value, most in (("an AP", ap, 100.0), ("GFLOPS", gflops, None), ("MS", ms, None)):
+        if value is not None and not 0 <= value <= (most or value):
+            limits = "from 0 to 100" if most else "0 or more"
+            raise ValueError(f"--compare {text} has {what} of {value:g}; it must be {limits}.")
     if ap is None:
         raise ValueError(f"--compare {text} has no AP; it must be {_FORM}.")
     return Series(name, (SeriesPoint(name, gflops, ms, ap),))

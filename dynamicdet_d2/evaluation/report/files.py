@@ -17,7 +17,7 @@ from dynamicdet_d2.evaluation.report.pictures import Album
 from dynamicdet_d2.evaluation.report.tables import csv_text
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute, read_routes, write_routes
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import make_folder, whole_file
 
 TRADEOFF, ROUTES, PAGE = "tradeoff.json", "routes.jsonl", "report.html"
 
@@ -41,7 +41,7 @@ def write_report(
         OSError: the folder cannot be written to.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # What was measured comes first: everything else can be drawn again from it.
     tradeoff.to_json(folder / TRADEOFF)
     write_routes(routes, folder / ROUTES)
@@ -67,7 +67,13 @@ def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
     others = tuple(parse_comparison(text) for text in compared)
     tradeoff = Tradeoff.from_json(folder / TRADEOFF)
     tradeoff = dataclasses.replace(tradeoff, comparisons=(*tradeoff.comparisons, *others))
-    return _draw(tradeoff, read_routes(folder / ROUTES), folder)
+    routes = read_routes(folder / ROUTES)
+    if len(routes) != tradeoff.num_images:
+        raise ValueError(
+            f"{folder / ROUTES} has {len(routes)} images and {TRADEOFF} beside it "
+            f"{tradeoff.num_images}: they are not of one evaluation, or were cut."
+        )
+    return _draw(tradeoff, routes, folder)
 
 
 def _draw(tradeoff: Tradeoff, routes: Sequence[ImageRoute], folder: Path) -> Path:

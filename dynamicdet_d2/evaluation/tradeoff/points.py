@@ -14,6 +14,7 @@ from typing import Literal
 Task = Literal["box", "mask"]
 # Points of AP by which the oracle must be above random before shares of that are taken.
 _LEAST_GAIN = 0.01
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,13 @@ class RoutedAP:
     random_AP_stderr: float | None
     random_AP_std: float | None
     oracle_AP: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("AP", "random_AP", "oracle_AP"):
+            value = getattr(self, name)
+            # Sums of floating point numbers.
+            if value is not None and not -_ROUNDING <= value <= 100 + _ROUNDING:
+                raise ValueError(f"{name} is {value:g}; it must be from 0 to 100, or null")
 
     @property
     def lead(self) -> float | None:
@@ -147,6 +155,8 @@ class CurvePoint:
         for name in ("hard_fraction", "threshold", "realised_hard_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name):g}; it must be in [0, 1]")
+        if self.gflops <= 0:
+            raise ValueError(f"gflops is {self.gflops:g}; it must be above 0")
         if "box" not in self.tasks:
             raise ValueError("the figures of boxes are missing")
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dynamicdet_d2.data.register import LONGEST_NAME
 from dynamicdet_d2.evaluation.tradeoff.difficulties import DifficultySummary
 from dynamicdet_d2.evaluation.tradeoff.point_json import (
     curve_point_from_plain,
@@ -162,6 +163,17 @@ class Tradeoff:
     def __post_init__(self) -> None:
         if len(self.points) < 2:
             raise ValueError(f"there are {len(self.points)} points; both ends are needed")
+        if self.num_images < 1 or self.images_missing < 0:
+            raise ValueError(
+                f"num_images is {self.num_images} and images_missing {self.images_missing}; they "
+                "must be at least 1 and 0"
+            )
+        if not 1 <= len(self.dataset) <= LONGEST_NAME:
+            raise ValueError(f"dataset has a name of {len(self.dataset)} characters")
+        for points in (self.points, self.curve):
+            places = [point.hard_fraction for point in points]
+            if places != sorted(places):
+                raise ValueError("the points' hard fractions do not rise")
         if "dtype" not in self.fingerprint:
             raise ValueError("the fingerprint has no dtype")
         for point in (*self.points, self.operating_point, *self.curve):

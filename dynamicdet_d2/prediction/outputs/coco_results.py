@@ -10,7 +10,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
 from dynamicdet_d2.data.register import class_names, read_json
 from dynamicdet_d2.prediction.outputs.output import Output
-from dynamicdet_d2.prediction.sources import Frame, Source
+from dynamicdet_d2.prediction.sources import Frame, ImageFile, Source
 from dynamicdet_d2.utils.files import whole_file
 
 # As Detectron2's COCOEvaluator calls it.
@@ -35,14 +35,16 @@ class CocoResults(Output):
 
         Raises:
             ValueError: it cannot be read, has other categories than the model has classes, or
-                lacks an image.
+                lacks an image or has two of a name or of an id.
         """
         content = read_json(json_file)
         images = content.get("images")
         if not isinstance(images, list) or not all(_is_image(image) for image in images):
-            raise ValueError(f"{json_file} has no list of 'images' with 'id' and 'file_name'.")
-        ids = {image["file_name"]: image["id"] for image in images}
-        self._ids = {source.name: _image_id(source.name, ids, json_file) for source in sources}
+            raise ValueError(
+                f"{json_file} has no list of 'images', each with an 'id' (a whole number or text) "
+                "and a 'file_name'."
+            )
+        self._ids = _ids_of(sources, images, json_file)
         self._categories = list(class_names(content.get("categories"), json_file))
         if len(self._categories) != num_classes:
             raise ValueError(
@@ -67,6 +69,28 @@ class CocoResults(Output):
         """Results of some of the images would look like poor results of all."""
 
 
+def _ids_of(sources: Sequence[Source], images: list[dict], json_file: str) -> dict[str, Any]:
+    """Of each source by its name; no two have the same."""
+    ids: dict[str, Any] = {}
+    for image in images:
+        if ids.setdefault(image["file_name"], image["id"]) != image["id"]:
+            raise ValueError(
+                f"{json_file} has {image['file_name']} twice, with the ids "
+                f"{ids[image['file_name']]!r} and {image['id']!r}."
+            )
+    found: dict[str, Any] = {}
+    names: dict[Any, str] = {}
+    for source in sources:
+        if not isinstance(source, ImageFile):
+            raise ValueError(f"--coco-ids is of images, and {source.name} is none.")
+        found[source.name] = image_id = _image_id(source.name, ids, json_file)
+        if names.setdefault(image_id, source.name) != source.name:
+            raise ValueError(
+                f"{names[image_id]} and {source.name} both have the id {image_id!r} in {json_file}."
+            )
+    return found
+
+
 def _image_id(name: str, ids: dict[str, Any], json_file: str) -> Any:
     """By the longest end of the path that the COCO file knows."""
     parts = Path(name).parts
@@ -78,4 +102,5 @@ def _image_id(name: str, ids: dict[str, Any], json_file: str) -> Any:
 
 
 def _is_image(image: object) -> bool:
-    return isinstance(image, dict) and "id" in image and isinstance(image.get("file_name"), str)
+    known = image if isinstance(image, dict) else {}
+    return type(known.get("id")) in (int, str) and isinstance(known.get("file_name"), str)

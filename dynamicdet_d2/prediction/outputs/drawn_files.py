@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dynamicdet_d2.prediction.drawing import drawn
 from dynamicdet_d2.prediction.outputs.output import Output
 from dynamicdet_d2.prediction.sources import Frame, Source
+from dynamicdet_d2.utils.files import UnwrittenFileError
 from dynamicdet_d2.utils.pictures import write_image
 
 CODEC = "mp4v"
@@ -63,6 +64,7 @@ class _Video:
         self._writer = cv2.VideoWriter(str(self._unfinished), codec, fps, (width, height))
         self._written = 0
         if not self._writer.isOpened():
+            self._unfinished.unlink(missing_ok=True)
             raise OSError(f"OpenCV cannot write the video {path} ({CODEC}, {width}x{height}).")
 
     def write(self, pixels: NDArray[Any], seconds: float) -> None:
@@ -73,8 +75,25 @@ class _Video:
             self._written += 1
 
     def close(self) -> None:
+        """
+        Raises:
+            OSError: the file is not whole; OpenCV says nothing of a full disk.
+        """
         self._writer.release()
-        os.replace(self._unfinished, self._path)
+        whole = cv2.VideoCapture(str(self._unfinished))
+        frames = int(whole.get(cv2.CAP_PROP_FRAME_COUNT)) if whole.isOpened() else 0
+        whole.release()
+        if frames != self._written:
+            self._unfinished.unlink(missing_ok=True)
+            raise OSError(
+                f"{self._path} cannot be written: OpenCV wrote {frames} of its {self._written} "
+                "frames; the disk may be full."
+            )
+        try:
+            os.replace(self._unfinished, self._path)
+        except OSError as error:
+            self._unfinished.unlink(missing_ok=True)
+            raise UnwrittenFileError(self._path, error) from error
 
     def remove(self) -> None:
         self._writer.release()

@@ -10,6 +10,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
 from dynamicdet_d2.prediction.outputs.output import Output
 from dynamicdet_d2.prediction.sources import Frame
+from dynamicdet_d2.utils.files import refuse_pipes, writing
 
 LINES = "predictions.jsonl"
 
@@ -19,14 +20,20 @@ class JsonLines(Output):
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
         self._class_names = class_names
-        self._file = open(folder / LINES, "w", encoding="utf-8")
+        self._path = folder / LINES
+        refuse_pipes(self._path, str(self._path))
+        with writing(self._path):
+            self._file = open(self._path, "w", encoding="utf-8")
 
     def write(self, frame: Frame, prediction: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line_of(frame, prediction, self._class_names)) + "\n")
-        self._file.flush()
+        line = json.dumps(line_of(frame, prediction, self._class_names))
+        with writing(self._path):
+            self._file.write(f"{line}\n")
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
 
 
 def line_of(frame: Frame, prediction: dict[str, Any], class_names: Sequence[str]) -> dict[str, Any]:

@@ -3,16 +3,17 @@
 
 import glob
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.prediction.sources.source import Camera, ImageFile, Source, VideoFile
+from dynamicdet_d2.utils.files import read_lines
+from dynamicdet_d2.utils.words import shown
 
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 LISTS = (".txt",)
-_CAMERA = re.compile(r"^camera:(\d+)$")
+_CAMERA = re.compile(r"^camera:(\d{1,3})$")
 
 
 def sources_of(inputs: Sequence[str]) -> list[Source]:
@@ -26,13 +27,14 @@ def sources_of(inputs: Sequence[str]) -> list[Source]:
             camera does not stand alone.
     """
     sources = [source for word in inputs for source in _meant(word, f"--input {word}")]
-    names = Counter(source.drawn_name for source in sources)
-    twice = [name for name, count in names.items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"--input has several images or videos whose results would be {twice[0]}; names must "
-            "differ."
-        )
+    by_result: dict[str, Source] = {}
+    for source in sources:
+        other = by_result.setdefault(source.drawn_name, source)
+        if other is not source:
+            raise ValueError(
+                f"--input has {other.name} and {source.name}, whose results would both be "
+                f"{source.drawn_name}; names must differ."
+            )
     if len(sources) > 1 and any(source.live for source in sources):
         raise ValueError("--input has a camera and something else; a camera stands alone.")
     return sources
@@ -40,9 +42,11 @@ def sources_of(inputs: Sequence[str]) -> list[Source]:
 
 def _meant(word: str, said: str) -> Iterator[Source]:
     camera = _CAMERA.match(word)
-    path = Path(word).expanduser()
+    path = _path(word, said)
     if camera:
         yield Camera(int(camera[1]))
+    elif word.startswith("camera:"):
+        raise ValueError(f"{said} is no camera; they are camera:0, camera:1, ... camera:999.")
     elif path.is_dir():
         yield from _folder(path, said)
     elif path.is_file() and path.suffix.lower() in LISTS:
@@ -53,6 +57,22 @@ def _meant(word: str, said: str) -> Iterator[Source]:
         yield from _pattern(str(path), said)
     else:
         raise ValueError(f"{said} does not exist.")
+
+
+def _path(word: str, said: str) -> Path:
+    """
+    Raises:
+        ValueError: it can be that of no file.
+    """
+    if not word.strip() or "\0" in word:
+        raise ValueError(f"{said.removesuffix(word)}{shown(word)} names no file.")
+    try:
+        path = Path(word).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise ValueError(f"{said.removesuffix(word)}{shown(word)}: {reason}.") from None
+    return path
 
 
 def _folder(folder: Path, said: str) -> Iterator[Source]:
@@ -72,15 +92,12 @@ def _pattern(pattern: str, said: str) -> Iterator[Source]:
 
 
 def _list(file: Path, said: str) -> Iterator[Source]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{said} cannot be read as a list of paths: {error}.") from None
-    words = [line.strip() for line in lines if line.strip()]
+    words = [line.strip() for line in read_lines(file, said) if line.strip()]
     if not words:
         raise ValueError(f"{said} is empty; a list has a path in each line.")
     for word in words:
         if Path(word).suffix.lower() in LISTS:
             raise ValueError(f"{said} names {word}, another list.")
-        beside = word if _CAMERA.match(word) else str(file.parent / Path(word).expanduser())
-        yield from _meant(beside, f"{said}: {word}")
+        named = f"{said}: {word}"
+        is_camera = word.startswith("camera:")
+        yield from _meant(word if is_camera else str(file.parent / _path(word, named)), named)

@@ -16,6 +16,7 @@ from detectron2.data.detection_utils import read_image
 from numpy.typing import NDArray
 
 from dynamicdet_d2.data.loading.corrupt import NamedErrors
+from dynamicdet_d2.utils.pictures import can_write, refuse_nameless
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class ImageFile(Source):
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self.drawn_name = path.name if cv2.haveImageWriter(path.name) else f"{path.name}.png"
+        self.drawn_name = path.name if can_write(path.name) else f"{path.name}.png"
 
     def frames(self) -> Iterator[Frame]:
         read = NamedErrors(lambda entry: {"image": read_image(entry["file_name"], format="BGR")})
@@ -85,6 +86,7 @@ class VideoFile(Source):
     """A video file, as far as OpenCV can decode it."""
 
     def __init__(self, path: Path) -> None:
+        refuse_nameless(path, "The video")
         self.name, self.drawn_name = str(path), f"{path.stem}.mp4"
 
     def frames(self) -> Iterator[Frame]:

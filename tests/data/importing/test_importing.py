@@ -87,7 +87,7 @@ def test_boxes_lie_inside_and_keep_their_centre(x: float, y: float, w: float, h:
         ("0 0.5 0.5 0.1 0.1 0.9", "has 5 numbers after the class;"),
         ("0 20 15 10 10", "no shares of the image"),
         ("0 nan 0.5 0.1 0.1", "no shares of the image"),
-        ("0 0.5 0.5 0 0.1", "nothing is inside the image."),
+        ("0 0.5 0.5 0 0.1", "is inside the image."),
     ],
 )
 def test_a_wrong_line_is_named(line: str, says: str) -> None:
@@ -123,7 +123,7 @@ def test_both_layouts_with_and_without_a_description(
 
 def test_paths_of_a_description_as_tools_write_them(tmp_path: Path) -> None:
     """``../train/images`` for a folder beside the file, and a list of images."""
-    image(tmp_path / "train" / "images" / "a.jpg")
+    label(label_file(image(tmp_path / "train" / "images" / "a.jpg")), "0 0.5 0.5 0.5 0.5")
     image(tmp_path / "valid" / "images" / "b.jpg")
     (tmp_path / "valid.txt").write_text("valid/images/b.jpg\n")
     content = {"train": "../train/images", "valid": "valid.txt", "names": ["x"]}
@@ -192,8 +192,11 @@ def test_voc_splits_and_annotations_beside_images(tmp_path: Path) -> None:
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "declares entities"),
         ("<annotation><object><name>a</name></object></annotation>", "without a 'bndbox'"),
         ("<annotation><object/></annotation>", "without 'name'"),
-        (f"<annotation>{voc_object('a', (9, 9, 3, 3))}</annotation>", "nothing is inside"),
-        (f"<annotation>{voc_object('a', ('x', 1, 3, 3))}</annotation>", "no number"),
+        (f"<annotation>{voc_object('a', (9, 9, 3, 3))}</annotation>", "is inside the image"),
+        (
+            f"<annotation>{voc_object('a', ('x', 1, 3, 3))}</annotation>",
+            "has xmin 'x'; it must be a number",
+        ),
         ("<annotation/>", "have no object."),
     ],
 )
@@ -215,6 +218,7 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
 
 def test_validation_is_kept_by_names_alone(tmp_path: Path) -> None:
     files = [image(tmp_path / "images" / f"{i}.jpg") for i in range(10)]
+    label(label_file(files[9]), "0 0.5 0.5 0.5 0.5")
     (tmp_path / "classes.txt").write_text("x")
     found = read_yolo(tmp_path).with_validation(0.3)
     kept = {split: [e.file for e in images] for split, images in found.splits.items()}
@@ -223,7 +227,7 @@ def test_validation_is_kept_by_names_alone(tmp_path: Path) -> None:
     smaller = read_yolo(tmp_path).with_validation(0.3)
     assert len({e.file for e in smaller.splits["val"]} - set(kept["val"])) <= 1
     assert found.with_validation(0.5) is found
-    with pytest.raises(ValueError, match="1 images are too few"):
+    with pytest.raises(ValueError, match="1 image.s. in train are too few"):
         one: tuple[ImageEntry, ...] = found.splits["val"][:1]
         type(found)(found.root, found.classes, {"train": one}).with_validation(0.5)
 

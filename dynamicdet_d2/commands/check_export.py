@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dynamicdet check-export``: an exported detector beside its model, on a data set."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.utils.logger import setup_logger
+from torch import nn
+
+from dynamicdet_d2.commands.export import CHECK_IMAGES, at_least_one, model_of, registered
+from dynamicdet_d2.config import read_config
+from dynamicdet_d2.export import open_exported
+from dynamicdet_d2.export.accuracy import Accuracy, ImageSet, exported_records, model_records
+from dynamicdet_d2.export.comparison import Comparison
+from dynamicdet_d2.operating_point import check_fingerprint, fingerprint
+from dynamicdet_d2.runner import Runner
+from dynamicdet_d2.runner.folder import Folder
+from dynamicdet_d2.utils.errors import FAILED
+from dynamicdet_d2.utils.files import write_json
+
+NAMES = "PyTorch", "exported"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Folder, the model that it was made from, data set."""
+    options = argparse.ArgumentParser(
+        description="Measure AP, difficulties and hard fractions of an exported detector beside "
+        "those of its model in PyTorch, on the same images."
+    )
+    options.add_argument("--folder", required=True, help="that dynamicdet export wrote")
+    options.add_argument("--config-file", required=True, metavar="FILE")
+    options.add_argument("--weights", metavar="FILE", help="default: MODEL.WEIGHTS of the config")
+    options.add_argument(
+        "--data", metavar="NAME", help="data set; default: the first of DATASETS.TEST"
+    )
+    options.add_argument("--images", type=int, metavar="N", help=f"of it; default: {CHECK_IMAGES}")
+    options.add_argument(
+        "--most-ap",
+        type=float,
+        default=0.05,
+        metavar="AP",
+        help="that may be lost at any point; more is said, and the exit status is 1; default: 0.05",
+    )
+    options.add_argument("--output", metavar="FILE.json", help="for the figures")
+    options.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
+    return options
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the comparison; 1 where more AP is lost than may be."""
+    setup_logger().setLevel(logging.WARNING)
+    setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
+    folder = Folder.read(args.folder)
+    cfg = read_config(args.config_file, args.opts)
+    cfg.MODEL.DEVICE = "cpu"
+    name = args.data or next(iter(cfg.DATASETS.TEST), None)
+    if name is None:
+        raise ValueError("--data names no data set, and DATASETS.TEST neither.")
+    registered(cfg, name)
+    images = ImageSet.read("--data", name, at_least_one("--images", args.images, CHECK_IMAGES))
+    model = model_of(cfg, args.weights)
+    _check_model(folder, model, cfg)
+    opened = open_exported if folder.manifest["runtime"] == "torch" else Runner
+    records = (
+        model_records(model, cfg, images.images),
+        exported_records(opened(args.folder), images.images, NAMES[1]),
+    )
+    first, second = (Accuracy(own, images.truth) for own in records)
+    found = Comparison.of(NAMES, (first, second), images, folder.manifest)
+    if args.output:
+        write_json(Path(args.output), found.as_json(), allow_nan=False)
+    sys.stdout.write(found.table())
+    for warning in found.warnings(args.most_ap):
+        sys.stdout.write(f"{warning}\n")
+    return 0 if found.largest_drop <= args.most_ap else FAILED
+
+
+def _check_model(folder: Folder, model: nn.Module, cfg: CfgNode) -> None:
+    """
+    Raises:
+        ValueError: the folder was made from another model.
+    """
+    try:
+        check_fingerprint(folder.manifest["fingerprint"], fingerprint(model, cfg))
+    except ValueError:
+        raise ValueError(
+            f"--folder {folder.path} was exported from other weights, or for another input, than "
+            "--config-file and --weights name."
+        ) from None

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both exits of a batch, detector1's at several numbers of candidates, from one run of each part.
+
+Backbones, necks and RPN run once; what follows them runs again on the kept features of the batch.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import torch
+from detectron2.structures import Instances
+
+from dynamicdet_d2.acceleration import on_optimized_copy
+from dynamicdet_d2.modeling.batch import checked_difficulties, postprocessed
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.modes import setting
+
+
+class Exits(NamedTuple):
+    """Of one image; L: limits.
+
+    Attributes:
+        difficulties: (L,), in (0, 1); they differ where the router looks at detections alone.
+        easy: (L,) detector1's detections without masks, post-processed.
+        hard: detector2's, on which no limit has an effect.
+    """
+
+    difficulties: tuple[float, ...]
+    easy: tuple[Instances, ...]
+    hard: Instances
+
+
+@torch.no_grad()
+@on_optimized_copy
+def exits_at_limits(
+    model: DynamicDetector, batched_inputs: list[dict], limits: Sequence[int]
+) -> list[Exits]:
+    """What ``model.exits`` gives at each ``MODEL.DYNAMIC.EASY_PROPOSALS``, bit for bit.
+
+    Args:
+        model: in evaluation mode; its own limit has no effect.
+        batched_inputs: N of Detectron2's dicts.
+        limits: candidates kept of an easy image; 0: as many as of a hard one.
+
+    Returns:
+        N exits.
+
+    Raises:
+        ValueError: an image or its difficulty is not finite.
+    """
+    images = model.preprocess_image(batched_inputs)
+    features, start = model.backbone.first(images.tensor)
+    seen = model.pass_type(model, 1, images, features)
+    difficulties, easy = [], []
+    with _without_masks(model):
+        for limit in limits:
+            with setting("operating_point", model.operating_point.limited(limit), model):
+                own = seen.before("detections")
+                looked_at = [getattr(own, step) for step in model.router.reads]
+                found = model.router(*looked_at).tolist()
+                difficulties.append(checked_difficulties(found, batched_inputs))
+                easy.append(postprocessed(own.detections, batched_inputs, images))
+        second = model.second_pass(seen, start)
+        hard = postprocessed(second.detections, batched_inputs, images)
+    by_image = zip(zip(*difficulties, strict=True), zip(*easy, strict=True), hard, strict=True)
+    return [Exits(*exits) for exits in by_image]
+
+
+def _without_masks(model: DynamicDetector) -> AbstractContextManager:
+    """Boxes do not depend on masks, which would be computed again at every limit."""
+    return setting("mask_on", False, *(h for h in model.heads if getattr(h, "mask_on", False)))

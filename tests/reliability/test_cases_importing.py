@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets of YOLO's and VOC's tools that are malformed: what each sentence names."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dynamicdet_d2.data.importing import Found, read_voc, read_yolo
+
+GOOD = "0 0.5 0.5 0.2 0.2\n"
+Change = Callable[[Path], object]
+
+
+def pictures(folder: Path, names: tuple[str, ...] = ("1.png", "2.png", "3.png")) -> None:
+    folder.mkdir(parents=True)
+    for name in names:
+        Image.new("RGB", (40, 30)).save(folder / name)
+
+
+def yolo(folder: Path, labels: bytes | str = GOOD, description: bytes | str | None = None) -> Path:
+    """Three images, the first with labels."""
+    pictures(folder / "images")
+    (folder / "labels").mkdir()
+    content = "train: images\nnames: [a, b]\n" if description is None else description
+    for file, text in ((folder / "labels" / "1.txt", labels), (folder / "data.yaml", content)):
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder
+
+
+def refused(read: Callable[[Path], Found], folder: Path) -> str:
+    with pytest.raises(ValueError) as error:
+        read(folder)
+    said = str(error.value)
+    assert len(said) < 700 and "\n" not in said
+    return said
+
+
+# YOLO
+
+LINES: dict[str, tuple[bytes | str, str]] = {
+    "class -1": ("-1 .5 .5 .2 .2", "1.txt, line 1, has class -1; it must be one of 0 to 1."),
+    "class 2 of 2": ("2 .5 .5 .2 .2", "1.txt, line 1, has class 2"),
+    "class NaN": (f"{GOOD}nan .5 .5 .2 .2", "1.txt, line 2, has class nan"),
+    "class infinite": ("inf .5 .5 .2 .2", "has class inf"),
+    "class a half": ("0.5 .5 .5 .2 .2", "has class 0.5"),
+    "class a name": ("a .5 .5 .2 .2", "is 'a .5 .5 .2 .2'; it must be numbers."),
+    "class with an underscore": ("1_0 .5 .5 .2 .2", "has class 10"),
+    "box NaN": ("0 nan .5 .2 .2", "no shares of the image"),
+    "box infinite": ("0 .5 .5 inf .2", "no shares of the image"),
+    "box in pixels": ("0 20 15 8 6", "no shares of the image"),
+    "box negative": ("0 .5 .5 -.2 .2", "no shares of the image"),
+    "box of no size": ("0 .5 .5 0 0", "of which nothing, or a line at most, is inside"),
+    "box of a billionth": ("0 .5 .5 1e-9 1e-9", "a line at most, is inside the image."),
+    "box at the border": ("0 1.005 .5 .01 .2", "a line at most, is inside the image."),
+    "box outside": ("0 1.005 .5 .001 .2", "a line at most, is inside the image."),
+    "three numbers": ("0 .5 .5 .2", "has 3 numbers after the class"),
+    "with a score": ("0 .5 .5 .2 .2 .9", "has 5 numbers after the class"),
+    "a class alone": ("0", "has 0 numbers after the class"),
+    "commas": ("0,.5,.5,.2,.2", "it must be numbers."),
+    "decimal commas": ("0 0,5 0,5 0,2 0,2", "it must be numbers."),
+    "polygon of a point": ("0 .1 .1 .1 .1 .1 .1", "a line at most, is inside the image."),
+    "endless": (f"0 {'.5 ' * 100_000}", "a line at most, is inside the image."),
+    "digits without end": (f"0 {'9' * 5000} .5 .2 .2", "no shares of the image"),
+    "UTF-16": (GOOD.encode("utf-16"), "1.txt is no text file in UTF-8."),
+    "Latin 1": (b"\xe4 .5 .5 .2 .2", "1.txt is no text file in UTF-8."),
+    "zeros": (bytes(100), "line 1, is '\\x00"),
+    "a comment": ("# c\n", "it must be numbers."),
+    "nothing anywhere": ("", "has no labelled object; those of "),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_label(tmp_path: Path, name: str) -> None:
+    content, says = LINES[name]
+    assert says in refused(read_yolo, yolo(tmp_path / "set", content))
+
+
+@pytest.mark.parametrize("ends", ["\r\n", "\r", "\n\n", "\f"])
+def test_lines_of_all_systems_count(tmp_path: Path, ends: str) -> None:
+    text = "\ufeff" + ends.join(["0 .5 .5 .2 .2", "1 .5 .5 .2 .2", ""])
+    found = read_yolo(yolo(tmp_path / "set", text))
+    assert [entry.category for entry in found.splits["train"][0].objects] == [0, 1]
+
+
+DESCRIPTIONS: dict[str, tuple[bytes | str, str]] = {
+    "empty": ("", "data.yaml holds no keys"),
+    "no names": ("train: images", "--classes A B C gives them."),
+    "a gap": ("train: images\nnames: {0: a, 2: b}", "'names' must be a list, or have the keys"),
+    "a name twice": ("train: images\nnames: [a, a]", "'names' has the class 'a' twice."),
+    "yes and no": ("train: images\nnames: [yes, no]", "'names' has True for a class"),
+    "null": ("train: images\nnames: [a, ~]", "'names' has None for a class"),
+    "lists": ("train: images\nnames: [[a], [b]]", "'names' has ['a'] for a class"),
+    "an empty name": ("train: images\nnames: ['', b]", "'names' has '' for a class"),
+    "an endless name": (f"train: images\nnames: [{'a' * 9999}, b]", "for a class; each must"),
+    "two lines": ('train: images\nnames: ["a\\nx", b]', "for a class; each must be text"),
+    "another number": ("train: images\nnc: 5\nnames: [a, b]", "'nc' is 5, but 'names' has 2"),
+    "a tag": ("train: !!python/name:os.system ''\nnames: [a]", "data.yaml cannot be read"),
+    "deep": ("[" * 3000, "data.yaml cannot be read: RecursionError"),
+    "Latin 1": (b"train: images\nnames: [\xe4, b]", "data.yaml is no text file in UTF-8."),
+    "an address": ("train: https://x/y.zip\nnames: [a, b]", "'train' is https://x/y.zip, which"),
+    "an image": ("train: images/1.png\nnames: [a, b]", "1.png, a list of images, is no text"),
+    "a device": ("train: /dev/zero\nnames: [a, b]", "/dev/zero, a list of images, is a pipe or"),
+}
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_a_description(tmp_path: Path, name: str) -> None:
+    content, says = DESCRIPTIONS[name]
+    assert says in refused(read_yolo, yolo(tmp_path / "set", description=content))
+
+
+def listed(content: bytes) -> Change:
+    return lambda folder: (folder / "list.txt").write_bytes(content)
+
+
+def replaced(name: str, make: Change) -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        make(folder / name)
+
+    return change
+
+
+PLACES: dict[str, tuple[Change, str]] = {
+    "a missing image": (listed(b"images/1.png\nimages/9.png\n"), "9.png does not exist."),
+    "no image": (listed(b"images/1.png\nlabels/1.txt\n"), "1.txt cannot be read as an image"),
+    "bytes": (listed(b"\xff\xfe\0"), "list.txt, a list of images, is no text file"),
+    "byte 0": (listed(b"images/1\0.png\n"), "does not exist."),
+    "a pipe": (lambda folder: os.mkfifo(folder / "list.txt"), "list.txt, a list of images, is a p"),
+    "a label that is a pipe": (replaced("labels/1.txt", os.mkfifo), "1.txt is a pipe or a device"),
+    "a label that is a folder": (replaced("labels/1.txt", os.mkdir), "1.txt cannot be read: Is a"),
+    "a label without end": (
+        replaced("labels/1.txt", lambda path: path.symlink_to("/dev/zero")),
+        "1.txt is a pipe or a device",
+    ),
+    "an image that is a pipe": (replaced("images/1.png", os.mkfifo), "1.png is no file."),
+    "an image of nothing": (replaced("images/1.png", Path.touch), "cannot be read as an image"),
+    "two of one label": (
+        lambda folder: Image.new("RGB", (40, 30)).save(folder / "images" / "1.jpg"),
+        "1.jpg and {folder}/images/1.png would both have the labels of {folder}/labels/1.txt",
+    ),
+    "a name that is no text": (
+        lambda folder: (folder / "images/2.png").rename(folder / "images" / "\udcff.png"),
+        "has a name that is not UTF-8",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_place(tmp_path: Path, name: str) -> None:
+    change, says = PLACES[name]
+    folder = yolo(tmp_path / "set")
+    change(folder)
+    if (folder / "list.txt").exists():
+        (folder / "data.yaml").write_text("train: list.txt\nnames: [a, b]")
+    assert says.format(folder=folder) in refused(read_yolo, folder)
+
+
+def test_an_image_that_is_listed_twice_is_there_once(tmp_path: Path) -> None:
+    folder = yolo(tmp_path / "set", description="train: list.txt\nnames: [a, b]")
+    listed(b"\xef\xbb\xbfimages/1.png\nimages/1.png\nimages/2.png\n")(folder)
+    assert [x.file.name for x in read_yolo(folder).splits["train"]] == ["1.png", "2.png"]
+
+
+# VOC
+
+
+def obj(corners: str = "1 1 10 10", name: str = "a", more: str = "") -> str:
+    names = ("xmin", "ymin", "xmax", "ymax")
+    pairs = zip(names, corners.split(" "), strict=True)
+    box = "".join(f"<{key}>{value}</{key}>" for key, value in pairs)
+    return f"<object><name>{name}</name><bndbox>{box}</bndbox>{more}</object>"
+
+
+def xml(objects: str = "", file: str = "1.png", root: str = "annotation") -> str:
+    return f"<{root}><filename>{file}</filename>{objects}</{root}>"
+
+
+def bomb() -> str:
+    entities = [f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 9)]
+    return f'<!DOCTYPE l [<!ENTITY a0 "aaa">{"".join(entities)}]>{xml(file="&a8;")}'
+
+
+OUT = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>'
+XML: dict[str, tuple[bytes | str, str]] = {
+    "a bomb": (bomb(), "1.xml declares entities"),
+    "a bomb in UTF-16": (bomb().encode("utf-16"), "1.xml declares entities"),
+    "another file": (OUT, "1.xml declares entities"),
+    "another file in UTF-16": (OUT.encode("utf-16"), "1.xml declares entities"),
+    "an unknown encoding": ('<?xml version="1.0" encoding="klingon"?><a/>', "1.xml is not XML"),
+    "a wide encoding": ('<?xml version="1.0" encoding="gb2312"?><a/>', "1.xml is not XML"),
+    "empty": ("", "1.xml is not XML"),
+    "cut short": (xml(obj())[:60], "1.xml is not XML"),
+    "Latin 1": (xml(obj(name="ä")).encode("latin-1"), "1.xml is not XML"),
+    "byte 0": (b"<a>\0</a>", "1.xml is not XML"),
+    "two roots": ("<a/><b/>", "1.xml is not XML"),
+    "a page": (xml(root="html"), "1.xml begins with <html>; VOC's begin with <annotation>."),
+    "deep": ("<a>" * 9999 + "</a>" * 9999, "1.xml begins with <a>"),
+    "of another's image": (xml(obj(), file="2.png"), "2.xml are both of the image"),
+    "corner NaN": (xml(obj("nan 1 5 5")), "1.xml: an object 'a' has a box that is not finite."),
+    "corner a word": (xml(obj("x 1 5 5")), "1.xml has xmin 'x'; it must be a number."),
+    "corner with a comma": (xml(obj("1 1,5 5 5")), "1.xml has ymin '1,5'; it must be a number."),
+    "corner empty": (xml(obj(" 1 5 5")), "1.xml has an object or a box without 'xmin'."),
+    "corners exchanged": (xml(obj("10 10 1 1")), "an object 'a' has a box of which nothing"),
+    "outside": (xml(obj("100 100 200 200")), "an object 'a' has a box of which nothing"),
+    "no name": (xml(obj(name=" ")), "1.xml has an object or a box without 'name'."),
+    "an endless name": (xml(obj(name="b" * 9999)), "The annotations of {folder} have 'bbbb"),
+    "a name of two lines": (xml(obj(name="b\nc")), "have 'b\\nc' for a class"),
+    "no box": (xml("<object><name>a</name></object>"), "has an object without a 'bndbox'."),
+    "difficult perhaps": (
+        xml(obj(more="<difficult>perhaps</difficult>")),
+        "an object 'a' has 'difficult' 'perhaps'; it must be 0 or 1.",
+    ),
+}
+
+
+def voc(folder: Path, content: bytes | str) -> Path:
+    pictures(folder / "JPEGImages")
+    (folder / "Annotations").mkdir()
+    for number in (2, 3):
+        (folder / "Annotations" / f"{number}.xml").write_text(xml(obj(), f"{number}.png"))
+    raw = content.encode() if isinstance(content, str) else content
+    (folder / "Annotations" / "1.xml").write_bytes(raw)
+    return folder
+
+
+@pytest.mark.parametrize("name", XML)
+def test_an_annotation_of_voc(tmp_path: Path, name: str) -> None:
+    content, says = XML[name]
+    folder = voc(tmp_path / "set", content)
+    assert says.format(folder=folder) in refused(read_voc, folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"1\n9\n", "9.xml cannot be read: No such file"),
+        (b"../../x\n", "x.xml cannot be read: No such file"),
+        (b"\n", "train.txt is empty; it must have the name of an image in each line."),
+        (b"\xe4\n", "train.txt is no text file in UTF-8."),
+        (None, "train.txt is a pipe or a device"),
+    ],
+)
+def test_a_list_of_voc(tmp_path: Path, content: bytes | None, says: str) -> None:
+    folder = voc(tmp_path / "set", xml(obj()))
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    file = lists / "train.txt"
+    os.mkfifo(file) if content is None else file.write_bytes(content)
+    assert says in refused(read_voc, folder)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``predict`` writes where it cannot be written, or could be read in two ways."""
+
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+
+from dynamicdet_d2.commands.main import main
+from dynamicdet_d2.prediction.aim import Aim
+from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines
+from dynamicdet_d2.prediction.sources import Frame, ImageFile, Source, VideoFile
+from dynamicdet_d2.utils.errors import one_sentence
+
+NOTHING = Instances(
+    (64, 96),
+    pred_boxes=Boxes(torch.zeros(0, 4)),
+    scores=torch.zeros(0),
+    pred_classes=torch.zeros(0, dtype=torch.long),
+)
+PREDICTION = {"instances": NOTHING, "difficulty": 0.5, "route": "easy"}
+NOISE = np.random.RandomState(0).randint(0, 255, (64, 96, 3)).astype(np.uint8)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """What a full disk is to one process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+def frame_of(source: Source, number: int | None = None) -> Frame:
+    return Frame(source, NOISE, number, None if number is None else number / 10)
+
+
+def test_lines_on_a_full_disk_name_their_file(tmp_path: Path) -> None:
+    says = r"predictions\.jsonl cannot be written: File too large\."
+    with pytest.raises(OSError, match=says), files_of_at_most(100), JsonLines(tmp_path, []) as out:
+        for _ in range(5):
+            out.write(frame_of(ImageFile(Path("a.png"))), PREDICTION)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (os.mkfifo, "is a pipe or a device; it must be a file."),
+        (lambda path: path.symlink_to("/dev/full"), "is a pipe or a device"),
+        (os.mkdir, "predictions.jsonl cannot be written: Is a directory."),
+    ],
+)
+def test_lines_that_go_into_no_file(tmp_path: Path, make: Callable, says: str) -> None:
+    make(tmp_path / "predictions.jsonl")
+    with pytest.raises((ValueError, OSError), match=says):
+        JsonLines(tmp_path, [])
+
+
+def film(folder: Path) -> VideoFile:
+    source = VideoFile(folder / "film.mp4")
+    source.fps = 10.0
+    return source
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_video_on_a_full_disk_is_none(tmp_path: Path, size: int) -> None:
+    """OpenCV says nothing."""
+    source, drawn = film(tmp_path), DrawnFiles(tmp_path, [])
+    with pytest.raises(OSError, match=r"film\.mp4"), files_of_at_most(size), drawn:
+        for number in range(12):
+            drawn.write(frame_of(source, number), PREDICTION)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_where_a_folder_is(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").mkdir()
+    source, drawn = film(tmp_path), DrawnFiles(tmp_path, [])
+    with pytest.raises(OSError, match=r"film.mp4 cannot be written: Is a directory."), drawn:
+        drawn.write(frame_of(source, 0), PREDICTION)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+ONE, TWO = {"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "2.png"}
+IDS: list[tuple[list, str]] = [
+    ([{**ONE, "id": [1]}, TWO], "each with an 'id' (a whole number or text)"),
+    ([{**ONE, "id": float("nan")}, TWO], "each with an 'id'"),
+    ([{**ONE, "id": True}, TWO], "each with an 'id'"),
+    ([{**ONE, "file_name": 3}, TWO], "and a 'file_name'."),
+    ([1, TWO], "has no list of 'images'"),
+    ([ONE], "2.png is no image of "),
+    ([ONE, TWO, {"id": 9, "file_name": "1.png"}], "has 1.png twice, with the ids 1 and 9."),
+    ([ONE, {**TWO, "id": 1}], "1.png and 2.png both have the id 1"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(IDS)))
+def test_ids_that_results_would_be_wrong_with(tmp_path: Path, number: int) -> None:
+    images, says = IDS[number]
+    file = tmp_path / "ids.json"
+    file.write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "a"}]}))
+    sources = [ImageFile(Path("1.png")), ImageFile(Path("2.png"))]
+    with pytest.raises(ValueError) as refused:
+        CocoResults(tmp_path, str(file), 1, sources)
+    assert says in str(refused.value)
+
+
+def test_a_video_has_no_image_id(tmp_path: Path) -> None:
+    (tmp_path / "ids.json").write_text(json.dumps({"images": [ONE], "categories": []}))
+    with pytest.raises(ValueError, match="--coco-ids is of images, and .*film.mp4 is none."):
+        CocoResults(tmp_path, str(tmp_path / "ids.json"), 1, [film(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("aim", "says"),
+    [
+        ({"threshold": -0.1}, "--threshold is -0.1; it must lie in [0, 1]."),
+        ({"hard_fraction": float("nan")}, "--hard-fraction is nan; it must lie in [0, 1]."),
+        (
+            {"target_ms": float("nan")},
+            "--target-latency-ms is nan; it must be above 0, and finite.",
+        ),
+        ({"target_ms": float("inf")}, "--target-latency-ms is inf"),
+        ({"target_ms": -1.0}, "--target-latency-ms is -1"),
+        ({"target_ms": 5.0, "percentile": 100.0}, "--percentile is 100; it must lie between"),
+        ({"target_ms": 5.0, "percentile": 0.0}, "--percentile is 0"),
+    ],
+)
+def test_what_a_stream_cannot_keep_names_the_option(aim: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        Aim(**aim).check()
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "import-data --yolo {folder}/set --output {folder}/file/x",
+        "predict --config-file configs/quickstart.yaml --input {folder}/film.mp4 --output {folder}",
+        "export --config-file configs/quickstart.yaml --format torch --output {folder}",
+        "demo-photos --num-images 0 --output {folder}/x",
+        "demo-photos --num-images -5 --output {folder}/x",
+    ],
+)
+def test_nothing_is_begun(tmp_path: Path, words: str, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        main(words.format(folder=tmp_path).split())
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("dynamicdet ") and error.endswith(".") and "[Errno" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), r"There is not enough memory; .* \(MemoryError\)\."),
+        (RuntimeError("x: can't allocate memory: 9 bytes.\nmore"), r"can't allocate memory: 9 byt"),
+        (FileExistsError(17, "File exists", "a/b"), r"error: a/b cannot be used: File exists\."),
+    ],
+)
+def test_what_the_machine_says_is_a_sentence(
+    error: Exception, says: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as stop, one_sentence("program"):
+        raise error
+    assert stop.value.code == 1
+    assert pytest.importorskip("re").search(says, capsys.readouterr().err)

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run leaves, changed by hand: steps to be repeated, reports to be drawn again, splits."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dynamicdet_d2.checkpoint.checkpointer import load_weights
+from dynamicdet_d2.checkpoint.files import read_checkpoint
+from dynamicdet_d2.data.split import split_coco
+from dynamicdet_d2.engine.divergence import diverged
+from dynamicdet_d2.engine.replay import replay
+from dynamicdet_d2.evaluation.report.comparisons import parse_comparison
+from dynamicdet_d2.evaluation.report.files import redraw
+from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
+from dynamicdet_d2.evaluation.tradeoff.routes import write_routes
+from tests.engine.test_step import failed, step_of_a_detector
+from tests.support.coco_files import image_entry
+from tests.support.toy import toy_cfg, toy_model
+from tests.support.tradeoffs import GOOD, ROUTES
+
+# A step
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(scope="module")
+def step(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("step")
+    model, trained = step_of_a_detector(lambda _: None)
+    trained.batch = next(iter(trained.data_loader))
+    diverged(failed(toy_cfg("OUTPUT_DIR", str(folder)), model, "detectors", trained), "made up")
+    return folder / "diverged_0000007.pth"
+
+
+def put(name: str, value: Any) -> Change:
+    return lambda content: content.update({name: value})
+
+
+def of_first(name: str, value: Any) -> Change:
+    return lambda content: content["batch"][0].update({name: value})
+
+
+def classes(value: Any) -> Change:
+    return lambda content: content["batch"][0]["instances"]["content"].update(gt_classes=value)
+
+
+STEPS: list[tuple[Change, str]] = [
+    (put("config", None), "has None for 'config': it must be a file that a run wrote"),
+    (put("config", "x"), "The config in {path} holds 'x'; it must hold keys"),
+    (put("config", "A: !!python/name:os.system ''"), "The config in {path} holds more than plain"),
+    (put("config", "GONE: 1"), "{path}: GONE is no key."),
+    (put("iteration", "x"), "{path} has 'x' for 'iteration'"),
+    (put("seed", None), "{path} has None for 'seed'"),
+    (put("phase", "gone"), "{path} has 'gone' for 'phase'"),
+    (put("phase", []), "{path} has [] for 'phase'"),
+    (put("phase", "router"), "{path} holds no step that can be repeated"),
+    (put("images", 3), "{path} has 3 for 'images'"),
+    (put("kept", 3), "{path} has 3 for 'kept'"),
+    (put("losses", {"a": "x"}), "{path} has {{'a': 'x'}} for 'losses'"),
+    (put("learning_rates", []), "{path} has [] for 'learning_rates'"),
+    (put("learning_rates", ["x"]), "{path} has ['x'] for 'learning_rates'"),
+    (put("mixed_precision", "x"), "{path} has 'x' for 'mixed_precision'"),
+    (lambda content: content.pop("learning_rates"), "{path} has no 'learning_rates'"),
+    (put("model", {"a": torch.zeros(1)}), "{path} holds no step that can be repeated"),
+    (put("batch", None), "{path} holds no step that can be repeated"),
+    (of_first("image", "x"), "Image 1 is str, where a tensor"),
+    (of_first("image", torch.zeros(1, 5, 5)), "Image 1 is shape (1, 5, 5)"),
+    (of_first("instances", {"kind of structure": "Gone", "content": 1}), "there is no 'Gone'"),
+    (classes(torch.zeros(77)), "{path} holds no step that can be repeated"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(STEPS)))
+def test_a_step(step: Path, tmp_path: Path, number: int) -> None:
+    change, says = STEPS[number]
+    content = torch.load(step, weights_only=True)
+    change(content)
+    path = tmp_path / "changed.pth"
+    torch.save(content, path)
+    with pytest.raises(ValueError) as refused:
+        replay(str(path))
+    assert says.format(path=path) in str(refused.value) and "/tmp/tmp" not in str(refused.value)
+
+
+# A report
+
+TRADEOFFS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda c: c["points"].reverse(), "the points' hard fractions do not rise"),
+    (lambda c: c["points"][0].update(gflops=0), "points[0]: gflops is 0; it must be above 0"),
+    (lambda c: c["points"][0]["box"].update(AP=1e308), "AP is 1e+308; it must be from 0 to 100"),
+    (lambda c: c["points"][1]["box"].update(AP=-5), "AP is -5; it must be from 0 to 100"),
+    (lambda c: c.update(num_images=0), "num_images is 0"),
+    (lambda c: c.update(num_images=-1), "num_images is -1"),
+    (lambda c: c.update(images_missing=-1), "images_missing -1"),
+    (lambda c: c.update(dataset=""), "dataset has a name of 0 characters"),
+    (lambda c: c.update(dataset="x" * 10**6), "dataset has a name of 1000000 characters"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(TRADEOFFS)))
+def test_a_tradeoff(tmp_path: Path, number: int) -> None:
+    change, says = TRADEOFFS[number]
+    path = tmp_path / "tradeoff.json"
+    GOOD.to_json(path)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError) as refused:
+        Tradeoff.from_json(path)
+    assert says in str(refused.value) and str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("routes", [ROUTES[:3], [], [*ROUTES, ROUTES[0]]])
+def test_routes_of_other_images_make_no_report(tmp_path: Path, routes: list) -> None:
+    GOOD.to_json(tmp_path / "tradeoff.json")
+    write_routes(routes, tmp_path / "routes.jsonl")
+    with pytest.raises(ValueError, match=f"routes.jsonl has {len(routes)} images and tradeoff.js"):
+        redraw(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("A,101,2,3", "has an AP of 101; it must be from 0 to 100."),
+        ("A,-1,2,3", "has an AP of -1; it must be from 0 to 100."),
+        ("A,1,-2,3", "has GFLOPS of -2; it must be 0 or more."),
+        ("A,1,2,-3", "has MS of -3; it must be 0 or more."),
+        ("A,1e999,2,3", "has '1e999' for a number"),
+        ("A,1,2,3,4", "must be NAME,AP,GFLOPS,MS"),
+        ("x" * 10_000 + ",1,2,3", "must be NAME,AP,GFLOPS,MS"),
+        ("a=/dev/zero", "must be NAME,AP,GFLOPS,MS"),
+    ],
+)
+def test_a_comparison(text: str, says: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        parse_comparison(text)
+    assert says in str(refused.value) and len(str(refused.value)) < 400
+
+
+def test_a_report_keeps_figures_of_zero() -> None:
+    none = dataclasses.replace(GOOD.points[0].box, AP=0.0)
+    assert none.AP == 0.0
+
+
+# A split
+
+SPLITS: list[tuple[Any, Any, str]] = [
+    ([{}] * 30, [], "the image {} has no 'id'."),
+    (["a"] * 30, [], "the image 'a' has no 'id'."),
+    ([{"id": [1]}] * 30, [], "the image {'id': [1]} has no 'id'."),
+    ([image_entry(1)] * 30, [], "the image id 1 is used more than once."),
+    ([image_entry(i) for i in range(30)], ["a"], "the annotation 'a' has no 'image_id'."),
+    ([image_entry(i) for i in range(30)], [{"image_id": [1]}], "has no 'image_id'."),
+    ([image_entry(i) for i in range(5)], [], "has 5 images and 5 are asked for; at least 20"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(SPLITS)))
+def test_a_split(tmp_path: Path, number: int) -> None:
+    images, annotations, says = SPLITS[number]
+    file = tmp_path / "set.json"
+    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": []}))
+    with pytest.raises(ValueError) as refused:
+        split_coco(str(file), tmp_path)
+    assert says in str(refused.value) and "set.json" in str(refused.value)
+
+
+# Weights
+
+FIRST = "backbone.bottom_up1.stem.conv1.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda x: x.to_sparse(), f"its tensor '{FIRST}' is sparse, quantized, nested"),
+        (lambda x: x.to("meta"), f"its tensor '{FIRST}' is sparse, quantized, nested"),
+        (lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), "is sparse, quantized"),
+        (lambda x: x.to(torch.complex64), f"values of type torch.complex64 for {FIRST}"),
+        (lambda x: x > 0, f"values of type torch.bool for {FIRST}"),
+        (lambda x: x.to(torch.int8), f"values of type torch.int8 for {FIRST}"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_tensors_that_are_no_weights(tmp_path: Path, change: Callable, says: str) -> None:
+    model = toy_model()
+    state = model.state_dict()
+    state[FIRST] = change(state[FIRST])
+    path = tmp_path / "w.pth"
+    torch.save({"model": state}, path)
+    with pytest.raises(ValueError) as refused:
+        load_weights(model, read_checkpoint(str(path))["model"], str(path))
+    assert says in str(refused.value) and str(path) in str(refused.value)

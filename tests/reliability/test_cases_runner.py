@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests of exported detectors that were changed by hand: what each sentence names."""
+
+import copy
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dynamicdet_d2.runner import Runner
+from dynamicdet_d2.runner.folder import Folder, sha256
+from dynamicdet_d2.runner.images import prepare
+
+NAN = float("nan")
+INPUT = {"format": "BGR", "min_size": 64, "max_size": 128, "mean": [0, 0, 0], "std": [1, 1, 1]} | {
+    **{"divisibility": 32, "placement": "corner", "pad_value": None}
+}
+ANCHORS = {"cell_anchors": [[[-8, -8, 8, 8]]], "strides": [4], "offset": 0.0}
+TWO_STAGE = {
+    "kind": "two_stage",
+    "rpn": {**ANCHORS, "weights": [1, 1, 1, 1], "scale_clamp": 4.1, "pre_nms_topk": 10}
+    | {"post_nms_topk": 5, "nms_threshold": 0.7, "min_box_size": 0},
+    "boxes": {"levels": ["p2"], "min_level": 2, "canonical_level": 4, "canonical_size": 224}
+    | {"weights": [10, 10, 5, 5], "scale_clamp": 4.1, "score_threshold": 0.05}
+    | {"nms_threshold": 0.5, "max_detections": 100},
+    "masks": None,
+}
+CANDIDATES = {"score_threshold": 0.0, "nms_threshold": 0.5, "max_candidates": 9}
+DENSE = {**ANCHORS, **CANDIDATES, "max_detections": 9, "num_classes": 3} | {
+    **{"kind": "retinanet", "weights": [1, 1, 1, 1], "scale_clamp": 4.1}
+}
+YOLO = {"kind": "yolo", "anchors": [[[8, 8]]], "strides": [8], "multi_label": True} | {
+    **CANDIDATES,
+    "max_detections": 9,
+}
+PIECES = {
+    "first": (["images"], ["f1_res2", "start", "difficulty"]),
+    "second": (["f1_res2", "start"], ["f2_res2"]),
+    "tail": (["f1_res2"], ["p2", "logits_0", "deltas_0"]),
+    "boxes": (["p2", "regions_0"], ["scores", "box_deltas"]),
+}
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """As an export leaves it, with files that no runtime could open."""
+    manifest = {
+        **{"format": 1, "version": "0", "runtime": "onnx", "dynamic": True, "shared_tail": True},
+        **{"levels": ["res2"], "second_levels": ["res2"], "sides": None, "input": INPUT},
+        **{"heads": TWO_STAGE, "class_names": [], "easy_proposals": 0, "threshold": 0.5},
+        **{"calibration": {"grid": [1.0, 0.0]}, "fingerprint": {}, "pieces": {}},
+    }
+    for name, (inputs, outputs) in PIECES.items():
+        file = tmp_path / f"{name}.onnx"
+        file.write_text(name)
+        files = {file.name: sha256(file)}
+        manifest["pieces"][name] = {"files": files, "inputs": inputs, "outputs": outputs}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    return tmp_path
+
+
+def opened(path: Path) -> Callable[[object, list[str]], dict[str, np.ndarray]]:
+    """In the place of a runtime."""
+    if path.read_text() not in PIECES:
+        raise RuntimeError("no such graph\nand a page of text")
+    return lambda inputs, wanted: {name: np.zeros(1) for name in wanted}
+
+
+def said_of(folder: Path, change: Change) -> str:
+    content = json.loads((folder / "manifest.json").read_text())
+    change(content)
+    (folder / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError) as refused:
+        Runner(folder, opener=opened)
+    said = str(refused.value)
+    assert "\n" not in said and len(said) < 500 and str(folder) in said
+    return said
+
+
+def put(path: str, value: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        *sections, last = path.split(".")
+        for section in sections:
+            content = content[section]
+        content[last] = copy.deepcopy(value)
+
+    return change
+
+
+def gone(path: str) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        *sections, last = path.split(".")
+        for section in sections:
+            content = content[section]
+        del content[last]
+
+    return change
+
+
+CASES: list[tuple[Change, str]] = [
+    (put("format", True), "is no manifest of format 1"),
+    (put("format", "1"), "is no manifest of format 1"),
+    (put("runtime", 3), "runtime is 3; it must be a string."),
+    (put("dynamic", 1), "dynamic is 1; it must be true or false."),
+    (put("dynamic", False), "has no piece 'whole', which the detector needs."),
+    (put("shared_tail", False), "has no piece 'tail1', which the detector needs."),
+    (put("pieces", []), "pieces is []; it must be an object."),
+    (put("pieces", {}), "has no piece 'first', which the detector needs."),
+    (put("pieces.first", None), "pieces.first is None; it must be an object."),
+    (put("pieces.first.files", {}), "pieces.first: files is empty"),
+    (put("pieces.first.files", {"../first.onnx": "x"}), "is no file of the folder."),
+    (put("pieces.first.files", {"/etc/passwd": "x"}), "manifest.json names '/etc/passwd', which"),
+    (put("pieces.first.files", {"": "x"}), "is no file of the folder."),
+    (put("pieces.first.files", {"first.onnx": None}), "first.onnx is None; it must be a string."),
+    (put("pieces.first.files", {"tail.onnx": "x"}), "is not the file that the manifest was"),
+    (put("pieces.first.outputs", ["start"]), "the piece 'first' has no output 'f1_res2'"),
+    (gone("pieces.second"), "has no piece 'second'"),
+    (gone("pieces.boxes"), "'boxes'"),
+    (gone("pieces.first.inputs"), "pieces.first.inputs is missing."),
+    (put("levels", ["res9"]), "the piece 'first' has no output 'f1_res9'"),
+    (put("levels", [1]), "levels[0] is 1; it must be a string."),
+    (gone("second_levels"), "second_levels is missing."),
+    (put("sides", ["a"]), "sides[0] is 'a'; it must be a list."),
+    (put("sides", []), "sides is empty"),
+    (put("sides", [[64]]), "sides has 1 numbers; it must have 2."),
+    (put("sides", [[64, 64]]), "has no piece 'first@64x64'"),
+    (put("threshold", 5), "threshold is 5; it must be from 0 to 1."),
+    (put("threshold", None), "threshold is None; a dynamic detector has one."),
+    (put("threshold", True), "threshold is True; it must be a number."),
+    (put("threshold", NAN), "threshold is nan; it must be a number."),
+    (put("calibration", {}), "calibration.grid is missing."),
+    (put("calibration.grid", [2.0, 0.0]), "calibration: grid[0] is 2; it must be from 0 to 1."),
+    (put("class_names", [1]), "class_names[0] is 1; it must be a string."),
+    (put("easy_proposals", -1), "easy_proposals is -1; it must be at least 0."),
+    (put("easy_proposals", True), "easy_proposals is True; it must be a whole number."),
+    (put("input", {}), "input.format is missing."),
+    (put("input.format", "GBR"), "input.format is 'GBR'; it must be 'RGB' or 'BGR'."),
+    (put("input.min_size", -1), "input: min_size is -1; it must be at least 0."),
+    (put("input.max_size", 0), "input: max_size is 0; it must be at least 1."),
+    (put("input.mean", [1]), "input: mean has 1 numbers; it must have 3."),
+    (put("input.std", [0, 1, 1]), "input: std has 0; each must be above 0."),
+    (put("input.std", [NAN, 1, 1]), "input.std[0] is nan; it must be a number."),
+    (put("input.divisibility", 0), "input: divisibility is 0; it must be from 1 to 4096."),
+    (put("input.divisibility", 10**9), "divisibility is 1e+09; it must be from 1 to 4096."),
+    (put("input.placement", "left"), "input.placement is 'left'; it must be 'corner'"),
+    (put("heads", {}), "heads.kind is None; it must be one of two_stage"),
+    (put("heads.kind", "ssd"), "heads.kind is 'ssd'"),
+    (put("heads.kind", "yolo"), "heads.anchors is missing."),
+    (put("heads.kind", ["yolo"]), "heads.kind is ['yolo']"),
+    (gone("heads.rpn"), "heads.rpn is missing."),
+    (put("heads.rpn.strides", [0]), "heads.rpn: strides[0] is 0; it must be at least 1."),
+    (put("heads.rpn.strides", [4, 8]), "cell_anchors has 1 levels and strides 2."),
+    (put("heads.rpn.cell_anchors", [[[1]]]), "cell_anchors has 1 numbers; it must have 4."),
+    (put("heads.rpn.nms_threshold", NAN), "heads.rpn.nms_threshold is nan"),
+    (put("heads.rpn.pre_nms_topk", 0), "pre_nms_topk is 0; it must be at least 1."),
+    (put("heads.rpn.weights", [1]), "heads.rpn: weights has 1 numbers; it must have 4."),
+    (put("heads.boxes.levels", []), "heads.boxes: levels is empty."),
+    (put("heads.boxes.levels", ["p9"]), "the piece 'tail' has no output 'p9'"),
+    (put("heads.boxes.max_detections", "x"), "heads.boxes.max_detections is 'x'; it must be a"),
+    (put("heads.boxes.score_threshold", 2), "score_threshold is 2; it must be from 0 to 1."),
+    (put("heads", {**DENSE, "weights": None}), "heads.weights and heads.scale_clamp are of a"),
+    (put("heads", {**DENSE, "num_classes": 0}), "heads: num_classes is 0"),
+    (put("heads", {**YOLO, "anchors": []}), "heads: anchors has 0 levels, strides 1."),
+    (put("heads", {**YOLO, "multi_label": 1}), "heads.multi_label is 1; it must be true or false."),
+    (put("heads", {**YOLO, "max_candidates": 0}), "heads: max_candidates is 0"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_a_changed_manifest(folder: Path, number: int) -> None:
+    change, says = CASES[number]
+    assert says in said_of(folder, change)
+
+
+def test_a_manifest_as_it_was_written_is_read(folder: Path) -> None:
+    assert Runner(folder, opener=opened).threshold == 0.5
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("tail.onnx")])
+def test_pieces_that_are_no_files(folder: Path, make: Callable[[Path], object]) -> None:
+    (folder / "first.onnx").unlink()
+    make(folder / "first.onnx")
+    assert "names 'first.onnx', which is no file of the folder." in said_of(folder, lambda _: None)
+
+
+def test_a_piece_that_no_runtime_opens_is_named(folder: Path) -> None:
+    (folder / "first.onnx").write_text("hello")
+    changed = put("pieces.first.files", {"first.onnx": sha256(folder / "first.onnx")})
+    said = said_of(folder, changed)
+    assert "first.onnx cannot be opened: RuntimeError: no such graph and a page of text." in said
+
+
+def test_a_piece_that_cannot_be_run_is_named(folder: Path) -> None:
+    piece = Folder.read(folder).open("tail", lambda _: lambda inputs, wanted: {inputs["x"]: 1})
+    with pytest.raises(ValueError, match=r"tail.onnx cannot be run: there is no 'x'\."):
+        piece({}, [])
+
+
+@pytest.mark.parametrize(
+    ("pictures", "says"),
+    [
+        (None, "given as a list, not as NoneType."),
+        ((x for x in ()), "given as a list, not as generator."),
+        ([], "There are no pictures"),
+        ([np.zeros((0, 9, 3), np.uint8)], r"no pixels: its shape is \(0, 9, 3\)."),
+        ([np.zeros((1, 9000, 3), np.uint8)], "9000x1 pixels: reduced to 128, its shorter side"),
+        ([np.zeros((9, 9), np.uint8)], r"found uint8 \(9, 9\)."),
+    ],
+)
+def test_what_are_no_pictures(pictures: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        prepare(pictures, INPUT, None)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10**9, "x", True])
+def test_threads_that_no_machine_has(folder: Path, threads: Any) -> None:
+    with pytest.raises(ValueError, match="threads is .*; it must be from 1 to 4096."):
+        Runner(folder, threads=threads)

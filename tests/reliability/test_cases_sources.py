@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``predict`` is to look at and is none, or cannot be read: each with its sentence."""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dynamicdet_d2.prediction.drawing import drawn
+from dynamicdet_d2.prediction.sources import sources_of
+from tests.support.coco_files import write_image
+from tests.support.predicting import write_video
+
+NO_TEXT = os.fsdecode(b"\xff")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images and a video."""
+    folder = tmp_path_factory.mktemp("sources")
+    (folder / "images").mkdir()
+    for number in (1, 2):
+        write_image(folder / "images" / f"{number}.png", width=96, height=64)
+    write_video(folder / "film.mp4")
+    return folder
+
+
+# Words
+
+WORDS: dict[str, str] = {
+    "": "--input '' names no file.",
+    " ": "--input ' ' names no file.",
+    "a\0b": "names no file.",
+    "{folder}/gone": "/gone does not exist.",
+    "{folder}/images/9.png": "9.png does not exist.",
+    "x" * 5000: "...",
+    "~nobody-has-this-name/1.png": "Could not determine home directory.",
+    "{folder}/[": "/[ matches no image and no video.",
+    "{folder}/*.bmp": "*.bmp matches no image and no video.",
+    "camera:": "camera: is no camera; they are camera:0,",
+    "camera:-1": "camera:-1 is no camera",
+    "camera:x": "camera:x is no camera",
+    "camera:99999999999999999999": "is no camera; they are camera:0, camera:1, ... camera:999.",
+    "http://localhost/1.jpg": "http://localhost/1.jpg does not exist.",
+    "-": "--input - does not exist.",
+    "/dev/zero": "--input /dev/zero does not exist.",
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word(folder: Path, word: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        sources_of([word.format(folder=folder)])
+    assert WORDS[word] in str(refused.value) and len(str(refused.value)) < 400
+
+
+def test_two_of_one_name_are_both_named(folder: Path) -> None:
+    (folder / "film.webm").write_bytes((folder / "film.mp4").read_bytes())
+    with pytest.raises(ValueError, match=r"film.mp4 and .*film.webm, whose results would both be"):
+        sources_of([str(folder / "film.mp4"), str(folder / "film.webm")])
+
+
+# Lists
+
+LISTS: dict[str, tuple[bytes, str]] = {
+    "a missing image": (b"images/1.png\nimages/9.png\n", "l.txt: images/9.png does not exist."),
+    "another list": (b"l.txt\n", "names l.txt, another list."),
+    "a camera and an image": (b"camera:0\nimages/1.png\n", "a camera stands alone."),
+    "a camera that is none": (b"camera:x\n", "l.txt: camera:x is no camera"),
+    "UTF-16": ("images/1.png\n".encode("utf-16"), "l.txt is no text file in UTF-8."),
+    "Latin 1": ("ä.png\n".encode("latin-1"), "l.txt is no text file in UTF-8."),
+    "byte 0": (b"images/1\0.png\n", "'images/1\\x00.png' names no file."),
+    "zeros": (b"\0" * 5000, "names no file."),
+    "nothing": (b"\n \n", "is empty; a list has a path in each line."),
+    "twice the same": (b"images/1.png\nimages/1.png\n", "names must differ."),
+    "a comment": (b"# images\n", "l.txt: # images does not exist."),
+    "a line without end": (b"x" * 100_000, "File name too long."),
+    "nobody's home": (b"~nobody-has-this-name/1.png\n", "Could not determine home directory."),
+    "a pattern of nothing": (b"images/*.bmp\n", "images/*.bmp matches no image and no video."),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list(folder: Path, name: str) -> None:
+    content, says = LISTS[name]
+    (folder / "l.txt").write_bytes(content)
+    with pytest.raises(ValueError) as refused:
+        sources_of([str(folder / "l.txt")])
+    assert says in str(refused.value) and len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfimages/1.png\r\nimages/2.png\r\n", b"images/*"])
+def test_a_list_as_other_systems_write_it(folder: Path, content: bytes) -> None:
+    (folder / "l.txt").write_bytes(content)
+    found = [Path(source.name).name for source in sources_of([str(folder / "l.txt")])]
+    assert found == ["1.png", "2.png"]
+
+
+# Files
+
+
+def header(width: int, height: int) -> bytes:
+    """A PNG that says it is so large, and has a hundred bytes of pixels."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + checksum
+
+    sizes = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(bytes(100)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sizes) + pixels + chunk(b"IEND", b"")
+
+
+def cut_photograph(path: Path) -> None:
+    Image.effect_noise((200, 150), 50).convert("RGB").save(path)
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def video_without_frames(path: Path) -> None:
+    cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (96, 64)).release()
+
+
+def of_floats(path: Path) -> None:
+    cv2.imwrite(str(path), np.full((48, 64, 3), 0.5, np.float32))
+
+
+def pipe_in_a_folder(path: Path) -> None:
+    path.mkdir()
+    os.mkfifo(path / "a.png")
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
+# Name -> content (or what makes the file), and what is said when it is read.
+FILES: dict[str, tuple[bytes | Callable[[Path], object], str]] = {
+    "half.mp4": (lambda path: half_of_a_video(path), "half.mp4 cannot be opened by OpenCV."),
+    "empty.mp4": (b"", "The video {path} cannot be opened by OpenCV."),
+    "text.avi": (b"hello world\n" * 100, "text.avi cannot be opened by OpenCV."),
+    "none.mp4": (video_without_frames, "none.mp4 cannot be opened by OpenCV."),
+    "folder.mp4": (os.mkdir, "folder.mp4 has no images"),
+    f"{NO_TEXT}.mp4": (b"", "has a name that is not UTF-8, which OpenCV needs; rename it."),
+    "gone.png": (lambda path: path.symlink_to("nowhere"), "gone.png does not exist."),
+    "loop.png": (lambda path: path.symlink_to("loop.png"), "loop.png"),
+    "zero.jpg": (b"", "Image {path} cannot be read: UnidentifiedImageError"),
+    "one.jpg": (b"\xff", "Image {path} cannot be read"),
+    "cut.jpg": (cut_photograph, "Image {path} cannot be read: OSError: image file is truncated"),
+    "film.jpg": (bytes(2000), "Image {path} cannot be read"),
+    "floats.tiff": (of_floats, "Image {path} cannot be read"),
+    "giant.png": (header(2**31 - 1, 2**31 - 1), "cannot be read: DecompressionBombError"),
+    "nothing.png": (header(0, 0), "Image {path} cannot be read"),
+    "hollow.png": (header(10_000, 10_000), "cannot be read: OSError: image file is truncated"),
+    "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "Image {path} cannot be read"),
+    "program.jpg": (EPS, "Image {path} is PostScript, a program"),
+    "pipes": (pipe_in_a_folder, "a.png is a folder, a pipe or a device, not a file"),
+    "list.txt": (os.mkfifo, "list.txt does not exist."),
+}
+
+
+def half_of_a_video(path: Path) -> None:
+    whole = write_video(path.with_name("whole.mp4")).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+@pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("name", FILES)
+def test_a_file(tmp_path: Path, name: str) -> None:
+    content, says = FILES[name]
+    path = tmp_path / name
+    if callable(content):
+        content(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError) as refused:
+        for source in sources_of([str(path)]):
+            source.count()
+            list(source.frames())
+    assert says.format(path=path) in str(refused.value)
+
+
+def saved(mode: str, name: str) -> Callable[[Path], None]:
+    return lambda path: Image.new(mode, (64, 48)).save(path / name)
+
+
+def deep(path: Path) -> None:
+    cv2.imwrite(str(path / "deep.png"), np.full((48, 64, 3), 40_000, np.uint16))
+
+
+def turned(path: Path, orientation: int) -> None:
+    image = Image.new("RGB", (48, 64) if orientation == 6 else (64, 48))
+    exif = image.getexif()
+    exif[274] = orientation
+    image.save(path / "turned.jpg", exif=exif)
+
+
+def moving(path: Path) -> None:
+    more = [Image.new("P", (64, 48), 5)]
+    Image.new("P", (64, 48)).save(path / "a.gif", save_all=True, append_images=more)
+
+
+@pytest.mark.parametrize(
+    ("make", "pixel"),
+    [
+        (saved("CMYK", "cmyk.jpg"), 255),
+        (saved("LA", "la.png"), 0),
+        (saved("1", "one bit.png"), 0),
+        (saved("P", "of a palette.png"), 0),
+        (saved("RGB", "ä 日本.png"), 0),
+        (saved("RGB", "two\nlines.png"), 0),
+        (saved("RGB", f"{NO_TEXT}.png"), 0),
+        (deep, 156),  # 40,000 of 65,535 are 156 of 255
+        (moving, 0),
+        (lambda path: turned(path, 6), 0),
+        (lambda path: turned(path, 99), 0),
+    ],
+)
+def test_what_is_an_image_is_read_and_has_a_result_of_its_name(
+    tmp_path: Path, make: Callable[[Path], None], pixel: int
+) -> None:
+    make(tmp_path)
+    (path,) = tmp_path.iterdir()
+    (source,) = sources_of([str(path)])
+    (frame,) = source.frames()
+    assert frame.image.shape == (48, 64, 3) and frame.image[0, 0].tolist() == [pixel] * 3
+    assert source.drawn_name.startswith(path.name)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1, 300), (6, 1920)),
+        ((300, 1), (1920, 6)),
+        ((1, 60_000), (2, 60_000)),
+        ((9, 9), (480,) * 2),
+    ],
+)
+def test_narrow_images_are_not_drawn_endlessly_long(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    from detectron2.structures import Boxes, Instances
+    from torch import zeros
+
+    found = Instances(size, pred_boxes=Boxes(zeros(0, 4)), scores=zeros(0), pred_classes=zeros(0))
+    pixels = drawn(np.zeros((*size, 3), np.uint8), {"instances": found}, [])
+    assert pixels.shape[:2] == expected
