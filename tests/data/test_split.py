@@ -103,7 +103,9 @@ def test_import_data_splits_a_coco_file_and_prints_what_a_config_needs(
         for _, path, _ in entries
     ]
     assert not ids[0] & ids[1] and ids[0] | ids[1] == set(range(1, 41))
-    assert main(words) != 0 and "--coco and --images" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "--coco and --images are given together" in capsys.readouterr().err
 
 
 def test_no_part_is_left_empty(forty: str, tmp_path: Path) -> None:
