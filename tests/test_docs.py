@@ -32,7 +32,9 @@ SCRIPTS = {"train_net.py": "train", "calibrate.py": "calibrate"}
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a page in a language; "": in none."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    # All of them, since the end of one looks like the beginning of another.
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for its_own, text in found if its_own == language]
 
 
 def commands(page: Path, *languages: str) -> Iterator[list[str]]:

@@ -205,7 +205,6 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "parts": rows,
-        "images": [[round(float(x), 4) for x in image] for image in images],
     }
     write_json(args.output, content)
     draw(images, args.target_latency_ms, parts, args.output.with_suffix(".png"))

@@ -3,7 +3,7 @@
 
 import tempfile
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -122,10 +122,12 @@ def _is_part(name: str, value: Any, kind: type) -> bool:
         return value in ("", *PHASES)
     if not isinstance(value, kind):
         return False
-    numbers = {"losses": lambda: value.values(), "learning_rates": lambda: value}.get(name)
-    if numbers is not None and not all(isinstance(x, int | float) for x in numbers()):
-        return False
-    return name != "learning_rates" or bool(value)
+    if name in ("losses", "learning_rates"):
+        numbers: Iterable = value.values() if isinstance(value, dict) else value
+        return (bool(value) or name == "losses") and all(
+            isinstance(x, int | float) for x in numbers
+        )
+    return True
 
 
 def _config(text: str, path: str) -> CfgNode:

@@ -60,14 +60,19 @@ class Supervisor:
             while alive := [p for p in self._processes if p.exitcode is None]:
                 until = max(0.0, self._due - time.monotonic()) if self._means else _LOOK
                 connection.wait([p.sentinel for p in alive], timeout=min(_LOOK, until))
-                failed = failed or [i for i, p in enumerate(self._processes) if p.exitcode]
+                failed = failed or self._failed()
                 if failed and not self._means and not self._signal:
                     self._plan(self._patience, signal.SIGTERM, signal.SIGKILL)
                 self._use_what_is_due()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        return self._status(failed)
+        # A process that ends shows that before its status: the last one may have had none yet.
+        return self._status(failed or self._failed())
+
+    def _failed(self) -> list[int]:
+        """Indices of processes that have not ended well."""
+        return [i for i, process in enumerate(self._processes) if process.exitcode]
 
     def _came(self, number: int, _: FrameType | None) -> None:
         if self._signal == signal.SIGINT == number:  # twice: now

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ def write_onnx(piece: Piece, path: Path) -> list[Path]:
     """An ONNX file, ``path`` with the ending ``.onnx``."""
     file = path.with_suffix(".onnx")
     axes = {name: dict(piece.axes[name]) for name in piece.example}
-    content = io.BytesIO()
+    content: Any = io.BytesIO()  # which the exporter takes, whatever its annotation says
     with _quiet(), torch.no_grad():
         torch.onnx.export(
             piece.module,

@@ -106,8 +106,8 @@ def _batch(calls: list[Arrays]) -> Arrays:
     return {name: np.concatenate([inputs[name] for inputs in calls]) for name in calls[0]}
 
 
-class _Reached(Exception):
-    """The piece was called; what follows it is not needed."""
+class _Reached(BaseException):
+    """The piece was called; what follows it is not needed. No error, which others would word."""
 
     def __init__(self, inputs: Arrays) -> None:
         super().__init__()

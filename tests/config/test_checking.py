@@ -192,10 +192,14 @@ def test_a_wrong_value_is_one_sentence(name: str) -> None:
 
 def test_everything_is_said_at_once() -> None:
     pairs = [item for name, (value, _) in WRONG.items() for item in (name, value)]
+    cfg = changed(*pairs)
+    names = [sentence.split()[0] for sentence in problems(cfg, Use.TRAIN)]
+    assert names == [name for name in KEYS if name in WRONG]
     with pytest.raises(ValueError) as refused:
-        check(changed(*pairs))
+        check(cfg)
     lines = str(refused.value).splitlines()
-    assert [line.split()[0] for line in lines] == [name for name in KEYS if name in WRONG]
+    assert [line.split()[0] for line in lines[:-1]] == names[: len(lines) - 1]
+    assert lines[-1] == f"There are {len(names) - len(lines) + 1} more."
 
 
 def test_a_model_needs_its_own_keys_alone() -> None:

@@ -118,7 +118,8 @@ def test_keys_of_another_project_stay() -> None:
     ],
 )
 def test_a_misspelt_key_gets_the_nearest(tmp_path: Path, key: str, nearest: str) -> None:
-    said = f"{key} is no key." + (f" The nearest is '{nearest}'." if nearest else "")
+    name = key or "''"
+    said = f"{name} is no key." + (f" The nearest is '{nearest}'." if nearest else "")
     assert refusal("", key, "1") == [said]
     *sections, last = key.split(".")
     text = "1"

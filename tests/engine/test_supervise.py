@@ -53,6 +53,26 @@ def test_the_status_is_that_of_the_process_that_failed(capfd: pytest.CaptureFixt
     assert capfd.readouterr().err == ""  # it has said why itself
 
 
+class EndsLate:
+    """A process that is seen to end before it has a status, as one of a busy machine can be."""
+
+    pid = 1
+
+    def __init__(self) -> None:
+        self.sentinel, writing = os.pipe()
+        os.close(writing)  # ended
+        self.asked = 0
+
+    @property
+    def exitcode(self) -> int | None:
+        self.asked += 1
+        return 2 if self.asked > 2 else None
+
+
+def test_a_status_that_comes_late_counts() -> None:
+    assert Supervisor([EndsLate()], 0, "tool", timeout=5.0).wait() == 2
+
+
 def test_a_killed_process_is_named(capfd: pytest.CaptureFixture) -> None:
     status, processes = supervised(sleeps, kills(signal.SIGKILL))
     assert status == 1

@@ -16,7 +16,7 @@ from evidence.times import FOLDER, read_times, write_times
 from tests.support.made_up_results import RESULTS, TIMES, dynamic
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/negative_results.md"]
+PAGES = ["README.md", "docs/negative_results.md", "docs/upgrade.md"]
 # What stands between these two was measured by `python -m evidence`.
 BLOCK = re.compile(r"<!-- evidence -->(.*?)<!-- /evidence -->", re.DOTALL)
 NUMBER = re.compile(r"\d+\.\d+")

@@ -185,7 +185,8 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
         GOOD, dataset=MARKUP, device=MARKUP, verdict=MARKUP, warnings=(MARKUP,)
     )
     tradeoff.to_json(tmp_path / "tradeoff.json")
-    write_routes([dataclasses.replace(ROUTES[0], file_name=MARKUP)], tmp_path / "routes.jsonl")
+    named = [dataclasses.replace(route, file_name=MARKUP) for route in ROUTES]
+    write_routes(named, tmp_path / "routes.jsonl")
     page = redraw(tmp_path, [f"{MARKUP.replace(',', '')},30,200,20"]).read_text()
     assert "<script" not in page
     assert "&lt;script&gt;alert(&#39;$a_b$&#39;)" in page

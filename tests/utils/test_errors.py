@@ -10,7 +10,7 @@ from dynamicdet_d2.utils.errors import one_sentence
     ("error", "said", "status"),
     [
         (ValueError("SOLVER.X is 1"), "SOLVER.X is 1", 2),
-        (FileNotFoundError(2, "No such file", "x.pth"), "[Errno 2] No such file: 'x.pth'", 1),
+        (FileNotFoundError(2, "No such file", "x.pth"), "x.pth cannot be used: No such file.", 1),
         (FloatingPointError("diverged"), "diverged", 1),
         (
             ImportError("No module named 'x'"),

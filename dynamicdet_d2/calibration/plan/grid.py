@@ -44,14 +44,14 @@ def passes_of(cfg: CfgNode) -> list[Pass]:
         ValueError: a setting cannot be run, in the words of its keys.
     """
     keys = cfg.TEST.DYNAMIC.PLAN
-    sizes = _values(cfg.INPUT.MIN_SIZE_TEST, keys.INPUT_SIZES)
-    precisions = _values(cfg.MODEL.INFERENCE.PRECISION, keys.PRECISIONS)
+    sizes: tuple[int, ...] = _values(cfg.INPUT.MIN_SIZE_TEST, keys.INPUT_SIZES)
+    precisions: tuple[str, ...] = _values(cfg.MODEL.INFERENCE.PRECISION, keys.PRECISIONS)
     limits = _values(cfg.MODEL.DYNAMIC.EASY_PROPOSALS, keys.EASY_PROPOSALS)
     return [Pass(_set(cfg, *pair), limits) for pair in product(sizes, precisions)]
 
 
 def _values(own: T, others: Iterable[T]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys((own, *others)))
+    return tuple(dict.fromkeys([own]) | dict.fromkeys(others))
 
 
 def _set(cfg: CfgNode, size: int, precision: str) -> CfgNode:
