@@ -23,7 +23,7 @@ from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.engine.step_memory import ROOM, step_bytes
 from dynamicdet_d2.utils.files import write_json
-from dynamicdet_d2.utils.memory import peak_memory
+from dynamicdet_d2.utils.memory import keep_memory, peak_memory
 from dynamicdet_d2.utils.versions import versions
 
 OUTPUT = Path(__file__).parent / "results" / "step_memory.json"
@@ -51,8 +51,10 @@ def picture(height: int, width: int, seed: int) -> dict:
 
 def measure(name: str, images: int, height: int, width: int, steps: int) -> dict:
     """Bytes of steps in this process: counted, and by its resident memory."""
-    overrides = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.ROI_HEADS.NUM_CLASSES", "3"]
-    cfg = read_config(f"configs/{name}", overrides)
+    overrides = ["MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.NUM_CLASSES", "3"]
+    # Weights are random, which FrozenBN leaves unscaled: they are not to run away.
+    cfg = read_config(f"configs/{name}", [*overrides, "MODEL.WEIGHTS", "", "SOLVER.BASE_LR", "0.0"])
+    keep_memory()  # as training on a CPU does
     torch.manual_seed(0)
     model = build_model(cfg).train()
     optimizer = build_detectors_optimizer(cfg, model)

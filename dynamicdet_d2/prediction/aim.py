@@ -60,6 +60,11 @@ class Aim:
         keys = cfg.MODEL.DYNAMIC
         keys.CALIBRATION = calibration or keys.CALIBRATION
         if self == Aim():
+            if calibration and keys.HARD_FRACTION is None and keys.TARGET_LATENCY_MS is None:
+                raise ValueError(
+                    f"--calibration {calibration} says nothing of how many images are to be hard: "
+                    "give --hard-fraction beside it, such as 0.5."
+                )
             return
         if not is_dynamic(cfg):
             raise ValueError(

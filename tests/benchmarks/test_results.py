@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dynamicdet_d2.engine import step_memory
+
 ROOT = Path(__file__).parents[2]
 FRACTIONS = {"0", "0.1", "0.5", "0.9", "1"}
 
@@ -44,3 +46,17 @@ def test_rows_of_exports() -> None:
         assert row[:3] == [f"{point['ap']['box'][place]:.2f}" for point in shown]
         assert row[3] == (f"{max(own['largest_ap_drop'], 0) + 0.0:.2f}" if place else "")
         assert row[4] == f"{100 * shown[1]['hard_fraction'][place]:.1f}"
+
+
+def test_memory_of_steps_as_the_page_and_the_allowance_have_it() -> None:
+    path = ROOT / "benchmarks" / "results" / "step_memory.json"
+    measured = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    lines = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").splitlines()
+    for row in measured:
+        cells = [f"`{row['config']}`", row["images"], row["pixels"], f"{row['saved_gb']:.2f}"]
+        cells += [f"{row['ratio']:.2f}", f"{row['process_peak_gb']:.1f}"]
+        assert f"| {' | '.join(map(str, cells))} |" in lines
+    highest = max(row["ratio"] for row in measured)
+    assert highest <= step_memory.ROOM < 1.1 * highest
+    own = [row["process_peak_gb"] for row in measured if row["config"] == "own_data.yaml"]
+    assert own and max(own) < 8

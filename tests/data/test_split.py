@@ -105,7 +105,7 @@ def test_import_data_splits_a_coco_file_and_prints_what_a_config_needs(
     assert not ids[0] & ids[1] and ids[0] | ids[1] == set(range(1, 41))
     with pytest.raises(SystemExit):
         main(words)
-    assert "--coco and --images" in capsys.readouterr().err
+    assert "--coco and --images are given together" in capsys.readouterr().err
 
 
 def test_no_part_is_left_empty(forty: str, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_by_hand(cfg: CfgNode) -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     found = step_bytes(cfg, module, optimizer, images=3, area=300 * 400)
     # A gradient and a momentum of one weight.
-    assert found == pytest.approx(1.3 * 3 * 2 * 12 * 300 * 400 + 2 * 4, rel=1e-6)
+    assert found == pytest.approx(step_memory.ROOM * 3 * 2 * 12 * 300 * 400 + 2 * 4, rel=1e-6)
 
 
 def test_the_largest_image(cfg: CfgNode) -> None:

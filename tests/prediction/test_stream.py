@@ -185,6 +185,8 @@ def test_what_a_user_aims_at() -> None:
     ):
         with pytest.raises(ValueError, match=says):
             aim.apply(cfg, "")
+    with pytest.raises(ValueError, match="c.json says nothing .* give --hard-fraction beside it"):
+        Aim().apply(cfg, "c.json")
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     with pytest.raises(ValueError, match="GeneralizedRCNN, which has no threshold"):
         Aim(threshold=0.7).apply(cfg, "")
