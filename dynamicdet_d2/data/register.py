@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
 from dynamicdet_d2.utils.files import refuse_pipes
-from dynamicdet_d2.utils.words import shown
+from dynamicdet_d2.utils.words import is_whole, shown
 
 KEY = "DATASETS.COCO_JSON"
 # What numpy and torch count in.
@@ -194,4 +194,4 @@ def is_class_name(name: object) -> TypeGuard[str]:
     """Text that can be drawn and written in a line, so without lone halves of characters."""
     if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or min(name) < " ":
         return False
-    return name == name.encode("utf-8", "replace").decode()
+    return is_whole(name)

@@ -8,9 +8,11 @@ what its count here lacks of the paper's 207.1 G. Blocks that can be folded, suc
 counted in the folded form.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from detectron2.config import CfgNode
+from numpy.typing import NDArray
 from torch import nn
 
 from dynamicdet_d2.evaluation.flop_meter import (
@@ -146,6 +148,21 @@ class RouteCost:
         found = route_flops(self.parts(height, width), routes)
         easy = route_flops(self.parts(height, width, "easy"), routes)
         return {**found, "easy": easy["easy"]}
+
+    def of_images(
+        self, sizes: Sequence[tuple[int, int]], step: Callable[[], object] = lambda: None
+    ) -> NDArray[np.float64]:
+        """Cost of each image on the easy and on the hard route: (I, 2), 10^9 multiply-adds.
+
+        Args:
+            sizes: (I,) height and width of each image's network input in pixels.
+            step: called after each distinct size.
+        """
+        known = {}
+        for size in sorted(set(sizes)):
+            known[size] = self.at(*size)
+            step()
+        return np.array([[known[size][r] / 1e9 for r in ("easy", "hard")] for size in sizes])
 
     def average(self, sizes: Sequence[tuple[int, int]], hard_mask: Sequence[bool]) -> float:
         """Mean cost of routed images: the FLOPs column of Table 2.

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeGuard
 
+from dynamicdet_d2.utils.words import is_whole
+
 _ENDING = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp$")
 # Of errors in errors: more than any library chains.
 _MAX_CHAIN = 20
@@ -195,7 +197,7 @@ def names_a_file(name: object) -> TypeGuard[str]:
     """Whether it is text that a file system can take: no lone halves of characters, no byte 0."""
     if not isinstance(name, str) or not name or "\0" in name:
         return False
-    return name == name.encode("utf-8", "replace").decode()
+    return is_whole(name)
 
 
 def read_lines(path: str | os.PathLike, name: str) -> list[str]:

@@ -17,6 +17,11 @@ def shown(value: object) -> str:
     return _short.repr(value)
 
 
+def is_whole(text: str) -> bool:
+    """Without lone halves of characters, which no file and no screen can take."""
+    return text == text.encode("utf-8", "replace").decode()
+
+
 def in_lines(sentences: Sequence[str]) -> str:
     """A line each, of many the first ones and how many there are beside them."""
     more = len(sentences) - _MOST_LINES

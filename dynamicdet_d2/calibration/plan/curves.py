@@ -94,21 +94,11 @@ def curves_of(
     curves = []
     for limit, observation, latencies in zip(own.limits, seen, times, strict=True):
         with setting("operating_point", model.operating_point.limited(limit), model):
-            gflops = route_costs(cost, observation.sizes)
+            gflops = cost.of_images(observation.sizes)
         cfg = own.at(limit)
         points = _points(knobs_of(cfg), observation, truth, gflops, latencies)
         curves.append(Curve(cfg, _without_detections(observation), latencies, points))
     return curves
-
-
-def route_costs(cost: RouteCost, sizes: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-    """(N, 2) 10^9 multiply-adds of the easy and of the hard route of each image.
-
-    Args:
-        sizes: (N,) height and width of each image's network input in pixels.
-    """
-    known = {size: cost.at(*size) for size in set(sizes)}
-    return np.array([[known[size][route] for route in ("easy", "hard")] for size in sizes]) / 1e9
 
 
 def _points(

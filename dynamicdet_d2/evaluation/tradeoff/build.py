@@ -142,14 +142,9 @@ def image_costs(
     Args:
         sizes: height and width of each image's network input in pixels.
     """
+    progress = Progress(len(set(sizes)), "FLOPs of image sizes")
     cost = RouteCost(model, cfg.TEST.DYNAMIC.ATTENTION_MATMUL)
-    distinct = sorted(set(sizes))
-    progress = Progress(len(distinct), "FLOPs of image sizes")
-    routes = {}
-    for size in distinct:
-        routes[size] = cost.at(*size)
-        progress.step()
-    return np.array([[routes[size][r] / 1e9 for r in ("easy", "hard")] for size in sizes])
+    return cost.of_images(sizes, progress.step)
 
 
 def _correlations(
