@@ -36,7 +36,7 @@ reliability: $(READY) ## kill runs at random and resume them (make reliability R
 	@$(PY) -m tests.reliability.campaign $(RELIABILITY_ARGS)
 
 installed: $(READY) ## build the wheel, install it elsewhere, and run the chain there (a minute or two)
-	@$(PY) -m tests.reliability.installed
+	@$(PY) -m tests.reliability.installed $(INSTALLED_ARGS)
 
 evidence: $(READY) ## figures on photographs: hours (make evidence EVIDENCE_ARGS="--data FOLDER"), or minutes with --fast
 	@$(PY) -m evidence run $(EVIDENCE_ARGS)

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What detectors are compared at: multiply-adds or milliseconds, and the static line in either."""
+"""What detectors are compared at: multiply-adds or milliseconds, and the static line in either.
+
+E: the hard fractions ``WITH_ENDS``, which are 0, 0.1 to 0.9, and 1.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evidence.figures import Figure, Line, static_line
-from evidence.group import Group
-from evidence.results import FRACTIONS, Routing
+from evidence.group import Group, routing
+from evidence.results import FRACTIONS, DynamicSplit, Route, Routing
 from evidence.times import Times
+
+WITH_ENDS = (0.0, *FRACTIONS, 1.0)
 
 
 @dataclass(frozen=True)
@@ -18,17 +23,17 @@ class Cost:
         unit: on the page.
         form: of a figure.
         static: of a set-up of static detectors; None where it is not known.
-        routing: (F,), of a router of a set-up at each hard fraction; empty where it is not known.
+        routing: (E,), of a router on a split; empty where it is not known.
     """
 
     unit: str
     form: str
     static: Callable[[Group], float | None]
-    routing: Callable[[Group, Routing], Sequence[float]]
+    routing: Callable[[Group, DynamicSplit, Routing], Sequence[float]]
 
     def at(self, group: Group, inputs: Sequence[str], learns: str) -> list[Figure]:
-        """(F,), of one kind of router; empty where it is not known."""
-        return group.routing_at(inputs, learns, lambda found: self.routing(group, found))
+        """(E,), of one kind of router; empty where it is not known."""
+        return group.at(lambda split: self.routing(group, split, routing(split, inputs, learns)))
 
     def line(self, every: Sequence[Group]) -> Line:
         """Through the means of the static set-ups."""
@@ -42,20 +47,32 @@ class Cost:
     def over_line(
         self, group: Group, inputs: Sequence[str], learns: str, line: Line
     ) -> list[Figure]:
-        """(F,), AP above the static line at the same cost; empty where that is not known."""
+        """(E,), AP above the static line at the same cost; empty where that is not known."""
 
-        def lead(found: Routing) -> list[float | None]:
-            pairs = zip(found.ap, map(line, self.routing(group, found)), strict=False)
+        def lead(split: DynamicSplit) -> list[float | None]:
+            found = routing(split, inputs, learns)
+            costs = map(line, self.routing(group, split, found))
+            pairs = zip(with_ends(split, found.ap), costs, strict=False)
             return [None if None in (ap, on) else ap - on for ap, on in pairs]  # type: ignore[operator]
 
-        return group.routing_at(inputs, learns, lead)
+        return group.at(lead)
+
+
+def with_ends(split: DynamicSplit, ap: Sequence[float | None]) -> list[float | None]:
+    """(F,) AP of a routing -> (E,), with those of the split's two detectors."""
+    return [split.easy_ap, *ap, split.hard_ap]
+
+
+def _multiply_adds(group: Group, split: DynamicSplit, found: Routing) -> list[float]:
+    ends: Route = split.cost["+".join(found.inputs)]
+    return [ends.easy, *found.gflops, ends.hard]
 
 
 GFLOPS = Cost(
     "GFLOPs",
     ".3f",
     lambda group: Figure.of(x.gflops for x in group.static).mean,
-    lambda group, found: found.gflops,
+    _multiply_adds,
 )
 
 
@@ -66,8 +83,8 @@ def milliseconds(times: Times) -> Cost:
         own = times.setups.get(group.setup)
         return None if own is None else own[""].easy
 
-    def routing(group: Group, found: Routing) -> list[float]:
+    def weighted(group: Group, split: DynamicSplit, found: Routing) -> list[float]:
         own = times.setups.get(group.setup, {}).get("+".join(found.inputs))
-        return [] if own is None else [(1 - k) * own.easy + k * own.hard for k in FRACTIONS]
+        return [] if own is None else [(1 - k) * own.easy + k * own.hard for k in WITH_ENDS]
 
-    return Cost("ms", ".1f", static, routing)
+    return Cost("ms", ".1f", static, weighted)

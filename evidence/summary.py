@@ -60,6 +60,7 @@ def plot_name(data: str) -> str:
 
 def _section(data: str, results: Sequence[Result], times: Times | None) -> dict[str, Any]:
     costs = [GFLOPS] if times is None else [GFLOPS, milliseconds(times)]
+    on_val = {group.setup: group for group in groups(results, "val")}
     parts = []
     for split in _splits(results):
         every = groups(results, split)
@@ -72,6 +73,7 @@ def _section(data: str, results: Sequence[Result], times: Times | None) -> dict[
         "plot": plot_name(data),
         "parts": parts,
         "costs": costs,
+        "on_val": on_val,
         "times": times,
         "steps": sorted({(r.steps, r.images_per_step) for r in results}),
         "origins": sorted({_origin(r) for r in results}),

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from evidence.costs import Cost
+from evidence.choices import one_objective
+from evidence.costs import WITH_ENDS, Cost, with_ends
 from evidence.figures import Figure
-from evidence.group import HALF, Group
+from evidence.group import HALF, Group, routing
 from evidence.results import FRACTIONS
 from evidence.routers import AUTO, AUTO_FOLDS
 from evidence.setups import title
@@ -51,31 +52,45 @@ def _static_row(group: Group) -> list[str]:
     return [group.title, _seeds(group), cost, ap, "", "", ""]
 
 
-def curves(group: Group, costs: Sequence[Cost], every: Sequence[Group]) -> str:
-    """AP at every hard fraction: router by inputs, random, oracle; cost, and the static line.
+def curves(group: Group, costs: Sequence[Cost], every: Sequence[Group], on_val: Group) -> str:
+    """AP from all easy to all hard: router by inputs, random, oracle; cost, and the static line.
 
     Args:
         costs: what AP is compared at.
         every: all set-ups, the static ones among them.
+        on_val: the set-up on the images that choose.
     """
     rows = [
-        ["random routing", *_texts(group.at(lambda x: x.random_ap))],
-        ["oracle", *_texts(group.at(lambda x: x.oracle_ap))],
+        ["random routing", *_texts(group.at(lambda x: with_ends(x, x.random_ap)))],
+        ["oracle", *_texts(group.at(lambda x: with_ends(x, x.oracle_ap)))],
     ]
     for inputs in group.inputs:
         name = "+".join(inputs)
+        rows += _curve(group, inputs, AUTO, f"**{name}**", costs, every)
+        one = one_objective(on_val, inputs)
+        rows += _curve(group, inputs, one, f"{name}, `{one}` for all seeds", costs, every)
+    return _table(rows, ("", *(f"{k:g}" for k in WITH_ENDS)))
+
+
+def _curve(
+    group: Group,
+    inputs: Sequence[str],
+    learns: str,
+    name: str,
+    costs: Sequence[Cost],
+    every: Sequence[Group],
+) -> list[list[str]]:
+    """The rows of one kind of router."""
+    ap = group.at(lambda x: with_ends(x, routing(x, inputs, learns).ap))
+    lead = group.routing_at(inputs, learns, lambda x: x.lead)
+    rows = [[name, *_texts(ap)], ["over random", "", *_texts(lead, "+.2f"), ""]]
+    for cost in costs:
+        over = cost.over_line(group, inputs, learns, cost.line(every))
         rows += [
-            [f"**{name}**", *_texts(group.routing_at(inputs, AUTO, lambda x: x.ap))],
-            ["over random", *_texts(group.routing_at(inputs, AUTO, lambda x: x.lead), "+.2f")],
+            [cost.unit, *_means(cost.at(group, inputs, learns), cost.form)],
+            [f"over the static line, {cost.unit}", *_texts(over, "+.2f")],
         ]
-        for cost in costs:
-            line = cost.line(every)
-            over = cost.over_line(group, inputs, AUTO, line)
-            rows += [
-                [cost.unit, *_means(cost.at(group, inputs, AUTO), cost.form)],
-                [f"over the static line, {cost.unit}", *_texts(over, "+.2f")],
-            ]
-    return _table(rows, ("", *(f"{k:g}" for k in FRACTIONS)))
+    return rows
 
 
 def times(found: Times) -> str:

@@ -2,19 +2,22 @@
 """The wheel in an environment of its own: what a user types there, from another folder.
 
     make installed
+    make installed INSTALLED_ARGS="--python python3.13"
 
-Builds source distribution and wheel, installs the wheel alone into a new virtual environment whose
-dependencies are those of this one, and runs the chain from an empty folder with a home that nothing
-can be written to. Nothing is downloaded.
+Builds source distribution and wheel, installs the wheel into a new virtual environment, and runs
+the chain from an empty folder with a home that nothing can be written to. The dependencies are
+those of this environment, and nothing is downloaded; of another Python, pip chooses and downloads
+them (gigabytes), and Detectron2 comes from the tool that ``dynamicdet doctor`` names.
 """
 
+import argparse
 import os
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 from tarfile import open as open_tar
@@ -81,7 +84,24 @@ def unpacked_sdist(folder: Path) -> Path:
     return found
 
 
-def environment(folder: Path, wheel: Path) -> Path:
+def downloaded_environment(folder: Path, wheel: Path, python: str) -> Path:
+    """A new virtual environment of a Python, with the wheel and what pip finds that it depends on.
+
+    Returns:
+        its folder of programs.
+    """
+    subprocess.run([python, "-m", "venv", str(folder)], check=True)
+    programs = folder / "bin"
+    own = str(programs / "python")
+    subprocess.run([own, "-m", "pip", "install", "-q", f"{wheel}[opencv]"], check=True)
+    code = "import importlib.util as i; print(i.find_spec('dynamicdet_d2').origin)"
+    found = subprocess.run([own, "-I", "-c", code], check=True, capture_output=True, text=True)
+    tool = Path(found.stdout.strip()).parent / "tools" / "install_detectron2.py"
+    subprocess.run([own, str(tool)], check=True)
+    return programs
+
+
+def borrowed_environment(folder: Path, wheel: Path) -> Path:
     """A new virtual environment with the wheel and, by a path file, what it depends on.
 
     Returns:
@@ -106,13 +126,21 @@ def clean_variables() -> Mapping[str, str]:
     return {**kept, "HOME": NO_HOME}
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The chain; 1 where a command fails, with its output."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability.installed")
+    parser.add_argument("--python", help="another one, whose dependencies pip downloads")
+    python = parser.parse_args(arguments).python
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (wheels := folder / "wheel").mkdir()
         wheel = build("wheel", unpacked_sdist(folder), wheels)
-        programs = environment(folder / "environment", wheel)
+        place = folder / "environment"
+        programs = (
+            downloaded_environment(place, wheel, python)
+            if python
+            else borrowed_environment(place, wheel)
+        )
         (work := folder / "elsewhere").mkdir()
         for program, *words in commands():
             start = time.monotonic()
