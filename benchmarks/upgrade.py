@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an upgraded detector reaches beside one that was trained jointly, on the drawn set.
 
-    python -m benchmarks.upgrade [--steps 2000] [--images shapes_demo] [--output FILE.json]
+    python -m benchmarks.upgrade [--steps 2000] [--images shapes_demo] [--masks] [--output FILE]
 
 A static detector on EfficientNet-Lite0 is trained from ImageNet weights (configs/
 faster_rcnn_lite0.yaml); `dynamicdet upgrade` gives it a second backbone; and the same two backbones
 are trained jointly, from ImageNet weights as well. Each of the three trainings makes as many steps
-on the same images.
+on the same images. With ``--masks`` it is a Mask R-CNN, and AP that of its masks.
 """
 
 import argparse
@@ -24,6 +24,8 @@ import yaml
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.upgrade import dynamic_keys
 from dynamicdet_d2.engine.upgrade.conversion import nested
+from dynamicdet_d2.evaluation.tradeoff.point_json import PREFIX
+from dynamicdet_d2.evaluation.tradeoff.points import Task
 from dynamicdet_d2.utils.files import write_json
 from dynamicdet_d2.utils.versions import versions
 
@@ -45,7 +47,7 @@ STOCK = {
 }
 JOINT = {"SOLVER.PHASES": ["detectors", "router"]}
 HEADER = (
-    "| drawn set, N steps each | easy end | hard end | half hard | random | oracle "
+    "| drawn set, TASK AP, N steps each | easy end | hard end | half hard | random | oracle "
     "| CPU minutes |\n"
     "|---|---|---|---|---|---|---|\n"
 )
@@ -71,14 +73,15 @@ def timed(*words: str) -> float:
     return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60
 
 
-def stock_ap(folder: Path) -> float:
-    """Box AP that the static detector's own evaluation logged last."""
+def stock_ap(folder: Path, task: Task) -> float:
+    """AP that the static detector's own evaluation logged last."""
+    name = {"box": "bbox/AP", "mask": "segm/AP"}[task]
     lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
-    return [found["bbox/AP"] for found in map(json.loads, lines) if "bbox/AP" in found][-1]
+    return [found[name] for found in map(json.loads, lines) if name in found][-1]
 
 
-def dynamic_figures(folder: Path, minutes: float) -> dict[str, float]:
-    """Box AP of a dynamic detector's ends and at half hard."""
+def dynamic_figures(folder: Path, task: Task, minutes: float) -> dict[str, float]:
+    """AP of a dynamic detector's ends and at half hard."""
     path = folder / "inference" / "dynamic" / "tradeoff.json"
     points = json.loads(path.read_text(encoding="utf-8"))["points"]
     easy, half, hard = (
@@ -86,11 +89,11 @@ def dynamic_figures(folder: Path, minutes: float) -> dict[str, float]:
         for fraction in (0.0, 0.5, 1.0)
     )
     return {
-        "easy_AP": easy["box"]["AP"],
-        "hard_AP": hard["box"]["AP"],
-        "half_AP": half["box"]["AP"],
-        "half_random_AP": half["random_AP"],
-        "half_oracle_AP": half["oracle_AP"],
+        "easy_AP": easy[task]["AP"],
+        "hard_AP": hard[task]["AP"],
+        "half_AP": half[task]["AP"],
+        "half_random_AP": half[f"{PREFIX[task]}random_AP"],
+        "half_oracle_AP": half[f"{PREFIX[task]}oracle_AP"],
         "minutes": minutes,
     }
 
@@ -104,13 +107,15 @@ def table(content: dict[str, Any]) -> str:
         kinds = ("easy_AP", "hard_AP", "half_AP", "half_random_AP", "half_oracle_AP")
         cells = [f"{found[kind]:.2f}" for kind in kinds]
         rows.append(f"| {title} | {' | '.join(cells)} | {found['minutes']:.1f} |\n")
-    return HEADER.replace("N", str(content["steps"])) + "".join(rows)
+    header = HEADER.replace("N", str(content["steps"])).replace("TASK", content["task"])
+    return header + "".join(rows)
 
 
-def measure(steps: int, images: str, folder: Path) -> dict[str, Any]:
+def measure(steps: int, images: str, task: Task, folder: Path) -> dict[str, Any]:
     """Train the three, and read what they reached on ``shapes_test``."""
     common = {
         **STOCK,
+        "MODEL.MASK_ON": task == "mask",
         "DATASETS.TRAIN": [images],
         "SOLVER.MAX_ITER": steps,
         "SOLVER.CHECKPOINT_PERIOD": 100_000,
@@ -120,16 +125,16 @@ def measure(steps: int, images: str, folder: Path) -> dict[str, Any]:
     weights = str(folder / "stock" / "model_final.pth")
     found: dict[str, Any] = {}
     minutes = timed("train_net.py", "--config-file", str(stock))
-    found["stock"] = {"AP": stock_ap(folder / "stock"), "minutes": minutes}
+    found["stock"] = {"AP": stock_ap(folder / "stock", task), "minutes": minutes}
     upgraded = ["--config-file", str(stock), "--weights", weights]
     target = folder / "upgraded"
     minutes = timed("-m", "dynamicdet_d2", "upgrade", *upgraded, "--output", str(target))
-    found["upgraded"] = dynamic_figures(target, minutes)
+    found["upgraded"] = dynamic_figures(target, task, minutes)
     dynamic = {**dynamic_keys(read_config(str(stock), [])), **JOINT}
     target = folder / "joint"
     joint = write_config(folder / "joint.yaml", {**common, **dynamic, "OUTPUT_DIR": str(target)})
     minutes = timed("train_net.py", "--config-file", str(joint))
-    found["joint"] = dynamic_figures(target, minutes)
+    found["joint"] = dynamic_figures(target, task, minutes)
     return found
 
 
@@ -138,19 +143,23 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--steps", type=int, default=2000, metavar="N", help="of each training")
     options.add_argument("--images", default="shapes_demo", help="to train on")
+    options.add_argument("--masks", action="store_true", help="a Mask R-CNN, and AP of its masks")
     options.add_argument("--work", type=Path, default=ROOT / "output" / "upgrade", metavar="FOLDER")
     options.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE.json")
     args = options.parse_args()
+    task: Task = "mask" if args.masks else "box"
+    options_given = f"--steps {args.steps} --images {args.images}" + " --masks" * args.masks
     content = {
-        "command": f"python -m benchmarks.upgrade --steps {args.steps} --images {args.images}",
+        "command": f"python -m benchmarks.upgrade {options_given}",
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
         "device": f"cpu, {torch.get_num_threads()} threads",
         "seed": 1,
+        "task": task,
         "steps": args.steps,
         "images": args.images,
         "versions": versions(),
-        **measure(args.steps, args.images, args.work.resolve()),
+        **measure(args.steps, args.images, task, args.work.resolve()),
     }
     write_json(args.output, content)
     sys.stdout.write(table(content))

@@ -7,7 +7,7 @@
 Builds source distribution and wheel, installs the wheel into a new virtual environment, and runs
 the chain from an empty folder with a home that nothing can be written to. The dependencies are
 those of this environment, and nothing is downloaded; of another Python, pip chooses and downloads
-them (gigabytes), and Detectron2 comes from the tool that ``dynamicdet doctor`` names.
+them (gigabytes), and what it has not found is installed as ``dynamicdet doctor`` says.
 """
 
 import argparse
@@ -92,12 +92,12 @@ def downloaded_environment(folder: Path, wheel: Path, python: str) -> Path:
     """
     subprocess.run([python, "-m", "venv", str(folder)], check=True)
     programs = folder / "bin"
-    own = str(programs / "python")
-    subprocess.run([own, "-m", "pip", "install", "-q", f"{wheel}[opencv]"], check=True)
-    code = "import importlib.util as i; print(i.find_spec('dynamicdet_d2').origin)"
-    found = subprocess.run([own, "-I", "-c", code], check=True, capture_output=True, text=True)
-    tool = Path(found.stdout.strip()).parent / "tools" / "install_detectron2.py"
-    subprocess.run([own, str(tool)], check=True)
+    subprocess.run([programs / "python", "-m", "pip", "install", "-q", str(wheel)], check=True)
+    # What the wheel cannot name: Detectron2, and one of the packages of OpenCV.
+    said = subprocess.run([programs / "dynamicdet", "doctor"], capture_output=True, text=True)
+    advice = said.stdout.splitlines()[-1].strip()
+    sys.stdout.write(f"doctor: {advice.replace(str(folder), 'environment')}\n")
+    subprocess.run(advice, shell=True, check=True)
     return programs
 
 
