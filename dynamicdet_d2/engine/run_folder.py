@@ -2,6 +2,7 @@
 """What lies in OUTPUT_DIR when a run begins there: of another run, an earlier one, this one."""
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -15,9 +16,12 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.errors import FAILED
-from dynamicdet_d2.utils.files import remove_temporaries, whole_file
+from dynamicdet_d2.utils.files import refuse_pipes, remove_temporaries, whole_file
+
+logger = logging.getLogger(__name__)
 
 LAST, METRICS, CONFIG = "last_checkpoint", "metrics.json", "config.yaml"
+LOG = "log.txt"  # of Detectron2
 
 
 @contextmanager
@@ -33,18 +37,21 @@ def folder_of_run(folder: str, *, begins: bool) -> Iterator[list[str]]:
 
     Raises:
         OSError: it is held by another run or cannot be written to; one sentence.
+        ValueError: a file in it is a pipe, on which the run would wait for ever.
         SystemExit: in the other processes of a run whose main process says so.
     """
     with ExitStack() as stack:
         said: list[str] = []
-        fault: OSError | None = None
+        fault: OSError | ValueError | None = None
         if folder and comm.is_main_process():
             try:
                 said.append(stack.enter_context(folder_lock.held(folder)))
+                for name in (METRICS, CONFIG, LAST, LOG):
+                    refuse_pipes(os.path.join(folder, name), os.path.join(folder, name))
                 for place in (folder, *_below(os.path.join(folder, "inference"))):
                     remove_temporaries(place)
                 said.append(keep_earlier_run(Path(folder)) if begins else "")
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 fault = error
         everywhere = comm.all_gather(fault is None)
         if fault is not None:
@@ -100,9 +107,13 @@ def forget_metrics_from(folder: str, iteration: int) -> None:
         return
     with open(path, "r+b") as file:
         lines = file.read().splitlines(keepends=True)
-        kept = b"".join(line for line in lines if _iteration(line) < iteration)
+        known = [_iteration(line) for line in lines]
+        # The last line may have been cut by a kill; any other that is none is somebody's own doing.
+        foreign = known[:-1].count(math.inf)
+        if foreign:
+            logger.warning("%s has %d lines that are no run's, which are left out.", path, foreign)
         file.seek(0)
-        file.write(kept)
+        file.write(b"".join(line for line, of in zip(lines, known, strict=True) if of < iteration))
         file.truncate()
 
 
@@ -110,5 +121,5 @@ def _iteration(line: bytes) -> float:
     """Of a line of metrics; infinite where it is none."""
     try:
         return int(json.loads(line)["iteration"]) if line.endswith(b"\n") else math.inf
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

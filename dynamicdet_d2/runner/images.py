@@ -45,6 +45,10 @@ def prepare(
     """
     if not isinstance(pictures, Sequence | np.ndarray):
         raise ValueError(f"Pictures are given as a list, not as {type(pictures).__name__}.")
+    if isinstance(pictures, np.ndarray) and pictures.ndim != 4:
+        raise ValueError(
+            f"Pictures are given as a list, also a single one; found an array {pictures.shape}."
+        )
     if not len(pictures):
         raise ValueError("There are no pictures to detect objects in.")
     resized = [_resized(picture, settings) for picture in pictures]
