@@ -25,12 +25,13 @@ LOG = "log.txt"  # of Detectron2
 
 
 @contextmanager
-def folder_of_run(folder: str, *, begins: bool) -> Iterator[list[str]]:
+def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterator[list[str]]:
     """Hold ``OUTPUT_DIR`` for this run, and keep what an earlier run wrote that this one replaces.
 
     Args:
         folder: ``OUTPUT_DIR``; empty: nothing is written.
         begins: whether the run trains from its beginning, and does not resume or only evaluate.
+        resumes: whether it trains on from the last checkpoint.
 
     Yields:
         What there is to say, for the log, a sentence each.
@@ -51,6 +52,7 @@ def folder_of_run(folder: str, *, begins: bool) -> Iterator[list[str]]:
                 for place in (folder, *_below(os.path.join(folder, "inference"))):
                     remove_temporaries(place)
                 said.append(keep_earlier_run(Path(folder)) if begins else "")
+                said.append(keep_lost_run(Path(folder)) if resumes else "")
             except (OSError, ValueError) as error:
                 fault = error
         everywhere = comm.all_gather(fault is None)
@@ -76,6 +78,32 @@ def keep_earlier_run(folder: Path) -> str:
     last, metrics = folder / LAST, folder / METRICS
     if not last.is_file() and not (metrics.is_file() and metrics.stat().st_size):
         return ""
+    name = last.read_text(errors="replace").strip() if last.is_file() else "no checkpoint"
+    return (
+        f"OUTPUT_DIR {folder} holds an earlier run ({name}). This one begins anew and replaces its "
+        "checkpoints as it comes to their names; --resume would have gone on with it."
+        f"{_kept(folder)}"
+    )
+
+
+def keep_lost_run(folder: Path) -> str:
+    """As ``keep_earlier_run``, of a run that is to be gone on with and has no ``last_checkpoint``.
+
+    A run that was killed before it had one is not told from one whose file was lost.
+    """
+    there = sorted(path.name for path in folder.glob("model_*.pth"))
+    if (folder / LAST).exists() or not there:
+        return ""
+    return (
+        f"OUTPUT_DIR {folder} has {there[-1]}, but no {LAST}, the file that names the checkpoint "
+        "to go on from. The run begins anew and replaces checkpoints as it comes to their names."
+        f"{_kept(folder)}"
+    )
+
+
+def _kept(folder: Path) -> str:
+    """Keep the files; the end of a sentence that says so."""
+    metrics = folder / METRICS
     kept = [path for path in (metrics, folder / CONFIG) if path.is_file()]
     number = next(n for n in count(1) if not any(_numbered(path, n).exists() for path in kept))
     for path in kept:
@@ -83,13 +111,8 @@ def keep_earlier_run(folder: Path) -> str:
             shutil.copyfileobj(old, new)
     if metrics.is_file():
         os.truncate(metrics, 0)  # and not replaced: a writer may have it open
-    name = last.read_text(errors="replace").strip() if last.is_file() else "no checkpoint"
     names = " and ".join(_numbered(path, number).name for path in kept)
-    return (
-        f"OUTPUT_DIR {folder} holds an earlier run ({name}). This one begins anew and replaces its "
-        "checkpoints as it comes to their names; --resume would have gone on with it."
-        + (f" Kept of it: {names}." if names else "")
-    )
+    return f" Kept of it: {names}." if names else ""
 
 
 def _numbered(path: Path, number: int) -> Path:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dynamicdet_d2.utils.pixels import MOST_PIXELS
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -85,6 +87,11 @@ def _resized(picture: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
         )
     if not picture.size:
         raise ValueError(f"A picture has no pixels: its shape is {picture.shape}.")
+    if picture.size > 3 * MOST_PIXELS:
+        raise ValueError(
+            f"A picture has {picture.shape[1]}x{picture.shape[0]} pixels, more than {MOST_PIXELS}: "
+            "cut or reduce it."
+        )
     shortest, longest = settings["min_size"], settings["max_size"]
     height, width = resized_shape(picture.shape[0], picture.shape[1], shortest, longest)
     if not min(height, width):
