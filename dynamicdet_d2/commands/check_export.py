@@ -59,8 +59,10 @@ def run(args: argparse.Namespace) -> int:
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
     if args.output is not None:
         _check_output(args.output)
-    if not 0 <= args.most_ap <= MOST_AP:
-        raise ValueError(f"--most-ap is {args.most_ap:g}; it must lie in [0, {MOST_AP:g}].")
+    if not -MOST_AP <= args.most_ap <= MOST_AP:
+        raise ValueError(
+            f"--most-ap is {args.most_ap:g}; it must lie in [-{MOST_AP:g}, {MOST_AP:g}]."
+        )
     folder = Folder.read(args.folder)
     cfg = read_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = "cpu"

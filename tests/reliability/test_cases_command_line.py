@@ -106,7 +106,7 @@ CASES: list[tuple[str, int, str]] = [
     ),
     ("convert --weights {folder} --output {folder}/n.pth", TYPED, "{folder}"),
     ("check-export --folder x --config-file x --most-ap nan", TYPED, "--most-ap is nan; it must"),
-    ("check-export --folder x --config-file x --most-ap -1", TYPED, "--most-ap is -1; it must lie"),
+    ("check-export --folder x --config-file x --most-ap inf", TYPED, "it must lie in [-100, 100]."),
     ("import-data --coco x --images gone --output x", TYPED, "--images gone is no folder."),
     (
         "import-data --coco x --images . --output x --classes a",

@@ -28,6 +28,7 @@ KEYS: list[tuple[tuple, str]] = [
         ("INPUT.MOSAIC.ENABLED", True, "INPUT.MAX_SIZE_TRAIN", 1_000_000),
         "INPUT.MAX_SIZE_TRAIN is 1000000; it is the side of a mosaic's square",
     ),
+    (("INPUT.MOSAIC.ENABLED", True, "INPUT.MAX_SIZE_TRAIN", 1), "must lie in [32, 8192]."),
     (("INPUT.HSV.GAINS", [2, 0, 0]), "INPUT.HSV.GAINS has 2; each must lie in [0, 1]."),
     (("SOLVER.EMA.DECAY", 1.0), "SOLVER.EMA.DECAY is 1.0; it must be a number in [0, 1)."),
     (("SOLVER.EMA.DECAY", -1.0), "SOLVER.EMA.DECAY is -1.0"),
