@@ -89,9 +89,11 @@ def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     Raises:
         ValueError: an option was given nothing, as by a shell's variable that is not set.
     """
+    options = parser.format_help()
     for name, value in vars(args).items():
         if value == "" and parser.get_default(name) != "":
-            raise ValueError(f"--{name.replace('_', '-')} is empty.")
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option if option in options else name.upper()} is empty.")
 
 
 def overview() -> str:

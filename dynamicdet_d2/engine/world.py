@@ -112,10 +112,10 @@ def given_world(environment: Mapping[str, str], *, timeout: float, on_gpus: bool
     """
     missing = [name for name in _GIVEN if name not in environment]
     if missing:
-        size = environment.get("WORLD_SIZE", "1")
-        if "RANK" in environment and size != "1":  # each process would train by itself
+        said = environment.get("WORLD_SIZE", "1")
+        if "RANK" in environment and said != "1":  # each process would train by itself
             raise ValueError(
-                f"The environment has RANK and a WORLD_SIZE of {shown(size)}, but no {missing[0]}: "
+                f"The environment has RANK and a WORLD_SIZE of {shown(said)}, but no {missing[0]}: "
                 "start the processes with torchrun, or unset RANK."
             )
         return None

@@ -21,6 +21,8 @@ from dynamicdet_d2.runner.dense import by_position
 from dynamicdet_d2.runner.detections import Found
 from dynamicdet_d2.runner.runtimes import Arrays, Piece
 
+DAMAGED = "the weights of the exported detector are damaged"
+
 
 class TwoStageHead:
     """RPN, box head and mask head."""
@@ -117,10 +119,7 @@ class TwoStageHead:
         own = self.settings["boxes"]
         finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
         if len(finite) and not finite.any():
-            raise ValueError(
-                "No region has finite scores and a finite box: the weights of the exported "
-                "detector are damaged."
-            )
+            raise ValueError(f"No region has finite scores and a finite box: {DAMAGED}.")
         boxes = clipped(boxes[finite].reshape(int(finite.sum()), boxes.shape[1] // 4, 4), size)
         scores = scores[finite, :-1]
         rows, classes = np.nonzero(scores > own["score_threshold"])
@@ -132,6 +131,8 @@ class TwoStageHead:
     def _with_masks(self, outputs: Arrays, found: list[Found]) -> list[Found]:
         regions = _regions([own.boxes for own in found])
         logits = self._pooled("masks", outputs, regions, ["masks"])["masks"]
+        if not np.isfinite(logits).all():
+            raise ValueError(f"A mask is not finite: {DAMAGED}.")
         result = []
         for n, own in enumerate(found):
             rows = logits[regions[:, 0] == n]

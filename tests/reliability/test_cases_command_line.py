@@ -187,6 +187,7 @@ CASES: list[tuple[str, int, str]] = [
     (f"{PREDICT} --input {{folder}}/images --coco-ids=", TYPED, "error: --coco-ids is empty."),
     ("predict --config-file= --input {folder}/images", TYPED, "--config-file is empty."),
     ("cost --config-file=", TYPED, "--config-file is empty."),
+    ("calibrate --config-file x --weights=", TYPED, "--weights is empty."),
     (
         f"{PREDICT} --input {{folder}}/images --percentile nan",
         TYPED,

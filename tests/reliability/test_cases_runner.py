@@ -209,7 +209,7 @@ def test_a_piece_that_cannot_be_run_is_named(folder: Path) -> None:
     ("pictures", "says"),
     [
         (None, "given as a list, not as NoneType."),
-        (np.zeros((9, 9, 3), np.uint8), "as a list, also a single one; found an array (9, 9, 3)."),
+        (np.zeros((9, 9, 3), np.uint8), r"also a single one; found an array \(9, 9, 3\)\."),
         ((x for x in ()), "given as a list, not as generator."),
         ([], "There are no pictures"),
         ([np.zeros((0, 9, 3), np.uint8)], r"no pixels: its shape is \(0, 9, 3\)."),
