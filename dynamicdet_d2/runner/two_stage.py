@@ -116,7 +116,12 @@ class TwoStageHead:
         """Detections of an image from its regions' boxes (R, 4 or 4 K) and scores (R, K + 1)."""
         own = self.settings["boxes"]
         finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
-        boxes = clipped(boxes[finite].reshape(int(finite.sum()), -1, 4), size)
+        if len(finite) and not finite.any():
+            raise ValueError(
+                "No region has finite scores and a finite box: the weights of the exported "
+                "detector are damaged."
+            )
+        boxes = clipped(boxes[finite].reshape(int(finite.sum()), boxes.shape[1] // 4, 4), size)
         scores = scores[finite, :-1]
         rows, classes = np.nonzero(scores > own["score_threshold"])
         chosen = boxes[rows, 0 if boxes.shape[1] == 1 else classes]
