@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dynamicdet_d2.utils.files import refuse_pipes
+
 NAME = "run.lock"
 
 # Path of each lock that is held -> its process: to the system, a process never hinders itself.
@@ -39,9 +41,11 @@ def held(folder: str | os.PathLike, named: str = "OUTPUT_DIR") -> Iterator[str]:
     Raises:
         FolderInUseError: one sentence with process, machine and time.
         OSError: the folder cannot be made or written to.
+        ValueError: its lock file is a pipe or a device.
     """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(os.path.realpath(folder), NAME)
+    refuse_pipes(path, path)
     descriptor, remark = _acquired(path, f"{named} {folder}")
     _own[path] = os.getpid()
     try:

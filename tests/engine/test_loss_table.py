@@ -135,7 +135,20 @@ def _of_fewer_images(path: Path) -> None:
     torch.save({"columns": columns, "of": {"the detectors": "a"}}, path)
 
 
-@pytest.mark.parametrize("damage", [_shortened, _no_table, _flipped, _foreign, _of_fewer_images])
+def _of_nan(path: Path) -> None:
+    columns = {"features": torch.zeros(3, 1), "losses": torch.full((3, 2), float("nan"))}
+    torch.save({"columns": columns, "of": {"the detectors": "a"}}, path)
+
+
+def _of_whole_numbers(path: Path) -> None:
+    columns = {"features": torch.zeros(3, 1), "losses": torch.ones(3, 2, dtype=torch.long)}
+    torch.save({"columns": columns, "of": {"the detectors": "a"}}, path)
+
+
+DAMAGES = [_shortened, _no_table, _flipped, _foreign, _of_fewer_images, _of_nan, _of_whole_numbers]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_not_used_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
 ) -> None:

@@ -69,11 +69,13 @@ class LossTableFile:
 
 
 def _are_columns(columns: Any) -> bool:
-    """Whether they are tensors by name, the losses of images among them, as many of all."""
+    """Whether they are tensors by name, finite losses of images among them, as many of all."""
     if not isinstance(columns, dict) or not all(isinstance(c, Tensor) for c in columns.values()):
         return False
     losses = columns.get("losses")
     if losses is None or losses.shape[1:] != (2,) or not len(losses):
+        return False
+    if not losses.is_floating_point() or not losses.isfinite().all():
         return False
     return all(len(c) == len(losses) for name, c in columns.items() if name not in NOT_BY_IMAGE)
 
