@@ -24,7 +24,8 @@ TWO_STAGE = {
     "kind": "two_stage",
     "rpn": {**ANCHORS, "weights": [1, 1, 1, 1], "scale_clamp": 4.1, "pre_nms_topk": 10}
     | {"post_nms_topk": 5, "nms_threshold": 0.7, "min_box_size": 0},
-    "boxes": {"levels": ["p2"], "min_level": 2, "canonical_level": 4, "canonical_size": 224}
+    "boxes": {"levels": ["p2"], "scales": [0.25], "size": [7, 7], "sampling_ratio": 0}
+    | {"aligned": True, "min_level": 2, "canonical_level": 4, "canonical_size": 224}
     | {"weights": [10, 10, 5, 5], "scale_clamp": 4.1, "score_threshold": 0.05}
     | {"nms_threshold": 0.5, "max_detections": 100},
     "masks": None,
@@ -41,7 +42,7 @@ PIECES = {
     "first": (["images"], ["f1_res2", "start", "difficulty"]),
     "second": (["f1_res2", "start"], ["f2_res2"]),
     "tail": (["f1_res2"], ["p2", "logits_0", "deltas_0"]),
-    "boxes": (["p2", "regions_0"], ["scores", "box_deltas"]),
+    "boxes": (["pooled"], ["scores", "box_deltas"]),
 }
 Change = Callable[[dict[str, Any]], object]
 
@@ -50,7 +51,7 @@ Change = Callable[[dict[str, Any]], object]
 def folder(tmp_path: Path) -> Path:
     """As an export leaves it, with files that no runtime could open."""
     manifest = {
-        **{"format": 1, "version": "0", "runtime": "onnx", "dynamic": True, "shared_tail": True},
+        **{"format": 2, "version": "0", "runtime": "onnx", "dynamic": True, "shared_tail": True},
         **{"levels": ["res2"], "second_levels": ["res2"], "sides": None, "input": INPUT},
         **{"heads": TWO_STAGE, "class_names": [], "easy_proposals": 0, "threshold": 0.5},
         **{"calibration": {"grid": [1.0, 0.0]}, "fingerprint": {}, "pieces": {}},
@@ -103,8 +104,8 @@ def gone(path: str) -> Change:
 
 
 CASES: list[tuple[Change, str]] = [
-    (put("format", True), "is no manifest of format 1"),
-    (put("format", "1"), "is no manifest of format 1"),
+    (put("format", True), "is no manifest of format 2"),
+    (put("format", "1"), "is no manifest of format 2"),
     (put("runtime", 3), "runtime is 3; it must be a string."),
     (put("dynamic", 1), "dynamic is 1; it must be true or false."),
     (put("dynamic", False), "has no piece 'whole', which the detector needs."),
@@ -160,6 +161,10 @@ CASES: list[tuple[Change, str]] = [
     (put("heads.rpn.pre_nms_topk", 0), "pre_nms_topk is 0; it must be at least 1."),
     (put("heads.rpn.weights", [1]), "heads.rpn: weights has 1 numbers; it must have 4."),
     (put("heads.boxes.levels", []), "heads.boxes: levels is empty."),
+    (put("heads.boxes.scales", [0.25, 0.5]), "boxes: scales has 2 numbers; it must have 1."),
+    (put("heads.boxes.scales", [-1]), "heads.boxes: scales[0] is -1; it must be from 0 to 1."),
+    (put("heads.boxes.size", [7, 10**9]), "heads.boxes: size[1] is 1e+09; it must be from 1 to"),
+    (put("heads.boxes.aligned", 1), "heads.boxes.aligned is 1; it must be true or false."),
     (put("heads.boxes.levels", ["p9"]), "the piece 'tail' has no output 'p9'"),
     (put("heads.boxes.max_detections", "x"), "heads.boxes.max_detections is 'x'; it must be a"),
     (put("heads.boxes.score_threshold", 2), "score_threshold is 2; it must be from 0 to 1."),
