@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Milliseconds of all set-ups, measured in turns in one process, so that they can be compared.
 
-Every model is run as its config says (optimised), one image at a time, from memory. What a
-detector has learnt hardly counts, so one run of each set-up is enough.
+Of every model, static or dynamic, the optimised copy is run, one image at a time, from memory: what
+``optimize_for_inference`` gives, without a look at whether the weights have changed. What a
+detector has learnt hardly counts, so one run of each set-up is enough. Where a model's memory
+happens to lie counts for more, so each round builds the models anew, in an order of its own.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from statistics import median
 
 import torch
@@ -70,16 +73,18 @@ def measure_times(runs: Sequence[Run], data: Data, rounds: int = ROUNDS) -> Time
         runs: finished, one of each set-up.
     """
     keep_memory()
-    models = [timed for run in runs for timed in _models(run, data)]
-    samples: list[list[list[float]]] = []
+    samples: dict[tuple[str, str], list[list[float]]] = {}
     for number in range(rounds):
+        models = [timed for run in runs for timed in _models(run, data)]
         logger.info("Round %d of %d: %d models", number + 1, rounds, len(models))
-        samples.append([_mean_times(timed) for timed in models])
-    setups: dict[str, dict[str, Route]] = {}
-    for place, timed in enumerate(models):
-        routes = zip(*(own[place] for own in samples), strict=True)
-        easy, *hard = (round(median(values), 3) for values in routes)
-        setups.setdefault(timed.setup, {})[timed.inputs] = Route(easy, *(hard or [easy]))
+        samples = samples or {(timed.setup, timed.inputs): [] for timed in models}
+        Random(number).shuffle(models)
+        for timed in models:
+            samples[timed.setup, timed.inputs].append(_mean_times(timed))
+    setups: dict[str, dict[str, Route]] = {run.setup: {} for run in runs}
+    for (setup, inputs), rows in samples.items():
+        easy, *hard = (round(median(values), 3) for values in zip(*rows, strict=True))
+        setups[setup][inputs] = Route(easy, *(hard or [easy]))
     names = " ".join(f"{run.setup}_s{run.seed}" for run in runs)
     command = f"python -m evidence times {names} --data {data.name}"
     device = device_name(torch.device(models[0].model.device))
@@ -116,7 +121,7 @@ def _models(run: Run, data: Data) -> list[_Timed]:
     if is_dynamic(read_config(str(run.config))):
         models = {inputs: detector(with_inputs(cfg, inputs), run) for inputs in INPUTS}
         return [
-            _Timed(run.setup, "+".join(inputs), model, images, (1.0, 0.0))
+            _Timed(run.setup, "+".join(inputs), model.optimized_copy.of(model), images, (1.0, 0.0))
             for inputs, model in models.items()
         ]
     model = StaticTrainer.build_model(cfg).eval()

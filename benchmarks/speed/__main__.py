@@ -48,6 +48,7 @@ class Run:
     goals: list[report.Goal] = field(default_factory=list)
     peaks: dict[str, float] = field(default_factory=dict)
     precision: dict[str, dict[str, float]] = field(default_factory=dict)
+    convolution_rate: float = 0.0
 
     @property
     def models(self) -> tuple[nn.Module, nn.Module, Setting, int]:
@@ -58,6 +59,7 @@ class Run:
         """Of the JSON file."""
         return {
             "machine": report.machine(self.setting),
+            "convolution_rate": round(self.convolution_rate, 1),
             "rounds": self.rounds,
             "goals": report.goals_as_json(self.goals),
             "milliseconds": report.times(self.timed),
@@ -156,6 +158,7 @@ def main() -> None:
     keep_memory()  # for stock and ours alike
     setting = Setting(args.device, *(args.size or SIZES[args.device]))
     run = Run(setting, args.rounds, *build_pair(setting))
+    run.convolution_rate = inference.convolution_rate(setting, args.rounds)
     for name in args.sections:
         SECTIONS[name](run)
     content = run.content()

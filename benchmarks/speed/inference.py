@@ -95,24 +95,39 @@ def time_rate(stock: nn.Module, setting: Setting, rounds: int) -> tuple[Rounds, 
     Returns:
         times, and multiply-adds of each call.
     """
-    batch = 16 if setting.device == "cuda" else 1
-    half = setting.device == "cuda"
-    precision = "float16" if half else "float32"
+    gpu = setting.device == "cuda"
+    precision = "float16" if gpu else "float32"
+    convolution, convolved = _convolution(setting)
+    batch = convolution[0]
     image = torch.rand(batch, 3, setting.height, setting.width, device=setting.device)
-    conv = nn.Conv2d(256, 256, 3, padding=1).to(setting.device, memory_format=torch.channels_last)
-    features = torch.rand(batch, 256, setting.height // 4, setting.width // 4)
-    features = features.to(setting.device, memory_format=torch.channels_last)
-    if half:
-        conv, features = conv.half(), features.half()
-    calls: dict[str, Call] = {"convolution": (batch, _without_grad(conv, features))}
+    calls: dict[str, Call] = {"convolution": convolution}
     for name, compile in (("eager", False), ("compiled", True)):
         options = InferenceOptions(precision=precision, compile=compile)
         backbone = optimize_for_inference(stock, options).backbone
         calls[name] = (batch, _without_grad(backbone, image))
     parts = RouteCost(stock).parts(setting.height, setting.width)
     work = {name: batch * (parts["bottom_up1"] + parts["neck"]) for name in ("eager", "compiled")}
-    work["convolution"] = features.shape[2] * features.shape[3] * 9.0 * 256 * 256 * batch
-    return interleave("Rate", calls, rounds), work
+    return interleave("Rate", calls, rounds), {**work, "convolution": convolved}
+
+
+def convolution_rate(setting: Setting, rounds: int) -> float:
+    """10^9 multiply-adds per second of that convolution: what ratios between machines depend on."""
+    convolution, work = _convolution(setting)
+    timed = interleave("Convolution", {"convolution": convolution}, rounds)
+    return work / convolution[0] / timed.milliseconds("convolution") / 1e6
+
+
+def _convolution(setting: Setting) -> tuple[Call, float]:
+    """The call, and its multiply-adds."""
+    gpu = setting.device == "cuda"
+    batch = 16 if gpu else 1
+    conv = nn.Conv2d(256, 256, 3, padding=1).to(setting.device, memory_format=torch.channels_last)
+    features = torch.rand(batch, 256, setting.height // 4, setting.width // 4)
+    features = features.to(setting.device, memory_format=torch.channels_last)
+    if gpu:
+        conv, features = conv.half(), features.half()
+    work = features.shape[2] * features.shape[3] * 9.0 * 256 * 256 * batch
+    return (batch, _without_grad(conv, features)), work
 
 
 def reduced_precision(setting: Setting) -> str:

@@ -206,6 +206,9 @@ def markdown(content: Mapping[str, Any], goals: Sequence[Goal]) -> str:
         f"{of['device']}, {of['processor']}, {of['image']}, torch {of['versions']['torch']}, "
         f"{of['date'][:10]}, commit {of['commit']}; medians of {content['rounds']} rounds in turns",
         "",
+        f"A 3x3 convolution of 256 channels makes {content['convolution_rate']:.0f} G "
+        "multiply-adds per second here: ratios between detectors differ where this does.",
+        "",
         "| what | measured | goal | met |",
         "|---|---|---|---|",
         *(_row(goal) for goal in goals),

@@ -3,16 +3,19 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration.optimize import optimize_for_inference
 from dynamicdet_d2.acceleration.options import InferenceOptions
 from dynamicdet_d2.parts import parts_of
 
 _PLAIN = (bool, int, float, str)
+_VERSION = operator.attrgetter("_version")
 
 
 class OptimizedCopy:
@@ -32,7 +35,7 @@ class OptimizedCopy:
         self.options = options
         self._copy: nn.Module | None = None
         self._weights: _Weights | None = None
-        self._heads: list[tuple[nn.Module, nn.Module]] = []
+        self._heads: list[_Settings] = []
 
     def of(self, model: nn.Module) -> nn.Module:
         """The copy of the model as it is now; the model itself without options."""
@@ -42,8 +45,8 @@ class OptimizedCopy:
             self.drop()
             self._copy, self._weights = optimize_for_inference(model, self.options), _Weights(model)
             self._heads = _heads(model, self._copy)
-        for ours, theirs in self._heads:
-            theirs.__dict__.update(_settings(ours))
+        for ours, theirs, names in self._heads:
+            theirs.update({k: ours[k] for k in names if _is_plain(ours.get(k))})
         return self._copy
 
     def drop(self) -> None:
@@ -69,20 +72,25 @@ def on_optimized_copy(method: Callable) -> Callable:
     return call
 
 
-def _heads(model: nn.Module, fast: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    """Modules of the model's heads beside those of the copy that were not replaced."""
+_Settings = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
+"""Attributes of a module, of its counterpart in the copy, and the names that are settings."""
+
+
+def _heads(model: nn.Module, fast: nn.Module) -> list[_Settings]:
+    """Of the model's heads, those modules that the copy has as they are."""
     heads = zip(parts_of(model).heads, parts_of(fast).heads, strict=True)
-    pairs: list[tuple[nn.Module, nn.Module]] = []
+    found: list[_Settings] = []
     for ours, theirs in heads:
         inside = dict(theirs.named_modules())
         for name, module in ours.named_modules():
             if name in inside and type(inside[name]) is type(module):
-                pairs.append((module, inside[name]))
-    return pairs
+                found.append((vars(module), vars(inside[name]), _settings(module)))
+    return [settings for settings in found if settings[2]]
 
 
-def _settings(module: nn.Module) -> dict[str, Any]:
-    return {k: v for k, v in vars(module).items() if _is_plain(v) and k != "training"}
+def _settings(module: nn.Module) -> list[str]:
+    """None among them: it may become a number."""
+    return [k for k, v in vars(module).items() if v is None or (_is_plain(v) and k != "training")]
 
 
 def _is_plain(value: object) -> bool:
@@ -93,21 +101,33 @@ def _is_plain(value: object) -> bool:
 class _Weights:
     """A model's weights and buffers at one moment.
 
-    They are looked at before every inference, so the walk through the modules is made once.
+    They are looked at before every inference, of a thousand tensors and more: the walk through the
+    modules is made once, and what is left is done by functions that loop in C.
     """
 
     def __init__(self, model: nn.Module) -> None:
         modules = list(model.modules())
-        self._inside = [module._modules for module in modules]
-        self._tensors = [own for x in modules for own in (x._parameters, x._buffers)]
-        self._found = self._look()
+        self._names = [own for x in modules for own in (x._modules, x._parameters, x._buffers)]
+        self._counts = list(map(len, self._names))
+        # Most modules have nothing inside and no tensors of their own.
+        self._filled = [own for own in self._names if own]
+        self._inside = self._look()
+        self._tensors = [x for x in self._inside if isinstance(x, Tensor)]
+        # Tensors made in inference mode count no changes.
+        self._counted = [x for x in self._tensors if not x.is_inference()]
+        self._state = self._read()
 
     def changed(self) -> bool:
         """Whether a module, a weight or a buffer was replaced since, or changed in place."""
-        return self._look() != self._found
+        return (
+            list(map(len, self._names)) != self._counts
+            or not all(map(operator.is_, self._look(), self._inside))
+            or self._read() != self._state
+        )
 
-    def _look(self) -> tuple[list, list]:
-        tensors = [x for own in self._tensors for x in own.values() if x is not None]
-        # Tensors made in inference mode count no changes.
-        versions = [(x.data_ptr(), 0 if x.is_inference() else x._version) for x in tensors]
-        return versions, [module for own in self._inside for module in own.values()]
+    def _look(self) -> list[nn.Module | Tensor | None]:
+        return list(chain.from_iterable(map(dict.values, self._filled)))
+
+    def _read(self) -> tuple[list[int], list[int]]:
+        """Where each tensor lies, and how often it was changed in place."""
+        return list(map(Tensor.data_ptr, self._tensors)), list(map(_VERSION, self._counted))

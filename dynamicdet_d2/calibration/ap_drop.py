@@ -122,12 +122,15 @@ def of_images(
     An image's own AP is over the classes that it shows; one without objects loses nothing.
 
     Raises:
-        ValueError: fewer images than would show the share if none of them lost that much.
+        ValueError: fewer images than would show the share if none of them lost that much, or none
+            with an object.
     """
     num_images = len(routings[0])
     share, confidence = guarantee.share, guarantee.confidence
     check_number(num_images, images_needed(share, confidence), "images")
     own = sweep.own_ap()
+    if np.isnan(own).all():
+        raise ValueError("No image has an AP of its own; the data set may have no ground truth.")
     worse = own[:, 1] - own[:, 0] > drop
     counts = [int((worse & ~hard).sum()) for hard in reversed(routings)]
     fixed = leading(count <= share * num_images for count in counts) - 1

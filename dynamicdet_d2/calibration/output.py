@@ -6,6 +6,14 @@ from pathlib import Path
 
 from dynamicdet_d2.calibration.plot import plot_path, write_plot
 from dynamicdet_d2.operating_point import Calibration
+from dynamicdet_d2.utils.files import names_a_file
+from dynamicdet_d2.utils.own_files import refuse_others
+from dynamicdet_d2.utils.words import shown
+
+_COMMAND = "dynamicdet calibrate"
+# Fields that every calibration and every plan has had.
+_CALIBRATION = frozenset({"num_images", "thresholds"})
+_PLAN = frozenset({"points", "front"})
 
 
 def check_output(output: str, *others: Path) -> None:
@@ -18,6 +26,8 @@ def check_output(output: str, *others: Path) -> None:
     Raises:
         ValueError: one sentence that names the path.
     """
+    if not names_a_file(output):
+        raise ValueError(f"--output {shown(output)} names no file.")
     path = Path(output).absolute()
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ValueError(f"--output {path} must be a file in a folder that can be written to.")
@@ -29,6 +39,9 @@ def check_output(output: str, *others: Path) -> None:
                 f"--output {output} would replace {written}, which is {kind}; it must be an "
                 "ordinary file."
             )
+    refuse_others(path, _CALIBRATION, _COMMAND, [plot_path(path)])
+    for plan in [other for other in others if other.suffix == ".json"]:
+        refuse_others(plan, _PLAN, _COMMAND, [other for other in others if other != plan])
 
 
 def write(record: Calibration, output: str) -> None:

@@ -145,7 +145,7 @@ class DynamicCheckpointer(DetectionCheckpointer):
         refuse_pipes(tag, tag)
         with open(tag, "rb") as file:
             name = file.read(_LONGEST_NAME + 1).strip()
-        if not re.fullmatch(rb"[^/\\\0]+", name) or len(name) > _LONGEST_NAME:
+        if not re.fullmatch(rb"[^/\\\0\r\n]+", name) or len(name) > _LONGEST_NAME:
             raise ValueError(
                 f"{tag} holds {shown(name)}; it must hold the name of a checkpoint in its folder."
             )

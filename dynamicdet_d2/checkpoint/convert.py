@@ -20,7 +20,8 @@ from dynamicdet_d2.checkpoint.pickled_modules import read_pickled_weights
 from dynamicdet_d2.config import add_dynamicdet_config
 from dynamicdet_d2.modeling.yolo.build import dynamic_parts, static_parts
 from dynamicdet_d2.modeling.yolo.variants import VARIANTS
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import names_a_file, whole_file
+from dynamicdet_d2.utils.words import shown
 
 _ANCHOR_TOLERANCE = 2e-3
 """Relative; files in float16 hold anchors in cells to 11 bits."""
@@ -59,6 +60,8 @@ def convert(path: str, output: str) -> Converted:
     target = Path(output)
     if target.suffix != ".pth":
         raise ValueError(f"The output is {output}; its name must end in .pth.")
+    config = target.with_suffix(".yaml")
+    _check_output(Path(path), target, config)
     published = read_pickled_weights(path)
     try:
         layout, weights, keys = _understood(published)
@@ -68,10 +71,22 @@ def convert(path: str, output: str) -> Converted:
     keys["MODEL"]["WEIGHTS"] = str(target)
     with whole_file(target) as file:
         torch.save({"model": weights}, file)
-    with whole_file(target.with_suffix(".yaml")) as file:
+    with whole_file(config) as file:
         file.write(yaml.safe_dump(keys, sort_keys=False).encode())
     classes = keys["MODEL"]["YOLO"]["NUM_CLASSES"]
-    return Converted(layout, classes, target, target.with_suffix(".yaml"))
+    return Converted(layout, classes, target, config)
+
+
+def _check_output(published: Path, target: Path, config: Path) -> None:
+    """Refuse to replace what no conversion has written: it writes both files or none."""
+    if not names_a_file(str(target)):
+        raise ValueError(f"The output {shown(str(target))} names no file.")
+    there = [file for file in (target, config) if file.exists()]
+    if len(there) == 1 or (there and published.exists() and target.samefile(published)):
+        raise ValueError(
+            f"The output would replace {there[0]}, which no conversion has written; choose another "
+            "name, or remove it."
+        )
 
 
 def _understood(published: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Tensor], dict]:

@@ -3,6 +3,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -14,14 +15,17 @@ from dynamicdet_d2.commands.export import CHECK_IMAGES, at_least_one, model_of, 
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.export import open_exported
 from dynamicdet_d2.export.accuracy import Accuracy, ImageSet, exported_records, model_records
-from dynamicdet_d2.export.comparison import Comparison
+from dynamicdet_d2.export.comparison import FIELDS, Comparison
 from dynamicdet_d2.operating_point import check_fingerprint, fingerprint
 from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import Folder
 from dynamicdet_d2.utils.errors import FAILED
-from dynamicdet_d2.utils.files import write_json
+from dynamicdet_d2.utils.files import names_a_file, refuse_pipes, write_json
+from dynamicdet_d2.utils.own_files import refuse_others
+from dynamicdet_d2.utils.words import shown
 
 NAMES = "PyTorch", "exported"
+MOST_AP = 100.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +57,12 @@ def run(args: argparse.Namespace) -> int:
     """Print the comparison; 1 where more AP is lost than may be."""
     setup_logger().setLevel(logging.WARNING)
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
+    if args.output is not None:
+        _check_output(args.output)
+    if not -MOST_AP <= args.most_ap <= MOST_AP:
+        raise ValueError(
+            f"--most-ap is {args.most_ap:g}; it must lie in [-{MOST_AP:g}, {MOST_AP:g}]."
+        )
     folder = Folder.read(args.folder)
     cfg = read_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = "cpu"
@@ -70,12 +80,26 @@ def run(args: argparse.Namespace) -> int:
     )
     first, second = (Accuracy(own, images.truth) for own in records)
     found = Comparison.of(NAMES, (first, second), images, folder.manifest)
-    if args.output:
+    if args.output is not None:
         write_json(Path(args.output), found.as_json(), allow_nan=False)
     sys.stdout.write(found.table())
     for warning in found.warnings(args.most_ap):
         sys.stdout.write(f"{warning}\n")
     return 0 if found.largest_drop <= args.most_ap else FAILED
+
+
+def _check_output(output: str) -> None:
+    """
+    Raises:
+        ValueError: before the measurement and not after it, a place that cannot take the file.
+    """
+    path = Path(output)
+    if not names_a_file(output) or path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"--output {shown(output)} must be a file in a folder that is there.")
+    refuse_pipes(path, f"--output {output}")
+    if path.is_symlink():
+        raise ValueError(f"--output {output} is a link; it must be an ordinary file.")
+    refuse_others(path, FIELDS, "dynamicdet check-export")
 
 
 def _check_model(folder: Folder, model: nn.Module, cfg: CfgNode) -> None:

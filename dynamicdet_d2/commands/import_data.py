@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from dynamicdet_d2.data.importing import Found, read_voc, read_yolo, write_json
+from dynamicdet_d2.data.importing.mark import refuse_own_annotations
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.data.split import split_coco
 from dynamicdet_d2.utils.files import make_folder
@@ -51,13 +52,15 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--val-share is {args.val_share}; it must lie between 0 and 1.")
     if (args.coco is None) != (args.images is None):
         raise ValueError("--coco and --images are given together, or neither of them.")
-    if args.coco:
+    if args.coco is not None:
+        if args.classes:
+            raise ValueError("--classes is for --yolo and --voc; a COCO file names its own.")
+        if not args.images.is_dir():
+            raise ValueError(f"--images {args.images} is no folder.")
         sys.stdout.write(split(args.coco, args.images, args.output, args.val_share))
         return
     found = read_yolo(args.yolo, args.classes) if args.yolo else read_voc(args.voc, args.classes)
-    found = found.with_validation(args.val_share)
-    make_folder(args.output)
-    sys.stdout.write(written(found, args.output))
+    sys.stdout.write(written(found.with_validation(args.val_share), args.output))
 
 
 def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
@@ -78,6 +81,9 @@ def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
 
 def written(found: Found, output: Path) -> str:
     """Write the files; what a config says of them, and how much there is of each."""
+    for name in found.splits:
+        refuse_own_annotations(output / f"{name}.json")
+    make_folder(output)
     lines = [f"# {len(found.classes)} classes: {', '.join(found.classes)}"]
     entries = []
     for name, images in found.splits.items():

@@ -9,6 +9,7 @@ Nothing outside the standard library is imported before the command is known, be
 must run where libraries are missing.
 """
 
+import argparse
 import difflib
 import importlib
 import io
@@ -76,10 +77,21 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
             parser.prog = program
             args = parser.parse_args(arguments)
             args.program = program
+            _refuse_empty(args, parser)
             return command.run(args) or 0
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: stopped\n")
         return INTERRUPTED
+
+
+def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """
+    Raises:
+        ValueError: an option was given nothing, as by a shell's variable that is not set.
+    """
+    for name, value in vars(args).items():
+        if value == "" and parser.get_default(name) != "":
+            raise ValueError(f"--{name.replace('_', '-')} is empty.")
 
 
 def overview() -> str:

@@ -3,7 +3,6 @@
 
 import argparse
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,11 +23,10 @@ from dynamicdet_d2.prediction.aim import Aim
 from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines, Output
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES
+from dynamicdet_d2.prediction.outputs.place import check_place, own_folder
 from dynamicdet_d2.prediction.sources import ReadAhead, Source, sources_of
 from dynamicdet_d2.prediction.stream import Stream
 from dynamicdet_d2.utils.errors import INTERRUPTED
-from dynamicdet_d2.utils.files import make_folder
-from dynamicdet_d2.utils.pictures import refuse_nameless
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     aim = Aim(args.threshold, args.hard_fraction, args.target_latency_ms, args.percentile)
     _check(args)
     sources = sources_of(args.input)
-    _check_output(sources, args.output)
+    check_place(args.output, sources, _names(args, sources))
     cfg, class_names = _config(args, aim)
     predictor = DynamicPredictor(cfg, class_names)
     point = getattr(predictor.model, "operating_point", None)
@@ -132,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         stack.enter_context(_named_warnings_in_the_log())
         frames = stack.enter_context(ReadAhead(sources))
-        outputs = [stack.enter_context(x) for x in _outputs(args, predictor, sources)]
+        outputs = [stack.enter_context(x) for x in _outputs(args, predictor, sources, stack)]
         stream = Stream(
             predictor,
             outputs,
@@ -165,14 +163,10 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError("--weights goes with --config-file; a model folder has its own.")
 
 
-def _check_output(sources: Sequence[Source], output: Path) -> None:
-    refuse_nameless(output, "--output")
-    for source in sources:
-        path = Path(source.name)
-        if os.path.realpath(path.parent) == os.path.realpath(output) and (
-            path.name == source.drawn_name
-        ):
-            raise ValueError(f"--output {output} holds images of --input, which would be replaced.")
+def _names(args: argparse.Namespace, sources: Sequence[Source]) -> list[str]:
+    """Of the files that are written beside ``predictions.jsonl``."""
+    drawn = [] if args.no_drawing else [source.drawn_name for source in sources]
+    return [*drawn, *([RESULTS] if args.coco_ids else [])]
 
 
 def _config(args: argparse.Namespace, aim: Aim) -> tuple[CfgNode, list[str] | None]:
@@ -191,12 +185,18 @@ def _config(args: argparse.Namespace, aim: Aim) -> tuple[CfgNode, list[str] | No
 
 
 def _outputs(
-    args: argparse.Namespace, predictor: DynamicPredictor, sources: Sequence[Source]
+    args: argparse.Namespace,
+    predictor: DynamicPredictor,
+    sources: Sequence[Source],
+    stack: ExitStack,
 ) -> Iterator[Output]:
+    results = None
     if args.coco_ids:  # first, since it may refuse
         num_classes = value_of(predictor.cfg, num_classes_key(predictor.cfg))
-        yield CocoResults(args.output, args.coco_ids, int(str(num_classes)), sources)
-    make_folder(args.output)
+        results = CocoResults(args.output, args.coco_ids, int(str(num_classes)), sources)
+    stack.enter_context(own_folder(args.output))
+    if results is not None:
+        yield results
     yield JsonLines(args.output, predictor.class_names)
     if not args.no_drawing:
         yield DrawnFiles(args.output, predictor.class_names)

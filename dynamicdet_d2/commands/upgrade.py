@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
     if args.num_images < 1:
         raise ValueError(f"--num-images is {args.num_images}; it must be at least 1.")
+    _check_output(args.output)
     stock = read_config(stock_file(args.config_file), args.opts)
     config = write_config(args, dynamic_keys(stock))
     overrides = [*args.opts, "OUTPUT_DIR", str(args.output)]
@@ -102,6 +103,22 @@ def run(args: argparse.Namespace) -> None:
     final = loaded(cfg, str(args.output / "model_final.pth"), args)
     proofs["after training"] = prove(args, stock, final, cfg)
     record(args, proofs)
+
+
+def _check_output(output: Path) -> None:
+    """Refuse the folder of another run, such as the stock detector's, whose weights the training
+    would replace.
+
+    Raises:
+        ValueError: naming the file that it is told by.
+    """
+    theirs = [output / name for name in ("last_checkpoint", "model_final.pth")]
+    there = [file for file in theirs if os.path.lexists(file)]
+    if there and not (output / RECORD).is_file():
+        raise ValueError(
+            f"--output {output} has {there[0].name} of another run, which would be replaced; "
+            "choose another folder."
+        )
 
 
 def write_config(args: argparse.Namespace, keys: dict) -> str:

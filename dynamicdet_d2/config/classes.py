@@ -18,10 +18,12 @@ CLASS_KEYS = (
 FROM_JSON = 0
 """In a file or an override: as many as the JSON of the first training set has."""
 
+# More fill any memory before a model is built.
+MOST_CLASSES = 100_000
 number_of_classes = Range(
-    "be a whole number, at least 1, or 0 for as many as the JSON of DATASETS.TRAIN has, which must "
-    "then be there and stand in DATASETS.COCO_JSON",
-    integer(at_least=1).holds,
+    f"be a whole number in [1, {MOST_CLASSES}], or 0 for as many as the JSON of DATASETS.TRAIN "
+    "has, which must then be there and stand in DATASETS.COCO_JSON",
+    integer(at_least=1, at_most=MOST_CLASSES).holds,
 )
 
 # Detectron2's own; the others are declared beside the keys of their detectors.

@@ -16,6 +16,7 @@ from dynamicdet_d2.config.ranges import (
     none_or,
     number,
     one_of,
+    side,
     text,
     true_or_false,
 )
@@ -51,11 +52,11 @@ key("MODEL.DYNAMIC.EASY_PROPOSALS", 0, integer(at_least=0))
 key("MODEL.DYNAMIC.LOSS_WEIGHTS", [1.0, 1.0], each(number(at_least=0), length=2))
 
 # Blocks in each stage of backbone 1; empty: what the depth of the backbone's family says.
-key("MODEL.COMPOSITE.NUM_BLOCKS1", [], each(integer(at_least=1)))
+key("MODEL.COMPOSITE.NUM_BLOCKS1", [], each(integer(at_least=1, at_most=1000)))
 # Blocks in each stage of backbone 2; empty: as many as backbone 1 (the paper). Channels are those
 # of the family. A stage that backbone 2 takes over from backbone
 # 1 (res2) has no blocks of its own: its entry must equal backbone 1's.
-key("MODEL.COMPOSITE.NUM_BLOCKS2", [], each(integer(at_least=1)))
+key("MODEL.COMPOSITE.NUM_BLOCKS2", [], each(integer(at_least=1, at_most=1000)))
 # Whether backbone 2 takes over the stem, and the leading stages that its family shares, from
 # backbone 1 (the paper). False: it is complete and starts from the image, which costs more, but
 # lets it have pretrained weights of its own throughout.
@@ -228,13 +229,13 @@ key("TEST.EVAL_LOSS", False, true_or_false)
 key("TEST.DYNAMIC.GALLERY", 4, integer(at_least=0))
 # Further INPUT.MIN_SIZE_TEST, in pixels, to evaluate both ends at (Fig. 10): one more pass over the
 # images for each. INPUT.MAX_SIZE_TEST grows or shrinks in proportion.
-key("TEST.DYNAMIC.INPUT_SIZES", [], each(integer(at_least=1)))
+key("TEST.DYNAMIC.INPUT_SIZES", [], each(side))
 # What 'calibrate.py --plan' looks at beside the config's own values, every combination of it:
 # MODEL.DYNAMIC.EASY_PROPOSALS (0: as many as of a hard image), INPUT.MIN_SIZE_TEST in pixels
 # (INPUT.MAX_SIZE_TEST grows or shrinks in proportion), MODEL.INFERENCE.PRECISION. One pass over the
 # images for each size and precision.
 key("TEST.DYNAMIC.PLAN.EASY_PROPOSALS", [], each(integer(at_least=0)))
-key("TEST.DYNAMIC.PLAN.INPUT_SIZES", [], each(integer(at_least=1)))
+key("TEST.DYNAMIC.PLAN.INPUT_SIZES", [], each(side))
 key("TEST.DYNAMIC.PLAN.PRECISIONS", [], each(one_of("float32", "bfloat16", "float16")))
 # Count the two matrix products of attention as work; the paper's FLOPs leave them out.
 key("TEST.DYNAMIC.ATTENTION_MATMUL", True, true_or_false)

@@ -12,6 +12,7 @@ from detectron2.modeling import (
 
 from dynamicdet_d2.config.declare import limit
 from dynamicdet_d2.config.ranges import (
+    LARGEST_SIDE,
     Range,
     above,
     between,
@@ -22,6 +23,7 @@ from dynamicdet_d2.config.ranges import (
     only,
     registered,
     rising,
+    side,
     text,
     true_or_false,
 )
@@ -79,10 +81,13 @@ limit("MODEL.ANCHOR_GENERATOR.SIZES", each(each_above_0, at_least=1))
 limit("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", each(each_above_0, at_least=1))
 limit("MODEL.ANCHOR_GENERATOR.OFFSET", number(at_least=0, below=1))
 limit("MODEL.RPN.IOU_THRESHOLDS", rising(between(0, 1)))
+limit("MODEL.RPN.IOU_LABELS", each(one_of(-1, 0, 1), at_least=1))
 limit("MODEL.RPN.BBOX_REG_WEIGHTS", each(above(0), length=4))
 limit("MODEL.ROI_HEADS.IOU_THRESHOLDS", rising(between(0, 1)))
 limit("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", each(above(0), length=4))
 limit("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", integer(at_least=1))
+limit("MODEL.ROI_BOX_HEAD.NUM_FC", integer(at_least=0, at_most=100))
+limit("MODEL.ROI_BOX_HEAD.NUM_CONV", integer(at_least=0, at_most=100))
 limit("MODEL.ROI_BOX_HEAD.POOLER_TYPE", pooler)
 limit("MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", integer(at_least=1))
 limit("MODEL.ROI_MASK_HEAD.POOLER_TYPE", pooler)
@@ -104,11 +109,11 @@ limit("MODEL.RETINANET.SCORE_THRESH_TEST", between(0, 1))
 limit("MODEL.RETINANET.NMS_THRESH_TEST", between(0, 1))
 
 limit("INPUT.MASK_FORMAT", one_of("polygon", "bitmask"))
-limit("INPUT.MIN_SIZE_TRAIN", each(integer(at_least=1), at_least=1))
+limit("INPUT.MIN_SIZE_TRAIN", each(side, at_least=1))
 limit("INPUT.CROP.TYPE", one_of("relative", "relative_range", "absolute", "absolute_range"))
 limit("INPUT.CROP.SIZE", each(above(0), length=2))
 limit("INPUT.MIN_SIZE_TRAIN_SAMPLING", one_of("choice", "range"))
-limit("INPUT.MIN_SIZE_TEST", integer(at_least=0))
+limit("INPUT.MIN_SIZE_TEST", integer(at_least=0, at_most=LARGEST_SIDE))
 limit("INPUT.MAX_SIZE_TEST", integer(at_least=1))
 limit("DATASETS.TRAIN", each(text))
 limit("DATASETS.TEST", each(text))
@@ -132,5 +137,5 @@ limit("TEST.EVAL_PERIOD", integer(at_least=0))
 limit("TEST.DETECTIONS_PER_IMAGE", integer(at_least=1))
 limit("TEST.PRECISE_BN.ENABLED", true_or_false)
 limit("TEST.AUG.ENABLED", true_or_false)
-limit("TEST.AUG.MIN_SIZES", each(integer(at_least=1), at_least=1))
+limit("TEST.AUG.MIN_SIZES", each(side, at_least=1))
 limit("TEST.EXPECTED_RESULTS", each(expected))

@@ -13,6 +13,8 @@ from dynamicdet_d2.utils.words import shown
 
 # What torch and numpy count in.
 _INTEGER_BITS = 63
+# Of an image that is resized, in pixels: a larger one would fill any memory before it is refused.
+LARGEST_SIDE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,17 @@ def above(limit: float, below: float = math.inf) -> Range:
     return Range(f"be a number {limits}", lambda x: _is_number(x) and limit < x < below)
 
 
-def integer(at_least: int) -> Range:
-    """A whole number from ``at_least`` on."""
+def integer(at_least: int, at_most: int | None = None) -> Range:
+    """A whole number from ``at_least`` on, up to ``at_most`` if there is an end."""
+    limits = f", at least {at_least}" if at_most is None else f" in [{at_least}, {at_most}]"
     return Range(
-        f"be a whole number, at least {at_least}",
-        lambda x: _is_number(x) and isinstance(x, int) and x >= at_least,
+        f"be a whole number{limits}",
+        lambda x: (
+            _is_number(x)
+            and isinstance(x, int)
+            and x >= at_least
+            and (at_most is None or x <= at_most)
+        ),
     )
 
 
@@ -163,3 +171,4 @@ def _is_too_long(x: object) -> bool:
 
 true_or_false = Range("be True or False", lambda x: type(x) is bool)
 text = Range("be a string", lambda x: type(x) is str)
+side = integer(at_least=1, at_most=LARGEST_SIDE)

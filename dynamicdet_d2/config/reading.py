@@ -4,12 +4,10 @@
 import copy
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.config import get_cfg as detectron2_cfg
 from detectron2.utils.file_io import PathManager
@@ -18,6 +16,7 @@ from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
+from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
 from dynamicdet_d2.utils.shipped import shipped
 from dynamicdet_d2.utils.words import in_lines, shown
 
@@ -165,47 +164,17 @@ def _read_yaml(file: str, named_by: str) -> dict:
     refuse_pipes(file, where)
     try:
         with PathManager.open(file) as stream:
-            content = yaml.load(stream, _PlainLoader)
+            content = read_yaml(stream)
     except FileNotFoundError:
         raise ValueError(f"{where} does not exist.") from None
     except OSError as error:
         raise ValueError(f"{where} cannot be read: {error.strerror or error}.") from None
-    except _UsedTwice as error:
-        raise ValueError(f"{where} {error}.") from None
-    except yaml.constructor.ConstructorError as error:
-        raise ValueError(
-            f"{where} holds more than plain values, and no code runs from a config: "
-            f"{_one_line(error)}."
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:  # bad UTF-8, dates and numbers too
-        raise ValueError(f"{where} is not YAML: {_one_line(error)}.") from None
-    except RecursionError:
-        raise ValueError(f"{where} is nested too deeply.") from None
+    except PlainYamlError as error:
+        raise ValueError(f"{where} {error}") from None
     if not isinstance(content, dict):
         found = "nothing" if content is None else shown(content)
         raise ValueError(f"{where} holds {found}; it must hold keys and their values.")
     return content
-
-
-class _UsedTwice(Exception):
-    """Of one key of a mapping; which one of its values holds is nobody's guess."""
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Plain values alone, and every key of a mapping once."""
-
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
-        if isinstance(node, yaml.MappingNode):
-            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            twice = [name for name, count in Counter(names).items() if count > 1]
-            if twice:
-                line = node.start_mark.line + 1
-                raise _UsedTwice(f"has {shown(twice[0])} twice in the mapping at line {line}")
-        return super().construct_mapping(node, deep)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
 
 
 def _leaves(node: CfgNode, content: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:

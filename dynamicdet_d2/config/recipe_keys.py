@@ -22,6 +22,8 @@ from dynamicdet_d2.config.ranges import (
 )
 from dynamicdet_d2.utils.words import shown
 
+# Pixels: less is no image, and nine images of more take gigabytes.
+SMALLEST_MOSAIC, LARGEST_MOSAIC = 32, 8192
 grey = Range(
     "be a whole number in [0, 255]",
     lambda x: integer(at_least=0).holds(x) and between(0, 255).holds(x),
@@ -137,6 +139,16 @@ def mosaics_know_boxes_and_masks(
         name = "INPUT.CROP.ENABLED" if crop else "MODEL.KEYPOINT_ON"
         return f"{name} is True; with INPUT.MOSAIC.ENABLED it must be False."
     return None
+
+
+@rule("INPUT.MOSAIC.ENABLED", "INPUT.MAX_SIZE_TRAIN", when=Use.TRAIN)
+def mosaics_are_of_some_size(enabled: bool, side: int) -> str | None:
+    if not enabled or SMALLEST_MOSAIC <= side <= LARGEST_MOSAIC:
+        return None
+    return (
+        f"INPUT.MAX_SIZE_TRAIN is {side}; it is the side of a mosaic's square, and with "
+        f"INPUT.MOSAIC.ENABLED must lie in [{SMALLEST_MOSAIC}, {LARGEST_MOSAIC}]."
+    )
 
 
 @rule("INPUT.MOSAIC.OFF_LAST_STEPS", "SOLVER.MAX_ITER", when=Use.TRAIN)

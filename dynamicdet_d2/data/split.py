@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dynamicdet_d2.data.register import read_json
+from dynamicdet_d2.data.importing.mark import MARK, refuse_own_annotations
+from dynamicdet_d2.data.register import class_names, read_json
 from dynamicdet_d2.utils.files import make_folder, whole_file
 from dynamicdet_d2.utils.words import shown
 
@@ -55,37 +56,56 @@ def split_coco(
     order = np.random.default_rng(seed).permutation(len(images))[:num_images]
     bounds = (np.cumsum([*shares.values()]) * len(order) // 100).astype(int)
     parts = dict(zip(shares, np.split(order, bounds[:-1]), strict=True))
-    if len(order) < at_least or not all(map(len, parts.values())):
+    if len(order) < max(at_least, len(shares)):
         raise ValueError(
             f"{json_file} has {len(images)} images and {len(order)} are asked for; at least "
-            f"{max(at_least, len(shares))} are needed, and one for each of {', '.join(shares)}."
+            f"{max(at_least, len(shares))} are needed, one for each of {', '.join(shares)}."
         )
+    empty = [name for name, part in parts.items() if not len(part)]
+    if empty:
+        percent = ", ".join(f"{share:.6g} % for {name}" for name, share in shares.items())
+        raise ValueError(
+            f"{json_file} has {len(images)} images, of which {percent} leave none for {empty[0]}."
+        )
+    class_names(content.get("categories"), json_file)
+    files = {name: folder / f"instances_{name}.json" for name in parts}
+    for file in files.values():
+        refuse_own_annotations(file, Path(json_file))
     make_folder(folder)
-    return {name: _write(content, part.tolist(), folder, name) for name, part in parts.items()}
+    for name, part in parts.items():
+        _write(content, part.tolist(), files[name])
+    return files
 
 
 def _check(images: list, annotations: list, json_file: str) -> None:
     """What a split needs; the rest is for the check of the parts to find."""
-    seen = set()
+    seen: set = set()
+    files: set = set()
     for image in images:
-        found = image.get("id") if isinstance(image, dict) else None
+        known = image if isinstance(image, dict) else {}
+        found, file = known.get("id"), known.get("file_name")
         if type(found) not in (int, str):
             raise ValueError(f"{json_file}: the image {shown(image)} has no 'id'.")
         if found in seen:
-            raise ValueError(f"{json_file}: the image id {found!r} is used more than once.")
+            raise ValueError(f"{json_file}: the image id {shown(found)} is used more than once.")
+        if isinstance(file, str) and file in files:  # it could be learnt and tested on
+            raise ValueError(f"{json_file}: the file {shown(file)} is that of two images.")
         seen.add(found)
+        files.add(file if isinstance(file, str) else None)
     for annotation in annotations:
         found = annotation.get("image_id") if isinstance(annotation, dict) else None
         if type(found) not in (int, str):
             raise ValueError(f"{json_file}: the annotation {shown(annotation)} has no 'image_id'.")
+        if found not in seen:  # it would be in no part
+            raise ValueError(
+                f"{json_file}: the annotation {shown(annotation)} is of no image of the file."
+            )
 
 
-def _write(content: dict[str, Any], places: Sequence[int], folder: Path, name: str) -> Path:
+def _write(content: dict[str, Any], places: Sequence[int], path: Path) -> None:
     images = [content["images"][place] for place in sorted(places)]
     ids = {image["id"] for image in images}
     annotations = [x for x in content["annotations"] if x.get("image_id") in ids]
-    path = folder / f"instances_{name}.json"
     with whole_file(path) as file:
-        own = {**content, "images": images, "annotations": annotations}
+        own = {**content, **MARK, "images": images, "annotations": annotations}
         file.write(json.dumps(own).encode())
-    return path

@@ -16,9 +16,8 @@ from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Config, Use, check
 from dynamicdet_d2.config.rules import device_has_values
 from dynamicdet_d2.modeling.architecture import building
+from dynamicdet_d2.utils.pixels import MOST_PIXELS
 
-# Pillow's own limit for what it decodes.
-MOST_PIXELS = 178_956_970
 _FORM = "it must be a numpy array (H, W, 3), BGR, uint8, as cv2.imread gives it"
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What both trainers do so that nothing of a run is lost, and nothing goes wrong in silence."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from dynamicdet_d2.engine.run_folder import CONFIG, forget_metrics_from
 from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.utils import stopping
+
+logger = logging.getLogger(__name__)
 
 
 class ReliableTrainer(DefaultTrainer):
@@ -45,7 +48,13 @@ class ReliableTrainer(DefaultTrainer):
         """As Detectron2's."""
         super().resume_or_load(resume=resume)
         # Where a checkpoint has no trainer's state the run begins anew, with its weights.
-        self._resumed = resume and (self.start_iter > 0 or not self.checkpointer.has_checkpoint())
+        there = self.checkpointer.has_checkpoint()
+        self._resumed = resume and (self.start_iter > 0 or not there)
+        if resume and there and not self._resumed:
+            logger.warning(
+                "%s has weights and no state of a run: this one begins anew with them.",
+                self.checkpointer.get_checkpoint_file(),
+            )
 
     def train(self) -> Any:
         """As Detectron2's; signals that come in a step wait for its end."""

@@ -2,6 +2,7 @@
 """What lies in OUTPUT_DIR when a run begins there: of another run, an earlier one, this one."""
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -15,36 +16,44 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.errors import FAILED
-from dynamicdet_d2.utils.files import remove_temporaries, whole_file
+from dynamicdet_d2.utils.files import refuse_pipes, remove_temporaries, whole_file
+
+logger = logging.getLogger(__name__)
 
 LAST, METRICS, CONFIG = "last_checkpoint", "metrics.json", "config.yaml"
+LOG = "log.txt"  # of Detectron2
 
 
 @contextmanager
-def folder_of_run(folder: str, *, begins: bool) -> Iterator[list[str]]:
+def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterator[list[str]]:
     """Hold ``OUTPUT_DIR`` for this run, and keep what an earlier run wrote that this one replaces.
 
     Args:
         folder: ``OUTPUT_DIR``; empty: nothing is written.
         begins: whether the run trains from its beginning, and does not resume or only evaluate.
+        resumes: whether it trains on from the last checkpoint.
 
     Yields:
         What there is to say, for the log, a sentence each.
 
     Raises:
         OSError: it is held by another run or cannot be written to; one sentence.
+        ValueError: a file in it is a pipe, on which the run would wait for ever.
         SystemExit: in the other processes of a run whose main process says so.
     """
     with ExitStack() as stack:
         said: list[str] = []
-        fault: OSError | None = None
+        fault: OSError | ValueError | None = None
         if folder and comm.is_main_process():
             try:
                 said.append(stack.enter_context(folder_lock.held(folder)))
+                for name in (METRICS, CONFIG, LAST, LOG):
+                    refuse_pipes(os.path.join(folder, name), os.path.join(folder, name))
                 for place in (folder, *_below(os.path.join(folder, "inference"))):
                     remove_temporaries(place)
                 said.append(keep_earlier_run(Path(folder)) if begins else "")
-            except OSError as error:
+                said.append(keep_lost_run(Path(folder)) if resumes else "")
+            except (OSError, ValueError) as error:
                 fault = error
         everywhere = comm.all_gather(fault is None)
         if fault is not None:
@@ -69,6 +78,32 @@ def keep_earlier_run(folder: Path) -> str:
     last, metrics = folder / LAST, folder / METRICS
     if not last.is_file() and not (metrics.is_file() and metrics.stat().st_size):
         return ""
+    name = last.read_text(errors="replace").strip() if last.is_file() else "no checkpoint"
+    return (
+        f"OUTPUT_DIR {folder} holds an earlier run ({name}). This one begins anew and replaces its "
+        "checkpoints as it comes to their names; --resume would have gone on with it."
+        f"{_kept(folder)}"
+    )
+
+
+def keep_lost_run(folder: Path) -> str:
+    """As ``keep_earlier_run``, of a run that is to be gone on with and has no ``last_checkpoint``.
+
+    A run that was killed before it had one is not told from one whose file was lost.
+    """
+    there = sorted(path.name for path in folder.glob("model_*.pth"))
+    if (folder / LAST).exists() or not there:
+        return ""
+    return (
+        f"OUTPUT_DIR {folder} has {there[-1]}, but no {LAST}, the file that names the checkpoint "
+        "to go on from. The run begins anew and replaces checkpoints as it comes to their names."
+        f"{_kept(folder)}"
+    )
+
+
+def _kept(folder: Path) -> str:
+    """Keep the files; the end of a sentence that says so."""
+    metrics = folder / METRICS
     kept = [path for path in (metrics, folder / CONFIG) if path.is_file()]
     number = next(n for n in count(1) if not any(_numbered(path, n).exists() for path in kept))
     for path in kept:
@@ -76,13 +111,8 @@ def keep_earlier_run(folder: Path) -> str:
             shutil.copyfileobj(old, new)
     if metrics.is_file():
         os.truncate(metrics, 0)  # and not replaced: a writer may have it open
-    name = last.read_text(errors="replace").strip() if last.is_file() else "no checkpoint"
     names = " and ".join(_numbered(path, number).name for path in kept)
-    return (
-        f"OUTPUT_DIR {folder} holds an earlier run ({name}). This one begins anew and replaces its "
-        "checkpoints as it comes to their names; --resume would have gone on with it."
-        + (f" Kept of it: {names}." if names else "")
-    )
+    return f" Kept of it: {names}." if names else ""
 
 
 def _numbered(path: Path, number: int) -> Path:
@@ -100,9 +130,13 @@ def forget_metrics_from(folder: str, iteration: int) -> None:
         return
     with open(path, "r+b") as file:
         lines = file.read().splitlines(keepends=True)
-        kept = b"".join(line for line in lines if _iteration(line) < iteration)
+        known = [_iteration(line) for line in lines]
+        # The last line may have been cut by a kill; any other that is none is somebody's own doing.
+        foreign = known[:-1].count(math.inf)
+        if foreign:
+            logger.warning("%s has %d lines that are no run's, which are left out.", path, foreign)
         file.seek(0)
-        file.write(kept)
+        file.write(b"".join(line for line, of in zip(lines, known, strict=True) if of < iteration))
         file.truncate()
 
 
@@ -110,5 +144,5 @@ def _iteration(line: bytes) -> float:
     """Of a line of metrics; infinite where it is none."""
     try:
         return int(json.loads(line)["iteration"]) if line.endswith(b"\n") else math.inf
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

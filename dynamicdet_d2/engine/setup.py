@@ -69,10 +69,11 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
     """
     cfg = load_config(args.config_file, args.opts, use_of(args))
     begins = not (args.resume or args.eval_only)
+    resumes = args.resume and not args.eval_only
     with (
         stopping.signals_heeded(),
         failures_in_a_sentence(cfg),
-        folder_of_run(cfg.OUTPUT_DIR, begins=begins) as remarks,
+        folder_of_run(cfg.OUTPUT_DIR, begins=begins, resumes=resumes) as remarks,
     ):
         args.config_file = shipped(args.config_file)  # which Detectron2 opens too
         default_setup(cfg, args)

@@ -17,10 +17,13 @@ from torch import distributed
 
 from dynamicdet_d2.engine.meeting import meet
 from dynamicdet_d2.utils.errors import RunError
+from dynamicdet_d2.utils.words import shown
 
 _GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 _OF_AGENT = "agent://"
+# Processes, and restarts.
+_MOST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,46 @@ def given_world(environment: Mapping[str, str], *, timeout: float, on_gpus: bool
 
     Args:
         environment: of the process.
+
+    Raises:
+        ValueError: naming the variable that is missing or is none of torchrun's.
     """
-    if not all(name in environment for name in _GIVEN):
+    missing = [name for name in _GIVEN if name not in environment]
+    if missing:
+        size = environment.get("WORLD_SIZE", "1")
+        if "RANK" in environment and size != "1":  # each process would train by itself
+            raise ValueError(
+                f"The environment has RANK and a WORLD_SIZE of {shown(size)}, but no {missing[0]}: "
+                "start the processes with torchrun, or unset RANK."
+            )
         return None
-    local_size = int(environment.get("LOCAL_WORLD_SIZE", environment["WORLD_SIZE"]))
-    rank, size, local_rank = (int(environment[name]) for name in _GIVEN[:3])
+    size = _given(environment, "WORLD_SIZE", range(1, _MOST))
+    local_size = size
+    if "LOCAL_WORLD_SIZE" in environment:
+        local_size = _given(environment, "LOCAL_WORLD_SIZE", range(1, size + 1))
+    rank = _given(environment, "RANK", range(size))
+    local_rank = _given(environment, "LOCAL_RANK", range(local_size))
+    _given(environment, "MASTER_PORT", range(1, 1 << 16))
     url = "env://"
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         url = f"{_OF_AGENT}{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
     return World(rank, size, local_rank, local_size, url, timeout, on_gpus)
+
+
+def _given(environment: Mapping[str, str], name: str, allowed: range) -> int:
+    """A whole number of the environment.
+
+    Raises:
+        ValueError: it is none, or none of those.
+    """
+    text = environment[name]
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    if number not in allowed:
+        raise ValueError(
+            f"The environment's {name} is {shown(text)}; torchrun sets it, to a whole number in "
+            f"{allowed.start} to {allowed.stop - 1} here."
+        )
+    return number
 
 
 def leave() -> None:
@@ -140,7 +174,7 @@ def abandon(status: int) -> NoReturn:
 
 def restarts(environment: Mapping[str, str]) -> int:
     """How often ``torchrun`` has started the run's processes again."""
-    return int(environment.get(_RESTARTS, 0))
+    return _given(environment, _RESTARTS, range(_MOST)) if _RESTARTS in environment else 0
 
 
 def free_address() -> str:

@@ -14,6 +14,9 @@ from dynamicdet_d2.operating_point.thresholds import TABLE
 # A hard fraction that moves by more is said to.
 HARD_FRACTION_MOVES = 0.02
 
+# Of its JSON file, by which it is known.
+FIELDS = frozenset({"compared", "points", "largest_ap_drop"})
+
 Pair = tuple[float, float]
 """Of the first detector and of the second one."""
 

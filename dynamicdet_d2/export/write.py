@@ -34,7 +34,8 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import fingerprint
 from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sha256
 from dynamicdet_d2.runner.runtimes import opener_of
-from dynamicdet_d2.utils.files import whole_folder, write_json
+from dynamicdet_d2.utils.files import names_a_file, whole_folder, write_json
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +80,10 @@ def new_folder(path: str | Path) -> AbstractContextManager[Path]:
     """A folder to write into, which has its name once it is complete.
 
     Raises:
-        ValueError: something has the name.
+        ValueError: something has the name, or it can be that of none.
     """
+    if not names_a_file(str(path)):
+        raise ValueError(f"--output {shown(str(path))} names no folder.")
     if os.path.lexists(path):
         raise ValueError(f"--output {path} exists; an export makes a folder of its own.")
     return whole_folder(path)

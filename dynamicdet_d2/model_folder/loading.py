@@ -20,7 +20,7 @@ from dynamicdet_d2.utils.files import read_json
 logger = logging.getLogger(__name__)
 
 
-def load(folder: str | os.PathLike, device: str | None = None) -> DynamicPredictor:
+def load(folder: str | os.PathLike, device: str | torch.device | None = None) -> DynamicPredictor:
     """The predictor of a folder that ``dynamicdet package`` has written. ::
 
         predictor = dynamicdet_d2.load("model")
@@ -48,7 +48,9 @@ def load(folder: str | os.PathLike, device: str | None = None) -> DynamicPredict
 
 
 def model_config(
-    folder: str | os.PathLike, device: str | None = None, overrides: Sequence[str] = ()
+    folder: str | os.PathLike,
+    device: str | torch.device | None = None,
+    overrides: Sequence[str] = (),
 ) -> tuple[CfgNode, list[str]]:
     """Config and class names of a folder, with absolute paths.
 
@@ -69,7 +71,7 @@ def model_config(
         if CALIBRATION not in files:
             raise ValueError(f"{root / CONFIG} needs {CALIBRATION}, which the folder lacks.")
         cfg.MODEL.DYNAMIC.CALIBRATION = str(root / CALIBRATION)
-    cfg.MODEL.DEVICE = device or cfg.MODEL.DEVICE
+    cfg.MODEL.DEVICE = cfg.MODEL.DEVICE if device is None else str(device)
     return cfg, _class_names(root / CLASSES, cfg)
 
 

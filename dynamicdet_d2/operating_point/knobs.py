@@ -11,12 +11,13 @@ from dynamicdet_d2.config.checking import value_of
 Knobs = dict[str, int | str]
 
 _LONGEST_WORD = 20
+_PRECISION = "MODEL.INFERENCE.PRECISION"
 # The knobs of a plan, by their keys.
 KEYS = (
     "MODEL.DYNAMIC.EASY_PROPOSALS",
     "INPUT.MIN_SIZE_TEST",
     "INPUT.MAX_SIZE_TEST",
-    "MODEL.INFERENCE.PRECISION",
+    _PRECISION,
 )
 
 
@@ -33,7 +34,8 @@ def as_pairs(knobs: Mapping[str, int | str]) -> str:
 def are_knobs(value: Any) -> bool:
     """Whether something read from a file is as ``knobs_of`` gives it, or part of that."""
     return isinstance(value, dict) and all(
-        name in KEYS and (_is_count(own) or _is_word(own)) for name, own in value.items()
+        name in KEYS and (_is_word(own) if name == _PRECISION else _is_count(own))
+        for name, own in value.items()
     )
 
 

@@ -72,6 +72,11 @@ class Aim:
             )
         keys.HARD_FRACTION = keys.TARGET_LATENCY_MS = None
         if self.threshold is not None:
+            if calibration:
+                raise ValueError(
+                    f"--calibration {calibration} is for --hard-fraction and --target-latency-ms; "
+                    "--threshold needs none."
+                )
             keys.THRESHOLD, keys.CALIBRATION = self.threshold, ""
             return
         if not keys.CALIBRATION:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dynamicdet_d2.utils.pixels import MOST_PIXELS
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -45,6 +47,10 @@ def prepare(
     """
     if not isinstance(pictures, Sequence | np.ndarray):
         raise ValueError(f"Pictures are given as a list, not as {type(pictures).__name__}.")
+    if isinstance(pictures, np.ndarray) and pictures.ndim != 4:
+        raise ValueError(
+            f"Pictures are given as a list, also a single one; found an array {pictures.shape}."
+        )
     if not len(pictures):
         raise ValueError("There are no pictures to detect objects in.")
     resized = [_resized(picture, settings) for picture in pictures]
@@ -81,6 +87,11 @@ def _resized(picture: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
         )
     if not picture.size:
         raise ValueError(f"A picture has no pixels: its shape is {picture.shape}.")
+    if picture.size > 3 * MOST_PIXELS:
+        raise ValueError(
+            f"A picture has {picture.shape[1]}x{picture.shape[0]} pixels, more than {MOST_PIXELS}: "
+            "cut or reduce it."
+        )
     shortest, longest = settings["min_size"], settings["max_size"]
     height, width = resized_shape(picture.shape[0], picture.shape[1], shortest, longest)
     if not min(height, width):

@@ -23,6 +23,12 @@ def _within(low: float, high: float, **values: float | None) -> None:
             raise ValueError(f"{name} is {value:g}; it must be {limits}")
 
 
+def _four_above_0(weights: Numbers) -> None:
+    _as_many(4, weights=weights)
+    if min(weights) <= 0:  # deltas are divided by them
+        raise ValueError(f"weights has {min(weights):g}; each must be above 0")
+
+
 def _as_many(count: int, **values: Numbers) -> None:
     for name, value in values.items():
         if len(value) != count:
@@ -96,7 +102,7 @@ class Rpn(Anchors):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _as_many(4, weights=self.weights)
+        _four_above_0(self.weights)
         _within(0, 1, nms_threshold=self.nms_threshold)
         _within(0, math.inf, min_box_size=self.min_box_size)
         _within(1, math.inf, pre_nms_topk=self.pre_nms_topk, post_nms_topk=self.post_nms_topk)
@@ -138,7 +144,7 @@ class Boxes(Pool):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _as_many(4, weights=self.weights)
+        _four_above_0(self.weights)
         _within(0, 1, score_threshold=self.score_threshold, nms_threshold=self.nms_threshold)
         _within(0, math.inf, max_detections=self.max_detections)
 
@@ -253,7 +259,9 @@ def check_manifest(content: Any) -> None:
     """
     from_plain(Manifest, content, "")
     heads = content.get("heads")
-    kind = heads.get("kind") if isinstance(heads, dict) else None
+    if not isinstance(heads, dict):
+        raise ValueError(f"heads is {shown(heads)}; it must be an object")
+    kind = heads.get("kind")
     if not isinstance(kind, str) or kind not in HEADS:
         raise ValueError(f"heads.kind is {shown(kind)}; it must be one of {', '.join(HEADS)}")
     for part in HEADS[kind]:

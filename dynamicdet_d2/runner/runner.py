@@ -139,7 +139,8 @@ class Runner:
             pictures: (H, W, 3) uint8, RGB, of any sizes.
 
         Raises:
-            ValueError: a picture of another shape or type, or too large for the sizes exported.
+            ValueError: a picture of another shape or type, or too large for the sizes exported;
+                or the detector's numbers are not finite.
         """
         batch = prepare(pictures, self._manifest["input"], self._manifest["sides"])
         if self.dynamic:
@@ -187,6 +188,11 @@ class Runner:
         levels = [f"f1_{level}" for level in self._manifest["levels"]]
         seen = self._run(batch, "first", {"images": batch.tensor}, [*levels, "start", "difficulty"])
         difficulties = seen.pop("difficulty")
+        if not np.isfinite(difficulties).all():
+            raise ValueError(
+                "A picture's difficulty is not finite: the weights of the exported detector are "
+                "damaged, or it was made of a model whose weights are."
+            )
         hard = difficulties > np.float64(self._budget.threshold)
         features = {name: seen[name] for name in levels}
         if self._manifest["shared_tail"]:

@@ -129,6 +129,11 @@ class TwoStageHead:
         """
         own = self.settings["boxes"]
         finite = np.isfinite(deltas).all(axis=1) & np.isfinite(scores).all(axis=1)
+        if len(finite) and not finite.any():
+            raise ValueError(
+                "No region has finite scores and a finite box: the weights of the exported "
+                "detector are damaged."
+            )
         rows, classes = np.nonzero((scores[:, :-1] > own["score_threshold"]) & finite[:, None])
         of_class = deltas.reshape(len(deltas), deltas.shape[1] // 4, 4)
         moves = of_class[rows, 0 if of_class.shape[1] == 1 else classes]

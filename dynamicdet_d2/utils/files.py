@@ -13,9 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeGuard
 
-from dynamicdet_d2.utils.words import is_whole
+from dynamicdet_d2.utils.words import is_whole, shown
 
 _ENDING = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp$")
+# In bytes, on every file system in use.
+_LONGEST_NAME = 255
 # Of errors in errors: more than any library chains.
 _MAX_CHAIN = 20
 
@@ -47,7 +49,9 @@ def make_folder(path: str | os.PathLike) -> None:
 
     Raises:
         UnmadeFolderError: where the system refuses, or something else has the name.
+        ValueError: it can be that of no folder.
     """
+    _refuse_byte_0(path)
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
@@ -105,8 +109,10 @@ def whole_file(path: str | os.PathLike, *, durable: bool = True) -> Iterator[IO[
 
     Raises:
         UnwrittenFileError: where the system refuses; the old file is as it was.
+        ValueError: it can be that of no file.
     """
-    temporary = f"{os.fspath(path)}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    _refuse_byte_0(path)
+    temporary = _temporary(os.fspath(path))
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -121,6 +127,19 @@ def whole_file(path: str | os.PathLike, *, durable: bool = True) -> Iterator[IO[
         if cause is not None:
             raise UnwrittenFileError(path, cause) from error
         raise
+
+
+def _refuse_byte_0(path: str | os.PathLike) -> None:
+    if "\0" in os.fspath(path):
+        raise ValueError(f"{shown(os.fspath(path))} has a byte 0, which no file's name can have.")
+
+
+def _temporary(path: str) -> str:
+    """A name beside the file's, of it where that leaves room: no name is longer than 255 bytes."""
+    ending = f".{_host()}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    folder, name = os.path.split(path)
+    room = _LONGEST_NAME - len(os.fsencode(ending))
+    return os.path.join(folder, os.fsdecode(os.fsencode(name)[:room]) + ending)
 
 
 def _refusal(error: BaseException, temporary: str) -> OSError | None:
@@ -175,8 +194,9 @@ def refuse_pipes(path: str | os.PathLike, name: str) -> None:
         name: of it in messages.
 
     Raises:
-        ValueError: it is a pipe, a socket or a device.
+        ValueError: it is a pipe, a socket or a device, or can be no file's name.
     """
+    _refuse_byte_0(path)
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise ValueError(f"{name} is a pipe or a device; it must be a file.")
 

@@ -26,8 +26,11 @@ class FolderInUseError(OSError):
 
 
 @contextmanager
-def held(folder: str | os.PathLike) -> Iterator[str]:
+def held(folder: str | os.PathLike, named: str = "OUTPUT_DIR") -> Iterator[str]:
     """Hold the folder, which is made where it is missing, for this process.
+
+    Args:
+        named: the key or option that names the folder, for messages.
 
     Yields:
         What there is to say about it, in a sentence: a run that held it and died, or a file system
@@ -39,7 +42,7 @@ def held(folder: str | os.PathLike) -> Iterator[str]:
     """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(os.path.realpath(folder), NAME)
-    descriptor, remark = _acquired(path, folder)
+    descriptor, remark = _acquired(path, f"{named} {folder}")
     _own[path] = os.getpid()
     try:
         yield remark
@@ -51,7 +54,7 @@ def held(folder: str | os.PathLike) -> Iterator[str]:
             os.close(descriptor)
 
 
-def _acquired(path: str, folder: str | os.PathLike) -> tuple[int | None, str]:
+def _acquired(path: str, folder: str) -> tuple[int | None, str]:
     if _own.get(path) == os.getpid():  # a fork holds none of its parent's
         raise FolderInUseError(_in_use(folder, "this very process"))
     while True:
@@ -78,9 +81,9 @@ def _acquired(path: str, folder: str | os.PathLike) -> tuple[int | None, str]:
     return descriptor, ""
 
 
-def _opened(path: str, folder: str | os.PathLike) -> int:
+def _opened(path: str, folder: str) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
     except OSError as error:
         raise OSError(f"{folder} cannot be written to: {error.strerror}.") from None
 
@@ -106,8 +109,8 @@ def _owner(descriptor: int) -> str:
         return ""
 
 
-def _in_use(folder: str | os.PathLike, owner: str) -> str:
+def _in_use(folder: str, owner: str) -> str:
     return (
-        f"OUTPUT_DIR {folder} is in use by {owner}: two runs in one folder would mix their files. "
-        "Wait for that one, end it, or choose another OUTPUT_DIR."
+        f"{folder} is in use by {owner}: two runs in one folder would mix their files. "
+        "Wait for that one, end it, or choose another folder."
     )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files, written whole."""
 
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,22 @@ from dynamicdet_d2.utils.files import whole_file
 
 
 def can_write(name: str) -> bool:
-    """Whether OpenCV writes images of a file name's ending; it must not see names that are no text,
-    on which it crashes."""
+    """Whether OpenCV writes colour images of a file name's ending; it must not see names that are
+    no text, on which it crashes."""
     ending = Path(name).suffix
-    return ending.isascii() and bool(ending) and bool(cv2.haveImageWriter(f"image{ending}"))
+    return ending.isascii() and bool(ending) and _writes_colour(ending)
+
+
+@cache
+def _writes_colour(ending: str) -> bool:
+    """Some formats are of grey images alone, which OpenCV says when it is too late."""
+    if not cv2.haveImageWriter(f"image{ending}"):
+        return False
+    try:
+        done, _ = cv2.imencode(ending, np.zeros((2, 2, 3), np.uint8))
+    except cv2.error:
+        return False
+    return bool(done)
 
 
 def refuse_nameless(path: Path, said: str) -> None:

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 
 # Sentences that are read at once.
 _MOST_LINES = 20
-_short = reprlib.Repr()
+# Python turns no longer number into digits.
+_MOST_BITS = 4096
+
+
+class _Short(reprlib.Repr):
+    """Of every value; Python's own refuses numbers of thousands of digits."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        bits = x.bit_length()
+        return super().repr_int(x, level) if bits < _MOST_BITS else f"a number of {bits} bits"
+
+
+_short = _Short()
 _short.maxstring = _short.maxother = 100
 _short.maxlist = _short.maxtuple = 8
 _short.maxlevel = 3

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import upgrade
 from dynamicdet_d2.engine import step_memory
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,12 @@ def test_rows_of_exports() -> None:
         assert row[:3] == [f"{point['ap']['box'][place]:.2f}" for point in shown]
         assert row[3] == (f"{max(own['largest_ap_drop'], 0) + 0.0:.2f}" if place else "")
         assert row[4] == f"{100 * shown[1]['hard_fraction'][place]:.1f}"
+
+
+@pytest.mark.parametrize("result", ["upgrade.json", "upgrade_masks.json"])
+def test_rows_of_upgrades(result: str) -> None:
+    content = json.loads((ROOT / "benchmarks" / "results" / result).read_text(encoding="utf-8"))
+    assert upgrade.table(content) in (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8")
 
 
 def test_memory_of_steps_as_the_page_and_the_allowance_have_it() -> None:

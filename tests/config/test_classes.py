@@ -39,8 +39,8 @@ def test_every_kind_of_detector_can_ask(tmp_path: Path, section: str) -> None:
 def test_without_the_json_it_is_said(tmp_path: Path) -> None:
     said = problems(read_config(OWN), Use.MODEL)
     assert said == [
-        "MODEL.ROI_HEADS.NUM_CLASSES is 0; it must be a whole number, at least 1, or 0 for as many "
-        "as the JSON of DATASETS.TRAIN has, which must then be there and stand in "
+        "MODEL.ROI_HEADS.NUM_CLASSES is 0; it must be a whole number in [1, 100000], or 0 for as "
+        "many as the JSON of DATASETS.TRAIN has, which must then be there and stand in "
         "DATASETS.COCO_JSON."
     ]
     gone = [["own_train", str(tmp_path / "gone.json"), str(tmp_path)]]

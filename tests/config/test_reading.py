@@ -215,7 +215,7 @@ def test_no_code_runs_from_a_config(tmp_path: Path, value: str, included: bool) 
     if included:
         file = write(tmp_path / "leaf.yaml", "_BASE_: evil.yaml")
     (line,) = refusal(file)
-    assert "evil.yaml holds more than plain values, and no code runs from a config" in line
+    assert "evil.yaml holds more than plain values, and no code runs from it" in line
     assert not marker.exists()
 
 

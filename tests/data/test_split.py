@@ -90,6 +90,7 @@ def test_import_data_splits_a_coco_file_and_prints_what_a_config_needs(
     forty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
     words = ["import-data", "--coco", forty, "--output", "own"]
     assert main([*words, "--images", "photos", "--val-share", "0.25"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -110,6 +111,6 @@ def test_import_data_splits_a_coco_file_and_prints_what_a_config_needs(
 
 def test_no_part_is_left_empty(forty: str, tmp_path: Path) -> None:
     shares = {"train": 5, "val": 95}
-    with pytest.raises(ValueError, match="one for each of train, val"):
+    with pytest.raises(ValueError, match="of which 5 % for train, 95 % for val leave none for"):
         split_coco(forty, tmp_path / "parts", 10, shares=shares, at_least=2)
     assert not (tmp_path / "parts").exists()

@@ -4,10 +4,16 @@
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamicdet_d2.engine.run_folder import folder_of_run, forget_metrics_from, keep_earlier_run
+from dynamicdet_d2.engine import run_folder
+from dynamicdet_d2.engine.run_folder import (
+    folder_of_run,
+    forget_metrics_from,
+    keep_earlier_run,
+)
 
 
 def lines(*iterations: int) -> str:
@@ -64,3 +70,36 @@ def test_only_a_run_that_begins_keeps_an_earlier_one(tmp_path: Path) -> None:
             assert len(said) == count
     with folder_of_run("", begins=True) as said:
         assert said == []
+
+
+@pytest.mark.parametrize(("resumes", "last"), [(True, False), (True, True), (False, False)])
+def test_a_run_without_its_last_checkpoint_is_said_and_its_metrics_kept(
+    tmp_path: Path, resumes: bool, last: bool
+) -> None:
+    """A resumption began anew in silence; an evaluation needs no such file."""
+    (tmp_path / "model_0000003.pth").touch()
+    (tmp_path / "metrics.json").write_text(lines(3))
+    if last:
+        (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
+    with folder_of_run(str(tmp_path), begins=False, resumes=resumes) as said:
+        pass
+    lost = resumes and not last
+    assert (tmp_path / "metrics.json").read_text() == ("" if lost else lines(3))
+    assert len(said) == lost
+    if lost:
+        assert "has model_0000003.pth, but no last_checkpoint" in said[0]
+        assert said[0].endswith("Kept of it: metrics_1.json.")
+        assert (tmp_path / "metrics_1.json").read_text() == lines(3)
+
+
+@pytest.mark.parametrize("line", ['{"iteration": 1e999}', "[" * 100_000, '{"iteration": NaN}', "x"])
+def test_lines_that_are_no_metrics_are_said(
+    tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(run_folder.logger, "warning", lambda text, *of: said.append(text % of))
+    (tmp_path / "metrics.json").write_text(f"{line}\n{lines(1)}")
+    forget_metrics_from(str(tmp_path), 3)
+    assert (tmp_path / "metrics.json").read_text() == lines(1)
+    assert len(said) == 1
+    assert said[0].endswith("metrics.json has 1 lines that are no run's, which are left out.")

@@ -58,7 +58,7 @@ def test_it_works_from_another_place(
     os.replace(copy, moved)
     expected = DynamicPredictor(predicting_cfg("MODEL.WEIGHTS", files.weights))
     monkeypatch.chdir(tmp_path)
-    predictor = dynamicdet_d2.load("moved", device="cpu")
+    predictor = dynamicdet_d2.load("moved", device=torch.device("cpu"))
     assert predictor.class_names == NAMES
     assert predictor.model.threshold == pytest.approx(0.7, abs=0.01)
     image = cv2.imread(str(files.images / "1.png"))

@@ -99,7 +99,11 @@ FIELDS: list[tuple[str, Any]] = [
     *(("held_out", value) for value in (None, 3, {}, [3], [{**ROW, "threshold": NAN}])),
     *(("operating_point", value) for value in (3, [], {}, {**ROW, "threshold": 1.5}, {"x": 1})),
     *(("operating_point", {**ROW, "keys": x}) for x in (None, 3, [], {"MODEL.WEIGHTS": "x"})),
-    *(("operating_point", {**ROW, "keys": {"INPUT.MIN_SIZE_TEST": x}}) for x in (HUGE, [], NAN)),
+    *(
+        ("operating_point", {**ROW, "keys": {"INPUT.MIN_SIZE_TEST": x}})
+        for x in (HUGE, [], NAN, "64")
+    ),
+    ("operating_point", {**ROW, "keys": {"MODEL.INFERENCE.PRECISION": 64}}),
 ]
 
 

@@ -106,6 +106,7 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
         (b"/etc/passwd", "last_checkpoint holds b'/etc/passwd'"),
         (b"a\0b", "last_checkpoint holds b'a\\x00b'"),
         (b"a\\b", "last_checkpoint holds "),
+        (b"a.pth\nb.pth", "last_checkpoint holds b'a.pth\\nb.pth'"),
         (b"x" * 300, "last_checkpoint holds b'xxx"),
         (b"gone.pth", "gone.pth does not exist; it must be a file."),
         (b"\xff\xfe", "does not exist; it must be a file."),

@@ -97,8 +97,13 @@ DESCRIPTIONS: dict[str, tuple[bytes | str, str]] = {
     "an endless name": (f"train: images\nnames: [{'a' * 9999}, b]", "for a class; each must"),
     "two lines": ('train: images\nnames: ["a\\nx", b]', "for a class; each must be text"),
     "another number": ("train: images\nnc: 5\nnames: [a, b]", "'nc' is 5, but 'names' has 2"),
-    "a tag": ("train: !!python/name:os.system ''\nnames: [a]", "data.yaml cannot be read"),
-    "deep": ("[" * 3000, "data.yaml cannot be read: RecursionError"),
+    "a tag": ("train: !!python/name:os.system ''\nnames: [a]", "data.yaml holds more than plain"),
+    "a key twice": ("train: images\ntrain: gone\nnames: [a, b]", "data.yaml has 'train' twice in"),
+    "aliases of aliases": (
+        "".join(f"k{i}: &k{i} [{f'*k{i - 1}, ' * 9 if i else 'a'}]\n" for i in range(9)),
+        "data.yaml has more than 100000 values, with its aliases.",
+    ),
+    "deep": ("[" * 3000, "data.yaml is nested too deeply."),
     "Latin 1": (b"train: images\nnames: [\xe4, b]", "data.yaml is no text file in UTF-8."),
     "an address": ("train: https://x/y.zip\nnames: [a, b]", "'train' is https://x/y.zip, which"),
     "an image": ("train: images/1.png\nnames: [a, b]", "1.png, a list of images, is no text"),
@@ -209,6 +214,11 @@ XML: dict[str, tuple[bytes | str, str]] = {
     "no name": (xml(obj(name=" ")), "1.xml has an object or a box without 'name'."),
     "an endless name": (xml(obj(name="b" * 9999)), "The annotations of {folder} have 'bbbb"),
     "a name of two lines": (xml(obj(name="b\nc")), "have 'b\\nc' for a class"),
+    "two boxes": (
+        xml(obj().replace("</object>", "<bndbox></bndbox></object>")),
+        "1.xml has an object with more than one 'bndbox'.",
+    ),
+    "two names": (xml(obj(more="<name>b</name>")), "an object with more than one 'name'."),
     "no box": (xml("<object><name>a</name></object>"), "has an object without a 'bndbox'."),
     "difficult perhaps": (
         xml(obj(more="<difficult>perhaps</difficult>")),

@@ -20,6 +20,7 @@ from dynamicdet_d2.prediction.aim import Aim
 from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines
 from dynamicdet_d2.prediction.sources import Frame, ImageFile, Source, VideoFile
 from dynamicdet_d2.utils.errors import one_sentence
+from dynamicdet_d2.utils.files import whole_file
 
 NOTHING = Instances(
     (64, 96),
@@ -60,6 +61,7 @@ def test_lines_on_a_full_disk_name_their_file(tmp_path: Path) -> None:
     [
         (os.mkfifo, "is a pipe or a device; it must be a file."),
         (lambda path: path.symlink_to("/dev/full"), "is a pipe or a device"),
+        (lambda path: path.symlink_to("/etc/hostname"), "is a link; it must be an ordinary file."),
         (os.mkdir, "predictions.jsonl cannot be written: Is a directory."),
     ],
 )
@@ -91,6 +93,38 @@ def test_a_video_where_a_folder_is(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"film.mp4 cannot be written: Is a directory."), drawn:
         drawn.write(frame_of(source, 0), PREDICTION)
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_video_takes_no_name_of_another(tmp_path: Path) -> None:
+    """While it is made; two films of such names lost one of them."""
+    first, second = VideoFile(tmp_path / "film.unfinished.mp4"), film(tmp_path)
+    first.fps = 10.0
+    with DrawnFiles(tmp_path / "out", []) as drawn:
+        (tmp_path / "out").mkdir()
+        for source in (first, second):
+            drawn.write(frame_of(source, 0), PREDICTION)
+    assert {x.name for x in (tmp_path / "out").iterdir()} == {"film.mp4", "film.unfinished.mp4"}
+
+
+def test_a_video_of_a_speed_that_no_file_has(tmp_path: Path) -> None:
+    source = film(tmp_path)
+    source.fps = 1e9
+    with pytest.raises(OSError, match=r"film.mp4 \(mp4v, .*, 1e\+09 frames per second\)\."):
+        DrawnFiles(tmp_path, []).write(frame_of(source, 0), PREDICTION)
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"), [("a.pgm", "a.pgm.png"), ("a.pbm", "a.pbm.png"), ("a.ppm", "a.ppm")]
+)
+def test_what_is_of_grey_images_alone_is_drawn_as_png(name: str, drawn: str) -> None:
+    assert ImageFile(Path(name)).drawn_name == drawn
+
+
+@pytest.mark.parametrize("name", ["n" * 246 + ".png", "ä" * 125 + ".png"])
+def test_a_name_as_long_as_names_may_be(tmp_path: Path, name: str) -> None:
+    with whole_file(tmp_path / name) as file:
+        file.write(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 ONE, TWO = {"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "2.png"}

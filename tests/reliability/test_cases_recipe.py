@@ -24,6 +24,11 @@ KEYS: list[tuple[tuple, str]] = [
     (("INPUT.AFFINE.SCALE", [1.0]), "INPUT.AFFINE.SCALE is [1.0]; it must be a list of 2."),
     (("INPUT.AFFINE.SCALE", [1.0, INF]), "INPUT.AFFINE.SCALE has inf; each must be a number"),
     (("INPUT.AFFINE.SCALE", [2.0, 1.0]), "the first must not be above the second."),
+    (
+        ("INPUT.MOSAIC.ENABLED", True, "INPUT.MAX_SIZE_TRAIN", 1_000_000),
+        "INPUT.MAX_SIZE_TRAIN is 1000000; it is the side of a mosaic's square",
+    ),
+    (("INPUT.MOSAIC.ENABLED", True, "INPUT.MAX_SIZE_TRAIN", 1), "must lie in [32, 8192]."),
     (("INPUT.HSV.GAINS", [2, 0, 0]), "INPUT.HSV.GAINS has 2; each must lie in [0, 1]."),
     (("SOLVER.EMA.DECAY", 1.0), "SOLVER.EMA.DECAY is 1.0; it must be a number in [0, 1)."),
     (("SOLVER.EMA.DECAY", -1.0), "SOLVER.EMA.DECAY is -1.0"),

@@ -136,6 +136,7 @@ def test_routes_of_other_images_make_no_report(tmp_path: Path, routes: list) -> 
         ("A,1,2,3,4", "must be NAME,AP,GFLOPS,MS"),
         ("x" * 10_000 + ",1,2,3", "must be NAME,AP,GFLOPS,MS"),
         ("a=/dev/zero", "must be NAME,AP,GFLOPS,MS"),
+        ("a\udcff,1,2,3", "has a character that is none."),
     ],
 )
 def test_a_comparison(text: str, says: str) -> None:
@@ -159,7 +160,39 @@ SPLITS: list[tuple[Any, Any, str]] = [
     ([image_entry(i) for i in range(30)], ["a"], "the annotation 'a' has no 'image_id'."),
     ([image_entry(i) for i in range(30)], [{"image_id": [1]}], "has no 'image_id'."),
     ([image_entry(i) for i in range(5)], [], "has 5 images and 5 are asked for; at least 20"),
+    ([image_entry(i) for i in range(30)], [{"image_id": 99}], "is of no image of the file."),
+    ([image_entry(i) for i in range(30)], [{"image_id": "1"}], "is of no image of the file."),
+    (
+        [{**image_entry(i), "file_name": "a"} for i in range(30)],
+        [],
+        "the file 'a' is that of two images.",
+    ),
 ]
+CATEGORIES: list[tuple[Any, str]] = [
+    (None, "has no list of 'categories'."),
+    ({}, "has no list of 'categories'."),
+    ([{"id": 1}], "the category {'id': 1} needs an integer 'id' and a 'name'"),
+    ([{"id": 1, "name": 3}], "needs an integer 'id' and a 'name'"),
+]
+
+
+@pytest.mark.parametrize(("categories", "says"), CATEGORIES)
+def test_a_split_of_no_classes(tmp_path: Path, categories: Any, says: str) -> None:
+    file = tmp_path / "set.json"
+    images = [image_entry(i) for i in range(30)]
+    file.write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    with pytest.raises(ValueError, match="set.json") as refused:
+        split_coco(str(file), tmp_path)
+    assert says in str(refused.value) and len(list(tmp_path.iterdir())) == 1
+
+
+def test_shares_that_leave_a_part_empty(tmp_path: Path) -> None:
+    file = tmp_path / "set.json"
+    content = {"images": [image_entry(i) for i in range(30)], "annotations": []}
+    file.write_text(json.dumps({**content, "categories": [{"id": 1, "name": "a"}]}))
+    says = r"has 30 images, of which 0.1 % for train, 99.9 % for val leave none for train\."
+    with pytest.raises(ValueError, match=says):
+        split_coco(str(file), tmp_path, shares={"train": 0.1, "val": 99.9})
 
 
 @pytest.mark.parametrize("number", range(len(SPLITS)))

@@ -14,6 +14,7 @@ import pytest
 from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import Folder, sha256
 from dynamicdet_d2.runner.images import prepare
+from dynamicdet_d2.runner.two_stage import TwoStageHead
 
 NAN = float("nan")
 INPUT = {"format": "BGR", "min_size": 64, "max_size": 128, "mean": [0, 0, 0], "std": [1, 1, 1]} | {
@@ -150,6 +151,7 @@ CASES: list[tuple[Change, str]] = [
     (put("input.divisibility", 10**9), "divisibility is 1e+09; it must be from 1 to 4096."),
     (put("input.placement", "left"), "input.placement is 'left'; it must be 'corner'"),
     (put("heads", {}), "heads.kind is None; it must be one of two_stage"),
+    (put("heads", 3), "heads is 3; it must be an object"),
     (put("heads.kind", "ssd"), "heads.kind is 'ssd'"),
     (put("heads.kind", "yolo"), "heads.anchors is missing."),
     (put("heads.kind", ["yolo"]), "heads.kind is ['yolo']"),
@@ -157,6 +159,8 @@ CASES: list[tuple[Change, str]] = [
     (put("heads.rpn.strides", [0]), "heads.rpn: strides[0] is 0; it must be at least 1."),
     (put("heads.rpn.strides", [4, 8]), "cell_anchors has 1 levels and strides 2."),
     (put("heads.rpn.cell_anchors", [[[1]]]), "cell_anchors has 1 numbers; it must have 4."),
+    (put("heads.rpn.weights", [1, 1, 0, 1]), "heads.rpn: weights has 0; each must be above 0."),
+    (put("heads.boxes.weights", [-1, 1, 1, 1]), "heads.boxes: weights has -1; each must be above"),
     (put("heads.rpn.nms_threshold", NAN), "heads.rpn.nms_threshold is nan"),
     (put("heads.rpn.pre_nms_topk", 0), "pre_nms_topk is 0; it must be at least 1."),
     (put("heads.rpn.weights", [1]), "heads.rpn: weights has 1 numbers; it must have 4."),
@@ -210,6 +214,7 @@ def test_a_piece_that_cannot_be_run_is_named(folder: Path) -> None:
     ("pictures", "says"),
     [
         (None, "given as a list, not as NoneType."),
+        (np.zeros((9, 9, 3), np.uint8), "as a list, also a single one; found an array (9, 9, 3)."),
         ((x for x in ()), "given as a list, not as generator."),
         ([], "There are no pictures"),
         ([np.zeros((0, 9, 3), np.uint8)], r"no pixels: its shape is \(0, 9, 3\)."),
@@ -226,3 +231,26 @@ def test_what_are_no_pictures(pictures: Any, says: str) -> None:
 def test_threads_that_no_machine_has(folder: Path, threads: Any) -> None:
     with pytest.raises(ValueError, match="threads is .*; it must be from 1 to 4096."):
         Runner(folder, threads=threads)
+
+
+@pytest.mark.parametrize("columns", [4, 12])
+def test_an_image_without_a_region_has_no_detections(columns: int) -> None:
+    """numpy cannot shape nothing by what is left; every region may be outside the image."""
+    boxes = {"score_threshold": 0.0, "nms_threshold": 0.5, "max_detections": 10, "levels": []}
+    head = TwoStageHead({"rpn": {"strides": []}, "boxes": boxes, "masks": None}, {}, "")
+    found = head._image(np.zeros((0, columns)), np.zeros((0, 4)), (64, 96))
+    assert found.boxes.shape == (0, 4) and not len(found.scores)
+
+
+def test_regions_of_nan_are_damage_and_not_nothing() -> None:
+    boxes = {"score_threshold": 0.0, "nms_threshold": 0.5, "max_detections": 10, "levels": []}
+    head = TwoStageHead({"rpn": {"strides": []}, "boxes": boxes, "masks": None}, {}, "")
+    with pytest.raises(ValueError, match=r"^No region has finite scores and a finite box"):
+        head._image(np.full((3, 4), NAN), np.full((3, 4), NAN), (64, 96))
+
+
+def test_a_picture_of_terabytes() -> None:
+    settings = {"min_size": 64, "max_size": 128, "format": "RGB"}
+    picture = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (10**6, 10**6, 3))
+    with pytest.raises(ValueError, match=r"has 1000000x1000000 pixels, more than 178956970: cut"):
+        prepare([picture], settings, None)

@@ -68,6 +68,8 @@ def test_a_folder_that_cannot_be_written_to_is_named(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", refused)
-    with pytest.raises(OSError, match=f"^{tmp_path} cannot be written to: Permission denied.$"):
+    with pytest.raises(
+        OSError, match=f"^OUTPUT_DIR {tmp_path} cannot be written to: Permission denied.$"
+    ):
         with held(tmp_path):
             pass

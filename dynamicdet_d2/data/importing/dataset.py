@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dynamicdet_d2.data.check.images import displayed_size
+from dynamicdet_d2.data.importing.mark import MARK
 from dynamicdet_d2.data.register import LONGEST_NAME, is_class_name
 from dynamicdet_d2.utils.files import whole_file
 from dynamicdet_d2.utils.words import in_words, shown
@@ -161,6 +162,7 @@ def write_json(path: Path, images: Sequence[ImageEntry], root: Path, classes: Se
     for number, image in enumerate(images, start=1):
         annotations += [_annotation(entry, number) for entry in image.objects]
     content = {
+        **MARK,
         "images": [
             {
                 "id": number,

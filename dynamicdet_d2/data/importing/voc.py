@@ -113,6 +113,9 @@ class _Tree:
         box = entry.find("bndbox")
         if box is None:
             raise ValueError(f"{self.file} has an object without a 'bndbox'.")
+        for tag in ("name", "bndbox"):
+            if len(entry.findall(tag)) > 1:  # all but the first would be lost
+                raise ValueError(f"{self.file} has an object with more than one '{tag}'.")
         left, top, right, bottom = (self._number(box, name) for name in _CORNERS)
         name = self._text(entry, "name")
         where = f"{self.file}: an object '{name}'"

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.data.importing.dataset import (
     Found,
@@ -22,7 +20,8 @@ from dynamicdet_d2.data.importing.dataset import (
     image_size,
 )
 from dynamicdet_d2.utils.files import read_lines
-from dynamicdet_d2.utils.words import in_words, shown
+from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
+from dynamicdet_d2.utils.words import shown
 
 SPLITS = ("train", "val", "test")
 _DESCRIPTIONS = ("data.yaml", "dataset.yaml")
@@ -100,9 +99,9 @@ def _description(path: Path) -> Path | None:
 def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
     """Names of the classes, and what each split consists of, from a yaml file."""
     try:
-        content = yaml.safe_load("\n".join(read_lines(file, str(file))))
-    except (RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{file} cannot be read: {in_words(error)}.") from None
+        content = read_yaml("\n".join(read_lines(file, str(file))))
+    except PlainYamlError as error:
+        raise ValueError(f"{file} {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds no keys; it must have 'train' and 'names'.")
     folders = {}

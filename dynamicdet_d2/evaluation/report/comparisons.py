@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dynamicdet_d2.data.register import LONGEST_NAME
 from dynamicdet_d2.evaluation.tradeoff.points import Point
 from dynamicdet_d2.evaluation.tradeoff.record import Series, SeriesPoint, SizeRange, Tradeoff
+from dynamicdet_d2.utils.words import is_whole
 
+# More would take minutes to draw, and nobody could read it.
+MOST_COMPARED = 50
 _FORM = "NAME,AP,GFLOPS,MS (or - for what is not known), or [NAME=]a tradeoff.json"
 
 
@@ -21,6 +24,8 @@ def parse_comparison(text: str) -> Series:
     Raises:
         ValueError: it is neither.
     """
+    if not is_whole(text):
+        raise ValueError(f"--compare {text!a:.200} has a character that is none.")
     if text.endswith(".json"):
         name, _, path = text.rpartition("=")
         return from_tradeoff(Tradeoff.from_json(path), name)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynamicdet_d2.evaluation.report.charts import tradeoff_png
-from dynamicdet_d2.evaluation.report.comparisons import parse_comparison
+from dynamicdet_d2.evaluation.report.comparisons import MOST_COMPARED, parse_comparison
 from dynamicdet_d2.evaluation.report.markdown import markdown_report
 from dynamicdet_d2.evaluation.report.page import page
 from dynamicdet_d2.evaluation.report.pictures import Album
@@ -64,6 +64,8 @@ def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
         OSError: the folder cannot be written to.
     """
     folder = Path(folder)
+    if len(compared) > MOST_COMPARED:
+        raise ValueError(f"--compare has {len(compared)} detectors; {MOST_COMPARED} at most fit.")
     others = tuple(parse_comparison(text) for text in compared)
     tradeoff = Tradeoff.from_json(folder / TRADEOFF)
     tradeoff = dataclasses.replace(tradeoff, comparisons=(*tradeoff.comparisons, *others))

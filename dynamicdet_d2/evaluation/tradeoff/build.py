@@ -18,7 +18,7 @@ from dynamicdet_d2.evaluation.cost import RouteCost, kept_proposals
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, coco_results
 from dynamicdet_d2.evaluation.latency import device_name
 from dynamicdet_d2.evaluation.tradeoff.difficulties import DifficultySummary
-from dynamicdet_d2.evaluation.tradeoff.point_latency import measure_points
+from dynamicdet_d2.evaluation.tradeoff.point_latency import measure_routed
 from dynamicdet_d2.evaluation.tradeoff.points import Task
 from dynamicdet_d2.evaluation.tradeoff.ranks import spearman
 from dynamicdet_d2.evaluation.tradeoff.record import Notes, RankCorrelations, SizeRange, Tradeoff
@@ -72,7 +72,7 @@ def build_tradeoff(
     points = [quality.point(k, quality.threshold(k)) for k in fractions]
     points.append(quality.point(None, model.threshold))
     difficulty_of = {record.image_id: record.difficulty for record in records}
-    protocol, latencies = measure_points(
+    protocol, latencies = measure_routed(
         model, cfg.TEST.DYNAMIC.LATENCY_WARMUP, difficulty_of, latency_inputs, points
     )
     *points, own = (

@@ -14,7 +14,7 @@ from dynamicdet_d2.evaluation.tradeoff.points import Point, RoutedLatency
 from dynamicdet_d2.evaluation.tradeoff.record import LatencyProtocol, RouteLatency
 
 
-def measure_points(
+def measure_routed(
     model: nn.Module,
     warmup: int,
     difficulty_of: Mapping[Any, float],

@@ -2,6 +2,7 @@
 """Drawn frames: an image file of an image, a video of a video."""
 
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,18 @@ class _Video:
 
     def __init__(self, path: Path, source: Source, fps: float, size: tuple[int, ...]) -> None:
         self.source, self._path, self._fps, self._size = source, path, fps, size
-        self._unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
+        # A name that no other file has: not that of another video, drawn before or somebody's own.
+        self._unfinished = path.with_name(f"unfinished-{secrets.token_hex(8)}{path.suffix}")
         height, width = size
         codec = cv2.VideoWriter.fourcc(*CODEC)
         self._writer = cv2.VideoWriter(str(self._unfinished), codec, fps, (width, height))
         self._written = 0
         if not self._writer.isOpened():
             self._unfinished.unlink(missing_ok=True)
-            raise OSError(f"OpenCV cannot write the video {path} ({CODEC}, {width}x{height}).")
+            raise OSError(
+                f"OpenCV cannot write the video {path} ({CODEC}, {width}x{height}, {fps:g} frames "
+                "per second)."
+            )
 
     def write(self, pixels: NDArray[Any], seconds: float) -> None:
         if pixels.shape[:2] != self._size:  # a video of changing size

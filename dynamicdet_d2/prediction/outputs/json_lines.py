@@ -22,6 +22,8 @@ class JsonLines(Output):
         self._class_names = class_names
         self._path = folder / LINES
         refuse_pipes(self._path, str(self._path))
+        if self._path.is_symlink():  # to a file that would be emptied
+            raise ValueError(f"{self._path} is a link; it must be an ordinary file.")
         with writing(self._path):
             self._file = open(self._path, "w", encoding="utf-8")
 

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command replaces files that it has written before, and nobody else's."""
+
+from collections.abc import Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from dynamicdet_d2.utils.files import read_json
+
+
+def refuse_others(
+    path: Path, fields: Set[str], command: str, beside: Sequence[Path] = ()
+) -> dict[str, Any] | None:
+    """Refuse to replace a file that the command has not written.
+
+    Args:
+        path: of a JSON file that will be written.
+        fields: that it has on its highest level if the command wrote it.
+        command: such as "dynamicdet calibrate".
+        beside: files that are written with it; ones that stand there alone are somebody's own.
+
+    Returns:
+        what the file holds; None: there is none.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    there = [file for file in (path, *beside) if file.exists()]
+    if not there:
+        return None
+    content = _content(path) if path in there else {}
+    if not fields <= content.keys():
+        raise ValueError(
+            f"--output would replace {there[0]}, which '{command}' has not written; choose another "
+            "name, or remove it."
+        )
+    return content
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Of a JSON file; {} where it is none."""
+    try:
+        content = read_json(path, str(path))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

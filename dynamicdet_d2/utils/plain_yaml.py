@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML files of unknown worth: plain values, every key once, and no more than is written there."""
+
+from collections import Counter
+from typing import IO, Any
+
+import yaml
+
+from dynamicdet_d2.utils.words import shown
+
+# Values of a file with its aliases written out: ten lines can stand for more than any memory holds.
+MOST_VALUES = 100_000
+
+
+class PlainYamlError(Exception):
+    """What is wrong with the text, as the end of a sentence that begins with the file's name."""
+
+
+def read_yaml(text: str | IO[str]) -> Any:
+    """Content of a YAML text.
+
+    Raises:
+        PlainYamlError: it is none, or holds more than plain values, a key twice, or aliases without
+            end.
+    """
+    try:
+        return yaml.load(text, _PlainLoader)
+    except yaml.constructor.ConstructorError as error:
+        raise PlainYamlError(
+            f"holds more than plain values, and no code runs from it: {_one_line(error)}."
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:  # bad UTF-8, dates and numbers too
+        raise PlainYamlError(f"is not YAML: {_one_line(error)}.") from None
+    except RecursionError:
+        raise PlainYamlError("is nested too deeply.") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain values alone, every key of a mapping once, and aliases that end."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _values(node, {}) > MOST_VALUES:
+            raise PlainYamlError(f"has more than {MOST_VALUES} values, with its aliases.")
+        return node
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        if isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                line = node.start_mark.line + 1
+                raise PlainYamlError(f"has {shown(twice[0])} twice in the mapping at line {line}.")
+        return super().construct_mapping(node, deep)
+
+
+def _values(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """How many values a node stands for, with its aliases written out.
+
+    Args:
+        known: of the nodes that were counted; None: of one that is being counted.
+
+    Raises:
+        PlainYamlError: it holds itself.
+    """
+    if id(node) in known:
+        count = known[id(node)]
+        if count is None:
+            line = node.start_mark.line + 1
+            raise PlainYamlError(f"has a value at line {line} that holds itself.")
+        return count
+    known[id(node)] = None
+    parts = node.value if isinstance(node, yaml.CollectionNode) else []
+    if isinstance(node, yaml.MappingNode):
+        parts = [part for pair in parts for part in pair]
+    known[id(node)] = count = 1 + sum(_values(part, known) for part in parts)
+    return count
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of the user's own where a command writes: refused by name, and as they were afterwards."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dynamicdet_d2.calibration.output import check_output
+from dynamicdet_d2.calibration.plan.files import plan_files
+from dynamicdet_d2.commands.main import main
+from dynamicdet_d2.commands.upgrade import RECORD
+from dynamicdet_d2.prediction.outputs.place import check_place, own_folder
+from dynamicdet_d2.prediction.sources import Source, sources_of
+from dynamicdet_d2.utils.folder_lock import FolderInUseError
+from tests.support.coco_files import image_entry, object_entry, write_coco, write_image
+from tests.support.predicting import write_video
+
+OWN = b"somebody's own"
+
+
+def put(path: Path, content: bytes = OWN) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+# Predictions
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Source]:
+    """An image and a video."""
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "1.png", width=96, height=64)
+    write_video(tmp_path / "in" / "film.avi").rename(tmp_path / "in" / "film.mov")
+    return sources_of([str(tmp_path / "in" / name) for name in ("1.png", "film.mov")])
+
+
+def names(sources: list[Source], *more: str) -> list[str]:
+    return [source.drawn_name for source in sources] + list(more)
+
+
+def test_an_input_by_a_link_into_the_output_is_not_replaced(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png", width=96, height=64)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "1.png").symlink_to(tmp_path / "1.png")
+    found = sources_of([str(tmp_path / "links")])
+    (tmp_path / "predictions.jsonl").touch()  # of an earlier run
+    with pytest.raises(ValueError, match=r"holds images of --input, which would be replaced: .*1"):
+        check_place(tmp_path, found, names(found))
+
+
+@pytest.mark.parametrize("name", ["1.png", "film.mp4", "coco_instances_results.json"])
+def test_what_no_prediction_wrote_is_not_replaced(
+    tmp_path: Path, sources: list[Source], name: str
+) -> None:
+    put(tmp_path / "out" / name)
+    written = names(sources, "coco_instances_results.json")
+    with pytest.raises(ValueError, match=f"out has {name}, which would be replaced and is of no"):
+        check_place(tmp_path / "out", sources, written)
+    check_place(tmp_path / "out", sources, [])  # nothing is drawn
+    put(tmp_path / "out" / "predictions.jsonl")
+    check_place(tmp_path / "out", sources, written)  # an earlier run's
+
+
+def test_two_runs_do_not_mix_their_lines(tmp_path: Path) -> None:
+    says = "^--output .*out is in use by this very process: two runs in one folder would mix"
+    with own_folder(tmp_path / "out"):
+        with pytest.raises(FolderInUseError, match=says), own_folder(tmp_path / "out"):
+            pass
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# Calibrations and plans
+
+CALIBRATIONS: dict[str, tuple[dict[str, bytes], str]] = {
+    "weights": ({"c.json": b"PK\x03\x04"}, "c.json, which 'dynamicdet calibrate' has not written"),
+    "another JSON": ({"c.json": b'{"images": []}'}, "c.json, which 'dynamicdet calibrate' has not"),
+    "a list": ({"c.json": b"[]"}, "c.json, which"),
+    "a picture alone": ({"c.png": OWN}, "c.png, which"),
+    "a plan of one's own": ({"plan.md": OWN}, "plan.md, which"),
+    "no plan": ({"plan.json": b'{"monday": "gym"}'}, "plan.json, which"),
+}
+GOOD = b'{"num_images": 4, "thresholds": []}'
+
+
+@pytest.mark.parametrize("name", CALIBRATIONS)
+def test_what_no_calibration_wrote_is_not_replaced(tmp_path: Path, name: str) -> None:
+    files, says = CALIBRATIONS[name]
+    for file, content in files.items():
+        put(tmp_path / file, content)
+    output = str(tmp_path / "c.json")
+    with pytest.raises(ValueError) as refused:
+        check_output(output, *plan_files(output))
+    assert says in str(refused.value) and "--output would replace" in str(refused.value)
+
+
+def test_a_calibration_and_its_plan_are_replaced(tmp_path: Path) -> None:
+    put(tmp_path / "c.json", GOOD)
+    put(tmp_path / "c.png")
+    put(tmp_path / "plan.json", b'{"points": [], "front": []}')
+    put(tmp_path / "plan.md")
+    output = str(tmp_path / "c.json")
+    check_output(output, *plan_files(output))
+
+
+@pytest.mark.parametrize("output", ["a\0b", "", "\ud800.json"])
+def test_a_calibration_without_a_name(output: str) -> None:
+    with pytest.raises(ValueError, match="--output .* names no file"):
+        check_output(output)
+
+
+# Whole commands
+
+
+def coco(folder: Path) -> None:
+    images = [image_entry(i) for i in range(1, 7)]
+    write_coco(folder, images, [object_entry(i, i) for i in range(1, 7)])
+
+
+def yolo(folder: Path) -> None:
+    for number in range(1, 7):
+        put(folder / "labels" / f"{number}.txt", b"0 .5 .5 .2 .2\n")
+        (folder / "images").mkdir(exist_ok=True)
+        write_image(folder / "images" / f"{number}.png", width=40, height=30)
+    put(folder / "data.yaml", b"train: images\nnames: [a]\n")
+
+
+def renamed(folder: Path) -> None:
+    coco(folder)
+    (folder / "set.json").rename(folder / "instances_train.json")
+
+
+def upgraded(folder: Path) -> None:
+    put(folder / "model_final.pth")
+
+
+IMPORT = "import-data --coco {folder}/set.json --images {folder}/images --output {folder}"
+# Name -> what makes the folder, a file that lies there, the command, what is said.
+COMMANDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
+    "a split": (coco, "instances_val.json", IMPORT, "instances_val.json, which 'dynamicdet import"),
+    "what is split": (
+        renamed,
+        "",
+        IMPORT.replace("set.json", "instances_train.json"),
+        "instances_train.json, which 'dynamicdet import-data' has not written",
+    ),
+    "labels": (
+        yolo,
+        "train.json",
+        "import-data --yolo {folder} --output {folder}",
+        "train.json, which 'dynamicdet import-data' has not written",
+    ),
+    "a conversion's config": (
+        os.mkdir,
+        "yolo.yaml",
+        "convert --weights gone.pt --output {folder}/yolo.pth",
+        "yolo.yaml, which no conversion has written",
+    ),
+    "what is converted": (
+        lambda folder: put(folder / "yolo.yaml"),
+        "yolo.pth",
+        "convert --weights {folder}/yolo.pth --output {folder}/yolo.pth",
+        "yolo.pth, which no conversion has written",
+    ),
+    "figures of an export": (
+        os.mkdir,
+        "w.pth",
+        "check-export --folder gone --config-file gone --output {folder}/w.pth",
+        "w.pth, which 'dynamicdet check-export' has not written",
+    ),
+    "a detector's run": (
+        upgraded,
+        "",
+        "upgrade --config-file gone --weights {folder}/model_final.pth --output {folder}",
+        "has model_final.pth of another run, which would be replaced",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command(tmp_path: Path, name: str, capsys: pytest.CaptureFixture) -> None:
+    make, own, words, says = COMMANDS[name]
+    folder = tmp_path / "own"
+    make(folder)
+    if own:
+        put(folder / own)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stop:
+        main(words.format(folder=folder).split())
+    assert stop.value.code == 2 and says in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_a_command_wrote_it_replaces(tmp_path: Path) -> None:
+    coco(tmp_path / "set")
+    words = IMPORT.replace("--output {folder}", "--output {folder}/out")
+    for _ in range(2):
+        assert main(words.format(folder=tmp_path / "set").split()) == 0
+    kept = json.loads((tmp_path / "set" / "out" / "instances_val.json").read_text())
+    assert kept["written_by"] == "dynamicdet import-data" and len(kept["images"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("{folder}", "must be a file in a folder that is there."),
+        ("{folder}/gone/x.json", "must be a file in a folder that is there."),
+        ("{folder}/pipe", "pipe is a pipe or a device; it must be a file."),
+        ("{folder}/link", "link is a link; it must be an ordinary file."),
+    ],
+)
+def test_figures_that_could_not_be_written(
+    tmp_path: Path, output: str, says: str, capsys: pytest.CaptureFixture
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("x")
+    words = ["check-export", "--folder", "gone", "--config-file", "gone", "--output"]
+    with pytest.raises(SystemExit):
+        main([*words, output.format(folder=tmp_path)])
+    assert says in capsys.readouterr().err
+
+
+def test_an_upgrade_goes_on_in_its_own_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    upgraded(tmp_path)
+    put(tmp_path / RECORD, b"{}")
+    with pytest.raises(SystemExit):
+        main(["upgrade", "--config-file", "gone", "--weights", "w", "--output", str(tmp_path)])
+    assert "of another run" not in capsys.readouterr().err
