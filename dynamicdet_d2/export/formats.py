@@ -18,7 +18,7 @@ from dynamicdet_d2.export.torch_pieces import save_traced
 from dynamicdet_d2.utils.files import whole_file
 from dynamicdet_d2.utils.words import in_words
 
-# The first that has ROIAlign with half-pixel offsets is 16.
+# The first that has layer norms, Swin's, as one operator.
 OPSET = 17
 
 

@@ -5,7 +5,7 @@ static:    whole                                  images -> a tail's outputs
 dynamic:   first                                  images -> F1, start, difficulty
            second                                 F1, start -> F2
            tail; or tail1 and tail2               F1 or F2 -> a tail's outputs
-two-stage: boxes, masks; and boxes2, masks2       levels, regions -> scores, masks
+two-stage: boxes, masks; and boxes2, masks2       pooled regions -> scores, masks
 """
 
 from collections.abc import Sequence

@@ -5,8 +5,9 @@ A layer's weights get a scale per output channel, and what flows between layers 
 offset each, from the ranges found while the exported detector itself works on pictures
 (quantise and dequantise nodes, which onnxruntime and OpenVINO fuse into integer kernels).
 
-In float32 stay the router, because an image must not change its route by rounding; ROIAlign; the
-layer that gives a prediction, and all that follows it; and what has no weights and no use of int8.
+In float32 stay the router, because an image must not change its route by rounding; the layer that
+gives a prediction, and all that follows it; and what has no weights and no use of int8. ROIAlign
+is not in the pieces.
 """
 
 import logging
@@ -94,16 +95,8 @@ def piece_inputs(folder: Folder, name: str, pictures: Iterable[np.ndarray]) -> I
             except _Reached as reached:
                 calls.append(reached.inputs)
         if calls:
-            yield _batch(calls)
-
-
-def _batch(calls: list[Arrays]) -> Arrays:
-    """Calls with an image each as one call, in which regions name their image."""
-    for number, inputs in enumerate(calls):
-        for name in inputs:
-            if name.startswith("regions_"):
-                inputs[name] = inputs[name] + np.array([number, 0, 0, 0, 0], dtype=np.float32)
-    return {name: np.concatenate([inputs[name] for inputs in calls]) for name in calls[0]}
+            names = calls[0]
+            yield {name: np.concatenate([inputs[name] for inputs in calls]) for name in names}
 
 
 class _Reached(BaseException):

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RPN and ROI heads as pieces and settings."""
+"""RPN and ROI heads as pieces and settings.
 
-from collections.abc import Mapping
+ROIAlign is not in the pieces: a runner does it in numpy, faster than the runtimes.
+"""
+
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +13,10 @@ from detectron2.layers import ROIAlign
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN
-from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
+from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLayers, StandardROIHeads
 from torch import Tensor, nn
 
-from dynamicdet_d2.export.piece import IMAGES_AXES, Piece, Tensors
+from dynamicdet_d2.export.piece import Piece, Tensors
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,11 @@ class TwoStage:
         return tuple(dict.fromkeys([*own.box_in_features, *masks]))
 
     def tail(self, pyramid: Tensors) -> Tensors:
-        """What a runner's head reads: levels of the pyramid, and the RPN's predictions."""
+        """What a runner's head reads: levels of the pyramid, channels last, and the RPN's
+        predictions."""
         logits, deltas = self.rpn.rpn_head([pyramid[name] for name in self.rpn.in_features])
         return {
-            **{name: pyramid[name] for name in self.levels},
+            **{name: pyramid[name].permute(0, 2, 3, 1) for name in self.levels},
             **{f"logits_{i}": level for i, level in enumerate(logits)},
             **{f"deltas_{i}": level for i, level in enumerate(deltas)},
         }
@@ -99,61 +103,77 @@ class TwoStage:
         }
 
     def pieces(self, outputs: Tensors, ending: str) -> list[Piece]:
-        """The heads that pool regions, with an example from the outputs of a tail.
+        """The heads on what was pooled, with an example of the outputs' channels.
 
         Args:
+            outputs: of a tail.
             ending: of the pieces' names.
         """
         own = self.roi_heads
-        found = [
-            _pooling(
-                "boxes" + ending, own, own.box_pooler, own.box_in_features, self._boxes, outputs
-            )
-        ]
+        head, predictor = _on_rows(own.box_head, own.box_pooler.output_size), own.box_predictor
+        # Detectron2's newer releases can train with a sigmoid per class.
+        sigmoid = getattr(predictor, "use_sigmoid_ce", False)
+
+        def boxes(inputs: Tensors) -> Tensors:
+            scores, deltas = predictor(head(inputs["pooled"]))
+            scores = scores.sigmoid() if sigmoid else torch.softmax(scores, dim=-1)
+            return {"scores": scores, "box_deltas": deltas}
+
+        def masks(inputs: Tensors) -> Tensors:
+            pooled = inputs["pooled"].permute(0, 3, 1, 2)
+            return {"masks": own.mask_head.layers(pooled).sigmoid()}
+
+        example = _rows(own.box_pooler, outputs[own.box_in_features[0]])
+        modules = nn.ModuleList([head, predictor])
+        found = [Piece.of("boxes" + ending, modules, boxes, example, _REGIONS)]
         if own.mask_on:
-            masks = _pooling(
-                "masks" + ending, own, own.mask_pooler, own.mask_in_features, self._masks, outputs
-            )
-            found.append(masks)
+            example = _rows(own.mask_pooler, outputs[own.mask_in_features[0]])
+            found.append(Piece.of("masks" + ending, own.mask_head, masks, example, _REGIONS))
         return found
 
-    def _boxes(self, pooled: Tensor) -> Tensors:
-        scores, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
-        # Detectron2's newer releases can train with a sigmoid per class.
-        if getattr(self.roi_heads.box_predictor, "use_sigmoid_ce", False):
-            return {"scores": scores.sigmoid(), "box_deltas": deltas}
-        return {"scores": torch.softmax(scores, dim=-1), "box_deltas": deltas}
 
-    def _masks(self, pooled: Tensor) -> Tensors:
-        return {"masks": self.roi_heads.mask_head.layers(pooled).sigmoid()}
+_REGIONS = {"pooled": {0: "regions"}}
 
 
-def _pooling(
-    name: str, owner: nn.Module, pooler: Any, levels: list[str], head: Any, outputs: Tensors
-) -> Piece:
-    """A head on pooled regions: (R, 5) of each level, results one level after the other."""
-    names = [f"regions_{i}" for i in range(len(levels))]
+def _rows(pooler: ROIPooler, level: Tensor) -> Tensors:
+    """An example of (R, P, P, C) from a level (N, H, W, C)."""
+    generator = torch.Generator().manual_seed(0)
+    return {"pooled": torch.rand(3, *pooler.output_size, level.shape[3], generator=generator)}
 
-    def function(inputs: Tensors) -> Tensors:
-        pairs = zip(pooler.level_poolers, levels, names, strict=True)
-        return head(torch.cat([own(inputs[level], inputs[n]) for own, level, n in pairs]))
 
-    side = 4.0 * max(1.0 / own.spatial_scale for own in pooler.level_poolers)
-    regions = torch.tensor([[0.0, 0.0, 0.0, side, side], [0.0, 1.0, 2.0, side / 2, side / 3]])
-    example = {level: outputs[level] for level in levels} | {n: regions.clone() for n in names}
-    axes: Mapping[str, Mapping[int, str]] = {
-        **{
-            level: {i: f"{axis}_{level}" if i else axis for i, axis in IMAGES_AXES.items()}
-            for level in levels
-        },
-        **{n: {0: n} for n in names},
-    }
-    return Piece.of(name, owner, function, example, axes)
+def _on_rows(head: nn.Module, size: tuple[int, int]) -> nn.Module:
+    """A box head on (R, P, P, C) in the place of (R, C, P, P).
+
+    Where its first layer reads all bins and channels at once, that layer's weights are put in the
+    other order, and nothing has to be turned at inference.
+
+    Args:
+        size: P and P.
+    """
+    layers = list(head) if type(head) is FastRCNNConvFCHead else []
+    if [type(layer) for layer in layers[:2]] != [nn.Flatten, nn.Linear]:
+        return nn.Sequential(_ChannelsFirst(), head)
+    first = copy.deepcopy(layers[1])
+    weight = first.weight.detach().unflatten(1, (-1, *size))
+    first.weight = nn.Parameter(weight.permute(0, 2, 3, 1).flatten(1), requires_grad=False)
+    return nn.Sequential(layers[0], first, *layers[2:])
+
+
+class _ChannelsFirst(nn.Module):
+    """Before a head of convolutions."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.permute(0, 3, 1, 2)
 
 
 def _pool_settings(pooler: ROIPooler, levels: list[str]) -> dict[str, Any]:
+    aligns: list[Any] = list(pooler.level_poolers)
     return {
         "levels": list(levels),
+        "scales": [align.spatial_scale for align in aligns],
+        "size": list(pooler.output_size),
+        "sampling_ratio": aligns[0].sampling_ratio,
+        "aligned": aligns[0].aligned,
         "min_level": pooler.min_level,
         "canonical_level": pooler.canonical_level,
         "canonical_size": pooler.canonical_box_size,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Rows of the IoU matrix that NMS computes at a time.
-_BLOCK = 256
+# Rows of the IoU matrix that NMS computes at a time; more leave the processor's cache.
+_BLOCK = 128
 
 
 def anchors_of(cell: np.ndarray, size: tuple[int, int], stride: int, offset: float) -> np.ndarray:
@@ -104,11 +104,12 @@ def nms(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray, threshold: fl
 
 def _kept(boxes: np.ndarray, threshold: float) -> np.ndarray:
     """(D,) bool, of boxes by falling score."""
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    sides = np.ascontiguousarray(boxes.T)
+    areas = (sides[2] - sides[0]) * (sides[3] - sides[1])
     gone = np.zeros(len(boxes), dtype=bool)
     for start in range(0, len(boxes), _BLOCK):
         rows = start + np.flatnonzero(~gone[start : start + _BLOCK])
-        over = _iou_above(boxes, areas, rows, start, threshold)
+        over = _iou_above(sides, areas, rows, start, threshold)
         for row, above in zip(rows.tolist(), over, strict=True):
             if not gone[row]:
                 gone[row + 1 :] |= above[row + 1 - start :]
@@ -116,17 +117,14 @@ def _kept(boxes: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def _iou_above(
-    boxes: np.ndarray, areas: np.ndarray, rows: np.ndarray, start: int, threshold: float
+    sides: np.ndarray, areas: np.ndarray, rows: np.ndarray, start: int, threshold: float
 ) -> np.ndarray:
-    """Whether the IoU of some boxes with each from ``start`` on is above the threshold."""
-    own, other = boxes[rows][:, None], boxes[start:][None]
-    left = np.maximum(own[..., 0], other[..., 0])
-    right = np.minimum(own[..., 2], other[..., 2])
-    top = np.maximum(own[..., 1], other[..., 1])
-    bottom = np.minimum(own[..., 3], other[..., 3])
-    common = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
+    """Whether the IoU of some boxes, (4, D) by sides, with each from ``start`` on is above it."""
+    own, other = sides[:, rows, None], sides[:, None, start:]
+    common = np.maximum(np.minimum(own[2], other[2]) - np.maximum(own[0], other[0]), 0)
+    common *= np.maximum(np.minimum(own[3], other[3]) - np.maximum(own[1], other[1]), 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return common / (areas[rows][:, None] + areas[start:][None] - common) > threshold
+        return common / (areas[rows, None] + areas[start:] - common) > threshold
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from dynamicdet_d2.utils.files import read_json
 from dynamicdet_d2.utils.words import in_words, shown
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,13 @@ class Folder:
         name = str(path / MANIFEST)
         content = read_json(path / MANIFEST, name)
         found = content.get("format") if isinstance(content, dict) else None
-        if type(found) is not int or found != FORMAT:
+        if type(found) is not int or not 1 <= found <= FORMAT:
             raise ValueError(f"{name} is no manifest of format {FORMAT}, which this version reads.")
+        if found < FORMAT:
+            raise ValueError(
+                f"{name} is of format {found}, and this version reads format {FORMAT}; export the "
+                "detector anew."
+            )
         try:
             check_manifest(content)
         except ValueError as error:

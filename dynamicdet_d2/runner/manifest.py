@@ -110,9 +110,13 @@ class Rpn(Anchors):
 
 @dataclass(frozen=True)
 class Pool:
-    """Which level a region is pooled from."""
+    """Which level a region is pooled from, and how."""
 
     levels: tuple[str, ...]
+    scales: Numbers
+    size: tuple[int, ...]
+    sampling_ratio: int
+    aligned: bool
     min_level: int
     canonical_level: int
     canonical_size: float
@@ -120,6 +124,11 @@ class Pool:
     def __post_init__(self) -> None:
         if not self.levels:
             raise ValueError("levels is empty")
+        _as_many(len(self.levels), scales=self.scales)
+        _as_many(2, size=self.size)
+        _within(0, 1, **{f"scales[{i}]": x for i, x in enumerate(self.scales)})
+        _within(1, 1024, **{f"size[{i}]": x for i, x in enumerate(self.size)})
+        _within(0, 1024, sampling_ratio=self.sampling_ratio)
         _within(1, math.inf, canonical_size=self.canonical_size)
 
 

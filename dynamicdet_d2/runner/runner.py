@@ -55,7 +55,7 @@ class Runner:
             folder: that ``dynamicdet export`` wrote.
             threshold: in [0, 1]; None: that of the export.
             hard_fraction: in [0, 1], in place of a threshold.
-            threads: of the runtime; None: as it likes.
+            threads: of the runtime and of ROIAlign; None: as they like.
             opener: of the pieces, for a runtime that this package has not.
 
         Raises:
@@ -71,9 +71,11 @@ class Runner:
             raise ValueError(f"threads is {threads!r}; it must be from 1 to {MOST_THREADS}.")
         opener = opener or opener_of(manifest["runtime"], threads)
         self._pieces = {name: own.open(name, opener) for name in manifest["pieces"]}
-        self.head = _head(manifest["heads"], self._pieces, "")
+        self.head = _head(manifest["heads"], self._pieces, "", threads)
         apart = "boxes2" in self._pieces
-        self.head2 = _head(manifest["heads"], self._pieces, "2") if apart else self.head
+        self.head2 = self.head
+        if apart:
+            self.head2 = _head(manifest["heads"], self._pieces, "2", threads)
         self._check_pieces(own)
         self._budget = Budget(manifest["threshold"], manifest["calibration"], self.dynamic)
         if threshold is not None:
@@ -257,14 +259,17 @@ class Runner:
         return piece(inputs, wanted)
 
 
-def _head(settings: Mapping[str, Any], pieces: Mapping[str, Piece], ending: str) -> Any:
+def _head(
+    settings: Mapping[str, Any], pieces: Mapping[str, Piece], ending: str, threads: int | None
+) -> Any:
     """From the outputs of a tail to detections, by the kind of detector.
 
     Args:
         ending: of the pieces' names.
+        threads: to work in; None: as many as there are cores.
     """
     kinds: dict[str, Callable[[], Any]] = {
-        "two_stage": lambda: TwoStageHead(settings, pieces, ending),
+        "two_stage": lambda: TwoStageHead(settings, pieces, ending, threads),
         "retinanet": lambda: DenseHead(settings),
         "fcos": lambda: DenseHead(settings),
         "yolo": lambda: YoloHead(settings),

@@ -19,6 +19,7 @@ from dynamicdet_d2.runner.boxes import (
 )
 from dynamicdet_d2.runner.dense import by_position
 from dynamicdet_d2.runner.detections import Found
+from dynamicdet_d2.runner.roi_align import roi_align
 from dynamicdet_d2.runner.runtimes import Arrays, Piece
 
 DAMAGED = "the weights of the exported detector are damaged"
@@ -28,15 +29,21 @@ class TwoStageHead:
     """RPN, box head and mask head."""
 
     def __init__(
-        self, settings: Mapping[str, Any], pieces: Mapping[str, Piece], ending: str
+        self,
+        settings: Mapping[str, Any],
+        pieces: Mapping[str, Piece],
+        ending: str,
+        threads: int | None,
     ) -> None:
         """
         Args:
             settings: "heads" of the manifest.
             pieces: "boxes", and "masks" where there is a mask head.
             ending: of these names.
+            threads: to pool regions in; None: as many as there are cores.
         """
         self.settings, self.pieces, self._ending = settings, pieces, ending
+        self._threads = threads
         levels = range(len(settings["rpn"]["strides"]))
         pools = [settings[name] for name in ("boxes", "masks") if settings[name] is not None]
         pyramid = dict.fromkeys(level for pool in pools for level in pool["levels"])
@@ -60,16 +67,13 @@ class TwoStageHead:
         proposals = [
             own[:limit] if limit else own for own, limit in zip(proposals, limits, strict=True)
         ]
-        own = self.settings["boxes"]
         regions = _regions(proposals)
         predicted = self._pooled("boxes", outputs, regions, ["scores", "box_deltas"])
         found = []
         for n, (boxes, size) in enumerate(zip(proposals, sizes, strict=True)):
             rows = regions[:, 0] == n
-            deltas = apply_deltas(
-                predicted["box_deltas"][rows], boxes, own["weights"], own["scale_clamp"]
-            )
-            found.append(self._image(deltas, predicted["scores"][rows], size))
+            deltas, scores = predicted["box_deltas"][rows], predicted["scores"][rows]
+            found.append(self._image(boxes, deltas, scores, size))
         return found if self.settings["masks"] is None else self._with_masks(outputs, found)
 
     def proposals(self, outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
@@ -114,17 +118,26 @@ class TwoStageHead:
         best = nms(boxes[kept], scores[kept], level_of[kept], own["nms_threshold"])
         return boxes[kept][best[: own["post_nms_topk"]]]
 
-    def _image(self, boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> Found:
-        """Detections of an image from its regions' boxes (R, 4 or 4 K) and scores (R, K + 1)."""
+    def _image(
+        self, boxes: np.ndarray, deltas: np.ndarray, scores: np.ndarray, size: tuple[int, int]
+    ) -> Found:
+        """Detections of an image; only what can be one is decoded.
+
+        Args:
+            boxes: (R, 4), the regions.
+            deltas: (R, 4 or 4 K).
+            scores: (R, K + 1).
+            size: height and width.
+        """
         own = self.settings["boxes"]
-        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
+        finite = np.isfinite(deltas).all(axis=1) & np.isfinite(scores).all(axis=1)
         if len(finite) and not finite.any():
             raise ValueError(f"No region has finite scores and a finite box: {DAMAGED}.")
-        boxes = clipped(boxes[finite].reshape(int(finite.sum()), boxes.shape[1] // 4, 4), size)
-        scores = scores[finite, :-1]
-        rows, classes = np.nonzero(scores > own["score_threshold"])
-        chosen = boxes[rows, 0 if boxes.shape[1] == 1 else classes]
-        values = scores[rows, classes]
+        rows, classes = np.nonzero((scores[:, :-1] > own["score_threshold"]) & finite[:, None])
+        of_class = deltas.reshape(len(deltas), deltas.shape[1] // 4, 4)
+        moves = of_class[rows, 0 if of_class.shape[1] == 1 else classes]
+        chosen = apply_deltas(moves, boxes[rows], own["weights"], own["scale_clamp"])
+        chosen, values = clipped(chosen, size), scores[rows, classes]
         kept = nms(chosen, values, classes, own["nms_threshold"])[: own["max_detections"]]
         return Found(chosen[kept], values[kept], classes[kept])
 
@@ -142,22 +155,14 @@ class TwoStageHead:
         return result
 
     def _pooled(self, name: str, outputs: Arrays, regions: np.ndarray, wanted: list[str]) -> Arrays:
-        """A head's outputs for (R, 5) regions, each pooled from the level of its size.
-
-        The piece takes the regions of each level apart and gives their results one level after
-        the other. A region is added to each, since runtimes refuse to pool nothing.
-        """
+        """A head's outputs for (R, 5) regions, each pooled from the level of its size."""
         own = self.settings[name]
-        level = _level_of(regions[:, 1:], own)
-        places = [np.flatnonzero(level == i) for i in range(len(own["levels"]))]
-        blank = np.array([[0, 0, 0, 1, 1]], dtype=np.float32)
-        inputs = {level_name: outputs[level_name] for level_name in own["levels"]}
-        for i, place in enumerate(places):
-            inputs[f"regions_{i}"] = np.concatenate([regions[place], blank])
-        ends = np.cumsum([len(place) + 1 for place in places])
-        given = self.pieces[name + self._ending](inputs, wanted)
-        order = np.argsort(np.concatenate(places), kind="stable")
-        return {key: np.delete(value, ends - 1, axis=0)[order] for key, value in given.items()}
+        # Of no region a blank one is made: runtimes refuse inputs of nothing.
+        given = regions if len(regions) else np.zeros((1, 5), dtype=np.float32)
+        levels = [outputs[level] for level in own["levels"]]
+        rows = roi_align(levels, given, _level_of(given[:, 1:], own), own, self._threads)
+        found = self.pieces[name + self._ending]({"pooled": rows}, wanted)
+        return {key: value[: len(regions)] for key, value in found.items()}
 
 
 def _regions(boxes: Sequence[np.ndarray]) -> np.ndarray:

@@ -277,7 +277,10 @@ def test_a_changed_folder_is_refused(exported: Callable, tmp_path: Path) -> None
         open_exported(tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     for change, says in (
-        ({"format": 9}, "no manifest of format 1"),
+        (
+            {"format": 1},
+            "is of format 1, and this version reads format 2; export the detector anew",
+        ),
         ({"heads": 1}, "heads.kind is None"),
     ):
         (tmp_path / "manifest.json").write_text(json.dumps(manifest | change))

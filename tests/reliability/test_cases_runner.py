@@ -25,7 +25,8 @@ TWO_STAGE = {
     "kind": "two_stage",
     "rpn": {**ANCHORS, "weights": [1, 1, 1, 1], "scale_clamp": 4.1, "pre_nms_topk": 10}
     | {"post_nms_topk": 5, "nms_threshold": 0.7, "min_box_size": 0},
-    "boxes": {"levels": ["p2"], "min_level": 2, "canonical_level": 4, "canonical_size": 224}
+    "boxes": {"levels": ["p2"], "scales": [0.25], "size": [7, 7], "sampling_ratio": 0}
+    | {"aligned": True, "min_level": 2, "canonical_level": 4, "canonical_size": 224}
     | {"weights": [10, 10, 5, 5], "scale_clamp": 4.1, "score_threshold": 0.05}
     | {"nms_threshold": 0.5, "max_detections": 100},
     "masks": None,
@@ -42,7 +43,7 @@ PIECES = {
     "first": (["images"], ["f1_res2", "start", "difficulty"]),
     "second": (["f1_res2", "start"], ["f2_res2"]),
     "tail": (["f1_res2"], ["p2", "logits_0", "deltas_0"]),
-    "boxes": (["p2", "regions_0"], ["scores", "box_deltas"]),
+    "boxes": (["pooled"], ["scores", "box_deltas"]),
 }
 Change = Callable[[dict[str, Any]], object]
 
@@ -51,7 +52,7 @@ Change = Callable[[dict[str, Any]], object]
 def folder(tmp_path: Path) -> Path:
     """As an export leaves it, with files that no runtime could open."""
     manifest = {
-        **{"format": 1, "version": "0", "runtime": "onnx", "dynamic": True, "shared_tail": True},
+        **{"format": 2, "version": "0", "runtime": "onnx", "dynamic": True, "shared_tail": True},
         **{"levels": ["res2"], "second_levels": ["res2"], "sides": None, "input": INPUT},
         **{"heads": TWO_STAGE, "class_names": [], "easy_proposals": 0, "threshold": 0.5},
         **{"calibration": {"grid": [1.0, 0.0]}, "fingerprint": {}, "pieces": {}},
@@ -104,8 +105,8 @@ def gone(path: str) -> Change:
 
 
 CASES: list[tuple[Change, str]] = [
-    (put("format", True), "is no manifest of format 1"),
-    (put("format", "1"), "is no manifest of format 1"),
+    (put("format", True), "is no manifest of format 2"),
+    (put("format", "1"), "is no manifest of format 2"),
     (put("runtime", 3), "runtime is 3; it must be a string."),
     (put("dynamic", 1), "dynamic is 1; it must be true or false."),
     (put("dynamic", False), "has no piece 'whole', which the detector needs."),
@@ -164,6 +165,10 @@ CASES: list[tuple[Change, str]] = [
     (put("heads.rpn.pre_nms_topk", 0), "pre_nms_topk is 0; it must be at least 1."),
     (put("heads.rpn.weights", [1]), "heads.rpn: weights has 1 numbers; it must have 4."),
     (put("heads.boxes.levels", []), "heads.boxes: levels is empty."),
+    (put("heads.boxes.scales", [0.25, 0.5]), "boxes: scales has 2 numbers; it must have 1."),
+    (put("heads.boxes.scales", [-1]), "heads.boxes: scales[0] is -1; it must be from 0 to 1."),
+    (put("heads.boxes.size", [7, 10**9]), "heads.boxes: size[1] is 1e+09; it must be from 1 to"),
+    (put("heads.boxes.aligned", 1), "heads.boxes.aligned is 1; it must be true or false."),
     (put("heads.boxes.levels", ["p9"]), "the piece 'tail' has no output 'p9'"),
     (put("heads.boxes.max_detections", "x"), "heads.boxes.max_detections is 'x'; it must be a"),
     (put("heads.boxes.score_threshold", 2), "score_threshold is 2; it must be from 0 to 1."),
@@ -228,20 +233,25 @@ def test_threads_that_no_machine_has(folder: Path, threads: Any) -> None:
         Runner(folder, threads=threads)
 
 
+def two_stage_head() -> TwoStageHead:
+    candidates = {"score_threshold": 0.0, "nms_threshold": 0.5, "max_detections": 10}
+    boxes = {**candidates, "levels": [], "weights": [1.0, 1.0, 1.0, 1.0], "scale_clamp": 4.0}
+    settings = {"rpn": {"strides": []}, "boxes": boxes, "masks": None}
+    return TwoStageHead(settings, {}, "", None)
+
+
 @pytest.mark.parametrize("columns", [4, 12])
 def test_an_image_without_a_region_has_no_detections(columns: int) -> None:
     """numpy cannot shape nothing by what is left; every region may be outside the image."""
-    boxes = {"score_threshold": 0.0, "nms_threshold": 0.5, "max_detections": 10, "levels": []}
-    head = TwoStageHead({"rpn": {"strides": []}, "boxes": boxes, "masks": None}, {}, "")
-    found = head._image(np.zeros((0, columns)), np.zeros((0, 4)), (64, 96))
+    nothing = np.zeros((0, columns))
+    found = two_stage_head()._image(np.zeros((0, 4)), nothing, np.zeros((0, 4)), (64, 96))
     assert found.boxes.shape == (0, 4) and not len(found.scores)
 
 
 def test_regions_of_nan_are_damage_and_not_nothing() -> None:
-    boxes = {"score_threshold": 0.0, "nms_threshold": 0.5, "max_detections": 10, "levels": []}
-    head = TwoStageHead({"rpn": {"strides": []}, "boxes": boxes, "masks": None}, {}, "")
+    regions, deltas = np.ones((3, 4)), np.full((3, 4), NAN)
     with pytest.raises(ValueError, match=r"^No region has finite scores and a finite box"):
-        head._image(np.full((3, 4), NAN), np.full((3, 4), NAN), (64, 96))
+        two_stage_head()._image(regions, deltas, np.ones((3, 4)), (64, 96))
 
 
 def test_a_picture_of_terabytes() -> None:
