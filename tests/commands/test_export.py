@@ -43,7 +43,7 @@ INT8 = ["--precision", "int8", "--calibration-data", "own"]
     [
         (["--sizes", "64"], "--sizes 64 is not a list of heights and widths, such as 512x672,"),
         (["--sizes", "64x90"], "--sizes has 64x90; heights and widths must be multiples of 32."),
-        (["--weights", ""], "There are no weights: name a file with --weights or MODEL.WEIGHTS."),
+        (["--weights", ""], "--weights is empty."),
         (["--calibration", "gone.json"], "Calibration gone.json cannot be read"),
         (["--config-file", "gone.yaml"], "--config-file gone.yaml does not exist."),
         (["--precision", "int8"], "--precision int8 needs --calibration-data, a data set whose"),

@@ -179,7 +179,7 @@ def test_a_corrupt_image_is_named_or_left_out(
         (["--input", "{images}", "--percentile", "95"], "needs --target-latency-ms"),
         (["--input", "{images}", "--coco-ids", "gone.json"], "gone.json cannot be read"),
         (["--input", "{images}", "--weights", "gone.pth"], "gone.pth does not exist"),
-        (["--input", "{images}", "--weights", ""], "There are no weights"),
+        (["--input", "{images}", "--weights", ""], "--weights is empty."),
         (["--input", "{images}", "--weights", "{half}"], "half.pth"),
         (["--input", "{images}", "--device", "gpu"], "MODEL.DEVICE is 'gpu'"),
         (["--input", "{images}", "--opts", "GONE", "1"], "GONE is no key."),
