@@ -284,7 +284,7 @@ def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float)
         ),
         (["--num-images", "7"], f"--num-images is 7; {DATASET} allows 1 to 6."),
         (["--weights", "gone.pth"], "--weights gone.pth does not exist."),
-        (["--weights", ""], "--weights  does not exist."),
+        (["--weights", ""], "--weights is empty."),
         (["--config-file", "gone.yaml"], "--config-file gone.yaml does not exist."),
         (["--output", "/gone/c.json"], "--output /gone/c.json must be a file in a folder that"),
         (["--output", "/"], "--output / must be a file in a folder that can be written to."),
