@@ -84,7 +84,7 @@ def _heads(model: nn.Module, fast: nn.Module) -> list[_Settings]:
         inside = dict(theirs.named_modules())
         for name, module in ours.named_modules():
             if name in inside and type(inside[name]) is type(module):
-                found.append((vars(module), vars(inside[name]), _settings(module)))
+                found.append((module.__dict__, inside[name].__dict__, _settings(module)))
     return [settings for settings in found if settings[2]]
 
 
@@ -107,7 +107,9 @@ class _Weights:
 
     def __init__(self, model: nn.Module) -> None:
         modules = list(model.modules())
-        self._names = [own for x in modules for own in (x._modules, x._parameters, x._buffers)]
+        self._names: list[dict[str, Any]] = [
+            own for x in modules for own in (x._modules, x._parameters, x._buffers)
+        ]
         self._counts = list(map(len, self._names))
         # Most modules have nothing inside and no tensors of their own.
         self._filled = [own for own in self._names if own]
@@ -125,7 +127,7 @@ class _Weights:
             or self._read() != self._state
         )
 
-    def _look(self) -> list[nn.Module | Tensor | None]:
+    def _look(self) -> list[Any]:
         return list(chain.from_iterable(map(dict.values, self._filled)))
 
     def _read(self) -> tuple[list[int], list[int]]:

@@ -150,7 +150,8 @@ def _on_rows(head: nn.Module, size: tuple[int, int]) -> nn.Module:
     Args:
         size: P and P.
     """
-    layers = list(head) if type(head) is FastRCNNConvFCHead else []
+    own: Any = head
+    layers = list(own) if type(head) is FastRCNNConvFCHead else []
     if [type(layer) for layer in layers[:2]] != [nn.Flatten, nn.Linear]:
         return nn.Sequential(_ChannelsFirst(), head)
     first = copy.deepcopy(layers[1])
