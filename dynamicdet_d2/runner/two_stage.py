@@ -31,7 +31,7 @@ class TwoStageHead:
         settings: Mapping[str, Any],
         pieces: Mapping[str, Piece],
         ending: str,
-        threads: int | None,
+        threads: int | None = None,
     ) -> None:
         """
         Args:
