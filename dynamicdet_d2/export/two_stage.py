@@ -150,8 +150,7 @@ def _on_rows(head: nn.Module, size: tuple[int, int]) -> nn.Module:
     Args:
         size: P and P.
     """
-    own: Any = head
-    layers = list(own) if type(head) is FastRCNNConvFCHead else []
+    layers: list[Any] = list(head.children()) if type(head) is FastRCNNConvFCHead else []
     if [type(layer) for layer in layers[:2]] != [nn.Flatten, nn.Linear]:
         return nn.Sequential(_ChannelsFirst(), head)
     first = copy.deepcopy(layers[1])

@@ -33,7 +33,7 @@ class TwoStageHead:
         settings: Mapping[str, Any],
         pieces: Mapping[str, Piece],
         ending: str,
-        threads: int | None,
+        threads: int | None = None,
     ) -> None:
         """
         Args:

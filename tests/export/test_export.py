@@ -281,7 +281,7 @@ def test_a_changed_folder_is_refused(exported: Callable, tmp_path: Path) -> None
             {"format": 1},
             "is of format 1, and this version reads format 2; export the detector anew",
         ),
-        ({"heads": 1}, "heads.kind is None"),
+        ({"heads": 1}, "heads is 1; it must be an object"),
     ):
         (tmp_path / "manifest.json").write_text(json.dumps(manifest | change))
         with pytest.raises(ValueError, match=says):
