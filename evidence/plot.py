@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AP against cost: a panel for each dynamic set-up, with the static detectors in each."""
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -25,6 +26,8 @@ from evidence.group import Group
 from evidence.results import FRACTIONS
 from evidence.routers import AUTO
 
+# Side by side; more set-ups go below.
+COLUMNS = 3
 COLORS = (BLUE, GREEN, ORANGE, PURPLE, TEAL, BROWN)
 
 
@@ -32,18 +35,24 @@ def cost_chart(groups: Sequence[Group]) -> bytes:
     """A PNG; no dynamic set-up: one panel of static detectors alone."""
     dynamic = [group for group in groups if group.dynamic]
     panels = max(len(dynamic), 1)
+    rows, columns = math.ceil(panels / COLUMNS), min(panels, COLUMNS)
     with chart_style():
-        figure = new_figure(4.6 * panels, 4.2)
-        axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+        figure = new_figure(4.6 * columns, 4.2 * rows)
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         labels = []
-        for number, panel in enumerate(axes):
+        for number, panel in enumerate(axes.flat):
+            if number >= panels:
+                panel.set_axis_off()
+                continue
             labels += _statics(panel, groups)
             if dynamic:
                 _curves(panel, dynamic[number])
                 panel.legend(loc="lower right", fontsize=7)
             panel.grid(True, linewidth=0.6)
+            panel.tick_params(labelbottom=True)
             panel.set_xlabel("10^9 multiply-adds per image")
-        axes[0].set_ylabel("box AP, percent")
+        for row in axes:
+            row[0].set_ylabel("box AP, percent")
         spread_labels(figure, labels)
         return png(figure)
 
