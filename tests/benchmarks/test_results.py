@@ -49,7 +49,7 @@ def test_rows_of_exports() -> None:
         assert row[4] == f"{100 * shown[1]['hard_fraction'][place]:.1f}"
 
 
-@pytest.mark.parametrize("result", ["upgrade.json"])
+@pytest.mark.parametrize("result", ["upgrade.json", "upgrade_masks.json"])
 def test_rows_of_upgrades(result: str) -> None:
     content = json.loads((ROOT / "benchmarks" / "results" / result).read_text(encoding="utf-8"))
     assert upgrade.table(content) in (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8")
