@@ -25,7 +25,7 @@ from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.upgrade import dynamic_keys
 from dynamicdet_d2.engine.upgrade.conversion import nested
 from dynamicdet_d2.evaluation.tradeoff.point_json import PREFIX
-from dynamicdet_d2.evaluation.tradeoff.points import Task
+from dynamicdet_d2.evaluation.tradeoff.points import IOU_TYPES, Task
 from dynamicdet_d2.utils.files import write_json
 from dynamicdet_d2.utils.versions import versions
 
@@ -47,8 +47,8 @@ STOCK = {
 }
 JOINT = {"SOLVER.PHASES": ["detectors", "router"]}
 HEADER = (
-    "| drawn set, TASK AP, N steps each | easy end | hard end | half hard | random | oracle "
-    "| CPU minutes |\n"
+    "| drawn set, {task} AP, {steps} steps each | easy end | hard end | half hard | random "
+    "| oracle | CPU minutes |\n"
     "|---|---|---|---|---|---|---|\n"
 )
 
@@ -75,7 +75,7 @@ def timed(*words: str) -> float:
 
 def stock_ap(folder: Path, task: Task) -> float:
     """AP that the static detector's own evaluation logged last."""
-    name = {"box": "bbox/AP", "mask": "segm/AP"}[task]
+    name = f"{IOU_TYPES[task]}/AP"
     lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
     return [found[name] for found in map(json.loads, lines) if name in found][-1]
 
@@ -107,8 +107,7 @@ def table(content: dict[str, Any]) -> str:
         kinds = ("easy_AP", "hard_AP", "half_AP", "half_random_AP", "half_oracle_AP")
         cells = [f"{found[kind]:.2f}" for kind in kinds]
         rows.append(f"| {title} | {' | '.join(cells)} | {found['minutes']:.1f} |\n")
-    header = HEADER.replace("N", str(content["steps"])).replace("TASK", content["task"])
-    return header + "".join(rows)
+    return HEADER.format(task=content["task"], steps=content["steps"]) + "".join(rows)
 
 
 def measure(steps: int, images: str, task: Task, folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from evidence.figures import Figure, Line, static_line
 from evidence.group import Group, routing
-from evidence.results import FRACTIONS, DynamicSplit, Route, Routing
+from evidence.results import FRACTIONS, DynamicSplit, Routing
 from evidence.times import Times
 
 WITH_ENDS = (0.0, *FRACTIONS, 1.0)
@@ -64,7 +64,7 @@ def with_ends(split: DynamicSplit, ap: Sequence[float | None]) -> list[float | N
 
 
 def _multiply_adds(group: Group, split: DynamicSplit, found: Routing) -> list[float]:
-    ends: Route = split.cost["+".join(found.inputs)]
+    ends = split.cost["+".join(found.inputs)]
     return [ends.easy, *found.gflops, ends.hard]
 
 

@@ -21,9 +21,9 @@ from dynamicdet_d2.utils.charts import (
     png,
     spread_labels,
 )
+from evidence.costs import WITH_ENDS, with_ends
 from evidence.figures import Figure
 from evidence.group import Group
-from evidence.results import FRACTIONS
 from evidence.routers import AUTO
 
 # Side by side; more set-ups go below.
@@ -82,13 +82,12 @@ def _curves(panel: Axes, group: Group) -> None:
     ]
     if None in ends:
         return
-    between = [features[0] + k * (features[1] - features[0]) for k in FRACTIONS]
+    cost = [features[0] + k * (features[1] - features[0]) for k in WITH_ENDS]
     for name, style, found in (
-        ("random routing", "--", group.at(lambda x: x.random_ap)),
-        ("oracle", ":", group.at(lambda x: x.oracle_ap)),
+        ("random routing", "--", group.at(lambda x: with_ends(x, x.random_ap))),
+        ("oracle", ":", group.at(lambda x: with_ends(x, x.oracle_ap))),
     ):
-        y = [ends[0], *(x.mean for x in found), ends[1]]
-        panel.plot([features[0], *between, features[1]], y, style, color=GREY, label=name)
+        panel.plot(cost, [x.mean for x in found], style, color=GREY, label=name)
     for color, inputs in zip(COLORS, group.inputs, strict=False):
         cost = [x.mean for x in group.routing_at(inputs, AUTO, lambda x: x.gflops)]
         ap = group.routing_at(inputs, AUTO, lambda x: x.ap)

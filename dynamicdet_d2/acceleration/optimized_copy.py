@@ -107,12 +107,12 @@ class _Weights:
 
     def __init__(self, model: nn.Module) -> None:
         modules = list(model.modules())
-        self._names: list[dict[str, Any]] = [
+        self._contents: list[dict[str, Any]] = [
             own for x in modules for own in (x._modules, x._parameters, x._buffers)
         ]
-        self._counts = list(map(len, self._names))
+        self._counts = list(map(len, self._contents))
         # Most modules have nothing inside and no tensors of their own.
-        self._filled = [own for own in self._names if own]
+        self._filled = [own for own in self._contents if own]
         self._inside = self._look()
         self._tensors = [x for x in self._inside if isinstance(x, Tensor)]
         # Tensors made in inference mode count no changes.
@@ -122,7 +122,7 @@ class _Weights:
     def changed(self) -> bool:
         """Whether a module, a weight or a buffer was replaced since, or changed in place."""
         return (
-            list(map(len, self._names)) != self._counts
+            list(map(len, self._contents)) != self._counts
             or not all(map(operator.is_, self._look(), self._inside))
             or self._read() != self._state
         )

@@ -20,7 +20,7 @@ from dynamicdet_d2.operating_point import check_fingerprint, fingerprint
 from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import Folder
 from dynamicdet_d2.utils.errors import FAILED
-from dynamicdet_d2.utils.files import names_a_file, refuse_pipes, write_json
+from dynamicdet_d2.utils.files import names_a_file, refuse_links, refuse_pipes, write_json
 from dynamicdet_d2.utils.own_files import refuse_others
 from dynamicdet_d2.utils.words import shown
 
@@ -97,8 +97,7 @@ def _check_output(output: str) -> None:
     if not names_a_file(output) or path.is_dir() or not os.access(path.parent, os.W_OK):
         raise ValueError(f"--output {shown(output)} must be a file in a folder that is there.")
     refuse_pipes(path, f"--output {output}")
-    if path.is_symlink():
-        raise ValueError(f"--output {output} is a link; it must be an ordinary file.")
+    refuse_links(path, f"--output {output}")
     refuse_others(path, FIELDS, "dynamicdet check-export")
 
 

@@ -17,10 +17,10 @@ from torch import nn
 from dynamicdet_d2.data import NamedErrors, build_finite_loader
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.data.loading.images import images_of
-from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
-from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord, coco_results
+from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynamicdet_d2.evaluation.observe import BothExits, Observer
+from dynamicdet_d2.evaluation.task_sweeps import task_sweeps
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.runner import Detections, Runner
 from dynamicdet_d2.utils.progress import Progress
@@ -124,13 +124,7 @@ class Accuracy:
             records: at least one, each of another image of the ground truth.
             truth: of the data set.
         """
-        exits = coco_results(records, truth.category_ids)
-        with_masks = any("segmentation" in result for results in exits for result in results)
-        tasks = {"box": "bbox", **({"mask": "segm"} if with_masks else {})}
-        ids = [record.image_id for record in records]
-        self._sweeps = {
-            task: CocoSweep(truth.coco, exits, iou_type, ids) for task, iou_type in tasks.items()
-        }
+        self._sweeps = task_sweeps(records, truth.coco, truth.category_ids)
         self.difficulties = np.array([record.difficulty for record in records])
 
     def ap(self, threshold: float) -> dict[str, float]:

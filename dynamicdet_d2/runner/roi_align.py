@@ -20,7 +20,7 @@ import numpy as np
 
 # Regions that a thread takes at a time.
 _PART = 128
-# Between products as small as these they wait for each other: Python runs one at a time.
+# Products are small, and Python starts one at a time; more threads than two were not measured.
 _MOST_THREADS = 8
 
 

@@ -17,7 +17,7 @@ from dynamicdet_d2.runner.detections import Detections, Found, in_picture
 from dynamicdet_d2.runner.folder import Folder
 from dynamicdet_d2.runner.images import Batch, prepare
 from dynamicdet_d2.runner.runtimes import Arrays, Opener, Piece, opener_of
-from dynamicdet_d2.runner.two_stage import TwoStageHead
+from dynamicdet_d2.runner.two_stage import DAMAGED, TwoStageHead
 from dynamicdet_d2.runner.yolo import YoloHead
 
 # More than any machine has.
@@ -190,8 +190,8 @@ class Runner:
         difficulties = seen.pop("difficulty")
         if not np.isfinite(difficulties).all():
             raise ValueError(
-                "A picture's difficulty is not finite: the weights of the exported detector are "
-                "damaged, or it was made of a model whose weights are."
+                f"A picture's difficulty is not finite: {DAMAGED}, or it was made of a model "
+                "whose weights are."
             )
         hard = difficulties > np.float64(self._budget.threshold)
         features = {name: seen[name] for name in levels}

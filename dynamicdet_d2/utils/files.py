@@ -201,6 +201,20 @@ def refuse_pipes(path: str | os.PathLike, name: str) -> None:
         raise ValueError(f"{name} is a pipe or a device; it must be a file.")
 
 
+def refuse_links(path: str | os.PathLike, name: str) -> None:
+    """Refuse a link, whose target would be written to: somebody's own file.
+
+    Args:
+        path: of a file that will be written.
+        name: of it in messages.
+
+    Raises:
+        ValueError: it is a link.
+    """
+    if os.path.islink(path):
+        raise ValueError(f"{name} is a link; it must be an ordinary file.")
+
+
 def write_json(path: str | os.PathLike, content: Any, *, allow_nan: bool = True) -> None:
     """Write plain types as a JSON file that appears when it is complete.
 

@@ -8,9 +8,7 @@ from typing import Any
 from dynamicdet_d2.utils.files import read_json
 
 
-def refuse_others(
-    path: Path, fields: Set[str], command: str, beside: Sequence[Path] = ()
-) -> dict[str, Any] | None:
+def refuse_others(path: Path, fields: Set[str], command: str, beside: Sequence[Path] = ()) -> None:
     """Refuse to replace a file that the command has not written.
 
     Args:
@@ -19,26 +17,19 @@ def refuse_others(
         command: such as "dynamicdet calibrate".
         beside: files that are written with it; ones that stand there alone are somebody's own.
 
-    Returns:
-        what the file holds; None: there is none.
-
     Raises:
         ValueError: naming the file.
     """
     there = [file for file in (path, *beside) if file.exists()]
-    if not there:
-        return None
-    content = _content(path) if path in there else {}
-    if not fields <= content.keys():
+    if there and not fields <= _content(path).keys():
         raise ValueError(
             f"--output would replace {there[0]}, which '{command}' has not written; choose another "
             "name, or remove it."
         )
-    return content
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """Of a JSON file; {} where it is none."""
+    """Of a JSON file; {} where it is none, or missing."""
     try:
         content = read_json(path, str(path))
     except ValueError:

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
 from dynamicdet_d2.evaluation.coco.counts import IOU
-from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.evaluation.cost import RouteCost, kept_proposals
-from dynamicdet_d2.evaluation.exit_records import ExitRecord, coco_results
+from dynamicdet_d2.evaluation.exit_records import ExitRecord
 from dynamicdet_d2.evaluation.latency import device_name
+from dynamicdet_d2.evaluation.task_sweeps import task_sweeps
 from dynamicdet_d2.evaluation.tradeoff.difficulties import DifficultySummary
 from dynamicdet_d2.evaluation.tradeoff.point_latency import measure_routed
-from dynamicdet_d2.evaluation.tradeoff.points import Task
 from dynamicdet_d2.evaluation.tradeoff.ranks import spearman
 from dynamicdet_d2.evaluation.tradeoff.record import Notes, RankCorrelations, SizeRange, Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
@@ -119,13 +118,9 @@ def _quality(
     ground_truth: COCO,
     category_ids: Mapping[int, int],
 ) -> RoutingQuality:
-    exits = coco_results(records, category_ids)
-    with_masks = any("segmentation" in result for results in exits for result in results)
-    iou_types: dict[Task, str] = {"box": "bbox", "mask": "segm"} if with_masks else {"box": "bbox"}
-    ids = [record.image_id for record in records]
     logger.info("Matching both exits' detections in %d images", len(records))
     return RoutingQuality(
-        sweeps={task: CocoSweep(ground_truth, exits, iou, ids) for task, iou in iou_types.items()},
+        sweeps=task_sweeps(records, ground_truth, category_ids),
         difficulties=[record.difficulty for record in records],
         costs=image_costs(model, cfg, [record.size for record in records]),
         class_names={category: c["name"] for category, c in ground_truth.cats.items()},

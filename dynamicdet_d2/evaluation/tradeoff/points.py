@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Task = Literal["box", "mask"]
+# Tasks as COCO and its evaluators name them.
+IOU_TYPES: Mapping[Task, str] = {"box": "bbox", "mask": "segm"}
 # Points of AP by which the oracle must be above random before shares of that are taken.
 _LEAST_GAIN = 0.01
 _ROUNDING = 1e-6

@@ -6,11 +6,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from dynamicdet_d2.evaluation.coco.sweep import FIGURE_NAMES
-from dynamicdet_d2.evaluation.tradeoff.points import TaskFigures
+from dynamicdet_d2.evaluation.tradeoff.points import IOU_TYPES, TaskFigures
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 
-# Tasks as COCOEvaluator names them, and the figures that it has.
-_IOU_TYPES = {"box": "bbox", "mask": "segm"}
+# That COCOEvaluator has.
 _FIGURES = FIGURE_NAMES[:6]
 
 
@@ -23,7 +22,7 @@ def summary(tradeoff: Tradeoff) -> OrderedDict[str, dict[str, float]]:
     """
     results = OrderedDict()
     for task, figures in tradeoff.operating_point.tasks.items():
-        results[_IOU_TYPES[task]] = _floats(_coco(figures))
+        results[IOU_TYPES[task]] = _floats(_coco(figures))
     results["dynamic"] = _floats(_dynamic(tradeoff))
     return results
 

@@ -10,7 +10,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
 from dynamicdet_d2.prediction.outputs.output import Output
 from dynamicdet_d2.prediction.sources import Frame
-from dynamicdet_d2.utils.files import refuse_pipes, writing
+from dynamicdet_d2.utils.files import refuse_links, refuse_pipes, writing
 
 LINES = "predictions.jsonl"
 
@@ -22,8 +22,7 @@ class JsonLines(Output):
         self._class_names = class_names
         self._path = folder / LINES
         refuse_pipes(self._path, str(self._path))
-        if self._path.is_symlink():  # to a file that would be emptied
-            raise ValueError(f"{self._path} is a link; it must be an ordinary file.")
+        refuse_links(self._path, str(self._path))
         with writing(self._path):
             self._file = open(self._path, "w", encoding="utf-8")
 
