@@ -5,6 +5,8 @@ Importing the package registers its meta architectures and backbones with Detect
 that Detectron2 runs nothing that a file holds (SECURITY.md).
 """
 
+import sys
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -28,6 +30,10 @@ try:
 except ImportError as error:
     # Said when the package is used, since `dynamicdet doctor` must run on just such machines.
     _missing = error
+except TypeError as error:
+    if sys.flags.optimize < 2:
+        raise
+    _missing = ImportError(f"Detectron2 cannot be imported by 'python -OO' ({error})")
 
 
 def __getattr__(name: str) -> object:

@@ -18,6 +18,7 @@ from dynamicdet_d2.data.shapes.dataset import Recipe
 from dynamicdet_d2.data.shapes.over_photograph import draw_over_photograph
 from dynamicdet_d2.data.split import MIN_IMAGES, split_coco
 from dynamicdet_d2.utils.files import write_json
+from dynamicdet_d2.utils.own_files import refuse_others
 
 CONFIG = "configs/demo_photos.yaml"
 OUTPUT = Path("output/demo_photos")
@@ -80,6 +81,8 @@ def prepare(
     """
     if json_file is None or image_root is None:
         json_file, image_root = _drawn(output / "shapes_on_a_photograph", num_images)
+    config = output / "photos.yaml"
+    refuse_others(config, {"_BASE_", "MODEL", "DATASETS"}, "dynamicdet demo-photos")
     files = split_coco(json_file, output / "data", num_images)
     content = read_json(str(files["test"]))
     sets = [[f"photos_{name}", str(path), str(image_root)] for name, path in files.items()]
@@ -88,7 +91,6 @@ def prepare(
         "MODEL": {"ROI_HEADS": {"NUM_CLASSES": len(content.get("categories", []))}},
         "DATASETS": {"COCO_JSON": sets, "TRAIN": ["photos_train"], "TEST": ["photos_test"]},
     }
-    config = output / "photos.yaml"
     write_json(config, keys)  # JSON is YAML, too
     counts = ", ".join(f"{len(read_json(str(path))['images'])} {n}" for n, path in files.items())
     say(f"Images: {counts}\n")

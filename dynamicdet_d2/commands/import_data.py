@@ -31,7 +31,14 @@ def parser() -> argparse.ArgumentParser:
         "--images", type=Path, metavar="FOLDER", help="that file names of --coco start at"
     )
     options.add_argument("--output", type=Path, required=True, metavar="FOLDER")
-    options.add_argument("--classes", nargs="+", default=[], metavar="NAME", help="in their order")
+    options.add_argument(
+        "--classes",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="in their order",
+    )
     options.add_argument(
         "--val-share",
         type=float,

@@ -15,8 +15,11 @@ import importlib
 import io
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from dynamicdet_d2.utils.errors import INTERRUPTED, TYPED, one_sentence
+from dynamicdet_d2.utils.stopping import killed_in_order
+from dynamicdet_d2.utils.streams import heard, open_closed
 
 PROGRAM = "dynamicdet"
 COMMANDS = {
@@ -43,9 +46,11 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status of the command that the arguments name; without one, list them."""
+    open_closed()
     name, *others = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help"):
-        sys.stdout.write(overview())
+        with one_sentence(PROGRAM), heard():
+            sys.stdout.write(overview())
         return 0
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -66,15 +71,19 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: from the parser, and where something is wrong.
     """
+    open_closed()
     for stream in (sys.stdout, sys.stderr):
         # A file's name may have characters that the terminal has not.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with one_sentence(program):
+        with killed_in_order(), one_sentence(program), heard():
+            _check_python()
             command = importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")
             parser = command.parser()
             parser.prog = program
+            for action in parser._actions:
+                action.type = _path if action.type is Path else action.type
             args = parser.parse_args(arguments)
             args.program = program
             _refuse_empty(args, parser)
@@ -82,6 +91,20 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: stopped\n")
         return INTERRUPTED
+
+
+def _check_python() -> None:
+    """
+    Raises:
+        ValueError: Python runs without docstrings, of which Detectron2 makes others.
+    """
+    if sys.flags.optimize > 1:
+        raise ValueError("Detectron2 needs docstrings: use neither -OO nor PYTHONOPTIMIZE=2.")
+
+
+def _path(word: str) -> Path | str:
+    """Of nothing pathlib makes the working folder, which nobody has named."""
+    return Path(word) if word else word
 
 
 def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

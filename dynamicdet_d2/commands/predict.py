@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--input",
         nargs="+",
+        action="extend",
         required=True,
         metavar="SOURCE",
         help="images, folders of images, videos, patterns in quotes ('**/*.jpg'), lists (.txt, a "
@@ -194,7 +195,7 @@ def _outputs(
     if args.coco_ids:  # first, since it may refuse
         num_classes = value_of(predictor.cfg, num_classes_key(predictor.cfg))
         results = CocoResults(args.output, args.coco_ids, int(str(num_classes)), sources)
-    stack.enter_context(own_folder(args.output))
+    stack.enter_context(own_folder(args.output, _names(args, sources)))
     if results is not None:
         yield results
     yield JsonLines(args.output, predictor.class_names)

@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--compare",
         nargs="+",
+        action="extend",
         default=[],
         metavar="DETECTOR",
         help="other detectors to draw in: NAME,AP,GFLOPS,MS ('-' for what is not known), or "

@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--images",
         nargs="+",
+        action="extend",
         default=[],
         metavar="PATH",
         help="to compare the two on, files or folders (default: some of DATASETS.TRAIN)",

@@ -213,6 +213,8 @@ def _with_fraction(value: object, default: object) -> object:
 
 
 def _unknown(name: str, value: object, known: Sequence[str]) -> str:
+    if name.startswith("--"):
+        return f"{name} stands behind config overrides; options stand before them."
     if any(key.startswith(f"{name}.") for key in known):
         return f"{name} is {shown(value)}, but it is a section, whose keys have values."
     by_last = {key.rpartition(".")[2]: key for key in known}

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
-from dynamicdet_d2.utils.files import refuse_pipes
+from dynamicdet_d2.utils.files import RepeatedKeyError, once_each, refuse_pipes
 from dynamicdet_d2.utils.words import is_whole, shown
 
 KEY = "DATASETS.COCO_JSON"
@@ -103,12 +103,14 @@ def read_json(json_file: str) -> dict[str, Any]:
     """The content of a COCO json file.
 
     Raises:
-        ValueError: the file cannot be read, is not JSON, or is not an object.
+        ValueError: the file cannot be read, is not JSON, has a key twice, or is not an object.
     """
     refuse_pipes(json_file, json_file)
     try:
         with open(json_file, encoding="utf-8") as file, _collector_paused():
-            content = json.load(file)
+            content = json.load(file, object_pairs_hook=once_each)
+    except RepeatedKeyError as error:
+        raise ValueError(f"{json_file} {error}.") from None
     except OSError as error:
         raise ValueError(f"{json_file} cannot be read: {error.strerror}.") from error
     except RecursionError:
@@ -155,7 +157,7 @@ def _decode_value(text: mmap.mmap, start: int) -> object | None:
     while True:
         excerpt = text[start : start + size].decode("utf-8", errors="ignore")
         try:
-            return json.JSONDecoder().raw_decode(excerpt)[0]
+            return json.JSONDecoder(object_pairs_hook=once_each).raw_decode(excerpt)[0]
         except RecursionError:
             return None
         except ValueError:  # not JSON, or a number of thousands of digits

@@ -2,6 +2,7 @@
 """One COCO file split by chance, such as into images to train on, to choose by, and to test on."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,11 @@ def _check(images: list, annotations: list, json_file: str) -> None:
             raise ValueError(f"{json_file}: the image {shown(image)} has no 'id'.")
         if found in seen:
             raise ValueError(f"{json_file}: the image id {shown(found)} is used more than once.")
-        if isinstance(file, str) and file in files:  # it could be learnt and tested on
+        place = os.path.normpath(file) if isinstance(file, str) else None
+        if place is not None and place in files:  # it could be learnt and tested on
             raise ValueError(f"{json_file}: the file {shown(file)} is that of two images.")
         seen.add(found)
-        files.add(file if isinstance(file, str) else None)
+        files.add(place)
     for annotation in annotations:
         found = annotation.get("image_id") if isinstance(annotation, dict) else None
         if type(found) not in (int, str):

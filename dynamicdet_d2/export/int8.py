@@ -18,7 +18,7 @@ from dynamicdet_d2.export.formats import check_installed, openvino_of_onnx
 from dynamicdet_d2.export.quantisation import Pictures, quantise
 from dynamicdet_d2.export.write import Request, export, hashes, new_folder
 from dynamicdet_d2.runner import Runner
-from dynamicdet_d2.runner.folder import MANIFEST, Folder
+from dynamicdet_d2.runner.folder import MANIFEST, Folder, sealed
 from dynamicdet_d2.utils.files import write_json
 
 FORMATS = ("onnx", "openvino")
@@ -102,12 +102,12 @@ def quantised_folder(
     }
     change = {"runtime": runtime, "precision": "int8", "pieces": written, "quantisation": about}
     manifest = {**before.manifest, **change}
-    write_json(folder / MANIFEST, manifest, allow_nan=False)
+    write_json(folder / MANIFEST, sealed(manifest), allow_nan=False)
     if how.check is None:
         return None
     found = _compared(source, folder, how.check, before.manifest)
     about["check"] = found.as_json()
-    write_json(folder / MANIFEST, manifest, allow_nan=False)
+    write_json(folder / MANIFEST, sealed(manifest), allow_nan=False)
     return found
 
 

@@ -32,6 +32,7 @@ from dynamicdet_d2.export.kinds import Kind
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import Calibration, check_fingerprint, fingerprint
 from dynamicdet_d2.operating_point.knobs import check_knobs
+from dynamicdet_d2.utils.pixels import MOST_PIXELS
 
 
 def input_settings(model: nn.Module, kind: Kind, cfg: CfgNode) -> dict[str, Any]:
@@ -108,4 +109,6 @@ def checked_sides(
             raise ValueError(
                 f"--sizes has {height}x{width}; heights and widths must be multiples of {multiple}."
             )
+        if height * width > MOST_PIXELS:
+            raise ValueError(f"--sizes has {height}x{width}, more than {MOST_PIXELS} pixels.")
     return sorted(set(sides), key=lambda side: (side[0] * side[1], side))

@@ -32,7 +32,7 @@ from dynamicdet_d2.export.pieces import Pieces, image_pieces
 from dynamicdet_d2.export.torch_pieces import TorchPieces
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import fingerprint
-from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sha256
+from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sealed, sha256
 from dynamicdet_d2.runner.runtimes import opener_of
 from dynamicdet_d2.utils.files import names_a_file, whole_folder, write_json
 from dynamicdet_d2.utils.words import shown
@@ -130,7 +130,7 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         "calibration": calibration,
         "fingerprint": fingerprint(model, cfg),
     }
-    write_json(folder / MANIFEST, manifest, allow_nan=False)
+    write_json(folder / MANIFEST, sealed(manifest), allow_nan=False)
     _check(folder, parts, regions, multiple)
 
 

@@ -66,13 +66,15 @@ class Stream:
         progress = Progress(total, "Images", self._clock)
         try:
             for batch in _batches(self._readable(frames), self._batch_size):
-                for frame, prediction in zip(batch, self._detect(batch), strict=True):
+                for frame, prediction in self._detected(batch):
                     for output in self._outputs:
                         output.write(frame, prediction)
                     self._tally.add(prediction.get("route"))
                     progress.step(self._note)
         except KeyboardInterrupt:
             self._tally.stopped = True
+            for output in self._outputs:
+                output.stop()
         return self._tally
 
     def _readable(self, frames: Iterable[Frame | CorruptImageError]) -> Iterator[Frame]:
@@ -85,14 +87,26 @@ class Stream:
             else:
                 raise frame
 
+    def _detected(self, batch: Sequence[Frame]) -> Iterable[tuple[Frame, Prediction]]:
+        """Frames and what is in them, without those that are left out for being no images."""
+        while batch:
+            try:
+                return zip(batch, self._detect(batch), strict=True)
+            except UnusableImageError as error:
+                said = f"{batch[error.place].source.name}: {error.sentence}"
+                if not self._skip_corrupt:
+                    more = "DATALOADER.SKIP_CORRUPT_IMAGES True leaves such images out."
+                    raise ValueError(f"{said} {more}") from None
+                logger.warning("%s Left out.", said)
+                self._tally.left_out += 1
+                batch = [*batch[: error.place], *batch[error.place + 1 :]]
+        return ()
+
     def _detect(self, batch: Sequence[Frame]) -> list[Prediction]:
         if isinstance(self._governor, BudgetController):
             self._predictor.model.threshold = self._governor.threshold
         start = self._clock()
-        try:
-            predictions = self._predictor([frame.image for frame in batch])
-        except UnusableImageError as error:
-            raise ValueError(f"{batch[error.place].source.name}: {error.sentence}") from None
+        predictions = self._predictor([frame.image for frame in batch])
         for prediction in predictions:  # to memory, which waits for a GPU
             prediction["instances"] = prediction["instances"].to("cpu")
         seconds = self._clock() - start

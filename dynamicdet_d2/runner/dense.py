@@ -21,9 +21,21 @@ from dynamicdet_d2.runner.detections import Found
 from dynamicdet_d2.runner.runtimes import Arrays
 
 
-def by_position(level: np.ndarray, channels: int) -> np.ndarray:
-    """(N, A channels, H, W) -> (N, H W A, channels)."""
-    images, _, height, width = level.shape
+def by_position(level: np.ndarray, channels: int, anchors: int) -> np.ndarray:
+    """(N, A channels, H, W) -> (N, H W A, channels).
+
+    Args:
+        anchors: A, as the manifest has it.
+
+    Raises:
+        ValueError: the network has another number.
+    """
+    images, found, height, width = level.shape
+    if found != anchors * channels:
+        raise ValueError(
+            f"A level of the network has {found} channels, and by manifest.json {anchors} anchors "
+            f"of {channels} numbers: they are not of one export."
+        )
     level = level.reshape(images, -1, channels, height, width)
     return level.transpose(0, 3, 4, 1, 2).reshape(images, -1, channels)
 
@@ -52,7 +64,10 @@ class DenseHead:
         own = self.settings
         channels = {"logits": own["num_classes"], "deltas": 4, "centerness": 1}
         parts = {
-            kind: [by_position(outputs[f"{kind}_{i}"], channels[kind]) for i in range(self.levels)]
+            kind: [
+                by_position(outputs[f"{kind}_{i}"], channels[kind], len(cell))
+                for i, cell in enumerate(own["cell_anchors"])
+            ]
             for kind in self.kinds
         }
         anchors = [

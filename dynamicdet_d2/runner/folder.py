@@ -2,6 +2,7 @@
 """The folder of an exported detector: a file per piece, and ``manifest.json`` about them."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from dynamicdet_d2.utils.words import in_words, shown
 
 MANIFEST = "manifest.json"
 FORMAT = 2
+# Key of a manifest's own hash.
+SEAL = "checksum"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Folder:
             check_manifest(content)
         except ValueError as error:
             raise ValueError(f"{name} is no manifest of an exported detector: {error}.") from None
+        if content.get(SEAL, sealed(content)[SEAL]) != sealed(content)[SEAL]:
+            raise ValueError(
+                f"{name} was changed after it was written; thresholds are given to the runner, and "
+                "for everything else the detector is exported anew."
+            )
         for piece in content["pieces"].values():
             for file, digest in piece["files"].items():
                 _check(path, file, digest)
@@ -88,6 +96,13 @@ class Folder:
                 return piece(inputs, wanted)
 
         return run
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with its own hash: other numbers in it would be other detections in silence."""
+    own = {key: value for key, value in manifest.items() if key != SEAL}
+    text = json.dumps(own, sort_keys=True)
+    return {**own, SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
 
 @contextmanager

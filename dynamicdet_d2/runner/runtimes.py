@@ -4,6 +4,7 @@
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -65,12 +66,14 @@ def _openvino(openvino: Any, threads: int | None) -> Opener:
     def open_piece(path: Path) -> Piece:
         compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
         known = [name for entry in compiled.inputs for name in entry.names]
+        alone = Lock()  # the runtime's own memory is that of one call
 
         def run(inputs: Mapping[str, np.ndarray], wanted: Sequence[str]) -> Arrays:
             given = {name: np.ascontiguousarray(inputs[name]) for name in known if name in inputs}
-            found = compiled(given, share_outputs=True)
-            # One copy, since the next call writes into the runtime's own memory.
-            return {name: np.array(found[name]) for name in wanted}
+            with alone:
+                found = compiled(given, share_outputs=True)
+                # One copy, since the next call writes into the runtime's own memory.
+                return {name: np.array(found[name]) for name in wanted}
 
         return run
 

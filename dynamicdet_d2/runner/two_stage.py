@@ -80,8 +80,9 @@ class TwoStageHead:
         """(D, 4) of each image, by falling objectness."""
         own = self.settings["rpn"]
         levels = range(len(own["strides"]))
-        logits = [by_position(outputs[f"logits_{i}"], 1)[..., 0] for i in levels]
-        deltas = [by_position(outputs[f"deltas_{i}"], 4) for i in levels]
+        counts = [len(cell) for cell in own["cell_anchors"]]
+        logits = [by_position(outputs[f"logits_{i}"], 1, counts[i])[..., 0] for i in levels]
+        deltas = [by_position(outputs[f"deltas_{i}"], 4, counts[i]) for i in levels]
         anchors = [
             anchors_of(
                 np.array(own["cell_anchors"][i], np.float32),

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 logger = logging.getLogger(__name__)
 
@@ -72,5 +72,6 @@ def _named(error: OSError) -> str:
 
 def _end(program: str, sentence: str, status: int) -> None:
     logger.debug("%s", traceback.format_exc())
-    sys.stderr.write(f"{program}: error: {sentence}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"{program}: error: {sentence}\n")
     sys.exit(status)

@@ -18,6 +18,7 @@ from dynamicdet_d2.utils.words import is_whole, shown
 _ENDING = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp$")
 # In bytes, on every file system in use.
 _LONGEST_NAME = 255
+_LONGEST_PATH = 4096
 # Of errors in errors: more than any library chains.
 _MAX_CHAIN = 20
 
@@ -55,7 +56,9 @@ def make_folder(path: str | os.PathLike) -> None:
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise UnmadeFolderError(path, error) from error
+        if os.path.islink(path) and not os.path.exists(path):
+            error = OSError(error.errno, "it is a link that leads nowhere")
+        raise UnmadeFolderError(path, error) from None
 
 
 @contextmanager
@@ -229,9 +232,10 @@ def write_json(path: str | os.PathLike, content: Any, *, allow_nan: bool = True)
 
 def names_a_file(name: object) -> TypeGuard[str]:
     """Whether it is text that a file system can take: no lone halves of characters, no byte 0."""
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not name or "\0" in name or not is_whole(name):
         return False
-    return is_whole(name)
+    longest = max(len(part.encode()) for part in name.split("/"))
+    return longest <= _LONGEST_NAME and len(name.encode()) < _LONGEST_PATH
 
 
 def read_lines(path: str | os.PathLike, name: str) -> list[str]:
@@ -253,6 +257,24 @@ def read_lines(path: str | os.PathLike, name: str) -> list[str]:
         raise ValueError(f"{name} is no text file in UTF-8.") from None
 
 
+class RepeatedKeyError(ValueError):
+    """An object of a JSON text has a key twice, of which readers would take the last."""
+
+
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON text: the ``object_pairs_hook`` of ``json.loads``.
+
+    Raises:
+        RepeatedKeyError: it has a key twice.
+    """
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in content if names.count(name) > 1)
+        raise RepeatedKeyError(f"has the key {shown(twice)} twice in one object")
+    return content
+
+
 def read_json(path: str | os.PathLike, name: str) -> Any:
     """Content of a JSON file.
 
@@ -261,11 +283,13 @@ def read_json(path: str | os.PathLike, name: str) -> Any:
         name: of it in messages.
 
     Raises:
-        ValueError: the file cannot be read, or is no JSON.
+        ValueError: the file cannot be read, is no JSON, or has a key twice.
     """
     refuse_pipes(path, name)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=once_each)
+    except RepeatedKeyError as error:
+        raise ValueError(f"{name} {error}.") from None
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror}.") from None
     except RecursionError:

@@ -35,6 +35,11 @@ def read_yaml(text: str | IO[str]) -> Any:
         raise PlainYamlError("is nested too deeply.") from None
 
 
+def as_written(text: str) -> Any:
+    """Content of a text that ``read_yaml`` has read, its scalars as they are written there."""
+    return yaml.load(text, yaml.BaseLoader)
+
+
 class _PlainLoader(yaml.SafeLoader):
     """Plain values alone, every key of a mapping once, and aliases that end."""
 

@@ -48,6 +48,24 @@ def signals_heeded() -> Iterator[None]:
 
 
 @contextmanager
+def killed_in_order() -> Iterator[None]:
+    """SIGTERM, and a terminal that is closed, end what is inside as an error does: what is half
+    written is taken away. Where somebody else heeds or ignores them they stay theirs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    own = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in own:
+        signal.signal(number, lambda came, _: stop(came))
+    try:
+        yield
+    finally:
+        for number in own:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
 def deferred() -> Iterator[None]:
     """Signals wait inside until ``requested`` is asked; a second Ctrl-C does not."""
     before, _state.deferred = _state.deferred, True

@@ -14,6 +14,7 @@ from detectron2.engine import DefaultPredictor
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES
+from dynamicdet_d2.prediction.outputs.place import WRITTEN
 from tests.support.coco_files import clean_catalogs, image_entry, write_coco
 from tests.support.predicting import FRAMES, predicting_cfg, write_model_files
 
@@ -59,7 +60,7 @@ def test_a_folder_of_images(
     out = capsys.readouterr().out
     assert out.startswith("2 images, 2 hard; ") and " FPS (" in out
     assert out.endswith(f": drawn in {output}, detections in {output / LINES}\n")
-    assert {path.name for path in output.iterdir()} == {"1.png", "2.png", LINES}
+    assert {path.name for path in output.iterdir()} == {"1.png", "2.png", LINES, WRITTEN}
     expected = DefaultPredictor(predicting_cfg("MODEL.DYNAMIC.THRESHOLD", 0.0))
     expected.model.load_state_dict(torch.load(toy.weights)["model"])
     for line, name in zip(lines(output), ("1.png", "2.png"), strict=True):
@@ -95,7 +96,7 @@ def test_keys_and_the_confidence_threshold_are_followed(
     assert run(toy, tmp_path, *arguments, weights=False) == 0
     (line,) = lines(tmp_path)
     assert (line["route"], line["detections"]) == ("easy", [])
-    assert [path.name for path in tmp_path.iterdir()] == [LINES]
+    assert {path.name for path in tmp_path.iterdir()} == {LINES, WRITTEN}
 
 
 def test_results_for_coco(toy: SimpleNamespace, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ CASES: list[tuple[str, int, str]] = [
     ),
     (f"{PREDICT} --input gone.jpg", TYPED, "--input gone.jpg does not exist."),
     (f"{PREDICT} --input {{folder}}/empty", TYPED, "empty has no images"),
-    (f"{PREDICT} --input {{folder}}/pipe", TYPED, "--input {folder}/pipe does not exist."),
+    (f"{PREDICT} --input {{folder}}/pipe", TYPED, "--input {folder}/pipe is a pipe or a device"),
     (f"{PREDICT} --input {{folder}}/broken.jpg", TYPED, "broken.jpg cannot be read"),
     (f"{PREDICT} --input {{folder}}/deep.png", TYPED, "deep.png has more than 8 bits"),
     (f"{PREDICT} --input {{folder}}/bomb.png", TYPED, "bomb.png cannot be read: Decomp"),
@@ -217,6 +217,15 @@ CASES: list[tuple[str, int, str]] = [
     (f"{TRAIN} OUTPUT_DIR {{folder}}/text.txt", TYPED, "text.txt', which is a file"),
     ("eval --config-file {folder}/text.json", TYPED, "text.json holds 'hello'"),
     ("doctor --gone", TYPED, "unrecognized arguments: --gone"),
+    ("draw-shapes --output= --num-images 1", TYPED, "error: --output is empty."),
+    (
+        f"{PREDICT} --input {{folder}}/images --opts SEED 1 --threshold 1",
+        TYPED,
+        "--threshold stands",
+    ),
+    (f"{CALIBRATE} SEED 1 --hard-fraction 1", TYPED, "--hard-fraction stands behind config"),
+    (f"{PREDICT} --input gone.jpg --input {{folder}}/images", TYPED, "gone.jpg does not exist."),
+    ("import-data --yolo {folder} --output {folder} --classes a --classes a", TYPED, "'a' twice"),
 ]
 
 

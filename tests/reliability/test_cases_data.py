@@ -120,7 +120,7 @@ PARTS: dict[str, tuple[Change, str]] = {
     "file name with 0": ({"images": [{**ONE, "file_name": "a\0"}, TWO]}, "and a 'file_name'"),
     "file name half": ({"images": [{**ONE, "file_name": HALF}, TWO]}, "and a 'file_name'"),
     "file missing": ({"images": [{**ONE, "file_name": "x.jpg"}, TWO]}, "x.jpg does not exist"),
-    "file name too long": ({"images": [{**ONE, "file_name": "x" * 999}, TWO]}, "does not exist"),
+    "file name too long": ({"images": [{**ONE, "file_name": "x" * 999}, TWO]}, "that a file can"),
     "width missing": ({"images": [{"id": 1, "file_name": "001.jpg"}, TWO]}, "has width None"),
     "width text": ({"images": [{**ONE, "width": "40"}, TWO]}, "has width '40'"),
     "width 0": ({"images": [{**ONE, "width": 0}, TWO]}, "has width 0"),

@@ -85,6 +85,38 @@ def test_lines_of_all_systems_count(tmp_path: Path, ends: str) -> None:
     assert [entry.category for entry in found.splits["train"][0].objects] == [0, 1]
 
 
+def test_a_class_is_called_as_it_is_written(tmp_path: Path) -> None:
+    """To YAML 010 is 8 and 12:30 is 750."""
+    text = "train: images\nnames: {1: 010, 0: 12:30, 2: 1e3}\n"
+    assert read_yolo(yolo(tmp_path / "set", description=text)).classes == ("12:30", "010", "1e3")
+
+
+def by_split(folder: Path, *splits: str, pattern: str = "{}/images") -> Path:
+    """Three labelled images in each."""
+    for split in splits:
+        images = folder / pattern.format(split)
+        pictures(images)
+        labels = Path(str(images).replace("/images", "/labels"))
+        labels.mkdir(parents=True)
+        (labels / "1.txt").write_text(GOOD)
+    (folder / "classes.txt").write_text("a")
+    return folder
+
+
+@pytest.mark.parametrize("pattern", ["{}/images", "images/{}"])
+def test_folders_beside_the_splits(tmp_path: Path, pattern: str) -> None:
+    found = read_yolo(by_split(tmp_path / "a", "train", "valid", pattern=pattern))
+    assert {name: len(images) for name, images in found.splits.items()} == {"train": 3, "val": 3}
+    says = "has images and is none of train, val, test, beside which it lies"
+    assert says in refused(read_yolo, by_split(tmp_path / "b", "train", "dev", pattern=pattern))
+
+
+def test_labels_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
+    folder = yolo(tmp_path / "set")
+    (folder / "labels" / "1.txt").rename(folder / "labels" / "1.TXT")
+    assert "1.TXT must end in .txt, in small letters" in refused(read_yolo, folder)
+
+
 DESCRIPTIONS: dict[str, tuple[bytes | str, str]] = {
     "empty": ("", "data.yaml holds no keys"),
     "no names": ("train: images", "--classes A B C gives them."),
@@ -223,6 +255,18 @@ XML: dict[str, tuple[bytes | str, str]] = {
     "difficult perhaps": (
         xml(obj(more="<difficult>perhaps</difficult>")),
         "an object 'a' has 'difficult' 'perhaps'; it must be 0 or 1.",
+    ),
+    "two corners": (
+        xml(obj().replace("<xmin>", "<xmin>5</xmin><xmin>")),
+        "1.xml has an object with more than one 'xmin'.",
+    ),
+    "of another resolution": (
+        xml(f"<size><width>400</width><height>300</height></size>{obj()}"),
+        "1.png has 400x300 pixels; it has 40x30 (EXIF rotation applied).",
+    ),
+    "turned": (
+        xml(f"<size><width>30</width><height>40</height></size>{obj()}"),
+        "1.png has 30x40 pixels; it has 40x30",
     ),
 }
 

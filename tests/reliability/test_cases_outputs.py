@@ -20,7 +20,7 @@ from dynamicdet_d2.prediction.aim import Aim
 from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines
 from dynamicdet_d2.prediction.sources import Frame, ImageFile, Source, VideoFile
 from dynamicdet_d2.utils.errors import one_sentence
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import read_json, whole_file
 
 NOTHING = Instances(
     (64, 96),
@@ -149,6 +149,29 @@ def test_ids_that_results_would_be_wrong_with(tmp_path: Path, number: int) -> No
     with pytest.raises(ValueError) as refused:
         CocoResults(tmp_path, str(file), 1, sources)
     assert says in str(refused.value)
+
+
+def test_results_of_a_stopped_stream_are_none(tmp_path: Path) -> None:
+    """They would look like poor results of all images."""
+    file = tmp_path / "ids.json"
+    file.write_text(json.dumps({"images": [ONE], "categories": [{"id": 1, "name": "a"}]}))
+    with CocoResults(tmp_path, str(file), 1, [ImageFile(Path("1.png"))]) as results:
+        results.stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["ids.json"]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_key_that_is_twice_in_a_json_text(tmp_path: Path, inside: bool) -> None:
+    """Readers take the last one, so that images are lost in silence."""
+    file = tmp_path / "ids.json"
+    image = '{"id": 1, "id": 2, "file_name": "1.png"}' if inside else '{"id": 1}'
+    more = "" if inside else ', "images": []'
+    file.write_text(f'{{"images": [{image}]{more}, "categories": []}}')
+    name = "id" if inside else "images"
+    with pytest.raises(ValueError, match=f"ids.json has the key '{name}' twice in one object."):
+        CocoResults(tmp_path, str(file), 1, [])
+    with pytest.raises(ValueError, match=f"calibration has the key '{name}' twice"):
+        read_json(file, "calibration")
 
 
 def test_a_video_has_no_image_id(tmp_path: Path) -> None:

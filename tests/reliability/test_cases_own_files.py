@@ -62,16 +62,38 @@ def test_what_no_prediction_wrote_is_not_replaced(
     with pytest.raises(ValueError, match=f"out has {name}, which would be replaced and is of no"):
         check_place(tmp_path / "out", sources, written)
     check_place(tmp_path / "out", sources, [])  # nothing is drawn
-    put(tmp_path / "out" / "predictions.jsonl")
+    with own_folder(tmp_path / "out", []):  # lines alone
+        put(tmp_path / "out" / "predictions.jsonl")
+    with pytest.raises(ValueError, match=f"out has {name}"):
+        check_place(tmp_path / "out", sources, written)
+    with own_folder(tmp_path / "out", written):
+        pass
+    put(tmp_path / "out" / name)
     check_place(tmp_path / "out", sources, written)  # an earlier run's
+
+
+def test_lines_of_one_s_own_are_not_replaced(tmp_path: Path, sources: list[Source]) -> None:
+    put(tmp_path / "predictions.jsonl")
+    with pytest.raises(ValueError, match=r"has predictions.jsonl, which would be replaced"):
+        check_place(tmp_path, sources, [])
+    put(tmp_path / ".written_by_predict.json", b"{}")  # damaged
+    with pytest.raises(ValueError, match=r"has predictions.jsonl, which would be replaced"):
+        check_place(tmp_path, sources, [])
+
+
+def test_results_of_other_lines_are_taken_away(tmp_path: Path) -> None:
+    with own_folder(tmp_path, ["coco_instances_results.json"]):
+        put(tmp_path / "coco_instances_results.json")
+    with own_folder(tmp_path, []):
+        assert not (tmp_path / "coco_instances_results.json").exists()
 
 
 def test_two_runs_do_not_mix_their_lines(tmp_path: Path) -> None:
     says = "^--output .*out is in use by this very process: two runs in one folder would mix"
-    with own_folder(tmp_path / "out"):
-        with pytest.raises(FolderInUseError, match=says), own_folder(tmp_path / "out"):
+    with own_folder(tmp_path / "out", []):
+        with pytest.raises(FolderInUseError, match=says), own_folder(tmp_path / "out", []):
             pass
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".written_by_predict.json"]
 
 
 # Calibrations and plans

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dynamicdet_d2.runner import Runner
-from dynamicdet_d2.runner.folder import Folder, sha256
+from dynamicdet_d2.runner.folder import Folder, sealed, sha256
 from dynamicdet_d2.runner.images import prepare
 from dynamicdet_d2.runner.two_stage import TwoStageHead
 
@@ -188,6 +188,23 @@ def test_a_changed_manifest(folder: Path, number: int) -> None:
 
 def test_a_manifest_as_it_was_written_is_read(folder: Path) -> None:
     assert Runner(folder, opener=opened).threshold == 0.5
+
+
+def test_a_number_that_could_be_right_is_not_the_one_that_was_written(folder: Path) -> None:
+    """Other strides or a mean would be other detections in silence."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()))))
+    assert Runner(folder, opener=opened).threshold == 0.5
+    said = said_of(folder, put("heads.rpn.strides", [8]))
+    assert "manifest.json was changed after it was written" in said
+
+
+@pytest.mark.parametrize("anchors", [0, 2])
+def test_anchors_of_another_network_are_not_indexed(anchors: int) -> None:
+    settings = {**TWO_STAGE, "rpn": {**ANCHORS, "cell_anchors": [[[-8, -8, 8, 8]] * anchors]}}
+    outputs = {"logits_0": np.zeros((1, 1, 2, 2)), "deltas_0": np.zeros((1, 4, 2, 2))}
+    with pytest.raises(ValueError, match=f"has 1 channels, and by manifest.json {anchors} anchors"):
+        TwoStageHead(settings, {}, "", None).proposals(outputs, [(8, 8)])
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("tail.onnx")])

@@ -49,7 +49,7 @@ WORDS: dict[str, str] = {
     "camera:99999999999999999999": "is no camera; they are camera:0, camera:1, ... camera:999.",
     "http://localhost/1.jpg": "http://localhost/1.jpg does not exist.",
     "-": "--input - does not exist.",
-    "/dev/zero": "--input /dev/zero does not exist.",
+    "/dev/zero": "--input /dev/zero is a pipe or a device; it must be a file",
 }
 
 
@@ -93,6 +93,24 @@ def test_a_list(folder: Path, name: str) -> None:
     with pytest.raises(ValueError) as refused:
         sources_of([str(folder / "l.txt")])
     assert says in str(refused.value) and len(str(refused.value)) < 600
+
+
+def test_a_pattern_in_a_list_is_not_one_of_its_folder(tmp_path: Path) -> None:
+    for name, number in (("[1]", 1), ("1", 2)):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / f"{number}.png", width=96, height=64)
+    (tmp_path / "[1]" / "l.txt").write_text("*.png\n")
+    (source,) = sources_of([str(tmp_path / "[1]" / "l.txt")])
+    assert source.name == str(tmp_path / "[1]" / "1.png")
+
+
+def test_a_colon_in_a_video_s_name_is_no_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "film.mp4").rename(tmp_path / "file:a.mp4")
+    monkeypatch.chdir(tmp_path)
+    (source,) = sources_of(["file:a.mp4"])
+    assert source.count() == 12
 
 
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbfimages/1.png\r\nimages/2.png\r\n", b"images/*"])
@@ -157,7 +175,7 @@ FILES: dict[str, tuple[bytes | Callable[[Path], object], str]] = {
     "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "Image {path} cannot be read"),
     "program.jpg": (EPS, "Image {path} is PostScript, a program"),
     "pipes": (pipe_in_a_folder, "a.png is a folder, a pipe or a device, not a file"),
-    "list.txt": (os.mkfifo, "list.txt does not exist."),
+    "list.txt": (os.mkfifo, "list.txt is a pipe or a device"),
 }
 
 

@@ -139,14 +139,16 @@ def check_classes(names: Sequence[object], where: str) -> tuple[str, ...]:
     Raises:
         ValueError: naming the one that is none, or that stands there twice.
     """
-    for place, name in enumerate(names):
+    seen: set[object] = set()
+    for name in names:
         if not is_class_name(name):
             raise ValueError(
                 f"{where} {shown(name)} for a class; each must be text of 1 to {LONGEST_NAME} "
-                "characters, in quotes where YAML makes something else of it."
+                "characters in one line."
             )
-        if name in names[:place]:
+        if name in seen:
             raise ValueError(f"{where} the class {shown(name)} twice.")
+        seen.add(name)
     return tuple(map(str, names))
 
 

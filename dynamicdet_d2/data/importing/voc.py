@@ -104,8 +104,21 @@ class _Tree:
         """The image with its objects."""
         image = self._image(folder)
         size = image_size(image)
+        self._check_size(image, size)
         objects = [self._object(entry, names, size) for entry in self._root.iter("object")]
         return ImageEntry(image, size, tuple(objects))
+
+    def _check_size(self, image: Path, size: tuple[int, int]) -> None:
+        """Boxes of another size would be clipped. Of 0, as some tools write, nothing is known."""
+        texts = [
+            (self._root.findtext(f"size/{name}") or "").strip() for name in ("width", "height")
+        ]
+        stated = tuple(int(text) if text.isdecimal() else 0 for text in texts)
+        if all(stated) and stated != size:
+            raise ValueError(
+                f"{self.file} says that {image} has {stated[0]}x{stated[1]} pixels; it has "
+                f"{size[0]}x{size[1]} (EXIF rotation applied)."
+            )
 
     def _object(
         self, entry: ElementTree.Element, names: Sequence[str], size: tuple[int, int]
@@ -113,9 +126,10 @@ class _Tree:
         box = entry.find("bndbox")
         if box is None:
             raise ValueError(f"{self.file} has an object without a 'bndbox'.")
-        for tag in ("name", "bndbox"):
-            if len(entry.findall(tag)) > 1:  # all but the first would be lost
-                raise ValueError(f"{self.file} has an object with more than one '{tag}'.")
+        for part, tags in ((entry, ("name", "bndbox", "difficult")), (box, _CORNERS)):
+            for tag in tags:
+                if len(part.findall(tag)) > 1:  # all but the first would be lost
+                    raise ValueError(f"{self.file} has an object with more than one '{tag}'.")
         left, top, right, bottom = (self._number(box, name) for name in _CORNERS)
         name = self._text(entry, "name")
         where = f"{self.file}: an object '{name}'"

@@ -20,7 +20,7 @@ from dynamicdet_d2.data.importing.dataset import (
     image_size,
 )
 from dynamicdet_d2.utils.files import read_lines
-from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
+from dynamicdet_d2.utils.plain_yaml import PlainYamlError, as_written, read_yaml
 from dynamicdet_d2.utils.words import shown
 
 SPLITS = ("train", "val", "test")
@@ -98,8 +98,9 @@ def _description(path: Path) -> Path | None:
 
 def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
     """Names of the classes, and what each split consists of, from a yaml file."""
+    lines = read_lines(file, str(file))
     try:
-        content = read_yaml("\n".join(read_lines(file, str(file))))
+        content = read_yaml("\n".join(lines))
     except PlainYamlError as error:
         raise ValueError(f"{file} {error}") from None
     if not isinstance(content, dict):
@@ -112,23 +113,32 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
             folders[split] = [_located(file, content.get("path"), x, split) for x in listed]
     if "train" not in folders:
         raise ValueError(f"{file} has no 'train'; it must name a folder of images.")
-    names = _names(content.get("names"), file)
+    names = _names(content.get("names"), as_written("\n".join(lines)).get("names"), file)
     stated = content.get("nc", len(names))
     if names and stated != len(names):
         raise ValueError(f"{file}: 'nc' is {shown(stated)}, but 'names' has {len(names)} names.")
     return names, folders
 
 
-def _names(names: Any, file: Path) -> list[str]:
+def _names(names: Any, texts: Any, file: Path) -> list[str]:
+    """
+    Args:
+        texts: the same as it is written, since YAML makes 8 of a class 010.
+    """
     if isinstance(names, dict) and set(names) == set(range(len(names))):
-        names = [names[i] for i in range(len(names))]
+        by_number = dict(zip(names, texts.values(), strict=True))
+        names, texts = ([own[i] for i in range(len(names))] for own in (names, by_number))
     if names is None:
         return []
     if not isinstance(names, list):
         raise ValueError(f"{file}: 'names' must be a list, or have the keys 0, 1, 2, ...")
-    # Digits are names as well.
-    names = [str(name) if type(name) in (int, float) else name for name in names]
-    return list(check_classes(names, f"{file}: 'names' has"))
+    for name in names:
+        if not isinstance(name, str | int | float) or isinstance(name, bool):
+            raise ValueError(
+                f"{file}: 'names' has {shown(name)} for a class; it must be text, in quotes where "
+                "YAML makes something else of it."
+            )
+    return list(check_classes(texts, f"{file}: 'names' has"))
 
 
 def _located(file: Path, root: Any, part: Any, split: str) -> Path:
@@ -156,11 +166,32 @@ def _class_list(folder: Path) -> list[str]:
 def _split_folders(folder: Path) -> dict[str, list[Path]]:
     folder = folder.resolve()
     for pattern in ("images/{}", "{}/images"):
-        found = {s: folder / pattern.format(s) for s in SPLITS}
-        if found["train"].is_dir():
-            return {split: [path] for split, path in found.items() if path.is_dir()}
+        if (folder / pattern.format("train")).is_dir():
+            return _splits_by_name(sorted(folder.glob(pattern.format("*"))), pattern)
     images = folder / "images"
     return {"train": [images if images.is_dir() else folder]}
+
+
+def _splits_by_name(places: Sequence[Path], pattern: str) -> dict[str, list[Path]]:
+    """
+    Args:
+        places: folders, and files, that are called as the pattern says.
+
+    Raises:
+        ValueError: one of another name has images, which would be in no split.
+    """
+    found = {}
+    for place in filter(Path.is_dir, places):
+        name = place.name if pattern.endswith("{}") else place.parent.name
+        split = "val" if name == "valid" else name
+        if split in SPLITS:
+            found.setdefault(split, []).append(place)
+        elif _image_files([place]):
+            raise ValueError(
+                f"{place} has images and is none of {', '.join(SPLITS)}, beside which it lies: "
+                "rename it, or name the folders of the splits in a data.yaml."
+            )
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 def _image_files(parts: Sequence[Path]) -> list[Path]:
@@ -188,6 +219,9 @@ def label_file(image: Path) -> Path:
 def _entry(image: Path, num_classes: int) -> ImageEntry:
     size, labels = image_size(image), label_file(image)
     if not os.path.lexists(labels):
+        other = labels.with_suffix(".TXT")
+        if os.path.lexists(other):  # it would be an image without objects
+            raise ValueError(f"{other} must end in .txt, in small letters, to be found.")
         return ImageEntry(image, size, ())
     objects = [
         read_line(line, size, num_classes, f"{labels}, line {number},")

@@ -20,6 +20,7 @@ from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.drawing import CLASSES, Shape, draw_picture
 from dynamicdet_d2.utils.files import make_folder, read_json, whole_file
 from dynamicdet_d2.utils.pictures import write_image
+from dynamicdet_d2.utils.pixels import MOST_PIXELS
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ JPEG_QUALITY = 95
 DESCRIPTION = "drawn shapes"
 # In a folder while a set is drawn into it: what is there may be replaced.
 UNFINISHED = "drawing.unfinished"
-# A side of a JPEG file.
-MOST_PIXELS = 65_500
+# Pixels, of a JPEG file.
+LONGEST_SIDE = 65_500
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,13 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
     """
     if recipe.num_images < 1 or min(recipe.width, recipe.height) < 64:
         raise ValueError(f"Drawn sets need at least one image of 64 pixels a side; found {recipe}.")
-    if max(recipe.width, recipe.height) > MOST_PIXELS or not 0 <= recipe.seed < 2**63:
+    if max(recipe.width, recipe.height) > LONGEST_SIDE or not 0 <= recipe.seed < 2**63:
         raise ValueError(
-            f"Drawn sets have at most {MOST_PIXELS} pixels a side and a seed from 0 to 2^63; found "
+            f"Drawn sets have at most {LONGEST_SIDE} pixels a side and a seed from 0 to 2^63; found "
             f"{recipe}."
         )
+    if recipe.width * recipe.height > MOST_PIXELS:
+        raise ValueError(f"Drawn images have at most {MOST_PIXELS} pixels; found {recipe}.")
     info = {"description": DESCRIPTION, "version": VERSION, **asdict(recipe)}
     annotations = folder / "instances.json"
     found = _drawn(folder)

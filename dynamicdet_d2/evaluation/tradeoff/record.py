@@ -179,6 +179,12 @@ class Tradeoff:
         for point in (*self.points, self.operating_point, *self.curve):
             if set(point.tasks) != set(self.tasks):
                 raise ValueError("points have figures of boxes and masks, others of boxes alone")
+        for task in self.tasks:
+            figures = [point.tasks[task] for point in (*self.points, self.operating_point)]
+            rates = [own.detections for own in figures if own.detections is not None]
+            for of_classes in ([own.classes for own in figures], [own.classes for own in rates]):
+                if any(own.keys() != of_classes[0].keys() for own in of_classes):
+                    raise ValueError("points have figures of different classes")
 
     @property
     def tasks(self) -> tuple[Task, ...]:

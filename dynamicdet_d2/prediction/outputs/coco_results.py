@@ -2,6 +2,7 @@
 """COCO's result format, with the ids of a COCO file."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from dynamicdet_d2.data.register import class_names, read_json
 from dynamicdet_d2.prediction.outputs.output import Output
 from dynamicdet_d2.prediction.sources import Frame, ImageFile, Source
 from dynamicdet_d2.utils.files import whole_file
+
+logger = logging.getLogger(__name__)
 
 # As Detectron2's COCOEvaluator calls it.
 RESULTS = "coco_instances_results.json"
@@ -53,6 +56,7 @@ class CocoResults(Output):
             )
         self._path = folder / RESULTS
         self._results: list[dict[str, Any]] = []
+        self._stopped = False
 
     def write(self, frame: Frame, prediction: dict[str, Any]) -> None:
         image_id = self._ids[frame.source.name]
@@ -61,7 +65,13 @@ class CocoResults(Output):
             result["category_id"] = self._categories[result["category_id"]]
         self._results += results
 
+    def stop(self) -> None:
+        self._stopped = True
+
     def close(self) -> None:
+        if self._stopped:
+            logger.warning("%s is not written: it would lack images.", self._path)
+            return
         with whole_file(self._path) as file:
             file.write(json.dumps(self._results).encode())
 

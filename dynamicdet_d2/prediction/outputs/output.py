@@ -26,6 +26,9 @@ class Output(ABC):
         else:
             self.abandon()
 
+    def stop(self) -> None:  # noqa: B027 (most have nothing to do)
+        """The user ends the stream where it is; ``close`` follows."""
+
     @abstractmethod
     def close(self) -> None:
         """Complete what was begun, also where the user has ended the stream early."""

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES
 from dynamicdet_d2.prediction.sources import Source
 from dynamicdet_d2.utils import folder_lock
-from dynamicdet_d2.utils.files import make_folder
+from dynamicdet_d2.utils.files import make_folder, read_json, refuse_links, write_json
 from dynamicdet_d2.utils.pictures import refuse_nameless
 
 OPTION = "--output"
+# Names of what was written into the folder, which may be replaced.
+WRITTEN = ".written_by_predict.json"
 
 
 def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -> None:
@@ -32,14 +35,24 @@ def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -
             raise ValueError(
                 f"{OPTION} {folder} holds images of --input, which would be replaced: {written}."
             )
-    if (folder / LINES).exists():  # an earlier run's, which this one takes the place of
-        return
-    there = [folder / name for name in names if (folder / name).is_file()]
+    written = _written(folder)
+    there = [x for x in (*names, LINES) if (folder / x).is_file() and x not in written]
     if there:
         raise ValueError(
-            f"{OPTION} {folder} has {there[0].name}, which would be replaced and is of no earlier "
-            f"'dynamicdet predict' (there is no {LINES} beside it); choose another folder."
+            f"{OPTION} {folder} has {there[0]}, which would be replaced and is of no earlier "
+            f"'dynamicdet predict'; choose another folder."
         )
+
+
+def _written(folder: Path) -> set[str]:
+    """Names of files that earlier runs have written there."""
+    path = folder / WRITTEN
+    refuse_links(path, str(path))
+    try:
+        names = read_json(path, str(path)) if path.is_file() else []
+    except ValueError:  # somebody has changed it
+        return set()
+    return {x for x in names if isinstance(x, str)} if isinstance(names, list) else set()
 
 
 def _are_one(one: Path, other: Path) -> bool:
@@ -51,12 +64,19 @@ def _are_one(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def own_folder(folder: Path) -> Iterator[None]:
+def own_folder(folder: Path, names: Sequence[str]) -> Iterator[None]:
     """Make the folder and hold it: two runs in one would mix their lines.
+
+    Args:
+        names: as for ``check_place``; from now on they are names of files that may be replaced.
 
     Raises:
         OSError: it cannot be made, or another run has it; one sentence.
     """
     make_folder(folder)
     with folder_lock.held(folder, OPTION):
+        written = _written(folder)
+        if RESULTS in written:  # of other lines than are there from now on
+            (folder / RESULTS).unlink(missing_ok=True)
+        write_json(folder / WRITTEN, sorted(written | {*names, LINES}))
         yield

@@ -2,6 +2,7 @@
 """From what a user typed to sources."""
 
 import glob
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ def _meant(word: str, said: str) -> Iterator[Source]:
         yield from _list(path, said)
     elif path.is_file():
         yield VideoFile(path) if path.suffix.lower() in VIDEOS else ImageFile(path)
+    elif path.exists():
+        raise ValueError(f"{said} is a pipe or a device; it must be a file or a folder.")
     elif glob.has_magic(word):
         yield from _pattern(str(path), said)
     else:
@@ -100,4 +103,8 @@ def _list(file: Path, said: str) -> Iterator[Source]:
             raise ValueError(f"{said} names {word}, another list.")
         named = f"{said}: {word}"
         is_camera = word.startswith("camera:")
-        yield from _meant(word if is_camera else str(file.parent / _path(word, named)), named)
+        beside = _path(word, named)
+        # A pattern is one in the line alone, not in the name of the list's folder.
+        magic = glob.has_magic(word) and not os.path.exists(file.parent / beside)
+        parent = Path(glob.escape(str(file.parent))) if magic else file.parent
+        yield from _meant(word if is_camera else str(parent / beside), named)

@@ -11,6 +11,8 @@ from dynamicdet_d2.prediction.sources.source import Frame, Source
 
 # Frames that wait; more would only take memory.
 DEPTH = 8
+# Seconds, for the frame that is being read when nobody takes it any more.
+PATIENCE = 5.0
 _END = object()
 
 
@@ -47,7 +49,8 @@ class ReadAhead:
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        self._thread.join()
+        # A camera, or a dead network's file, may never answer; the thread ends with the process.
+        self._thread.join(PATIENCE)
 
     def __iter__(self) -> Iterator[Frame | CorruptImageError]:
         """Frames; in the place of an image that cannot be read, the error, not raised.

@@ -88,9 +88,11 @@ class VideoFile(Source):
     def __init__(self, path: Path) -> None:
         refuse_nameless(path, "The video")
         self.name, self.drawn_name = str(path), f"{path.stem}.mp4"
+        # FFmpeg takes what stands before a colon for a protocol.
+        self._path = str(path.absolute())
 
     def frames(self) -> Iterator[Frame]:
-        with _opened(self.name, f"The video {self.name}") as video:
+        with _opened(self._path, f"The video {self.name}") as video:
             self.fps = fps = video.get(cv2.CAP_PROP_FPS) or USUAL_FPS
             expected, number = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0
             while (image := _next(video)) is not None:
@@ -102,7 +104,7 @@ class VideoFile(Source):
             logger.warning("%s ends after %d of %d frames.", self.name, number, expected)
 
     def count(self) -> int | None:
-        with _opened(self.name, f"The video {self.name}") as video:
+        with _opened(self._path, f"The video {self.name}") as video:
             frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
         return frames if frames > 0 else None
 

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands whose standard output is closed, full or unread, and that a signal ends."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dynamicdet_d2.commands.main import main
+from dynamicdet_d2.utils.files import whole_folder
+from dynamicdet_d2.utils.stopping import killed_in_order
+from dynamicdet_d2.utils.streams import heard
+
+
+@pytest.mark.parametrize("words", [["--help"], ["doctor", "--help"]])
+@pytest.mark.parametrize(
+    ("reader", "says"), [(True, "No space left on device."), (False, "Broken pipe.")]
+)
+def test_what_cannot_be_said(
+    words: list[str],
+    reader: bool,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    if reader:
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        end, descriptor = os.pipe()
+        os.close(end)
+    with os.fdopen(descriptor, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+    monkeypatch.undo()
+    assert stop.value.code == 1
+    said = capsys.readouterr().err
+    assert said.endswith(f"error: standard output cannot be written: {says}\n")
+
+
+def test_other_failures_keep_their_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError), heard():
+        open("gone")
+    with pytest.raises(SystemExit) as stop, heard():
+        sys.exit(3)
+    assert stop.value.code == 3
+
+
+def test_closed_streams_are_the_null_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["--help"]) == 0
+    assert sys.stdout.name == os.devnull
+    sys.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_half_written(tmp_path: Path, number: int) -> None:
+    with pytest.raises(SystemExit) as stop, killed_in_order(), whole_folder(tmp_path / "a"):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+    assert stop.value.code == 128 + number
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) is signal.SIG_DFL
