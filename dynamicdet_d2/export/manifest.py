@@ -20,6 +20,7 @@ threshold         hard iff difficulty > threshold; null of a static detector
 calibration       thresholds of the hard fractions 0, 0.001, ..., 1, and what they were measured
                   on; null without one
 fingerprint       of weights and input, as in calibrations
+checksum          of all of this: a number that is changed is refused by the runner
 """
 
 from collections.abc import Sequence

@@ -46,6 +46,11 @@ class YoloHead:
     def _grid(self, level: int, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
         """Cells, anchors in cells, and strides of a level's rows."""
         anchors, height, width = shape
+        if anchors != len(self.settings["anchors"][level]):
+            raise ValueError(
+                f"A level of the network has {anchors} anchors, and by manifest.json "
+                f"{len(self.settings['anchors'][level])}: they are not of one export."
+            )
         stride = np.float32(self.settings["strides"][level])
         x, y = np.meshgrid(np.arange(width), np.arange(height))
         cells = np.stack([x, y], axis=-1).astype(np.float32)

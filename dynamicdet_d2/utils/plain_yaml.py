@@ -10,21 +10,25 @@ from dynamicdet_d2.utils.words import shown
 
 # Values of a file with its aliases written out: ten lines can stand for more than any memory holds.
 MOST_VALUES = 100_000
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class PlainYamlError(Exception):
     """What is wrong with the text, as the end of a sentence that begins with the file's name."""
 
 
-def read_yaml(text: str | IO[str]) -> Any:
+def read_yaml(text: str | IO[str], *, numbers: bool = True) -> Any:
     """Content of a YAML text.
+
+    Args:
+        numbers: False leaves them text, as they are written.
 
     Raises:
         PlainYamlError: it is none, or holds more than plain values, a key twice, or aliases without
             end.
     """
     try:
-        return yaml.load(text, _PlainLoader)
+        return yaml.load(text, _PlainLoader if numbers else _WordsLoader)
     except yaml.constructor.ConstructorError as error:
         raise PlainYamlError(
             f"holds more than plain values, and no code runs from it: {_one_line(error)}."
@@ -33,11 +37,6 @@ def read_yaml(text: str | IO[str]) -> Any:
         raise PlainYamlError(f"is not YAML: {_one_line(error)}.") from None
     except RecursionError:
         raise PlainYamlError("is nested too deeply.") from None
-
-
-def as_written(text: str) -> Any:
-    """Content of a text that ``read_yaml`` has read, its scalars as they are written there."""
-    return yaml.load(text, yaml.BaseLoader)
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -57,6 +56,15 @@ class _PlainLoader(yaml.SafeLoader):
                 line = node.start_mark.line + 1
                 raise PlainYamlError(f"has {shown(twice[0])} twice in the mapping at line {line}.")
         return super().construct_mapping(node, deep)
+
+
+class _WordsLoader(_PlainLoader):
+    """To YAML 010 is 8, and 12:30 is 750."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, form) for tag, form in found if tag not in _NUMBERS]
+        for first, found in _PlainLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def _values(node: yaml.Node, known: dict[int, int | None]) -> int:

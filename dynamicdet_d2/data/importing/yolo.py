@@ -20,7 +20,7 @@ from dynamicdet_d2.data.importing.dataset import (
     image_size,
 )
 from dynamicdet_d2.utils.files import read_lines
-from dynamicdet_d2.utils.plain_yaml import PlainYamlError, as_written, read_yaml
+from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
 from dynamicdet_d2.utils.words import shown
 
 SPLITS = ("train", "val", "test")
@@ -98,9 +98,9 @@ def _description(path: Path) -> Path | None:
 
 def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
     """Names of the classes, and what each split consists of, from a yaml file."""
-    lines = read_lines(file, str(file))
+    text = "\n".join(read_lines(file, str(file)))
     try:
-        content = read_yaml("\n".join(lines))
+        content = read_yaml(text)
     except PlainYamlError as error:
         raise ValueError(f"{file} {error}") from None
     if not isinstance(content, dict):
@@ -113,32 +113,31 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
             folders[split] = [_located(file, content.get("path"), x, split) for x in listed]
     if "train" not in folders:
         raise ValueError(f"{file} has no 'train'; it must name a folder of images.")
-    names = _names(content.get("names"), as_written("\n".join(lines)).get("names"), file)
+    names = _names(read_yaml(text, numbers=False)["names"] if "names" in content else None, file)
     stated = content.get("nc", len(names))
     if names and stated != len(names):
         raise ValueError(f"{file}: 'nc' is {shown(stated)}, but 'names' has {len(names)} names.")
     return names, folders
 
 
-def _names(names: Any, texts: Any, file: Path) -> list[str]:
+def _names(names: Any, file: Path) -> list[str]:
     """
     Args:
-        texts: the same as it is written, since YAML makes 8 of a class 010.
+        names: with digits as text, since YAML makes 8 of a class 010.
     """
-    if isinstance(names, dict) and set(names) == set(range(len(names))):
-        by_number = dict(zip(names, texts.values(), strict=True))
-        names, texts = ([own[i] for i in range(len(names))] for own in (names, by_number))
+    if isinstance(names, dict) and set(names) == {str(i) for i in range(len(names))}:
+        names = [names[str(i)] for i in range(len(names))]
     if names is None:
         return []
     if not isinstance(names, list):
         raise ValueError(f"{file}: 'names' must be a list, or have the keys 0, 1, 2, ...")
     for name in names:
-        if not isinstance(name, str | int | float) or isinstance(name, bool):
+        if not isinstance(name, str):
             raise ValueError(
                 f"{file}: 'names' has {shown(name)} for a class; it must be text, in quotes where "
                 "YAML makes something else of it."
             )
-    return list(check_classes(texts, f"{file}: 'names' has"))
+    return list(check_classes(names, f"{file}: 'names' has"))
 
 
 def _located(file: Path, root: Any, part: Any, split: str) -> Path:

@@ -83,8 +83,8 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
         raise ValueError(f"Drawn sets need at least one image of 64 pixels a side; found {recipe}.")
     if max(recipe.width, recipe.height) > LONGEST_SIDE or not 0 <= recipe.seed < 2**63:
         raise ValueError(
-            f"Drawn sets have at most {LONGEST_SIDE} pixels a side and a seed from 0 to 2^63; found "
-            f"{recipe}."
+            f"Drawn sets have at most {LONGEST_SIDE} pixels a side and a seed from 0 to 2^63; "
+            f"found {recipe}."
         )
     if recipe.width * recipe.height > MOST_PIXELS:
         raise ValueError(f"Drawn images have at most {MOST_PIXELS} pixels; found {recipe}.")
