@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def newer_python() -> str:
 def install_detectron2() -> str:
     """The command that installs Detectron2."""
     tool = INSTALL_TOOL if is_clone() else str(PACKAGE / INSTALL_TOOL)
-    return f"{sys.executable} {tool}"
+    return f"{shlex.quote(sys.executable)} {shlex.quote(tool)}"
 
 
 def pins() -> dict[str, str]:
@@ -183,7 +184,11 @@ def detectron2_origin(module: ModuleType) -> str:
     except importlib.metadata.PackageNotFoundError:
         return f"sources on the Python path, not installed, in {folder}"
     read = records.read_text
-    return f"{origin_from_records(read('ORIGIN.json'), read('direct_url.json'))}, in {folder}"
+    try:
+        origin = origin_from_records(read("ORIGIN.json"), read("direct_url.json"))
+    except (LookupError, TypeError, ValueError):
+        origin = "records that cannot be read"
+    return f"{origin}, in {folder}"
 
 
 def examine_detectron2() -> Finding:
@@ -249,7 +254,8 @@ def mending_command(findings: list[Finding]) -> str:
         return "make env"
     if packages:
         constraint = ["--constraint", REQUIREMENTS.name] if is_clone() else []
-        commands.insert(0, " ".join([sys.executable, "-m pip install", *constraint, *packages]))
+        python = shlex.quote(sys.executable)
+        commands.insert(0, " ".join([python, "-m pip install", *constraint, *packages]))
     return " && ".join(commands)
 
 

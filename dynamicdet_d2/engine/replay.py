@@ -136,7 +136,7 @@ def _config(text: str, path: str) -> CfgNode:
         file.write(text)
         file.flush()
         try:
-            return read_config(file.name)
+            return read_config(file.name, alone=True)
         except ValueError as error:
             named = str(error).replace(f"--config-file {file.name}", f"The config in {path}")
             raise ValueError(named.replace(file.name, path)) from None
