@@ -13,6 +13,7 @@ import argparse
 import difflib
 import importlib
 import io
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,8 +83,7 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
             command = importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")
             parser = command.parser()
             parser.prog = program
-            for action in parser._actions:
-                action.type = _path if action.type is Path else action.type
+            _adjust(parser)
             args = parser.parse_args(arguments)
             args.program = program
             _refuse_empty(args, parser)
@@ -100,6 +100,13 @@ def _check_python() -> None:
     """
     if sys.flags.optimize > 1:
         raise ValueError("Detectron2 needs docstrings: use neither -OO nor PYTHONOPTIMIZE=2.")
+
+
+def _adjust(parser: argparse.ArgumentParser) -> None:
+    """What argparse cannot be told: -1e-3 is a number, and nothing is no path."""
+    parser._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")
+    for action in parser._actions:
+        action.type = _path if action.type is Path else action.type
 
 
 def _path(word: str) -> Path | str:

@@ -25,6 +25,8 @@ from numpy.typing import ArrayLike
 
 MODES = ("ap", "finite")
 DEFAULT_SHARE = 0.1
+# One image of a million; no data set shows that less of them miss a target.
+SMALLEST_SHARE = 1e-6
 # Images from which on a standard error is trusted (benchmarks/guarantee.py tried as many).
 LARGE_SAMPLE = 300
 
@@ -37,7 +39,7 @@ class Guarantee:
         confidence: chance that the promise holds, over draws of the images; in [0.5, 1).
         mode: "ap", of a figure of the whole set and for large samples; "finite", of a share of the
             images and for any number of them.
-        share: of mode "finite": of new images that may miss the target, in (0, 1).
+        share: of mode "finite": of new images that may miss the target, in [1e-6, 1).
     """
 
     confidence: float
@@ -47,8 +49,8 @@ class Guarantee:
     def __post_init__(self) -> None:
         if not 0.5 <= self.confidence < 1:
             raise ValueError(f"--confidence must be in [0.5, 1), not {self.confidence:g}.")
-        if not 0 < self.share < 1:
-            raise ValueError(f"--share must be in (0, 1), not {self.share:g}.")
+        if not SMALLEST_SHARE <= self.share < 1:
+            raise ValueError(f"--share must be in [{SMALLEST_SHARE:g}, 1), not {self.share:g}.")
 
 
 def leading(passed: Iterable[bool]) -> int:

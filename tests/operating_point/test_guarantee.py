@@ -122,7 +122,7 @@ def test_the_bound_of_a_mean() -> None:
     [
         ({"confidence": 1.0}, r"--confidence must be in \[0.5, 1\), not 1."),
         ({"confidence": float("nan")}, r"--confidence must be"),
-        ({"confidence": 0.95, "share": 0.0}, r"--share must be in \(0, 1\), not 0."),
+        ({"confidence": 0.95, "share": 0.0}, r"--share must be in \[1e-06, 1\), not 0."),
     ],
 )
 def test_refused(given_: dict, says: str) -> None:

@@ -217,6 +217,8 @@ CASES: list[tuple[str, int, str]] = [
     (f"{TRAIN} OUTPUT_DIR {{folder}}/text.txt", TYPED, "text.txt', which is a file"),
     ("eval --config-file {folder}/text.json", TYPED, "text.json holds 'hello'"),
     ("doctor --gone", TYPED, "unrecognized arguments: --gone"),
+    (f"{PREDICT} --input {{folder}}/images --threshold -1e-3", TYPED, "--threshold is -0.001; it"),
+    (f"{CALIBRATE} --max-ap-drop -inf", TYPED, "A target for ap_drop must be in [0, 100]"),
     ("draw-shapes --output= --num-images 1", TYPED, "error: --output is empty."),
     (
         f"{PREDICT} --input {{folder}}/images --opts SEED 1 --threshold 1",
