@@ -81,7 +81,8 @@ def calibration_settings(
             threshold = record.operating_point["threshold"]
     if record is None:
         return threshold, None
-    check_fingerprint(record.fingerprint, fingerprint(model, cfg))
+    path = path or cfg.MODEL.DYNAMIC.CALIBRATION
+    check_fingerprint(record.fingerprint, fingerprint(model, cfg), path)
     return threshold, {
         "grid": record.grid,
         "num_images": record.num_images,

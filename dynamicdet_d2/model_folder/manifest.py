@@ -67,7 +67,7 @@ def verified(folder: Path) -> Manifest:
         ValueError: one sentence that names the file and what is wrong with it. Only the files of a
             model folder are ever opened, none of them is a link, and none lies elsewhere.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # which a name that no system takes is not either
         raise ValueError(f"{folder} is no model folder: it is no folder.")
     path = folder / MANIFEST
     _check_plain(path, LARGEST)

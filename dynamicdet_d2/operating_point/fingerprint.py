@@ -74,12 +74,13 @@ def inference_settings(cfg: CfgNode) -> dict[str, bool]:
     return {"optimize": bool(keys.OPTIMIZE), "compile": bool(keys.COMPILE)}
 
 
-def check_fingerprint(calibration: dict[str, Any], current: dict[str, Any]) -> None:
+def check_fingerprint(calibration: dict[str, Any], current: dict[str, Any], path: str = "") -> None:
     """Refuse a calibration that belongs to something else.
 
     Args:
         calibration: the fingerprint in the calibration.
         current: the fingerprint of the model in use.
+        path: of the calibration's file, for the message.
 
     Raises:
         ValueError: naming each part that differs, with both values.
@@ -87,8 +88,8 @@ def check_fingerprint(calibration: dict[str, Any], current: dict[str, Any]) -> N
     differing = _differences(_flat(calibration), _flat(current))
     if differing:
         raise ValueError(
-            "The calibration belongs to another model or input: it was made with "
-            f"{differing}. Run calibrate.py for this one."
+            f"The calibration {path}{' ' * bool(path)}belongs to another model or input: it was "
+            f"made with {differing}. Run calibrate.py for this one."
         )
 
 

@@ -115,7 +115,8 @@ class OperatingPoint:
         """
         if self._checked or self.calibration is None or self._cfg is None:
             return
-        check_fingerprint(self.calibration.fingerprint, fingerprint(model, self._cfg))
+        path = self._cfg.MODEL.DYNAMIC.CALIBRATION
+        check_fingerprint(self.calibration.fingerprint, fingerprint(model, self._cfg), path)
         self._checked = True
 
     def note(self, difficulties: Sequence[float]) -> None:

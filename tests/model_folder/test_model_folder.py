@@ -101,6 +101,11 @@ def test_a_folder_in_use_is_left_alone(files: SimpleNamespace, tmp_path: Path) -
             write_model(cfg, folder)
 
 
+def test_a_name_that_no_folder_can_have() -> None:
+    with pytest.raises(ValueError, match="is no model folder: it is no folder."):
+        dynamicdet_d2.load("x" * 5000)
+
+
 def test_another_models_calibration_is_not_packed(files: SimpleNamespace, tmp_path: Path) -> None:
     record = Calibration.from_json(files.calibration)
     record.fingerprint["weights"] = "another"

@@ -59,6 +59,7 @@ CASES: list[tuple[str, int, str]] = [
     ("gone", TYPED, "there is no command 'gone'."),
     ("trian", TYPED, "there is no command 'trian'. The nearest is 'train'."),
     ("--version", TYPED, "there is no command '--version'."),
+    (f"{DRAW} --num-images 1 --width 60000 --height 60000", TYPED, "at most 178956970 pixels"),
     (f"{DRAW} --num-images 0", TYPED, "at least one image of 64 pixels a side"),
     (f"{DRAW} --num-images -5", TYPED, "at least one image of 64 pixels a side"),
     (f"{DRAW} --num-images x", TYPED, "--num-images: invalid int value: 'x'"),

@@ -10,6 +10,7 @@ import pytest
 
 from dynamicdet_d2.calibration.output import check_output
 from dynamicdet_d2.calibration.plan.files import plan_files
+from dynamicdet_d2.commands.demo_photos import prepare
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.commands.upgrade import RECORD
 from dynamicdet_d2.prediction.outputs.place import check_place, own_folder
@@ -215,6 +216,15 @@ def test_a_command(tmp_path: Path, name: str, capsys: pytest.CaptureFixture) -> 
         main(words.format(folder=folder).split())
     assert stop.value.code == 2 and says in capsys.readouterr().err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_demo_s_config_takes_no_other_one_s_place(tmp_path: Path) -> None:
+    coco(tmp_path)
+    put(tmp_path / "photos.yaml", b"MODEL: {}\n")
+    arguments = (str(tmp_path / "set.json"), str(tmp_path / "images"), tmp_path, 400)
+    with pytest.raises(ValueError, match=r"would replace .*photos.yaml, which 'dynamicdet demo-p"):
+        prepare(*arguments)
+    assert not (tmp_path / "data").exists()
 
 
 def test_what_a_command_wrote_it_replaces(tmp_path: Path) -> None:

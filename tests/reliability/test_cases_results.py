@@ -100,7 +100,7 @@ TRADEOFFS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c.update(images_missing=-1), "images_missing -1"),
     (lambda c: c.update(dataset=""), "dataset has a name of 0 characters"),
     (lambda c: c.update(dataset="x" * 10**6), "dataset has a name of 1000000 characters"),
-    (lambda c: c["points"][1]["box"]["classes"].popitem(), "have figures of different classes"),
+    (lambda c: c["points"][1]["box_classes"].popitem(), "have figures of different classes"),
 ]
 
 
