@@ -17,6 +17,7 @@ from dynamicdet_d2.operating_point import Calibration, threshold_grid
 from dynamicdet_d2.prediction.aim import Aim
 from dynamicdet_d2.prediction.outputs import Output
 from dynamicdet_d2.prediction.sources import Frame, ImageFile
+from dynamicdet_d2.prediction.predictor import UnusableImageError
 from dynamicdet_d2.prediction.stream import WARMUP, Stream
 from dynamicdet_d2.prediction.tally import Tally
 from tests.support.predicting import predicting_cfg
@@ -144,6 +145,27 @@ def test_images_that_cannot_be_read(caplog: pytest.LogCaptureFixture) -> None:
     assert (tally.left_out, tally.routes.total()) == (1, 2)
     assert "broken.jpg" in caplog.text
     assert tally.summary() == "2 images, 2 easy; 25.0 FPS (25.0 of the detector alone); 1 left out"
+
+
+class Picky(MadeUp):
+    """White images are too narrow for it."""
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[dict]:
+        for place, image in enumerate(images):
+            if image[0, 0, 0] == 100:
+                raise UnusableImageError(place, "It is too narrow.")
+        return super().__call__(images)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_images_that_cannot_be_predicted(batch_size: int) -> None:
+    clock, output, difficulties = Clock(), Kept(), [1.0, 0.2, 1.0, 0.3, 1.0]
+    stream = Stream(Picky(clock), [output], skip_corrupt=True, batch_size=batch_size, clock=clock)
+    tally = stream.run(frames(difficulties))
+    assert [frame.source.name for frame, _ in output.seen] == ["1.jpg", "3.jpg"]
+    assert (tally.left_out, tally.routes.total()) == (3, 2)
+    with pytest.raises(ValueError, match=r"^0.jpg: It is too narrow. DATALOADER.SKIP_CORR"):
+        Stream(Picky(clock), [], batch_size=batch_size, clock=clock).run(frames(difficulties))
 
 
 def test_progress_says_rate_share_and_threshold(caplog: pytest.LogCaptureFixture) -> None:

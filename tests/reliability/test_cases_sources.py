@@ -95,6 +95,30 @@ def test_a_list(folder: Path, name: str) -> None:
     assert says in str(refused.value) and len(str(refused.value)) < 600
 
 
+@pytest.mark.parametrize("number", [0.0, -1.0, float("nan"), float("inf"), -9e18, 1e300])
+def test_what_a_video_says_of_itself_may_be_no_number(
+    folder: Path, number: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Odd:
+        def __init__(self, _: str) -> None:
+            self.left = 2
+
+        def get(self, _: int) -> float:
+            return number
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            self.left -= 1
+            return self.left >= 0, np.zeros((64, 96, 3), np.uint8)
+
+        isOpened = release = lambda self: True  # noqa: N815
+
+    monkeypatch.setattr(cv2, "VideoCapture", Odd)
+    (source,) = sources_of([str(folder / "film.mp4")])
+    assert source.count() is None
+    frames = list(source.frames())
+    assert len(frames) == 2 and source.fps in (25.0, 1e300)
+
+
 def test_a_pattern_in_a_list_is_not_one_of_its_folder(tmp_path: Path) -> None:
     for name, number in (("[1]", 1), ("1", 2)):
         (tmp_path / name).mkdir()

@@ -2,6 +2,7 @@
 """The kinds of sources, each of which gives frames."""
 
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 # Of a video or camera that does not say its own.
 USUAL_FPS = 25.0
+_MOST_FRAMES = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class VideoFile(Source):
 
     def frames(self) -> Iterator[Frame]:
         with _opened(self._path, f"The video {self.name}") as video:
-            self.fps = fps = video.get(cv2.CAP_PROP_FPS) or USUAL_FPS
-            expected, number = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+            self.fps = fps = _fps(video)
+            expected, number = _count(video) or 0, 0
             while (image := _next(video)) is not None:
                 yield Frame(self, image, number, number / fps)
                 number += 1
@@ -105,8 +107,7 @@ class VideoFile(Source):
 
     def count(self) -> int | None:
         with _opened(self._path, f"The video {self.name}") as video:
-            frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-        return frames if frames > 0 else None
+            return _count(video)
 
 
 class Camera(Source):
@@ -120,7 +121,7 @@ class Camera(Source):
 
     def frames(self) -> Iterator[Frame]:
         with _opened(self.number, f"Camera {self.number}") as video:
-            self.fps = video.get(cv2.CAP_PROP_FPS) or USUAL_FPS
+            self.fps = _fps(video)
             start, number = time.monotonic(), 0
             while (image := _next(video)) is not None:
                 yield Frame(self, image, number, time.monotonic() - start)
@@ -140,6 +141,18 @@ def _opened(where: str | int, said: str) -> Iterator[cv2.VideoCapture]:
         yield video
     finally:
         video.release()
+
+
+def _fps(video: cv2.VideoCapture) -> float:
+    """What it says, if that is a number of frames."""
+    said = video.get(cv2.CAP_PROP_FPS)
+    return said if 0 < said < math.inf else USUAL_FPS
+
+
+def _count(video: cv2.VideoCapture) -> int | None:
+    """Frames as far as it knows; some containers give numbers that no file could hold."""
+    said = video.get(cv2.CAP_PROP_FRAME_COUNT)
+    return int(said) if 0 < said < _MOST_FRAMES else None
 
 
 def _next(video: cv2.VideoCapture) -> NDArray[Any] | None:
