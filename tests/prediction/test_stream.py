@@ -16,8 +16,8 @@ from dynamicdet_d2.data.loading.corrupt import CorruptImageError
 from dynamicdet_d2.operating_point import Calibration, threshold_grid
 from dynamicdet_d2.prediction.aim import Aim
 from dynamicdet_d2.prediction.outputs import Output
-from dynamicdet_d2.prediction.sources import Frame, ImageFile
 from dynamicdet_d2.prediction.predictor import UnusableImageError
+from dynamicdet_d2.prediction.sources import Frame, ImageFile
 from dynamicdet_d2.prediction.stream import WARMUP, Stream
 from dynamicdet_d2.prediction.tally import Tally
 from tests.support.predicting import predicting_cfg
