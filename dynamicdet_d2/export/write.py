@@ -82,7 +82,7 @@ def new_folder(path: str | Path) -> AbstractContextManager[Path]:
     Raises:
         ValueError: something has the name, or it can be that of none.
     """
-    if not names_a_file(str(path)):
+    if not names_a_file(str(path).rstrip("/")):
         raise ValueError(f"--output {shown(str(path))} names no folder.")
     if os.path.lexists(path):
         raise ValueError(f"--output {path} exists; an export makes a folder of its own.")

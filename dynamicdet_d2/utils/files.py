@@ -231,8 +231,10 @@ def write_json(path: str | os.PathLike, content: Any, *, allow_nan: bool = True)
 
 
 def names_a_file(name: object) -> TypeGuard[str]:
-    """Whether it is text that a file system can take: no lone halves of characters, no byte 0."""
-    if not isinstance(name, str) or not name or "\0" in name or not is_whole(name):
+    """Whether it is text that a file system can take as the name of a file."""
+    if not isinstance(name, str) or not is_whole(name):
+        return False
+    if not name or name.endswith("/") or "\0" in name:
         return False
     longest = max(len(part.encode()) for part in name.split("/"))
     return longest <= _LONGEST_NAME and len(name.encode()) < _LONGEST_PATH

@@ -130,7 +130,7 @@ def test_a_calibration_and_its_plan_are_replaced(tmp_path: Path) -> None:
     check_output(output, *plan_files(output))
 
 
-@pytest.mark.parametrize("output", ["a\0b", "", "\ud800.json"])
+@pytest.mark.parametrize("output", ["a\0b", "", "\ud800.json", "gone/", "x" * 256])
 def test_a_calibration_without_a_name(output: str) -> None:
     with pytest.raises(ValueError, match="--output .* names no file"):
         check_output(output)
