@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -66,9 +67,12 @@ def main() -> None:
     fractions = np.linspace(0, 1, arguments.thresholds)
     routings = [difficulty > np.quantile(difficulty, 1 - k) for k in fractions]
     routings[-1][:] = True
+    drawn = _peak_mb()
     timings = [time_sweep(data, exits, routings, arguments.repeats)]
-    few = routings[:: max(len(routings) // arguments.peer_thresholds, 1)]
-    for name, evaluator in PEERS.items():
+    peak = _peak_mb()
+    peers = PEERS if arguments.peer_thresholds else {}
+    few = routings[:: max(len(routings) // max(arguments.peer_thresholds, 1), 1)]
+    for name, evaluator in peers.items():
         package = name.split(",")[0]
         if importlib.util.find_spec(package.replace("-", "_")) is None:
             sys.stdout.write(f"{name} is not installed\n")
@@ -80,6 +84,7 @@ def main() -> None:
             time_peer(name, evaluator, data, exits, few[:2] if slow else few, images, len(routings))
         )
     sys.stdout.write(table(timings, arguments.images, arguments.thresholds))
+    sys.stdout.write(f"Peak memory: {peak} MB, of which {drawn} MB before the sweep\n")
     record = {
         "arguments": {k: v for k, v in vars(arguments).items() if k != "output"},
         "processor": platform.processor() or platform.machine(),
@@ -87,6 +92,7 @@ def main() -> None:
         "load_average": os.getloadavg()[0],
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "peak_mb": {"before the sweep": drawn, "after it": peak},
         "timings": [asdict(timing) for timing in timings],
     }
     arguments.output.write_text(json.dumps(record, indent=2) + "\n")
@@ -325,6 +331,10 @@ def _silence() -> contextlib.redirect_stdout:
     return contextlib.redirect_stdout(io.StringIO())
 
 
+def _peak_mb() -> int:
+    return round(getrusage(RUSAGE_SELF).ru_maxrss / 2**10)
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=5000)
@@ -332,7 +342,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--detections", type=int, default=100, help="of each exit in an image")
     parser.add_argument("--thresholds", type=int, default=21)
     parser.add_argument("--repeats", type=int, default=3, help="runs of the sweep")
-    parser.add_argument("--peer-thresholds", type=int, default=3, help="that a peer is run on")
+    parser.add_argument("--peer-thresholds", type=int, default=3, help="a peer's; 0: no peer")
     parser.add_argument("--slow-images", type=int, default=250, help="that pycocotools is run on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))

@@ -51,7 +51,7 @@ def _run(args: argparse.Namespace) -> None:
         results, times = RESULTS, TIMES
         runs = planned(root, args.setups or list(SETUPS), args.seeds or (1, 2, 3))
     train_missing(runs, data, overrides, args.jobs)
-    sized = [run.at_size(size) for run in runs if run.setup == "static0" for size in SIZES]
+    sized = [run.at_size(size) for run in runs for size in SIZES.get(run.setup, ())]
     for run in (*runs, *sized):
         _say(measure(run, data, results, test=args.test))
     _say(*summary.write(results, times, page))

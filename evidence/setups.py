@@ -29,8 +29,8 @@ SETUPS = {
 }
 # Set-up -> the one whose trained weights of the same seed it begins with.
 BEGINS_WITH = {"upgraded": "static0"}
-# Trained static detectors at other input sizes: shorter side of the images, in pixels.
-SIZES = (160, 192, 256)
+# Set-up -> the other input sizes that its trained detectors are tested at: shorter side in pixels.
+SIZES = {"static0": (160, 192, 256, 288), "same": (192, 256)}
 
 
 def title(setup: str) -> str:

@@ -4,7 +4,9 @@
 Of every model, static or dynamic, the optimised copy is run, one image at a time, from memory: what
 ``optimize_for_inference`` gives, without a look at whether the weights have changed. What a
 detector has learnt hardly counts, so one run of each set-up is enough. Where a model's memory
-happens to lie counts for more, so each round builds the models anew, in an order of its own.
+happens to lie counts for more, so each round builds the models anew, in an order of its own; and a
+single call that the machine was slow in counts for nothing, since each image's time is its median
+over the rounds.
 """
 
 import logging
@@ -12,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from statistics import median
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
@@ -33,7 +36,7 @@ from evidence.setups import Data, Run
 logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent / "times"
-ROUNDS, IMAGES, WARMUP = 5, 20, 2
+ROUNDS, IMAGES, WARMUP = 15, 20, 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Times:
 
     Attributes:
         data: its name.
-        images, rounds: images per round, and rounds; figures are medians over rounds.
+        images, rounds: images per round, and rounds; figures are means over the images of each
+            image's median over the rounds.
         origin: of the figures.
         setups: set-up -> inputs of the router, joined by "+" ("" of a static detector) ->
             milliseconds per image on either route.
@@ -73,17 +77,17 @@ def measure_times(runs: Sequence[Run], data: Data, rounds: int = ROUNDS) -> Time
         runs: finished, one of each set-up.
     """
     keep_memory()
-    samples: dict[tuple[str, str], list[list[float]]] = {}
+    samples: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
     for number in range(rounds):
         models = [timed for run in runs for timed in _models(run, data)]
         logger.info("Round %d of %d: %d models", number + 1, rounds, len(models))
         samples = samples or {(timed.setup, timed.inputs): [] for timed in models}
         Random(number).shuffle(models)
         for timed in models:
-            samples[timed.setup, timed.inputs].append(_mean_times(timed))
+            samples[timed.setup, timed.inputs].append(_samples(timed))
     setups: dict[str, dict[str, Route]] = {run.setup: {} for run in runs}
     for (setup, inputs), rows in samples.items():
-        easy, *hard = (round(median(values), 3) for values in zip(*rows, strict=True))
+        easy, *hard = np.median(rows, axis=0).mean(axis=1).round(3).tolist()
         setups[setup][inputs] = Route(easy, *(hard or [easy]))
     names = " ".join(f"{run.setup}_s{run.seed}" for run in runs)
     command = f"python -m evidence times {names} --data {data.name}"
@@ -129,7 +133,7 @@ def _models(run: Run, data: Data) -> list[_Timed]:
     return [_Timed(run.setup, "", AsRun(cfg, model).fast, images, (None,))]
 
 
-def _mean_times(timed: _Timed) -> list[float]:
-    """Mean milliseconds per image of each threshold."""
+def _samples(timed: _Timed) -> NDArray[np.float64]:
+    """(thresholds, images) milliseconds."""
     found = measure_thresholds(timed.model, timed.images, timed.thresholds, WARMUP)
-    return [latency.mean for latency in found]
+    return np.array([latency.samples for latency in found])

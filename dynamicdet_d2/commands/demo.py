@@ -21,10 +21,11 @@ PREDICTED = 6
 
 
 def parser() -> argparse.ArgumentParser:
-    """Config overrides alone."""
+    """Where to write, and config overrides."""
     options = argparse.ArgumentParser(
         description="Train, calibrate, evaluate and predict on drawn images, in minutes."
     )
+    options.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER")
     options.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides")
     return options
 
@@ -33,20 +34,27 @@ def run(args: argparse.Namespace) -> None:
     """The chain, from the root of the repository.
 
     Raises:
-        ValueError: elsewhere.
+        ValueError: as ``check_call``.
         SystemExit: with the status of the step that failed.
     """
-    check_root(CONFIG)
+    check_call(CONFIG, args.opts)
     start = time.monotonic()
-    for title, command in steps(OUTPUT, args.opts):
+    for title, command in steps(args.output, args.opts):
         step(title, command)
-    say_results(OUTPUT, time.monotonic() - start)
+    say_results(args.output, time.monotonic() - start)
 
 
-def check_root(config: str) -> None:
-    """Refuse any folder but the root of the repository, which has the config of a demo."""
+def check_call(config: str, overrides: Sequence[str]) -> None:
+    """Refuse any folder but the root of the repository, which has the config of a demo.
+
+    Raises:
+        ValueError: elsewhere, or the overrides have ``OUTPUT_DIR``: each step looks for the files
+            of the one before in the same folder.
+    """
     if not Path(config).is_file():
         raise ValueError(f"{config} is not here: run the demo from the root of the repository.")
+    if "OUTPUT_DIR" in overrides[::2]:
+        raise ValueError("OUTPUT_DIR is not an override here: name the folder with --output.")
 
 
 def steps(
@@ -72,6 +80,7 @@ def steps(
     other_images = ["DATASETS.TEST", f"('{validation}',)"]
     shown = some_images() if images is None else images
     half = ["MODEL.DYNAMIC.CALIBRATION", calibration, "MODEL.DYNAMIC.HARD_FRACTION", "0.5"]
+    # What a step takes from the one before comes last: it holds, whatever the overrides say.
     return [
         (
             "Train: short joint training, loss offset, router; evaluate at every operating point",
@@ -84,13 +93,13 @@ def steps(
         ),
         (
             "Evaluate on other images, at the threshold that was calibrated for half hard",
-            ["train_net.py", *options, "--eval-only", "MODEL.WEIGHTS", weights, *half, *keys],
+            ["train_net.py", *options, "--eval-only", *keys, "MODEL.WEIGHTS", weights, *half],
         ),
         (
             "Predict a few of them",
             ["-m", "dynamicdet_d2", "predict", *options, "--weights", weights]
             + ["--input", *shown, "--output", str(output / "predictions")]
-            + ["--opts", *half, *keys],
+            + ["--opts", *keys, *half],
         ),
     ]
 

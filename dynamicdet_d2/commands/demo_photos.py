@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from dynamicdet_d2.checkpoint.packaged import packaged_file
-from dynamicdet_d2.commands.demo import PREDICTED, check_root, say, say_results, step, steps
+from dynamicdet_d2.commands.demo import PREDICTED, check_call, say, say_results, step, steps
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.data.shapes.dataset import Recipe
 from dynamicdet_d2.data.shapes.over_photograph import draw_over_photograph
@@ -50,10 +50,10 @@ def run(args: argparse.Namespace) -> None:
     """The chain, from the root of the repository.
 
     Raises:
-        ValueError: elsewhere, and where the photographs or the weights cannot be read.
+        ValueError: as ``check_call``, and where the photographs or the weights cannot be read.
         SystemExit: with the status of the step that failed.
     """
-    check_root(CONFIG)
+    check_call(CONFIG, args.opts)
     if (args.json is None) != (args.images is None):
         raise ValueError("--json and --images are given together, or neither of them.")
     if args.num_images < MIN_IMAGES:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``demo-photos``: what it makes of the user's file, or of none, before the chain begins."""
+"""``demo`` and ``demo-photos``: what is run, and what is refused before the chain begins."""
 
 from pathlib import Path
 
 import pytest
 
-from dynamicdet_d2.commands import demo_photos
+from dynamicdet_d2.commands import demo, demo_photos
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.config import Use, check, read_config
 from tests.support.coco_files import image_entry, object_entry, write_coco
@@ -52,3 +52,24 @@ def test_annotations_and_images_belong_together(name: str, capsys: pytest.Captur
     with pytest.raises(SystemExit):
         main(["demo-photos", name, "x"])
     assert "--json and --images are given together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["demo", "demo-photos"])
+def test_a_folder_among_the_overrides_is_refused(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output = str(tmp_path / "out")
+    with pytest.raises(SystemExit):
+        main([command, "--output", output, "SOLVER.MAX_ITER", "7", "OUTPUT_DIR", "elsewhere"])
+    assert "name the folder with --output" in capsys.readouterr().err
+    assert not Path(output).exists()
+
+
+def test_each_step_takes_the_files_of_the_one_before() -> None:
+    train, calibrate, evaluate, predict = (
+        command for _, command in demo.steps(Path("own"), ["MODEL.WEIGHTS", "other.pth"])
+    )
+    assert train[-4:] == ["OUTPUT_DIR", "own", "MODEL.WEIGHTS", "other.pth"]
+    assert calibrate[calibrate.index("--weights") + 1] == "own/model_final.pth"
+    assert read_config(demo.CONFIG, evaluate[4:]).MODEL.WEIGHTS == "own/model_final.pth"
+    assert predict[predict.index("--weights") + 1] == "own/model_final.pth"
