@@ -174,5 +174,5 @@ def _sides(text: str | None) -> Sequence[tuple[int, int]] | None:
         return [(height, width) for height, width in height_and_width]
     except ValueError:
         raise ValueError(
-            f"--sizes {text} is not a list of heights and widths, such as 512x672,672x512."
+            f"--sizes {text:.60} is not a list of heights and widths, such as 512x672,672x512."
         ) from None

@@ -19,6 +19,9 @@ from dynamicdet_d2.utils.files import read_json
 
 logger = logging.getLogger(__name__)
 
+# Keys of its files.
+_ITS_OWN = ("MODEL.WEIGHTS", "MODEL.COMPOSITE.WEIGHTS2")
+
 
 def load(folder: str | os.PathLike, device: str | torch.device | None = None) -> DynamicPredictor:
     """The predictor of a folder that ``dynamicdet package`` has written. ::
@@ -56,12 +59,15 @@ def model_config(
 
     Args:
         folder, device: as ``load`` takes them.
-        overrides: keys and values in turn; what the folder's files are is not theirs to say.
+        overrides: keys and values in turn; none of a file of the folder's own.
 
     Raises:
         ValueError: as ``load``, or a key is wrong.
     """
     root = Path(folder).absolute()
+    for name in overrides[::2]:
+        if name in _ITS_OWN:
+            raise ValueError(f"{name} is said by the model folder {root}, and not by overrides.")
     files = verified(root).files
     cfg = read_config(str(root / CONFIG), overrides, alone=True)
     # Only these, whatever the config names.

@@ -2,7 +2,10 @@
 """Where the line between the routes lies: a threshold, from a share of hard images or a cost."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
+
+from dynamicdet_d2.utils.words import shown
 
 
 class Budget:
@@ -33,8 +36,8 @@ class Budget:
         """
         if not self._dynamic:
             raise ValueError("A static detector has one route and no threshold.")
-        if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"The threshold must be in [0, 1], not {value}.")
+        if not _is_share(value):
+            raise ValueError(f"The threshold must be a number in [0, 1], not {shown(value)}.")
         self.threshold = float(value)
 
     def threshold_for(self, hard_fraction: float) -> float:
@@ -48,8 +51,10 @@ class Budget:
                 "The detector was exported without a calibration, so a share of hard images "
                 "cannot be set; 'dynamicdet export --calibration FILE' takes one along."
             )
-        if not 0 <= hard_fraction <= 1:
-            raise ValueError(f"The hard fraction must be in [0, 1], not {hard_fraction}.")
+        if not _is_share(hard_fraction):
+            raise ValueError(
+                f"The hard fraction must be a number in [0, 1], not {shown(hard_fraction)}."
+            )
         grid = self._calibration["grid"]
         return grid[round(hard_fraction * (len(grid) - 1))]
 
@@ -63,9 +68,16 @@ class Budget:
         Raises:
             ValueError: out of reach.
         """
+        if not isinstance(target, Real):
+            raise ValueError(f"The milliseconds must be a number, not {shown(target)}.")
         if not easy <= target <= hard or hard <= easy:
             raise ValueError(
                 f"{target:g} ms per picture cannot be reached; {easy:.2f} (all easy) to "
                 f"{hard:.2f} ms (all hard) can."
             )
         return self.threshold_for((target - easy) / (hard - easy))
+
+
+def _is_share(value: object) -> bool:
+    """numpy's numbers of all lengths are Real as well."""
+    return isinstance(value, Real) and bool(0 <= value <= 1)

@@ -53,14 +53,15 @@ def prepare(
         )
     if not len(pictures):
         raise ValueError("There are no pictures to detect objects in.")
-    resized = [_resized(picture, settings) for picture in pictures]
+    arrays = [np.asarray(picture) for picture in pictures]
+    resized = [_resized(picture, settings) for picture in arrays]
     sizes = [(image.shape[1], image.shape[2]) for image in resized]
     height, width = (_padded(max(part), settings) for part in zip(*sizes, strict=True))
     if sides is not None:
         height, width = _bucket(height, width, sides)
     placed = [_placed(image, height, width, settings) for image in resized]
     tensor = np.stack([image for image, _ in placed])
-    originals = [picture.shape[:2] for picture in pictures]
+    originals = [picture.shape[:2] for picture in arrays]
     return Batch(tensor, sizes, [shift for _, shift in placed], originals)
 
 
@@ -79,7 +80,6 @@ def resized_shape(height: int, width: int, shortest: int, longest: int) -> tuple
 
 def _resized(picture: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
     """(3, H, W) float32 in the model's order of channels, in the units of pixels."""
-    picture = np.asarray(picture)
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise ValueError(
             "A picture is an array (height, width, 3) of uint8, RGB; found "

@@ -4,10 +4,13 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, TextIO, TypeVar
 
 from dynamicdet_d2.utils.files import UnwrittenFileError
+
+Result = TypeVar("Result")
 
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 
@@ -36,26 +39,48 @@ def heard() -> Iterator[None]:
         UnwrittenFileError: naming standard output, on a full disk or without a reader.
     """
     logging.raiseExceptions = False
+    before, named = sys.stdout, _Named(sys.stdout)
+    sys.stdout = named  # type: ignore[assignment]
     try:
         yield
-    except (OSError, SystemExit) as error:
-        fault = _fault()
-        if fault is None or getattr(error, "code", None):  # something else failed already
-            raise
-    else:
-        fault = _fault()
-    if fault is not None:
-        raise UnwrittenFileError("standard output", fault) from None
+        named.finish()
+    except SystemExit as stop:
+        if not stop.code:  # after --help
+            named.finish()
+        raise
+    finally:
+        sys.stdout = before
 
 
-def _fault() -> OSError | None:
-    """Why standard output does not take what is left; Python is not to try it again at its end."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        with suppress(OSError, ValueError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, sys.stdout.fileno())
-            os.close(null)
-        return error
-    return None
+class _Named:
+    """Standard output, whose complaints do not say whose they are."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._fault: UnwrittenFileError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._tried(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        self._tried(self._stream.flush)
+
+    def finish(self) -> None:
+        """Write what is left, and say what was lost, such as lines of the log."""
+        self.flush()
+        if self._fault is not None:
+            raise self._fault
+
+    def _tried(self, act: Callable[[], Result]) -> Result:
+        try:
+            return act()
+        except OSError as error:
+            with suppress(OSError, ValueError):  # Python is not to try it again at its end
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self._stream.fileno())
+                os.close(null)
+            self._fault = UnwrittenFileError("standard output", error)
+            raise self._fault from None

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import Folder, sealed, sha256
@@ -248,6 +249,23 @@ def test_what_are_no_pictures(pictures: Any, says: str) -> None:
 def test_threads_that_no_machine_has(folder: Path, threads: Any) -> None:
     with pytest.raises(ValueError, match="threads is .*; it must be from 1 to 4096."):
         Runner(folder, threads=threads)
+
+
+@pytest.mark.parametrize("share", [float("nan"), "0.5", None, -1, 10**400, np.array([0.5])])
+def test_what_is_no_threshold(folder: Path, share: Any) -> None:
+    runner = Runner(folder, opener=opened)
+    with pytest.raises(ValueError, match=r"must be a number in \[0, 1\], not .{1,50}\.$"):
+        runner.threshold = share
+    with pytest.raises(ValueError, match=r"must be a number in \[0, 1\], not .{1,50}\.$"):
+        runner.hard_fraction(share)
+    runner.threshold = np.float32(0.5)
+    assert runner.threshold == 0.5
+
+
+def test_pictures_of_pillow_are_pictures() -> None:
+    settings = {**INPUT, "min_size": 0}
+    batch = prepare([Image.new("RGB", (96, 64))], settings, None)
+    assert batch.originals == [(64, 96)] and batch.tensor.shape == (1, 3, 64, 96)
 
 
 def two_stage_head() -> TwoStageHead:

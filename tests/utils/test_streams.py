@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands whose standard output is closed, full or unread, and that a signal ends."""
 
+import io
+import logging
 import os
 import signal
 import sys
@@ -15,6 +17,7 @@ from dynamicdet_d2.utils.stopping import killed_in_order
 from dynamicdet_d2.utils.streams import heard
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("words", [["--help"], ["doctor", "--help"]])
 @pytest.mark.parametrize(
     ("reader", "says"), [(True, "No space left on device."), (False, "Broken pipe.")]
@@ -22,6 +25,7 @@ from dynamicdet_d2.utils.streams import heard
 def test_what_cannot_be_said(
     words: list[str],
     reader: bool,
+    at_once: bool,
     says: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
@@ -31,7 +35,8 @@ def test_what_cannot_be_said(
     else:
         end, descriptor = os.pipe()
         os.close(end)
-    with os.fdopen(descriptor, "w") as stream:
+    raw = os.fdopen(descriptor, "wb", buffering=0)
+    with io.TextIOWrapper(raw, write_through=at_once) as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         with pytest.raises(SystemExit) as stop:
             main(words)
@@ -39,6 +44,20 @@ def test_what_cannot_be_said(
     assert stop.value.code == 1
     said = capsys.readouterr().err
     assert said.endswith(f"error: standard output cannot be written: {says}\n")
+
+
+def test_a_log_that_nobody_reads_ends_nothing_and_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with open("/dev/full", "wb", buffering=0) as raw:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, write_through=True))
+        done = []
+        with pytest.raises(OSError, match="standard output cannot be written"), heard():
+            handler = logging.StreamHandler(sys.stdout)
+            handler.emit(logging.makeLogRecord({"msg": "lost"}))
+            done.append(True)
+        monkeypatch.undo()
+    assert done
 
 
 def test_other_failures_keep_their_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ def _splits_by_name(places: Sequence[Path], pattern: str) -> dict[str, list[Path
     Raises:
         ValueError: one of another name has images, which would be in no split.
     """
-    found = {}
+    found: dict[str, list[Path]] = {}
     for place in filter(Path.is_dir, places):
         name = place.name if pattern.endswith("{}") else place.parent.name
         split = "val" if name == "valid" else name

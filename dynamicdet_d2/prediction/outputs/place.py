@@ -35,12 +35,12 @@ def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -
             raise ValueError(
                 f"{OPTION} {folder} holds images of --input, which would be replaced: {written}."
             )
-    written = _written(folder)
-    there = [x for x in (*names, LINES) if (folder / x).is_file() and x not in written]
+    ours = _written(folder)
+    there = [x for x in (*names, LINES) if (folder / x).is_file() and x not in ours]
     if there:
         raise ValueError(
             f"{OPTION} {folder} has {there[0]}, which would be replaced and is of no earlier "
-            f"'dynamicdet predict'; choose another folder."
+            "'dynamicdet predict'; choose another folder."
         )
 
 
