@@ -2,10 +2,13 @@
 """Where the line between the routes lies: a threshold, from a share of hard images or a cost."""
 
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from dynamicdet_d2.utils.words import shown
+
+_NUMBERS = (int, float, np.integer, np.floating)
 
 
 class Budget:
@@ -68,7 +71,7 @@ class Budget:
         Raises:
             ValueError: out of reach.
         """
-        if not isinstance(target, Real):
+        if not isinstance(target, _NUMBERS):
             raise ValueError(f"The milliseconds must be a number, not {shown(target)}.")
         if not easy <= target <= hard or hard <= easy:
             raise ValueError(
@@ -79,5 +82,4 @@ class Budget:
 
 
 def _is_share(value: object) -> bool:
-    """numpy's numbers of all lengths are Real as well."""
-    return isinstance(value, Real) and bool(0 <= value <= 1)
+    return isinstance(value, _NUMBERS) and bool(0 <= value <= 1)

@@ -40,7 +40,7 @@ def heard() -> Iterator[None]:
     """
     logging.raiseExceptions = False
     before, named = sys.stdout, _Named(sys.stdout)
-    sys.stdout = named  # type: ignore[assignment]
+    sys.stdout = named
     try:
         yield
         named.finish()
