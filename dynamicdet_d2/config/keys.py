@@ -7,7 +7,9 @@ A key is declared by its full name, its default, and what it may be (the words a
 
 from dynamicdet_d2.config.classes import number_of_classes
 from dynamicdet_d2.config.declare import key
+from dynamicdet_d2.config.limits import is_norm
 from dynamicdet_d2.config.ranges import (
+    MOST_IMAGES,
     Range,
     above,
     between,
@@ -23,7 +25,7 @@ from dynamicdet_d2.config.ranges import (
 
 trainable_norm = Range(
     "be a norm whose affine trains, such as 'BN', 'SyncBN' or 'GN'",
-    lambda name: isinstance(name, str) and name not in ("", "FrozenBN"),
+    lambda name: name not in ("", "FrozenBN") and is_norm(name),
 )
 name_json_and_images = Range(
     "be three strings [name, json file, image folder]",
@@ -123,7 +125,7 @@ key("MODEL.FCOS.NUM_CLASSES", 80, number_of_classes)
 key("MODEL.FCOS.IN_FEATURES", ["p3", "p4", "p5", "p6", "p7"], each(text))
 # 3x3 convolutions of either branch before the predictions, >= 1, and the norm behind each: "GN" or
 # another norm of Detectron2, "": none.
-key("MODEL.FCOS.NUM_CONVS", 4, integer(at_least=1))
+key("MODEL.FCOS.NUM_CONVS", 4, integer(at_least=1, at_most=100))
 key("MODEL.FCOS.NORM", "GN", text)
 # Score of every class that training begins with, in (0, 1).
 key("MODEL.FCOS.PRIOR_PROB", 0.01, above(0, below=1))
@@ -191,7 +193,7 @@ key("SOLVER.ROUTER.VALIDATION", "", text)
 key("SOLVER.ROUTER.BASE_LR", 1e-5, number(at_least=0))
 key("SOLVER.ROUTER.WEIGHT_DECAY", 5e-3, number(at_least=0))
 # Images a step over all processes (section 4.1 has 1), and passes over the training set.
-key("SOLVER.ROUTER.IMS_PER_BATCH", 1, integer(at_least=1))
+key("SOLVER.ROUTER.IMS_PER_BATCH", 1, integer(at_least=1, at_most=MOST_IMAGES))
 key("SOLVER.ROUTER.EPOCHS", 2, integer(at_least=0))
 # Proposals (and anchors) an image that L1 and L2 are taken over, in the offset's pass and in phase
 # "router". 64 leave the gap L1 - L2 noisy (quartiles +-0.09), 300 did not (+-0.01).

@@ -16,7 +16,7 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.errors import FAILED
-from dynamicdet_d2.utils.files import refuse_pipes, remove_temporaries, whole_file
+from dynamicdet_d2.utils.files import refuse_links, refuse_pipes, remove_temporaries, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
 
     Raises:
         OSError: it is held by another run or cannot be written to; one sentence.
-        ValueError: a file in it is a pipe, on which the run would wait for ever.
+        ValueError: a file in it is a pipe, on which the run would wait for ever, or a link, whose
+            target the run would write to.
         SystemExit: in the other processes of a run whose main process says so.
     """
     with ExitStack() as stack:
@@ -49,6 +50,8 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
                 said.append(stack.enter_context(folder_lock.held(folder)))
                 for name in (METRICS, CONFIG, LAST, LOG):
                     refuse_pipes(os.path.join(folder, name), os.path.join(folder, name))
+                for name in (METRICS, CONFIG, LOG):  # written in their places
+                    refuse_links(os.path.join(folder, name), os.path.join(folder, name))
                 for place in (folder, *_below(os.path.join(folder, "inference"))):
                     remove_temporaries(place)
                 said.append(keep_earlier_run(Path(folder)) if begins else "")
@@ -82,7 +85,7 @@ def keep_earlier_run(folder: Path) -> str:
     return (
         f"OUTPUT_DIR {folder} holds an earlier run ({name}). This one begins anew and replaces its "
         "checkpoints as it comes to their names; --resume would have gone on with it."
-        f"{_kept(folder)}"
+        f"{begun_anew(folder)}"
     )
 
 
@@ -97,22 +100,32 @@ def keep_lost_run(folder: Path) -> str:
     return (
         f"OUTPUT_DIR {folder} has {there[-1]}, but no {LAST}, the file that names the checkpoint "
         "to go on from. The run begins anew and replaces checkpoints as it comes to their names."
-        f"{_kept(folder)}"
+        f"{begun_anew(folder)}"
     )
 
 
-def _kept(folder: Path) -> str:
-    """Keep the files; the end of a sentence that says so."""
+def kept(folder: Path) -> str:
+    """Keep metrics and config of a run under numbered names.
+
+    Returns:
+        The end of a sentence that says so; empty where there are none.
+    """
     metrics = folder / METRICS
-    kept = [path for path in (metrics, folder / CONFIG) if path.is_file()]
-    number = next(n for n in count(1) if not any(_numbered(path, n).exists() for path in kept))
-    for path in kept:
+    there = [path for path in (metrics, folder / CONFIG) if path.is_file()]
+    number = next(n for n in count(1) if not any(_numbered(path, n).exists() for path in there))
+    for path in there:
         with open(path, "rb") as old, whole_file(_numbered(path, number)) as new:
             shutil.copyfileobj(old, new)
-    if metrics.is_file():
-        os.truncate(metrics, 0)  # and not replaced: a writer may have it open
-    names = " and ".join(_numbered(path, number).name for path in kept)
+    names = " and ".join(_numbered(path, number).name for path in there)
     return f" Kept of it: {names}." if names else ""
+
+
+def begun_anew(folder: Path) -> str:
+    """As ``kept``; the metrics begin anew."""
+    said = kept(folder)
+    if (folder / METRICS).is_file():
+        os.truncate(folder / METRICS, 0)  # and not replaced: a writer may have it open
+    return said
 
 
 def _numbered(path: Path, number: int) -> Path:
@@ -134,7 +147,10 @@ def forget_metrics_from(folder: str, iteration: int) -> None:
         # The last line may have been cut by a kill; any other that is none is somebody's own doing.
         foreign = known[:-1].count(math.inf)
         if foreign:
-            logger.warning("%s has %d lines that are no run's, which are left out.", path, foreign)
+            logger.warning(
+                "%s has %d lines that are no run's, which are left out.%s",
+                *(path, foreign, kept(Path(folder))),
+            )
         file.seek(0)
         file.write(b"".join(line for line, of in zip(lines, known, strict=True) if of < iteration))
         file.truncate()
