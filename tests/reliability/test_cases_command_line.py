@@ -209,6 +209,16 @@ CASES: list[tuple[str, int, str]] = [
     (f"{PACKAGE} --output {{folder}}/text.txt/x", FAILED, "text.txt"),
     (f"{PACKAGE} --output {{folder}}/m --class-names {{folder}}/w.pth", TYPED, "not a JSON file"),
     ("package --config-file {folder}/c.yaml --output {folder}/m", TYPED, "There are no weights"),
+    (
+        "upgrade --config-file /dev/null --weights w --output {folder}/up",
+        TYPED,
+        "--config-file /dev/null is no file, nor the name of one in Detectron2's model zoo.",
+    ),
+    (
+        "upgrade --config-file COCO-Detection/fcos_R_50_FPN_1x.py --weights w --output {folder}/up",
+        TYPED,
+        "fcos_R_50_FPN_1x.py is Python, which is not run; it must be a yaml file.",
+    ),
     ("train --config-file", TYPED, "--config-file: expected one argument"),
     (f"{TRAIN} --num-gpus 100000", TYPED, "on this CPU it must be at most"),
     ("train --num-gpus x", TYPED, "--num-gpus: invalid int value: 'x'"),

@@ -242,4 +242,4 @@ def test_an_upgrade_goes_on_in_its_own_folder(
     put(tmp_path / CONFIG, f"{HEAD}_BASE_: x".encode())
     with pytest.raises(SystemExit):
         main(["upgrade", "--config-file", "gone", "--weights", "w", "--output", str(tmp_path)])
-    assert "--config-file gone does not exist" in capsys.readouterr().err
+    assert "--config-file gone is no file" in capsys.readouterr().err
