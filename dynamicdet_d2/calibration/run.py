@@ -58,7 +58,8 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
     """
     # Detectron2 also takes addresses such as detectron2://...
     if "://" not in weights and not os.path.isfile(weights):
-        raise ValueError(f"--weights {weights} does not exist.")
+        what = "is no file" if os.path.exists(weights) else "does not exist"
+        raise ValueError(f"--weights {weights} {what}.")
     cfg = read_config(config_file, opts)
     cfg.MODEL.WEIGHTS = weights
     cfg.MODEL.DYNAMIC.CALIBRATION = ""

@@ -86,6 +86,11 @@ def run(args: argparse.Namespace) -> None:
     overrides = [*args.opts, "OUTPUT_DIR", str(args.output)]
     cfg = read_config(config, overrides)
     check(cfg, Use.MODEL if args.prove_only else Use.TRAIN)
+    if "detectors" in cfg.SOLVER.PHASES:
+        raise ValueError(
+            f"SOLVER.PHASES is {list(cfg.SOLVER.PHASES)}; an upgrade leaves detector1 as it is, "
+            "which phase 'detectors' would train."
+        )
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
     model = loaded(cfg, args.weights, args)
     proofs = {"before training": prove(args, stock, model, cfg)}

@@ -186,9 +186,10 @@ def other_sizes_are_in_proportion(
 
 @rule("OUTPUT_DIR", when=Use.EVALUATE)
 def output_is_a_folder(folder: str) -> str | None:
-    if not os.path.isfile(folder):
+    if os.path.isdir(folder) or not os.path.lexists(folder):
         return None
-    return f"OUTPUT_DIR is '{folder}', which is a file; it must be a folder, there or not yet."
+    kind = "a file" if os.path.isfile(folder) else "none"
+    return f"OUTPUT_DIR is '{folder}', which is {kind}; it must be a folder, there or not yet."
 
 
 @rule("DATASETS.COCO_JSON", when=Use.EVALUATE)

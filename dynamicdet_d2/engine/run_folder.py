@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 LAST, METRICS, CONFIG = "last_checkpoint", "metrics.json", "config.yaml"
 LOG = "log.txt"  # of Detectron2
+# Written to where they are; all others are replaced whole.
+_IN_PLACE = (METRICS, CONFIG, LOG)
+_RESULTS_IN_PLACE = ("coco_instances_results.json", "instances_predictions.pth")
 
 
 @contextmanager
@@ -48,10 +51,7 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
         if folder and comm.is_main_process():
             try:
                 said.append(stack.enter_context(folder_lock.held(folder)))
-                for name in (METRICS, CONFIG, LAST, LOG):
-                    refuse_pipes(os.path.join(folder, name), os.path.join(folder, name))
-                for name in (METRICS, CONFIG, LOG):  # written in their places
-                    refuse_links(os.path.join(folder, name), os.path.join(folder, name))
+                _refuse_what_waits_or_leads_away(folder)
                 for place in (folder, *_below(os.path.join(folder, "inference"))):
                     remove_temporaries(place)
                 said.append(keep_earlier_run(Path(folder)) if begins else "")
@@ -64,6 +64,18 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
         if not all(everywhere):
             sys.exit(FAILED)
         yield [sentence for sentence in said if sentence]
+
+
+def _refuse_what_waits_or_leads_away(folder: str) -> None:
+    """Pipes, and links to files that would be written to."""
+    last = os.path.join(folder, LAST)
+    refuse_pipes(last, last)
+    written = [os.path.join(folder, name) for name in _IN_PLACE]
+    for place in _below(os.path.join(folder, "inference")):
+        written += [os.path.join(place, name) for name in _RESULTS_IN_PLACE]
+    for path in written:
+        refuse_pipes(path, path)
+        refuse_links(path, path)
 
 
 def _below(folder: str) -> Iterator[str]:

@@ -219,6 +219,12 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "fcos_R_50_FPN_1x.py is Python, which is not run; it must be a yaml file.",
     ),
+    (
+        "upgrade --config-file COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml --weights w --output "
+        "{folder}/up --opts MODEL.DEVICE cpu SOLVER.PHASES ('detectors','router')",
+        TYPED,
+        "SOLVER.PHASES is ['detectors', 'router']; an upgrade leaves detector1 as it is",
+    ),
     ("train --config-file", TYPED, "--config-file: expected one argument"),
     (f"{TRAIN} --num-gpus 100000", TYPED, "on this CPU it must be at most"),
     ("train --num-gpus x", TYPED, "--num-gpus: invalid int value: 'x'"),
@@ -227,6 +233,7 @@ CASES: list[tuple[str, int, str]] = [
     (f"{TRAIN} DATASETS.TRAIN ('gone',)", TYPED, "DATASETS.TRAIN names 'gone'"),
     (f"{TRAIN} MODEL.DEVICE cuda:77", TYPED, "MODEL.DEVICE is 'cuda:77'"),
     (f"{TRAIN} OUTPUT_DIR {{folder}}/text.txt", TYPED, "text.txt', which is a file"),
+    (f"{TRAIN} OUTPUT_DIR /dev/null", TYPED, "OUTPUT_DIR is '/dev/null', which is none;"),
     ("eval --config-file {folder}/text.json", TYPED, "text.json holds 'hello'"),
     ("doctor --gone", TYPED, "unrecognized arguments: --gone"),
 ]

@@ -12,6 +12,7 @@ import torch
 
 from dynamicdet_d2.checkpoint.checkpointer import load_weights
 from dynamicdet_d2.checkpoint.files import read_checkpoint
+from dynamicdet_d2.commands.train import evaluate
 from dynamicdet_d2.data.split import split_coco
 from dynamicdet_d2.engine.checks import check_optimizer, check_schedule, check_state, state_fits
 from dynamicdet_d2.engine.divergence import diverged
@@ -238,6 +239,13 @@ def test_a_schedule(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError) as refused:
         check_schedule(scheduler, 2)
     assert str(refused.value) == says
+
+
+@pytest.mark.parametrize("weights", ["", "somewhere.pth"])
+def test_no_checkpoint_to_evaluate(tmp_path: Path, weights: str) -> None:
+    cfg = toy_cfg("OUTPUT_DIR", str(tmp_path), "MODEL.WEIGHTS", weights)
+    with pytest.raises(ValueError, match="has no last_checkpoint, which --resume evaluates"):
+        evaluate(cfg, resume=True)
 
 
 # A split
