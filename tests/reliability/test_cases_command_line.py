@@ -175,7 +175,7 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "MODEL.DEVICE is 'gpu'",
     ),
-    (f"{PREDICT} --input {{folder}}/images --opts INPUT.FORMAT HSV", TYPED, "INPUT.FORMAT is 'HSV'"),
+    (f"{PREDICT} --input {{folder}}/images --opts INPUT.FORMAT HSV", TYPED, "FORMAT is 'HSV'"),
     (f"{PREDICT} --input {{folder}}/images --opts MODEL.FPN.OUT_CHANNELS 8", TYPED, "w.pth leaves"),
     (f"{PREDICT} --input {{folder}}/images --batch-size x", TYPED, "invalid int value: 'x'"),
     (
