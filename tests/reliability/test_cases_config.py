@@ -208,7 +208,7 @@ MODELS = [
     (("MODEL.ROI_BOX_HEAD.NAME", "Gone"), "MODEL.ROI_BOX_HEAD.NAME is 'Gone'"),
     (("MODEL.RPN.HEAD_NAME", "Gone"), "MODEL.RPN.HEAD_NAME is 'Gone'"),
     (("MODEL.FPN.FUSE_TYPE", "max"), "MODEL.FPN.FUSE_TYPE is 'max'"),
-    (("MODEL.FPN.NORM", "GN"), "No model can be built"),
+    (("MODEL.FPN.NORM", "GN"), "NORM below MODEL is 'GN', which needs multiples of 32 channels"),
     (("MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"), "PROPOSAL_GENERATOR.NAME is"),
 ]
 
