@@ -69,7 +69,8 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``.
 
     Raises:
-        ValueError: there is none; parts of the model have random values.
+        ValueError: there is none; parts of the model have random values; ``TEST.EXPECTED_RESULTS``
+            names what is not measured.
     """
     model = trainer_of(cfg).build_model(cfg)
     weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
@@ -85,6 +86,12 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
+        for task, *_ in cfg.TEST.EXPECTED_RESULTS:
+            if task not in results:
+                raise ValueError(
+                    f"TEST.EXPECTED_RESULTS names '{task}'; the evaluation gives "
+                    f"{', '.join(results) or 'nothing'}."
+                )
         verify_results(cfg, results)
     return results
 

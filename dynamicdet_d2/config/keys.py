@@ -201,7 +201,7 @@ key("SOLVER.ROUTER.LOSS_PROPOSALS", 512, integer(at_least=1))
 
 # Seconds, > 0, that a process of a run waits for another: for those of other machines at the start,
 # for all at every exchange, and for one that loads images. Whoever is late is then said to be.
-key("RUN.TIMEOUT", 1800.0, above(0))
+key("RUN.TIMEOUT", 1800.0, above(0, below=1e8))
 
 # Own data without code: a list of [name, COCO json, image folder]; the names can then stand in
 # DATASETS.TRAIN and DATASETS.TEST.
@@ -215,9 +215,9 @@ key("DATALOADER.SKIP_CORRUPT_IMAGES", False, true_or_false)
 key("TEST.DYNAMIC.HARD_FRACTIONS", [0.0, 0.1, 0.5, 0.9, 1.0], each(between(0, 1)))
 # Images that latency is measured on, at batch 1 (0: none), and leading ones that are not counted.
 key("TEST.DYNAMIC.LATENCY_IMAGES", 50, integer(at_least=0))
-key("TEST.DYNAMIC.LATENCY_WARMUP", 5, integer(at_least=0))
+key("TEST.DYNAMIC.LATENCY_WARMUP", 5, integer(at_least=0, at_most=10_000))
 # Random routings that the expected AP of random routing is averaged over.
-key("TEST.DYNAMIC.RANDOM_DRAWS", 20, integer(at_least=1))
+key("TEST.DYNAMIC.RANDOM_DRAWS", 20, integer(at_least=1, at_most=100_000))
 # Score from which a detection counts in the report's precision and recall, in [0, 1].
 key("TEST.DYNAMIC.MIN_SCORE", 0.5, between(0, 1))
 # Also compute L1 and L2 of every test image, for the rank correlation of the difficulty with the

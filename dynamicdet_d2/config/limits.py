@@ -44,7 +44,12 @@ norm = Range("be a norm of Detectron2's, such as 'FrozenBN', 'BN' or 'GN', or ''
 seed = Range("be a whole number below 2^32", lambda x: type(x) is int and -(2**32) < x < 2**32)
 expected = Range(
     "be a list [task, metric, value, tolerance]",
-    lambda x: isinstance(x, (list, tuple)) and len(x) == 4 and all(type(y) is str for y in x[:2]),
+    lambda x: (
+        isinstance(x, (list, tuple))
+        and len(x) == 4
+        and all(type(y) is str for y in x[:2])
+        and all(type(y) in (int, float) for y in x[2:])
+    ),
 )
 folder = Range(
     "be a string that can name a folder", lambda x: type(x) is str and bool(x) and "\0" not in x
