@@ -20,6 +20,7 @@ from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Use, read_config
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
+from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.data.loading.images import check_registered
 from dynamicdet_d2.data.loading.loaders import ImageLoader
 from dynamicdet_d2.engine.setup import checked
@@ -57,7 +58,8 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
     """
     # Detectron2 also takes addresses such as detectron2://...
     if "://" not in weights and not os.path.isfile(weights):
-        raise ValueError(f"--weights {weights} does not exist.")
+        what = "is no file" if os.path.exists(weights) else "does not exist"
+        raise ValueError(f"--weights {weights} {what}.")
     cfg = read_config(config_file, opts)
     cfg.MODEL.WEIGHTS = weights
     cfg.MODEL.DYNAMIC.CALIBRATION = ""
@@ -126,7 +128,21 @@ def calibration_loader(cfg: CfgNode, num_images: int | None) -> ImageLoader:
 
 def _ground_truth(cfg: CfgNode, target: Target | None) -> GroundTruth | None:
     needed = target is not None and target.needs_ground_truth
-    return read_ground_truth(cfg.DATASETS.TEST[0]) if needed else None
+    return ground_truth(cfg) if needed else None
+
+
+def ground_truth(cfg: CfgNode) -> GroundTruth:
+    """Of the first data set of ``DATASETS.TEST``.
+
+    Raises:
+        ValueError: as ``read_ground_truth``; there is no object.
+    """
+    name = cfg.DATASETS.TEST[0]
+    warn_of_other_classes(cfg.DATASETS.TRAIN, [name])
+    truth = read_ground_truth(name)
+    if all(found.get("iscrowd") for found in truth.coco.dataset["annotations"]):
+        raise ValueError(f"Data set {name} has no object, so that there is no AP of it.")
+    return truth
 
 
 def calibrated_model(cfg: CfgNode) -> DynamicDetector:

@@ -66,16 +66,32 @@ def train(cfg: CfgNode, resume: bool) -> None:
 
 
 def evaluate(cfg: CfgNode, resume: bool) -> dict:
-    """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``."""
+    """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``.
+
+    Raises:
+        ValueError: there is none; parts of the model have random values; ``TEST.EXPECTED_RESULTS``
+            names what is not measured.
+    """
     model = trainer_of(cfg).build_model(cfg)
     weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
     checkpointer = DynamicCheckpointer(model, cfg.OUTPUT_DIR, weights2=weights2)
-    if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+    if resume and not checkpointer.has_checkpoint():
+        raise ValueError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR} has no last_checkpoint, which --resume evaluates; "
+            "without --resume MODEL.WEIGHTS is evaluated."
+        )
+    if not (cfg.MODEL.WEIGHTS or resume):
         logger.warning("MODEL.WEIGHTS is empty: random weights are evaluated.")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
+        for task, *_ in cfg.TEST.EXPECTED_RESULTS:
+            if task not in results:
+                raise ValueError(
+                    f"TEST.EXPECTED_RESULTS names '{task}'; the evaluation gives "
+                    f"{', '.join(results) or 'nothing'}."
+                )
         verify_results(cfg, results)
     return results
 

@@ -32,6 +32,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import make_folder, whole_file, write_json
 
 CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
+HEAD = "# The stock detector's config with a hard route: dynamicdet upgrade.\n"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,6 +87,11 @@ def run(args: argparse.Namespace) -> None:
     overrides = [*args.opts, "OUTPUT_DIR", str(args.output)]
     cfg = read_config(config, overrides)
     check(cfg, Use.MODEL if args.prove_only else Use.TRAIN)
+    if "detectors" in cfg.SOLVER.PHASES:
+        raise ValueError(
+            f"SOLVER.PHASES is {list(cfg.SOLVER.PHASES)}; an upgrade leaves detector1 as it is, "
+            "which phase 'detectors' would train."
+        )
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
     model = loaded(cfg, args.weights, args)
     proofs = {"before training": prove(args, stock, model, cfg)}
@@ -120,6 +126,20 @@ def _check_output(output: Path) -> None:
             f"--output {output} has {there[0].name} of another run, which would be replaced; "
             "choose another folder."
         )
+    ours = _begins_with(output / CONFIG, HEAD)
+    for name in () if ours else (CONFIG, START, RECORD):
+        if os.path.lexists(output / name):
+            raise ValueError(
+                f"--output {output} has {name}, which 'dynamicdet upgrade' has not written and "
+                "would replace; choose another folder."
+            )
+
+
+def _begins_with(path: Path, text: str) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(text.encode())) == text.encode()
 
 
 def write_config(args: argparse.Namespace, keys: dict) -> str:
@@ -134,8 +154,7 @@ def write_config(args: argparse.Namespace, keys: dict) -> str:
     own = nested({**keys, "MODEL.WEIGHTS": start, "OUTPUT_DIR": str(args.output)})
     path = args.output / CONFIG
     with whole_file(path) as file:
-        text = "# The stock detector's config with a hard route: dynamicdet upgrade.\n"
-        file.write((text + yaml.safe_dump({BASE: base, **own}, sort_keys=False)).encode())
+        file.write((HEAD + yaml.safe_dump({BASE: base, **own}, sort_keys=False)).encode())
     return str(path)
 
 

@@ -3,12 +3,14 @@
 
 # Keys and rules are declared when their files are imported.
 from dynamicdet_d2.config import (
+    head_limits,
     keys,
     limits,
     recipe_keys,
     router_rules,
     rules,
     start_rules,
+    training_limits,
     yolo_keys,
 )
 from dynamicdet_d2.config.checking import check
@@ -21,6 +23,7 @@ __all__ = [
     "add_dynamicdet_config",
     "check",
     "get_cfg",
+    "head_limits",
     "keys",
     "limits",
     "read_config",
@@ -28,5 +31,6 @@ __all__ = [
     "router_rules",
     "rules",
     "start_rules",
+    "training_limits",
     "yolo_keys",
 ]

@@ -7,7 +7,9 @@ A key is declared by its full name, its default, and what it may be (the words a
 
 from dynamicdet_d2.config.classes import number_of_classes
 from dynamicdet_d2.config.declare import key
+from dynamicdet_d2.config.limits import is_norm
 from dynamicdet_d2.config.ranges import (
+    MOST_IMAGES,
     Range,
     above,
     between,
@@ -23,7 +25,7 @@ from dynamicdet_d2.config.ranges import (
 
 trainable_norm = Range(
     "be a norm whose affine trains, such as 'BN', 'SyncBN' or 'GN'",
-    lambda name: isinstance(name, str) and name not in ("", "FrozenBN"),
+    lambda name: name not in ("", "FrozenBN") and is_norm(name),
 )
 name_json_and_images = Range(
     "be three strings [name, json file, image folder]",
@@ -123,7 +125,7 @@ key("MODEL.FCOS.NUM_CLASSES", 80, number_of_classes)
 key("MODEL.FCOS.IN_FEATURES", ["p3", "p4", "p5", "p6", "p7"], each(text))
 # 3x3 convolutions of either branch before the predictions, >= 1, and the norm behind each: "GN" or
 # another norm of Detectron2, "": none.
-key("MODEL.FCOS.NUM_CONVS", 4, integer(at_least=1))
+key("MODEL.FCOS.NUM_CONVS", 4, integer(at_least=1, at_most=100))
 key("MODEL.FCOS.NORM", "GN", text)
 # Score of every class that training begins with, in (0, 1).
 key("MODEL.FCOS.PRIOR_PROB", 0.01, above(0, below=1))
@@ -191,7 +193,7 @@ key("SOLVER.ROUTER.VALIDATION", "", text)
 key("SOLVER.ROUTER.BASE_LR", 1e-5, number(at_least=0))
 key("SOLVER.ROUTER.WEIGHT_DECAY", 5e-3, number(at_least=0))
 # Images a step over all processes (section 4.1 has 1), and passes over the training set.
-key("SOLVER.ROUTER.IMS_PER_BATCH", 1, integer(at_least=1))
+key("SOLVER.ROUTER.IMS_PER_BATCH", 1, integer(at_least=1, at_most=MOST_IMAGES))
 key("SOLVER.ROUTER.EPOCHS", 2, integer(at_least=0))
 # Proposals (and anchors) an image that L1 and L2 are taken over, in the offset's pass and in phase
 # "router". 64 leave the gap L1 - L2 noisy (quartiles +-0.09), 300 did not (+-0.01).
@@ -199,7 +201,7 @@ key("SOLVER.ROUTER.LOSS_PROPOSALS", 512, integer(at_least=1))
 
 # Seconds, > 0, that a process of a run waits for another: for those of other machines at the start,
 # for all at every exchange, and for one that loads images. Whoever is late is then said to be.
-key("RUN.TIMEOUT", 1800.0, above(0))
+key("RUN.TIMEOUT", 1800.0, above(0, below=1e8))
 
 # Own data without code: a list of [name, COCO json, image folder]; the names can then stand in
 # DATASETS.TRAIN and DATASETS.TEST.
@@ -213,9 +215,9 @@ key("DATALOADER.SKIP_CORRUPT_IMAGES", False, true_or_false)
 key("TEST.DYNAMIC.HARD_FRACTIONS", [0.0, 0.1, 0.5, 0.9, 1.0], each(between(0, 1)))
 # Images that latency is measured on, at batch 1 (0: none), and leading ones that are not counted.
 key("TEST.DYNAMIC.LATENCY_IMAGES", 50, integer(at_least=0))
-key("TEST.DYNAMIC.LATENCY_WARMUP", 5, integer(at_least=0))
+key("TEST.DYNAMIC.LATENCY_WARMUP", 5, integer(at_least=0, at_most=10_000))
 # Random routings that the expected AP of random routing is averaged over.
-key("TEST.DYNAMIC.RANDOM_DRAWS", 20, integer(at_least=1))
+key("TEST.DYNAMIC.RANDOM_DRAWS", 20, integer(at_least=1, at_most=100_000))
 # Score from which a detection counts in the report's precision and recall, in [0, 1].
 key("TEST.DYNAMIC.MIN_SCORE", 0.5, between(0, 1))
 # Also compute L1 and L2 of every test image, for the rank correlation of the difficulty with the

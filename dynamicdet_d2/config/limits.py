@@ -13,6 +13,7 @@ from detectron2.modeling import (
 from dynamicdet_d2.config.declare import limit
 from dynamicdet_d2.config.ranges import (
     LARGEST_SIDE,
+    MOST_IMAGES,
     Range,
     above,
     between,
@@ -29,7 +30,8 @@ from dynamicdet_d2.config.ranges import (
 )
 
 
-def _is_norm(name: object) -> bool:
+def is_norm(name: object) -> bool:
+    """Whether Detectron2 has it; '' is none at all."""
     try:
         # Group norms divide by 32.
         return isinstance(name, str) and (get_norm(name, 32) is not None or not name)
@@ -37,12 +39,17 @@ def _is_norm(name: object) -> bool:
         return False
 
 
-norm = Range("be a norm of Detectron2's, such as 'FrozenBN', 'BN' or 'GN', or ''", _is_norm)
+norm = Range("be a norm of Detectron2's, such as 'FrozenBN', 'BN' or 'GN', or ''", is_norm)
 # numpy's limit; a negative one is drawn by chance.
 seed = Range("be a whole number below 2^32", lambda x: type(x) is int and -(2**32) < x < 2**32)
 expected = Range(
     "be a list [task, metric, value, tolerance]",
-    lambda x: isinstance(x, (list, tuple)) and len(x) == 4 and all(type(y) is str for y in x[:2]),
+    lambda x: (
+        isinstance(x, (list, tuple))
+        and len(x) == 4
+        and all(type(y) is str for y in x[:2])
+        and all(type(y) in (int, float) for y in x[2:])
+    ),
 )
 folder = Range(
     "be a string that can name a folder", lambda x: type(x) is str and bool(x) and "\0" not in x
@@ -50,10 +57,21 @@ folder = Range(
 
 # Detectron2's default stands for pooling over one level and for several.
 pooler = one_of("ROIAlign", "ROIAlignV2", "ROIPool", "ROIAlignRotated")
-each_above_0 = Range(
-    "be a list of numbers above 0",
-    lambda x: isinstance(x, (list, tuple)) and bool(x) and all(map(above(0).holds, x)),
-)
+
+
+def _numbers(low: float, high: float) -> Range:
+    return Range(
+        f"be a list of numbers in [{low:g}, {high:g}]",
+        lambda x: (
+            isinstance(x, (list, tuple)) and bool(x) and all(map(between(low, high).holds, x))
+        ),
+    )
+
+
+overlap = Range("lie in (0, 1]", lambda x: between(0, 1).holds(x) and x != 0)
+
+# More fill the memory, or a machine's table of processes, before one has loaded an image.
+MOST_WORKERS = 256
 
 limit("VERSION", only(get_cfg().VERSION, "configs of other versions have other keys"))
 limit("SEED", seed)
@@ -66,7 +84,7 @@ limit("MODEL.META_ARCHITECTURE", registered(META_ARCH_REGISTRY))
 limit("MODEL.MASK_ON", true_or_false)
 limit("MODEL.LOAD_PROPOSALS", only(False, "proposals are the detector's own"))
 limit("MODEL.PIXEL_MEAN", each(number(at_least=-1e6)))
-limit("MODEL.PIXEL_STD", each(above(0)))
+limit("MODEL.PIXEL_STD", each(above(1e-6, below=1e6)))
 limit("MODEL.BACKBONE.NAME", registered(BACKBONE_REGISTRY))
 limit("MODEL.BACKBONE.FREEZE_AT", integer(at_least=0))
 limit("MODEL.RESNETS.DEPTH", one_of(18, 34, 50, 101, 152))
@@ -77,13 +95,14 @@ limit("MODEL.FPN.IN_FEATURES", each(text))
 limit("MODEL.FPN.OUT_CHANNELS", integer(at_least=1))
 limit("MODEL.PROPOSAL_GENERATOR.NAME", registered(PROPOSAL_GENERATOR_REGISTRY))
 limit("MODEL.RPN.IN_FEATURES", each(text))
-limit("MODEL.ANCHOR_GENERATOR.SIZES", each(each_above_0, at_least=1))
-limit("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", each(each_above_0, at_least=1))
+# In pixels, and height by width: others are those of no object.
+limit("MODEL.ANCHOR_GENERATOR.SIZES", each(_numbers(0.1, 1e5), at_least=1))
+limit("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", each(_numbers(0.01, 100), at_least=1))
 limit("MODEL.ANCHOR_GENERATOR.OFFSET", number(at_least=0, below=1))
-limit("MODEL.RPN.IOU_THRESHOLDS", rising(between(0, 1)))
+limit("MODEL.RPN.IOU_THRESHOLDS", rising(overlap))
 limit("MODEL.RPN.IOU_LABELS", each(one_of(-1, 0, 1), at_least=1))
 limit("MODEL.RPN.BBOX_REG_WEIGHTS", each(above(0), length=4))
-limit("MODEL.ROI_HEADS.IOU_THRESHOLDS", rising(between(0, 1)))
+limit("MODEL.ROI_HEADS.IOU_THRESHOLDS", rising(overlap))
 limit("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", each(above(0), length=4))
 limit("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", integer(at_least=1))
 limit("MODEL.ROI_BOX_HEAD.NUM_FC", integer(at_least=0, at_most=100))
@@ -97,7 +116,7 @@ limit("MODEL.RPN.POSITIVE_FRACTION", between(0, 1))
 limit("MODEL.RPN.PRE_NMS_TOPK_TRAIN", integer(at_least=1))
 limit("MODEL.RPN.PRE_NMS_TOPK_TEST", integer(at_least=1))
 limit("MODEL.RPN.POST_NMS_TOPK_TRAIN", integer(at_least=1))
-limit("MODEL.RPN.POST_NMS_TOPK_TEST", integer(at_least=1))
+limit("MODEL.RPN.POST_NMS_TOPK_TEST", integer(at_least=1, at_most=100_000))
 limit("MODEL.ROI_HEADS.NAME", registered(ROI_HEADS_REGISTRY))
 limit("MODEL.ROI_HEADS.IN_FEATURES", each(text))
 limit("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", integer(at_least=1))
@@ -117,7 +136,7 @@ limit("INPUT.MIN_SIZE_TEST", integer(at_least=0, at_most=LARGEST_SIDE))
 limit("INPUT.MAX_SIZE_TEST", integer(at_least=1))
 limit("DATASETS.TRAIN", each(text))
 limit("DATASETS.TEST", each(text))
-limit("DATALOADER.NUM_WORKERS", integer(at_least=0))
+limit("DATALOADER.NUM_WORKERS", integer(at_least=0, at_most=MOST_WORKERS))
 limit("DATALOADER.ASPECT_RATIO_GROUPING", true_or_false)
 limit("DATALOADER.FILTER_EMPTY_ANNOTATIONS", true_or_false)
 
@@ -129,7 +148,7 @@ limit("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", above(0))
 limit("SOLVER.CLIP_GRADIENTS.NORM_TYPE", above(0))
 limit("SOLVER.GAMMA", number(at_least=0))
 limit("SOLVER.CHECKPOINT_PERIOD", integer(at_least=1))
-limit("SOLVER.IMS_PER_BATCH", integer(at_least=1))
+limit("SOLVER.IMS_PER_BATCH", integer(at_least=1, at_most=MOST_IMAGES))
 limit("SOLVER.BASE_LR", number(at_least=0))
 limit("SOLVER.WEIGHT_DECAY", number(at_least=0))
 limit("SOLVER.AMP.ENABLED", true_or_false)

@@ -15,6 +15,8 @@ from dynamicdet_d2.utils.words import shown
 _INTEGER_BITS = 63
 # Of an image that is resized, in pixels: a larger one would fill any memory before it is refused.
 LARGEST_SIDE = 1 << 15
+# Of a step: more are a slip of the hand, and their list alone takes minutes.
+MOST_IMAGES = 1 << 16
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,8 @@ def _beside(file: str, base: str) -> str:
 def _read_yaml(file: str, named_by: str) -> dict:
     where = f"{named_by} {file}"
     refuse_pipes(file, where)
+    if file.endswith(".py"):
+        raise ValueError(f"{where} is Python, which is not run; it must be a yaml file.")
     try:
         with PathManager.open(file) as stream:
             content = read_yaml(stream)

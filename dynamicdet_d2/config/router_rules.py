@@ -22,11 +22,16 @@ def gains_are_learnt_from_the_table(objective: str, mode: str) -> str | None:
     "SOLVER.ROUTER.VALIDATION",
     "SOLVER.ROUTER.OBJECTIVE",
     "DATASETS.TEST",
+    "DATASETS.TRAIN",
     "DATASETS.COCO_JSON",
     when=Use.TRAIN,
 )
-def an_objective_is_not_chosen_on_test_images(
-    name: str, objective: str, test: Sequence[str], own: Sequence[Sequence[str]]
+def an_objective_is_chosen_on_images_of_its_own(
+    name: str,
+    objective: str,
+    test: Sequence[str],
+    train: Sequence[str],
+    own: Sequence[Sequence[str]],
 ) -> str | None:
     if not name:
         return None
@@ -39,6 +44,11 @@ def an_objective_is_not_chosen_on_test_images(
         return (
             f"SOLVER.ROUTER.VALIDATION is '{name}', one of DATASETS.TEST; what is chosen on the "
             "test images could not be tested on them any more."
+        )
+    if name in train:
+        return (
+            f"SOLVER.ROUTER.VALIDATION is '{name}', one of DATASETS.TRAIN, whose images every "
+            "router has learnt; '' judges on parts of the training set that are kept aside."
         )
     return unregistered("SOLVER.ROUTER.VALIDATION", [name], own)
 

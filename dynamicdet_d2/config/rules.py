@@ -59,7 +59,7 @@ def device_has_values(device: str) -> str | None:
 def every_channel_has_its_mean(
     mean: Sequence[float], std: Sequence[float], image_format: str
 ) -> str | None:
-    channels = 3 if image_format in ("RGB", "BGR") else len(mean)
+    channels = 1 if image_format == "L" else 3
     if len(mean) == len(std) == channels:
         return None
     return (
@@ -72,9 +72,9 @@ def every_channel_has_its_mean(
 def backbones_are_as_many_as_detectors(architecture: str, backbone: str) -> str | None:
     composite, elan = backbone.startswith("build_composite_"), "elan" in backbone
     own = f"MODEL.META_ARCHITECTURE is '{architecture}' and MODEL.BACKBONE.NAME '{backbone}'"
-    if composite and not _is_a("DynamicDetector", architecture):
+    if composite and not is_a("DynamicDetector", architecture):
         return f"{own}: two backbones are of dynamic detectors, and this one is static."
-    if not composite and backbone in _STATIC and _is_a("DynamicDetector", architecture):
+    if not composite and backbone in _STATIC and is_a("DynamicDetector", architecture):
         return f"{own}: a dynamic detector needs two, which 'build_composite_...' builds."
     is_yolo = architecture in ("YOLOv7", "DynamicYOLO")
     if is_yolo and not elan and (composite or backbone in _STATIC):
@@ -137,7 +137,7 @@ def float16_needs_a_gpu(precision: str, device: str) -> str | None:
 
 @rule("MODEL.META_ARCHITECTURE", "TEST.AUG.ENABLED", when=Use.EVALUATE)
 def augmented_inference_is_of_two_stages(architecture: str, enabled: bool) -> str | None:
-    if not enabled or _is_a("DynamicRCNN", architecture):
+    if not enabled or is_a("DynamicRCNN", architecture):
         return None
     return (
         f"TEST.AUG.ENABLED is True, but MODEL.META_ARCHITECTURE is '{architecture}'; augmented "
@@ -147,7 +147,7 @@ def augmented_inference_is_of_two_stages(architecture: str, enabled: bool) -> st
 
 @rule("MODEL.META_ARCHITECTURE", "TEST.EVAL_LOSS", "SOLVER.BEST.METRIC", when=Use.TRAIN)
 def two_detectors_are_judged(architecture: str, losses: bool, metric: str) -> str | None:
-    if not (losses or metric) or _is_a("DynamicDetector", architecture):
+    if not (losses or metric) or is_a("DynamicDetector", architecture):
         return None
     found = "TEST.EVAL_LOSS is True" if losses else f"SOLVER.BEST.METRIC is '{metric}'"
     return (
@@ -158,7 +158,7 @@ def two_detectors_are_judged(architecture: str, losses: bool, metric: str) -> st
 
 @rule("MODEL.META_ARCHITECTURE", "MODEL.KEYPOINT_ON", when=Use.EVALUATE)
 def keypoints_have_no_figures(architecture: str, enabled: bool) -> str | None:
-    if not enabled or not _is_a("DynamicDetector", architecture):
+    if not enabled or not is_a("DynamicDetector", architecture):
         return None
     return (
         "MODEL.KEYPOINT_ON is True, but dynamic detectors are evaluated by boxes and masks alone; "
@@ -186,9 +186,10 @@ def other_sizes_are_in_proportion(
 
 @rule("OUTPUT_DIR", when=Use.EVALUATE)
 def output_is_a_folder(folder: str) -> str | None:
-    if not os.path.isfile(folder):
+    if os.path.isdir(folder) or not os.path.lexists(folder):
         return None
-    return f"OUTPUT_DIR is '{folder}', which is a file; it must be a folder, there or not yet."
+    kind = "a file" if os.path.isfile(folder) else "none"
+    return f"OUTPUT_DIR is '{folder}', which is {kind}; it must be a folder, there or not yet."
 
 
 @rule("DATASETS.COCO_JSON", when=Use.EVALUATE)
@@ -255,7 +256,7 @@ def calibration_comes_after_training(calibration: str) -> str | None:
 
 @rule("MODEL.META_ARCHITECTURE", "TEST.PRECISE_BN.ENABLED", when=Use.TRAIN)
 def statistics_stay_in_phase_router(architecture: str, enabled: bool) -> str | None:
-    if not enabled or not _is_a("DynamicDetector", architecture):
+    if not enabled or not is_a("DynamicDetector", architecture):
         return None
     return (
         "TEST.PRECISE_BN.ENABLED is True, but precise statistics would move in phase router, when "
@@ -265,12 +266,12 @@ def statistics_stay_in_phase_router(architecture: str, enabled: bool) -> str | N
 
 @rule("MODEL.META_ARCHITECTURE", "VIS_PERIOD", when=Use.TRAIN)
 def only_proposals_are_drawn(architecture: str, period: int) -> str | None:
-    if not period or not _is_a("DynamicDenseDetector", architecture):
+    if not period or not is_a("DynamicDenseDetector", architecture):
         return None
     return f"VIS_PERIOD is {period}, but a {architecture} has no proposals to draw; it must be 0."
 
 
-def _is_a(base: str, architecture: str) -> bool:
+def is_a(base: str, architecture: str) -> bool:
     """Whether an architecture is derived from a class of this project.
 
     By name: a model asks for its config's check and cannot stand below it as well.

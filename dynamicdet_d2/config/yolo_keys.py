@@ -16,16 +16,17 @@ from dynamicdet_d2.config.ranges import (
     integer,
     number,
     one_of,
+    side,
     text,
     true_or_false,
 )
 
 anchors_of_a_level = Range(
-    "be a list of pairs of numbers above 0",
+    "be a list of pairs of numbers in [0.1, 100000]",
     lambda level: (
         isinstance(level, (list, tuple))
         and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in level)
-        and all(above(0).holds(side) for pair in level for side in pair)
+        and all(between(0.1, 1e5).holds(side) for pair in level for side in pair)
     ),
 )
 
@@ -35,9 +36,9 @@ key("MODEL.YOLO.VARIANT", "yolov7", one_of("yolov7", "yolov7x", "yolov7_w6"))
 key("MODEL.YOLO.WIDTH", 1.0, above(0))
 # 3x3 convolutions in the blocks of each level of the backbone, p1 (the finest) first, at least
 # 1 each; empty: the variant's own. MODEL.COMPOSITE.NUM_BLOCKS1 and 2 override composite ones.
-key("MODEL.YOLO.DEPTHS", [], each(integer(at_least=1)))
+key("MODEL.YOLO.DEPTHS", [], each(integer(at_least=1, at_most=100)))
 # 3x3 convolutions in each block of the neck, >= 0; 0: the variant's own.
-key("MODEL.YOLO.NECK_DEPTH", 0, integer(at_least=0))
+key("MODEL.YOLO.NECK_DEPTH", 0, integer(at_least=0, at_most=100))
 # Classes of the data set, at least 1; 0 in a file: as many as the training set's JSON has.
 key("MODEL.YOLO.NUM_CLASSES", 80, number_of_classes)
 # Width and height in pixels of each anchor of each level, fine to coarse, as lists of lists of
@@ -69,7 +70,7 @@ key("MODEL.YOLO.LOSS.CLASS_GAIN", 0.3, number(at_least=0))
 # and 4, 1, 0.25, 0.06 for four.
 key("MODEL.YOLO.LOSS.BALANCE", [], each(number(at_least=0)))
 # Side of the training images in pixels, >= 1, which the objectness' weight grows with.
-key("MODEL.YOLO.LOSS.TRAIN_SIZE", 640, integer(at_least=1))
+key("MODEL.YOLO.LOSS.TRAIN_SIZE", 640, side)
 # An anchor can learn an object if no side is this many times the other's, > 1.
 key("MODEL.YOLO.LOSS.MAX_RATIO", 4.0, above(1))
 # An object takes as many candidates as the sum of this many largest IoUs says, >= 1

@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from torch import Tensor
 
 from dynamicdet_d2.checkpoint.files import read_checkpoint
 from dynamicdet_d2.utils.files import read_json, whole_file, write_json
@@ -84,6 +85,8 @@ class BestWeights(HookBase):
             return
         self._record = self._read(trainer.start_iter)
         trainer.plan.ended = {n: h.ended for n, h in self._record.phases.items() if h.ended}
+        if trainer.phase.averaged and self._best() is not None:
+            self._kept_weights()  # and not only when the phase has ended, after days
         if self._due(trainer.start_iter) and not self._seen(trainer.start_iter):
             self._judge(trainer.start_iter, trainer._evaluate())
             self._act(trainer.start_iter, save=False)
@@ -162,10 +165,28 @@ class BestWeights(HookBase):
         comm.synchronize()
         trainer = self.trainer
         trainer.average.hand_over()
-        trainer.detector.load_state_dict(read_checkpoint(self._path(WEIGHTS))["model"])
+        trainer.detector.load_state_dict(self._kept_weights())
         if save and not kept and comm.is_main_process():
             last = name == trainer.plan.phases[-1].name
             trainer.checkpointer.save("model_final" if last else f"model_{name}")
+
+    def _kept_weights(self) -> dict[str, Tensor]:
+        """Of the best evaluation.
+
+        Raises:
+            ValueError: the file is not there, is damaged, or is of another model.
+        """
+        path, own = self._path(WEIGHTS), self.trainer.detector.state_dict()
+        weights = read_checkpoint(path)["model"]
+        shapes = {name: value.shape for name, value in weights.items()}
+        wrong = [name for name, value in own.items() if shapes.get(name) != value.shape]
+        if wrong or len(weights) != len(own):
+            first = next(iter([*wrong, *(name for name in weights if name not in own)]))
+            raise ValueError(
+                f"{path} holds the weights of another model ('{first}' does not fit); "
+                f"SOLVER.BEST.METRIC keeps this run's best ones there, as {RECORD} says."
+            )
+        return weights
 
     def _path(self, name: str) -> str:
         return os.path.join(self._folder, name)

@@ -1,10 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuse what cannot be resumed, before hours are spent in it."""
 
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
 from detectron2.config import CfgNode
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.config.ranges import number
 from dynamicdet_d2.engine.plan import Plan
+from dynamicdet_d2.utils.words import in_words, shown
+
+logger = logging.getLogger(__name__)
+
+# Of the libraries that a state is loaded into, which take for granted that it is one.
+_REFUSALS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+def _is_whole(value: Any, at_least: int) -> bool:
+    return type(value) is int and at_least <= value < 1 << 63
+
+
+def _is_plan(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        type(name) is str and _is_whole(steps, 0) for name, steps in value.items()
+    )
+
+
+# What a state may have, each with what it must be.
+_PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "iteration": (lambda x: _is_whole(x, -1), "a whole number, at least -1"),
+    "seed": (lambda x: _is_whole(x, 0), "a whole number, at least 0"),
+    "phase": (lambda x: type(x) is str, "the name of a phase"),
+    "plan": (_is_plan, "the steps of each phase by its name"),
+    "config": (lambda x: isinstance(x, dict), "keys and their values"),
+    "_trainer": (lambda x: isinstance(x, dict), "the state of a training step"),
+    "scheduler": (lambda x: isinstance(x, dict), "the state of a schedule"),
+    "hooks": (lambda x: isinstance(x, dict), "the state of hooks"),
+}
+
+
+def check_state(state: Any, cfg: CfgNode, needed: tuple[str, ...]) -> None:
+    """Refuse what is no trainer's state, before anything is taken from it.
+
+    Args:
+        state: whatever the checkpoint has in the place of one.
+        cfg: of the run that resumes.
+        needed: names of what must be there.
+
+    Raises:
+        ValueError: naming what is missing or malformed.
+    """
+    where = f"The last checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR}"
+    if not isinstance(state, Mapping) or "_trainer" not in state or "iteration" not in state:
+        raise ValueError(
+            f"{where} has no state of a run and cannot be resumed; without --resume, "
+            "MODEL.WEIGHTS takes its weights."
+        )
+    for name in needed:
+        if name not in state:
+            raise ValueError(
+                f"{where} is of another trainer (its state has no '{name}') and cannot be "
+                "resumed; without --resume, MODEL.WEIGHTS takes its weights."
+            )
+    for name, (holds, must) in _PARTS.items():
+        if name in state and not holds(state[name]):
+            raise ValueError(
+                f"{where} cannot be resumed: it has {shown(state[name])} for '{name}', which must "
+                f"be {must}."
+            )
+
+
+@contextmanager
+def state_fits(cfg: CfgNode) -> Iterator[None]:
+    """The state of optimizer, schedule and hooks is loaded, and looked at, inside.
+
+    Args:
+        cfg: of the run that resumes.
+
+    Raises:
+        ValueError: it is not that of this run.
+    """
+    try:
+        yield
+    except _REFUSALS as error:
+        raise ValueError(
+            f"The last checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be resumed: the state of "
+            f"optimizer, schedule and hooks in it is none of this run ({in_words(error)})."
+        ) from error
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Refuse a state that is no state of the optimizer's parameters, which takes any.
+
+    Raises:
+        ValueError: what is wrong, without an end.
+    """
+    for group in optimizer.param_groups:
+        for name in ("lr", "weight_decay", *(["momentum"] if "momentum" in group else [])):
+            if not number(at_least=0).holds(group[name]):
+                raise ValueError(f"{name} is {shown(group[name])}")
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.numel() != 1 and value.shape != parameter.shape:
+                shapes = f"{tuple(value.shape)} of a parameter {tuple(parameter.shape)}"
+                raise ValueError(f"{name} has shape {shapes}")
+            if isinstance(value, Tensor) and not torch.isfinite(value).all():
+                raise ValueError(f"{name} is not finite")
+
+
+def check_schedule(scheduler: LRScheduler, done: int) -> None:
+    """Refuse a state of another schedule, or of another step, which it takes in silence.
+
+    Args:
+        done: steps of the phase.
+
+    Raises:
+        ValueError: what is wrong, without an end.
+    """
+    groups = len(scheduler.optimizer.param_groups)
+    if scheduler.last_epoch != done:
+        raise ValueError(f"the schedule is at step {shown(scheduler.last_epoch)}, not at {done}")
+    if len(scheduler.base_lrs) != groups:
+        raise ValueError(f"the schedule has {len(scheduler.base_lrs)} learning rates, not {groups}")
+
+
+def warn_of_random_detectors(cfg: CfgNode) -> None:
+    """Say that nothing will train detector1, and that nothing has: a router of random detectors."""
+    if not cfg.MODEL.WEIGHTS and "detectors" not in cfg.SOLVER.PHASES:
+        logger.warning(
+            "MODEL.WEIGHTS is empty, and SOLVER.PHASES %s trains no detector1: its random values "
+            "stay what they are.",
+            list(cfg.SOLVER.PHASES),
+        )
 
 
 def check_checkpoint(state: dict, plan: Plan, cfg: CfgNode) -> None:
@@ -18,12 +152,12 @@ def check_checkpoint(state: dict, plan: Plan, cfg: CfgNode) -> None:
     Raises:
         ValueError: naming what differs.
     """
-    if "phase" not in state:
-        raise ValueError(
-            f"The last checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR} is of another trainer and cannot "
-            "be resumed; without --resume, MODEL.WEIGHTS takes its weights."
-        )
     phase, recorded = state["phase"], _recorded_steps(state)
+    if phase not in recorded:
+        raise ValueError(
+            f"The last checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be resumed: it is in phase "
+            f"{shown(phase)}, which its plan {shown(list(recorded))} has not."
+        )
     reached = list(recorded)[: list(recorded).index(phase) + 1]
     if list(plan.steps)[: len(reached)] != reached:
         raise ValueError(
@@ -37,6 +171,11 @@ def check_checkpoint(state: dict, plan: Plan, cfg: CfgNode) -> None:
                 f"{recorded[name]} iterations of phase {name}: it must stay {recorded[name]}."
             )
     done = state["iteration"] + 1 - plan.start(phase)
+    if done < 0:
+        raise ValueError(
+            f"The last checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be resumed: it is in phase "
+            f"{phase}, which its iteration {state['iteration']} lies before."
+        )
     if done > plan.steps[phase]:
         raise ValueError(
             f"{_asked(plan, phase, cfg)}; the run to resume has done {done} iterations of phase "

@@ -21,6 +21,9 @@ from dynamicdet_d2.engine.supervise import Supervisor
 from dynamicdet_d2.engine.world import World, abandon, free_address, given_world, leave, restarts
 from dynamicdet_d2.utils.errors import FAILED, INTERRUPTED, one_sentence
 
+# Processes, of which each has a model; without more cores than that.
+_MOST_ON_A_CPU = 16
+
 
 def launch(main: Callable, args: argparse.Namespace, *, timeout: float, on_gpus: bool) -> None:
     """Run ``main(args)`` in ``args.num_gpus`` processes on each of ``args.num_machines`` machines.
@@ -84,6 +87,9 @@ def _check_asked(args: argparse.Namespace, on_gpus: bool) -> None:
         raise ValueError(
             f"--num-gpus is {args.num_gpus}; this machine has {torch.cuda.device_count()}."
         )
+    most = max(_MOST_ON_A_CPU, os.cpu_count() or 1)
+    if not on_gpus and args.num_gpus > most:
+        raise ValueError(f"--num-gpus is {args.num_gpus}; on this CPU it must be at most {most}.")
     if args.dist_url == "auto" and args.num_machines > 1:
         raise ValueError("--dist-url auto is for one machine; several must be told an address.")
 

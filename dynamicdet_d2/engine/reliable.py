@@ -5,6 +5,8 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -13,11 +15,18 @@ from detectron2.utils import comm
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.config import check
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
 from dynamicdet_d2.engine.ema import WeightAverage
-from dynamicdet_d2.engine.resuming import check_model, recorded, settle
-from dynamicdet_d2.engine.run_folder import CONFIG, forget_metrics_from
+from dynamicdet_d2.engine.resuming import (
+    check_model,
+    recorded,
+    recorded_images,
+    say_other_images,
+    settle,
+)
+from dynamicdet_d2.engine.run_folder import CONFIG, begun_anew, forget_metrics_from
 from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.utils import stopping
@@ -51,9 +60,11 @@ class ReliableTrainer(DefaultTrainer):
         there = self.checkpointer.has_checkpoint()
         self._resumed = resume and (self.start_iter > 0 or not there)
         if resume and there and not self._resumed:
+            folder = Path(self.cfg.OUTPUT_DIR)
             logger.warning(
-                "%s has weights and no state of a run: this one begins anew with them.",
+                "%s has weights and no state of a run: this one begins anew with them.%s",
                 self.checkpointer.get_checkpoint_file(),
+                begun_anew(folder) if comm.is_main_process() else "",
             )
 
     def train(self) -> Any:
@@ -90,7 +101,8 @@ class ReliableTrainer(DefaultTrainer):
     def state_dict(self) -> dict:
         """With the seed, the step's state and the keys of the config."""
         own = {"seed": self.seed, "_trainer": self._trainer.state_dict()}
-        return {**super().state_dict(), **own, "config": recorded(self.cfg)}
+        kept = {"config": recorded(self.cfg), "images": self._images}
+        return {**super().state_dict(), **own, **kept}
 
     @contextmanager
     def as_saved(self) -> Iterator[None]:
@@ -128,10 +140,16 @@ class ReliableTrainer(DefaultTrainer):
         """
         record = state.get("config", {})
         check_model(self.checkpointer.report, record, self.cfg)
+        say_other_images(state.get("images"), self._images)
         put_back = settle(self.cfg, record, held=("SEED", *held), fixed=fixed)
+        check(self.cfg)  # what a checkpoint has for a key may be as wrong as what is typed
         path = os.path.join(self.cfg.OUTPUT_DIR, CONFIG)
         if put_back and comm.is_main_process() and os.path.isfile(path):
             save_config(self.cfg)
+
+    @cached_property
+    def _images(self) -> dict[str, object]:
+        return recorded_images(self.images)
 
     def phase_of_step(self) -> tuple[str, Mapping[str, Any]]:
         """Name of the phase and what its module is built from; ("", {}) of a static detector."""

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run that resumes under other keys than it began with: which of them hold, and it is said."""
 
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
 
@@ -28,6 +30,37 @@ def recorded(cfg: CfgNode) -> dict[str, object]:
         for name, value in _leaves(cfg, "")
         if name not in _APART and not name.startswith(_APART_SECTIONS)
     }
+
+
+def recorded_images(images: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """What a checkpoint keeps of the training images: how many, and a hash of files and objects.
+
+    Args:
+        images: in Detectron2's format.
+    """
+    digest = hashlib.sha256()
+    for image in images:
+        objects = image.get("annotations") or ()
+        digest.update(repr((image.get("file_name"), len(objects))).encode())
+        for found in objects:
+            digest.update(repr((found.get("bbox"), found.get("category_id"))).encode())
+    return {"count": len(images), "hash": digest.hexdigest()[:16]}
+
+
+def say_other_images(record: object, now: Mapping[str, object]) -> None:
+    """Say that a run resumes on other images than it began with.
+
+    Args:
+        record: ``recorded_images`` as the checkpoint has them; None where it has none.
+        now: of the run that resumes.
+    """
+    if isinstance(record, Mapping) and record != now:
+        logger.warning(
+            "The images of DATASETS.TRAIN, or their objects, are not those that the run began "
+            "with (%s then, %s now): the new ones hold from here on.",
+            record.get("count"),
+            now["count"],
+        )
 
 
 def _leaves(node: CfgNode, prefix: str) -> Iterator[tuple[str, object]]:

@@ -16,12 +16,15 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.errors import FAILED
-from dynamicdet_d2.utils.files import refuse_pipes, remove_temporaries, whole_file
+from dynamicdet_d2.utils.files import refuse_links, refuse_pipes, remove_temporaries, whole_file
 
 logger = logging.getLogger(__name__)
 
 LAST, METRICS, CONFIG = "last_checkpoint", "metrics.json", "config.yaml"
 LOG = "log.txt"  # of Detectron2
+# Written to where they are; all others are replaced whole.
+_IN_PLACE = (METRICS, CONFIG, LOG)
+_RESULTS_IN_PLACE = ("coco_instances_results.json", "instances_predictions.pth")
 
 
 @contextmanager
@@ -38,7 +41,8 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
 
     Raises:
         OSError: it is held by another run or cannot be written to; one sentence.
-        ValueError: a file in it is a pipe, on which the run would wait for ever.
+        ValueError: a file in it is a pipe, on which the run would wait for ever, or a link, whose
+            target the run would write to.
         SystemExit: in the other processes of a run whose main process says so.
     """
     with ExitStack() as stack:
@@ -47,8 +51,7 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
         if folder and comm.is_main_process():
             try:
                 said.append(stack.enter_context(folder_lock.held(folder)))
-                for name in (METRICS, CONFIG, LAST, LOG):
-                    refuse_pipes(os.path.join(folder, name), os.path.join(folder, name))
+                _refuse_what_waits_or_leads_away(folder)
                 for place in (folder, *_below(os.path.join(folder, "inference"))):
                     remove_temporaries(place)
                 said.append(keep_earlier_run(Path(folder)) if begins else "")
@@ -61,6 +64,18 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
         if not all(everywhere):
             sys.exit(FAILED)
         yield [sentence for sentence in said if sentence]
+
+
+def _refuse_what_waits_or_leads_away(folder: str) -> None:
+    """Pipes, and links to files that would be written to."""
+    last = os.path.join(folder, LAST)
+    refuse_pipes(last, last)
+    written = [os.path.join(folder, name) for name in _IN_PLACE]
+    for place in _below(os.path.join(folder, "inference")):
+        written += [os.path.join(place, name) for name in _RESULTS_IN_PLACE]
+    for path in written:
+        refuse_pipes(path, path)
+        refuse_links(path, path)
 
 
 def _below(folder: str) -> Iterator[str]:
@@ -82,7 +97,7 @@ def keep_earlier_run(folder: Path) -> str:
     return (
         f"OUTPUT_DIR {folder} holds an earlier run ({name}). This one begins anew and replaces its "
         "checkpoints as it comes to their names; --resume would have gone on with it."
-        f"{_kept(folder)}"
+        f"{begun_anew(folder)}"
     )
 
 
@@ -97,22 +112,32 @@ def keep_lost_run(folder: Path) -> str:
     return (
         f"OUTPUT_DIR {folder} has {there[-1]}, but no {LAST}, the file that names the checkpoint "
         "to go on from. The run begins anew and replaces checkpoints as it comes to their names."
-        f"{_kept(folder)}"
+        f"{begun_anew(folder)}"
     )
 
 
-def _kept(folder: Path) -> str:
-    """Keep the files; the end of a sentence that says so."""
+def kept(folder: Path) -> str:
+    """Keep metrics and config of a run under numbered names.
+
+    Returns:
+        The end of a sentence that says so; empty where there are none.
+    """
     metrics = folder / METRICS
-    kept = [path for path in (metrics, folder / CONFIG) if path.is_file()]
-    number = next(n for n in count(1) if not any(_numbered(path, n).exists() for path in kept))
-    for path in kept:
+    there = [path for path in (metrics, folder / CONFIG) if path.is_file()]
+    number = next(n for n in count(1) if not any(_numbered(path, n).exists() for path in there))
+    for path in there:
         with open(path, "rb") as old, whole_file(_numbered(path, number)) as new:
             shutil.copyfileobj(old, new)
-    if metrics.is_file():
-        os.truncate(metrics, 0)  # and not replaced: a writer may have it open
-    names = " and ".join(_numbered(path, number).name for path in kept)
+    names = " and ".join(_numbered(path, number).name for path in there)
     return f" Kept of it: {names}." if names else ""
+
+
+def begun_anew(folder: Path) -> str:
+    """As ``kept``; the metrics begin anew."""
+    said = kept(folder)
+    if (folder / METRICS).is_file():
+        os.truncate(folder / METRICS, 0)  # and not replaced: a writer may have it open
+    return said
 
 
 def _numbered(path: Path, number: int) -> Path:
@@ -134,7 +159,10 @@ def forget_metrics_from(folder: str, iteration: int) -> None:
         # The last line may have been cut by a kill; any other that is none is somebody's own doing.
         foreign = known[:-1].count(math.inf)
         if foreign:
-            logger.warning("%s has %d lines that are no run's, which are left out.", path, foreign)
+            logger.warning(
+                "%s has %d lines that are no run's, which are left out.%s",
+                *(path, foreign, kept(Path(folder))),
+            )
         file.seek(0)
         file.write(b"".join(line for line, of in zip(lines, known, strict=True) if of < iteration))
         file.truncate()

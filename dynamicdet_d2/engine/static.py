@@ -22,6 +22,7 @@ from dynamicdet_d2.data.loading.loaders import (
     build_test_loader,
 )
 from dynamicdet_d2.engine.builders import Builders
+from dynamicdet_d2.engine.checks import check_optimizer, check_state, state_fits
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
@@ -91,11 +92,15 @@ class StaticTrainer(ReliableTrainer, Builders):
         return getattr(model, "module", model)
 
     def load_state_dict(self, state_dict: dict) -> None:
+        check_state(state_dict, self.cfg, ())
         self.settle_keys(state_dict, OPTIMIZER_KEYS, FIXED_KEYS)
-        super().load_state_dict(state_dict)
+        with state_fits(self.cfg):
+            super().load_state_dict(state_dict)
         self.seed = state_dict.get("seed", self.seed)
         self._go_on_from(state_dict["iteration"] + 1)
-        self._trainer.load_state_dict(state_dict["_trainer"])
+        with state_fits(self.cfg):
+            self._trainer.load_state_dict(state_dict["_trainer"])
+            check_optimizer(self.optimizer)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:

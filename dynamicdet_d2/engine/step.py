@@ -56,11 +56,12 @@ class TrainingStep(SimpleTrainer):
         """As Detectron2's.
 
         Raises:
+            ValueError: the loader has come to an end.
             FloatingPointError: naming a loss of this process that is not finite, or saying that
                 gradients overflow.
         """
         start = time.perf_counter()
-        self.batch, self.losses = next(self._data_loader_iter), {}
+        self.batch, self.losses = self._next_batch(), {}
         data_time = time.perf_counter() - start
         self.buffers = {id(buffer): buffer.clone() for buffer in self._running}
         with self.precision():
@@ -77,6 +78,15 @@ class TrainingStep(SimpleTrainer):
         self._write_metrics(self.losses, data_time)
         self.scaler.step(self.optimizer)
         self._update_scale()
+
+    def _next_batch(self) -> Any:
+        try:
+            return next(self._data_loader_iter)
+        except StopIteration:
+            raise ValueError(
+                "The training loader has no more batches; what build_train_loader gives must not "
+                "end."
+            ) from None
 
     def precision(self) -> AbstractContextManager:
         """What the losses are computed in."""

@@ -30,6 +30,8 @@ _OBJECTS = 128
 # the CPU (benchmarks/step_memory.py): 1.09 and 1.20 times what was kept for configs/own_data.yaml,
 # 1.75 for the demo's small detector, 1.84 for R50 at 800 x 1333. It is to be enough for all.
 ROOM = 1.85
+# Times the free memory that no swapping and no fault of the estimate explains.
+_HOPELESS = 10
 
 
 def log_step_memory(cfg: CfgNode, module: nn.Module, optimizer: Optimizer) -> None:
@@ -39,6 +41,9 @@ def log_step_memory(cfg: CfgNode, module: nn.Module, optimizer: Optimizer) -> No
         cfg: the run's.
         module: maps a batch to a dict of losses; nothing in it changes.
         optimizer: of what it trains.
+
+    Raises:
+        ValueError: there is so much less that no step could end.
     """
     if cfg.MODEL.KEYPOINT_ON:  # their ground truth has a form of its own in every data set
         return
@@ -56,12 +61,15 @@ def log_step_memory(cfg: CfgNode, module: nn.Module, optimizer: Optimizer) -> No
     elif needed <= free:
         logger.info("%s; %s are free.", text, _gigabytes(free))
     else:
-        logger.warning(
-            "%s, but %s are free: SOLVER.IMS_PER_BATCH, or INPUT.MIN_SIZE_TRAIN and "
-            "MAX_SIZE_TRAIN, must be smaller.",
-            text,
-            _gigabytes(free),
+        said = (
+            f"{text}, but {_gigabytes(free)} are free: SOLVER.IMS_PER_BATCH, or "
+            "INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN, must be smaller."
         )
+        # MAX_SIZE_TRAIN may stand for no limit: a square image is as small as one can be.
+        square = step_bytes(cfg, module, optimizer, images, height * height)
+        if square > _HOPELESS * free:
+            raise ValueError(said)
+        logger.warning("%s", said)
 
 
 def largest_image(cfg: CfgNode) -> tuple[int, int]:
@@ -130,7 +138,7 @@ def picture(cfg: CfgNode, side: int) -> dict:
     objects.gt_classes = torch.zeros(_OBJECTS, dtype=torch.long)
     if cfg.MODEL.MASK_ON:
         objects.gt_masks = BitMasks(torch.ones(_OBJECTS, side, side, dtype=torch.bool))
-    image = torch.zeros(3, side, side)
+    image = torch.zeros(len(cfg.MODEL.PIXEL_MEAN), side, side)
     return {"image": image, "instances": objects, "height": side, "width": side, "image_id": 0}
 
 

@@ -20,10 +20,10 @@ from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import ImageLoader
+from dynamicdet_d2.engine import checks
 from dynamicdet_d2.engine.best import BestWeights
 from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.cached import CachedBatches
-from dynamicdet_d2.engine.checks import check_checkpoint
 from dynamicdet_d2.engine.distributed import run_seed, share_statistics
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.hooks import (
@@ -109,6 +109,7 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         """As Detectron2's; a resumed run continues in the phase that it was in."""
         super().resume_or_load(resume=resume)
         if not (resume and self.checkpointer.has_checkpoint()):
+            checks.warn_of_random_detectors(self.cfg)
             measure_statistics(self.cfg, self.detector, self.images)
 
     def build_hooks(self) -> list[hooks.HookBase]:
@@ -196,17 +197,22 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         Raises:
             ValueError: if the checkpoint does not fit the config's phases, model or optimizer.
         """
-        check_checkpoint(state_dict, self.plan, self.cfg)
+        checks.check_state(state_dict, self.cfg, ("phase", "seed"))
+        checks.check_checkpoint(state_dict, self.plan, self.cfg)
         name = state_dict["phase"]
         phase, begun = self.plan.named(name), self.plan.up_to(name)
         held = [key for one in begun for key in one.optimizer_keys]
         self.settle_keys(state_dict, held, phase.fixed_keys)
         self.seed = state_dict["seed"]
-        self.enter(phase, state_dict["iteration"] + 1 - self.plan.start(name))
-        TrainerBase.load_state_dict(self, state_dict)
-        self._trainer.load_state_dict(state_dict["_trainer"])
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(state_dict["scheduler"])
+        done = state_dict["iteration"] + 1 - self.plan.start(name)
+        self.enter(phase, done)
+        with checks.state_fits(self.cfg):
+            TrainerBase.load_state_dict(self, state_dict)
+            self._trainer.load_state_dict(state_dict["_trainer"])
+            checks.check_optimizer(self.optimizer)
+            if self.scheduler is not None:
+                self.scheduler.load_state_dict(state_dict["scheduler"])
+                checks.check_schedule(self.scheduler, done)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> DynamicDetector:

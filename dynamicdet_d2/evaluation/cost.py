@@ -25,6 +25,9 @@ from dynamicdet_d2.evaluation.flop_meter import (
 from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, system_name
 from dynamicdet_d2.parts import EASY, parts_of, rounded_up
 
+# Each is a box in memory, when work is counted.
+MOST_PROPOSALS = 100_000
+
 
 def count_flops(
     model: nn.Module,
@@ -116,6 +119,8 @@ class RouteCost:
         """
         if num_proposals is not None and num_proposals < 1:
             raise ValueError(f"num_proposals is {num_proposals}; it must be at least 1.")
+        if num_proposals is not None and num_proposals > MOST_PROPOSALS:
+            raise ValueError(f"num_proposals is {num_proposals}; more than {MOST_PROPOSALS}.")
         self.model = model
         self.attention_matmul = attention_matmul
         self.num_proposals = num_proposals

@@ -67,7 +67,7 @@ def observe(
     inference_on_dataset(observed, loader, observer)
     observation = observer.observation()
     if comm.is_main_process() and not observation.records:
-        raise ValueError("No image of the data set could be read.")
+        raise ValueError("No image of the data set could be read; the log names each.")
     return observation
 
 

@@ -67,6 +67,11 @@ def building() -> Iterator[None]:
                 "The model that the config's keys below MODEL ask for does not fit into memory: "
                 f"{in_words(error)}."
             ) from error
+        if "divisible by num_groups" in str(error):  # torch's own, which names no key
+            raise ValueError(
+                "A key NORM below MODEL is 'GN', which needs multiples of 32 channels where it "
+                f"stands: {in_words(error)}."
+            ) from error
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ValueError(
             "No model can be built from the config's keys below MODEL, which do not go together: "

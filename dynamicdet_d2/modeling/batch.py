@@ -7,13 +7,13 @@ N: images of the batch.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from detectron2.modeling import detector_postprocess
 from detectron2.structures import ImageList, Instances
 from torch import Tensor
 
+from dynamicdet_d2.modeling.given import checked_ground_truth, image_name, original_size
 from dynamicdet_d2.modeling.routing import route_name
 from dynamicdet_d2.modeling.tail_pass import TailPass
 
@@ -49,62 +49,32 @@ class Batch:
     gt_instances: list[Instances]
 
     @classmethod
-    def of(cls, inputs: list[dict], images: ImageList) -> "Batch":
+    def of(
+        cls,
+        inputs: list[dict],
+        images: ImageList,
+        num_classes: int | None = None,
+        learnt: Sequence[str] = (),
+    ) -> "Batch":
         """The batch of Detectron2's dicts, which must have ``"instances"``.
 
+        Args:
+            num_classes: of the model; None: classes are not looked at.
+            learnt: fields of ground truth beside boxes and classes, such as "gt_masks".
+
         Raises:
-            ValueError: naming the first image that has none.
+            ValueError: naming the first image whose ground truth is missing or malformed.
         """
-        missing = [x for x in inputs if "instances" not in x]
-        if missing:
-            name = missing[0].get("file_name", "an image")
-            raise ValueError(f"Losses need ground truth, but {name} came without 'instances'.")
-        return cls(inputs, images, [x["instances"].to(images.tensor.device) for x in inputs])
+        found = [
+            checked_ground_truth(x, place, size, num_classes, learnt)
+            for place, (x, size) in enumerate(zip(inputs, images.image_sizes, strict=True))
+        ]
+        return cls(inputs, images, [x.to(images.tensor.device) for x in found])
 
     def one(self, i: int) -> "Batch":
         """The batch of the i-th image alone, padded as here."""
         image = ImageList(self.images.tensor[i : i + 1], self.images.image_sizes[i : i + 1])
         return Batch(self.inputs[i : i + 1], image, self.gt_instances[i : i + 1])
-
-
-def checked_images(batched_inputs: Sequence[dict], pixel_mean: Tensor) -> list[Tensor]:
-    """The images of Detectron2's dicts, (C, H, W) each, on the device of the mean.
-
-    Args:
-        batched_inputs: one at least.
-        pixel_mean: (C, 1, 1).
-
-    Raises:
-        ValueError: naming the image that is none, has another number of channels, or has values
-            that are not finite. Values are looked at in the main memory alone: the results of a
-            GPU are looked at later, when they are waited for anyway.
-    """
-    if not isinstance(batched_inputs, list | tuple) or not batched_inputs:
-        raise ValueError(
-            "A detector takes a list of dicts, one an image, with 'image'; it was given "
-            f"{type(batched_inputs).__name__ if batched_inputs else 'no image'}."
-        )
-    return [
-        _checked_image(x, place, len(pixel_mean)).to(pixel_mean.device)
-        for place, x in enumerate(batched_inputs)
-    ]
-
-
-def _checked_image(source: Any, place: int, channels: int) -> Tensor:
-    image = source.get("image") if isinstance(source, dict) else None
-    if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != channels:
-        found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
-        raise ValueError(
-            f"{image_name(source, place)} is {found}, where a tensor ({channels}, H, W) belongs "
-            "under 'image'."
-        )
-    if not image.numel():
-        raise ValueError(f"{image_name(source, place)} has no pixels: {tuple(image.shape)}.")
-    if image.is_floating_point() and image.device.type == "cpu":
-        # One number says it of all: infinity stays infinite or becomes NaN in a sum.
-        if not torch.isfinite(image.sum(dtype=torch.float32)):
-            raise ValueError(f"{image_name(source, place)} has pixels that are not finite.")
-    return image
 
 
 def checked_difficulties(difficulties: list[float], batched_inputs: Sequence[dict]) -> list[float]:
@@ -122,15 +92,6 @@ def checked_difficulties(difficulties: list[float], batched_inputs: Sequence[dic
     return difficulties
 
 
-def image_name(source: Any, place: int) -> str:
-    """How a sentence that begins with it calls the image of one of Detectron2's dicts."""
-    known = source if isinstance(source, dict) else {}
-    if "file_name" in known:
-        known_id = f" (id {known['image_id']!r})" if "image_id" in known else ""
-        return f"Image {known['file_name']}{known_id}"
-    return f"Image {known['image_id']!r}" if "image_id" in known else f"Image {place} of the batch"
-
-
 def postprocessed(
     results: list[Instances], batched_inputs: list[dict], images: ImageList
 ) -> list[Instances]:
@@ -141,11 +102,15 @@ def postprocessed(
         batched_inputs: Detectron2's dicts, with ``"height"`` and ``"width"`` of the original
             where it is not the network's input.
         images: the network's input.
+
+    Raises:
+        ValueError: naming the image whose size is none.
     """
-    return [
-        detector_postprocess(found, x.get("height", size[0]), x.get("width", size[1]))
-        for found, x, size in zip(results, batched_inputs, images.image_sizes, strict=True)
+    sizes = [
+        original_size(x, place, size)
+        for place, (x, size) in enumerate(zip(batched_inputs, images.image_sizes, strict=True))
     ]
+    return [detector_postprocess(found, *size) for found, size in zip(results, sizes, strict=True)]
 
 
 def routed_outputs(

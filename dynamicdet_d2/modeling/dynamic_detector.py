@@ -18,10 +18,10 @@ from dynamicdet_d2.modeling.batch import (
     Batch,
     FirstPass,
     checked_difficulties,
-    checked_images,
     postprocessed,
     routed_outputs,
 )
+from dynamicdet_d2.modeling.given import checked_images
 from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_tracing
@@ -132,11 +132,12 @@ class DynamicDetector(TakesOtherNames, Tails):
         """As ``preprocess_image``, with every image where its ground truth is: in the corner."""
         return self.preprocess_image(batched_inputs)
 
-    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
-        """Losses in training, routed detections otherwise.
+    def _with_ground_truth(self, batched_inputs: list[dict]) -> Batch:
+        images = self.images_with_ground_truth(batched_inputs)
+        return Batch.of(batched_inputs, images, self.known_classes, self.learnt_fields)
 
-        Args:
-            batched_inputs: Detectron2's dicts.
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Losses in training, routed detections otherwise, of Detectron2's dicts.
 
         Returns:
             in training: scalars named ``detector1/loss_cls``, ``detector2/loss_cls``, ..., each
@@ -146,7 +147,7 @@ class DynamicDetector(TakesOtherNames, Tails):
         if not self.training:
             return self.inference(batched_inputs)
         self.optimized_copy.drop()  # of weights that are about to change
-        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
+        batch = self._with_ground_truth(batched_inputs)
         features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
         losses = {}
@@ -174,7 +175,7 @@ class DynamicDetector(TakesOtherNames, Tails):
             scalars named ``detector2/loss_cls``, ..., not weighted.
         """
         self.optimized_copy.drop()  # of weights that are about to change
-        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
+        batch = self._with_ground_truth(batched_inputs)
         with torch.no_grad():
             features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
@@ -280,7 +281,7 @@ class DynamicDetector(TakesOtherNames, Tails):
         Returns:
             numbers (N, d), not standardised, and losses (N, 2), float32.
         """
-        batch = Batch.of(batched_inputs, self.images_with_ground_truth(batched_inputs))
+        batch = self._with_ground_truth(batched_inputs)
         with evaluating(self):
             features, start = self.backbone.first(batch.images.tensor)
             seen = self.pass_type(self, 1, batch.images, features)

@@ -51,6 +51,19 @@ class Tails(ABC):
     def num_classes_key(cls, cfg: CfgNode) -> str:
         """Dotted name of the config key that holds the number of classes."""
 
+    @property
+    def known_classes(self) -> int | None:
+        """Classes that ground truth is held against; None where the heads do not say."""
+        found = (getattr(head, "num_classes", None) for head in self.heads)
+        return next((number for number in found if number is not None), None)
+
+    @property
+    def learnt_fields(self) -> tuple[str, ...]:
+        """Fields of ground truth that the heads learn beside boxes and classes."""
+        fields = {"mask_on": "gt_masks", "keypoint_on": "gt_keypoints"}
+        asked = (name for name in fields if any(getattr(x, name, False) for x in self.heads))
+        return tuple(fields[name] for name in asked)
+
     @abstractmethod
     def pyramid(self, detector: int, features: Features) -> Features:
         """The neck: the backbone's features by level -> what the heads read, by level."""

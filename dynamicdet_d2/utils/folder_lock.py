@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dynamicdet_d2.utils.files import refuse_pipes
+from dynamicdet_d2.utils.files import refuse_links, refuse_pipes
 
 NAME = "run.lock"
 
@@ -41,11 +41,12 @@ def held(folder: str | os.PathLike, named: str = "OUTPUT_DIR") -> Iterator[str]:
     Raises:
         FolderInUseError: one sentence with process, machine and time.
         OSError: the folder cannot be made or written to.
-        ValueError: its lock file is a pipe or a device.
+        ValueError: its lock file is a pipe, a device or a link.
     """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(os.path.realpath(folder), NAME)
     refuse_pipes(path, path)
+    refuse_links(path, path)
     descriptor, remark = _acquired(path, f"{named} {folder}")
     _own[path] = os.getpid()
     try:

@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """YAML files of unknown worth: plain values, every key once, and no more than is written there."""
 
+import copy
 from collections import Counter
 from typing import IO, Any
 
 import yaml
 
 from dynamicdet_d2.utils.words import shown
+
+# Detectron2's RetinaNets have their anchors as a line of Python, which is known by its text: this
+# is what it stands for, and nothing is evaluated.
+_EVALUATED = "tag:yaml.org,2002:python/object/apply:eval"
+_KNOWN = {
+    "[[x,x*2**(1.0/3),x*2**(2.0/3)]forxin[32,64,128,256,512]]": [
+        [side, side * 2 ** (1.0 / 3), side * 2 ** (2.0 / 3)] for side in (32, 64, 128, 256, 512)
+    ]
+}
 
 # Values of a file with its aliases written out: ten lines can stand for more than any memory holds.
 MOST_VALUES = 100_000
@@ -56,6 +66,17 @@ class _PlainLoader(yaml.SafeLoader):
                 line = node.start_mark.line + 1
                 raise PlainYamlError(f"has {shown(twice[0])} twice in the mapping at line {line}.")
         return super().construct_mapping(node, deep)
+
+
+def _known_value(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    parts = node.value if isinstance(node, yaml.SequenceNode) else []
+    texts = ["".join(part.value.split()) for part in parts if isinstance(part, yaml.ScalarNode)]
+    if len(parts) == 1 and texts and texts[0] in _KNOWN:
+        return copy.deepcopy(_KNOWN[texts[0]])
+    return loader.construct_undefined(node)
+
+
+_PlainLoader.add_constructor(_EVALUATED, _known_value)
 
 
 class _WordsLoader(_PlainLoader):

@@ -198,9 +198,9 @@ def test_images_to_compare_on(tmp_path: Path) -> None:
     assert len(proof_dicts([], known, 20)) == 10
     with pytest.raises(ValueError, match="no image to compare"):
         proof_dicts([str(tmp_path)], known, 3)
-    with pytest.raises(ValueError, match="--images nowhere does not exist"):
+    with pytest.raises(ValueError, match="--images nowhere is neither a file"):
         proof_dicts(["nowhere"], known, 3)
-    with pytest.raises(ValueError, match="nor is it of Detectron2's model zoo"):
+    with pytest.raises(ValueError, match="nor the name of one in Detectron2's model zoo"):
         stock_file("nowhere.yaml")
 
 

@@ -17,6 +17,7 @@ from detectron2.utils.visualizer import ColorMode, Visualizer
 from dynamicdet_d2 import config as ours
 from dynamicdet_d2.config import Config, add_dynamicdet_config, read_config
 from dynamicdet_d2.config.declare import KEYS
+from dynamicdet_d2.engine.upgrade import stock_file
 from tests.support.toy import toy_cfg, toy_model
 
 
@@ -327,3 +328,17 @@ def test_a_script_of_detectron2s_needs_one_other_import(tmp_path: Path) -> None:
     instances = output["instances"].to("cpu")
     assert len(instances) > 0
     assert drawn.draw_instance_predictions(instances).get_image().shape == image.shape
+
+
+def test_the_anchors_of_detectron2s_retinanets_are_known_by_their_text() -> None:
+    cfg = read_config(stock_file("COCO-Detection/retinanet_R_50_FPN_1x.yaml"))
+    assert cfg.MODEL.ANCHOR_GENERATOR.SIZES[1] == [64, 64 * 2 ** (1 / 3), 64 * 2 ** (2 / 3)]
+    assert len(cfg.MODEL.ANCHOR_GENERATOR.SIZES) == 5
+
+
+@pytest.mark.parametrize("text", ['["1 + 1"]', "[]", '["1", "2"]', "{a: 1}", "[[1]]", "x"])
+def test_no_other_text_is_known(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "f.yaml"
+    file.write_text(f"SEED: !!python/object/apply:eval {text}")
+    with pytest.raises(ValueError, match="f.yaml holds more than plain values, and no code runs"):
+        read_config(str(file))

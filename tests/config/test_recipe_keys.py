@@ -18,7 +18,10 @@ STATIC = (
     ("pairs", "says"),
     [
         (["INPUT.AFFINE.SCALE", [2.0, 0.5]], "INPUT.AFFINE.SCALE is [2.0, 0.5]; the first must"),
-        ([*MOSAIC, "INPUT.FORMAT", "L"], "INPUT.FORMAT is 'L'; with INPUT.MOSAIC.ENABLED it must"),
+        (
+            [*MOSAIC, "INPUT.FORMAT", "HSV"],
+            "INPUT.FORMAT is 'HSV'; with INPUT.MOSAIC.ENABLED it must",
+        ),
         ([*MOSAIC, "INPUT.CROP.ENABLED", True], "INPUT.CROP.ENABLED is True; with INPUT.MOSAIC"),
         (
             [*MOSAIC, "MODEL.KEYPOINT_ON", True, *STATIC],
@@ -73,7 +76,7 @@ def test_rules(pairs: list, says: str) -> None:
 @pytest.mark.parametrize(
     "pairs",
     [
-        ["INPUT.FORMAT", "L", "INPUT.CROP.ENABLED", True],
+        ["INPUT.FORMAT", "HSV", "INPUT.CROP.ENABLED", True],
         [*MOSAIC, "INPUT.FORMAT", "BGR", "INPUT.MOSAIC.OFF_LAST_STEPS", 10],
         ["SOLVER.BASE_LR_END", 9.0],
         ["SOLVER.WARMUP_BIAS_LR", 0.1, "SOLVER.OPTIMIZER", "ADAMW"],

@@ -318,6 +318,10 @@ def test_config(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cfg.DATASETS.TRAIN = ("bad",)
     cfg.DATASETS.TEST = ("good",)
     assert [report.name for report in check_datasets(cfg, CLASSES, eval_only=True)] == ["good"]
+    said = (
+        "The classes of 'good' are disc, ring, but those of 'bad', by DATASETS.TRAIN, are ring, d"
+    )
+    assert said in caplog.text
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

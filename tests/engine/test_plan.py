@@ -89,7 +89,16 @@ def test_runs_that_may_go_on() -> None:
             ("detectors", "router"),
             "SOLVER.ROUTER.EPOCHS is 2, 5 iterations; .* has done 6 iterations of phase router",
         ),
-        ({"iteration": 5}, ("detectors", "router"), "is of another trainer"),
+        (
+            {**recorded("router", 6, "detectors", "router"), "phase": "gone"},
+            ("detectors", "router"),
+            r"it is in phase 'gone', which its plan \['detectors', 'router'\] has not",
+        ),
+        (
+            recorded("router", 1, "detectors", "router"),
+            ("detectors", "router"),
+            "it is in phase router, which its iteration 1 lies before",
+        ),
     ],
 )
 def test_runs_that_may_not_go_on(state: dict, phases: tuple[str, ...], says: str) -> None:

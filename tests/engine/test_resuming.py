@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
-from dynamicdet_d2.engine.resuming import check_model, recorded, settle
+from dynamicdet_d2.engine.resuming import (
+    check_model,
+    recorded,
+    recorded_images,
+    say_other_images,
+    settle,
+)
 from tests.support.toy import toy_cfg
 
 HELD, FIXED = ("SOLVER.BASE_LR", "SEED"), ("SOLVER.OPTIMIZER",)
@@ -69,3 +75,17 @@ def test_another_model_is_refused() -> None:
 def test_a_model_that_is_filled_is_taken() -> None:
     for fine in (None, report(), report(initial=("loss_offset", "router.mean"))):
         check_model(fine, {}, toy_cfg())
+
+
+def test_other_images_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    objects = [{"bbox": [1, 2, 3, 4], "category_id": 0}]
+    images = [{"file_name": "a.jpg", "annotations": objects}, {"file_name": "b.jpg"}]
+    now = recorded_images(images)
+    say_other_images(None, now)  # of a checkpoint from before they were kept
+    say_other_images(recorded_images(list(images)), now)
+    assert caplog.text == "" and now["count"] == 2
+    moved = [{**images[0], "annotations": [{**objects[0], "bbox": [1, 2, 3, 5]}]}, images[1]]
+    for other in (images[:1], images[::-1], moved):
+        caplog.clear()
+        say_other_images(recorded_images(other), now)
+        assert f"({len(other)} then, 2 now): the new ones hold from here on." in caplog.text

@@ -58,6 +58,14 @@ def test_metrics_from_an_iteration_on_are_forgotten(
     assert path.read_text() == lines(*(i for i in iterations if i < start), start)
 
 
+def test_lines_that_are_no_runs_are_kept(tmp_path: Path) -> None:
+    text = f"my own notes\n{lines(1, 5)}"
+    (tmp_path / "metrics.json").write_text(text)
+    forget_metrics_from(str(tmp_path), 3)
+    assert (tmp_path / "metrics.json").read_text() == lines(1)
+    assert (tmp_path / "metrics_1.json").read_text() == text
+
+
 def test_no_metrics_are_no_matter(tmp_path: Path) -> None:
     forget_metrics_from(str(tmp_path), 3)
     assert list(tmp_path.iterdir()) == []
@@ -102,4 +110,4 @@ def test_lines_that_are_no_metrics_are_said(
     forget_metrics_from(str(tmp_path), 3)
     assert (tmp_path / "metrics.json").read_text() == lines(1)
     assert len(said) == 1
-    assert said[0].endswith("metrics.json has 1 lines that are no run's, which are left out.")
+    assert "metrics.json has 1 lines that are no run's, which are left out. Kept" in said[0]

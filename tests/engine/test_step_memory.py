@@ -72,7 +72,7 @@ def test_nothing_changes(kind: tuple) -> None:
     ("free", "level", "says"),
     [
         (10**12, logging.INFO, "; 1000.0 GB are free."),
-        (10**6, logging.WARNING, ", but 0.0 GB are free: SOLVER.IMS_PER_BATCH, or INPUT."),
+        (5 * 10**6, logging.WARNING, ", but 0.0 GB are free: SOLVER.IMS_PER_BATCH, or INPUT."),
         (None, logging.INFO, " on cpu."),
     ],
 )
@@ -91,6 +91,15 @@ def test_it_is_said(
     (line,) = [r for r in caplog.records if "A step of" in r.getMessage()]
     assert line.levelno == level and says in line.getMessage()
     assert "A step of 3 images of up to 300x400 pixels needs about 0.0 GB" in line.getMessage()
+
+
+def test_a_step_that_no_memory_could_hold_is_refused(
+    cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_memory, "free_memory", lambda device: 10**4)
+    module = Square()
+    with pytest.raises(ValueError, match="needs about .* GB are free: SOLVER.IMS_PER_BATCH, or"):
+        log_step_memory(cfg, module, torch.optim.AdamW(module.parameters()))
 
 
 def test_free_memory_is_the_least_that_anyone_says(tmp_path: Path) -> None:

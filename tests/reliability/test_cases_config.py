@@ -203,11 +203,12 @@ MODELS = [
     (("MODEL.RPN.IN_FEATURES", []), "MODEL.RPN.IN_FEATURES is []"),
     (("MODEL.ROI_HEADS.IN_FEATURES", ["res4"]), "MODEL.ROI_HEADS.IN_FEATURES is ['res4']"),
     (("MODEL.FPN.IN_FEATURES", ["res9"]), "MODEL.FPN.IN_FEATURES is ['res9']"),
-    (("MODEL.ANCHOR_GENERATOR.SIZES", [[32], [64]]), "No model can be built"),
-    (("MODEL.ANCHOR_GENERATOR.NAME", "Gone"), "No model can be built"),
-    (("MODEL.ROI_BOX_HEAD.NAME", "Gone"), "No model can be built"),
-    (("MODEL.RPN.HEAD_NAME", "Gone"), "No model can be built"),
-    (("MODEL.FPN.FUSE_TYPE", "max"), "No model can be built"),
+    (("MODEL.ANCHOR_GENERATOR.SIZES", [[32], [64]]), "MODEL.ANCHOR_GENERATOR.SIZES has 2 lists"),
+    (("MODEL.ANCHOR_GENERATOR.NAME", "Gone"), "MODEL.ANCHOR_GENERATOR.NAME is 'Gone'"),
+    (("MODEL.ROI_BOX_HEAD.NAME", "Gone"), "MODEL.ROI_BOX_HEAD.NAME is 'Gone'"),
+    (("MODEL.RPN.HEAD_NAME", "Gone"), "MODEL.RPN.HEAD_NAME is 'Gone'"),
+    (("MODEL.FPN.FUSE_TYPE", "max"), "MODEL.FPN.FUSE_TYPE is 'max'"),
+    (("MODEL.FPN.NORM", "GN"), "NORM below MODEL is 'GN', which needs multiples of 32 channels"),
     (("MODEL.PROPOSAL_GENERATOR.NAME", "PrecomputedProposals"), "PROPOSAL_GENERATOR.NAME is"),
 ]
 

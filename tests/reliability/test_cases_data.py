@@ -12,6 +12,7 @@ import pytest
 from detectron2.data import DatasetMapper
 from PIL import Image
 
+from dynamicdet_d2.calibration.run import ground_truth
 from dynamicdet_d2.data.check.run import check_dataset
 from dynamicdet_d2.data.image_files import header_fault
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
@@ -23,6 +24,7 @@ from tests.support.coco_files import (
     clean_catalogs,
     image_entry,
     object_entry,
+    toy_cfg,
     write_coco,
 )
 
@@ -355,3 +357,11 @@ def test_eight_bits_are_read(tmp_path: Path, reading: NamedErrors, mode: str) ->
     Image.new(mode, (40, 30)).save(path)
     assert header_fault(str(path)) is None
     assert reading({"file_name": str(path)})["image"].shape == (3, 30, 40)
+
+
+@pytest.mark.parametrize("objects", [[], [object_entry(1, 1, iscrowd=1, segmentation=[])]])
+def test_a_calibration_by_ap_needs_an_object(tmp_path: Path, objects: list) -> None:
+    with clean_catalogs():
+        register_coco_json([["bare", *write_coco(tmp_path, [image_entry(1)], objects)]])
+        with pytest.raises(ValueError, match="Data set bare has no object, so that there is no AP"):
+            ground_truth(toy_cfg(("bare",)))

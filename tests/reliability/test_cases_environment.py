@@ -75,3 +75,22 @@ def test_a_pipe_that_a_run_would_wait_for(tmp_path: Path, name: str) -> None:
             with folder_of_run(str(tmp_path), begins=begins):
                 pass
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+RESULTS = "inference/toy/coco_instances_results.json"
+WRITTEN = ["metrics.json", "log.txt", "config.yaml", RESULTS, folder_lock.NAME]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_whose_target_a_run_would_write_to(tmp_path: Path, name: str, there: bool) -> None:
+    own, folder = tmp_path / "own.txt", tmp_path / "output"
+    if there:
+        own.write_text("notes")
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).symlink_to(own)
+    with pytest.raises(ValueError, match=f"{name} is a link; it must be an ordinary file."):
+        with folder_of_run(str(folder), begins=False):
+            pass
+    assert own.exists() == there
+    assert not there or own.read_text() == "notes"

@@ -12,7 +12,7 @@ from dynamicdet_d2.calibration.output import check_output
 from dynamicdet_d2.calibration.plan.files import plan_files
 from dynamicdet_d2.commands.demo_photos import prepare
 from dynamicdet_d2.commands.main import main
-from dynamicdet_d2.commands.upgrade import RECORD
+from dynamicdet_d2.commands.upgrade import CONFIG, HEAD, RECORD, START
 from dynamicdet_d2.prediction.outputs.place import check_place, own_folder
 from dynamicdet_d2.prediction.sources import Source, sources_of
 from dynamicdet_d2.utils.folder_lock import FolderInUseError
@@ -201,6 +201,15 @@ COMMANDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "upgrade --config-file gone --weights {folder}/model_final.pth --output {folder}",
         "has model_final.pth of another run, which would be replaced",
     ),
+    **{
+        f"a file where an upgrade writes {name}": (
+            os.mkdir,
+            name,
+            "upgrade --config-file gone --weights gone --output {folder}",
+            f"has {name}, which 'dynamicdet upgrade' has not written",
+        )
+        for name in (CONFIG, START, RECORD)
+    },
 }
 
 
@@ -261,6 +270,8 @@ def test_an_upgrade_goes_on_in_its_own_folder(
 ) -> None:
     upgraded(tmp_path)
     put(tmp_path / RECORD, b"{}")
+    put(tmp_path / START)
+    put(tmp_path / CONFIG, f"{HEAD}_BASE_: x".encode())
     with pytest.raises(SystemExit):
         main(["upgrade", "--config-file", "gone", "--weights", "w", "--output", str(tmp_path)])
-    assert "of another run" not in capsys.readouterr().err
+    assert "--config-file gone is no file" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
+from detectron2.structures import Boxes, Instances, RotatedBoxes
 from PIL import Image
 
 from dynamicdet_d2.engine.predictor import Predictor
@@ -163,6 +164,15 @@ INPUTS: list[tuple[Any, str]] = [
     ([{"image": pixel(NAN), "image_id": 7}], "Image 7 has pixels that are not finite."),
     ([{"image": pixel(INF), "image_id": 7}], "Image 7 has pixels that are not finite."),
     ([{"image": pixel(-INF).half(), "file_name": "a"}], "Image a has pixels that"),
+    ([{"image": IMAGE > 9, "image_id": 7}], "Image 7 is a tensor of torch.bool"),
+    ([{"image": IMAGE.to(torch.complex64)}], "is a tensor of torch.complex64"),
+    ([{"image": IMAGE.to_sparse()}], "torch.sparse_coo, on cpu; its pixels must be"),
+    ([{"image": IMAGE.to("meta")}], "on meta; its pixels must be whole or floating"),
+    ([{"image": IMAGE, "height": 0}], "Image 0 of the batch has 0 for 'height'; it must be a"),
+    ([{"image": IMAGE, "width": NAN, "image_id": 7}], "Image 7 has nan for 'width'"),
+    ([{"image": IMAGE, "width": "x"}], "Image 0 of the batch has 'x' for 'width'"),
+    ([{"image": IMAGE, "height": 2.5}], "Image 0 of the batch has 2.5 for 'height'"),
+    ([{"image": IMAGE, "height": None}], "Image 0 of the batch has None for 'height'"),
 ]
 
 
@@ -180,6 +190,66 @@ def test_what_a_model_cannot_take(models: list[Any], number: int) -> None:
         with pytest.raises(ValueError) as refused:
             model(given)
         assert says in str(refused.value)
+
+
+def truth(**fields: Any) -> Instances:
+    """Of two objects, with fields put in the place of the right ones; None: left out."""
+    found = toy_inputs(1)[0]["instances"]
+    for name, value in fields.items():
+        found.remove(name)
+        if value is not None:
+            found._fields[name] = value
+    return found
+
+
+def box(*corners: float) -> Boxes:
+    return Boxes(torch.tensor([corners, (1.0, 1.0, 9.0, 9.0)]))
+
+
+TRUTHS: list[tuple[Any, str]] = [
+    (None, "of type NoneType; it must be Detectron2's Instances."),
+    ([], "of type list; it must be"),
+    ({"gt_boxes": 1}, "of type dict; it must be"),
+    (Instances((64, 96)), "without 'gt_boxes'."),
+    (Instances((10, 10)), "for an image of size (10, 10), but its own is (64, 96)."),
+    (truth(gt_classes=None), "without 'gt_classes'."),
+    (truth(gt_boxes=torch.zeros(2, 4)), "whose 'gt_boxes' are of type Tensor; they must be Boxes."),
+    (truth(gt_boxes=RotatedBoxes(torch.zeros(2, 5))), "whose 'gt_boxes' are of type RotatedBoxes"),
+    (truth(gt_classes=torch.zeros(5, dtype=torch.int64)), "of 2 boxes and 5 classes."),
+    (truth(gt_classes=torch.zeros(2)), "are a tensor (2,) of torch.float32; they must be a ten"),
+    (truth(gt_classes=torch.zeros(2, 1, dtype=torch.int64)), "are a tensor (2, 1) of torch.int64"),
+    (truth(gt_classes=[0, 1]), "whose 'gt_classes' are of type list"),
+    (truth(gt_classes=torch.tensor([0, 3])), "of class 3; the model's classes are 0 to 2."),
+    (truth(gt_classes=torch.tensor([-1, 0])), "of class -1; the model's classes are 0 to 2."),
+    (truth(gt_boxes=box(NAN, 5, 30, 30)), "with the box [nan, 5.0, 30.0, 30.0]; it must be"),
+    (truth(gt_boxes=box(0, 0, INF, 9)), "with the box [0.0, 0.0, inf, 9.0]"),
+    (truth(gt_boxes=box(30, 30, 5, 5)), "with the box [30.0, 30.0, 5.0, 5.0]"),
+    (truth(gt_boxes=box(-1e9, 0, 1e9, 9)), "with the box [-1000000000.0, 0.0, 1000000000.0, 9.0]"),
+    (truth(gt_boxes=Boxes(torch.empty(2, 4, device="meta"))), "without values, on device meta."),
+]
+
+
+@pytest.mark.parametrize("number", range(len(TRUTHS)))
+def test_what_no_model_can_learn(models: list[Any], number: int) -> None:
+    given, says = TRUTHS[number]
+    for model in models:
+        with pytest.raises(ValueError) as refused:
+            model.detector_losses_per_image([{"image": IMAGE, "image_id": 7, "instances": given}])
+        assert str(refused.value).startswith("Image 7 has ground truth ")
+        assert says in str(refused.value)
+
+
+def test_masks_that_are_learnt_must_be_there() -> None:
+    model = toy_model("MODEL.MASK_ON", True)
+    with pytest.raises(ValueError, match="Image 1 has ground truth without 'gt_masks', which the"):
+        model.detector_losses_per_image(toy_inputs(1))
+    assert torch.isfinite(model.detector_losses_per_image(toy_inputs(1, objects=0))).all()
+
+
+def test_images_of_double_precision(models: list[Any]) -> None:
+    for model in models:
+        single, double = (model([{"image": x}])[0] for x in (IMAGE, IMAGE.double()))
+        assert single["difficulty"] == double["difficulty"]
 
 
 def test_weights_that_are_not_finite_stop_at_the_first_image() -> None:

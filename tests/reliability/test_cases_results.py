@@ -12,7 +12,9 @@ import torch
 
 from dynamicdet_d2.checkpoint.checkpointer import load_weights
 from dynamicdet_d2.checkpoint.files import read_checkpoint
+from dynamicdet_d2.commands.train import evaluate
 from dynamicdet_d2.data.split import split_coco
+from dynamicdet_d2.engine.checks import check_optimizer, check_schedule, check_state, state_fits
 from dynamicdet_d2.engine.divergence import diverged
 from dynamicdet_d2.engine.replay import replay
 from dynamicdet_d2.evaluation.report.comparisons import parse_comparison
@@ -149,6 +151,102 @@ def test_a_comparison(text: str, says: str) -> None:
 def test_a_report_keeps_figures_of_zero() -> None:
     none = dataclasses.replace(GOOD.points[0].box, AP=0.0)
     assert none.AP == 0.0
+
+
+# The state of a run
+
+STATE = {
+    **{"iteration": 5, "seed": 1, "phase": "detectors", "plan": {"detectors": 8}, "config": {}},
+    **{"_trainer": {"iteration": 5, "optimizer": {}}, "scheduler": {}, "hooks": {}},
+}
+STATES: list[tuple[Any, str]] = [
+    (None, "has no state of a run and cannot be resumed; without --resume, MODEL.WEIGHTS takes"),
+    (3, "has no state of a run"),
+    ({}, "has no state of a run"),
+    ({**STATE, "iteration": None}, "it has None for 'iteration', which must be a whole number"),
+    ({**STATE, "iteration": "5"}, "it has '5' for 'iteration'"),
+    ({**STATE, "iteration": 3.5}, "it has 3.5 for 'iteration'"),
+    ({**STATE, "iteration": -5}, "it has -5 for 'iteration'"),
+    ({**STATE, "iteration": 10**30}, "for 'iteration'"),
+    ({**STATE, "seed": "x"}, "it has 'x' for 'seed'"),
+    ({**STATE, "phase": []}, "it has [] for 'phase', which must be the name of a phase."),
+    ({**STATE, "plan": {"detectors": "x"}}, "it has {'detectors': 'x'} for 'plan'"),
+    ({**STATE, "plan": None}, "it has None for 'plan'"),
+    ({**STATE, "config": [1]}, "it has [1] for 'config', which must be keys and their values."),
+    ({**STATE, "_trainer": 3}, "it has 3 for '_trainer'"),
+    ({**STATE, "scheduler": None}, "it has None for 'scheduler'"),
+    ({**STATE, "hooks": 3}, "it has 3 for 'hooks'"),
+    ({k: v for k, v in STATE.items() if k != "seed"}, "is of another trainer (its state has no 's"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(STATES)))
+def test_a_state(number: int) -> None:
+    state, says = STATES[number]
+    with pytest.raises(ValueError) as refused:
+        check_state(state, toy_cfg("OUTPUT_DIR", "there"), ("seed", "phase"))
+    said = str(refused.value)
+    assert said.startswith("The last checkpoint in OUTPUT_DIR there ") and says in said
+
+
+def test_a_right_state() -> None:
+    check_state(STATE, toy_cfg(), ("seed", "phase"))
+
+
+def groups(**changes: Any) -> Callable[[Any], object]:
+    return lambda optimizer: optimizer.param_groups[0].update(changes)
+
+
+def momentum(value: torch.Tensor) -> Callable[[Any], object]:
+    return lambda optimizer: optimizer.state[optimizer.param_groups[0]["params"][0]].update(
+        momentum_buffer=value
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (groups(lr="x"), "lr is 'x'"),
+        (groups(momentum=-5.0), "momentum is -5.0"),
+        (momentum(torch.zeros(3)), "momentum_buffer has shape (3,) of a parameter (2, 2)"),
+        (momentum(torch.full((2, 2), float("nan"))), "momentum_buffer is not finite"),
+        (lambda optimizer: optimizer.load_state_dict({}), "there is no 'param_groups'"),
+        (lambda optimizer: optimizer.load_state_dict(None), "AttributeError"),
+    ],
+)
+def test_an_optimizer(change: Callable[[Any], object], says: str) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2, 2))], lr=0.1, momentum=0.9)
+    check_optimizer(optimizer)
+    with pytest.raises(ValueError, match="hooks in it is none of this run") as refused:
+        with state_fits(toy_cfg()):
+            change(optimizer)
+            check_optimizer(optimizer)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"last_epoch": -99}, "the schedule is at step -99, not at 2"),
+        ({"base_lrs": []}, "the schedule has 0 learning rates, not 1"),
+    ],
+)
+def test_a_schedule(changes: dict[str, Any], says: str) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    scheduler.load_state_dict({"last_epoch": 2})
+    check_schedule(scheduler, 2)
+    scheduler.load_state_dict(changes)
+    with pytest.raises(ValueError) as refused:
+        check_schedule(scheduler, 2)
+    assert str(refused.value) == says
+
+
+@pytest.mark.parametrize("weights", ["", "somewhere.pth"])
+def test_no_checkpoint_to_evaluate(tmp_path: Path, weights: str) -> None:
+    cfg = toy_cfg("OUTPUT_DIR", str(tmp_path), "MODEL.WEIGHTS", weights)
+    with pytest.raises(ValueError, match="has no last_checkpoint, which --resume evaluates"):
+        evaluate(cfg, resume=True)
 
 
 # A split

@@ -49,7 +49,7 @@ def observe_limits(
                 sample.add(image)
             step()
     if not records[0]:
-        raise ValueError("No image of the data set could be read.")
+        raise ValueError("No image of the data set could be read; the log names each.")
     return [Observation(merged([own]), sample.items()) for own in records]
 
 

@@ -16,12 +16,13 @@ from dynamicdet_d2.calibration.plan.grid import Pass, passes_of
 from dynamicdet_d2.calibration.run import (
     calibrated_model,
     calibration_loader,
+    ground_truth,
     operating_point_of,
     record_of,
 )
 from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.target import FRACTIONS, Choice, Target
-from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
+from dynamicdet_d2.evaluation.ground_truth import GroundTruth
 from dynamicdet_d2.evaluation.latency import device_name, measure_routes
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.operating_point.knobs import as_pairs, knobs_of
@@ -60,7 +61,7 @@ def plan_calibration(
     target, cost = check_target(target, latency)
     check_output(output, *plan_files(output))
     passes = passes_of(cfg)
-    truth = read_ground_truth(cfg.DATASETS.TEST[0])
+    truth = ground_truth(cfg)
     curves = _measured(passes, truth, num_images, latency=latency or cost == "ms")
     plan = _plan(curves, target, cost)
     write_plan(plan, output)

@@ -111,6 +111,7 @@ def check_datasets(
     train, test = list(cfg.DATASETS.TRAIN), list(cfg.DATASETS.TEST)
     judged = [*test, cfg.SOLVER.ROUTER.VALIDATION]
     if eval_only:
+        warn_of_other_classes(train, test)
         train, judged = [], test
     num_classes = reduce(getattr, num_classes_key.split("."), cfg)
     reports = []
@@ -137,6 +138,27 @@ def check_datasets(
         wrong.append("DATASETS.CHECK False goes on without this check.")
         raise ValueError("\n".join(wrong))
     return reports
+
+
+def warn_of_other_classes(train: Sequence[str], test: Sequence[str]) -> None:
+    """Say where a detector is measured on other classes than it has learnt.
+
+    Args:
+        train, test: names of data sets; those that are not registered are left alone.
+    """
+    known = {
+        name: MetadataCatalog.get(name).get("thing_classes")
+        for name in (*train, *test)
+        if name in MetadataCatalog
+    }
+    learnt = next((name for name in train if known.get(name)), None)
+    for name in test:
+        if learnt and known.get(name) and list(known[name]) != list(known[learnt]):
+            logger.warning(
+                "The classes of '%s' are %s, but those of '%s', by DATASETS.TRAIN, are %s: where "
+                "these were learnt, AP is of classes that are mixed up.",
+                *(name, _listed(known[name]), learnt, _listed(known[learnt])),
+            )
 
 
 def _compare_classes(reports: list[DatasetReport]) -> None:

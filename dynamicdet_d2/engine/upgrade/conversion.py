@@ -102,4 +102,6 @@ def stock_file(name: str) -> str:
     for path in (Path(name), in_zoo):
         if path.is_file():
             return str(path)
-    raise ValueError(f"--config-file {name} does not exist, nor is it of Detectron2's model zoo.")
+    raise ValueError(
+        f"--config-file {name} is no file, nor the name of one in Detectron2's model zoo."
+    )

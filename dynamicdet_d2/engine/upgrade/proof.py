@@ -80,7 +80,8 @@ def proof_dicts(paths: Sequence[str], known: Sequence[dict], count: int) -> list
     found = [{"file_name": str(file)} for path in paths for file in _files(Path(path))]
     found = found if paths else [{"file_name": entry["file_name"]} for entry in known]
     if not found:
-        raise ValueError("There is no image to compare the two detectors on.")
+        where = f"--images {' '.join(paths)}" if paths else "DATASETS.TRAIN"
+        raise ValueError(f"{where} has no image to compare the two detectors on.")
     return spread(found, count)
 
 
@@ -88,5 +89,5 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
     if not path.is_file():
-        raise ValueError(f"--images {path} does not exist.")
+        raise ValueError(f"--images {path} is neither a file nor a folder.")
     return [path]

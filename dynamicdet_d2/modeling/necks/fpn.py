@@ -37,7 +37,7 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone) -> FPN:
             them, or there is no such ``TOP_BLOCK``.
     """
     levels = bottom_up.output_shape()
-    check_levels("MODEL.FPN.IN_FEATURES", cfg.MODEL.FPN.IN_FEATURES, levels, of="backbone")
+    check_levels("MODEL.FPN.IN_FEATURES", cfg.MODEL.FPN.IN_FEATURES, levels, "backbone", row=True)
     return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
@@ -49,7 +49,12 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone) -> FPN:
 
 
 def check_levels(
-    key: str, names: Sequence[str], levels: Mapping[str, ShapeSpec], of: str = "neck"
+    key: str,
+    names: Sequence[str],
+    levels: Mapping[str, ShapeSpec],
+    of: str = "neck",
+    *,
+    row: bool = False,
 ) -> None:
     """Refuse levels that are not given.
 
@@ -58,13 +63,22 @@ def check_levels(
         names: its value.
         levels: there are.
         of: what gives them.
+        row: whether they must be neighbours, from fine to coarse.
 
     Raises:
-        ValueError: one is missing, or none is named.
+        ValueError: one is missing, named twice or out of order, none is named, or they are no
+            row.
     """
-    if not names or any(name not in levels for name in names):
+    known = list(levels)
+    if not names or list(names) != [name for name in known if name in names]:
         raise ValueError(
-            f"{key} is {list(names)}; it must name some of the {of}'s levels, {list(levels)}."
+            f"{key} is {list(names)}; it must name some of the {of}'s levels, {known}, each once "
+            "and in this order."
+        )
+    first = known.index(names[0])
+    if row and list(names) != known[first : first + len(names)]:
+        raise ValueError(
+            f"{key} is {list(names)}; it must name neighbours among the {of}'s levels, {known}."
         )
 
 

@@ -10,8 +10,9 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
-from dynamicdet_d2.modeling.batch import Batch, checked_images
+from dynamicdet_d2.modeling.batch import Batch
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.given import checked_images
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.yolo import build, settings
 from dynamicdet_d2.modeling.yolo.detections import YOLODetections
@@ -79,6 +80,10 @@ class DynamicYOLO(DynamicDetector):
     @classmethod
     def num_classes_key(cls, cfg: CfgNode) -> str:
         return "MODEL.YOLO.NUM_CLASSES"
+
+    @property
+    def known_classes(self) -> int:
+        return self.loss.num_classes
 
     def batch_side(self, side: int) -> int:
         return self.padding.padded_side(side)

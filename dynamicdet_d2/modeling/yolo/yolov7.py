@@ -11,7 +11,8 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from dynamicdet_d2.config import Use, check
-from dynamicdet_d2.modeling.batch import Batch, checked_images, postprocessed
+from dynamicdet_d2.modeling.batch import Batch, postprocessed
+from dynamicdet_d2.modeling.given import checked_images
 from dynamicdet_d2.modeling.yolo import build, settings
 from dynamicdet_d2.modeling.yolo.detections import YOLODetections
 from dynamicdet_d2.modeling.yolo.head import YOLOHead, head_part
@@ -102,7 +103,8 @@ class YOLOv7(nn.Module):
         """
         if not self.training:
             return self.inference(batched_inputs)
-        batch = Batch.of(batched_inputs, self.preprocess_image(batched_inputs))
+        images = self.preprocess_image(batched_inputs)
+        batch = Batch.of(batched_inputs, images, self.loss.num_classes)
         targets = targets_of(batch.gt_instances)
         features = self.neck(self.backbone(batch.images.tensor))
         auxiliary = None if self.auxiliary_head is None else self.auxiliary_head(features)

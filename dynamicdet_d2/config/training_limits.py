@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Detectron2's keys of optimizer, schedule, images and loaders may be, and must agree in."""
+
+from collections.abc import Sequence
+
+from dynamicdet_d2.config.declare import Use, limit, rule
+from dynamicdet_d2.config.ranges import (
+    between,
+    integer,
+    none_or,
+    number,
+    one_of,
+    side,
+    true_or_false,
+)
+from dynamicdet_d2.utils.words import shown
+
+# Less is less than a pixel of many an image.
+_SMALLEST_SHARE = 0.01
+
+limit("SOLVER.NESTEROV", true_or_false)
+limit("SOLVER.WEIGHT_DECAY_NORM", number(at_least=0))
+limit("SOLVER.WEIGHT_DECAY_BIAS", none_or(number(at_least=0)))
+limit("SOLVER.BIAS_LR_FACTOR", number(at_least=0))
+limit("SOLVER.WARMUP_METHOD", one_of("linear", "constant"))
+limit("SOLVER.REFERENCE_WORLD_SIZE", integer(at_least=0))
+limit("DATALOADER.REPEAT_THRESHOLD", between(0, 1))
+limit("TEST.AUG.MAX_SIZE", side)
+limit("TEST.AUG.FLIP", true_or_false)
+limit("TEST.PRECISE_BN.NUM_ITER", integer(at_least=1))
+limit("CUDNN_BENCHMARK", true_or_false)
+
+
+@rule("SOLVER.NESTEROV", "SOLVER.MOMENTUM", "SOLVER.OPTIMIZER", when=Use.TRAIN)
+def nesterov_has_momentum(nesterov: bool, momentum: float, optimizer: str) -> str | None:
+    if not nesterov or momentum or optimizer != "SGD":
+        return None
+    return "SOLVER.NESTEROV is True, but SOLVER.MOMENTUM is 0; it must be above 0."
+
+
+@rule("SOLVER.REFERENCE_WORLD_SIZE", "SOLVER.IMS_PER_BATCH", when=Use.TRAIN)
+def batches_are_of_whole_images(processes: int, images: int) -> str | None:
+    if not processes or images % processes == 0:
+        return None
+    return (
+        f"SOLVER.REFERENCE_WORLD_SIZE is {processes}; SOLVER.IMS_PER_BATCH, which is {images}, "
+        "must be a multiple of it."
+    )
+
+
+@rule("SOLVER.STEPS", "SOLVER.MAX_ITER", "SOLVER.LR_SCHEDULER_NAME", when=Use.TRAIN)
+def the_rate_changes_on_the_way(steps: Sequence[int], end: int, name: str) -> str | None:
+    """Detectron2 leaves out larger ones."""
+    if name != "WarmupMultiStepLR" or not end or not {0, end}.intersection(steps):
+        return None
+    found = 0 if 0 in steps else end
+    return f"SOLVER.STEPS has {found}; each must be above 0 and below SOLVER.MAX_ITER {end}."
+
+
+@rule(
+    "SOLVER.CLIP_GRADIENTS.ENABLED",
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
+    when=Use.TRAIN,
+)
+def gradients_are_clipped_one_by_one(enabled: bool, kind: str) -> str | None:
+    if not enabled or kind != "full_model":
+        return None
+    return (
+        "SOLVER.CLIP_GRADIENTS.CLIP_TYPE is 'full_model', which the project's optimizers do not "
+        "have; it must be 'value' or 'norm'."
+    )
+
+
+@rule(
+    "INPUT.MIN_SIZE_TRAIN",
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING",
+    "INPUT.MOSAIC.ENABLED",
+    when=Use.TRAIN,
+)
+def sizes_are_a_range(sizes: Sequence[int], sampling: str, mosaic: bool) -> str | None:
+    if mosaic or sampling != "range" or (len(sizes) == 2 and sizes[0] <= sizes[1]):
+        return None
+    return (
+        f"INPUT.MIN_SIZE_TRAIN is {shown(list(sizes))}; with INPUT.MIN_SIZE_TRAIN_SAMPLING 'range' "
+        "it must be two numbers, the least first."
+    )
+
+
+@rule("INPUT.CROP.ENABLED", "INPUT.CROP.TYPE", "INPUT.CROP.SIZE", when=Use.TRAIN)
+def crops_are_of_some_size(enabled: bool, kind: str, size: Sequence[float]) -> str | None:
+    if not enabled:
+        return None
+    if kind.startswith("relative"):
+        if all(_SMALLEST_SHARE <= side <= 1 for side in size):
+            return None
+        must = f"be two shares of the image, in [{_SMALLEST_SHARE}, 1]"
+    elif all(isinstance(side, int) for side in size) and (kind == "absolute" or size[0] <= size[1]):
+        return None
+    else:
+        must = "be two whole numbers of pixels"
+        must += "" if kind == "absolute" else ", the least first"
+    return f"INPUT.CROP.SIZE is {shown(list(size))}; with INPUT.CROP.TYPE '{kind}' it must {must}."

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model is given, looked at before anything is computed from it.
+
+Values are looked at where they can be without waiting: in the main memory.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+from dynamicdet_d2.utils.words import shown
+
+_NO_PIXELS = (torch.bool, torch.complex32, torch.complex64, torch.complex128)
+# More pixels a side are those of no image.
+_LARGEST_SIDE = 1 << 20
+
+
+def checked_images(batched_inputs: Sequence[dict], pixel_mean: Tensor) -> list[Tensor]:
+    """The images of Detectron2's dicts, (C, H, W) each, on the device of the mean.
+
+    Args:
+        batched_inputs: one at least.
+        pixel_mean: (C, 1, 1).
+
+    Raises:
+        ValueError: naming the image that is none, has another number of channels, or has values
+            that are not finite. Values are looked at in the main memory alone: the results of a
+            GPU are looked at later, when they are waited for anyway.
+    """
+    if not isinstance(batched_inputs, list | tuple) or not batched_inputs:
+        raise ValueError(
+            "A detector takes a list of dicts, one an image, with 'image'; it was given "
+            f"{type(batched_inputs).__name__ if batched_inputs else 'no image'}."
+        )
+    images = [
+        _checked_image(x, place, len(pixel_mean)).to(pixel_mean.device)
+        for place, x in enumerate(batched_inputs)
+    ]
+    # What is finer than the model would make all that follows so.
+    return [x.to(pixel_mean.dtype) if x.dtype == torch.float64 else x for x in images]
+
+
+def _checked_image(source: Any, place: int, channels: int) -> Tensor:
+    image = source.get("image") if isinstance(source, dict) else None
+    if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != channels:
+        found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+        raise ValueError(
+            f"{image_name(source, place)} is {found}, where a tensor ({channels}, H, W) belongs "
+            "under 'image'."
+        )
+    if image.layout != torch.strided or image.is_meta or image.dtype in _NO_PIXELS:
+        raise ValueError(
+            f"{image_name(source, place)} is a tensor of {image.dtype}, {image.layout}, on "
+            f"{image.device}; its pixels must be whole or floating point numbers, in memory."
+        )
+    if not image.numel():
+        raise ValueError(f"{image_name(source, place)} has no pixels: {tuple(image.shape)}.")
+    if image.is_floating_point() and image.device.type == "cpu":
+        # One number says it of all: infinity stays infinite or becomes NaN in a sum.
+        if not torch.isfinite(image.sum(dtype=torch.float32)):
+            raise ValueError(f"{image_name(source, place)} has pixels that are not finite.")
+    return image
+
+
+def image_name(source: Any, place: int) -> str:
+    """How a sentence that begins with it calls the image of one of Detectron2's dicts."""
+    known = source if isinstance(source, dict) else {}
+    if "file_name" in known:
+        known_id = f" (id {known['image_id']!r})" if "image_id" in known else ""
+        return f"Image {known['file_name']}{known_id}"
+    return f"Image {known['image_id']!r}" if "image_id" in known else f"Image {place} of the batch"
+
+
+def checked_ground_truth(
+    source: dict,
+    place: int,
+    size: tuple[int, int],
+    num_classes: int | None,
+    learnt: Sequence[str],
+) -> Instances:
+    """The ground truth of one of Detectron2's dicts, on the device where it is.
+
+    Args:
+        place: of the image in its batch.
+        size: height and width of the image in pixels.
+        num_classes: of the model; None: classes are not looked at.
+        learnt: fields that objects must have beside boxes and classes.
+
+    Raises:
+        ValueError: naming the image, and what is missing or malformed.
+    """
+    if "instances" not in source:
+        raise ValueError(
+            f"{image_name(source, place)} came without 'instances'; losses need ground truth."
+        )
+    given = source["instances"]
+    fault = _fault(given, size, num_classes, learnt)
+    if fault is not None:
+        raise ValueError(f"{image_name(source, place)} has ground truth {fault}.")
+    return given
+
+
+def _fault(
+    given: Any, size: tuple[int, int], num_classes: int | None, learnt: Sequence[str]
+) -> str | None:
+    """What is wrong with ground truth, as the end of a sentence; None where nothing is."""
+    if not isinstance(given, Instances):
+        return f"of type {type(given).__name__}; it must be Detectron2's Instances"
+    if tuple(given.image_size) != tuple(size):
+        return f"for an image of size {given.image_size}, but its own is {tuple(size)}"
+    fields = given.get_fields()
+    for name in ("gt_boxes", "gt_classes"):
+        if name not in fields:
+            return f"without '{name}'"
+    boxes, classes = fields["gt_boxes"], fields["gt_classes"]
+    if type(boxes) is not Boxes:
+        return f"whose 'gt_boxes' are of type {type(boxes).__name__}; they must be Boxes"
+    if not isinstance(classes, Tensor) or classes.dtype != torch.int64 or classes.ndim != 1:
+        return f"whose 'gt_classes' are {_kind(classes)}; they must be a tensor (n,) of int64"
+    if len(boxes) != len(classes):
+        return f"of {len(boxes)} boxes and {len(classes)} classes"
+    if boxes.tensor.is_meta or classes.is_meta:
+        return "without values, on device meta"
+    missing = [name for name in learnt if name not in fields] if len(boxes) else []
+    if missing:
+        return f"without '{missing[0]}', which the model learns"
+    return _fault_of_values(boxes.tensor, classes, num_classes)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} of {value.dtype}"
+    return f"of type {type(value).__name__}"
+
+
+def _fault_of_values(boxes: Tensor, classes: Tensor, num_classes: int | None) -> str | None:
+    if boxes.device.type == "cpu" and len(boxes):
+        # Corners of an image's own may lie outside of it, but not beyond any image.
+        good = (boxes[:, :2] <= boxes[:, 2:]).all(dim=1) & (boxes.abs() < _LARGEST_SIDE).all(dim=1)
+        if not good.all():
+            found = boxes[~good][0].tolist()
+            return f"with the box {found}; it must be [x1, y1, x2, y2], x1 <= x2 and y1 <= y2"
+    if classes.device.type == "cpu" and num_classes is not None:
+        wrong = classes[(classes < 0) | (classes >= num_classes)]
+        if len(wrong):
+            return f"of class {int(wrong[0])}; the model's classes are 0 to {num_classes - 1}"
+    return None
+
+
+def original_size(source: dict, place: int, own: tuple[int, int]) -> tuple[int, int]:
+    """Height and width in pixels that detections are scaled to.
+
+    Args:
+        source: one of Detectron2's dicts; ``"height"`` and ``"width"`` where they are not ``own``.
+        place: of the image in its batch.
+        own: size of the network's input.
+
+    Raises:
+        ValueError: naming the image whose size is none.
+    """
+    sides = []
+    for name, default in zip(("height", "width"), own, strict=True):
+        side = source.get(name, default)
+        # Numpy's and torch's whole numbers, too, but neither words nor fractions.
+        try:
+            whole = int(side)
+            good = whole == side and 1 <= whole <= _LARGEST_SIDE
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            good = False
+        if not good:
+            raise ValueError(
+                f"{image_name(source, place)} has {shown(side)} for '{name}'; it must be a "
+                "whole number of pixels, at least 1."
+            )
+        sides.append(whole)
+    return sides[0], sides[1]
