@@ -287,7 +287,7 @@ def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float)
         (["--weights", ""], "--weights is empty."),
         (["--config-file", "gone.yaml"], "--config-file gone.yaml does not exist."),
         (["--output", "/gone/c.json"], "--output /gone/c.json must be a file in a folder that"),
-        (["--output", "/"], "--output / must be a file in a folder that can be written to."),
+        (["--output", "/"], "--output '/' names no file."),
         (["--output", "c.png"], "c.png has the name of a picture; a calibration is a JSON file"),
         (["--output", "C.PNG"], "C.PNG has the name of a picture"),
         (["--output", "/dev/null"], "--output /dev/null would replace /dev/null, which is no"),

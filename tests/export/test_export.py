@@ -200,9 +200,9 @@ def test_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert detector.threshold == grid[250]
     with pytest.raises(ValueError, match=r"9 ms .* cannot be reached; 10.00 .* to 20.00 ms"):
         detector.latency(9.0, pictures(1))
-    with pytest.raises(ValueError, match="hard fraction must be in"):
+    with pytest.raises(ValueError, match="hard fraction must be a number in"):
         detector.hard_fraction(1.5)
-    with pytest.raises(ValueError, match="threshold must be in"):
+    with pytest.raises(ValueError, match="threshold must be a number in"):
         detector.threshold = 1.5
     other = toy_model(seed=1)
     with pytest.raises(ValueError, match="belongs to another model"):

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,24 @@ def test_closed_streams_are_the_null_device(monkeypatch: pytest.MonkeyPatch) -> 
     sys.stdout.close()
 
 
+@pytest.fixture
+def defaults() -> Iterator[None]:
+    """Signals as a terminal hands them over; under nohup SIGHUP is ignored."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_what_is_ignored_stays_so(defaults: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with killed_in_order():
+        os.kill(os.getpid(), signal.SIGHUP)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_leaves_nothing_half_written(tmp_path: Path, number: int) -> None:
+def test_a_signal_leaves_nothing_half_written(tmp_path: Path, number: int, defaults: None) -> None:
     with pytest.raises(SystemExit) as stop, killed_in_order(), whole_folder(tmp_path / "a"):
         os.kill(os.getpid(), number)
         time.sleep(5)
