@@ -179,7 +179,7 @@ class DynamicCheckpointer(DetectionCheckpointer):
             return path
         try:
             return self.path_manager.get_local_path(path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: of a name in Detectron2's catalog
             raise ValueError(f"The checkpoint {path} cannot be fetched: {error}.") from None
 
 

@@ -69,9 +69,11 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``.
 
     Raises:
-        ValueError: there is none; parts of the model have random values; ``TEST.EXPECTED_RESULTS``
-            names what is not measured.
+        ValueError: there is none, or no data set; parts of the model have random values;
+            ``TEST.EXPECTED_RESULTS`` names what is not measured.
     """
+    if not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST names no data set to evaluate on.")
     model = trainer_of(cfg).build_model(cfg)
     weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
     checkpointer = DynamicCheckpointer(model, cfg.OUTPUT_DIR, weights2=weights2)

@@ -34,10 +34,11 @@ limit("MODEL.RETINANET.NUM_CLASSES", number_of_classes)
 def fill_num_classes(cfg: CfgNode) -> None:
     """Put the number of the JSON's categories where a key says ``FROM_JSON``, in place.
 
-    Where the JSON is not known, or not there, the key stays as it is, and ``check`` says so.
+    Where the JSON is not known the key stays as it is, and ``check`` says so.
 
     Raises:
-        ValueError: naming the JSON whose categories cannot be read.
+        ValueError: naming the JSON whose categories cannot be read, or the entry of
+            ``DATASETS.COCO_JSON`` that is wrong.
     """
     asked = [key for key in CLASS_KEYS if value_of(cfg, key) == FROM_JSON]
     json_file = _training_json(cfg) if asked else None
@@ -49,10 +50,7 @@ def fill_num_classes(cfg: CfgNode) -> None:
 
 def _training_json(cfg: CfgNode) -> str | None:
     """The JSON file of the first training set that ``DATASETS.COCO_JSON`` names."""
-    try:
-        known = {name: json_file for name, json_file, _ in map(checked_entry, _entries(cfg))}
-    except ValueError:
-        return None
+    known = {name: json_file for name, json_file, _ in map(checked_entry, _entries(cfg))}
     names = cfg.DATASETS.TRAIN if isinstance(cfg.DATASETS.TRAIN, (list, tuple)) else ()
     return next((known[name] for name in names if isinstance(name, str) and name in known), None)
 

@@ -93,7 +93,8 @@ def read_config(config_file: str, overrides: Sequence[str] = (), *, alone: bool 
     Plain values alone are read, so a file from anywhere is safe to read. A whole number is taken
     where a key has a number with a fraction. Without a GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu",
     and in a file "cuda:1" as well: the file may be of another machine. A number of classes of 0
-    becomes that of the training set's JSON. What the values may be is ``check``'s affair.
+    becomes that of the training set's JSON, and the ``~`` of a path, which no shell has seen in a
+    file, the home folder. What the values may be is ``check``'s affair.
 
     Args:
         config_file: a yaml file, whose ``_BASE_`` may name others; empty: defaults alone. What
@@ -117,8 +118,14 @@ def read_config(config_file: str, overrides: Sequence[str] = (), *, alone: bool 
         fill_num_classes(cfg)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.WEIGHTS = shipped(cfg.MODEL.WEIGHTS)
-    cfg.MODEL.COMPOSITE.WEIGHTS2 = shipped(cfg.MODEL.COMPOSITE.WEIGHTS2)
+    for node, key in (
+        (cfg, "OUTPUT_DIR"),
+        (cfg.MODEL, "WEIGHTS"),
+        (cfg.MODEL.COMPOSITE, "WEIGHTS2"),
+        (cfg.MODEL.DYNAMIC, "CALIBRATION"),
+    ):
+        if isinstance(node[key], str):  # a key without a value is None, which check refuses
+            node[key] = shipped(os.path.expanduser(node[key]))
     return cfg
 
 

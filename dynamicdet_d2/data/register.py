@@ -80,9 +80,11 @@ def checked_entry(entry: object) -> tuple[str, str, str]:
         os.path.abspath(os.path.expanduser(path)) for path in (json_file, image_root)
     )
     if not os.path.isfile(json_file):
-        raise ValueError(f"{KEY}: the json file of '{name}' does not exist: {json_file}.")
+        fault = "is no file" if os.path.exists(json_file) else "does not exist"
+        raise ValueError(f"{KEY}: the json file of '{name}' {fault}: {json_file}.")
     if not os.path.isdir(image_root):
-        raise ValueError(f"{KEY}: the image folder of '{name}' does not exist: {image_root}.")
+        fault = "is no folder" if os.path.exists(image_root) else "does not exist"
+        raise ValueError(f"{KEY}: the image folder of '{name}' {fault}: {image_root}.")
     return name, json_file, image_root
 
 

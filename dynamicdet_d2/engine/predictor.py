@@ -5,6 +5,7 @@ Importing the package is enough: a config with the project's keys gets this pred
 of Detectron2's.
 """
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from dynamicdet_d2.config import Config, Use, check
 from dynamicdet_d2.config.rules import device_has_values
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.utils.pixels import MOST_PIXELS
+
+logger = logging.getLogger(__name__)
 
 _FORM = "it must be a numpy array (H, W, 3), BGR, uint8, as cv2.imread gives it"
 
@@ -31,7 +34,8 @@ class Predictor(DefaultPredictor):
     def __init__(self, cfg: CfgNode) -> None:
         """
         Args:
-            cfg: with the project's keys; ``MODEL.WEIGHTS`` "" keeps the initial values.
+            cfg: with the project's keys; ``MODEL.WEIGHTS`` "" keeps the initial values, with a
+                warning.
 
         Raises:
             ValueError: naming the key or the file that is wrong.
@@ -50,6 +54,8 @@ class Predictor(DefaultPredictor):
         with building():
             super().__init__(without_weights)
         self.cfg = cfg.clone()
+        if not cfg.MODEL.WEIGHTS:
+            logger.warning("MODEL.WEIGHTS is empty: the predictor has random weights.")
         one_exit = cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1)
         load_complete(self.model, cfg, cfg.MODEL.WEIGHTS, one_exit=one_exit)
 

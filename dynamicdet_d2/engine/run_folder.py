@@ -90,8 +90,8 @@ def keep_earlier_run(folder: Path) -> str:
     Returns:
         A sentence; empty where there is no earlier run.
     """
-    last, metrics = folder / LAST, folder / METRICS
-    if not last.is_file() and not (metrics.is_file() and metrics.stat().st_size):
+    last = folder / LAST
+    if not holds_a_training(folder):
         return ""
     name = last.read_text(errors="replace").strip() if last.is_file() else "no checkpoint"
     return (
@@ -99,6 +99,12 @@ def keep_earlier_run(folder: Path) -> str:
         "checkpoints as it comes to their names; --resume would have gone on with it."
         f"{begun_anew(folder)}"
     )
+
+
+def holds_a_training(folder: Path) -> bool:
+    """Whether a training has begun in a folder."""
+    metrics = folder / METRICS
+    return (folder / LAST).is_file() or (metrics.is_file() and metrics.stat().st_size > 0)
 
 
 def keep_lost_run(folder: Path) -> str:

@@ -2,11 +2,12 @@
 """``config.yaml`` of a run: with absolute paths, so that it works from any folder."""
 
 import os
+from pathlib import Path
 
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.data.register import checked_entry
-from dynamicdet_d2.engine.run_folder import CONFIG
+from dynamicdet_d2.engine.run_folder import CONFIG, holds_a_training
 from dynamicdet_d2.utils.files import whole_file
 
 
@@ -25,3 +26,18 @@ def save_config(cfg: CfgNode) -> None:
             node[key] = os.path.abspath(node[key])
     with whole_file(os.path.join(cfg.OUTPUT_DIR, CONFIG)) as file:
         file.write(saved.dump().encode())
+
+
+def config_of_training(folder: str) -> bytes | None:
+    """``config.yaml`` of the training that a folder holds; None: there is none.
+
+    Detectron2 writes that of an evaluation in its place, with whatever the evaluation was asked.
+    """
+    file = Path(folder) / CONFIG
+    return file.read_bytes() if holds_a_training(Path(folder)) and file.is_file() else None
+
+
+def put_back(folder: str, config: bytes) -> None:
+    """Write what ``config_of_training`` gave."""
+    with whole_file(os.path.join(folder, CONFIG)) as file:
+        file.write(config)

@@ -18,7 +18,7 @@ from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.engine.ending import failures_in_a_sentence
 from dynamicdet_d2.engine.run_folder import folder_of_run
-from dynamicdet_d2.engine.saved_config import save_config
+from dynamicdet_d2.engine.saved_config import config_of_training, put_back, save_config
 from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.memory import keep_memory
@@ -59,7 +59,8 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
 
     Inside, OUTPUT_DIR is this run's alone, and Ctrl-C and SIGTERM end it without half a step.
 
-    ``OUTPUT_DIR/config.yaml`` has absolute paths, so that it works from any folder.
+    ``OUTPUT_DIR/config.yaml`` has absolute paths, so that it works from any folder. An evaluation
+    in the folder of a training leaves it as it is; the log has the evaluation's keys.
 
     Args:
         args: of Detectron2's ``default_argument_parser``.
@@ -76,9 +77,13 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
         folder_of_run(cfg.OUTPUT_DIR, begins=begins, resumes=resumes) as remarks,
     ):
         args.config_file = shipped(args.config_file)  # which Detectron2 opens too
+        trained = config_of_training(cfg.OUTPUT_DIR) if args.eval_only else None
         default_setup(cfg, args)
         if cfg.OUTPUT_DIR and comm.is_main_process():
-            save_config(cfg)
+            if trained is None:
+                save_config(cfg)
+            else:
+                put_back(cfg.OUTPUT_DIR, trained)
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynamicdet_d2")
         _calm_screen()
         for remark in remarks:

@@ -101,6 +101,11 @@ def test_a_download_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
         checkpointer.load("detectron2://R-50.pkl")
 
 
+def test_a_name_that_is_not_in_the_catalog_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"catalog://nothing cannot be fetched: model not pres"):
+        DynamicCheckpointer(nn.Linear(1, 1)).load("catalog://nothing")
+
+
 @pytest.fixture
 def saving(tmp_path: Path) -> tuple[DynamicCheckpointer, torch.optim.Optimizer]:
     """A checkpointer of a small model, one optimizer step old."""

@@ -176,6 +176,14 @@ def test_static_configs_of_the_project_have_a_counterpart() -> None:
         assert cfg.MODEL.BACKBONE == expected.MODEL.BACKBONE and cfg.MODEL.FPN == expected.MODEL.FPN
 
 
+def test_a_static_detector_has_all_blocks_of_its_family() -> None:
+    key = "MODEL.COMPOSITE.NUM_BLOCKS1"
+    cfg = read_config(stock_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))
+    assert key not in dynamic_keys(cfg)
+    cfg.merge_from_list([key, [1, 1, 1, 1]])
+    assert dynamic_keys(cfg)[key] == []
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -44,8 +44,9 @@ def test_without_the_json_it_is_said(tmp_path: Path) -> None:
         "DATASETS.COCO_JSON."
     ]
     gone = [["own_train", str(tmp_path / "gone.json"), str(tmp_path)]]
-    said = problems(read_config(OWN, [KEY, str(gone)]), Use.EVALUATE)
-    assert any("gone.json" in sentence for sentence in said)
+    with pytest.raises(ValueError) as refused:
+        read_config(OWN, [KEY, str(gone)])
+    assert "gone.json" in str(refused.value) and "NUM_CLASSES" not in str(refused.value)
     with pytest.raises(ValueError, match=KEY):
         read_config(OWN, [KEY, "3"])
 

@@ -308,6 +308,15 @@ def test_what_comes_with_the_package_is_found_from_every_folder(
     assert there == here
 
 
+def test_the_home_folder_of_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = write(tmp_path / "c.yaml", "OUTPUT_DIR: '~/run'\nMODEL: {WEIGHTS: '~/w.pth'}\n")
+    cfg = read_config(file, ["MODEL.COMPOSITE.WEIGHTS2", "~/w2.pth"])
+    assert cfg.OUTPUT_DIR == str(tmp_path / "run")
+    assert cfg.MODEL.WEIGHTS == str(tmp_path / "w.pth")
+    assert cfg.MODEL.COMPOSITE.WEIGHTS2 == str(tmp_path / "w2.pth")
+
+
 def test_a_script_of_detectron2s_needs_one_other_import(tmp_path: Path) -> None:
     """What its demo.py does, with ``get_cfg`` of this project in the place of its own."""
     model = toy_model()

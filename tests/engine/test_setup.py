@@ -44,3 +44,23 @@ def test_paths_are_absolute_in_the_config_of_a_run(
     saved.OUTPUT_DIR, saved.MODEL.WEIGHTS = used.OUTPUT_DIR, used.MODEL.WEIGHTS
     saved.DATASETS.COCO_JSON = used.DATASETS.COCO_JSON
     assert saved == used
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_an_evaluation_leaves_the_config_of_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: bool
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    config = run / "config.yaml"
+    config.write_text(toy_cfg("SEED", 5).dump())
+    if trained:
+        (run / "last_checkpoint").write_text("model_final.pth")
+    monkeypatch.setattr(setup, "default_setup", lambda *_: config.write_text("Detectron2's"))
+    monkeypatch.setattr(setup, "setup_logger", lambda *_, **__: SimpleNamespace())
+    monkeypatch.setattr(setup, "keep_memory", lambda: True)
+    keys = ["OUTPUT_DIR", str(run), "SEED", "6", "DATASETS.CHECK", "False"]
+    args = Namespace(config_file=str(config), opts=keys, eval_only=True, resume=False)
+    with setup.setup(args) as used:
+        assert used.SEED == 6
+    assert read_config(str(config)).SEED == (5 if trained else 6)

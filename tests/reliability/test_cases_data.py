@@ -232,6 +232,13 @@ def test_files_outside_of_the_folder_are_remarked_on(folder: Path, name: str) ->
     assert "warning: 1 file(s) lie outside of " in said and name in said
 
 
+def test_objects_that_are_listed_twice_are_remarked_on(folder: Path) -> None:
+    annotations = [object_entry(1, 1), object_entry(2, 1), object_entry(3, 2)]
+    content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
+    said = findings(folder, json.dumps(content))
+    assert "warning: 1 of 3 objects have the class and the box of another one" in said
+
+
 @pytest.mark.parametrize("area", [NAN, INF, "80", None, HUGE])
 def test_evaluation_refuses_what_no_check_has_seen(folder: Path, area: object) -> None:
     paths = write_coco(folder / "unchecked", [ONE], [object_entry(1, 1, area=area)])

@@ -132,6 +132,11 @@ def test_only_configs_of_ours_get_it() -> None:
     assert type(DefaultPredictor.__new__(DefaultPredictor, {})) is DefaultPredictor
 
 
+def test_weights_that_were_forgotten_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    DefaultPredictor(cfg_of())
+    assert "MODEL.WEIGHTS is empty: the predictor has random weights." in caplog.text
+
+
 def test_another_format_is_named() -> None:
     cfg = cfg_of(more=("INPUT.FORMAT", "L", "MODEL.PIXEL_MEAN", [1.0], "MODEL.PIXEL_STD", [1.0]))
     with pytest.raises(ValueError, match="INPUT.FORMAT is 'L'; a predictor needs 'RGB' or 'BGR'."):

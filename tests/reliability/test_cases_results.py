@@ -249,6 +249,11 @@ def test_no_checkpoint_to_evaluate(tmp_path: Path, weights: str) -> None:
         evaluate(cfg, resume=True)
 
 
+def test_no_data_set_to_evaluate_on(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="^DATASETS.TEST names no data set to evaluate on.$"):
+        evaluate(toy_cfg("OUTPUT_DIR", str(tmp_path), "DATASETS.TEST", ()), resume=False)
+
+
 # A split
 
 SPLITS: list[tuple[Any, Any, str]] = [

@@ -77,6 +77,8 @@ def dynamic_keys(stock: CfgNode) -> Keys:
                 f"one of {', '.join(table)}."
             )
         found.update(table[value])
+    if stock.MODEL.COMPOSITE.NUM_BLOCKS1:  # which a static detector has not read
+        found["MODEL.COMPOSITE.NUM_BLOCKS1"] = []
     return {**found, **TRAINING}
 
 
