@@ -107,7 +107,10 @@ def confirming_config(path: str) -> Path | None:
 
 
 def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list[Message]:
-    """What to log of the conventions that a complete single detector was loaded under.
+    """What to log of the conventions that a complete detector was loaded under.
+
+    The project's own checkpoints mostly are where their run's config says the same; of them only a
+    contradiction is worth a word.
 
     Args:
         model: that it was loaded into.
@@ -116,7 +119,8 @@ def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list
     """
     own = of_model(model)
     heads = any(map(_HEADS.match, report.loaded))
-    if own is None or not heads or report.file_format != names.DETECTRON2:
+    ours = report.file_format == names.DYNAMICDET
+    if own is None or not heads or not (ours or report.file_format == names.DETECTRON2):
         return []
     file = Path(trained_by) if trained_by else confirming_config(report.path)
     try:
@@ -124,8 +128,9 @@ def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list
     except ValueError:  # of another version, or with code in it
         expected = None
     if expected is None:
-        return [(logging.WARNING, _unconfirmed(report.path, own))]
-    return _compared(report.path, own, expected, f"by {file}")
+        return [] if ours else [(logging.WARNING, _unconfirmed(report.path, own))]
+    said = _compared(report.path, own, expected, f"by {file}")
+    return [message for message in said if not ours or message[0] > logging.INFO]
 
 
 def _compared(path: str, own: Conventions, expected: Conventions, source: str) -> list[Message]:

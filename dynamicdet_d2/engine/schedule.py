@@ -14,6 +14,9 @@ from fvcore.common.param_scheduler import (
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from dynamicdet_d2.config.ranges import nearest
+from dynamicdet_d2.utils.words import shown
+
 # In an optimizer's group: the learning rate that its warm-up begins with.
 WARMUP_LR = "warmup_lr"
 
@@ -43,10 +46,13 @@ def build_schedule(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
     Args:
         cfg: ``SOLVER.MAX_ITER`` is at least 1.
         optimizer: of ``build_detectors_optimizer``, whose groups say which are of biases.
+
+    Raises:
+        ValueError: there is no schedule of that name.
     """
     keys = cfg.SOLVER
     if not (keys.BASE_LR_END or _has_warmups(cfg)) or keys.LR_SCHEDULER_NAME not in SCHEDULES:
-        return build_lr_scheduler(cfg, optimizer)
+        return _by_detectron2(cfg, optimizer)
     share = min(keys.WARMUP_ITERS / keys.MAX_ITER, 1.0)
     schedule = SCHEDULES[keys.LR_SCHEDULER_NAME](cfg)
     multiplier = WarmupParamScheduler(schedule, keys.WARMUP_FACTOR, share, keys.WARMUP_METHOD)
@@ -54,6 +60,19 @@ def build_schedule(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
     if keys.WARMUP_MOMENTUM is not None:
         momentum = keys.WARMUP_MOMENTUM, keys.MOMENTUM
     return Warmups(optimizer, multiplier, keys.MAX_ITER, keys.WARMUP_ITERS, momentum)
+
+
+def _by_detectron2(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+    name = cfg.SOLVER.LR_SCHEDULER_NAME
+    try:
+        return build_lr_scheduler(cfg, optimizer)
+    except ValueError:
+        if name in SCHEDULES:
+            raise
+        raise ValueError(
+            f"SOLVER.LR_SCHEDULER_NAME is {shown(name)}, which Detectron2 does not know; there are "
+            f"{' and '.join(SCHEDULES)}.{nearest(name, list(SCHEDULES))}"
+        ) from None
 
 
 def _has_warmups(cfg: CfgNode) -> bool:

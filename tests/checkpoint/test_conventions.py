@@ -81,6 +81,21 @@ def test_a_backbone_and_our_own_checkpoints_need_no_confirmation(
     assert not warnings(caplog)
 
 
+def test_a_config_beside_our_own_checkpoint_contradicts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = build()
+    torch.save({"model": model.state_dict()}, tmp_path / "own.pth")
+    (tmp_path / "config.yaml").write_text(config().dump())
+    with caplog.at_level(logging.INFO):
+        DynamicCheckpointer(model).load(str(tmp_path / "own.pth"))
+    assert "confirmed" not in caplog.text and not warnings(caplog)
+    other = build({"MODEL.PIXEL_STD": [1.0, 2.0, 3.0]})
+    DynamicCheckpointer(other).load(str(tmp_path / "own.pth"))
+    (said,) = warnings(caplog)
+    assert "own.pth will not detect what it did: MODEL.PIXEL_STD is (1.0, 2.0, 3.0), and" in said
+
+
 def test_files_of_the_zoo_say_which_model_they_are() -> None:
     name = "COCO-Detection/faster_rcnn_R_50_FPN_1x/137257794/model_final_b275ba.pkl"
     for path in (f"detectron2://{name}", f"/cache/detectron2/{name}"):

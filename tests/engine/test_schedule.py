@@ -72,6 +72,15 @@ def cosine(step: int) -> float:
     return 0.01 + 0.5 * (0.1 - 0.01) * (1 + math.cos(math.pi * step / 100))
 
 
+def test_a_schedule_that_there_is_not_is_named() -> None:
+    with pytest.raises(ValueError) as refused:
+        rates(config("SOLVER.LR_SCHEDULER_NAME", "WarmupCosine"), 0)
+    assert str(refused.value) == (
+        "SOLVER.LR_SCHEDULER_NAME is 'WarmupCosine', which Detectron2 does not know; there are "
+        "WarmupMultiStepLR and WarmupCosineLR. The nearest is 'WarmupCosineLR'."
+    )
+
+
 def test_a_cosine_that_ends_at_a_fraction() -> None:
     """From 0 to what it is at step 10, then down to a tenth; 0.055 half way."""
     found = rates(config(*COSINE), 0, 5, 10, 50, 100)
