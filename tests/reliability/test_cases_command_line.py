@@ -63,8 +63,12 @@ CASES: list[tuple[str, int, str]] = [
     (f"{DRAW} --num-images 0", TYPED, "at least one image of 64 pixels a side"),
     (f"{DRAW} --num-images -5", TYPED, "at least one image of 64 pixels a side"),
     (f"{DRAW} --num-images x", TYPED, "--num-images: invalid int value: 'x'"),
-    (f"{DRAW} --num-images 1 --seed -1", TYPED, "a seed from 0 to 2^63; found Recipe"),
-    (f"{DRAW} --num-images 1 --seed {10**40}", TYPED, "a seed from 0 to 2^63; found Recipe"),
+    (f"{DRAW} --num-images 1 --seed -1", TYPED, "a seed from 0 to 2^63; found num_images 1, "),
+    (
+        f"{DRAW} --num-images 1 --seed {10**40}",
+        TYPED,
+        "a seed from 0 to 2^63; found num_images 1, ",
+    ),
     (f"{DRAW} --num-images 1 --width 10", TYPED, "at least one image of 64 pixels a side"),
     (f"{DRAW} --num-images 1 --height 1000000", TYPED, "at most 65500 pixels a side"),
     (

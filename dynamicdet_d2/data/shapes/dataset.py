@@ -43,6 +43,9 @@ class Recipe:
     width: int = 256
     height: int = 192
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in asdict(self).items())
+
 
 SPLITS = {
     "shapes_train": Recipe(num_images=6000, seed=1),
