@@ -90,7 +90,7 @@ def calibrate(
     """
     check_output(output)
     loader = calibration_loader(cfg, num_images)
-    truth = _ground_truth(cfg, target)
+    truth = ground_truth(cfg) if target is not None and target.needs_ground_truth else None
     model = calibrated_model(cfg)
     detections = target is not None and target.needs_detections
     observation = observe(model, loader, cfg.TEST.DYNAMIC.LATENCY_IMAGES, detections=detections)
@@ -124,11 +124,6 @@ def calibration_loader(cfg: CfgNode, num_images: int | None) -> ImageLoader:
     chosen = np.random.default_rng(0).choice(len(images), num_images, replace=False)
     images = [images[i] for i in sorted(chosen)]
     return build_finite_loader(cfg, DatasetMapper(cfg, is_train=False), dataset_dicts=images)
-
-
-def _ground_truth(cfg: CfgNode, target: Target | None) -> GroundTruth | None:
-    needed = target is not None and target.needs_ground_truth
-    return ground_truth(cfg) if needed else None
 
 
 def ground_truth(cfg: CfgNode) -> GroundTruth:

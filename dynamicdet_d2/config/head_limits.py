@@ -17,6 +17,7 @@ from detectron2.modeling.proposal_generator import RPN_HEAD_REGISTRY
 from dynamicdet_d2.config.declare import Use, limit, rule
 from dynamicdet_d2.config.limits import norm, overlap
 from dynamicdet_d2.config.ranges import (
+    MOST_LAYERS,
     Range,
     above,
     between,
@@ -32,8 +33,6 @@ from dynamicdet_d2.config.ranges import (
 from dynamicdet_d2.config.rules import is_a
 from dynamicdet_d2.utils.words import shown
 
-# More fill any memory before a model is built.
-MOST_LAYERS = 100
 channels = integer(at_least=1, at_most=1 << 20)
 layers = integer(at_least=0, at_most=MOST_LAYERS)
 # Points of a bin along a side; more take minutes an image. 0: as many as there are pixels.

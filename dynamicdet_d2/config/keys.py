@@ -10,6 +10,7 @@ from dynamicdet_d2.config.declare import key
 from dynamicdet_d2.config.limits import is_norm
 from dynamicdet_d2.config.ranges import (
     MOST_IMAGES,
+    MOST_LAYERS,
     Range,
     above,
     between,
@@ -125,7 +126,7 @@ key("MODEL.FCOS.NUM_CLASSES", 80, number_of_classes)
 key("MODEL.FCOS.IN_FEATURES", ["p3", "p4", "p5", "p6", "p7"], each(text))
 # 3x3 convolutions of either branch before the predictions, >= 1, and the norm behind each: "GN" or
 # another norm of Detectron2, "": none.
-key("MODEL.FCOS.NUM_CONVS", 4, integer(at_least=1, at_most=100))
+key("MODEL.FCOS.NUM_CONVS", 4, integer(at_least=1, at_most=MOST_LAYERS))
 key("MODEL.FCOS.NORM", "GN", text)
 # Score of every class that training begins with, in (0, 1).
 key("MODEL.FCOS.PRIOR_PROB", 0.01, above(0, below=1))

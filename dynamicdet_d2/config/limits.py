@@ -14,6 +14,7 @@ from dynamicdet_d2.config.declare import limit
 from dynamicdet_d2.config.ranges import (
     LARGEST_SIDE,
     MOST_IMAGES,
+    MOST_PROPOSALS,
     Range,
     above,
     between,
@@ -116,7 +117,7 @@ limit("MODEL.RPN.POSITIVE_FRACTION", between(0, 1))
 limit("MODEL.RPN.PRE_NMS_TOPK_TRAIN", integer(at_least=1))
 limit("MODEL.RPN.PRE_NMS_TOPK_TEST", integer(at_least=1))
 limit("MODEL.RPN.POST_NMS_TOPK_TRAIN", integer(at_least=1))
-limit("MODEL.RPN.POST_NMS_TOPK_TEST", integer(at_least=1, at_most=100_000))
+limit("MODEL.RPN.POST_NMS_TOPK_TEST", integer(at_least=1, at_most=MOST_PROPOSALS))
 limit("MODEL.ROI_HEADS.NAME", registered(ROI_HEADS_REGISTRY))
 limit("MODEL.ROI_HEADS.IN_FEATURES", each(text))
 limit("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", integer(at_least=1))

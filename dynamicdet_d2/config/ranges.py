@@ -17,6 +17,10 @@ _INTEGER_BITS = 63
 LARGEST_SIDE = 1 << 15
 # Of a step: more are a slip of the hand, and their list alone takes minutes.
 MOST_IMAGES = 1 << 16
+# More fill any memory before a model is built.
+MOST_LAYERS = 100
+# Of an image, each a box in memory, also where work is counted.
+MOST_PROPOSALS = 100_000
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Keys of Detectron2's own that YOLOs read as well: ``MODEL.PIXEL_MEAN`` and ``PIX
 from dynamicdet_d2.config.classes import number_of_classes
 from dynamicdet_d2.config.declare import key
 from dynamicdet_d2.config.ranges import (
+    MOST_LAYERS,
     Range,
     above,
     between,
@@ -36,9 +37,9 @@ key("MODEL.YOLO.VARIANT", "yolov7", one_of("yolov7", "yolov7x", "yolov7_w6"))
 key("MODEL.YOLO.WIDTH", 1.0, above(0))
 # 3x3 convolutions in the blocks of each level of the backbone, p1 (the finest) first, at least
 # 1 each; empty: the variant's own. MODEL.COMPOSITE.NUM_BLOCKS1 and 2 override composite ones.
-key("MODEL.YOLO.DEPTHS", [], each(integer(at_least=1, at_most=100)))
+key("MODEL.YOLO.DEPTHS", [], each(integer(at_least=1, at_most=MOST_LAYERS)))
 # 3x3 convolutions in each block of the neck, >= 0; 0: the variant's own.
-key("MODEL.YOLO.NECK_DEPTH", 0, integer(at_least=0, at_most=100))
+key("MODEL.YOLO.NECK_DEPTH", 0, integer(at_least=0, at_most=MOST_LAYERS))
 # Classes of the data set, at least 1; 0 in a file: as many as the training set's JSON has.
 key("MODEL.YOLO.NUM_CLASSES", 80, number_of_classes)
 # Width and height in pixels of each anchor of each level, fine to coarse, as lists of lists of

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refuse what cannot be resumed, before hours are spent in it."""
+"""Refuse what cannot be resumed, and say what can hardly be meant, before hours are spent in it."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.config.checking import value_of
-from dynamicdet_d2.config.ranges import number
+from dynamicdet_d2.config.ranges import integer, number
 from dynamicdet_d2.engine.plan import Plan
 from dynamicdet_d2.utils.words import in_words, shown
 
@@ -23,20 +23,16 @@ logger = logging.getLogger(__name__)
 _REFUSALS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
-def _is_whole(value: Any, at_least: int) -> bool:
-    return type(value) is int and at_least <= value < 1 << 63
-
-
 def _is_plan(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        type(name) is str and _is_whole(steps, 0) for name, steps in value.items()
+        type(name) is str and integer(at_least=0).holds(steps) for name, steps in value.items()
     )
 
 
 # What a state may have, each with what it must be.
 _PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "iteration": (lambda x: _is_whole(x, -1), "a whole number, at least -1"),
-    "seed": (lambda x: _is_whole(x, 0), "a whole number, at least 0"),
+    "iteration": (integer(at_least=-1).holds, "a whole number, at least -1"),
+    "seed": (integer(at_least=0).holds, "a whole number, at least 0"),
     "phase": (lambda x: type(x) is str, "the name of a phase"),
     "plan": (_is_plan, "the steps of each phase by its name"),
     "config": (lambda x: isinstance(x, dict), "keys and their values"),

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run that resumes under other keys than it began with: which of them hold, and it is said."""
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from detectron2.config import CfgNode
 from dynamicdet_d2.checkpoint.complete import unfilled
 from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config.ranges import shown
+from dynamicdet_d2.data.loading.images import images_hash
 
 logger = logging.getLogger(__name__)
 
@@ -33,18 +33,12 @@ def recorded(cfg: CfgNode) -> dict[str, object]:
 
 
 def recorded_images(images: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-    """What a checkpoint keeps of the training images: how many, and a hash of files and objects.
+    """What a checkpoint keeps of the training images: how many, and their hash.
 
     Args:
         images: in Detectron2's format.
     """
-    digest = hashlib.sha256()
-    for image in images:
-        objects = image.get("annotations") or ()
-        digest.update(repr((image.get("file_name"), len(objects))).encode())
-        for found in objects:
-            digest.update(repr((found.get("bbox"), found.get("category_id"))).encode())
-    return {"count": len(images), "hash": digest.hexdigest()[:16]}
+    return {"count": len(images), "hash": images_hash(images)}
 
 
 def say_other_images(record: object, now: Mapping[str, object]) -> None:

@@ -15,6 +15,7 @@ from detectron2.config import CfgNode
 from numpy.typing import NDArray
 from torch import nn
 
+from dynamicdet_d2.config.ranges import MOST_PROPOSALS
 from dynamicdet_d2.evaluation.flop_meter import (
     NOTHING,
     NUM_DETECTIONS,
@@ -24,9 +25,6 @@ from dynamicdet_d2.evaluation.flop_meter import (
 )
 from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, system_name
 from dynamicdet_d2.parts import EASY, parts_of, rounded_up
-
-# Each is a box in memory, when work is counted.
-MOST_PROPOSALS = 100_000
 
 
 def count_flops(

@@ -117,10 +117,10 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
     def from_config(cls, cfg: CfgNode) -> dict:
         _check_proposals(cfg)
         arguments = super().from_config(cfg)
-        levels = (neck := build_fpn_neck(cfg, arguments["backbone"].output_shape())).output_shape()
-        check_levels("MODEL.RPN.IN_FEATURES", cfg.MODEL.RPN.IN_FEATURES, levels)
-        pooled = cfg.MODEL.ROI_HEADS.IN_FEATURES
-        check_levels("MODEL.ROI_HEADS.IN_FEATURES", pooled, levels, row=True)
+        neck = build_fpn_neck(cfg, arguments["backbone"].output_shape())
+        levels, keys = neck.output_shape(), cfg.MODEL
+        check_levels("MODEL.RPN.IN_FEATURES", keys.RPN.IN_FEATURES, levels)
+        check_levels("MODEL.ROI_HEADS.IN_FEATURES", keys.ROI_HEADS.IN_FEATURES, levels, row=True)
         return {
             **arguments,
             "neck": neck,

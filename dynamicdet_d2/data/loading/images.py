@@ -2,7 +2,10 @@
 """The images of a config's data sets, in Detectron2's format."""
 
 import difflib
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
@@ -78,3 +81,16 @@ def check_registered(key: str, names: Sequence[str]) -> None:
                 f"{key} names '{name}', which is not registered: DATASETS.COCO_JSON registers "
                 f"[name, json file, image folder].{hint}"
             )
+
+
+def images_hash(images: Sequence[Mapping[str, Any]]) -> str:
+    """Of ids, files, sizes and annotations, in their order: 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(json.dumps(image, sort_keys=True, default=_plain).encode())
+    return digest.hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    """What JSON does not know: arrays by their numbers, all else (compressed masks) as text."""
+    return value.tolist() if hasattr(value, "tolist") else repr(value)

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a loss table belongs to: images, keys and detectors, in a form that can be compared."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 
 from detectron2.config import CfgNode
 from torch import nn
 
+from dynamicdet_d2.data.loading.images import images_hash
 from dynamicdet_d2.operating_point import weights_fingerprint
 
 # What is measured follows from these keys. Some of MODEL's and INPUT's count for training alone;
@@ -33,7 +32,7 @@ def table_fingerprint(cfg: CfgNode, images: Sequence[dict], model: nn.Module) ->
     return {
         "the detectors": detectors_fingerprint(model),
         **dict(_keys(cfg)),
-        "the training images": _images_hash(images),
+        "the training images": images_hash(images),
     }
 
 
@@ -59,15 +58,3 @@ def _leaves(name: str, node: object) -> Iterable[tuple[str, str]]:
             yield from _leaves(f"{name}.{key}", value)
     elif name not in _LEFT_OUT:
         yield name, repr(node)
-
-
-def _images_hash(images: Sequence[dict]) -> str:
-    digest = hashlib.sha256()
-    for image in images:
-        digest.update(json.dumps(image, sort_keys=True, default=_plain).encode())
-    return digest.hexdigest()[:16]
-
-
-def _plain(value: object) -> object:
-    """What JSON does not know: arrays by their numbers, all else (compressed masks) as text."""
-    return value.tolist() if hasattr(value, "tolist") else repr(value)
