@@ -26,11 +26,17 @@ SETUPS = {
     "static1": "static Lite1",
     "static2": "static Lite2",
     "static0_256": "static Lite0, trained at 256 pixels",
+    "same_6000": "Lite0 + Lite0, 6000 steps",
+    "static0_6000": "static Lite0, 6000 steps",
 }
 # Set-up -> the one whose trained weights of the same seed it begins with.
 BEGINS_WITH = {"upgraded": "static0"}
 # Set-up -> the other input sizes that its trained detectors are tested at: shorter side in pixels.
-SIZES = {"static0": (160, 192, 256, 288), "same": (192, 256)}
+SIZES = {
+    "static0": (160, 192, 256, 288),
+    "same": (192, 256),
+    "static0_6000": (192, 256),
+}
 
 
 def title(setup: str) -> str:

@@ -166,6 +166,8 @@ def _goal(
     milliseconds = value if name == "target_ms" else 1000 / value
     if percentile is None:
         return MeanLatency(milliseconds)
-    if not 0 < percentile < 100:
-        raise ValueError(f"percentile is {percentile:g}; it must lie between 0 and 100.")
+    if not 1 <= percentile < 100:
+        raise ValueError(
+            f"percentile is {percentile:g}; it must be from 1 to below 100, such as 95."
+        )
     return PercentileLatency(milliseconds, percentile)

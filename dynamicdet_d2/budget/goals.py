@@ -83,7 +83,7 @@ class MeanLatency(Goal):
 
 @dataclass(frozen=True)
 class PercentileLatency(Goal):
-    """Milliseconds that ``percentile`` % of the images do not exceed, in (0, 100).
+    """Milliseconds that ``percentile`` % of the images do not exceed, in [1, 100).
 
     With F_e and F_h the shares of easy and of hard images within the target, a share k of hard
     images has (1 - k) F_e + k F_h within it, which falls with k; the largest k that leaves

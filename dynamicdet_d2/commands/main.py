@@ -13,6 +13,7 @@ import argparse
 import difflib
 import importlib
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ COMMANDS = {
     "demo-photos": "the same on own photographs, from the pretrained EfficientNet-Lite0",
     "draw-shapes": "draw a data set of known difficulty",
 }
+# An argument, or an option's value, that lies in the home folder.
+_HOME = re.compile(r"^((?:--[\w-]+=)?)~(?=/|$)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +87,7 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
             parser = command.parser()
             parser.prog = program
             _adjust(parser)
-            args = parser.parse_args(arguments)
+            args = parser.parse_args(_with_homes(sys.argv[1:] if arguments is None else arguments))
             args.program = program
             _refuse_empty(args, parser)
             return command.run(args) or 0
@@ -100,6 +103,12 @@ def _check_python() -> None:
     """
     if sys.flags.optimize > 1:
         raise ValueError("Detectron2 needs docstrings: use neither -OO nor PYTHONOPTIMIZE=2.")
+
+
+def _with_homes(arguments: Sequence[str]) -> list[str]:
+    """The home folder in the place of a "~" that a shell has left: in ``--output=~/x``, for one."""
+    home = os.path.expanduser("~")
+    return [_HOME.sub(lambda found: found[1] + home, word) for word in arguments]
 
 
 def _adjust(parser: argparse.ArgumentParser) -> None:

@@ -194,7 +194,9 @@ def _outputs(
     results = None
     if args.coco_ids:  # first, since it may refuse
         num_classes = value_of(predictor.cfg, num_classes_key(predictor.cfg))
-        results = CocoResults(args.output, args.coco_ids, int(str(num_classes)), sources)
+        results = CocoResults(
+            args.output, args.coco_ids, int(str(num_classes)), sources, predictor.class_names
+        )
     stack.enter_context(own_folder(args.output, _names(args, sources)))
     if results is not None:
         yield results

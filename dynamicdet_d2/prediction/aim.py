@@ -42,8 +42,10 @@ class Aim:
             raise ValueError(
                 f"--target-latency-ms is {self.target_ms:g}; it must be above 0, and finite."
             )
-        if self.percentile is not None and not 0 < self.percentile < 100:
-            raise ValueError(f"--percentile is {self.percentile:g}; it must lie between 0 and 100.")
+        if self.percentile is not None and not 1 <= self.percentile < 100:
+            raise ValueError(
+                f"--percentile is {self.percentile:g}; it must be from 1 to below 100, such as 95."
+            )
         if self.percentile is not None and self.target_ms is None:
             raise ValueError("--percentile is one of times, and needs --target-latency-ms.")
 

@@ -176,3 +176,18 @@ def test_a_step_that_fails_ends_the_demo(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SystemExit) as stop:
         main(["demo"])
     assert stop.value.code == 3 and len(called) == 1
+
+
+@pytest.mark.parametrize("output", [["--output=~/x"], ["--output", "~/x"]])
+def test_a_home_folder_that_a_shell_has_left(
+    output: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").write_text("a file")
+    status, _, err = said(capsys, ["draw-shapes", *output, "--num-images", "1"])
+    assert status != 0 and str(tmp_path / "x") in err
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

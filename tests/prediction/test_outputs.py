@@ -160,6 +160,10 @@ def test_coco_results_have_the_ids_of_the_coco_file(tmp_path: Path) -> None:
         (7, 5),
         (7, 90),
     ]
+    with CocoResults(tmp_path, json_file, 3, sources, ["c", "b", "a"]) as output:
+        output.write(frames[0], prediction())
+    results = json.loads((tmp_path / RESULTS).read_text())
+    assert [x["category_id"] for x in results] == [5, 3]
     with pytest.raises(ValueError, match="has 3 categories, the model 2 classes"):
         CocoResults(tmp_path, json_file, 2, sources)
     with pytest.raises(ValueError, match="z.jpg is no image of"):

@@ -197,7 +197,7 @@ CASES: list[tuple[str, int, str]] = [
     (
         f"{PREDICT} --input {{folder}}/images --percentile nan",
         TYPED,
-        "--percentile is nan; it must lie",
+        "--percentile is nan; it must be",
     ),
     (
         f"{PREDICT} --input {{folder}}/images --hard-fraction 0 --calibration {{folder}}/pipe",

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -151,6 +152,25 @@ def test_ids_that_results_would_be_wrong_with(tmp_path: Path, number: int) -> No
     assert says in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("in_file", "in_model", "says"),
+    [
+        (["a", "b"], ["a", "c"], "ids.json has no category 'c', which the model has a class of."),
+        (["a", "A"], ["a", "b"], "has no category 'b'"),
+        (["a", "b", "b"], ["b", "a", "b"], "which is which cannot be told."),
+    ],
+)
+def test_names_that_categories_cannot_be_told_by(
+    tmp_path: Path, in_file: list[str], in_model: list[str], says: str
+) -> None:
+    file = tmp_path / "ids.json"
+    categories = [{"id": number, "name": name} for number, name in enumerate(in_file)]
+    file.write_text(json.dumps({"images": [ONE], "categories": categories}))
+    sources = [ImageFile(Path("1.png"))]
+    with pytest.raises(ValueError, match=re.escape(says)):
+        CocoResults(tmp_path, str(file), len(in_model), sources, in_model)
+
+
 def test_results_of_a_stopped_stream_are_none(tmp_path: Path) -> None:
     """They would look like poor results of all images."""
     file = tmp_path / "ids.json"
@@ -191,7 +211,8 @@ def test_a_video_has_no_image_id(tmp_path: Path) -> None:
         ),
         ({"target_ms": float("inf")}, "--target-latency-ms is inf"),
         ({"target_ms": -1.0}, "--target-latency-ms is -1"),
-        ({"target_ms": 5.0, "percentile": 100.0}, "--percentile is 100; it must lie between"),
+        ({"target_ms": 5.0, "percentile": 100.0}, "--percentile is 100; it must be from 1 to"),
+        ({"target_ms": 5.0, "percentile": 0.95}, "--percentile is 0.95; it must be from 1 to"),
         ({"target_ms": 5.0, "percentile": 0.0}, "--percentile is 0"),
     ],
 )

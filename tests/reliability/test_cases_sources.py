@@ -69,7 +69,7 @@ def test_two_of_one_name_are_both_named(folder: Path) -> None:
 # Lists
 
 LISTS: dict[str, tuple[bytes, str]] = {
-    "a missing image": (b"images/1.png\nimages/9.png\n", "l.txt: images/9.png does not exist."),
+    "a missing image": (b"images/1.png\nimages/9.png\n", "{folder}/images/9.png does not exist."),
     "another list": (b"l.txt\n", "names l.txt, another list."),
     "a camera and an image": (b"camera:0\nimages/1.png\n", "a camera stands alone."),
     "a camera that is none": (b"camera:x\n", "l.txt: camera:x is no camera"),
@@ -79,7 +79,7 @@ LISTS: dict[str, tuple[bytes, str]] = {
     "zeros": (b"\0" * 5000, "names no file."),
     "nothing": (b"\n \n", "is empty; a list has a path in each line."),
     "twice the same": (b"images/1.png\nimages/1.png\n", "names must differ."),
-    "a comment": (b"# images\n", "l.txt: # images does not exist."),
+    "a comment": (b"# images\n", "l.txt: {folder}/# images does not exist."),
     "a line without end": (b"x" * 100_000, "File name too long."),
     "nobody's home": (b"~nobody-has-this-name/1.png\n", "Could not determine home directory."),
     "a pattern of nothing": (b"images/*.bmp\n", "images/*.bmp matches no image and no video."),
@@ -92,7 +92,10 @@ def test_a_list(folder: Path, name: str) -> None:
     (folder / "l.txt").write_bytes(content)
     with pytest.raises(ValueError) as refused:
         sources_of([str(folder / "l.txt")])
-    assert says in str(refused.value) and len(str(refused.value)) < 600
+    assert (
+        says.replace("{folder}", str(folder)) in str(refused.value)
+        and len(str(refused.value)) < 600
+    )
 
 
 @pytest.mark.parametrize("number", [0.0, -1.0, float("nan"), float("inf"), -9e18, 1e300])

@@ -23,18 +23,25 @@ RESULTS = "coco_instances_results.json"
 class CocoResults(Output):
     """``coco_instances_results.json``, written at the end.
 
-    An image is the one of the COCO file whose ``file_name`` ends its path; categories are numbered
-    by rising id, as in training.
+    An image is the one of the COCO file whose ``file_name`` ends its path; a class is the category
+    of its name.
     """
 
     def __init__(
-        self, folder: Path, json_file: str, num_classes: int, sources: Sequence[Source]
+        self,
+        folder: Path,
+        json_file: str,
+        num_classes: int,
+        sources: Sequence[Source],
+        names: Sequence[str] = (),
     ) -> None:
         """
         Args:
             json_file: a COCO file with the images and categories that are meant.
             num_classes: of the model.
             sources: what will be predicted.
+            names: of the classes, as the model counts them; empty where nobody has told them:
+                then they are the categories by rising id, as in training.
 
         Raises:
             ValueError: it cannot be read, has other categories than the model has classes, or
@@ -48,12 +55,12 @@ class CocoResults(Output):
                 "and a 'file_name'."
             )
         self._ids = _ids_of(sources, images, json_file)
-        self._categories = list(class_names(content.get("categories"), json_file))
-        if len(self._categories) != num_classes:
+        categories = class_names(content.get("categories"), json_file)
+        if len(categories) != num_classes:
             raise ValueError(
-                f"{json_file} has {len(self._categories)} categories, the model {num_classes} "
-                "classes."
+                f"{json_file} has {len(categories)} categories, the model {num_classes} classes."
             )
+        self._categories = _category_ids(categories, names, json_file)
         self._path = folder / RESULTS
         self._results: list[dict[str, Any]] = []
         self._stopped = False
@@ -77,6 +84,29 @@ class CocoResults(Output):
 
     def abandon(self) -> None:
         """Results of some of the images would look like poor results of all."""
+
+
+def _category_ids(categories: dict[int, str], names: Sequence[str], json_file: str) -> list[int]:
+    """By class as the model counts it.
+
+    Args:
+        categories: id -> name, by rising id, one for each class.
+        names: of the classes; empty where nobody has told them.
+    """
+    if not names or list(categories.values()) == list(names):
+        return list(categories)
+    ids = {name: id_ for id_, name in categories.items()}
+    for name in names:
+        if name not in ids:
+            raise ValueError(
+                f"{json_file} has no category '{name}', which the model has a class of."
+            )
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"{json_file} has its categories in another order than the model its classes, "
+            "of which two have one name: which is which cannot be told."
+        )
+    return [ids[name] for name in names]
 
 
 def _ids_of(sources: Sequence[Source], images: list[dict], json_file: str) -> dict[str, Any]:

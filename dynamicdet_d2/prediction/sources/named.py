@@ -101,10 +101,12 @@ def _list(file: Path, said: str) -> Iterator[Source]:
     for word in words:
         if Path(word).suffix.lower() in LISTS:
             raise ValueError(f"{said} names {word}, another list.")
-        named = f"{said}: {word}"
-        is_camera = word.startswith("camera:")
-        beside = _path(word, named)
+        if word.startswith("camera:"):
+            yield from _meant(word, f"{said}: {word}")
+            continue
+        path = _path(word, f"{said}: {word}")
+        beside = file.parent / path
         # A pattern is one in the line alone, not in the name of the list's folder.
-        magic = glob.has_magic(word) and not os.path.exists(file.parent / beside)
-        parent = Path(glob.escape(str(file.parent))) if magic else file.parent
-        yield from _meant(word if is_camera else str(parent / beside), named)
+        magic = glob.has_magic(word) and not os.path.exists(beside)
+        meant = Path(glob.escape(str(file.parent))) / path if magic else beside
+        yield from _meant(str(meant), f"{said}: {beside}")
