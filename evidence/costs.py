@@ -45,9 +45,14 @@ class Cost:
         return static_line([(x, ap) for x, ap in points if x is not None and ap is not None])
 
     def over_line(
-        self, group: Group, inputs: Sequence[str], learns: str, line: Line
+        self, group: Group, inputs: Sequence[str], learns: str, every: Sequence[Group]
     ) -> list[Figure]:
-        """(E,), AP above the static line at the same cost; empty where that is not known."""
+        """(E,), AP above the static line at the same cost; empty where that is not known.
+
+        Args:
+            every: set-ups; the line is that of the static ones that were trained as long.
+        """
+        line = self.line(group.peers(every))
 
         def lead(split: DynamicSplit) -> list[float | None]:
             found = routing(split, inputs, learns)

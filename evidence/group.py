@@ -16,17 +16,23 @@ class Group:
 
     Attributes:
         setup: its name.
+        steps: of training, the most of its runs.
         seeds: of the runs, ascending.
         splits: what was found, run by run; all dynamic or all static.
     """
 
     setup: str
+    steps: int
     seeds: tuple[int, ...]
     splits: Sequence[DynamicSplit | StaticSplit]
 
     @property
     def title(self) -> str:
         return title(self.setup)
+
+    def peers(self, every: Iterable["Group"]) -> list["Group"]:
+        """The set-ups that were trained as long."""
+        return [group for group in every if group.steps == self.steps]
 
     @property
     def dynamic(self) -> list[DynamicSplit]:
@@ -99,7 +105,8 @@ def groups(results: Iterable[Result], split: str) -> list[Group]:
 def _group(name: str, results: Sequence[Result], split: str) -> Group:
     ordered = sorted(results, key=lambda result: result.seed)
     splits = [result.dynamic.get(split) or result.static[split] for result in ordered]
-    return Group(name, tuple(result.seed for result in ordered), splits)
+    steps = max(result.steps for result in ordered)
+    return Group(name, steps, tuple(result.seed for result in ordered), splits)
 
 
 HALF = FRACTIONS.index(0.5)

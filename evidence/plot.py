@@ -44,7 +44,7 @@ def cost_chart(groups: Sequence[Group]) -> bytes:
             if number >= panels:
                 panel.set_axis_off()
                 continue
-            labels += _statics(panel, groups)
+            labels += _statics(panel, dynamic[number].peers(groups) if dynamic else groups)
             if dynamic:
                 _curves(panel, dynamic[number])
                 panel.legend(loc="lower right", fontsize=7)

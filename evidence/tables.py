@@ -85,7 +85,7 @@ def _curve(
     lead = group.routing_at(inputs, learns, lambda x: x.lead)
     rows = [[name, *_texts(ap)], ["over random", "", *_texts(lead, "+.2f"), ""]]
     for cost in costs:
-        over = cost.over_line(group, inputs, learns, cost.line(every))
+        over = cost.over_line(group, inputs, learns, every)
         rows += [
             [cost.unit, *_means(cost.at(group, inputs, learns), cost.form)],
             [f"over the static line, {cost.unit}", *_texts(over, "+.2f")],

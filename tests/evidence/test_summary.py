@@ -2,6 +2,7 @@
 """The page says what the result files say, and the README says nothing else."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from evidence.results import FRACTIONS, read_all, write
 from evidence.results import RESULTS as SHIPPED
 from evidence.routers import AUTO
 from evidence.times import FOLDER, read_times, write_times
-from tests.support.made_up_results import RESULTS, TIMES, dynamic, with_areas
+from tests.support.made_up_results import RESULTS, TIMES, dynamic, static, with_areas
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "docs/negative_results.md", "docs/upgrade.md"]
@@ -46,10 +47,20 @@ def test_leads_over_the_static_line_by_hand() -> None:
     """The line goes from 40 at 1 to 42 at 2, as the ends do; the routers have 41 and their lead."""
     every = groups(RESULTS, "val")
     own = next(group for group in every if group.setup == "short")
-    found = GFLOPS.over_line(own, ("features",), AUTO, GFLOPS.line(every))
+    found = GFLOPS.over_line(own, ("features",), AUTO, every)
     expected = [41 + 1.0 - (40 + 2 * k) for k in FRACTIONS]
     assert [figure.mean for figure in found] == pytest.approx([0, *expected, 0])
     assert [x.least for x in found] == pytest.approx([0, *(x - 0.5 for x in expected), 0])
+
+
+def test_the_static_line_is_of_detectors_that_were_trained_as_long() -> None:
+    longer = replace(static(1, 50.0, 1.0, "static0_6000"), steps=6000)
+    leads = []
+    for results in (RESULTS, [*RESULTS, longer]):
+        every = groups(results, "val")
+        own = next(group for group in every if group.setup == "short")
+        leads.append(GFLOPS.over_line(own, ("features",), AUTO, every))
+    assert leads[0] == leads[1]
 
 
 def test_leads_at_equal_milliseconds_by_hand() -> None:
@@ -60,11 +71,11 @@ def test_leads_at_equal_milliseconds_by_hand() -> None:
     assert [x.mean for x in cost.at(own, ("features",), AUTO)] == pytest.approx(
         [10 + 10 * k for k in (0, *FRACTIONS, 1)]
     )
-    found = cost.over_line(own, ("features",), AUTO, cost.line(every))
+    found = cost.over_line(own, ("features",), AUTO, every)
     inner = [41 + 1.0 - (40 + k) for k in FRACTIONS]
     assert [x.mean for x in found] == pytest.approx([0, *inner, 42 - 41])
     # Nothing was timed with these inputs.
-    assert cost.over_line(own, ("rpn",), AUTO, cost.line(every)) == []
+    assert cost.over_line(own, ("rpn",), AUTO, every) == []
 
 
 def test_one_objective_is_chosen_by_its_mean_area() -> None:
