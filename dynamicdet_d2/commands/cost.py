@@ -8,7 +8,7 @@ from dataclasses import replace
 from detectron2.modeling import build_model
 
 from dynamicdet_d2.config import Use, check, read_config
-from dynamicdet_d2.evaluation.cost import table
+from dynamicdet_d2.evaluation.cost import kept_proposals, table
 from dynamicdet_d2.evaluation.paper import setting_of
 from dynamicdet_d2.modeling.architecture import building
 
@@ -27,7 +27,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table."""
+    """Print the table.
+
+    Raises:
+        ValueError: naming the key or the option that is wrong.
+    """
     cfg = read_config(args.config_file, args.opts)
     # A route costs the same wherever the threshold comes from and whatever the weights are.
     dynamic = cfg.MODEL.DYNAMIC
@@ -38,4 +42,8 @@ def run(args: argparse.Namespace) -> None:
     given = {name: vars(args)[name] for name in names if vars(args)[name] is not None}
     with building():
         model = build_model(cfg)
+    if args.num_proposals is not None and not kept_proposals(model):
+        raise ValueError(
+            f"--num-proposals is {args.num_proposals}; a {cfg.MODEL.META_ARCHITECTURE} has none."
+        )
     sys.stdout.write(table(model, cfg, replace(setting_of(cfg), **given)))

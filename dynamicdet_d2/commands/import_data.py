@@ -2,6 +2,7 @@
 """``dynamicdet import-data``: annotations of YOLO or Pascal VOC into COCO's form; splits."""
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -21,10 +22,17 @@ def parser() -> argparse.ArgumentParser:
     )
     form = options.add_mutually_exclusive_group(required=True)
     form.add_argument(
-        "--yolo", type=Path, metavar="PATH", help="data.yaml, or a folder of images and labels"
+        "--yolo",
+        type=Path,
+        metavar="PATH",
+        help="data.yaml, or a folder of images and labels; boxes are centre and sides, as shares "
+        "of the image",
     )
     form.add_argument(
-        "--voc", type=Path, metavar="FOLDER", help="with Annotations/, or XML files beside images"
+        "--voc",
+        type=Path,
+        metavar="FOLDER",
+        help="with Annotations/, or XML files beside images; boxes are corners, in pixels",
     )
     form.add_argument("--coco", metavar="JSON", help="one file for all images; with --images")
     options.add_argument(
@@ -80,8 +88,7 @@ def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
     lines = [f"# {len(classes)} classes: {', '.join(classes)}"]
     entries = []
     for name, (path, content) in parts.items():
-        counts = f"{len(content['images'])} images, {len(content['annotations'])} objects"
-        lines.append(f"# {name}: {counts}")
+        lines += _counted(name, len(content["images"]), len(content["annotations"]))
         entries.append(_entry(name, path, images))
     return "\n".join([*lines, "DATASETS:", "  COCO_JSON:", *entries, ""])
 
@@ -92,11 +99,18 @@ def written(found: Found, output: Path) -> str:
         refuse_own_annotations(output / f"{name}.json")
     make_folder(output)
     lines = [f"# {len(found.classes)} classes: {', '.join(found.classes)}"]
+    lines += [f"# WARNING: {remark}" for remark in found.remarks]
     entries = []
     for name, images in found.splits.items():
         path = output / f"{name}.json"
         count = write_json(path, images, found.root, found.classes)
-        lines.append(f"# {name}: {len(images)} images, {count} objects")
+        lines += _counted(name, len(images), count)
+        cut = sum(entry.cut for image in images for entry in image.objects)
+        if cut:
+            lines.append(
+                f"# WARNING: {cut} of these objects stick out of their images and were cut at the "
+                "border: are their boxes what --help says?"
+            )
         if name != "train":
             learnt = {image.file for image in found.splits.get("train", ())}
             shared = sum(image.file in learnt for image in images)
@@ -109,8 +123,16 @@ def written(found: Found, output: Path) -> str:
     return "\n".join([*lines, "DATASETS:", "  COCO_JSON:", *entries, ""])
 
 
+def _counted(split: str, images: int, objects: int) -> list[str]:
+    lines = [f"# {split}: {images} images, {objects} objects"]
+    if not objects:
+        lines.append("# WARNING: without objects there is nothing to learn, and no AP.")
+    return lines
+
+
 def _entry(split: str, path: Path, root: Path) -> str:
-    return f'    - ["own_{split}", "{_shown(path)}", "{_shown(root)}"]'
+    words = (f"own_{split}", _shown(path), _shown(root))
+    return f"    - {json.dumps(words, ensure_ascii=False)}"
 
 
 def _shown(path: Path) -> str:

@@ -22,7 +22,7 @@ from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.commands import train
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.config.reading import BASE
-from dynamicdet_d2.data.loading.corrupt import NamedErrors
+from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.engine.upgrade import Proof, compare, dynamic_keys, proof_dicts, stock_file
@@ -172,15 +172,19 @@ def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg:
     images = proof_dicts(args.images, known, args.num_images)
     detector = loaded(stock, args.weights, args)
     mapper = DatasetMapper(stock, is_train=False)
-    proof = compare(detector, model, map(NamedErrors(mapper), images))
+    try:
+        proof = compare(detector, model, map(NamedErrors(mapper), images))
+    except CorruptImageError as error:
+        raise ValueError(f"{error.sentence} It was to be compared on.") from None
     if proof.differing:
         raise ValueError(
             f"The easy route is not the stock detector: {len(proof.differing)} of {proof.images} "
             f"images have another output, the first {proof.differing[0]}."
         )
+    little = "" if proof.detections else " Without any they show little: name others by --images."
     sys.stdout.write(
         f"The easy route is the stock detector bit for bit: {proof.detections} detections in "
-        f"{proof.images} images.\n"
+        f"{proof.images} images.{little}\n"
     )
     return proof
 

@@ -58,8 +58,9 @@ def split_coco(
     bounds = (np.cumsum([*shares.values()]) * len(order) // 100).astype(int)
     parts = dict(zip(shares, np.split(order, bounds[:-1]), strict=True))
     if len(order) < max(at_least, len(shares)):
+        asked = "" if num_images is None else f", of which {num_images} at most are asked for"
         raise ValueError(
-            f"{json_file} has {len(images)} images and {len(order)} are asked for; at least "
+            f"{json_file} has {len(images)} image(s){asked}; at least "
             f"{max(at_least, len(shares))} are needed, one for each of {', '.join(shares)}."
         )
     empty = [name for name, part in parts.items() if not len(part)]
@@ -89,18 +90,23 @@ def _check(images: list, annotations: list, json_file: str) -> None:
             raise ValueError(f"{json_file}: the image {shown(image)} has no 'id'.")
         if found in seen:
             raise ValueError(f"{json_file}: the image id {shown(found)} is used more than once.")
-        place = os.path.normpath(file) if isinstance(file, str) else None
-        if place is not None and place in files:  # it could be learnt and tested on
+        if not isinstance(file, str):
+            raise ValueError(f"{json_file}: the image {shown(found)} has no 'file_name'.")
+        place = os.path.normpath(file)
+        if place in files:  # it could be learnt and tested on
             raise ValueError(f"{json_file}: the file {shown(file)} is that of two images.")
         seen.add(found)
         files.add(place)
     for annotation in annotations:
-        found = annotation.get("image_id") if isinstance(annotation, dict) else None
-        if type(found) not in (int, str):
+        known = annotation if isinstance(annotation, dict) else {}
+        found = known.get("image_id")
+        if found is None:
             raise ValueError(f"{json_file}: the annotation {shown(annotation)} has no 'image_id'.")
-        if found not in seen:  # it would be in no part
+        if type(found) not in (int, str) or found not in seen:  # it would be in no part
+            which = f"annotation {shown(known['id'])}" if "id" in known else "an annotation"
             raise ValueError(
-                f"{json_file}: the annotation {shown(annotation)} is of no image of the file."
+                f"{json_file}: {which} has the image_id {shown(found)}, which no image of the file "
+                "has."
             )
 
 

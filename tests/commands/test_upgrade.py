@@ -147,6 +147,16 @@ def test_without_training_it_writes_a_config_and_the_proof(
     assert own["_BASE_"] == "../stock.yaml"
     assert "PIXEL_STD" not in own["MODEL"] and "PIXEL_STD" in text["MODEL"]
 
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("none")
+    with pytest.raises(SystemExit):
+        main([*arguments, str(broken), "--output", str(tmp_path / "other")])
+    said = capsys.readouterr().err  # nothing is left out here, whatever a key says
+    assert f"Image {broken} cannot be read" in said and "SKIP_CORRUPT_IMAGES" not in said
+    key = "RETINANET" if kind else "ROI_HEADS"
+    main([*arguments, "--opts", f"MODEL.{key}.SCORE_THRESH_TEST", "1.0"])
+    assert "0 detections in 1 images. Without any they show little" in capsys.readouterr().out
+
 
 @pytest.mark.parametrize(
     ("key", "value"),

@@ -115,6 +115,17 @@ def test_a_drawn_set_is_kept_and_one_of_another_recipe_replaced(tmp_path: Path) 
     assert len(json.loads((tmp_path / "instances.json").read_text())["images"]) == 2
 
 
+def test_pictures_that_are_missing_are_drawn_again(tmp_path: Path) -> None:
+    draw_dataset(tmp_path, SMALL)
+    written = (tmp_path / "instances.json").stat().st_mtime_ns
+    gone = tmp_path / "images" / "000002.jpg"
+    before = gone.read_bytes()
+    gone.unlink()
+    draw_dataset(tmp_path, SMALL)
+    assert gone.read_bytes() == before
+    assert (tmp_path / "instances.json").stat().st_mtime_ns == written
+
+
 def test_a_folder_of_other_things_is_not_drawn_into(tmp_path: Path) -> None:
     mine = tmp_path / "instances.json"
     for content in ('{"info": {"description": "mine"}}', "[]", "{"):

@@ -52,7 +52,7 @@ def test_seed_and_number_of_images(forty: str, tmp_path: Path) -> None:
 
 
 def test_too_few_images_and_other_files_are_refused(forty: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has 40 images and 19 are asked for; at least 20"):
+    with pytest.raises(ValueError, match="has 40 image.s., of which 19 at most are asked for"):
         split_coco(forty, tmp_path, num_images=19)
     other = tmp_path / "other.json"
     other.write_text('{"images": []}')

@@ -230,6 +230,11 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "SOLVER.PHASES is ['detectors', 'router']; an upgrade leaves detector1 as it is",
     ),
+    (
+        "cost --config-file configs/dy_yolov7.yaml --num-proposals 7",
+        TYPED,
+        "--num-proposals is 7; a DynamicYOLO has none.",
+    ),
     ("train --config-file", TYPED, "--config-file: expected one argument"),
     (f"{TRAIN} --num-gpus 100000", TYPED, "on this CPU it must be at most"),
     ("train --num-gpus x", TYPED, "--num-gpus: invalid int value: 'x'"),

@@ -239,6 +239,32 @@ def test_objects_that_are_listed_twice_are_remarked_on(folder: Path) -> None:
     assert "warning: 1 of 3 objects have the class and the box of another one" in said
 
 
+AREAS = ({"area": area} for area in (0, 0.01, 1e6))
+MASKS = (
+    {"segmentation": [polygon]}
+    for polygon in ([25, 16, 35, 16, 35, 24, 25, 24], [0.1, 0.2, 0.3, 0.2, 0.3, 0.4])
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        *((change, "have an area that no object in their box has, and AP") for change in AREAS),
+        *((change, "have polygons elsewhere than their box, and masks") for change in MASKS),
+    ],
+)
+def test_parts_that_contradict_each_other_are_remarked_on(
+    folder: Path, change: Change, says: str
+) -> None:
+    annotations = [object_entry(1, 1), object_entry(2, 2, **change)]
+    content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
+    said = findings(folder, json.dumps(content), testing=True, mask_format="polygon")
+    assert f"warning: 1 of 2 objects {says}" in said and "annotation 2 has" in said
+    content["annotations"] = annotations[:1]
+    said = findings(folder, json.dumps(content), testing=True, mask_format="polygon")
+    assert "elsewhere" not in said and "an area" not in said
+
+
 @pytest.mark.parametrize("area", [NAN, INF, "80", None, HUGE])
 def test_evaluation_refuses_what_no_check_has_seen(folder: Path, area: object) -> None:
     paths = write_coco(folder / "unchecked", [ONE], [object_entry(1, 1, area=area)])

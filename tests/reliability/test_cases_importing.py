@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets of YOLO's and VOC's tools that are malformed: what each sentence names."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
+from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.data.importing import Found, read_voc, read_yolo
 
 GOOD = "0 0.5 0.5 0.2 0.2\n"
@@ -119,7 +122,7 @@ def test_labels_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
 
 DESCRIPTIONS: dict[str, tuple[bytes | str, str]] = {
     "empty": ("", "data.yaml holds no keys"),
-    "no names": ("train: images", "--classes A B C gives them."),
+    "no names": ("train: images", "(looked for 'names'): --classes A B C gives them."),
     "a gap": ("train: images\nnames: {0: a, 2: b}", "'names' must be a list, or have the keys"),
     "a name twice": ("train: images\nnames: [a, a]", "'names' has the class 'a' twice."),
     "yes and no": ("train: images\nnames: [yes, no]", "'names' has True for a class"),
@@ -128,7 +131,9 @@ DESCRIPTIONS: dict[str, tuple[bytes | str, str]] = {
     "an empty name": ("train: images\nnames: ['', b]", "'names' has '' for a class"),
     "an endless name": (f"train: images\nnames: [{'a' * 9999}, b]", "for a class; each must"),
     "two lines": ('train: images\nnames: ["a\\nx", b]', "for a class; each must be text"),
-    "another number": ("train: images\nnc: 5\nnames: [a, b]", "'nc' is 5, but 'names' has 2"),
+    "another number": ("train: images\nnc: 5\nnames: [a, b]", "'nc' is 5; it must be the number"),
+    "a number in quotes": ("train: images\nnc: '2'\nnames: [a, b]", "'nc' is '2'; it must be the"),
+    "poses": ("train: images\nkpt_shape: [2, 2]\nnames: [a, b]", "has 'kpt_shape': its labels"),
     "a tag": ("train: !!python/name:os.system ''\nnames: [a]", "data.yaml holds more than plain"),
     "a key twice": ("train: images\ntrain: gone\nnames: [a, b]", "data.yaml has 'train' twice in"),
     "aliases of aliases": (
@@ -288,6 +293,31 @@ def test_an_annotation_of_voc(tmp_path: Path, name: str) -> None:
     assert says.format(folder=folder) in refused(read_voc, folder)
 
 
+def test_endings_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "set", xml(obj()))
+    (folder / "Annotations" / "1.xml").rename(folder / "Annotations" / "1.XML")
+    assert "1.XML must end in .xml, in small letters" in refused(read_voc, folder)
+
+
+def test_lists_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
+    lists = voc(tmp_path / "set", xml(obj())) / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "Train.txt").write_text("1\n")
+    (lists / "val.txt").write_text("2\n")
+    assert "Train.txt must be called train.txt" in refused(read_voc, tmp_path / "set")
+
+
+def test_names_with_spaces_are_listed(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "set", xml(obj()))
+    pictures(folder / "more", ("a b.png",))
+    (folder / "more" / "a b.png").rename(folder / "JPEGImages" / "a b.png")
+    (folder / "Annotations" / "a b.xml").write_text(xml(obj(), "a b.png"))
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("1 -1\na b\n")
+    found = read_voc(folder).splits["train"]
+    assert [entry.file.name for entry in found] == ["1.png", "a b.png"]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -305,3 +335,87 @@ def test_a_list_of_voc(tmp_path: Path, content: bytes | None, says: str) -> None
     file = lists / "train.txt"
     os.mkfifo(file) if content is None else file.write_bytes(content)
     assert says in refused(read_voc, folder)
+
+
+# What is imported, and what is said of the rest
+
+
+def moved(name: str, to: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / to).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).rename(folder / to)
+
+    return change
+
+
+def added(name: str, content: str = GOOD) -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+    return change
+
+
+LOST = "# WARNING: 1 label file(s) belong to no image ("
+NONE = "# WARNING: without objects there is nothing to learn, and no AP."
+CUT = "# WARNING: 1 of these objects stick out of their images and were cut at the border"
+REMARKS: dict[str, tuple[Change, str, int]] = {
+    "labels of another name": (added("labels/IMG_2.txt"), LOST, 3),
+    "labels of another split": (added("labels/valid/2.txt"), LOST, 3),
+    "an image of another kind": (moved("images/3.png", "images/3.gif"), "", 2),
+    "and its labels": (
+        lambda folder: (
+            moved("images/3.png", "images/3.gif")(folder),
+            added("labels/3.txt")(folder),
+        ),
+        LOST,
+        2,
+    ),
+    "notes beside the labels": (added("labels/notes.txt", "of\nspring"), "", 3),
+    "a notebook's copy": (moved("images/3.png", "images/.ipynb_checkpoints/3.png"), "", 2),
+    "what a Mac leaves": (added("images/._1.png"), "", 3),
+    "corners in the place of centres": (added("labels/2.txt", "0 .6 .6 .9 .9"), CUT, 3),
+    "a box that was rounded": (added("labels/2.txt", "0 .1 .5 .201 .2"), "", 3),
+    "a part without objects": (moved("images/2.png", "images/2.png"), NONE, 3),
+}
+
+
+@pytest.mark.parametrize("name", REMARKS)
+def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture, name: str) -> None:
+    change, says, images = REMARKS[name]
+    folder = yolo(tmp_path / "set")
+    change(folder)
+    assert main(["import-data", "--yolo", str(folder), "--output", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    warnings = [line for line in out.splitlines() if line.startswith("# WARNING") and line != NONE]
+    assert says in out and len(warnings) == (1 if says not in ("", NONE) else 0)
+    files = (tmp_path / "out" / f"{split}.json" for split in ("train", "val"))
+    assert sum(len(json.loads(file.read_text())["images"]) for file in files) == images
+
+
+def test_a_blank_val_leaves_valid(tmp_path: Path) -> None:
+    text = "train: images\nval:\nvalid: more\nnames: [a]\n"
+    folder = yolo(tmp_path / "set", description=text)
+    pictures(folder / "more", ("9.png",))
+    assert [entry.file.name for entry in read_yolo(folder).splits["val"]] == ["9.png"]
+
+
+def test_images_without_annotations_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = voc(tmp_path / "set", xml(obj("30 5 60 20")))
+    (folder / "Annotations" / "2.xml").unlink()
+    (folder / "Annotations" / "._1.xml").write_bytes(b"\0\5")
+    main(["import-data", "--voc", str(folder), "--output", str(tmp_path / "out")])
+    out = capsys.readouterr().out
+    assert (
+        f"1 image(s) have no annotation file, and are left out: {folder}/JPEGImages/2.png." in out
+    )
+    assert CUT in out
+
+
+def test_what_is_printed_is_yaml(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = yolo(tmp_path / 'a "b" \\ é')
+    main(["import-data", "--yolo", str(folder), "--output", str(folder)])
+    entries = yaml.safe_load(capsys.readouterr().out)["DATASETS"]["COCO_JSON"]
+    assert [entry[2] for entry in entries] == [str(folder.resolve())] * 2

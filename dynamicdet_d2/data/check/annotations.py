@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from typing import Any
 
+from dynamicdet_d2.data.check.agreement import Agreement
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
 from dynamicdet_d2.data.check.images import Sizes
 from dynamicdet_d2.data.check.segmentations import are_polygons, are_run_lengths, farthest
@@ -61,6 +62,7 @@ class AnnotationCheck:
         self._fit_as_fractions = 0
         self._boxes: set[int] = set()  # hashes: those of COCO's own would take 200 MB
         self._repeated = 0
+        self._agreement = Agreement(areas=testing, polygons=mask_format is not None)
 
     def run(self, annotations: list[Any]) -> None:
         """Adds everything wrong with the annotations to the report."""
@@ -162,6 +164,7 @@ class AnnotationCheck:
             self._note_repetition(annotation)
             self._fit_as_corners += x < w <= width + 1 and y < h <= height + 1
             self._check_place(annotation, (x, y, w, h), width, height)
+            self._agreement.look(annotation, (x, y, w, h))
 
     def _note_repetition(self, annotation: dict[str, Any]) -> None:
         box = hash((annotation["image_id"], annotation["category_id"], *annotation["bbox"]))
@@ -272,6 +275,8 @@ class AnnotationCheck:
                 f"{self._repeated} of {objects} objects have the class and the box of another one "
                 "in their image: each counts, also in AP.",
             )
+        for kind, sentence in self._agreement.sentences(objects):
+            add(kind, sentence)
         if self._crowds:
             add("crowds", f"{self._crowds} annotations are crowds, which are not trained on.")
         unseen = sorted(self._category_ids - self._objects_of_category.keys())

@@ -4,7 +4,7 @@
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from dynamicdet_d2.utils.words import in_words, shown
 Point = tuple[float, float]
 # In pixels: of the digits that are written.
 SMALLEST_SIDE = 0.001
+# Of an image's side: tools round, so a box may stick out by a little.
+ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class ObjectEntry:
         box: x, y, width, height in pixels.
         polygon: corners in pixels; empty: a box alone.
         crowd: neither learnt nor missed, as COCO does with crowds.
+        cut: more than a little of it was outside the image.
     """
 
     category: int
     box: tuple[float, float, float, float]
     polygon: tuple[Point, ...] = ()
     crowd: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,13 @@ class Found:
         root: folder that all images are below.
         classes: names by category.
         splits: name, such as "train" -> images.
+        remarks: sentences on what was left out.
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: dict[str, tuple[ImageEntry, ...]]
+    remarks: tuple[str, ...] = ()
 
     def with_validation(self, share: float) -> "Found":
         """With a split "val", taken from "train" where there is none.
@@ -128,6 +134,27 @@ def clipped(
             f"{where} has a box of which nothing, or a line at most, is inside the image."
         )
     return left, top, right - left, bottom - top
+
+
+def sticks_out(left: float, top: float, right: float, bottom: float, size: tuple[int, int]) -> bool:
+    """Whether corners in pixels lie further outside the image than tools round."""
+    room_x, room_y = (max(1.0, ROUNDING * side) for side in size)
+    return (
+        min(left, right) < -room_x
+        or min(top, bottom) < -room_y
+        or max(left, right) > size[0] + room_x
+        or max(top, bottom) > size[1] + room_y
+    )
+
+
+def visible(files: Iterable[Path], folder: Path) -> list[Path]:
+    """In order, without the files and folders below a folder that its tools have hidden there, such
+    as ``.ipynb_checkpoints``."""
+    return sorted(
+        file
+        for file in files
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
 
 
 def check_classes(names: Sequence[object], where: str) -> tuple[str, ...]:

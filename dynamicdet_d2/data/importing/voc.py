@@ -6,7 +6,7 @@ Objects that are marked difficult are neither learnt nor missed, as in VOC's own
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers.expat import ExpatError, ParserCreate
@@ -19,6 +19,8 @@ from dynamicdet_d2.data.importing.dataset import (
     check_classes,
     clipped,
     image_size,
+    sticks_out,
+    visible,
 )
 from dynamicdet_d2.utils.files import read_lines, refuse_pipes
 from dynamicdet_d2.utils.words import shown
@@ -42,7 +44,8 @@ def read_voc(folder: Path, classes: Sequence[str] = ()) -> Found:
     if not folder.is_dir():
         raise ValueError(f"--voc {folder} is not a folder.")
     folder = folder.resolve()
-    files = _annotation_files(folder)
+    listed = _lists(folder / "ImageSets" / "Main")
+    files = _annotation_files(folder, listed)
     trees = {file: _tree(file) for found in files.values() for file in found}
     occurring = {name for tree in trees.values() for name in tree.class_names()}
     names = check_classes(classes or sorted(occurring), _whose_classes(folder, classes))
@@ -57,37 +60,60 @@ def read_voc(folder: Path, classes: Sequence[str] = ()) -> Found:
         if other != file:
             raise ValueError(f"{other} and {file} are both of the image {entry.file}.")
     splits = {split: tuple(entries[file] for file in found) for split, found in files.items()}
-    return Found(folder, names, splits)
+    return Found(folder, names, splits, _remarks(entries.values(), bool(listed)))
 
 
 def _whose_classes(folder: Path, classes: Sequence[str]) -> str:
     return "--classes has" if classes else f"The annotations of {folder} have"
 
 
-def _annotation_files(folder: Path) -> dict[str, list[Path]]:
-    annotations = folder / "Annotations"
-    sets = folder / "ImageSets" / "Main"
-    listed = {s: sets / f"{s}.txt" for s in SPLITS if (sets / f"{s}.txt").exists()}
-    if (sets / "trainval.txt").exists() and "train" not in listed:
+def _lists(sets: Path) -> dict[str, Path]:
+    """Split -> the file that lists its images, if there are such."""
+    there = {file.name for file in sets.iterdir()} if sets.is_dir() else set()
+    known = {f"{split}.txt" for split in (*SPLITS, "trainval")}
+    for name in sorted(there - known):
+        if name.lower() in known:  # it would be passed over
+            raise ValueError(f"{sets / name} must be called {name.lower()}, to be found.")
+    listed = {s: sets / f"{s}.txt" for s in SPLITS if f"{s}.txt" in there}
+    if "trainval.txt" in there and "train" not in listed:
         listed["train"] = sets / "trainval.txt"
+    return listed
+
+
+def _annotation_files(folder: Path, listed: Mapping[str, Path]) -> dict[str, list[Path]]:
+    annotations = folder / "Annotations"
     if listed:
-        return {
-            split: [annotations / f"{name}.xml" for name in _names_in(file)]
-            for split, file in listed.items()
-        }
-    found = sorted((annotations if annotations.is_dir() else folder).rglob("*.xml"))
+        return {split: _files_of(file, annotations) for split, file in listed.items()}
+    place = annotations if annotations.is_dir() else folder
+    found = visible((f for f in place.rglob("*") if f.suffix.lower() == ".xml"), place)
     if not found:
         raise ValueError(f"{folder} has no annotations (.xml).")
+    for file in found:
+        if file.suffix != ".xml":
+            raise ValueError(f"{file} must end in .xml, in small letters, to be found.")
     return {"train": found}
 
 
-def _names_in(file: Path) -> list[str]:
-    """The first word of each line; lists of single classes have a second one."""
-    lines = read_lines(file, str(file))
-    names = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
+def _files_of(listed: Path, annotations: Path) -> list[Path]:
+    """Of the image in each line; lists of single classes have a second word there."""
+    names = [line.strip() for line in read_lines(listed, str(listed)) if line.strip()]
     if not names:
-        raise ValueError(f"{file} is empty; it must have the name of an image in each line.")
-    return names
+        raise ValueError(f"{listed} is empty; it must have the name of an image in each line.")
+    whole = ((annotations / f"{name}.xml", name) for name in dict.fromkeys(names))
+    found = [x if x.exists() else annotations / f"{name.split()[0]}.xml" for x, name in whole]
+    return list(dict.fromkeys(found))
+
+
+def _remarks(entries: Collection[ImageEntry], listed: bool) -> tuple[str, ...]:
+    """On images beside those of the annotations, which their tool may not have written of images
+    without objects. Where lists say what there is, nothing."""
+    known = {entry.file for entry in entries}
+    folders = {file.parent for file in known}
+    beside = (file for folder in folders for file in visible(folder.iterdir(), folder))
+    lost = [x for x in beside if x.suffix.lower() in IMAGE_ENDINGS and x not in known]
+    if listed or not lost:
+        return ()
+    return (f"{len(lost)} image(s) have no annotation file, and are left out: {lost[0]}.",)
 
 
 class _Tree:
@@ -133,11 +159,13 @@ class _Tree:
         left, top, right, bottom = (self._number(box, name) for name in _CORNERS)
         name = self._text(entry, "name")
         where = f"{self.file}: an object '{name}'"
-        corners = clipped(left - 1, top - 1, right, bottom, size, where)
+        corners = left - 1, top - 1, right, bottom
+        shown_box = clipped(*corners, size, where)
         difficult = (entry.findtext("difficult") or "0").strip().lower()
         if difficult not in _FLAGS:
             raise ValueError(f"{where} has 'difficult' {shown(difficult)}; it must be 0 or 1.")
-        return ObjectEntry(names.index(name), corners, crowd=_FLAGS[difficult])
+        cut = sticks_out(*corners, size)
+        return ObjectEntry(names.index(name), shown_box, crowd=_FLAGS[difficult], cut=cut)
 
     def _number(self, box: ElementTree.Element, name: str) -> float:
         text = self._text(box, name)

@@ -12,22 +12,24 @@ from typing import Any
 
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.data.importing.dataset import (
+    ROUNDING,
     Found,
     ImageEntry,
     ObjectEntry,
     check_classes,
     clipped,
     image_size,
+    sticks_out,
+    visible,
 )
+from dynamicdet_d2.data.importing.labels import label_file, remarks_on_labels
 from dynamicdet_d2.utils.files import read_lines
 from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
 from dynamicdet_d2.utils.words import shown
 
 SPLITS = ("train", "val", "test")
-_DESCRIPTIONS = ("data.yaml", "dataset.yaml")
+_DESCRIPTIONS = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 _NAMES = ("classes.txt", "obj.names")
-# Tools round, so a box may stick out by a little; what is clipped away is nothing of the object.
-_TOLERANCE = 0.01
 
 
 def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
@@ -48,7 +50,10 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
         names, folders = _class_list(path), _split_folders(path)
     names = list(check_classes(classes, "--classes has")) or names
     if not names:
-        raise ValueError(f"{path} has no names of classes: --classes A B C gives them.")
+        looked = "'names'" if description is not None else ", ".join((*_DESCRIPTIONS, *_NAMES))
+        raise ValueError(
+            f"{path} has no names of classes (looked for {looked}): --classes A B C gives them."
+        )
     files = {split: _image_files(parts) for split, parts in folders.items()}
     files = {split: found for split, found in files.items() if found}
     if not files:
@@ -59,7 +64,9 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
     folder = path if path.is_dir() else path.parent
     _check_objects(splits, path)
     root = Path(os.path.commonpath([*(f.parent for x in files.values() for f in x)]))
-    return Found(folder.resolve() if _inside(root, folder) else root, tuple(names), splits)
+    root = folder.resolve() if _inside(root, folder) else root
+    remarks = remarks_on_labels([image.file for found in splits.values() for image in found])
+    return Found(root, tuple(names), splits, remarks)
 
 
 def _check_objects(splits: dict[str, tuple[ImageEntry, ...]], path: Path) -> None:
@@ -107,16 +114,23 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
         raise ValueError(f"{file} holds no keys; it must have 'train' and 'names'.")
     folders = {}
     for split in SPLITS:
-        parts = content.get(split, content.get("valid") if split == "val" else None)
+        parts = content.get(split) or (content.get("valid") if split == "val" else None)
         if parts:
             listed = parts if isinstance(parts, list) else [parts]
             folders[split] = [_located(file, content.get("path"), x, split) for x in listed]
+    if content.get("kpt_shape") is not None:  # some lines of poses could be polygons
+        raise ValueError(
+            f"{file} has 'kpt_shape': its labels are poses, and boxes and polygons are read."
+        )
     if "train" not in folders:
         raise ValueError(f"{file} has no 'train'; it must name a folder of images.")
     names = _names(read_yaml(text, numbers=False)["names"] if "names" in content else None, file)
     stated = content.get("nc", len(names))
-    if names and stated != len(names):
-        raise ValueError(f"{file}: 'nc' is {shown(stated)}, but 'names' has {len(names)} names.")
+    if type(stated) is not int or (names and stated != len(names)):
+        raise ValueError(
+            f"{file}: 'nc' is {shown(stated)}; it must be the number of names that 'names' has, "
+            f"{len(names)}."
+        )
     return names, folders
 
 
@@ -166,7 +180,7 @@ def _split_folders(folder: Path) -> dict[str, list[Path]]:
     folder = folder.resolve()
     for pattern in ("images/{}", "{}/images"):
         if (folder / pattern.format("train")).is_dir():
-            return _splits_by_name(sorted(folder.glob(pattern.format("*"))), pattern)
+            return _splits_by_name(visible(folder.glob(pattern.format("*")), folder), pattern)
     images = folder / "images"
     return {"train": [images if images.is_dir() else folder]}
 
@@ -198,21 +212,13 @@ def _image_files(parts: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for part in parts:
         if part.is_dir():
-            files += (f for f in sorted(part.rglob("*")) if f.suffix.lower() in IMAGE_ENDINGS)
+            found = (f for f in part.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS)
+            files += visible(found, part)
             continue
         lines = (line.strip() for line in read_lines(part, f"{part}, a list of images,"))
         files += [part.parent / line for line in lines if line]
     # Links are not followed: labels lie beside them.
     return list(dict.fromkeys(Path(os.path.abspath(file)) for file in files))
-
-
-def label_file(image: Path) -> Path:
-    """Of an image: in ``labels`` where the image is in ``images``, else beside it."""
-    parts = list(image.parts)
-    places = [i for i, part in enumerate(parts[:-1]) if part == "images"]
-    if places:
-        parts[places[-1]] = "labels"
-    return Path(*parts).with_suffix(".txt")
 
 
 def _entry(image: Path, num_classes: int) -> ImageEntry:
@@ -253,14 +259,15 @@ def read_line(line: str, size: tuple[int, int], num_classes: int, where: str) ->
             f"{where} has {len(values)} numbers after the class; a box has 4, and a polygon 2 for "
             "each of at least 3 corners."
         )
-    if not all(-_TOLERANCE <= value <= 1 + _TOLERANCE for value in values):
+    if not all(-ROUNDING <= value <= 1 + ROUNDING for value in values):
         raise ValueError(f"{where} has values that are no shares of the image, in [0, 1].")
     width, height = size
     if len(values) == 4:
         x, y, w, h = values
         corners = ((x - w / 2) * width, (y - h / 2) * height)
         opposite = ((x + w / 2) * width, (y + h / 2) * height)
-        return ObjectEntry(category, clipped(*corners, *opposite, size, where))
+        box = clipped(*corners, *opposite, size, where)
+        return ObjectEntry(category, box, cut=sticks_out(*corners, *opposite, size))
     polygon = tuple(
         (min(max(x, 0.0), 1.0) * width, min(max(y, 0.0), 1.0) * height)
         for x, y in zip(values[::2], values[1::2], strict=True)

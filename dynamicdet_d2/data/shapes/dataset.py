@@ -76,7 +76,7 @@ def register_shapes(names: Iterable[str]) -> None:
 def draw_dataset(folder: Path, recipe: Recipe) -> None:
     """Draw a set into ``folder``: ``images/*.jpg``, and ``instances.json``, written last.
 
-    A set of the same recipe that is there already is left as it is.
+    A set of the same recipe that is there already is left as it is, but for missing pictures.
 
     Raises:
         ValueError: if the recipe is out of range, or the folder has anything else in it.
@@ -94,7 +94,14 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
     info = {"description": DESCRIPTION, "version": VERSION, **asdict(recipe)}
     annotations = folder / "instances.json"
     found = _drawn(folder)
+    missing = [n for n in range(recipe.num_images) if not _picture(folder, n).is_file()]
+    if found == info and not missing:
+        return
     if found == info:
+        logger.info("Drawing %d images into %s that are missing there", len(missing), folder)
+        make_folder(folder / "images")
+        for number in missing:
+            _draw(folder, recipe, number)
         return
     logger.info("Drawing %d images into %s", recipe.num_images, folder)
     make_folder(folder / "images")
@@ -134,18 +141,28 @@ def _categories() -> list[dict]:
 
 
 def _add_image(content: dict, folder: Path, recipe: Recipe, number: int) -> None:
-    # A generator an image, so that a smaller set is the beginning of a larger one.
-    rng = np.random.default_rng([VERSION, recipe.seed, number])
-    difficulty = float(rng.uniform())
-    picture, shapes = draw_picture(rng, difficulty, recipe.width, recipe.height)
-    file_name = f"{number:06d}.jpg"
-    # That the disk has it matters for the whole set alone, whose last file is waited for.
-    write_image(folder / "images" / file_name, picture, quality=JPEG_QUALITY, durable=False)
+    difficulty, shapes = _draw(folder, recipe, number)
+    file_name = _picture(folder, number).name
     image = {"id": number + 1, "file_name": file_name, "difficulty": round(difficulty, 4)}
     content["images"].append({**image, "width": recipe.width, "height": recipe.height})
     for shape in shapes:
         annotation = {"id": len(content["annotations"]) + 1, "image_id": number + 1}
         content["annotations"].append({**annotation, **_described(shape)})
+
+
+def _draw(folder: Path, recipe: Recipe, number: int) -> tuple[float, list[Shape]]:
+    """Write a picture; its difficulty and what is in it."""
+    # A generator an image, so that a smaller set is the beginning of a larger one.
+    rng = np.random.default_rng([VERSION, recipe.seed, number])
+    difficulty = float(rng.uniform())
+    picture, shapes = draw_picture(rng, difficulty, recipe.width, recipe.height)
+    # That the disk has it matters for the whole set alone, whose last file is waited for.
+    write_image(_picture(folder, number), picture, quality=JPEG_QUALITY, durable=False)
+    return difficulty, shapes
+
+
+def _picture(folder: Path, number: int) -> Path:
+    return folder / "images" / f"{number:06d}.jpg"
 
 
 def _described(shape: Shape) -> dict:

@@ -35,7 +35,9 @@ def draw_over_photograph(folder: Path, recipe: Recipe, photograph: Path) -> Path
     annotations, drawn = folder / "instances.json", folder / "drawn"
     draw_dataset(drawn, recipe)
     content = read_json(drawn / "instances.json", "instances.json")
-    if _holds(annotations, content):
+    names = [image["file_name"] for image in content["images"]]
+    there = all((folder / "images" / name).is_file() for name in names)
+    if there and _holds(annotations, content):
         return annotations
     behind = _read(photograph)
     polygons: dict[int, list[np.ndarray]] = {image["id"]: [] for image in content["images"]}

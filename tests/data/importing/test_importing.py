@@ -167,7 +167,7 @@ def test_voc_boxes_by_hand(tmp_path: Path) -> None:
     (entry,) = found.splits["train"]
     assert entry.objects == (
         ObjectEntry(1, (4.0, 2.0, 10.0, 8.0)),
-        ObjectEntry(0, (0.0, 0.0, 40.0, 30.0), crowd=True),
+        ObjectEntry(0, (0.0, 0.0, 40.0, 30.0), crowd=True, cut=True),
     )
 
 

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the parts of a COCO annotation can be of one object: its box, its area, its polygons."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dynamicdet_d2.data.check.segmentations import are_polygons
+from dynamicdet_d2.utils.plain import is_finite
+from dynamicdet_d2.utils.words import shown
+
+Box = tuple[float, float, float, float]
+
+# Of the box's own, outside of which an area is none of what is in the box; of a thin object that
+# lies across its box it is a hundredth.
+_AREAS = (1e-3, 1.5)
+# Of the union of both, below which a box and the extent of polygons are of different objects.
+_OVERLAP = 0.5
+
+
+class Agreement:
+    """Counts the objects whose parts contradict each other, and keeps the first of each kind."""
+
+    def __init__(self, *, areas: bool, polygons: bool) -> None:
+        """
+        Args:
+            areas, polygons: what is looked at.
+        """
+        self._looks = {"areas": areas, "masks": polygons}
+        self._counts = {"areas": 0, "masks": 0}
+        self._first: dict[str, str] = {}
+
+    def look(self, annotation: dict[str, Any], box: Box) -> None:
+        """
+        Args:
+            annotation: of an object, with an "id".
+            box: x, y, width, height in pixels; finite.
+        """
+        if box[2] <= 0 or box[3] <= 0:
+            return
+        area, polygons = annotation.get("area"), annotation.get("segmentation")
+        if self._looks["areas"] and is_finite(area):
+            low, high = (share * box[2] * box[3] for share in _AREAS)
+            if not low <= area <= high:
+                self._note("areas", annotation, f"the area {shown(area)} in {list(box)}")
+        if self._looks["masks"] and polygons and are_polygons(polygons):
+            extent = _extent(polygons)
+            if extent is not None and _overlap(extent, box) < _OVERLAP:
+                self._note("masks", annotation, f"polygons in {list(extent)}, its box {list(box)}")
+
+    def _note(self, kind: str, annotation: dict[str, Any], found: str) -> None:
+        self._counts[kind] += 1
+        self._first.setdefault(kind, f"annotation {annotation['id']} has {found}")
+
+    def sentences(self, objects: int) -> Iterator[tuple[str, str]]:
+        """Kind and sentence of what was found.
+
+        Args:
+            objects: that there are.
+        """
+        for kind, what, so in (
+            ("areas", "an area that no object in their box has", "AP by size goes by it"),
+            ("masks", "polygons elsewhere than their box", "masks are learnt from them"),
+        ):
+            if self._counts[kind]:
+                yield (
+                    f"contradictory {kind}",
+                    f"{self._counts[kind]} of {objects} objects have {what}, and {so}; the first: "
+                    f"{self._first[kind]}.",
+                )
+
+
+def _extent(polygons: list[list[float]]) -> Box | None:
+    """Of all points; None where there is none."""
+    xs = [polygon[::2] for polygon in polygons if len(polygon) > 1]
+    ys = [polygon[1::2] for polygon in polygons if len(polygon) > 1]
+    if not xs:
+        return None
+    left, top = min(map(min, xs)), min(map(min, ys))
+    return left, top, max(map(max, xs)) - left, max(map(max, ys)) - top
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Intersection over union, of sides of at least a pixel: polygons may be lines."""
+    (x1, y1, w1, h1), (x2, y2, w2, h2) = (
+        (x, y, max(w, 1.0), max(h, 1.0)) for x, y, w, h in (one, other)
+    )
+    inside_w = min(x1 + w1, x2 + w2) - max(x1, x2)
+    inside_h = min(y1 + h1, y2 + h2) - max(y1, y2)
+    shared = max(inside_w, 0) * max(inside_h, 0)
+    return shared / (w1 * h1 + w2 * h2 - shared)

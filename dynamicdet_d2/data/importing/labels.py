@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where YOLO's tools keep the labels of an image, and those of no image."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
+from dynamicdet_d2.data.importing.dataset import visible
+
+IMAGES, LABELS = "images", "labels"
+
+
+def label_file(image: Path) -> Path:
+    """Of an image: in ``labels`` where the image is in ``images``, else beside it."""
+    pictures, labels = _folders(image)
+    return labels / image.relative_to(pictures).with_suffix(".txt")
+
+
+def remarks_on_labels(images: Iterable[Path]) -> tuple[str, ...]:
+    """Says how many label files beside those of the images belong to no image at all, as where
+    they have other names or the image is of another kind: their objects would be missed.
+
+    Args:
+        images: files of a data set.
+    """
+    folders = {_folders(image) for image in images}
+    lost = sorted({file for pair in folders for file in _without_image(*pair)})
+    if not lost:
+        return ()
+    return (
+        f"{len(lost)} label file(s) belong to no image ({', '.join(IMAGE_ENDINGS)}), and are left "
+        f"out: {lost[0]}.",
+    )
+
+
+def _folders(image: Path) -> tuple[Path, Path]:
+    """The whole ``images`` and ``labels``, of all splits; or twice the image's own folder."""
+    for folder in image.parents:
+        if folder.name == IMAGES:
+            return folder, folder.with_name(LABELS)
+    return image.parent, image.parent
+
+
+def _without_image(pictures: Path, folder: Path) -> list[Path]:
+    stems = {
+        file.with_suffix("").relative_to(pictures)
+        for file in pictures.rglob("*")
+        if file.suffix.lower() in IMAGE_ENDINGS
+    }
+    return [
+        file
+        for file in visible(folder.rglob("*.txt"), folder)
+        if file.with_suffix("").relative_to(folder) not in stems and _has_labels(file)
+    ]
+
+
+def _has_labels(file: Path) -> bool:
+    """Whether it begins as labels do, unlike notes and lists of classes."""
+    if not file.is_file():
+        return False
+    with open(file, "rb") as opened:
+        words = opened.readline(1000).split()
+    try:
+        return len(words) >= 5 and all(map(_is_number, words))
+    except ValueError:
+        return False
+
+
+def _is_number(word: bytes) -> bool:
+    float(word)
+    return True
