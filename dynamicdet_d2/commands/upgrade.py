@@ -32,6 +32,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import make_folder, whole_file, write_json
 
 CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
+CHECKPOINT = "last_checkpoint"
 HEAD = "# The stock detector's config with a hard route: dynamicdet upgrade.\n"
 
 
@@ -82,6 +83,11 @@ def run(args: argparse.Namespace) -> None:
     if args.num_images < 1:
         raise ValueError(f"--num-images is {args.num_images}; it must be at least 1.")
     _check_output(args.output)
+    if args.resume and not any(os.path.lexists(args.output / x) for x in (START, CHECKPOINT)):
+        raise ValueError(
+            f"--resume: {args.output} has neither {START} nor {CHECKPOINT}, so there is no upgrade "
+            "to go on with."
+        )
     stock = read_config(stock_file(args.config_file), args.opts)
     config = write_config(args, dynamic_keys(stock))
     overrides = [*args.opts, "OUTPUT_DIR", str(args.output)]
@@ -93,11 +99,14 @@ def run(args: argparse.Namespace) -> None:
             "which phase 'detectors' would train."
         )
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
-    model = loaded(cfg, args.weights, args)
+    # What an upgrade goes on from: of other weights it would be shown not to be the detector.
+    start = args.output / START
+    goes_on = args.resume and start.is_file()
+    model = loaded(cfg, str(start) if goes_on else args.weights, args)
     proofs = {"before training": prove(args, stock, model, cfg)}
     record(args, proofs)
     if not args.resume:
-        with whole_file(args.output / START) as file:
+        with whole_file(start) as file:
             torch.save({"model": model.state_dict()}, file)
     del model
     if args.prove_only:
@@ -119,7 +128,7 @@ def _check_output(output: Path) -> None:
     Raises:
         ValueError: naming the file that it is told by.
     """
-    theirs = [output / name for name in ("last_checkpoint", "model_final.pth")]
+    theirs = [output / name for name in (CHECKPOINT, "model_final.pth")]
     there = [file for file in theirs if os.path.lexists(file)]
     if there and not (output / RECORD).is_file():
         raise ValueError(

@@ -147,15 +147,43 @@ def test_without_training_it_writes_a_config_and_the_proof(
     assert own["_BASE_"] == "../stock.yaml"
     assert "PIXEL_STD" not in own["MODEL"] and "PIXEL_STD" in text["MODEL"]
 
-    broken = tmp_path / "broken.jpg"
-    broken.write_text("none")
-    with pytest.raises(SystemExit):
-        main([*arguments, str(broken), "--output", str(tmp_path / "other")])
-    said = capsys.readouterr().err  # nothing is left out here, whatever a key says
-    assert f"Image {broken} cannot be read" in said and "SKIP_CORRUPT_IMAGES" not in said
-    key = "RETINANET" if kind else "ROI_HEADS"
-    main([*arguments, "--opts", f"MODEL.{key}.SCORE_THRESH_TEST", "1.0"])
+
+def test_it_goes_on_with_its_own_weights_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def upgrade(weights: str, image: Path, *more: str, output: str = "new") -> None:
+        files = [
+            "--config-file",
+            str(tmp_path / "stock.yaml"),
+            "--weights",
+            str(tmp_path / weights),
+        ]
+        files += ["--output", str(tmp_path / output), "--images", str(image), "--prove-only"]
+        main(["upgrade", *files, *more])
+
+    def refused(weights: str, image: Path, *more: str, output: str = "new") -> str:
+        with pytest.raises(SystemExit):
+            upgrade(weights, image, *more, output=output)
+        return capsys.readouterr().err
+
+    stock(tmp_path, {})
+    draw_dataset(tmp_path / "images", Recipe(1, 1, width=96, height=64))
+    image, broken = tmp_path / "images" / "images" / "000000.jpg", tmp_path / "broken.jpg"
+    upgrade("stock.pth", image, "--opts", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "1.0")
     assert "0 detections in 1 images. Without any they show little" in capsys.readouterr().out
+
+    other = torch.load(tmp_path / "stock.pth")["model"]
+    other["backbone.fpn_lateral4.bias"] = other["backbone.fpn_lateral4.bias"] + 1
+    torch.save({"model": other}, tmp_path / "other.pth")
+    record = (tmp_path / "new" / "upgrade.json").read_text()
+    assert "is not the stock detector" in refused("other.pth", image, "--resume")
+    assert (tmp_path / "new" / "upgrade.json").read_text() == record
+
+    says = "so there is no upgrade to go on with"
+    assert says in refused("stock.pth", image, "--resume", output="none")
+    broken.write_text("none")
+    said = refused("stock.pth", broken)  # nothing is left out here, whatever a key says
+    assert f"Image {broken} cannot be read" in said and "SKIP_CORRUPT_IMAGES" not in said
 
 
 @pytest.mark.parametrize(
