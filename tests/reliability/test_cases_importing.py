@@ -371,6 +371,22 @@ REMARKS: dict[str, tuple[Change, str, int]] = {
         LOST,
         2,
     ),
+    "a split behind a link": (
+        lambda folder: [
+            moved("images", "far/all")(folder),
+            moved("labels/1.txt", "labels/train/1.txt")(folder),
+            (folder / "images").mkdir(),
+            (folder / "images" / "train").symlink_to("../far/all"),
+            (folder / "data.yaml").write_text("train: images/train\nnames: [a, b]"),
+        ],
+        "",
+        3,
+    ),
+    "images behind a link": (
+        lambda folder: [moved("images", "far")(folder), (folder / "images").symlink_to("far")],
+        "",
+        3,
+    ),
     "notes beside the labels": (added("labels/notes.txt", "of\nspring"), "", 3),
     "a notebook's copy": (moved("images/3.png", "images/.ipynb_checkpoints/3.png"), "", 2),
     "what a Mac leaves": (added("images/._1.png"), "", 3),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where YOLO's tools keep the labels of an image, and those of no image."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
@@ -16,7 +16,7 @@ def label_file(image: Path) -> Path:
     return labels / image.relative_to(pictures).with_suffix(".txt")
 
 
-def remarks_on_labels(images: Iterable[Path]) -> tuple[str, ...]:
+def remarks_on_labels(images: Collection[Path]) -> tuple[str, ...]:
     """Says how many label files beside those of the images belong to no image at all, as where
     they have other names or the image is of another kind: their objects would be missed.
 
@@ -24,7 +24,8 @@ def remarks_on_labels(images: Iterable[Path]) -> tuple[str, ...]:
         images: files of a data set.
     """
     folders = {_folders(image) for image in images}
-    lost = sorted({file for pair in folders for file in _without_image(*pair)})
+    found = {file for pair in folders for file in _without_image(*pair)}
+    lost = sorted(found - {label_file(image) for image in images})  # some are behind links
     if not lost:
         return ()
     return (

@@ -64,7 +64,7 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
     folder = path if path.is_dir() else path.parent
     _check_objects(splits, path)
     root = Path(os.path.commonpath([*(f.parent for x in files.values() for f in x)]))
-    root = folder.resolve() if _inside(root, folder) else root
+    root = _absolute(folder) if _absolute(folder) in (root, *root.parents) else root
     remarks = remarks_on_labels([image.file for found in splits.values() for image in found])
     return Found(root, tuple(names), splits, remarks)
 
@@ -90,8 +90,8 @@ def _check_objects(splits: dict[str, tuple[ImageEntry, ...]], path: Path) -> Non
         )
 
 
-def _inside(root: Path, folder: Path) -> bool:
-    return folder.resolve() in (root, *root.parents)
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
 
 
 def _description(path: Path) -> Path | None:
@@ -161,6 +161,9 @@ def _located(file: Path, root: Any, part: Any, split: str) -> Path:
     tries = [start / name for start in starts]
     tries.append(file.parent / name.removeprefix("../"))
     for path in tries:
+        # Labels lie beside a link, and not beside what it leads to.
+        if _absolute(path).exists():
+            return _absolute(path)
         if path.exists():
             return path.resolve()
     raise ValueError(f"{file}: '{split}' is {name}, which does not exist (looked for {tries[0]}).")
@@ -177,7 +180,7 @@ def _class_list(folder: Path) -> list[str]:
 
 
 def _split_folders(folder: Path) -> dict[str, list[Path]]:
-    folder = folder.resolve()
+    folder = _absolute(folder)
     for pattern in ("images/{}", "{}/images"):
         if (folder / pattern.format("train")).is_dir():
             return _splits_by_name(visible(folder.glob(pattern.format("*")), folder), pattern)
@@ -217,8 +220,7 @@ def _image_files(parts: Sequence[Path]) -> list[Path]:
             continue
         lines = (line.strip() for line in read_lines(part, f"{part}, a list of images,"))
         files += [part.parent / line for line in lines if line]
-    # Links are not followed: labels lie beside them.
-    return list(dict.fromkeys(Path(os.path.abspath(file)) for file in files))
+    return list(dict.fromkeys(map(_absolute, files)))
 
 
 def _entry(image: Path, num_classes: int) -> ImageEntry:
