@@ -173,6 +173,7 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
     "box without width": ({"bbox": [5, 6, 0, 8]}, "no area"),
     "box negative": ({"bbox": [5, 6, -3, 8]}, "no area"),
     "box far away": ({"bbox": [1e9, 6, 10, 8]}, "most of it outside the image"),
+    "box of hundreds of digits": ({"bbox": [0, 0, 10**300, 10**300]}, "most of it outside the"),
     "box immense": ({"bbox": [0, 0, 1e9, 1e9]}, "most of it outside the image"),
     "fractions": ({"bbox": [0.1, 0.1, 0.5, 0.5]}, "look like fractions"),
     "area NaN": ({"area": NAN}, "has the area nan"),

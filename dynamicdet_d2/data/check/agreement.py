@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from dynamicdet_d2.data.check.segmentations import are_polygons
+from dynamicdet_d2.data.check.segmentations import are_polygons, has_area
 from dynamicdet_d2.utils.plain import is_finite
 from dynamicdet_d2.utils.words import shown
 
@@ -41,11 +41,12 @@ class Agreement:
         if self._looks["areas"] and is_finite(area):
             low, high = (share * box[2] * box[3] for share in _AREAS)
             if not low <= area <= high:
-                self._note("areas", annotation, f"the area {shown(area)} in {list(box)}")
+                self._note("areas", annotation, f"the area {shown(area)} in {shown(box)}")
         if self._looks["masks"] and polygons and are_polygons(polygons):
             extent = _extent(polygons)
             if extent is not None and _overlap(extent, box) < _OVERLAP:
-                self._note("masks", annotation, f"polygons in {list(extent)}, its box {list(box)}")
+                found = f"polygons in {shown(extent)}, its box {shown(box)}"
+                self._note("masks", annotation, found)
 
     def _note(self, kind: str, annotation: dict[str, Any], found: str) -> None:
         self._counts[kind] += 1
@@ -70,11 +71,11 @@ class Agreement:
 
 
 def _extent(polygons: list[list[float]]) -> Box | None:
-    """Of all points; None where there is none."""
-    xs = [polygon[::2] for polygon in polygons if len(polygon) > 1]
-    ys = [polygon[1::2] for polygon in polygons if len(polygon) > 1]
-    if not xs:
+    """Of all polygons that Detectron2 draws; None where there is none."""
+    drawn = [polygon for polygon in polygons if has_area(polygon)]
+    if not drawn:
         return None
+    xs, ys = [polygon[::2] for polygon in drawn], [polygon[1::2] for polygon in drawn]
     left, top = min(map(min, xs)), min(map(min, ys))
     return left, top, max(map(max, xs)) - left, max(map(max, ys)) - top
 
@@ -82,7 +83,7 @@ def _extent(polygons: list[list[float]]) -> Box | None:
 def _overlap(one: Box, other: Box) -> float:
     """Intersection over union, of sides of at least a pixel: polygons may be lines."""
     (x1, y1, w1, h1), (x2, y2, w2, h2) = (
-        (x, y, max(w, 1.0), max(h, 1.0)) for x, y, w, h in (one, other)
+        (x, y, max(w, 1.0), max(h, 1.0)) for x, y, w, h in (map(float, one), map(float, other))
     )
     inside_w = min(x1 + w1, x2 + w2) - max(x1, x2)
     inside_h = min(y1 + h1, y2 + h2) - max(y1, y2)

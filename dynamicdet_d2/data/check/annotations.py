@@ -8,7 +8,7 @@ from typing import Any
 from dynamicdet_d2.data.check.agreement import Agreement
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
 from dynamicdet_d2.data.check.images import Sizes
-from dynamicdet_d2.data.check.segmentations import are_polygons, are_run_lengths, farthest
+from dynamicdet_d2.data.check.segmentations import are_polygons, are_run_lengths, farthest, has_area
 from dynamicdet_d2.data.register import LARGEST_ID
 from dynamicdet_d2.utils.plain import is_finite
 from dynamicdet_d2.utils.words import shown
@@ -222,7 +222,7 @@ class AnnotationCheck:
                 f"{_place(annotation)} has a polygon with the coordinate {shown(far)}, far outside "
                 f"the image of {width}x{height} pixels.",
             )
-        elif not any(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation):
+        elif not any(map(has_area, segmentation)):
             self._unusable.add(
                 "polygons without area",
                 f"{_place(annotation)} has no polygon of three points or more; Detectron2 leaves "

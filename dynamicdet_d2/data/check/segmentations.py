@@ -20,6 +20,11 @@ def are_polygons(segmentation: Any) -> bool:
         return False
 
 
+def has_area(polygon: list[float]) -> bool:
+    """Whether it has three points or more; Detectron2 leaves others out."""
+    return len(polygon) >= 6 and len(polygon) % 2 == 0
+
+
 def farthest(polygons: list[list[float]], width: int, height: int) -> float | None:
     """A coordinate that lies so far outside of its image that drawing the polygon would take
     gigabytes; None where there is none."""
