@@ -82,4 +82,5 @@ class Budget:
 
 
 def _is_share(value: object) -> bool:
-    return isinstance(value, _NUMBERS) and bool(0 <= value <= 1)
+    is_number = isinstance(value, _NUMBERS) and not isinstance(value, bool)
+    return is_number and bool(0 <= value <= 1)
