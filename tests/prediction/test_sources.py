@@ -53,6 +53,16 @@ def test_words_and_what_they_mean(tree: Path) -> None:
     assert [x.drawn_name for x in drawn] == ["a.PNG", "a.png", "f.mp4", "camera-2.mp4"]
 
 
+def test_videos_in_a_folder_are_not_left_out_in_silence(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert names(tree) == ["a.PNG", "b.jpg"]
+    assert "its videos left out, such as film.mp4." in caplog.text
+    caplog.clear()
+    (tree / "film.mp4").unlink()
+    assert names(tree) == ["a.PNG", "b.jpg"] and not caplog.text
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

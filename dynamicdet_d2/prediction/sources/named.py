@@ -2,6 +2,7 @@
 """From what a user typed to sources."""
 
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.prediction.sources.source import Camera, ImageFile, Source, VideoFile
 from dynamicdet_d2.utils.files import read_lines
 from dynamicdet_d2.utils.words import shown
+
+logger = logging.getLogger(__name__)
 
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 LISTS = (".txt",)
@@ -79,9 +82,16 @@ def _path(word: str, said: str) -> Path:
 
 
 def _folder(folder: Path, said: str) -> Iterator[Source]:
-    found = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in IMAGE_ENDINGS]
+    files = sorted(folder.iterdir())
+    found = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
     if not found:
         raise ValueError(f"{said} has no images ({', '.join(IMAGE_ENDINGS)}).")
+    videos = [file for file in files if file.suffix.lower() in VIDEOS]
+    if videos:
+        logger.warning(
+            "%s: its images are taken and its videos left out, such as %s. Name videos themselves.",
+            *(said, videos[0].name),
+        )
     yield from map(ImageFile, found)
 
 
