@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     warn_of_other_classes(cfg.DATASETS.TRAIN, [name])
     images = ImageSet.read("--data", name, at_least_one("--images", args.images, CHECK_IMAGES))
     model = model_of(cfg, args.weights)
-    _check_model(folder, model, cfg)
+    check_model(folder, model, cfg)
     opened = open_exported if folder.manifest["runtime"] == "torch" else Runner
     records = (
         model_records(model, cfg, images.images),
@@ -105,7 +105,7 @@ def _check_output(output: str) -> None:
     refuse_others(path, FIELDS, "dynamicdet check-export")
 
 
-def _check_model(folder: Folder, model: nn.Module, cfg: CfgNode) -> None:
+def check_model(folder: Folder, model: nn.Module, cfg: CfgNode) -> None:
     """
     Raises:
         ValueError: the folder was made from another model, or of other settings of its heads.

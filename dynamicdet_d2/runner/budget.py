@@ -82,5 +82,4 @@ class Budget:
 
 
 def _is_share(value: object) -> bool:
-    is_number = isinstance(value, _NUMBERS) and not isinstance(value, bool)
-    return is_number and bool(0 <= value <= 1)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and bool(0 <= value <= 1)

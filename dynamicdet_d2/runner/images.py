@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dynamicdet_d2.utils.pixels import MOST_PIXELS
-from dynamicdet_d2.utils.words import shown
+from dynamicdet_d2.utils.words import in_words, shown
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,11 @@ def _array(picture: Any, name: str) -> np.ndarray:
         ValueError: naming the picture, by its place, that is none.
     """
     if isinstance(picture, Image.Image) and picture.mode != "RGB":  # HSV has three channels too
-        raise ValueError(f"{name} has Pillow's mode {picture.mode}: give its convert('RGB').")
-    array = np.asarray(picture)
+        raise ValueError(f"{name} has Pillow's mode {picture.mode}; it must be RGB.")
+    try:
+        array = np.asarray(picture)
+    except Exception as error:  # Pillow decodes only now, and raises nearly anything
+        raise ValueError(f"{name} cannot be read: {in_words(error)}.") from error
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         found = f"{array.dtype} {array.shape}" if array.ndim else shown(picture)
         raise ValueError(

@@ -43,8 +43,7 @@ class Runner:
         head2: of detector2; often the same.
     """
 
-    __slots__ = ("__weakref__", "_budget", "_manifest", "_pieces")
-    __slots__ += ("class_names", "dynamic", "head", "head2")
+    __slots__ = ("_budget", "_manifest", "_pieces", "class_names", "dynamic", "head", "head2")
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 """Manifests of exported detectors that were changed by hand: what each sentence names."""
 
 import copy
+import io
 import json
 import os
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from dynamicdet_d2.runner.images import prepare
 from dynamicdet_d2.runner.two_stage import TwoStageHead
 
 NAN = float("nan")
+_bmp = io.BytesIO()
+Image.new("RGB", (9, 9)).save(_bmp, "bmp")
+BMP = _bmp.getvalue()
 INPUT = {"format": "BGR", "min_size": 64, "max_size": 128, "mean": [0, 0, 0], "std": [1, 1, 1]} | {
     **{"divisibility": 32, "placement": "corner", "pad_value": None}
 }
@@ -243,7 +247,9 @@ def test_a_piece_that_cannot_be_run_is_named(folder: Path) -> None:
         (["a.jpg"], "A picture must be an array .*; found 'a.jpg'."),
         ([np.zeros((9, 9, 3), np.uint8), None], "Picture 2 of 2 must be .*; found None."),
         ([np.zeros((9, 9, 3), np.uint8)] * 2 + [np.zeros((0, 9, 3), np.uint8)], "Picture 3 of 3 h"),
-        ([Image.new("HSV", (9, 9))], r"has Pillow's mode HSV: give its convert\('RGB'\)."),
+        ([Image.new("HSV", (9, 9))], "A picture has Pillow's mode HSV; it must be RGB."),
+        ([[[1], [2, 3]]], "A picture cannot be read: setting an array element with a sequence"),
+        ([Image.open(io.BytesIO(BMP[:99]))], "A picture cannot be read: .*truncated"),
         ([Image.new("L", (9, 9))], "has Pillow's mode L"),
     ],
 )
