@@ -29,6 +29,7 @@ class LatencyP95(Target):
     metavar = "MS"
     help = "milliseconds per image on this machine that 95 of 100 images keep within"
     promises = ("finite",)
+    share = LATE
 
     def choose(self, measured: Measured) -> Choice:
         easy, hard = (np.array(measured.latencies[r].samples) for r in ("easy", "hard"))

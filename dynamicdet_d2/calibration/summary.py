@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: a calibration in words, for the one who made it."""
 
+import shlex
+
 from dynamicdet_d2.operating_point.knobs import as_pairs
 from dynamicdet_d2.operating_point.record import Calibration
 from dynamicdet_d2.operating_point.thresholds import ENOUGH_IMAGES, realised_interval
@@ -31,7 +33,8 @@ def summary(record: Calibration, path: str) -> str:
         lines += ["", f"operating point for {target}:", _line(record, point)]
         lines += _guaranteed(point.get("guarantee"))
     lines += ["", _promise(record, fraction)]
-    keys = f"MODEL.DYNAMIC.CALIBRATION {path} MODEL.DYNAMIC.HARD_FRACTION {fraction:.6g}"
+    file = shlex.quote(path)
+    keys = f"MODEL.DYNAMIC.CALIBRATION {file} MODEL.DYNAMIC.HARD_FRACTION {fraction:.6g}"
     if point and "keys" in point:
         keys = f"{as_pairs(point['keys'])} {keys}"
     return "\n".join([*lines, "", "to use it, add to the command line:", keys, ""])

@@ -88,6 +88,7 @@ class Target(ABC):
         needs_detections: the pass keeps both exits' boxes, which makes it about twice as long.
         needs_ground_truth: the data set's annotations are read before the pass.
         promises: of ``guarantee.MODES``, those that can be had of it.
+        share: of new images that may miss it, where a promise leaves no choice of it.
         value: in the unit that ``help`` names.
         guarantee: what is to be promised of new images; None: the target is met on these images.
     """
@@ -100,6 +101,7 @@ class Target(ABC):
     needs_detections: ClassVar[bool] = False
     needs_ground_truth: ClassVar[bool] = False
     promises: ClassVar[tuple[str, ...]] = ()
+    share: ClassVar[float | None] = None
 
     value: float
     guarantee: Guarantee | None = None

@@ -108,6 +108,8 @@ def _guarantee(arguments: argparse.Namespace, target: type[Target] | None) -> Gu
         return None
     if arguments.share is not None and arguments.mode != "finite":
         raise ValueError("--share needs --mode finite.")
+    if target and arguments.share is not None and target.share not in (None, arguments.share):
+        raise ValueError(f"--share is {target.share} by {target.option}, and no other one.")
     usual = target.promises[0] if target and target.promises else MODES[0]
     share = DEFAULT_SHARE if arguments.share is None else arguments.share
     return Guarantee(arguments.confidence, arguments.mode or usual, share)

@@ -2,6 +2,7 @@
 """``dynamicdet check-export``: an exported detector beside its model, on a data set."""
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -13,10 +14,12 @@ from torch import nn
 
 from dynamicdet_d2.commands.export import CHECK_IMAGES, at_least_one, model_of, registered
 from dynamicdet_d2.config import read_config
+from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.export import open_exported
 from dynamicdet_d2.export.accuracy import Accuracy, ImageSet, exported_records, model_records
 from dynamicdet_d2.export.comparison import FIELDS, Comparison
-from dynamicdet_d2.operating_point import check_fingerprint, fingerprint
+from dynamicdet_d2.export.kinds import kind_of
+from dynamicdet_d2.operating_point import differences, fingerprint
 from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import Folder
 from dynamicdet_d2.utils.errors import FAILED
@@ -70,9 +73,10 @@ def run(args: argparse.Namespace) -> int:
     if name is None:
         raise ValueError("--data names no data set, and DATASETS.TEST neither.")
     registered(cfg, name)
+    warn_of_other_classes(cfg.DATASETS.TRAIN, [name])
     images = ImageSet.read("--data", name, at_least_one("--images", args.images, CHECK_IMAGES))
     model = model_of(cfg, args.weights)
-    _check_model(folder, model, cfg)
+    check_model(folder, model, cfg)
     opened = open_exported if folder.manifest["runtime"] == "torch" else Runner
     records = (
         model_records(model, cfg, images.images),
@@ -101,15 +105,16 @@ def _check_output(output: str) -> None:
     refuse_others(path, FIELDS, "dynamicdet check-export")
 
 
-def _check_model(folder: Folder, model: nn.Module, cfg: CfgNode) -> None:
+def check_model(folder: Folder, model: nn.Module, cfg: CfgNode) -> None:
     """
     Raises:
-        ValueError: the folder was made from another model.
+        ValueError: the folder was made from another model, or of other settings of its heads.
     """
-    try:
-        check_fingerprint(folder.manifest["fingerprint"], fingerprint(model, cfg))
-    except ValueError:
+    heads = json.loads(json.dumps(kind_of(model).heads))  # as the manifest has them
+    differing = differences(folder.manifest["fingerprint"], fingerprint(model, cfg))
+    differing = differing or differences(folder.manifest["heads"], heads)
+    if differing:
         raise ValueError(
-            f"--folder {folder.path} was exported from other weights, or for another input, than "
-            "--config-file and --weights name."
-        ) from None
+            f"--folder {folder.path} was exported from other weights, or for another input or with "
+            f"other heads, than --config-file and --weights say: it was made with {differing}."
+        )

@@ -13,6 +13,7 @@ from torch import nn
 
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Use, check, read_config
+from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.export import FORMATS, export
@@ -20,6 +21,7 @@ from dynamicdet_d2.export.accuracy import ImageSet, pictures_of, some_images
 from dynamicdet_d2.export.int8 import MOST_AP, Quantisation, export_int8
 from dynamicdet_d2.export.write import Request
 from dynamicdet_d2.modeling.architecture import building
+from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction.class_names import class_names_of
 
 logger = logging.getLogger(__name__)
@@ -75,8 +77,9 @@ def run(args: argparse.Namespace) -> None:
     cfg = read_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = "cpu"
     how = _quantisation(args, cfg)
+    calibration = _calibration(args, cfg)
     model = model_of(cfg, args.weights)
-    request = Request(args.format, args.calibration, _sides(args.sizes), class_names_of(cfg))
+    request = Request(args.format, calibration, _sides(args.sizes), class_names_of(cfg))
     if how is None:
         export(model, cfg, args.output, request)
     else:
@@ -127,6 +130,31 @@ def at_least_one(option: str, number: int | None, default: int) -> int:
     return number or default
 
 
+def _calibration(args: argparse.Namespace, cfg: CfgNode) -> str | None:
+    """The calibration whose own operating point is exported; None: the config says the point.
+
+    A target that the config's keys give is met by the option's file, in the place of their own.
+
+    Raises:
+        ValueError: a threshold was typed, and the file has another one.
+    """
+    if args.calibration is None:
+        return None
+    keys = cfg.MODEL.DYNAMIC
+    if keys.HARD_FRACTION is not None or keys.TARGET_LATENCY_MS is not None:
+        keys.CALIBRATION = args.calibration
+        return None
+    if (
+        "MODEL.DYNAMIC.THRESHOLD" in args.opts[::2]
+        and Calibration.from_json(args.calibration).operating_point is not None
+    ):
+        raise ValueError(
+            f"--calibration {args.calibration} has an operating point, and MODEL.DYNAMIC.THRESHOLD "
+            f"is {keys.THRESHOLD:g}: leave one out; a runner's threshold can be set at any time."
+        )
+    return args.calibration
+
+
 def _quantisation(args: argparse.Namespace, cfg: CfgNode) -> Quantisation | None:
     """None in float32.
 
@@ -153,6 +181,7 @@ def _quantisation(args: argparse.Namespace, cfg: CfgNode) -> Quantisation | None
     if name is None:
         raise ValueError("--check-data names no data set, and DATASETS.TEST neither.")
     registered(cfg, args.calibration_data, name)
+    warn_of_other_classes(cfg.DATASETS.TRAIN, [name])
     images = some_images("--calibration-data", args.calibration_data, count)
     return Quantisation(
         lambda: pictures_of(images),

@@ -87,7 +87,9 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
             parser = command.parser()
             parser.prog = program
             _adjust(parser)
-            args = parser.parse_args(_with_homes(sys.argv[1:] if arguments is None else arguments))
+            words = _with_homes(sys.argv[1:] if arguments is None else arguments)
+            _refuse_one_dash(words, parser)
+            args = parser.parse_args(words)
             args.program = program
             _refuse_empty(args, parser)
             return command.run(args) or 0
@@ -116,6 +118,17 @@ def _adjust(parser: argparse.ArgumentParser) -> None:
     parser._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")
     for action in parser._actions:
         action.type = _path if action.type is Path else action.type
+
+
+def _refuse_one_dash(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """
+    Raises:
+        ValueError: -hard-fraction, for one, which argparse takes for -h.
+    """
+    for word in words:
+        name = word.partition("=")[0]
+        if f"-{name}" in parser._option_string_actions:
+            raise ValueError(f"{name} has one dash; the option is -{name}.")
 
 
 def _path(word: str) -> Path | str:

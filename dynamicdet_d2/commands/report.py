@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from dynamicdet_d2.calibration.plot import write_plot
-from dynamicdet_d2.evaluation.report.files import redraw
+from dynamicdet_d2.evaluation.report.files import TRADEOFF, redraw
 from dynamicdet_d2.operating_point.record import Calibration
 
 
@@ -33,10 +33,11 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Draw, and print which file to open."""
-    if args.path.suffix == ".json" and args.path.name != "tradeoff.json":
+    if args.path.suffix == ".json" and args.path.name != TRADEOFF:
         if args.compare:
             raise ValueError(f"--compare is for an evaluation; {args.path} is a calibration.")
         drawn = write_plot(Calibration.from_json(args.path), args.path)
     else:
-        drawn = redraw(args.path, args.compare)
+        folder = args.path.parent if args.path.name == TRADEOFF else args.path
+        drawn = redraw(folder, args.compare)
     sys.stdout.write(f"{drawn}\n")

@@ -2,6 +2,7 @@
 """COCO AP of an exported detector and of its model, from both routes of every image."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from dynamicdet_d2.data import NamedErrors, build_finite_loader
-from dynamicdet_d2.data.loading.corrupt import Sample
+from dynamicdet_d2.data.loading.corrupt import CorruptImageError, Sample
 from dynamicdet_d2.data.loading.images import images_of
 from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -74,7 +75,9 @@ def pictures_of(images: Sequence[Sample]) -> Iterator[np.ndarray]:
     """
     read = NamedErrors(lambda image: {"image": read_image(image["file_name"], "RGB")})
     for image in images:
-        yield read(image)["image"]
+        with _none_left_out():
+            picture = read(image)["image"]
+        yield picture
 
 
 def exported_records(runner: Runner, images: Sequence[Sample], what: str) -> list[ExitRecord]:
@@ -107,8 +110,22 @@ def model_records(model: nn.Module, cfg: CfgNode, images: Sequence[Sample]) -> l
     )
     observer = Observer(sample_size=0)
     observed = BothExits(model) if isinstance(model, DynamicDetector) else _OneExit(model)
-    inference_on_dataset(observed, loader, observer)
+    with _none_left_out():
+        inference_on_dataset(observed, loader, observer)
     return list(observer.observation().records)
+
+
+@contextmanager
+def _none_left_out() -> Iterator[None]:
+    """Both are measured on the same images, whatever ``DATALOADER.SKIP_CORRUPT_IMAGES`` says.
+
+    Raises:
+        ValueError: naming the image that cannot be read, without the advice of that key.
+    """
+    try:
+        yield
+    except CorruptImageError as error:
+        raise ValueError(error.sentence) from None
 
 
 class Accuracy:

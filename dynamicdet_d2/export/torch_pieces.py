@@ -56,5 +56,14 @@ def open_exported(folder: str | Path, **arguments: Any) -> Runner:
     Args:
         folder: from a source that you trust: TorchScript can do more than compute.
         arguments: of ``Runner``.
+
+    Raises:
+        ValueError: as ``Runner``, or the folder was exported for another runtime.
     """
-    return Runner(folder, opener=TorchPieces(Folder.read(folder)), **arguments)
+    own = Folder.read(folder)
+    if own.manifest["runtime"] != "torch":
+        raise ValueError(
+            f"{folder} was exported for '{own.manifest['runtime']}', not for 'torch'; "
+            "dynamicdet_d2.runner.Runner opens it."
+        )
+    return Runner(folder, opener=TorchPieces(own), **arguments)

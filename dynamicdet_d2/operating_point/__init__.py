@@ -4,6 +4,7 @@
 from dynamicdet_d2.operating_point.fingerprint import (
     check_fingerprint,
     check_inference_settings,
+    differences,
     fingerprint,
     inference_settings,
     input_fingerprint,
@@ -35,6 +36,7 @@ __all__ = [
     "TABLE",
     "check_fingerprint",
     "check_inference_settings",
+    "differences",
     "fingerprint",
     "hard_fraction_for_ap_drop",
     "hard_fraction_for_cost",

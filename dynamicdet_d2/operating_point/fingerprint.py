@@ -11,6 +11,8 @@ from torch import nn
 # Buffers (by the last part of their name) that no result of inference depends on.
 _WITHOUT_EFFECT = ("loss_offset", "loss_normalizers", "num_batches_tracked")
 _DIGITS = 16
+# Characters of a value in a sentence.
+_LONGEST = 80
 
 
 def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
@@ -85,12 +87,17 @@ def check_fingerprint(calibration: dict[str, Any], current: dict[str, Any], path
     Raises:
         ValueError: naming each part that differs, with both values.
     """
-    differing = _differences(_flat(calibration), _flat(current))
+    differing = differences(calibration, current)
     if differing:
         raise ValueError(
             f"The calibration {path}{' ' * bool(path)}belongs to another model or input: it was "
             f"made with {differing}. Run calibrate.py for this one."
         )
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """What two fingerprints differ in, with both values; empty where they are the same."""
+    return _differences(_flat(theirs), _flat(ours))
 
 
 def check_inference_settings(measured: dict[str, Any], cfg: CfgNode) -> None:
@@ -120,11 +127,19 @@ def _as_keys(settings: dict[str, bool]) -> dict[str, bool]:
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """What differs, with both values; empty where nothing does."""
+    names = sorted(theirs.keys() | ours.keys())
+    pairs = {name: (theirs.get(name), ours.get(name)) for name in names}
     return ", ".join(
-        f"{name} {theirs.get(name, 'not recorded')} (here {ours.get(name, 'not known')})"
-        for name in sorted(theirs.keys() | ours.keys())
-        if theirs.get(name) != ours.get(name)
+        f"{name} {_shown(pair[0], 'not recorded')} (here {_shown(pair[1], 'not known')})"
+        for name, pair in pairs.items()
+        if pair[0] != pair[1]
     )
+
+
+def _shown(value: Any, nothing: str) -> str:
+    """As text, of a file whose values may be of any length."""
+    text = nothing if value is None else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _flat(parts: dict[str, Any]) -> dict[str, Any]:

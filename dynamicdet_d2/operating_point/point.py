@@ -84,7 +84,12 @@ class OperatingPoint:
             threshold = calibration.threshold(keys.HARD_FRACTION)
         else:
             check_inference_settings(calibration.measured, cfg)
-            threshold = calibration.threshold_for_latency(keys.TARGET_LATENCY_MS)
+            try:
+                threshold = calibration.threshold_for_latency(keys.TARGET_LATENCY_MS)
+            except ValueError as error:
+                raise ValueError(
+                    f"MODEL.DYNAMIC.TARGET_LATENCY_MS by {keys.CALIBRATION}: {error}"
+                ) from None
         return cls(
             threshold=threshold,
             calibration=calibration,

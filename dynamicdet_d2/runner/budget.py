@@ -82,4 +82,4 @@ class Budget:
 
 
 def _is_share(value: object) -> bool:
-    return isinstance(value, _NUMBERS) and bool(0 <= value <= 1)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and bool(0 <= value <= 1)

@@ -45,6 +45,11 @@ class Folder:
         path = Path(path)
         name = str(path / MANIFEST)
         content = read_json(path / MANIFEST, name)
+        if isinstance(content, dict) and content.keys() >= {"format", "files"}:
+            raise ValueError(
+                f"{name} is that of a model folder, by 'dynamicdet package'; the runner opens what "
+                "'dynamicdet export' writes."
+            )
         found = content.get("format") if isinstance(content, dict) else None
         if type(found) is not int or not 1 <= found <= FORMAT:
             raise ValueError(f"{name} is no manifest of format {FORMAT}, which this version reads.")

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dynamicdet_d2.utils.pixels import MOST_PIXELS
+from dynamicdet_d2.utils.words import in_words, shown
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,13 @@ def prepare(
     Raises:
         ValueError: a picture of another shape or type, or one too large for all ``sides``.
     """
-    if not isinstance(pictures, Sequence | np.ndarray):
-        raise ValueError(f"Pictures are given as a list, not as {type(pictures).__name__}.")
-    if isinstance(pictures, np.ndarray) and pictures.ndim != 4:
-        raise ValueError(
-            f"Pictures are given as a list, also a single one; found an array {pictures.shape}."
-        )
+    check_list(pictures)
     if not len(pictures):
         raise ValueError("There are no pictures to detect objects in.")
-    arrays = [np.asarray(picture) for picture in pictures]
-    resized = [_resized(picture, settings) for picture in arrays]
+    count = len(pictures)
+    names = [f"Picture {i} of {count}" for i in range(1, count + 1)] if count > 1 else ["A picture"]
+    arrays = [_array(picture, name) for picture, name in zip(pictures, names, strict=True)]
+    resized = [_resized(array, settings, name) for array, name in zip(arrays, names, strict=True)]
     sizes = [(image.shape[1], image.shape[2]) for image in resized]
     height, width = (_padded(max(part), settings) for part in zip(*sizes, strict=True))
     if sides is not None:
@@ -63,6 +61,19 @@ def prepare(
     tensor = np.stack([image for image, _ in placed])
     originals = [picture.shape[:2] for picture in arrays]
     return Batch(tensor, sizes, [shift for _, shift in placed], originals)
+
+
+def check_list(pictures: object) -> None:
+    """
+    Raises:
+        ValueError: no list of pictures.
+    """
+    if not isinstance(pictures, Sequence | np.ndarray) or isinstance(pictures, str):
+        raise ValueError(f"Pictures are given as a list, not as {type(pictures).__name__}.")
+    if isinstance(pictures, np.ndarray) and pictures.ndim != 4:
+        raise ValueError(
+            f"Pictures are given as a list, also a single one; found an array {pictures.shape}."
+        )
 
 
 def resized_shape(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
@@ -78,25 +89,40 @@ def resized_shape(height: int, width: int, shortest: int, longest: int) -> tuple
     return int(high + 0.5), int(wide + 0.5)
 
 
-def _resized(picture: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
-    """(3, H, W) float32 in the model's order of channels, in the units of pixels."""
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+def _array(picture: Any, name: str) -> np.ndarray:
+    """(H, W, 3) uint8, RGB.
+
+    Raises:
+        ValueError: naming the picture, by its place, that is none.
+    """
+    if isinstance(picture, Image.Image) and picture.mode != "RGB":  # HSV has three channels too
+        raise ValueError(f"{name} has Pillow's mode {picture.mode}; it must be RGB.")
+    try:
+        array = np.asarray(picture)
+    except Exception as error:  # Pillow decodes only now, and raises nearly anything
+        raise ValueError(f"{name} cannot be read: {in_words(error)}.") from error
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        found = f"{array.dtype} {array.shape}" if array.ndim else shown(picture)
         raise ValueError(
-            "A picture is an array (height, width, 3) of uint8, RGB; found "
-            f"{picture.dtype} {picture.shape}."
+            f"{name} must be an array (height, width, 3) of uint8, RGB; found {found}."
         )
+    return array
+
+
+def _resized(picture: np.ndarray, settings: Mapping[str, Any], name: str) -> np.ndarray:
+    """(3, H, W) float32 in the model's order of channels, in the units of pixels."""
     if not picture.size:
-        raise ValueError(f"A picture has no pixels: its shape is {picture.shape}.")
+        raise ValueError(f"{name} has no pixels: its shape is {picture.shape}.")
     if picture.size > 3 * MOST_PIXELS:
         raise ValueError(
-            f"A picture has {picture.shape[1]}x{picture.shape[0]} pixels, more than {MOST_PIXELS}: "
+            f"{name} has {picture.shape[1]}x{picture.shape[0]} pixels, more than {MOST_PIXELS}: "
             "cut or reduce it."
         )
     shortest, longest = settings["min_size"], settings["max_size"]
     height, width = resized_shape(picture.shape[0], picture.shape[1], shortest, longest)
     if not min(height, width):
         raise ValueError(
-            f"A picture has {picture.shape[1]}x{picture.shape[0]} pixels: reduced to {longest}, "
+            f"{name} has {picture.shape[1]}x{picture.shape[0]} pixels: reduced to {longest}, "
             "its shorter side would vanish."
         )
     ordered = picture if settings["format"] == "RGB" else picture[:, :, ::-1]

@@ -15,7 +15,7 @@ from dynamicdet_d2.runner.budget import Budget
 from dynamicdet_d2.runner.dense import DenseHead
 from dynamicdet_d2.runner.detections import Detections, Found, in_picture
 from dynamicdet_d2.runner.folder import Folder
-from dynamicdet_d2.runner.images import Batch, prepare
+from dynamicdet_d2.runner.images import Batch, check_list, prepare
 from dynamicdet_d2.runner.runtimes import Arrays, Opener, Piece, opener_of
 from dynamicdet_d2.runner.two_stage import DAMAGED, TwoStageHead
 from dynamicdet_d2.runner.yolo import YoloHead
@@ -34,12 +34,16 @@ class Runner:
         detector.hard_fraction(0.3)        # by the calibration that was exported
         detector.latency(40, pictures)     # milliseconds per picture, measured here first
 
+    Other attributes cannot be set: ``detector.hard_fraction = 0.3`` would change nothing.
+
     Attributes:
         class_names: of the classes; empty where they were not known.
         dynamic: whether it has two routes.
         head: from the outputs of a tail to detections in the network's pixels.
         head2: of detector2; often the same.
     """
+
+    __slots__ = ("_budget", "_manifest", "_pieces", "class_names", "dynamic", "head", "head2")
 
     def __init__(
         self,
@@ -59,9 +63,14 @@ class Runner:
             opener: of the pieces, for a runtime that this package has not.
 
         Raises:
-            ValueError: the folder is not as it was written, or a number is out of range.
+            ValueError: the folder is not as it was written, or a number is out of range, or there
+                are two of them.
             ImportError: the runtime is not installed.
         """
+        if threshold is not None and hard_fraction is not None:
+            raise ValueError(
+                "threshold and hard_fraction both say which images are hard; give one."
+            )
         own = Folder.read(folder)
         manifest = own.manifest
         self.class_names: list[str] = manifest["class_names"]
@@ -117,6 +126,7 @@ class Runner:
 
     def measure(self, pictures: Sequence[np.ndarray]) -> tuple[float, float]:
         """Mean milliseconds per picture with all of them easy, and with all hard."""
+        check_list(pictures)
         if not len(pictures):
             raise ValueError("There are no pictures to measure on.")
         before, seconds = self._budget.threshold, {1.0: 0.0, 0.0: 0.0}

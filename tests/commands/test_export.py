@@ -2,13 +2,18 @@
 """The command that exports: what it writes and says, and what it refuses."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from dynamicdet_d2.calibration.run import calibrate, calibration_config
+from dynamicdet_d2.calibration.targets import HardFraction
 from dynamicdet_d2.commands import main
 from dynamicdet_d2.export import open_exported
 from tests.support.coco_files import clean_catalogs
@@ -107,11 +112,75 @@ def test_an_export_is_checked(labelled: Path, capsys: pytest.CaptureFixture) -> 
 
 def test_another_model_is_not_checked(labelled: Path, capsys: pytest.CaptureFixture) -> None:
     exported(labelled, "--format", "torch")
+    with pytest.raises(SystemExit):
+        check_export(labelled, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.9")
+    assert "it was made with boxes score_threshold 0.05 (here 0.9)." in capsys.readouterr().err
     torch.save({"model": toy_model(seed=1).state_dict()}, labelled / "model.pth")
     with pytest.raises(SystemExit) as stop:
         check_export(labelled)
     assert stop.value.code == 2
-    assert "was exported from other weights, or for another input" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "was exported from other weights, or for another input" in said and "weights" in said
+
+
+def test_an_image_that_is_gone_cannot_be_left_out(
+    labelled: Path, capsys: pytest.CaptureFixture
+) -> None:
+    exported(labelled, "--format", "torch")
+    next((labelled / "data" / "images").iterdir()).unlink()
+    with pytest.raises(SystemExit):
+        check_export(labelled)
+    said = capsys.readouterr().err
+    assert "does not exist." in said and "SKIP_CORRUPT_IMAGES" not in said
+
+
+def test_data_of_other_classes_is_said(labelled: Path, caplog: pytest.LogCaptureFixture) -> None:
+    exported(labelled, "--format", "torch")
+    config = labelled / "config.yaml"
+    ((_, json_file, root),) = yaml.safe_load(config.read_text())["DATASETS"]["COCO_JSON"]
+    content = json.loads(Path(json_file).read_text())
+    content["categories"][0]["name"] = "learnt as another"
+    (labelled / "learnt.json").write_text(json.dumps(content))
+    sets = [["own", json_file, root], ["learnt", str(labelled / "learnt.json"), root]]
+    keys = ["DATASETS.COCO_JSON", repr(sets), "DATASETS.TRAIN", "('learnt',)"]
+    with (
+        caplog.at_level("WARNING", logger="dynamicdet_d2"),
+        mock.patch.object(logging.getLogger("dynamicdet_d2"), "propagate", True),
+    ):
+        check_export(labelled, "--images", "1", *keys)
+    assert "AP is of classes that are mixed up" in caplog.text
+
+
+@pytest.fixture
+def calibrated(labelled: Path) -> str:
+    """A calibration with an operating point, of half hard, for the labelled detector."""
+    cfg = calibration_config(
+        str(labelled / "config.yaml"),
+        str(labelled / "model.pth"),
+        ["TEST.DYNAMIC.LATENCY_IMAGES", "1", "TEST.DYNAMIC.LATENCY_WARMUP", "0"],
+    )
+    calibrate(cfg, str(labelled / "c.json"), HardFraction(0.5))
+    return str(labelled / "c.json")
+
+
+def test_the_share_that_was_asked_for_is_exported(labelled: Path, calibrated: str) -> None:
+    """And not the calibration's own, where the keys say another one."""
+    share = ("MODEL.DYNAMIC.HARD_FRACTION", "0.0")
+    exported(labelled, "--format", "torch", "--calibration", calibrated, *share)
+    manifest = json.loads((labelled / "exported" / "manifest.json").read_text())
+    assert manifest["threshold"] == 1.0
+    assert manifest["calibration"]["operating_point"]["hard_fraction"] == 0.5
+
+
+def test_a_threshold_beside_an_operating_point_is_refused(
+    labelled: Path, calibrated: str, capsys: pytest.CaptureFixture
+) -> None:
+    typed = ("MODEL.DYNAMIC.THRESHOLD", "0.3")
+    with pytest.raises(SystemExit):
+        exported(labelled, "--format", "torch", "--calibration", calibrated, *typed)
+    assert "has an operating point, and MODEL.DYNAMIC.THRESHOLD is 0.3: leave one out; " in (
+        capsys.readouterr().err
+    )
 
 
 def test_int8_says_what_it_costs(labelled: Path, capsys: pytest.CaptureFixture) -> None:

@@ -20,6 +20,8 @@ def test_command_draws_again_with_others(tmp_path: Path, capsys: pytest.CaptureF
     page = (tmp_path / "report.html").read_text()
     assert "R101" in page and "another, 0.5 hard" in page and "33.00" in page
     assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
+    assert main(["report", str(tmp_path / "tradeoff.json")]) == 0
+    assert "another, 0.5 hard" not in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultPredictor
 from torch import nn
 
+from dynamicdet_d2.commands.check_export import check_model
 from dynamicdet_d2.export import export, open_exported
 from dynamicdet_d2.export.check import check_pieces
 from dynamicdet_d2.export.kinds import kind_of
@@ -21,7 +22,8 @@ from dynamicdet_d2.export.pieces import image_pieces
 from dynamicdet_d2.export.write import Request
 from dynamicdet_d2.operating_point import Calibration, fingerprint, threshold_grid, threshold_table
 from dynamicdet_d2.runner import Detections, Runner
-from tests.support.exported import Exported
+from dynamicdet_d2.runner.folder import Folder
+from tests.support.exported import DETECTORS, Exported
 from tests.support.toy import toy_cfg, toy_model
 
 RUNTIMES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torch": ()}
@@ -189,13 +191,24 @@ def calibration_of(model: nn.Module, path: Path, cfg: CfgNode) -> list[float]:
     return threshold_grid(difficulties)
 
 
+@pytest.mark.parametrize("name", DETECTORS)
+def test_an_export_is_of_its_own_model(exported: Callable, name: str) -> None:
+    """By fingerprint and heads, which check-export looks at first."""
+    own = exported(name, "torch")
+    folder = Folder.read(own.folder)
+    check_model(folder, own.model, own.cfg)
+    folder.manifest["heads"]["kind"] = "other"
+    with pytest.raises(ValueError, match=r"it was made with kind other \(here [a-z_]+\)\."):
+        check_model(folder, own.model, own.cfg)
+
+
 def test_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, cfg, path = toy_model(), toy_cfg(), tmp_path / "calibration.json"
     grid = calibration_of(model, path, cfg)
     folder = export(model, cfg, tmp_path / "folder", Request("torch", str(path)))
     detector = open_exported(folder, hard_fraction=0.5)
     assert detector.threshold == grid[500] == pytest.approx(0.5)
-    monkeypatch.setattr(detector, "measure", lambda _: (10.0, 20.0))
+    monkeypatch.setattr(Runner, "measure", lambda *_: (10.0, 20.0))
     detector.latency(12.5, pictures(1))
     assert detector.threshold == grid[250]
     with pytest.raises(ValueError, match=r"9 ms .* cannot be reached; 10.00 .* to 20.00 ms"):

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from dynamicdet_d2.calibration.plot import calibration_png
+from dynamicdet_d2.calibration.summary import summary
 from dynamicdet_d2.evaluation.report.files import redraw
 from dynamicdet_d2.evaluation.tradeoff.routes import write_routes
-from dynamicdet_d2.operating_point import Calibration, OperatingPoint
+from dynamicdet_d2.operating_point import Calibration, OperatingPoint, check_fingerprint
 from dynamicdet_d2.operating_point.thresholds import held_out, threshold_grid, threshold_table
 from tests.support.toy import toy_cfg
 from tests.support.tradeoffs import GOOD, ROUTES
@@ -112,6 +113,29 @@ def test_a_field(tmp_path: Path, field: str, value: object) -> None:
     content = {**dataclasses.asdict(RECORD), field: value}
     (tmp_path / "c.json").write_text(json.dumps(content))
     assert f"is not valid: '{field}' must be " in refused(tmp_path / "c.json")
+
+
+def test_milliseconds_that_no_threshold_meets_name_key_and_file(tmp_path: Path) -> None:
+    slow = {"easy": MS, "hard": RECORD.latency_ms["easy"]}
+    dataclasses.replace(RECORD, latency_ms=slow).to_json(tmp_path / "c.json")
+    keys = ("MODEL.DYNAMIC.CALIBRATION", str(tmp_path / "c.json"))
+    with pytest.raises(
+        ValueError, match=r"^MODEL.DYNAMIC.TARGET_LATENCY_MS by .*c\.json: The hard"
+    ):
+        OperatingPoint.from_config(toy_cfg(*keys, "MODEL.DYNAMIC.TARGET_LATENCY_MS", 2))
+
+
+def test_a_fingerprint_of_any_length_is_a_sentence() -> None:
+    with pytest.raises(
+        ValueError, match=r"made with weights x{80}\.\.\. \(here 0\)\. Run"
+    ) as refused:
+        check_fingerprint({"weights": "x" * 10**6}, {"weights": "0"})
+    assert len(str(refused.value)) < 500
+
+
+def test_keys_to_paste_are_words_of_a_shell() -> None:
+    says = summary(RECORD, "my file.json")
+    assert "MODEL.DYNAMIC.CALIBRATION 'my file.json' MODEL.DYNAMIC.HARD_FRACTION 0.5" in says
 
 
 def test_what_is_right_is_read_and_drawn(tmp_path: Path) -> None:

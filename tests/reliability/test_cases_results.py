@@ -128,6 +128,21 @@ def test_routes_of_other_images_make_no_report(tmp_path: Path, routes: list) -> 
     assert not (tmp_path / "report.html").exists()
 
 
+def test_routes_of_an_image_that_stands_for_another_make_no_report(tmp_path: Path) -> None:
+    GOOD.to_json(tmp_path / "tradeoff.json")
+    write_routes([*ROUTES[:3], ROUTES[0]], tmp_path / "routes.jsonl")
+    with pytest.raises(ValueError, match=r"routes.jsonl has the image id 0 2 times\."):
+        redraw(tmp_path)
+
+
+def test_folders_may_have_an_equals_sign_in_their_names(tmp_path: Path) -> None:
+    (tmp_path / "lr=0.1").mkdir()
+    path = tmp_path / "lr=0.1" / "tradeoff.json"
+    GOOD.to_json(path)
+    assert parse_comparison(str(path)).name == GOOD.dataset
+    assert parse_comparison(f"mine={path}").name == "mine"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

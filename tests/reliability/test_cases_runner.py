@@ -2,6 +2,7 @@
 """Manifests of exported detectors that were changed by hand: what each sentence names."""
 
 import copy
+import io
 import json
 import os
 from collections.abc import Callable
@@ -12,12 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dynamicdet_d2.export import open_exported
 from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import Folder, sealed, sha256
 from dynamicdet_d2.runner.images import prepare
 from dynamicdet_d2.runner.two_stage import TwoStageHead
 
 NAN = float("nan")
+_bmp = io.BytesIO()
+Image.new("RGB", (9, 9)).save(_bmp, "bmp")
+BMP = _bmp.getvalue()
 INPUT = {"format": "BGR", "min_size": 64, "max_size": 128, "mean": [0, 0, 0], "std": [1, 1, 1]} | {
     **{"divisibility": 32, "placement": "corner", "pad_value": None}
 }
@@ -238,6 +243,14 @@ def test_a_piece_that_cannot_be_run_is_named(folder: Path) -> None:
         ([np.zeros((0, 9, 3), np.uint8)], r"no pixels: its shape is \(0, 9, 3\)."),
         ([np.zeros((1, 9000, 3), np.uint8)], "9000x1 pixels: reduced to 128, its shorter side"),
         ([np.zeros((9, 9), np.uint8)], r"found uint8 \(9, 9\)."),
+        ("a.jpg", "given as a list, not as str."),
+        (["a.jpg"], "A picture must be an array .*; found 'a.jpg'."),
+        ([np.zeros((9, 9, 3), np.uint8), None], "Picture 2 of 2 must be .*; found None."),
+        ([np.zeros((9, 9, 3), np.uint8)] * 2 + [np.zeros((0, 9, 3), np.uint8)], "Picture 3 of 3 h"),
+        ([Image.new("HSV", (9, 9))], "A picture has Pillow's mode HSV; it must be RGB."),
+        ([[[1], [2, 3]]], "A picture cannot be read: setting an array element with a sequence"),
+        ([Image.open(io.BytesIO(BMP[:99]))], "A picture cannot be read: .*truncated"),
+        ([Image.new("L", (9, 9))], "has Pillow's mode L"),
     ],
 )
 def test_what_are_no_pictures(pictures: Any, says: str) -> None:
@@ -251,7 +264,7 @@ def test_threads_that_no_machine_has(folder: Path, threads: Any) -> None:
         Runner(folder, threads=threads)
 
 
-@pytest.mark.parametrize("share", [float("nan"), "0.5", None, -1, 10**400, np.array([0.5])])
+@pytest.mark.parametrize("share", [float("nan"), "0.5", None, -1, 10**400, np.array([0.5]), True])
 def test_what_is_no_threshold(folder: Path, share: Any) -> None:
     runner = Runner(folder, opener=opened)
     with pytest.raises(ValueError, match=r"must be a number in \[0, 1\], not .{1,50}\.$"):
@@ -260,6 +273,34 @@ def test_what_is_no_threshold(folder: Path, share: Any) -> None:
         runner.hard_fraction(share)
     runner.threshold = np.float32(0.5)
     assert runner.threshold == 0.5
+
+
+def test_two_settings_at_once_and_ones_that_change_nothing(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"^threshold and hard_fraction both say .*; give one\.$"):
+        Runner(folder, opener=opened, threshold=0.4, hard_fraction=0.9)
+    runner: Any = Runner(folder, opener=opened)
+    for name in ("hard_fraction", "latency", "treshold"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(runner, name, 0.3)
+
+
+@pytest.mark.parametrize("pictures", [np.zeros((9, 9, 3), np.uint8), None, iter(())])
+def test_what_are_no_pictures_to_measure_on(folder: Path, pictures: Any) -> None:
+    with pytest.raises(ValueError, match="^Pictures are given as a list, "):
+        Runner(folder, opener=opened).latency(40, pictures)
+
+
+def test_folders_of_another_kind_are_said_to_be_that(folder: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"was exported for 'onnx', not for 'torch'; .*Runner open"
+    ):
+        open_exported(folder)
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({"format": 1, "files": {}, "versions": {}, "date": ""}))
+    with pytest.raises(
+        ValueError, match=r"is that of a model folder, by 'dynamicdet package'; the"
+    ):
+        Runner(folder, opener=opened)
 
 
 def test_pictures_of_pillow_are_pictures() -> None:

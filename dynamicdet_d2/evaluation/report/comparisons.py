@@ -2,6 +2,7 @@
 """Other detectors in a report: static baselines, other runs, this one at other input sizes."""
 
 import math
+import os
 from collections.abc import Mapping
 
 from dynamicdet_d2.data.register import LONGEST_NAME
@@ -27,7 +28,7 @@ def parse_comparison(text: str) -> Series:
     if not is_whole(text):
         raise ValueError(f"--compare {text!a:.200} has a character that is none.")
     if text.endswith(".json"):
-        name, _, path = text.rpartition("=")
+        name, path = _named(text)
         return from_tradeoff(Tradeoff.from_json(path), name)
     name, *numbers = (part.strip() for part in text.split(","))
     if not 1 <= len(name) <= LONGEST_NAME or len(numbers) != 3:
@@ -40,6 +41,12 @@ def parse_comparison(text: str) -> Series:
     if ap is None:
         raise ValueError(f"--compare {text} has no AP; it must be {_FORM}.")
     return Series(name, (SeriesPoint(name, gflops, ms, ap),))
+
+
+def _named(text: str) -> tuple[str, str]:
+    """ "NAME=PATH" as name and path, "PATH" as "" and path: folders may have "=" in their names."""
+    name, equals, path = text.partition("=")
+    return ("", text) if not equals or os.path.exists(text) else (name, path)
 
 
 def from_tradeoff(tradeoff: Tradeoff, name: str = "") -> Series:

@@ -6,6 +6,7 @@ All but tradeoff.json, routes.jsonl and the pictures can be written again from t
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dynamicdet_d2.evaluation.report.tables import csv_text
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute, read_routes, write_routes
 from dynamicdet_d2.utils.files import make_folder, whole_file
+from dynamicdet_d2.utils.words import shown
 
 TRADEOFF, ROUTES, PAGE = "tradeoff.json", "routes.jsonl", "report.html"
 
@@ -75,6 +77,9 @@ def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
             f"{folder / ROUTES} has {len(routes)} images and {TRADEOFF} beside it "
             f"{tradeoff.num_images}: they are not of one evaluation, or were cut."
         )
+    [(image, times)] = Counter(shown(route.image_id) for route in routes).most_common(1)
+    if times > 1:
+        raise ValueError(f"{folder / ROUTES} has the image id {image} {times} times.")
     return _draw(tradeoff, routes, folder)
 
 
