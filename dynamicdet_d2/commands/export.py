@@ -182,6 +182,12 @@ def _quantisation(args: argparse.Namespace, cfg: CfgNode) -> Quantisation | None
         raise ValueError("--check-data names no data set, and DATASETS.TEST neither.")
     registered(cfg, args.calibration_data, name)
     warn_of_other_classes(cfg.DATASETS.TRAIN, [name])
+    if name == args.calibration_data:
+        logger.warning(
+            "--calibration-data and the data set of the check are both %s: int8 may cost more on "
+            "other images than it does on these.",
+            name,
+        )
     images = some_images("--calibration-data", args.calibration_data, count)
     return Quantisation(
         lambda: pictures_of(images),

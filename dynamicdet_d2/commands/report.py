@@ -33,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Draw, and print which file to open."""
-    if args.path.suffix == ".json" and args.path.name != TRADEOFF:
+    is_folder = args.path.suffix != ".json" and not args.path.is_file()
+    if not is_folder and args.path.name != TRADEOFF:
         if args.compare:
             raise ValueError(f"--compare is for an evaluation; {args.path} is a calibration.")
         drawn = write_plot(Calibration.from_json(args.path), args.path)

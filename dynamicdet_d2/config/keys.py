@@ -41,7 +41,7 @@ name_json_and_images = Range(
 # terms of difficulty). In [0, 1]; 1: all images easy, 0: all images hard.
 key("MODEL.DYNAMIC.THRESHOLD", 0.5, between(0, 1))
 # calibration.json written by calibrate.py. When given, the threshold comes from it and from exactly
-# one of the two keys below, and THRESHOLD is not read.
+# one of the two keys below, and THRESHOLD is not read; one that is typed is refused.
 key("MODEL.DYNAMIC.CALIBRATION", "", text)
 # Share of hard images to calibrate to, in [0, 1] (k of eq. 14). Needs CALIBRATION.
 key("MODEL.DYNAMIC.HARD_FRACTION", None, none_or(between(0, 1)))

@@ -112,6 +112,12 @@ def read_config(config_file: str, overrides: Sequence[str] = (), *, alone: bool 
     if not torch.cuda.is_available() and str(cfg.MODEL.DEVICE).startswith("cuda"):
         cfg.MODEL.DEVICE = "cpu"
     wrong += _merge(cfg, zip(overrides[::2], overrides[1::2], strict=True))
+    if "MODEL.DYNAMIC.THRESHOLD" in overrides[::2] and cfg.MODEL.DYNAMIC.CALIBRATION:
+        wrong.append(
+            "MODEL.DYNAMIC.THRESHOLD is not read beside MODEL.DYNAMIC.CALIBRATION "
+            f"{cfg.MODEL.DYNAMIC.CALIBRATION}; leave one of them out (of 'predict' and 'package', "
+            "--threshold does)."
+        )
     if wrong:
         raise ValueError(in_lines(wrong))
     if not alone:

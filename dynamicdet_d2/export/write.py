@@ -66,10 +66,16 @@ def export(model: nn.Module, cfg: CfgNode, folder: str | Path, request: Request)
         folder: which is not there yet.
 
     Raises:
-        ValueError: the folder is there, the detector cannot be exported, or what was written does
-            not say what the model says.
+        ValueError: the folder is there, the detector cannot be exported or is of another precision
+            than float32, or what was written does not say what the model says.
         ImportError: the format needs what is not installed.
     """
+    precision = cfg.MODEL.INFERENCE.PRECISION
+    if precision != "float32":
+        raise ValueError(
+            f"MODEL.INFERENCE.PRECISION is '{precision}'; what is exported is float32, and int8 "
+            "by --precision: calibrate and export with 'float32'."
+        )
     check_installed(request.format)
     with new_folder(folder) as unfinished:
         _write(model, cfg, unfinished, request)

@@ -72,6 +72,11 @@ def verified(folder: Path) -> Manifest:
     path = folder / MANIFEST
     _check_plain(path, LARGEST)
     content = read_json(path, str(path))
+    if isinstance(content, dict) and content.keys() >= {"runtime", "pieces"}:
+        raise ValueError(
+            f"{path} is that of an exported detector, by 'dynamicdet export', which "
+            "dynamicdet_d2.runner.Runner opens; a model folder is what 'dynamicdet package' writes."
+        )
     try:
         manifest = from_plain(Manifest, content, "")
     except ValueError as error:

@@ -50,6 +50,11 @@ def write_model(
     """
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"--output {folder} is there already; it must be a new or empty folder.")
+    if os.path.isdir(folder) and os.path.samefile(folder, os.curdir):  # a shell would stay in it
+        raise ValueError(
+            f"--output {folder} is the working folder, which the model folder would take the place "
+            "of; name it from another one."
+        )
     predictor = DynamicPredictor(cfg, class_names)
     point = getattr(predictor.model, "operating_point", None)
     if point is not None:

@@ -130,15 +130,15 @@ def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     names = sorted(theirs.keys() | ours.keys())
     pairs = {name: (theirs.get(name), ours.get(name)) for name in names}
     return ", ".join(
-        f"{name} {_shown(pair[0], 'not recorded')} (here {_shown(pair[1], 'not known')})"
+        f"{name} {_shown(pair[0])} (here {_shown(pair[1])})"
         for name, pair in pairs.items()
         if pair[0] != pair[1]
     )
 
 
-def _shown(value: Any, nothing: str) -> str:
-    """As text, of a file whose values may be of any length."""
-    text = nothing if value is None else str(value)
+def _shown(value: Any) -> str:
+    """As text, of a file whose values may be of any length; some have none where it is as usual."""
+    text = "as usual" if value is None else str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

@@ -18,15 +18,17 @@ from dynamicdet_d2.utils.words import in_words, shown
 
 @dataclass(frozen=True)
 class Batch:
-    """Images on their way through the network.
+    """Images of one padded size on their way through the network.
 
     Attributes:
+        places: of the N images among the pictures that were given.
         tensor: (N, 3, H, W) float32, normalised and padded.
         sizes: N heights and widths in ``tensor``, without padding.
         shifts: N (x, y) that boxes are moved back by.
         originals: N heights and widths of the pictures.
     """
 
+    places: list[int]
     tensor: np.ndarray
     sizes: list[tuple[int, int]]
     shifts: list[tuple[float, float]]
@@ -35,11 +37,14 @@ class Batch:
 
 def prepare(
     pictures: Sequence[np.ndarray], settings: Mapping[str, Any], sides: Sequence | None
-) -> Batch:
+) -> list[Batch]:
     """Resize, order channels, normalise, pad.
 
+    Pictures of one padded size run together, so that a list gives what its pictures give one by
+    one: more padding would move difficulties.
+
     Args:
-        pictures: N, at least one, (H, W, 3) uint8 RGB.
+        pictures: at least one, (H, W, 3) uint8 RGB.
         settings: "input" of the manifest.
         sides: heights and widths that the pieces take, by rising area; None: all.
 
@@ -53,14 +58,27 @@ def prepare(
     names = [f"Picture {i} of {count}" for i in range(1, count + 1)] if count > 1 else ["A picture"]
     arrays = [_array(picture, name) for picture, name in zip(pictures, names, strict=True)]
     resized = [_resized(array, settings, name) for array, name in zip(arrays, names, strict=True)]
-    sizes = [(image.shape[1], image.shape[2]) for image in resized]
-    height, width = (_padded(max(part), settings) for part in zip(*sizes, strict=True))
-    if sides is not None:
-        height, width = _bucket(height, width, sides)
-    placed = [_placed(image, height, width, settings) for image in resized]
+    places: dict[tuple[int, int], list[int]] = {}
+    for place, image in enumerate(resized):
+        height, width = (_padded(side, settings) for side in image.shape[1:])
+        padded = (height, width) if sides is None else _bucket(height, width, sides)
+        places.setdefault(padded, []).append(place)
+    return [_batch(own, padded, arrays, resized, settings) for padded, own in places.items()]
+
+
+def _batch(
+    places: list[int],
+    padded: tuple[int, int],
+    arrays: Sequence[np.ndarray],
+    resized: Sequence[np.ndarray],
+    settings: Mapping[str, Any],
+) -> Batch:
+    """Those of the pictures that are padded to one size."""
+    placed = [_placed(resized[i], *padded, settings) for i in places]
+    sizes = [(resized[i].shape[1], resized[i].shape[2]) for i in places]
+    originals = [arrays[i].shape[:2] for i in places]
     tensor = np.stack([image for image, _ in placed])
-    originals = [picture.shape[:2] for picture in arrays]
-    return Batch(tensor, sizes, [shift for _, shift in placed], originals)
+    return Batch(places, tensor, sizes, [shift for _, shift in placed], originals)
 
 
 def check_list(pictures: object) -> None:

@@ -143,16 +143,21 @@ class Runner:
         return easy, hard
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[Detections]:
-        """Detections in each picture.
+        """Detections in each picture, whatever other ones there are.
 
         Args:
-            pictures: (H, W, 3) uint8, RGB, of any sizes.
+            pictures: (H, W, 3) uint8, RGB, of any sizes, turned as they are to be seen.
 
         Raises:
             ValueError: a picture of another shape or type, or too large for the sizes exported;
                 or the detector's numbers are not finite.
         """
-        batch = prepare(pictures, self._manifest["input"], self._manifest["sides"])
+        found: dict[int, Detections] = {}
+        for batch in prepare(pictures, self._manifest["input"], self._manifest["sides"]):
+            found.update(zip(batch.places, self._detected(batch), strict=True))
+        return [found[place] for place in range(len(found))]
+
+    def _detected(self, batch: Batch) -> list[Detections]:
         if self.dynamic:
             found, difficulties, routes = self._routed(batch)
         else:

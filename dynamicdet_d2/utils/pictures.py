@@ -19,11 +19,12 @@ def can_write(name: str) -> bool:
 
 @cache
 def _writes_colour(ending: str) -> bool:
-    """Some formats are of grey images alone, which OpenCV says when it is too late."""
+    """Some formats are of grey images alone, which OpenCV says when it is too late, or of no tiny
+    ones."""
     if not cv2.haveImageWriter(f"image{ending}"):
         return False
     try:
-        done, _ = cv2.imencode(ending, np.zeros((2, 2, 3), np.uint8))
+        done, _ = cv2.imencode(ending, np.zeros((64, 64, 3), np.uint8))
     except cv2.error:
         return False
     return bool(done)

@@ -15,6 +15,7 @@ import yaml
 from dynamicdet_d2.calibration.run import calibrate, calibration_config
 from dynamicdet_d2.calibration.targets import HardFraction
 from dynamicdet_d2.commands import main
+from dynamicdet_d2.commands.export import logger
 from dynamicdet_d2.export import open_exported
 from tests.support.coco_files import clean_catalogs
 from tests.support.exported import SIZES, own_data_set
@@ -183,10 +184,15 @@ def test_a_threshold_beside_an_operating_point_is_refused(
     )
 
 
-def test_int8_says_what_it_costs(labelled: Path, capsys: pytest.CaptureFixture) -> None:
+def test_int8_says_what_it_costs(
+    labelled: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("onnx", reason="the package onnx is not installed")
     pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")
+    warned: list[str] = []
+    monkeypatch.setattr(logger, "warning", lambda text, *args: warned.append(text % args))
     exported(labelled, "--format", "onnx", *INT8, "--check-images", "3")
+    assert "--calibration-data and the data set of the check are both own: int8 may" in warned[0]
     said = capsys.readouterr().out
     assert "3 images of own" in said and "Runner(" in said
     about = json.loads((labelled / "exported" / "manifest.json").read_text())["quantisation"]

@@ -100,7 +100,7 @@ def test_keys_and_the_confidence_threshold_are_followed(
 
 
 def test_results_for_coco(toy: SimpleNamespace, tmp_path: Path) -> None:
-    images = [{**image_entry(number), "file_name": f"{number}.png"} for number in (1, 2)]
+    images = [{**image_entry(number, 96, 64), "file_name": f"{number}.png"} for number in (1, 2)]
     categories = [{"id": number, "name": str(number)} for number in (10, 20, 30)]
     json_file, _ = write_coco(tmp_path, images, [], categories=categories, draw=False)
     words = ["--confidence-threshold", "0", "--input", str(toy.images), "--no-drawing"]

@@ -45,7 +45,7 @@ def pictures(count: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def expected(own: Exported, images: list[np.ndarray], threshold: float | None) -> list[dict]:
-    """What the model says of a batch, by Detectron2's own preparation."""
+    """What the model says of each image, by Detectron2's own preparation."""
     predictor = DefaultPredictor(own.cfg)
     inputs = []
     for image in images:
@@ -56,7 +56,7 @@ def expected(own: Exported, images: list[np.ndarray], threshold: float | None) -
     if threshold is not None:
         own.model.threshold = threshold
     with torch.no_grad():
-        return own.model(inputs)
+        return [own.model([one])[0] for one in inputs]
 
 
 def assert_equal(found: Detections, theirs: dict) -> None:

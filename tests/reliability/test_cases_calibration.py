@@ -133,6 +133,11 @@ def test_a_fingerprint_of_any_length_is_a_sentence() -> None:
     assert len(str(refused.value)) < 500
 
 
+def test_what_a_fingerprint_has_only_where_it_is_unusual() -> None:
+    with pytest.raises(ValueError, match=r"made with easy_proposals as usual \(here 5\)\. Run"):
+        check_fingerprint({"weights": "0"}, {"weights": "0", "easy_proposals": 5})
+
+
 def test_keys_to_paste_are_words_of_a_shell() -> None:
     says = summary(RECORD, "my file.json")
     assert "MODEL.DYNAMIC.CALIBRATION 'my file.json' MODEL.DYNAMIC.HARD_FRACTION 0.5" in says

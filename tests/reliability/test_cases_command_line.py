@@ -128,6 +128,19 @@ CASES: list[tuple[str, int, str]] = [
     ("report gone.json", TYPED, "gone.json cannot be read"),
     ("report {folder}/tradeoff.json", TYPED, "error: {folder}/tradeoff.json cannot be read: No"),
     ("report {folder}/text.json", TYPED, "text.json is not a JSON file."),
+    ("report {folder}/text.txt", TYPED, "Calibration {folder}/text.txt is not a JSON file."),
+    (
+        f"{PREDICT} --input {{folder}}/images --opts MODEL.DYNAMIC.CALIBRATION c.json "
+        "MODEL.DYNAMIC.HARD_FRACTION 0.5 MODEL.DYNAMIC.THRESHOLD 0.9",
+        TYPED,
+        "MODEL.DYNAMIC.THRESHOLD is not read beside MODEL.DYNAMIC.CALIBRATION c.json; leave one",
+    ),
+    (
+        "export --config-file {folder}/c.yaml --weights {folder}/w.pth --format torch "
+        "--output {folder}/x MODEL.INFERENCE.OPTIMIZE True MODEL.INFERENCE.PRECISION bfloat16",
+        TYPED,
+        "MODEL.INFERENCE.PRECISION is 'bfloat16'; what is exported is float32, and int8 by",
+    ),
     ("report {folder} --compare A", TYPED, "--compare A must be NAME,AP,GFLOPS,MS"),
     ("report {folder} --compare A,1,2", TYPED, "--compare A,1,2 must be NAME"),
     ("report {folder} --compare A,x,2,3", TYPED, "has 'x' for a number"),

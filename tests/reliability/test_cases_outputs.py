@@ -22,6 +22,7 @@ from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines
 from dynamicdet_d2.prediction.sources import Frame, ImageFile, Source, VideoFile
 from dynamicdet_d2.utils.errors import one_sentence
 from dynamicdet_d2.utils.files import read_json, whole_file
+from tests.support.coco_files import write_image
 
 NOTHING = Instances(
     (64, 96),
@@ -115,7 +116,8 @@ def test_a_video_of_a_speed_that_no_file_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "drawn"), [("a.pgm", "a.pgm.png"), ("a.pbm", "a.pbm.png"), ("a.ppm", "a.ppm")]
+    ("name", "drawn"),
+    [("a.pgm", "a.pgm.png"), ("a.pbm", "a.pbm.png"), ("a.ppm", "a.ppm"), ("a.jp2", "a.jp2")],
 )
 def test_what_is_of_grey_images_alone_is_drawn_as_png(name: str, drawn: str) -> None:
     assert ImageFile(Path(name)).drawn_name == drawn
@@ -150,6 +152,22 @@ def test_ids_that_results_would_be_wrong_with(tmp_path: Path, number: int) -> No
     with pytest.raises(ValueError) as refused:
         CocoResults(tmp_path, str(file), 1, sources)
     assert says in str(refused.value)
+
+
+def test_ids_of_images_of_another_size(tmp_path: Path) -> None:
+    """Boxes in the pixels of a reduced copy would be wrong for the image that is meant."""
+    write_image(tmp_path / "1.png", width=96, height=64)
+    file = tmp_path / "ids.json"
+    source = ImageFile(tmp_path / "1.png")
+    says = r"1\.png is 96x64 pixels \(EXIF rotation applied\), but .*ids\.json says 192x128\.$"
+    for size in ({}, {"width": None, "height": None}, {"width": 96, "height": 64}):
+        images, categories = [{**ONE, **size}], [{"id": 1, "name": "a"}]
+        file.write_text(json.dumps({"images": images, "categories": categories}))
+        CocoResults(tmp_path, str(file), 1, [source])
+    images = [{**ONE, "width": 192, "height": 128}]
+    file.write_text(json.dumps({"images": images, "categories": categories}))
+    with pytest.raises(ValueError, match=says):
+        CocoResults(tmp_path, str(file), 1, [source])
 
 
 @pytest.mark.parametrize(
@@ -220,6 +238,16 @@ def test_what_a_stream_cannot_keep_names_the_option(aim: dict[str, Any], says: s
     with pytest.raises(ValueError) as refused:
         Aim(**aim).check()
     assert says in str(refused.value)
+
+
+def test_a_model_folder_does_not_take_the_working_folder_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The shell would stay in the one that was there, and see nothing."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["package", "--config-file", "configs/quickstart.yaml", "--output", "."])
+    assert "--output . is the working folder, which the model folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from dynamicdet_d2.export import open_exported
+from dynamicdet_d2.model_folder.manifest import verified
 from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import Folder, sealed, sha256
 from dynamicdet_d2.runner.images import prepare
@@ -301,12 +302,24 @@ def test_folders_of_another_kind_are_said_to_be_that(folder: Path) -> None:
         ValueError, match=r"is that of a model folder, by 'dynamicdet package'; the"
     ):
         Runner(folder, opener=opened)
+    path.write_text(json.dumps({"format": 2, "runtime": "onnx", "pieces": {}}))
+    with pytest.raises(ValueError, match=r"is that of an exported detector, .*Runner opens; a mod"):
+        verified(folder)
 
 
 def test_pictures_of_pillow_are_pictures() -> None:
     settings = {**INPUT, "min_size": 0}
-    batch = prepare([Image.new("RGB", (96, 64))], settings, None)
+    (batch,) = prepare([Image.new("RGB", (96, 64))], settings, None)
     assert batch.originals == [(64, 96)] and batch.tensor.shape == (1, 3, 64, 96)
+
+
+def test_a_picture_is_not_padded_to_the_size_of_others() -> None:
+    """Its difficulty, and maybe its route, would depend on what stands beside it."""
+    pictures = [np.zeros((*size, 3), np.uint8) for size in ((60, 90), (90, 60), (64, 96))]
+    batches = prepare(pictures, {**INPUT, "min_size": 0}, None)
+    assert [batch.places for batch in batches] == [[0, 2], [1]]
+    assert [batch.tensor.shape for batch in batches] == [(2, 3, 64, 96), (1, 3, 96, 64)]
+    assert batches[0].sizes == [(60, 90), (64, 96)]
 
 
 def two_stage_head() -> TwoStageHead:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from dynamicdet_d2.prediction.drawing import drawn
-from dynamicdet_d2.prediction.sources import sources_of
+from dynamicdet_d2.prediction.sources import VideoFile, sources_of
 from tests.support.coco_files import write_image
 from tests.support.predicting import write_video
 
@@ -58,6 +58,24 @@ def test_a_word(folder: Path, word: str) -> None:
     with pytest.raises(ValueError) as refused:
         sources_of([word.format(folder=folder)])
     assert WORDS[word] in str(refused.value) and len(str(refused.value)) < 400
+
+
+def test_pictures_that_are_not_searched_for_are_not_left_out_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_image(tmp_path / "1.png", width=96, height=64)
+    (tmp_path / "IMG_2.HEIC").touch()
+    says = "its images are taken and its pictures of other kinds left out, such as IMG_2.HEIC. Name"
+    for word in (str(tmp_path), str(tmp_path / "*")):
+        caplog.clear()
+        assert len(sources_of([word])) == 1 and says in caplog.text
+
+
+@pytest.mark.parametrize("ending", [".wmv", ".MTS", ".m2ts", ".ts", ".3gp", ".flv", ".ogv"])
+def test_endings_of_videos(folder: Path, ending: str) -> None:
+    (folder / f"other{ending}").write_bytes((folder / "film.mp4").read_bytes())
+    (source,) = sources_of([str(folder / f"other{ending}")])
+    assert isinstance(source, VideoFile) and source.count() == 12
 
 
 def test_two_of_one_name_are_both_named(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
+from dynamicdet_d2.data.image_files import displayed_size
 from dynamicdet_d2.data.register import class_names, read_json
 from dynamicdet_d2.prediction.outputs.output import Output
 from dynamicdet_d2.prediction.sources import Frame, ImageFile, Source
@@ -44,8 +45,8 @@ class CocoResults(Output):
                 then they are the categories by rising id, as in training.
 
         Raises:
-            ValueError: it cannot be read, has other categories than the model has classes, or
-                lacks an image or has two of a name or of an id.
+            ValueError: it cannot be read, has other categories than the model has classes, lacks
+                an image, has two of a name or of an id, or one of another size.
         """
         content = read_json(json_file)
         images = content.get("images")
@@ -111,19 +112,22 @@ def _category_ids(categories: dict[int, str], names: Sequence[str], json_file: s
 
 def _ids_of(sources: Sequence[Source], images: list[dict], json_file: str) -> dict[str, Any]:
     """Of each source by its name; no two have the same."""
-    ids: dict[str, Any] = {}
+    by_name: dict[str, dict] = {}
     for image in images:
-        if ids.setdefault(image["file_name"], image["id"]) != image["id"]:
+        first = by_name.setdefault(image["file_name"], image)
+        if first["id"] != image["id"]:
             raise ValueError(
-                f"{json_file} has {image['file_name']} twice, with the ids "
-                f"{ids[image['file_name']]!r} and {image['id']!r}."
+                f"{json_file} has {image['file_name']} twice, with the ids {first['id']!r} and "
+                f"{image['id']!r}."
             )
     found: dict[str, Any] = {}
     names: dict[Any, str] = {}
     for source in sources:
         if not isinstance(source, ImageFile):
             raise ValueError(f"--coco-ids is of images, and {source.name} is none.")
-        found[source.name] = image_id = _image_id(source.name, ids, json_file)
+        image = _image(source.name, by_name, json_file)
+        _check_size(source.name, image, json_file)
+        found[source.name] = image_id = image["id"]
         if names.setdefault(image_id, source.name) != source.name:
             raise ValueError(
                 f"{names[image_id]} and {source.name} both have the id {image_id!r} in {json_file}."
@@ -131,14 +135,34 @@ def _ids_of(sources: Sequence[Source], images: list[dict], json_file: str) -> di
     return found
 
 
-def _image_id(name: str, ids: dict[str, Any], json_file: str) -> Any:
+def _image(name: str, by_name: dict[str, dict], json_file: str) -> dict:
     """By the longest end of the path that the COCO file knows."""
     parts = Path(name).parts
     for start in range(len(parts)):
         end = "/".join(parts[start:])
-        if end in ids:
-            return ids[end]
+        if end in by_name:
+            return by_name[end]
     raise ValueError(f"{name} is no image of {json_file}.")
+
+
+def _check_size(name: str, image: dict, json_file: str) -> None:
+    """Boxes in the pixels of a reduced copy would be wrong for the image that is meant.
+
+    Raises:
+        ValueError: the file has another size than the image of the JSON.
+    """
+    said = image.get("width"), image.get("height")
+    if {type(side) for side in said} != {int}:
+        return
+    try:
+        size = displayed_size(name)
+    except Exception:  # reading the image says why
+        return
+    if size != said:
+        raise ValueError(
+            f"{name} is {size[0]}x{size[1]} pixels (EXIF rotation applied), but {json_file} says "
+            f"{said[0]}x{said[1]}."
+        )
 
 
 def _is_image(image: object) -> bool:

@@ -15,7 +15,10 @@ from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
-VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+VIDEOS = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts")
+VIDEOS += (".ogv", ".ts", ".webm", ".wmv")
+# Pictures that are read where they are named, if at all, and that folders are not searched for.
+OTHER_PICTURES = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2")
 LISTS = (".txt",)
 _CAMERA = re.compile(r"^camera:(\d{1,3})$")
 
@@ -86,20 +89,26 @@ def _folder(folder: Path, said: str) -> Iterator[Source]:
     found = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
     if not found:
         raise ValueError(f"{said} has no images ({', '.join(IMAGE_ENDINGS)}).")
-    videos = [file for file in files if file.suffix.lower() in VIDEOS]
-    if videos:
-        logger.warning(
-            "%s: its images are taken and its videos left out, such as %s. Name videos themselves.",
-            *(said, videos[0].name),
-        )
+    for kind, endings in (("videos", VIDEOS), ("pictures of other kinds", OTHER_PICTURES)):
+        _say_left_out(files, kind, endings, said)
     yield from map(ImageFile, found)
 
 
+def _say_left_out(files: Sequence[Path], kind: str, endings: Sequence[str], said: str) -> None:
+    others = [file for file in files if file.suffix.lower() in endings]
+    if others:
+        logger.warning(
+            "%s: its images are taken and its %s left out, such as %s. Name %s themselves.",
+            *(said, kind, others[0].name, kind.partition(" ")[0]),
+        )
+
+
 def _pattern(pattern: str, said: str) -> Iterator[Source]:
-    files = (Path(path) for path in sorted(glob.glob(pattern, recursive=True)))
+    files = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]
     found = [file for file in files if file.suffix.lower() in (*IMAGE_ENDINGS, *VIDEOS)]
     if not found:
         raise ValueError(f"{said} matches no image and no video.")
+    _say_left_out(files, "pictures of other kinds", OTHER_PICTURES, said)
     for file in found:
         yield VideoFile(file) if file.suffix.lower() in VIDEOS else ImageFile(file)
 
