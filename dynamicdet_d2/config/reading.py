@@ -115,8 +115,8 @@ def read_config(config_file: str, overrides: Sequence[str] = (), *, alone: bool 
     if "MODEL.DYNAMIC.THRESHOLD" in overrides[::2] and cfg.MODEL.DYNAMIC.CALIBRATION:
         wrong.append(
             "MODEL.DYNAMIC.THRESHOLD is not read beside MODEL.DYNAMIC.CALIBRATION "
-            f"{cfg.MODEL.DYNAMIC.CALIBRATION}; leave one of them out (of 'predict' and 'package', "
-            "--threshold does)."
+            f"{cfg.MODEL.DYNAMIC.CALIBRATION}: give one of them; 'predict' and 'package' take "
+            "--threshold in the place of both."
         )
     if wrong:
         raise ValueError(in_lines(wrong))

@@ -133,7 +133,7 @@ CASES: list[tuple[str, int, str]] = [
         f"{PREDICT} --input {{folder}}/images --opts MODEL.DYNAMIC.CALIBRATION c.json "
         "MODEL.DYNAMIC.HARD_FRACTION 0.5 MODEL.DYNAMIC.THRESHOLD 0.9",
         TYPED,
-        "MODEL.DYNAMIC.THRESHOLD is not read beside MODEL.DYNAMIC.CALIBRATION c.json; leave one",
+        "MODEL.DYNAMIC.THRESHOLD is not read beside MODEL.DYNAMIC.CALIBRATION c.json: give one o",
     ),
     (
         "export --config-file {folder}/c.yaml --weights {folder}/w.pth --format torch "

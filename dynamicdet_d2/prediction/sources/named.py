@@ -15,8 +15,10 @@ from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
-VIDEOS = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts")
-VIDEOS += (".ogv", ".ts", ".webm", ".wmv")
+VIDEOS = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+)
 # Pictures that are read where they are named, if at all, and that folders are not searched for.
 OTHER_PICTURES = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2")
 LISTS = (".txt",)
