@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
     cfg = read_config(args.config_file, args.opts)
     cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS if args.weights is None else args.weights
-    Aim(args.threshold, args.hard_fraction).apply(cfg, args.calibration)
+    Aim(args.threshold, args.hard_fraction).apply(cfg, args.calibration, args.opts)
     names = None
     if args.class_names:
         names = read_json(args.class_names, f"--class-names {args.class_names}")

@@ -181,7 +181,7 @@ def _config(args: argparse.Namespace, aim: Aim) -> tuple[CfgNode, list[str] | No
         if not cfg.MODEL.WEIGHTS:
             raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
     cfg.MODEL.DEVICE = args.device or cfg.MODEL.DEVICE
-    aim.apply(cfg, args.calibration)
+    aim.apply(cfg, args.calibration, args.opts)
     return cfg, class_names
 
 

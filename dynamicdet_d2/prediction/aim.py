@@ -2,6 +2,7 @@
 """What a stream's threshold is to achieve, as a user says it, and what a config becomes by it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detectron2.config import CfgNode
@@ -9,6 +10,10 @@ from detectron2.config import CfgNode
 from dynamicdet_d2.budget import BudgetController, DriftMonitor
 from dynamicdet_d2.modeling.architecture import is_dynamic
 from dynamicdet_d2.operating_point import Calibration
+
+# Keys that say what the options do, in the options' order.
+_KEYS = tuple(f"MODEL.DYNAMIC.{x}" for x in ("THRESHOLD", "HARD_FRACTION", "TARGET_LATENCY_MS"))
+_OPTIONS = "--threshold", "--hard-fraction", "--target-latency-ms"
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,16 @@ class Aim:
         if self.percentile is not None and self.target_ms is None:
             raise ValueError("--percentile is one of times, and needs --target-latency-ms.")
 
-    def apply(self, cfg: CfgNode, calibration: str) -> None:
+    def apply(self, cfg: CfgNode, calibration: str, typed: Sequence[str] = ()) -> None:
         """Set the config's operating point, in place.
 
         Args:
             calibration: file; "": that of the config.
+            typed: keys and values in turn that the user has set in the config.
 
         Raises:
-            ValueError: as ``check``; a static detector has none, or there is no calibration.
+            ValueError: as ``check``; a static detector has none, there is no calibration, or a key
+                was typed that says the same thing.
         """
         self.check()
         keys = cfg.MODEL.DYNAMIC
@@ -68,6 +75,11 @@ class Aim:
                     "give --hard-fraction beside it, such as 0.5."
                 )
             return
+        values = zip(_OPTIONS, (self.threshold, self.hard_fraction, self.target_ms), strict=True)
+        option = next(name for name, value in values if value is not None)
+        for key in typed[::2]:
+            if key in _KEYS:
+                raise ValueError(f"{option} and {key} both say which images are hard; give one.")
         if not is_dynamic(cfg):
             raise ValueError(
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, which has no threshold."

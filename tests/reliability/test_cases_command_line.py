@@ -135,6 +135,18 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "MODEL.DYNAMIC.THRESHOLD is not read beside MODEL.DYNAMIC.CALIBRATION c.json: give one o",
     ),
+    *(
+        (
+            f"{command} --threshold 0.5 {opts}{key} 0.9",
+            TYPED,
+            f"--threshold and {key} both say which images are hard; give one.",
+        )
+        for command, opts in (
+            (f"{PREDICT} --input {{folder}}/images", "--opts "),
+            (f"{PACKAGE} --output {{folder}}/m", ""),
+        )
+        for key in ("MODEL.DYNAMIC.THRESHOLD", "MODEL.DYNAMIC.HARD_FRACTION")
+    ),
     (
         "export --config-file {folder}/c.yaml --weights {folder}/w.pth --format torch "
         "--output {folder}/x MODEL.INFERENCE.OPTIMIZE True MODEL.INFERENCE.PRECISION bfloat16",
