@@ -208,10 +208,11 @@ class _Tree:
                 f"{self.file} has the 'filename' {shown(name)}, but {own} is called as the file "
                 "is: correct 'filename', or remove it."
             )
-        if given is None and own is None:
+        found = given or own
+        if found is None:
             where = ", ".join(map(str, places))
             raise ValueError(f"The image of {self.file} is in none of {where}.")
-        return given or own
+        return found
 
     def _text(self, entry: ElementTree.Element, name: str) -> str:
         text = (entry.findtext(name) or "").strip()
