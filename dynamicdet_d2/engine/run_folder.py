@@ -151,7 +151,8 @@ def keep_own_config(folder: Path) -> str:
         return ""
     if _WHOLE_CONFIG.match(config.read_bytes()):
         return ""
-    return f"OUTPUT_DIR {folder} has a {CONFIG} that no run has written.{kept(folder)}"
+    said = f"OUTPUT_DIR {folder} has a {CONFIG} that no run has written; this one writes its own."
+    return said + kept(folder)
 
 
 def kept(folder: Path) -> str:
