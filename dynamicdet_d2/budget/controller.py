@@ -63,7 +63,7 @@ class BudgetController:
             target_ms: milliseconds per image to keep.
             fps: images per second to keep, which is 1000 / fps milliseconds each.
             hard_fraction: share of hard images to keep, in [0, 1], however difficulties drift.
-            percentile: of the images that are to keep ``target_ms`` or ``fps``, in (0, 100), such
+            percentile: of the images that are to keep ``target_ms`` or ``fps``, in [1, 100), such
                 as 95; None: their mean keeps it.
 
         Raises:
