@@ -7,7 +7,7 @@ detects something else. What can confirm them is the config that it was trained 
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from torch import nn
 from dynamicdet_d2.checkpoint import names
 from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config.classes import training_json
+from dynamicdet_d2.data.check.run import warn_of_classes
+from dynamicdet_d2.data.register import class_names, read_categories
 
 Message = tuple[int, str]
 
@@ -104,6 +107,27 @@ def confirming_config(path: str) -> Path | None:
     folder = Path(detectron2.__file__).parent / "model_zoo" / "configs" / found[1]
     in_zoo = folder / f"{found[2]}.yaml"
     return in_zoo if in_zoo.is_file() else None
+
+
+def say_other_classes(path: str, test: Sequence[str]) -> None:
+    """Say where weights are measured on other classes than they were trained on, by their config
+    and the JSON that it names; nothing where these cannot be found.
+
+    Args:
+        path: file or address of the weights; "": none.
+        test: names of data sets.
+    """
+    warn_of_classes(_classes_learnt(path), f"{path}, by the config that it is of,", test)
+
+
+def _classes_learnt(path: str) -> list[str]:
+    file = confirming_config(path) if path else None
+    try:
+        json_file = None if file is None else training_json(read_config(str(file)))
+        known = {} if json_file is None else class_names(read_categories(json_file), json_file)
+    except ValueError:
+        return []
+    return list(known.values())
 
 
 def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list[Message]:

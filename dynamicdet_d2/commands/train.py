@@ -10,6 +10,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
+from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.engine.launch import launch
 from dynamicdet_d2.engine.setup import setup, use_of
@@ -69,8 +70,8 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``.
 
     Raises:
-        ValueError: there is none, or no data set; parts of the model have random values;
-            ``TEST.EXPECTED_RESULTS`` names what is not measured.
+        ValueError: there is none, or no data set, or no image of one; parts of the model have
+            random values; ``TEST.EXPECTED_RESULTS`` names what is not measured.
     """
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST names no data set to evaluate on.")
@@ -86,8 +87,14 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
         logger.warning("MODEL.WEIGHTS is empty: random weights are evaluated.")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
+    say_other_classes("" if resume else cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST)
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
+        names = set(cfg.DATASETS.TEST)
+        by_name = dict.fromkeys(names, results) if len(names) == 1 else results
+        unseen = next((name for name, figures in by_name.items() if not figures), None)
+        if unseen is not None:
+            raise ValueError(f"No image of data set {unseen} was read: there are no figures of it.")
         for task, *_ in cfg.TEST.EXPECTED_RESULTS:
             if task not in results:
                 raise ValueError(

@@ -41,14 +41,14 @@ def fill_num_classes(cfg: CfgNode) -> None:
             ``DATASETS.COCO_JSON`` that is wrong.
     """
     asked = [key for key in CLASS_KEYS if value_of(cfg, key) == FROM_JSON]
-    json_file = _training_json(cfg) if asked else None
+    json_file = training_json(cfg) if asked else None
     if json_file is None:
         return
     count = len(class_names(read_categories(json_file), json_file))
     cfg.merge_from_list([word for key in asked for word in (key, count)])
 
 
-def _training_json(cfg: CfgNode) -> str | None:
+def training_json(cfg: CfgNode) -> str | None:
     """The JSON file of the first training set that ``DATASETS.COCO_JSON`` names."""
     known = {name: json_file for name, json_file, _ in map(checked_entry, _entries(cfg))}
     names = cfg.DATASETS.TRAIN if isinstance(cfg.DATASETS.TRAIN, (list, tuple)) else ()

@@ -87,7 +87,9 @@ def get_cfg() -> CfgNode:
     return cfg
 
 
-def read_config(config_file: str, overrides: Sequence[str] = (), *, alone: bool = False) -> CfgNode:
+def read_config(
+    config_file: str | os.PathLike[str], overrides: Sequence[str] = (), *, alone: bool = False
+) -> CfgNode:
     """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
 
     Plain values alone are read, so a file from anywhere is safe to read. A whole number is taken
@@ -135,10 +137,12 @@ def read_config(config_file: str, overrides: Sequence[str] = (), *, alone: bool 
     return cfg
 
 
-def _merge_files(cfg: CfgNode, config_file: str, *, alone: bool = False) -> list[str]:
+def _merge_files(
+    cfg: CfgNode, config_file: str | os.PathLike[str], *, alone: bool = False
+) -> list[str]:
     """Set the keys of a file and of its bases in place; a sentence for each that is wrong."""
     wrong = []
-    for file, content in _layers(shipped(config_file), alone=alone):
+    for file, content in _layers(shipped(os.fspath(config_file)), alone=alone):
         wrong += [f"{file}: {said}" for said in _merge(cfg, _leaves(cfg, content))]
     return wrong
 

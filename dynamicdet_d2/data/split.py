@@ -87,7 +87,12 @@ def _check(images: list, annotations: list, json_file: str) -> None:
         known = image if isinstance(image, dict) else {}
         found, file = known.get("id"), known.get("file_name")
         if type(found) not in (int, str):
-            raise ValueError(f"{json_file}: the image {shown(image)} has no 'id'.")
+            fault = (
+                "has an 'id' that is no whole number and no text"
+                if "id" in known
+                else "has no 'id'"
+            )
+            raise ValueError(f"{json_file}: the image {shown(image)} {fault}.")
         if found in seen:
             raise ValueError(f"{json_file}: the image id {shown(found)} is used more than once.")
         if not isinstance(file, str):

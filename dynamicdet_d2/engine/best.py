@@ -16,12 +16,14 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from dynamicdet_d2.checkpoint.files import read_checkpoint
+from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.utils.files import read_json, whole_file, write_json
 from dynamicdet_d2.utils.plain import from_plain, to_plain
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS, RECORD = "model_best.pth", "best.json"
+MOST_NAMED = 6
 LOSSES = "losses/"
 """Results of this group are better the lower they are, all others the higher."""
 
@@ -129,9 +131,11 @@ class BestWeights(HookBase):
             return None
         flat = flatten_results_dict(results)
         if self._metric not in flat:
+            near = nearest(self._metric, flat.keys())
+            names = sorted(name for name in flat if "/AP-" not in name)  # those are of one class
+            some = ", ".join(names[:MOST_NAMED]) + (" and more" if len(flat) > MOST_NAMED else "")
             raise ValueError(
-                f"SOLVER.BEST.METRIC is '{self._metric}'; an evaluation gives "
-                f"{', '.join(sorted(flat))}."
+                f"SOLVER.BEST.METRIC is '{self._metric}'; an evaluation gives {some}.{near}"
             )
         value = float(flat[self._metric])
         return value if math.isfinite(value) else None

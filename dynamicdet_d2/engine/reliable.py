@@ -66,6 +66,12 @@ class ReliableTrainer(DefaultTrainer):
                 self.checkpointer.get_checkpoint_file(),
                 begun_anew(folder) if comm.is_main_process() else "",
             )
+        if self._resumed and self.start_iter >= self.max_iter:
+            logger.warning(
+                "The run has made all its %d iterations: nothing is left to train, also by keys "
+                "that differ, and it is evaluated.",
+                self.max_iter,
+            )
 
     def train(self) -> Any:
         """As Detectron2's; signals that come in a step wait for its end."""

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ LAST, METRICS, CONFIG = "last_checkpoint", "metrics.json", "config.yaml"
 LOG = "log.txt"  # of Detectron2
 # Written to where they are; all others are replaced whole.
 _IN_PLACE = (METRICS, CONFIG, LOG)
+# Checkpoints that a run writes.
+_WEIGHTS = re.compile(r"model_(final|best|detectors|detector2|router|\d{7})\.pth")
+# A whole config, as Detectron2 writes it: sorted, so that these are its first and its last key.
+_WHOLE_CONFIG = re.compile(rb"CUDNN_BENCHMARK: .*^VIS_PERIOD: ", re.DOTALL | re.MULTILINE)
 _RESULTS_IN_PLACE = ("coco_instances_results.json", "instances_predictions.pth")
 
 
@@ -42,7 +47,7 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
     Raises:
         OSError: it is held by another run or cannot be written to; one sentence.
         ValueError: a file in it is a pipe, on which the run would wait for ever, or a link, whose
-            target the run would write to.
+            target the run would write to; a run that begins would replace weights of no run.
         SystemExit: in the other processes of a run whose main process says so.
     """
     with ExitStack() as stack:
@@ -54,8 +59,11 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
                 _refuse_what_waits_or_leads_away(folder)
                 for place in (folder, *_below(os.path.join(folder, "inference"))):
                     remove_temporaries(place)
+                if begins:
+                    _refuse_own_weights(Path(folder))
                 said.append(keep_earlier_run(Path(folder)) if begins else "")
                 said.append(keep_lost_run(Path(folder)) if resumes else "")
+                said.append("" if any(said[1:]) else keep_own_config(Path(folder)))
             except (OSError, ValueError) as error:
                 fault = error
         everywhere = comm.all_gather(fault is None)
@@ -76,6 +84,16 @@ def _refuse_what_waits_or_leads_away(folder: str) -> None:
     for path in written:
         refuse_pipes(path, path)
         refuse_links(path, path)
+
+
+def _refuse_own_weights(folder: Path) -> None:
+    """Of an earlier run they are replaced, which is said."""
+    there = sorted(path.name for path in folder.iterdir() if _WEIGHTS.fullmatch(path.name))
+    if there and not holds_a_training(folder):
+        raise ValueError(
+            f"OUTPUT_DIR {folder} has {there[-1]}, but neither {LAST} nor {METRICS} of the run "
+            "that it is of; this run would replace it: choose another folder, or move the file."
+        )
 
 
 def _below(folder: str) -> Iterator[str]:
@@ -120,6 +138,21 @@ def keep_lost_run(folder: Path) -> str:
         "to go on from. The run begins anew and replaces checkpoints as it comes to their names."
         f"{begun_anew(folder)}"
     )
+
+
+def keep_own_config(folder: Path) -> str:
+    """Keep a config of somebody's own, in the place of which a run writes that of the run.
+
+    Returns:
+        A sentence; empty where there is none, or a run has written it.
+    """
+    config = folder / CONFIG
+    if holds_a_training(folder) or not config.is_file():
+        return ""
+    if _WHOLE_CONFIG.match(config.read_bytes()):
+        return ""
+    said = f"OUTPUT_DIR {folder} has a {CONFIG} that no run has written; this one writes its own."
+    return said + kept(folder)
 
 
 def kept(folder: Path) -> str:

@@ -11,10 +11,17 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.checkpoint.conventions import confirming_config, of_config, of_model
+from dynamicdet_d2.checkpoint.conventions import (
+    confirming_config,
+    of_config,
+    of_model,
+    say_other_classes,
+)
 from dynamicdet_d2.config import read_config
+from dynamicdet_d2.data.register import register_coco_json
 from tests.checkpoint.test_checkpointer import STOCK, build, config, image, randomise
-from tests.support.toy import toy_model
+from tests.support.coco_files import clean_catalogs, image_entry, write_coco
+from tests.support.toy import toy_cfg, toy_model
 
 EASY = {"MODEL.DYNAMIC.THRESHOLD": 1.0}
 
@@ -94,6 +101,30 @@ def test_a_config_beside_our_own_checkpoint_contradicts(
     DynamicCheckpointer(other).load(str(tmp_path / "own.pth"))
     (said,) = warnings(caplog)
     assert "own.pth will not detect what it did: MODEL.PIXEL_STD is (1.0, 2.0, 3.0), and" in said
+
+
+@pytest.mark.parametrize(
+    ("learnt", "says"),
+    [(["disc", "ring"], []), (["ring", "disc"], ["'own' are disc, ring, but those of"])],
+)
+def test_weights_of_other_classes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, learnt: list[str], says: list[str]
+) -> None:
+    categories = [{"id": i, "name": name} for i, name in enumerate(learnt)]
+    then = ["then", *write_coco(tmp_path / "then", [image_entry(1)], [], categories=categories)]
+    own = ["own", *write_coco(tmp_path / "own", [image_entry(1)], [])]
+    cfg = toy_cfg("DATASETS.COCO_JSON", [then], "DATASETS.TRAIN", ("then",))
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    with clean_catalogs():
+        register_coco_json([own])
+        say_other_classes(str(tmp_path / "model.pth"), ["own", "gone"])
+        found = warnings(caplog)
+        assert len(found) == len(says) and all(map(str.__contains__, found, says))
+        caplog.clear()
+        Path(then[1]).unlink()
+        for path in (str(tmp_path / "model.pth"), str(tmp_path / "own" / "model.pth"), ""):
+            say_other_classes(path, ["own"])
+        assert warnings(caplog) == []
 
 
 def test_files_of_the_zoo_say_which_model_they_are() -> None:

@@ -192,6 +192,11 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "is not YAML" in refusal(str(tmp_path / "latin.yaml"))[0]
 
 
+def test_a_path_names_a_file_as_well(tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text("SEED: 7")
+    assert read_config(tmp_path / "f.yaml").SEED == 7
+
+
 def test_a_circle_of_files_is_shown(tmp_path: Path) -> None:
     first = write(tmp_path / "a.yaml", "_BASE_: b.yaml")
     second = write(tmp_path / "b.yaml", "_BASE_: a.yaml")

@@ -14,6 +14,7 @@ from dynamicdet_d2.engine.run_folder import (
     forget_metrics_from,
     keep_earlier_run,
 )
+from tests.support.toy import toy_cfg
 
 
 def lines(*iterations: int) -> str:
@@ -43,6 +44,38 @@ def test_an_earlier_run_is_kept_under_the_next_number(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_before_its_first_checkpoint_is_one(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(lines(3))
     assert "(no checkpoint)" in keep_earlier_run(tmp_path)
+
+
+HOW = [{"begins": True}, {"begins": False}, {"begins": False, "resumes": True}]
+
+
+@pytest.mark.parametrize("how", HOW, ids=["begins", "evaluates", "resumes nothing"])
+def test_a_config_of_the_users_own_is_kept(tmp_path: Path, how: dict[str, bool]) -> None:
+    config = tmp_path / "config.yaml"
+    for number, text in ((1, "# mine\nSEED: 1\n"), (2, "CUDNN_BENCHMARK: true\n")):
+        config.write_text(text)
+        with folder_of_run(str(tmp_path), **how) as said:
+            assert (
+                "has a config.yaml that no run has written; this one writes its own. Ke" in said[-1]
+            )
+        assert (tmp_path / f"config_{number}.yaml").read_text() == text
+    config.write_text(toy_cfg().dump())  # as an evaluation leaves it
+    with folder_of_run(str(tmp_path), **how) as said:
+        assert not any("config.yaml" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("name", ["model_final.pth", "model_0000499.pth", "model_detectors.pth"])
+def test_weights_of_no_run_are_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / "model_zoo.pth").write_bytes(b"mine")
+    says = f"has {name}, but neither last_checkpoint nor metrics.json of the run"
+    with pytest.raises(ValueError, match=says), folder_of_run(str(tmp_path), begins=True):
+        pass
+    with folder_of_run(str(tmp_path), begins=False):
+        pass
+    (tmp_path / name).unlink()
+    with folder_of_run(str(tmp_path), begins=True):
+        pass
 
 
 @given(st.lists(st.integers(0, 30)), st.integers(0, 31), st.sampled_from(["", '{"iter', "7\n"]))

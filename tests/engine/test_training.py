@@ -332,12 +332,16 @@ def test_a_fresh_run_trusts_no_table_that_it_finds(config: Config) -> None:
     assert offsets[0] != offsets[1]
 
 
-def test_a_finished_run_that_resumes_ends_where_it_ended(config: Config) -> None:
+def test_a_finished_run_that_resumes_ends_where_it_ended(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
     """What it evaluates again is logged under the iteration that it was logged under before."""
     cfg = config("finished")
     first = trained(cfg)
+    assert "nothing is left to train" not in caplog.text
     again = DynamicTrainer(cfg)
     again.resume_or_load(resume=True)
+    assert "nothing is left to train, also by keys that differ" in caplog.text
     again.train()
     ends = [(trainer.iter, trainer.storage.iter) for trainer in (first, again)]
     assert ends[0] == ends[1] == (first.max_iter, first.max_iter)

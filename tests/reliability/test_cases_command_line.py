@@ -95,6 +95,11 @@ CASES: list[tuple[str, int, str]] = [
     (f"{CHECK} --num-classes x", TYPED, "--num-classes: invalid int value"),
     (f"{CHECK} --masks rle", TYPED, "--masks: invalid choice: 'rle'"),
     (f"{CHECK} --num-classes 5", FAILED, "MODEL.ROI_HEADS.NUM_CLASSES is 5."),
+    (
+        "check-data --json {folder}/data/set.json --images {folder}/text.txt",
+        FAILED,
+        "The image folder {folder}/text.txt is no folder.",
+    ),
     ("check-data --json gone.json --images .", FAILED, "gone.json cannot be read"),
     ("check-data --json {folder}/pipe --images .", FAILED, "pipe is a pipe or a device"),
     ("check-data --json {folder}/text.txt --images .", FAILED, "text.txt is not JSON"),

@@ -106,6 +106,34 @@ def by_split(folder: Path, *splits: str, pattern: str = "{}/images") -> Path:
     return folder
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_without_images_is_no_split_of_the_others(tmp_path: Path, split: str) -> None:
+    places = {"train": "images", "val": "images", split: "none"}
+    description = yaml.safe_dump({**places, "names": ["a"]})
+    folder = yolo(tmp_path / "described", description=description)
+    (folder / "none").mkdir()
+    says = f" for '{split}': fill it, or leave it out."
+    assert says in refused(read_yolo, folder)
+    (folder / "none").rmdir()
+    (folder / "none").write_text("\n")  # a list
+    assert says in refused(read_yolo, folder)
+    if split != "train":
+        folder = by_split(tmp_path / "found", "train")
+        (folder / split / "images").mkdir(parents=True)
+        assert says in refused(read_yolo, folder)
+
+
+@pytest.mark.parametrize("text", ["a\n\nb\n", "\na\nb", "a\n \t\nb"])
+def test_an_empty_line_among_the_classes_is_refused(tmp_path: Path, text: str) -> None:
+    """Labels count it."""
+    folder = yolo(tmp_path / "set")
+    (folder / "data.yaml").unlink()
+    (folder / "classes.txt").write_text(text)
+    assert "classes.txt has '' for a class" in refused(read_yolo, folder)
+    (folder / "classes.txt").write_text("a\r\nb \n\n")
+    assert read_yolo(folder).classes == ("a", "b")
+
+
 @pytest.mark.parametrize("pattern", ["{}/images", "images/{}"])
 def test_folders_beside_the_splits(tmp_path: Path, pattern: str) -> None:
     found = read_yolo(by_split(tmp_path / "a", "train", "valid", pattern=pattern))
@@ -142,6 +170,11 @@ DESCRIPTIONS: dict[str, tuple[bytes | str, str]] = {
     ),
     "deep": ("[" * 3000, "data.yaml is nested too deeply."),
     "Latin 1": (b"train: images\nnames: [\xe4, b]", "data.yaml is no text file in UTF-8."),
+    "a split by another name": (
+        "train: images\nvalidation: images\nnames: [a]",
+        "data.yaml has 'validation'; the key must be 'val'.",
+    ),
+    "a split in capitals": ("train: images\nVal: images\nnames: [a]", "has 'Val'; the key must"),
     "an address": ("train: https://x/y.zip\nnames: [a, b]", "'train' is https://x/y.zip, which"),
     "an image": ("train: images/1.png\nnames: [a, b]", "1.png, a list of images, is no text"),
     "a device": ("train: /dev/zero\nnames: [a, b]", "/dev/zero, a list of images, is a pipe or"),
@@ -241,7 +274,10 @@ XML: dict[str, tuple[bytes | str, str]] = {
     "two roots": ("<a/><b/>", "1.xml is not XML"),
     "a page": (xml(root="html"), "1.xml begins with <html>; VOC's begin with <annotation>."),
     "deep": ("<a>" * 9999 + "</a>" * 9999, "1.xml begins with <a>"),
-    "of another's image": (xml(obj(), file="2.png"), "2.xml are both of the image"),
+    "of another's image": (
+        xml(obj(), file="2.png"),
+        "1.xml has the 'filename' '2.png', but {folder}/JPEGImages/1.png is called as the file is",
+    ),
     "corner NaN": (xml(obj("nan 1 5 5")), "1.xml: an object 'a' has a box that is not finite."),
     "corner a word": (xml(obj("x 1 5 5")), "1.xml has xmin 'x'; it must be a number."),
     "corner with a comma": (xml(obj("1 1,5 5 5")), "1.xml has ymin '1,5'; it must be a number."),
@@ -293,6 +329,33 @@ def test_an_annotation_of_voc(tmp_path: Path, name: str) -> None:
     assert says.format(folder=folder) in refused(read_voc, folder)
 
 
+def test_a_copy_of_an_annotation(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "set", xml(obj()))
+    (folder / "Annotations" / "copy").mkdir()
+    (folder / "Annotations" / "copy" / "1.xml").write_text(xml(obj()))
+    assert "copy/1.xml are both of the image" in refused(read_voc, folder)
+
+
+@pytest.mark.parametrize("name", ["gone.png", "1", "1.jpg", "C:\\x\\1.png", ""])
+def test_an_image_is_found_by_the_annotations_own_name(tmp_path: Path, name: str) -> None:
+    found = read_voc(voc(tmp_path / "set", xml(obj(), file=name))).splits["train"]
+    assert [entry.file.name for entry in found] == ["1.png", "2.png", "3.png"]
+
+
+@pytest.mark.parametrize("place", ["train.txt", "Segmentation/val.txt", "Main/a_train.txt"])
+def test_lists_that_are_passed_over_are_said(tmp_path: Path, place: str) -> None:
+    folder = voc(tmp_path / "set", xml(obj()))
+    stray = folder / "ImageSets" / place
+    stray.parent.mkdir(parents=True)
+    stray.write_text("1\n")
+    (said,) = read_voc(folder).remarks
+    assert said.startswith("1 list(s) are passed over, as those of splits are called train.txt, ")
+    assert said.endswith(f"/ImageSets/Main: {stray}.")
+    (folder / "ImageSets" / "Main").mkdir(exist_ok=True)
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("1\n2\n")
+    assert read_voc(folder).remarks == ()
+
+
 def test_endings_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
     folder = voc(tmp_path / "set", xml(obj()))
     (folder / "Annotations" / "1.xml").rename(folder / "Annotations" / "1.XML")
@@ -322,6 +385,7 @@ def test_names_with_spaces_are_listed(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (b"1\n9\n", "9.xml cannot be read: No such file"),
+        (b"1.png\n", "train.txt has '1.png': "),
         (b"../../x\n", "x.xml cannot be read: No such file"),
         (b"\n", "train.txt is empty; it must have the name of an image in each line."),
         (b"\xe4\n", "train.txt is no text file in UTF-8."),

@@ -17,6 +17,7 @@ from dynamicdet_d2.data.split import split_coco
 from dynamicdet_d2.engine.checks import check_optimizer, check_schedule, check_state, state_fits
 from dynamicdet_d2.engine.divergence import diverged
 from dynamicdet_d2.engine.replay import replay
+from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.evaluation.report.comparisons import parse_comparison
 from dynamicdet_d2.evaluation.report.files import redraw
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
@@ -269,12 +270,25 @@ def test_no_data_set_to_evaluate_on(tmp_path: Path) -> None:
         evaluate(toy_cfg("OUTPUT_DIR", str(tmp_path), "DATASETS.TEST", ()), resume=False)
 
 
+@pytest.mark.parametrize("sets", [("own",), ("own", "own"), ("other", "own")])
+def test_no_image_to_evaluate_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sets: tuple[str, ...]
+) -> None:
+    """All were left out by DATALOADER.SKIP_CORRUPT_IMAGES."""
+    cfg = toy_cfg("OUTPUT_DIR", str(tmp_path), "DATASETS.TEST", sets)
+    results = {"other": {"bbox": {}}, "own": {}} if "other" in sets else {}
+    monkeypatch.setattr(DynamicTrainer, "test", lambda *_: results)
+    with pytest.raises(ValueError, match=r"^No image of data set own was read: there are no fig"):
+        evaluate(cfg, resume=False)
+
+
 # A split
 
 SPLITS: list[tuple[Any, Any, str]] = [
     ([{}] * 30, [], "the image {} has no 'id'."),
     (["a"] * 30, [], "the image 'a' has no 'id'."),
-    ([{"id": [1]}] * 30, [], "the image {'id': [1]} has no 'id'."),
+    ([{"id": [1]}] * 30, [], "{'id': [1]} has an 'id' that is no whole number and no text."),
+    ([{"id": 1.0}] * 30, [], "{'id': 1.0} has an 'id' that is no whole number and no text."),
     ([image_entry(1)] * 30, [], "the image id 1 is used more than once."),
     ([image_entry(i) for i in range(30)], ["a"], "the annotation 'a' has no 'image_id'."),
     (

@@ -105,7 +105,8 @@ def _check_files(
     unusable: Findings,
 ) -> None:
     if not os.path.isdir(image_root):
-        report.errors.add("missing folders", f"The image folder {image_root} does not exist.")
+        fault = "is no folder" if os.path.exists(image_root) else "does not exist"
+        report.errors.add("missing folders", f"The image folder {image_root} {fault}.")
         return
     _warn_of_files_elsewhere(files, image_root, report)
     present = _present(list(files), image_root)

@@ -152,12 +152,25 @@ def warn_of_other_classes(train: Sequence[str], test: Sequence[str]) -> None:
         if name in MetadataCatalog
     }
     learnt = next((name for name in train if known.get(name)), None)
+    if learnt is not None:
+        warn_of_classes(known[learnt], f"'{learnt}', by DATASETS.TRAIN,", test)
+
+
+def warn_of_classes(learnt: Sequence[str], whose: str, test: Sequence[str]) -> None:
+    """Say where others are measured.
+
+    Args:
+        learnt: names of classes; empty: they are not known, and nothing is said.
+        whose: they are, for the sentence.
+        test: names of data sets; those that are not registered are left alone.
+    """
     for name in test:
-        if learnt and known.get(name) and list(known[name]) != list(known[learnt]):
+        measured = MetadataCatalog.get(name).get("thing_classes") if name in MetadataCatalog else []
+        if learnt and measured and list(measured) != list(learnt):
             logger.warning(
-                "The classes of '%s' are %s, but those of '%s', by DATASETS.TRAIN, are %s: where "
-                "these were learnt, AP is of classes that are mixed up.",
-                *(name, _listed(known[name]), learnt, _listed(known[learnt])),
+                "The classes of '%s' are %s, but those of %s are %s: where these were learnt, AP "
+                "is of classes that are mixed up.",
+                *(name, _listed(measured), whose, _listed(learnt)),
             )
 
 

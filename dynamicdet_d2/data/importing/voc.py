@@ -60,7 +60,8 @@ def read_voc(folder: Path, classes: Sequence[str] = ()) -> Found:
         if other != file:
             raise ValueError(f"{other} and {file} are both of the image {entry.file}.")
     splits = {split: tuple(entries[file] for file in found) for split, found in files.items()}
-    return Found(folder, names, splits, _remarks(entries.values(), bool(listed)))
+    remarks = () if listed else (*_unused_lists(folder), *_without_annotations(entries.values()))
+    return Found(folder, names, splits, remarks)
 
 
 def _whose_classes(folder: Path, classes: Sequence[str]) -> str:
@@ -99,19 +100,39 @@ def _files_of(listed: Path, annotations: Path) -> list[Path]:
     names = [line.strip() for line in read_lines(listed, str(listed)) if line.strip()]
     if not names:
         raise ValueError(f"{listed} is empty; it must have the name of an image in each line.")
-    whole = ((annotations / f"{name}.xml", name) for name in dict.fromkeys(names))
-    found = [x if x.exists() else annotations / f"{name.split()[0]}.xml" for x, name in whole]
-    return list(dict.fromkeys(found))
+    found: dict[Path, str] = {}
+    for name in names:
+        whole = annotations / f"{name}.xml"
+        found[whole if whole.exists() else annotations / f"{name.split()[0]}.xml"] = name
+    missing = next((file for file in found if not file.exists()), None)
+    if missing is not None:
+        raise ValueError(
+            f"{listed} has '{found[missing]}': {missing} cannot be read: No such file or directory."
+        )
+    return list(found)
 
 
-def _remarks(entries: Collection[ImageEntry], listed: bool) -> tuple[str, ...]:
+def _unused_lists(folder: Path) -> tuple[str, ...]:
+    """Where there is none of a split: lists of other names, in other folders, or of one class."""
+    sets = folder / "ImageSets"
+    unused = visible(sets.rglob("*.txt"), sets)
+    if not unused:
+        return ()
+    known = ", ".join(f"{split}.txt" for split in (*SPLITS, "trainval"))
+    return (
+        f"{len(unused)} list(s) are passed over, as those of splits are called {known} in "
+        f"{sets / 'Main'}: {unused[0]}.",
+    )
+
+
+def _without_annotations(entries: Collection[ImageEntry]) -> tuple[str, ...]:
     """On images beside those of the annotations, which their tool may not have written of images
-    without objects. Where lists say what there is, nothing."""
+    without objects."""
     known = {entry.file for entry in entries}
     folders = {file.parent for file in known}
     beside = (file for folder in folders for file in visible(folder.iterdir(), folder))
     lost = [x for x in beside if x.suffix.lower() in IMAGE_ENDINGS and x not in known]
-    if listed or not lost:
+    if not lost:
         return ()
     return (f"{len(lost)} image(s) have no annotation file, and are left out: {lost[0]}.",)
 
@@ -178,22 +199,30 @@ class _Tree:
 
     def _image(self, folder: Path) -> Path:
         places = [folder / "JPEGImages", folder / "images", self.file.parent]
-        given = os.path.basename((self._root.findtext("filename") or "").strip())
-        wanted = [given] if given else []
-        wanted += [
-            self.file.stem + ending for ending in (*IMAGE_ENDINGS, *map(str.upper, IMAGE_ENDINGS))
-        ]
-        for name in wanted:
-            for place in places:
-                if (place / name).is_file():
-                    return place / name
-        raise ValueError(f"The image of {self.file} is in none of {', '.join(map(str, places))}.")
+        endings = (*IMAGE_ENDINGS, *map(str.upper, IMAGE_ENDINGS))
+        name = os.path.basename((self._root.findtext("filename") or "").strip())
+        given = _first([place / name for place in places] if name else [])
+        own = _first([place / (self.file.stem + end) for end in endings for place in places])
+        if given is not None and own is not None and given.stem != own.stem:  # files were renamed
+            raise ValueError(
+                f"{self.file} has the 'filename' {shown(name)}, but {own} is called as the file "
+                "is: correct 'filename', or remove it."
+            )
+        found = given or own
+        if found is None:
+            where = ", ".join(map(str, places))
+            raise ValueError(f"The image of {self.file} is in none of {where}.")
+        return found
 
     def _text(self, entry: ElementTree.Element, name: str) -> str:
         text = (entry.findtext(name) or "").strip()
         if not text:
             raise ValueError(f"{self.file} has an object or a box without '{name}'.")
         return text
+
+
+def _first(files: Sequence[Path]) -> Path | None:
+    return next((file for file in files if file.is_file()), None)
 
 
 def _tree(file: Path) -> _Tree:

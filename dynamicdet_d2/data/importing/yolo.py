@@ -28,6 +28,11 @@ from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
 from dynamicdet_d2.utils.words import shown
 
 SPLITS = ("train", "val", "test")
+# What people call them: "Val", for one.
+_MEANT = {
+    **{split: split for split in SPLITS},
+    **{"training": "train", "valid": "val", "validation": "val", "testing": "test"},
+}
 _DESCRIPTIONS = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 _NAMES = ("classes.txt", "obj.names")
 
@@ -55,9 +60,11 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
             f"{path} has no names of classes (looked for {looked}): --classes A B C gives them."
         )
     files = {split: _image_files(parts) for split, parts in folders.items()}
-    files = {split: found for split, found in files.items() if found}
-    if not files:
-        raise ValueError(f"{path} has no images ({', '.join(IMAGE_ENDINGS)}).")
+    empty = [split for split, found in files.items() if not found]
+    if empty:  # a "val" would be made of "train", which is not the one that was meant
+        endings = ", ".join(IMAGE_ENDINGS)
+        some = f" for '{empty[0]}': fill it, or leave it out" if len(files) > len(empty) else ""
+        raise ValueError(f"{path} has no images ({endings}){some}.")
     splits = {
         split: tuple(_entry(file, len(names)) for file in found) for split, found in files.items()
     }
@@ -112,6 +119,10 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
         raise ValueError(f"{file} {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds no keys; it must have 'train' and 'names'.")
+    for key in content:
+        meant = _MEANT.get(str(key).lower())
+        if meant is not None and key not in (*SPLITS, "valid"):  # its images would be in no split
+            raise ValueError(f"{file} has '{key}'; the key must be '{meant}'.")
     folders = {}
     for split in SPLITS:
         parts = content.get(split) or (content.get("valid") if split == "val" else None)
@@ -174,8 +185,10 @@ def _class_list(folder: Path) -> list[str]:
         for name in _NAMES:
             if (place / name).is_file():
                 file = place / name
-                lines = [line.strip() for line in read_lines(file, str(file)) if line.strip()]
-                return list(check_classes(lines, f"{file} has"))
+                text = "\n".join(line.strip() for line in read_lines(file, str(file)))
+                # An empty line before the last one counts: the classes behind it have its number.
+                names = text.rstrip("\n").split("\n") if text.strip() else []
+                return list(check_classes(names, f"{file} has"))
     return []
 
 
