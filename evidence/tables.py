@@ -85,9 +85,12 @@ def _curve(
     lead = group.routing_at(inputs, learns, lambda x: x.lead)
     rows = [[name, *_texts(ap)], ["over random", "", *_texts(lead, "+.2f"), ""]]
     for cost in costs:
+        own = cost.at(group, inputs, learns)
         over = cost.over_line(group, inputs, learns, every)
+        if not own:  # nothing of it was timed
+            continue
         rows += [
-            [cost.unit, *_means(cost.at(group, inputs, learns), cost.form)],
+            [cost.unit, *_means(own, cost.form)],
             [f"over the static line, {cost.unit}", *_texts(over, "+.2f")],
         ]
     return rows
