@@ -6,9 +6,10 @@
 
 Static detectors of three depths are trained from random weights as the demo's pair was
 (configs/quickstart_from_scratch.yaml: the same widths, images, steps and schedule); those whose
-weights lie in ``--work`` already are not trained again. The pair's curve is compared with the line
-through them at equal multiply-adds and at equal milliseconds, which are measured in turns in this
-process: let nothing run beside the end of it.
+weights lie in ``--work`` already are not trained again. Each is tested at several input sizes. The
+pair's curve is compared with the line through those that no cheaper one beats, at equal
+multiply-adds and at equal milliseconds, which are measured in turns in this process: let nothing
+run beside the end of it.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.latency import measure_thresholds
+from dynamicdet_d2.evaluation.passes import at_input_size
 from dynamicdet_d2.utils.files import read_json, whole_file, write_json
 from dynamicdet_d2.utils.memory import keep_memory
 from dynamicdet_d2.utils.versions import versions
@@ -44,7 +46,11 @@ from evidence.figures import static_line
 OUTPUT = ROOT / "benchmarks" / "results" / "drawn_set_front.json"
 # Blocks a stage: backbone 1's, backbone 2's, and in between.
 DEPTHS = {"shallow": (1, 1, 1, 1), "deep": (1, 4, 6, 3), "between": (1, 2, 3, 2)}
+# Shorter side in pixels that a static detector is tested at; the first is the one of the training.
+SIZES = (192, 160, 224, 256)
 ROUNDS, IMAGES, WARMUP = 15, 20, 2
+# A model, its images one by one, and the thresholds of its two routes, or None alone.
+Timed = tuple[nn.Module, list[list[dict]], tuple[float | None, ...]]
 
 
 def trained(cfg: CfgNode, name: str, folder: Path) -> GeneralizedRCNN:
@@ -73,20 +79,22 @@ def static_figures(cfg: CfgNode, model: GeneralizedRCNN) -> dict[str, float]:
     return {"AP": ap, "gflops": RouteCost(model).average(sizes, [False] * len(sizes))}
 
 
-def milliseconds(cfg: CfgNode, models: Mapping[str, nn.Module]) -> dict[str, list[float]]:
-    """Per image, of the optimised copies, in turns: on both routes, or of a static detector.
+def timed(cfg: CfgNode, model: nn.Module, thresholds: tuple[float | None, ...]) -> Timed:
+    """The optimised copy, and some of the test images."""
+    every = list(build_test_loader(cfg, cfg.DATASETS.TEST[0]))
+    return optimize_for_inference(model), every[:: len(every) // IMAGES][:IMAGES], thresholds
+
+
+def milliseconds(every: Mapping[str, Timed]) -> dict[str, list[float]]:
+    """Per image and threshold, in turns.
 
     Of each image its median over the rounds, and of these the mean over the images.
     """
     keep_memory()
-    every = list(build_test_loader(cfg, cfg.DATASETS.TEST[0]))
-    images = every[:: len(every) // IMAGES][:IMAGES]
-    copies = {name: optimize_for_inference(model) for name, model in models.items()}
-    samples: dict[str, list[Any]] = {name: [] for name in models}
+    samples: dict[str, list[Any]] = {name: [] for name in every}
     for _ in range(ROUNDS):
-        for name, copy in copies.items():
-            routes = (1.0, 0.0) if name == "dynamic" else (None,)
-            found = measure_thresholds(copy, images, routes, WARMUP)
+        for name, (model, images, thresholds) in every.items():
+            found = measure_thresholds(model, images, thresholds, WARMUP)
             samples[name].append([latency.samples for latency in found])
     return {name: np.median(x, axis=0).mean(axis=1).tolist() for name, x in samples.items()}
 
@@ -122,13 +130,19 @@ def measure(folder: Path, work: Path) -> dict[str, Any]:
     """
     cfg = read_config(str(ROOT / CONFIG))
     register_shapes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
-    models: dict[str, nn.Module] = {name: trained(cfg, name, work) for name in DEPTHS}
-    statics = {name: static_figures(cfg, model) for name, model in models.items()}
+    models = {name: trained(cfg, name, work) for name in DEPTHS}
+    statics, turns = {}, {}
+    for size in SIZES:
+        sized = at_input_size(cfg, size)
+        for name, model in models.items():
+            title = name if size == SIZES[0] else f"{name} at {size}"
+            statics[title] = static_figures(sized, model)
+            turns[title] = timed(sized, model, (None,))
     dynamic = build_model(read_config(str(folder / "config.yaml"))).eval()
     DynamicCheckpointer(dynamic).load(folder / "model_final.pth")
-    times = milliseconds(cfg, {**models, "dynamic": dynamic})
-    for name, own in statics.items():
-        (own["ms"],) = times[name]
+    times = milliseconds({**turns, "dynamic": timed(cfg, dynamic, (1.0, 0.0))})
+    for title, own in statics.items():
+        (own["ms"],) = times[title]
     tradeoff = read_json(folder / "inference" / "dynamic" / "tradeoff.json", "the trade-off")
     rows = leads(tradeoff["points"], statics, times["dynamic"])
     return {"static": statics, "dynamic_ms": times["dynamic"], "points": rows}
