@@ -47,7 +47,7 @@ OUTPUT = ROOT / "benchmarks" / "results" / "drawn_set_front.json"
 # Blocks a stage: backbone 1's, backbone 2's, and in between.
 DEPTHS = {"shallow": (1, 1, 1, 1), "deep": (1, 4, 6, 3), "between": (1, 2, 3, 2)}
 # Shorter side in pixels that a static detector is tested at; the first is the one of the training.
-SIZES = (192, 160, 224, 256)
+SIZES = (192, 224, 256)
 ROUNDS, IMAGES, WARMUP = 15, 20, 2
 # A model, its images one by one, and the thresholds of its two routes, or None alone.
 Timed = tuple[nn.Module, list[list[dict]], tuple[float | None, ...]]
