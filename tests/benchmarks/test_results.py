@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import upgrade
+from benchmarks import drawn_set_front, upgrade
 from dynamicdet_d2.engine import step_memory
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +53,12 @@ def test_rows_of_exports() -> None:
 def test_rows_of_upgrades(result: str) -> None:
     content = json.loads((ROOT / "benchmarks" / "results" / result).read_text(encoding="utf-8"))
     assert upgrade.table(content) in (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8")
+
+
+def test_rows_beside_static_detectors() -> None:
+    path = ROOT / "benchmarks" / "results" / "drawn_set_front.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert drawn_set_front.table(content) in (ROOT / "docs" / "drawn_set.md").read_text("utf-8")
 
 
 def test_memory_of_steps_as_the_page_and_the_allowance_have_it() -> None:
