@@ -28,7 +28,6 @@ from pycocotools.coco import COCO
 from torch import nn
 
 from benchmarks.drawn_set_depth import CONFIG, detect, plain_detector, train
-from benchmarks.upgrade import ROOT, commit
 from dynamicdet_d2.acceleration import optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import read_config
@@ -42,6 +41,7 @@ from dynamicdet_d2.utils.files import read_json, whole_file, write_json
 from dynamicdet_d2.utils.memory import keep_memory
 from dynamicdet_d2.utils.versions import versions
 from evidence.figures import static_line
+from evidence.results import ROOT, commit
 
 OUTPUT = ROOT / "benchmarks" / "results" / "drawn_set_front.json"
 # Blocks a stage: backbone 1's, backbone 2's, and in between.

@@ -122,8 +122,10 @@ def say_other_classes(path: str, test: Sequence[str]) -> None:
 
 def _classes_learnt(path: str) -> list[str]:
     file = confirming_config(path) if path else None
+    if file is None:
+        return []
     try:
-        json_file = None if file is None else training_json(read_config(str(file)))
+        json_file = training_json(read_config(file))
         known = {} if json_file is None else class_names(read_categories(json_file), json_file)
     except ValueError:
         return []

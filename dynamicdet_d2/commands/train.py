@@ -3,6 +3,7 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, default_argument_parser
@@ -90,11 +91,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     say_other_classes("" if resume else cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST)
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
-        names = set(cfg.DATASETS.TEST)
-        by_name = dict.fromkeys(names, results) if len(names) == 1 else results
-        unseen = next((name for name, figures in by_name.items() if not figures), None)
-        if unseen is not None:
-            raise ValueError(f"No image of data set {unseen} was read: there are no figures of it.")
+        _refuse_unread(cfg.DATASETS.TEST, results)
         for task, *_ in cfg.TEST.EXPECTED_RESULTS:
             if task not in results:
                 raise ValueError(
@@ -103,6 +100,21 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
                 )
         verify_results(cfg, results)
     return results
+
+
+def _refuse_unread(names: Sequence[str], results: dict) -> None:
+    """
+    Args:
+        names: of the data sets.
+        results: of an evaluation, by name where there are several.
+
+    Raises:
+        ValueError: one of them has no figures.
+    """
+    by_name = results if len(set(names)) > 1 else {names[0]: results}
+    for name, figures in by_name.items():
+        if not figures:
+            raise ValueError(f"No image of data set {name} was read: there are no figures of it.")
 
 
 def trainer_of(cfg: CfgNode) -> type[DefaultTrainer]:

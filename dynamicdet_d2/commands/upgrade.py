@@ -24,6 +24,7 @@ from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.config.reading import BASE
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.loading.images import training_dicts
+from dynamicdet_d2.engine.run_folder import LAST
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.engine.upgrade import Proof, compare, dynamic_keys, proof_dicts, stock_file
 from dynamicdet_d2.engine.upgrade.conversion import nested
@@ -32,7 +33,6 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import make_folder, whole_file, write_json
 
 CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
-CHECKPOINT = "last_checkpoint"
 HEAD = "# The stock detector's config with a hard route: dynamicdet upgrade.\n"
 
 
@@ -83,9 +83,9 @@ def run(args: argparse.Namespace) -> None:
     if args.num_images < 1:
         raise ValueError(f"--num-images is {args.num_images}; it must be at least 1.")
     _check_output(args.output)
-    if args.resume and not any(os.path.lexists(args.output / x) for x in (START, CHECKPOINT)):
+    if args.resume and not any(os.path.lexists(args.output / x) for x in (START, LAST)):
         raise ValueError(
-            f"--resume: {args.output} has neither {START} nor {CHECKPOINT}, so there is no upgrade "
+            f"--resume: {args.output} has neither {START} nor {LAST}, so there is no upgrade "
             "to go on with."
         )
     stock = read_config(stock_file(args.config_file), args.opts)
@@ -128,7 +128,7 @@ def _check_output(output: Path) -> None:
     Raises:
         ValueError: naming the file that it is told by.
     """
-    theirs = [output / name for name in (CHECKPOINT, "model_final.pth")]
+    theirs = [output / name for name in (LAST, "model_final.pth")]
     there = [file for file in theirs if os.path.lexists(file)]
     if there and not (output / RECORD).is_file():
         raise ValueError(

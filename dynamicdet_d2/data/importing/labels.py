@@ -62,11 +62,6 @@ def _has_labels(file: Path) -> bool:
     with open(file, "rb") as opened:
         words = opened.readline(1000).split()
     try:
-        return len(words) >= 5 and all(map(_is_number, words))
+        return len(list(map(float, words))) >= 5
     except ValueError:
         return False
-
-
-def _is_number(word: bytes) -> bool:
-    float(word)
-    return True

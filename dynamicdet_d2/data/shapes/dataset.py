@@ -93,15 +93,8 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
         raise ValueError(f"Drawn images have at most {MOST_PIXELS} pixels; found {recipe}.")
     info = {"description": DESCRIPTION, "version": VERSION, **asdict(recipe)}
     annotations = folder / "instances.json"
-    found = _drawn(folder)
-    missing = [n for n in range(recipe.num_images) if not _picture(folder, n).is_file()]
-    if found == info and not missing:
-        return
-    if found == info:
-        logger.info("Drawing %d images into %s that are missing there", len(missing), folder)
-        make_folder(folder / "images")
-        for number in missing:
-            _draw(folder, recipe, number)
+    if _drawn(folder) == info:
+        _draw_missing(folder, recipe)
         return
     logger.info("Drawing %d images into %s", recipe.num_images, folder)
     make_folder(folder / "images")
@@ -113,6 +106,16 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
     with whole_file(annotations) as file:
         file.write(json.dumps(content).encode())
     (folder / UNFINISHED).unlink()
+
+
+def _draw_missing(folder: Path, recipe: Recipe) -> None:
+    missing = [n for n in range(recipe.num_images) if not _picture(folder, n).is_file()]
+    if not missing:
+        return
+    logger.info("Drawing %d images into %s that are missing there", len(missing), folder)
+    make_folder(folder / "images")
+    for number in missing:
+        _draw(folder, recipe, number)
 
 
 def _drawn(folder: Path) -> dict:

@@ -100,8 +100,8 @@ def _say_left_out(files: Sequence[Path], kind: str, endings: Sequence[str], said
     others = [file for file in files if file.suffix.lower() in endings]
     if others:
         logger.warning(
-            "%s: its images are taken and its %s left out, such as %s. Name %s themselves.",
-            *(said, kind, others[0].name, kind.partition(" ")[0]),
+            "%s: its images are taken and its %s left out, such as %s. Name those by themselves.",
+            *(said, kind, others[0].name),
         )
 
 
