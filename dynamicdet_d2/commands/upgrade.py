@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
             f"--resume: {args.output} has neither {START} nor {LAST}, so there is no upgrade "
             "to go on with."
         )
-    stock = read_config(stock_file(args.config_file), args.opts)
+    stock = read_config(stock_file(args.config_file), args.opts, shared=True)
     config = write_config(args, dynamic_keys(stock))
     overrides = [*args.opts, "OUTPUT_DIR", str(args.output)]
     cfg = read_config(config, overrides)

@@ -15,6 +15,7 @@ from detectron2.utils.file_io import PathManager
 from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import nearest
+from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
 from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
 from dynamicdet_d2.utils.shipped import shipped
@@ -88,7 +89,11 @@ def get_cfg() -> CfgNode:
 
 
 def read_config(
-    config_file: str | os.PathLike[str], overrides: Sequence[str] = (), *, alone: bool = False
+    config_file: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    alone: bool = False,
+    shared: bool = False,
 ) -> CfgNode:
     """Detectron2's defaults and the project's, a yaml file, and ``KEY VALUE`` pairs.
 
@@ -103,6 +108,7 @@ def read_config(
             comes with the package ("configs/quickstart.yaml") is found from every folder.
         overrides: keys and values in turn.
         alone: refuse a ``_BASE_`` and do not look into data sets, so that no other file is read.
+        shared: the overrides are those of another config as well, so some may be for that one.
 
     Raises:
         ValueError: naming the file that cannot be read, or all keys that are wrong, a line each.
@@ -120,6 +126,8 @@ def read_config(
             f"{cfg.MODEL.DYNAMIC.CALIBRATION}: give one of them; 'predict' and 'package' take "
             "--threshold in the place of both."
         )
+    if not (wrong or shared):
+        wrong = unread(cfg, overrides[::2])
     if wrong:
         raise ValueError(in_lines(wrong))
     if not alone:
@@ -134,6 +142,25 @@ def read_config(
     ):
         if isinstance(node[key], str):  # a key without a value is None, which check refuses
             node[key] = shipped(os.path.expanduser(node[key]))
+    return cfg
+
+
+def read_with_weights(
+    config_file: str | os.PathLike[str], weights: str | None, overrides: Sequence[str] = ()
+) -> CfgNode:
+    """``read_config``, for a command that runs trained weights.
+
+    Args:
+        weights: of ``--weights``, for ``MODEL.WEIGHTS``; None: those of the config.
+
+    Raises:
+        ValueError: as ``read_config``; there are no weights.
+    """
+    cfg = read_config(config_file, overrides)
+    if weights is not None:
+        cfg.MODEL.WEIGHTS = weights
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
     return cfg
 
 

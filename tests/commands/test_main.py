@@ -108,7 +108,8 @@ CONFIG = ["--config-file", "configs/quickstart.yaml"]
         (["train", *CONFIG, "SOLVER.MAX_ITER", "-1"], 2, "SOLVER.MAX_ITER is -1; it must be a"),
         (["eval", *CONFIG, "TEST.DYNAMIC.RANDOM_DRAWS", "0"], 2, "RANDOM_DRAWS is 0; it must be"),
         (["eval", *CONFIG, "TEST.DYNAMIC.LATENCY_WARMUP", "-1"], 2, "LATENCY_WARMUP is -1; it"),
-        (["cost", *CONFIG, "MODEL.SWIN.SIZE", "XL"], 2, "MODEL.SWIN.SIZE is 'XL'; it must be"),
+        (["cost", *CONFIG, "MODEL.SWIN.SIZE", "S"], 2, "MODEL.SWIN.SIZE would not be read"),
+        (["cost", *CONFIG, "MODEL.RESNETS.NORM", "3"], 2, "MODEL.RESNETS.NORM"),
     ],
 )
 def test_what_a_user_got_wrong_is_one_sentence(

@@ -105,7 +105,7 @@ def test_the_easy_route_stays_the_stock_detector(
     done = run(
         "dynamicdet_d2/__main__.py",
         ["upgrade", *files, "--output", tmp_path / "new", "--num-images", 3, "--opts", *keys]
-        + ["SOLVER.ROUTER.EPOCHS", 1],
+        + ["SOLVER.ROUTER.EPOCHS", 1, "SOLVER.ROUTER.OBJECTIVE", "gain"],
         tmp_path / "new",
     )
     assert done.status == 0, done.err

@@ -29,9 +29,18 @@ def test_classes_are_those_of_the_json(tmp_path: Path) -> None:
     check(cfg, Use.TRAIN)
 
 
-@pytest.mark.parametrize("section", ["ROI_HEADS", "RETINANET", "FCOS", "YOLO"])
-def test_every_kind_of_detector_can_ask(tmp_path: Path, section: str) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "section"),
+    [
+        ("GeneralizedRCNN", "ROI_HEADS"),
+        ("RetinaNet", "RETINANET"),
+        ("FCOS", "FCOS"),
+        ("YOLOv7", "YOLO"),
+    ],
+)
+def test_every_kind_of_detector_can_ask(tmp_path: Path, architecture: str, section: str) -> None:
     keys = ["DATASETS.TRAIN", "('own_train',)", KEY, str(entries(tmp_path, 2))]
+    keys += ["MODEL.META_ARCHITECTURE", architecture]
     cfg = read_config("", [*keys, f"MODEL.{section}.NUM_CLASSES", "0"])
     assert cfg.MODEL[section].NUM_CLASSES == 2
 

@@ -75,7 +75,7 @@ def test_a_file_may_stand_twice_below_another(tmp_path: Path) -> None:
 def test_a_whole_number_is_taken_for_one_with_a_fraction(
     tmp_path: Path, typed: str, read: float
 ) -> None:
-    assert read_config("", ["MODEL.DYNAMIC.THRESHOLD", typed]).MODEL.DYNAMIC.THRESHOLD == read
+    assert read_config("", ["SOLVER.BASE_LR", typed]).SOLVER.BASE_LR == read
     file = write(tmp_path / "f.yaml", f"SOLVER: {{BASE_LR: {typed}}}")
     found = read_config(file).SOLVER.BASE_LR
     assert found == read and type(found) is float
@@ -315,7 +315,10 @@ def test_what_comes_with_the_package_is_found_from_every_folder(
 
 def test_the_home_folder_of_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    file = write(tmp_path / "c.yaml", "OUTPUT_DIR: '~/run'\nMODEL: {WEIGHTS: '~/w.pth'}\n")
+    file = write(
+        tmp_path / "c.yaml",
+        "OUTPUT_DIR: '~/run'\nMODEL: {WEIGHTS: '~/w.pth', META_ARCHITECTURE: DynamicRCNN}\n",
+    )
     cfg = read_config(file, ["MODEL.COMPOSITE.WEIGHTS2", "~/w2.pth"])
     assert cfg.OUTPUT_DIR == str(tmp_path / "run")
     assert cfg.MODEL.WEIGHTS == str(tmp_path / "w.pth")

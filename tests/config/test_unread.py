@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys that are typed although nothing reads them."""
+
+from pathlib import Path
+
+import pytest
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from dynamicdet_d2.config import get_cfg, read_config
+from dynamicdet_d2.config.checking import MISSING, value_of
+from dynamicdet_d2.config.unread import OWNERS, unread
+
+# One of each kind.
+CONFIGS = (
+    "dy_faster_rcnn_R_50_FPN_1x",
+    "dy_cascade_mask_rcnn_R_50_FPN_3x",
+    "dy_mask_rcnn_swin_T_FPN_3x",
+    "dy_faster_rcnn_lite0",
+    "dy_retinanet_R_50_FPN_1x",
+    "dy_fcos_R_50_FPN_1x",
+    "quickstart_yolo",
+    "faster_rcnn_R_50_FPN_1x",
+    "mask_rcnn_swin_T_FPN_3x",
+    "retinanet_R_50_FPN_1x",
+    "fcos_R_50_FPN_1x",
+    "yolov7",
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "typed", "said"),
+    [
+        (
+            "dy_faster_rcnn_lite0.yaml",
+            ["MODEL.RESNETS.DEPTH", "101"],
+            "MODEL.RESNETS.DEPTH would not be read: it is for ResNets; found MODEL.BACKBONE.NAME "
+            "'build_composite_efficientnet_lite_backbone'.",
+        ),
+        (
+            "fcos_R_50_FPN_1x.yaml",
+            ["MODEL.RETINANET.NUM_CLASSES", "4"],
+            "MODEL.RETINANET.NUM_CLASSES would not be read: it is for RetinaNet's head; found "
+            "MODEL.META_ARCHITECTURE 'FCOS'.",
+        ),
+        (
+            "dy_retinanet_R_50_FPN_1x.yaml",
+            ["MODEL.FCOS.NUM_CLASSES", "4"],
+            "MODEL.FCOS.NUM_CLASSES would not be read: it is for FCOS's head; found "
+            "MODEL.DENSE.HEAD 'RetinaNet'.",
+        ),
+        (
+            "faster_rcnn_R_50_FPN_1x.yaml",
+            ["MODEL.DYNAMIC.THRESHOLD", "0.3"],
+            "MODEL.DYNAMIC.THRESHOLD would not be read: it is for dynamic detectors; found "
+            "MODEL.META_ARCHITECTURE 'GeneralizedRCNN'.",
+        ),
+        (
+            "faster_rcnn_R_50_FPN_1x.yaml",
+            ["SOLVER.OPTIMIZER", "ADAMW", "SOLVER.MOMENTUM", "0.8"],
+            "SOLVER.MOMENTUM would not be read: it is for SOLVER.OPTIMIZER 'SGD'; found "
+            "SOLVER.OPTIMIZER 'ADAMW'.",
+        ),
+        (
+            "dy_yolov7.yaml",
+            ["SOLVER.GAMMA", "0.2"],
+            "SOLVER.GAMMA would not be read: it is for WarmupMultiStepLR; found "
+            "SOLVER.LR_SCHEDULER_NAME 'WarmupCosineLR'.",
+        ),
+    ],
+)
+def test_a_key_of_another_kind_is_refused_where_it_is_typed(
+    config: str, typed: list[str], said: str
+) -> None:
+    with pytest.raises(ValueError) as found:
+        read_config(f"configs/{config}", typed)
+    assert str(found.value) == said
+
+
+def test_what_decides_may_be_typed_beside_it() -> None:
+    typed = ["SOLVER.OPTIMIZER", "SGD", "SOLVER.MOMENTUM", "0.8"]
+    assert read_config("configs/dy_faster_rcnn_lite0.yaml", typed).SOLVER.MOMENTUM == 0.8
+
+
+def test_a_file_may_have_them(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("MODEL: {RETINANET: {NUM_CLASSES: 4}}")
+    assert read_config(str(tmp_path / "c.yaml")).MODEL.RETINANET.NUM_CLASSES == 4
+
+
+def test_those_for_another_config_too_may_have_them() -> None:
+    cfg = read_config("", ["MODEL.DYNAMIC.THRESHOLD", "0.3"], shared=True)
+    assert cfg.MODEL.DYNAMIC.THRESHOLD == 0.3
+
+
+def test_of_a_backbone_that_others_have_registered_nothing_is_known() -> None:
+    typed = ["MODEL.BACKBONE.NAME", "build_own_backbone", "MODEL.RESNETS.DEPTH", "101"]
+    assert unread(read_config("", typed), ["MODEL.RESNETS.DEPTH", "MODEL.SWIN.SIZE"]) == []
+
+
+def test_each_is_said_once() -> None:
+    assert len(unread(get_cfg(), ["MODEL.YOLO.WIDTH", "MODEL.YOLO.WIDTH"])) == 1
+
+
+class Watched(CfgNode):
+    """A config that notes the full names of the keys that are read as attributes."""
+
+    def __getattr__(self, name: str) -> object:
+        value = super().__getattr__(name)
+        self.__dict__["seen"].add(f"{self.__dict__['section']}{name}")
+        return value
+
+
+def watched(node: CfgNode, seen: set[str], section: str = "") -> Watched:
+    copy = Watched()
+    copy.__dict__.update(seen=seen, section=section)
+    for name, value in node.items():
+        own = isinstance(value, CfgNode)
+        dict.__setitem__(copy, name, watched(value, seen, f"{section}{name}.") if own else value)
+    return copy
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_no_model_reads_what_is_called_unread(config: str) -> None:
+    cfg = read_config(f"configs/{config}.yaml", ["MODEL.DEVICE", "meta"])
+    seen: set[str] = set()
+    build_model(watched(cfg, seen))
+    assert any(name.startswith("MODEL.") for name in seen)
+    absent = [owner for owner in OWNERS if owner.absent(cfg)]
+    assert absent
+    for owner in absent:
+        read = {name for name in seen if owner.has(name) and name not in owner.keys}
+        assert not read, f"{owner.words}: {read}"
+
+
+def test_every_owner_has_keys_that_there_are() -> None:
+    cfg = get_cfg()
+    for owner in OWNERS:
+        assert all(value_of(cfg, name) is not MISSING for name in (*owner.keys, owner.decider))
