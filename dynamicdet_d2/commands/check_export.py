@@ -13,7 +13,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from dynamicdet_d2.commands.export import CHECK_IMAGES, at_least_one, model_of, registered
-from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config import read_with_weights
 from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.export import open_exported
 from dynamicdet_d2.export.accuracy import Accuracy, ImageSet, exported_records, model_records
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             f"--most-ap is {args.most_ap:g}; it must lie in [-{MOST_AP:g}, {MOST_AP:g}]."
         )
     folder = Folder.read(args.folder)
-    cfg = read_config(args.config_file, args.opts)
+    cfg = read_with_weights(args.config_file, args.weights, args.opts)
     cfg.MODEL.DEVICE = "cpu"
     name = args.data or next(iter(cfg.DATASETS.TEST), None)
     if name is None:
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     registered(cfg, name)
     warn_of_other_classes(cfg.DATASETS.TRAIN, [name])
     images = ImageSet.read("--data", name, at_least_one("--images", args.images, CHECK_IMAGES))
-    model = model_of(cfg, args.weights)
+    model = model_of(cfg)
     check_model(folder, model, cfg)
     opened = open_exported if folder.manifest["runtime"] == "torch" else Runner
     records = (

@@ -12,7 +12,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from dynamicdet_d2.checkpoint import load_complete
-from dynamicdet_d2.config import Use, check, read_config
+from dynamicdet_d2.config import Use, check, read_with_weights
 from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
@@ -74,11 +74,11 @@ def run(args: argparse.Namespace) -> None:
     """Write the folder, and say how to run it."""
     setup_logger().setLevel(logging.WARNING)
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
-    cfg = read_config(args.config_file, args.opts)
+    cfg = read_with_weights(args.config_file, args.weights, args.opts)
     cfg.MODEL.DEVICE = "cpu"
     how = _quantisation(args, cfg)
     calibration = _calibration(args, cfg)
-    model = model_of(cfg, args.weights)
+    model = model_of(cfg)
     request = Request(args.format, calibration, _sides(args.sizes), class_names_of(cfg))
     if how is None:
         export(model, cfg, args.output, request)
@@ -94,22 +94,16 @@ def run(args: argparse.Namespace) -> None:
     sys.stdout.write(f"{args.output} is written and tried; {opened}({args.output!r}) runs it\n")
 
 
-def model_of(cfg: CfgNode, weights: str | None) -> nn.Module:
-    """The detector with its weights.
-
-    Args:
-        weights: a file; None: that of the config.
+def model_of(cfg: CfgNode) -> nn.Module:
+    """The detector with the weights of ``MODEL.WEIGHTS``.
 
     Raises:
-        ValueError: there are none, or parts of the detector have none.
+        ValueError: parts of the detector have none.
     """
-    weights = cfg.MODEL.WEIGHTS if weights is None else weights
-    if not weights:
-        raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
     check(cfg, Use.MODEL)
     with building():
         model = build_model(cfg).eval()
-    load_complete(model, cfg, weights)
+    load_complete(model, cfg, cfg.MODEL.WEIGHTS)
     return model
 
 

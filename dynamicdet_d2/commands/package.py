@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detectron2.utils.logger import setup_logger
 
-from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config import read_with_weights
 from dynamicdet_d2.model_folder import write_model
 from dynamicdet_d2.prediction.aim import Aim
 from dynamicdet_d2.prediction.class_names import check_class_names
@@ -48,8 +48,7 @@ def run(args: argparse.Namespace) -> None:
     """Write the folder, load it once, and say what is in it."""
     setup_logger().setLevel(logging.WARNING)
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
-    cfg = read_config(args.config_file, args.opts)
-    cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS if args.weights is None else args.weights
+    cfg = read_with_weights(args.config_file, args.weights, args.opts)
     Aim(args.threshold, args.hard_fraction).apply(cfg, args.calibration, args.opts)
     names = None
     if args.class_names:

@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.budget import BudgetOutOfReachWarning, DifficultyDriftWarning
-from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config import read_with_weights
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.model_folder import model_config
 from dynamicdet_d2.modeling.architecture import num_classes_key
@@ -176,10 +176,7 @@ def _config(args: argparse.Namespace, aim: Aim) -> tuple[CfgNode, list[str] | No
     if args.model:
         cfg, class_names = model_config(args.model, overrides=args.opts)
     else:
-        cfg = read_config(args.config_file, args.opts)
-        cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS if args.weights is None else args.weights
-        if not cfg.MODEL.WEIGHTS:
-            raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
+        cfg = read_with_weights(args.config_file, args.weights, args.opts)
     cfg.MODEL.DEVICE = args.device or cfg.MODEL.DEVICE
     aim.apply(cfg, args.calibration, args.opts)
     return cfg, class_names

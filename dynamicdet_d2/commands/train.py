@@ -88,7 +88,8 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
         logger.warning("MODEL.WEIGHTS is empty: random weights are evaluated.")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
-    say_other_classes("" if resume else cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST)
+    weights = checkpointer.get_checkpoint_file() if resume else cfg.MODEL.WEIGHTS
+    say_other_classes(weights, cfg.DATASETS.TEST)
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
         _refuse_unread(cfg.DATASETS.TEST, results)

@@ -15,7 +15,13 @@ from dynamicdet_d2.config import (
 )
 from dynamicdet_d2.config.checking import check
 from dynamicdet_d2.config.declare import Use
-from dynamicdet_d2.config.reading import Config, add_dynamicdet_config, get_cfg, read_config
+from dynamicdet_d2.config.reading import (
+    Config,
+    add_dynamicdet_config,
+    get_cfg,
+    read_config,
+    read_with_weights,
+)
 
 __all__ = [
     "Config",
@@ -27,6 +33,7 @@ __all__ = [
     "keys",
     "limits",
     "read_config",
+    "read_with_weights",
     "recipe_keys",
     "router_rules",
     "rules",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.data.register import LONGEST_NAME, is_class_name, register_coco_json
 from dynamicdet_d2.data.shapes.dataset import SPLITS
@@ -44,7 +45,10 @@ def check_class_names(names: Sequence[object], cfg: CfgNode, where: str = "") ->
 
 
 def class_names_of(cfg: CfgNode) -> list[str]:
-    """Names of the classes, of the first data set of ``DATASETS.TEST``; empty: not known here."""
+    """Names of the classes, of the first data set of ``DATASETS.TEST``; empty: not known here.
+
+    It is said where ``MODEL.WEIGHTS`` have learnt others.
+    """
     for name in SPLITS:
         MetadataCatalog.get(name).set(thing_classes=list(CLASSES))
     try:
@@ -58,4 +62,5 @@ def class_names_of(cfg: CfgNode) -> list[str]:
     except ValueError as error:
         logger.warning("Classes have numbers in the place of names: %s", error)
         return []
+    say_other_classes(cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST[:1])
     return names

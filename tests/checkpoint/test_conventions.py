@@ -20,6 +20,7 @@ from dynamicdet_d2.checkpoint.conventions import (
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.register import register_coco_json
 from tests.checkpoint.test_checkpointer import STOCK, build, config, image, randomise
+from dynamicdet_d2.prediction.class_names import class_names_of
 from tests.support.coco_files import clean_catalogs, image_entry, write_coco
 from tests.support.toy import toy_cfg, toy_model
 
@@ -120,6 +121,12 @@ def test_weights_of_other_classes(
         say_other_classes(str(tmp_path / "model.pth"), ["own", "gone"])
         found = warnings(caplog)
         assert len(found) == len(says) and all(map(str.__contains__, found, says))
+        caplog.clear()
+        # What names are drawn and exported by.
+        sets = ("DATASETS.COCO_JSON", [own], "DATASETS.TEST", ("own",))
+        weights = ("MODEL.WEIGHTS", str(tmp_path / "model.pth"), "MODEL.ROI_HEADS.NUM_CLASSES", 2)
+        assert class_names_of(toy_cfg(*sets, *weights)) == ["disc", "ring"]
+        assert warnings(caplog) == found
         caplog.clear()
         Path(then[1]).unlink()
         for path in (str(tmp_path / "model.pth"), str(tmp_path / "own" / "model.pth"), ""):

@@ -168,8 +168,8 @@ def warn_of_classes(learnt: Sequence[str], whose: str, test: Sequence[str]) -> N
         measured = MetadataCatalog.get(name).get("thing_classes") if name in MetadataCatalog else []
         if learnt and measured and list(measured) != list(learnt):
             logger.warning(
-                "The classes of '%s' are %s, but those of %s are %s: where these were learnt, AP "
-                "is of classes that are mixed up.",
+                "The classes of '%s' are %s, but those of %s are %s: where these were learnt, "
+                "classes are mixed up.",
                 *(name, _listed(measured), whose, _listed(learnt)),
             )
 
