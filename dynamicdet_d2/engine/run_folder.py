@@ -25,8 +25,8 @@ LAST, METRICS, CONFIG = "last_checkpoint", "metrics.json", "config.yaml"
 LOG = "log.txt"  # of Detectron2
 # Written to where they are; all others are replaced whole.
 _IN_PLACE = (METRICS, CONFIG, LOG)
-# Checkpoints that a run writes.
-_WEIGHTS = re.compile(r"model_(final|best|detectors|detector2|router|\d{7})\.pth")
+# Checkpoints that a run writes, and the record of the best one.
+_OF_A_RUN = re.compile(r"model_(final|best|detectors|detector2|router|\d{7})\.pth|best\.json")
 # A whole config, as Detectron2 writes it: sorted, so that these are its first and its last key.
 _WHOLE_CONFIG = re.compile(rb"CUDNN_BENCHMARK: .*^VIS_PERIOD: ", re.DOTALL | re.MULTILINE)
 _RESULTS_IN_PLACE = ("coco_instances_results.json", "instances_predictions.pth")
@@ -47,7 +47,8 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
     Raises:
         OSError: it is held by another run or cannot be written to; one sentence.
         ValueError: a file in it is a pipe, on which the run would wait for ever, or a link, whose
-            target the run would write to; a run that begins would replace weights of no run.
+            target the run would write to; a run that begins would replace weights, or a record of
+            them, that are of no run.
         SystemExit: in the other processes of a run whose main process says so.
     """
     with ExitStack() as stack:
@@ -60,7 +61,7 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
                 for place in (folder, *_below(os.path.join(folder, "inference"))):
                     remove_temporaries(place)
                 if begins:
-                    _refuse_own_weights(Path(folder))
+                    _refuse_files_of_no_run(Path(folder))
                 said.append(keep_earlier_run(Path(folder)) if begins else "")
                 said.append(keep_lost_run(Path(folder)) if resumes else "")
                 said.append("" if any(said[1:]) else keep_own_config(Path(folder)))
@@ -86,9 +87,9 @@ def _refuse_what_waits_or_leads_away(folder: str) -> None:
         refuse_links(path, path)
 
 
-def _refuse_own_weights(folder: Path) -> None:
+def _refuse_files_of_no_run(folder: Path) -> None:
     """Of an earlier run they are replaced, which is said."""
-    there = sorted(path.name for path in folder.iterdir() if _WEIGHTS.fullmatch(path.name))
+    there = sorted(path.name for path in folder.iterdir() if _OF_A_RUN.fullmatch(path.name))
     if there and not holds_a_training(folder):
         raise ValueError(
             f"OUTPUT_DIR {folder} has {there[-1]}, but neither {LAST} nor {METRICS} of the run "

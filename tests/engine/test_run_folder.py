@@ -64,8 +64,10 @@ def test_a_config_of_the_users_own_is_kept(tmp_path: Path, how: dict[str, bool])
         assert not any("config.yaml" in sentence for sentence in said)
 
 
-@pytest.mark.parametrize("name", ["model_final.pth", "model_0000499.pth", "model_detectors.pth"])
-def test_weights_of_no_run_are_not_replaced(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["model_final.pth", "model_0000499.pth", "model_detectors.pth", "best.json"]
+)
+def test_files_of_no_run_are_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"mine")
     (tmp_path / "model_zoo.pth").write_bytes(b"mine")
     says = f"has {name}, but neither last_checkpoint nor metrics.json of the run"
