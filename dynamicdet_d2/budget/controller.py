@@ -17,10 +17,16 @@ from dynamicdet_d2.operating_point import Calibration
 MAX_STEP = 0.02
 # How far a budget must be missed before it is said that it cannot be kept.
 OUT_OF_REACH = 1.1
+# Of the expected time: less is no faster machine, but seconds in the place of milliseconds.
+IMPLAUSIBLE = 1 / 300
 
 
 class BudgetOutOfReachWarning(UserWarning):
     """A budget is missed although every image takes the easy route."""
+
+
+class ImplausibleTimeWarning(UserWarning):
+    """A time is so short that it may be in seconds."""
 
 
 class BudgetController:
@@ -75,7 +81,7 @@ class BudgetController:
         self._window = DifficultyWindow(calibration.grid, self._goal.window)
         self.hard_fraction = self._goal.hard_fraction(self.speed)
         self.threshold = calibration.threshold(self.hard_fraction)
-        self._moving = self._out_of_reach = False
+        self._moving = self._out_of_reach = self._implausible = False
 
     def observe(self, difficulties: Sequence[float], milliseconds: float | None = None) -> None:
         """Images have been run at ``threshold``.
@@ -92,11 +98,13 @@ class BudgetController:
         Warns:
             DifficultyDriftWarning: the stream's difficulties have left the calibration's.
             BudgetOutOfReachWarning: the budget is missed even with every image easy.
+            ImplausibleTimeWarning: the time is less than 1/300 of what the images should take.
         """
         values = np.asarray(difficulties, dtype=np.float64)
         self._check(values, milliseconds)
         if milliseconds is not None:
             hard = int(np.count_nonzero(values > self.threshold))
+            self._say_implausible(self.speed.expected(len(values) - hard, hard), milliseconds)
             self.speed.observe(len(values) - hard, hard, milliseconds)
         self._window.add(values.tolist())
         self.drift.observe(values.tolist())
@@ -131,6 +139,18 @@ class BudgetController:
                 f"A percentile of the images' times needs them one by one; a batch has "
                 f"{len(difficulties)}."
             )
+
+    def _say_implausible(self, expected: float, milliseconds: float) -> None:
+        """Once."""
+        if self._implausible or milliseconds >= IMPLAUSIBLE * expected:
+            return
+        self._implausible = True
+        warnings.warn(
+            f"{milliseconds:g} milliseconds were observed where {expected:.3g} are expected: "
+            "observe takes milliseconds, and these may be seconds.",
+            ImplausibleTimeWarning,
+            stacklevel=3,
+        )
 
     def _say_out_of_reach(self) -> None:
         """Once, until the budget can be kept again."""

@@ -46,6 +46,10 @@ class MachineSpeed:
         """Mean milliseconds per image of the hard route."""
         return self._factor * self._ratio * self._calibrated[1]
 
+    def expected(self, easy: int, hard: int) -> float:
+        """Milliseconds of a batch with so many images on either route."""
+        return easy * self.easy_ms + hard * self.hard_ms
+
     def observe(self, easy: int, hard: int, milliseconds: float) -> None:
         """A batch has run.
 
@@ -53,13 +57,12 @@ class MachineSpeed:
             easy, hard: its images by route, not both 0.
             milliseconds: of all of them together, > 0.
         """
-        on_hard = hard * self.hard_ms
-        expected = easy * self.easy_ms + on_hard
+        expected = self.expected(easy, hard)
         relative = milliseconds / expected
         surprise = float(np.clip(relative - 1, *SURPRISE))
         images = easy + hard
         self._factor *= 1 + _weight(RATE, images) * surprise
-        self._ratio *= 1 + _weight(RATIO_RATE, images) * surprise * on_hard / expected
+        self._ratio *= 1 + _weight(RATIO_RATE, images) * surprise * hard * self.hard_ms / expected
         self._relative.append(relative)
 
     def share_within(self, milliseconds: float, route_ms: float) -> float:

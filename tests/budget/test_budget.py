@@ -14,6 +14,7 @@ from dynamicdet_d2.budget import (
     BudgetOutOfReachWarning,
     DifficultyDriftWarning,
     DriftMonitor,
+    ImplausibleTimeWarning,
 )
 from dynamicdet_d2.budget.controller import MAX_STEP
 from dynamicdet_d2.budget.difficulty_window import DifficultyWindow
@@ -240,6 +241,22 @@ def test_a_budget_out_of_reach_is_said_once_and_again_when_it_comes_back() -> No
         run(controller, even(300), 2.0)
 
 
+def test_seconds_in_the_place_of_milliseconds_are_said_once() -> None:
+    controller = BudgetController(calibration(), target_ms=50)
+    says = "^0.04 milliseconds were observed where 40 are expected"
+    with pytest.warns(ImplausibleTimeWarning, match=says) as said:
+        controller.observe([0.2], 0.04)
+        controller.observe([0.2], 0.04)
+    assert len(said) == 1
+
+
+def test_a_machine_that_is_a_hundred_times_faster_is_none_of_seconds() -> None:
+    controller = BudgetController(calibration(), target_ms=50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        controller.observe([0.2, 0.2], 0.8)
+
+
 STREAM = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 1e4)), min_size=1, max_size=60)
 TARGETS = st.sampled_from(
     [{"target_ms": 50.0}, {"fps": 22.0}, {"hard_fraction": 0.3}]
@@ -254,6 +271,7 @@ def test_any_stream_moves_by_bounded_steps_and_the_same_stream_alike(
     one, other = (BudgetController(calibration(), **target) for _ in range(2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BudgetOutOfReachWarning)
+        warnings.simplefilter("ignore", ImplausibleTimeWarning)
         for difficulty, milliseconds in stream:
             before = one.hard_fraction
             one.observe([difficulty], milliseconds)
