@@ -19,8 +19,8 @@ from dynamicdet_d2.checkpoint.conventions import (
 )
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.register import register_coco_json
-from tests.checkpoint.test_checkpointer import STOCK, build, config, image, randomise
 from dynamicdet_d2.prediction.class_names import class_names_of
+from tests.checkpoint.test_checkpointer import STOCK, build, config, image, randomise
 from tests.support.coco_files import clean_catalogs, image_entry, write_coco
 from tests.support.toy import toy_cfg, toy_model
 

@@ -16,7 +16,7 @@ from dynamicdet_d2.utils.words import shown
 logger = logging.getLogger(__name__)
 
 VIDEOS = (
-    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".3gp", ".avi", ".divx", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
 )
 # Pictures that are read where they are named, if at all, and that folders are not searched for.
