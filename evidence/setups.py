@@ -26,6 +26,9 @@ SETUPS = {
     "static1": "static Lite1",
     "static2": "static Lite2",
     "static0_256": "static Lite0, trained at 256 pixels",
+    "same_256": "Lite0 + Lite0, trained at 256 pixels",
+    "static1_256": "static Lite1, trained at 256 pixels",
+    "static0_288": "static Lite0, trained at 288 pixels",
     "same_6000": "Lite0 + Lite0, 6000 steps",
     "static0_6000": "static Lite0, 6000 steps",
 }
