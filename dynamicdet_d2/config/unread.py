@@ -107,7 +107,9 @@ OWNERS = (
     _detectors(
         "dynamic detectors",
         _STATIC,
-        *("MODEL.DYNAMIC", "MODEL.COMPOSITE", "MODEL.ROUTER", "SOLVER.ROUTER"),
+        *("MODEL.DYNAMIC", "MODEL.COMPOSITE", "MODEL.ROUTER", "SOLVER.ROUTER", "SOLVER.PHASES"),
+        *("MODEL.EFFICIENTNET_LITE.SIZE2", "MODEL.YOLO.CONNECTION_INIT"),
+        "MODEL.YOLO.STRIDED_FROM_BACKBONE1",
     ),
     _unless(
         "MODEL.ROI_HEADS.NAME", "StandardROIHeads", "CascadeROIHeads", "MODEL.ROI_BOX_CASCADE_HEAD"
