@@ -30,6 +30,9 @@ try:
 except ImportError as error:
     # Said when the package is used, since `dynamicdet doctor` must run on just such machines.
     _missing = error
+except (AttributeError, OSError, RuntimeError) as error:
+    # Of libraries that do not fit each other, such as torch and torchvision.
+    _missing = ImportError(f"{type(error).__name__}: {error}")
 except TypeError as error:
     if sys.flags.optimize < 2:
         raise

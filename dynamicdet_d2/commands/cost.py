@@ -3,8 +3,10 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from dynamicdet_d2.config import Use, check, read_config
@@ -26,6 +28,25 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
+# Keys of what an evaluation measures on -> the options that say it here.
+_SIZES = {
+    "INPUT.MIN_SIZE_TEST": "--height and --width",
+    "INPUT.MAX_SIZE_TEST": "--height and --width",
+    "MODEL.RPN.POST_NMS_TOPK_TEST": "--num-proposals",
+}
+
+
+def _refuse_sizes(cfg: CfgNode, opts: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: a key that would be passed over.
+    """
+    for name in opts[::2]:
+        # Beside fewer proposals of easy images those of hard ones are read.
+        if name in _SIZES and not ("RPN" in name and cfg.MODEL.DYNAMIC.EASY_PROPOSALS):
+            raise ValueError(f"{name} would not be read: here {_SIZES[name]} say it.")
+
+
 def run(args: argparse.Namespace) -> None:
     """Print the table.
 
@@ -33,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
         ValueError: naming the key or the option that is wrong.
     """
     cfg = read_config(args.config_file, args.opts)
+    _refuse_sizes(cfg, args.opts)
     # A route costs the same wherever the threshold comes from and whatever the weights are.
     dynamic = cfg.MODEL.DYNAMIC
     dynamic.CALIBRATION, dynamic.HARD_FRACTION, dynamic.TARGET_LATENCY_MS = "", None, None

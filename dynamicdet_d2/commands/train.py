@@ -13,12 +13,14 @@ from detectron2.utils import comm
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.config import check, read_config
+from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.engine.launch import launch
 from dynamicdet_d2.engine.setup import setup, use_of
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.architecture import is_dynamic
 from dynamicdet_d2.utils.errors import one_sentence
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +48,25 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: naming what is wrong with config or options, before a process is started.
     """
+    _refuse_unclear(args)
     cfg = read_config(args.config_file, args.opts)
     check(cfg, use_of(args))
     on_gpus = cfg.MODEL.DEVICE.startswith("cuda")
     launch(_process, args, timeout=cfg.RUN.TIMEOUT, on_gpus=on_gpus)
+
+
+def _refuse_unclear(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: there is no config, or two settings say which weights are evaluated.
+    """
+    if not args.config_file:
+        raise ValueError("There is no config: name a file with --config-file.")
+    if args.eval_only and args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
+        raise ValueError(
+            "--resume evaluates the last checkpoint in OUTPUT_DIR, and MODEL.WEIGHTS names another "
+            "file: give one of them."
+        )
 
 
 def _process(args: argparse.Namespace) -> None:
@@ -99,8 +116,22 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
                     f"TEST.EXPECTED_RESULTS names '{task}'; the evaluation gives "
                     f"{', '.join(results) or 'nothing'}."
                 )
+        _refuse_unknown_metrics(cfg.TEST.EXPECTED_RESULTS, results)
         verify_results(cfg, results)
     return results
+
+
+def _refuse_unknown_metrics(expected: Sequence[Sequence], results: dict) -> None:
+    """
+    Raises:
+        ValueError: a metric that an evaluation does not give.
+    """
+    for task, metric, *_ in expected:
+        if metric not in results[task]:
+            raise ValueError(
+                f"TEST.EXPECTED_RESULTS names {shown(metric)} of '{task}', which the evaluation "
+                f"does not give.{nearest(str(metric), results[task])}"
+            )
 
 
 def _refuse_unread(names: Sequence[str], results: dict) -> None:

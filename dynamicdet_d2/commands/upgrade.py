@@ -82,7 +82,13 @@ def run(args: argparse.Namespace) -> None:
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
     if args.num_images < 1:
         raise ValueError(f"--num-images is {args.num_images}; it must be at least 1.")
+    _refuse_twice(args)
     _check_output(args.output)
+    if args.prove_only and os.path.lexists(args.output / LAST):
+        raise ValueError(
+            f"--prove-only: {args.output} has an upgrade that has been trained, of whose proofs it "
+            "would leave the first alone; --resume shows both again."
+        )
     if args.resume and not any(os.path.lexists(args.output / x) for x in (START, LAST)):
         raise ValueError(
             f"--resume: {args.output} has neither {START} nor {LAST}, so there is no upgrade "
@@ -119,6 +125,16 @@ def run(args: argparse.Namespace) -> None:
     final = loaded(cfg, str(args.output / "model_final.pth"), args)
     proofs["after training"] = prove(args, stock, final, cfg)
     record(args, proofs)
+
+
+def _refuse_twice(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: a key says what an option says too.
+    """
+    for name, option in (("OUTPUT_DIR", "--output"), ("MODEL.WEIGHTS", "--weights")):
+        if name in args.opts[::2]:
+            raise ValueError(f"{name} and {option} say the same; {option} alone is read.")
 
 
 def _check_output(output: Path) -> None:
@@ -207,7 +223,9 @@ def loaded(cfg: CfgNode, weights: str, args: argparse.Namespace) -> Any:
     """
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.INFERENCE.OPTIMIZE = False
+    inference = cfg.MODEL.INFERENCE
+    inference.OPTIMIZE, inference.PRECISION = False, "float32"
+    inference.COMPILE, inference.SIZE_MULTIPLE = False, 0
     cfg.MODEL.DYNAMIC.THRESHOLD, cfg.MODEL.DYNAMIC.CALIBRATION = 1.0, ""
     with building():
         model = build_model(cfg)

@@ -18,13 +18,23 @@ _TWO_STAGE = {"GeneralizedRCNN", "ProposalNetwork", "DynamicRCNN"}
 _YOLO = {"YOLOv7", "DynamicYOLO"}
 _DENSE = {"RetinaNet", "FCOS", "DynamicDenseDetector"} | _YOLO
 _STATIC = {"GeneralizedRCNN", "ProposalNetwork", "RetinaNet", "FCOS", "YOLOv7"}
-# Part of a backbone's name -> its family.
+# Of an FPN that is Detectron2's own, and of one or two backbones.
+_PLAIN_FPN = ("build_resnet_fpn_backbone", "build_retinanet_resnet_fpn_backbone")
+# A family -> its backbones.
 _FAMILIES = {
-    "resnet": "ResNets",
-    "swin": "Swin Transformers",
-    "efficientnet_lite": "EfficientNet-Lite",
-    "elan": "YOLOv7's backbones",
+    "ResNets": {
+        *("build_resnet_backbone", *_PLAIN_FPN, "build_resnet_dense_fpn_backbone"),
+        "build_composite_resnet_backbone",
+    },
+    "Swin Transformers": {"build_swin_fpn_backbone", "build_composite_swin_backbone"},
+    "EfficientNet-Lite": {
+        "build_efficientnet_lite_fpn_backbone",
+        "build_composite_efficientnet_lite_backbone",
+    },
+    "YOLOv7's backbones": {"build_elan_backbone", "build_composite_elan_backbone"},
 }
+_TOP_INPUT = "MODEL.FPN.TOP_BLOCK_INPUT"
+_SHARED = ("MODEL.COMPOSITE.SHARE_NECK", "MODEL.COMPOSITE.SHARE_HEADS")
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,15 @@ class Owner:
         return any(name == key or name.startswith(f"{key}.") for key in self.keys)
 
 
-def _backbones(family: str, section: str) -> Owner:
-    def absent(cfg: CfgNode) -> bool:
-        own = [part for part in _FAMILIES if part in cfg.MODEL.BACKBONE.NAME]
-        return bool(own) and family not in own
+def _backbones(families: Iterable[str], *keys: str) -> Owner:
+    others = set().union(*(names for x, names in _FAMILIES.items() if x not in families))
+    words = " and ".join(families)
+    return Owner(words, keys, "MODEL.BACKBONE.NAME", lambda cfg: cfg.MODEL.BACKBONE.NAME in others)
 
-    return Owner(_FAMILIES[family], (section,), "MODEL.BACKBONE.NAME", absent)
+
+def _other_backbones(words: str, without: Iterable[str], *keys: str) -> Owner:
+    """What backbones of some names do not read."""
+    return Owner(words, keys, "MODEL.BACKBONE.NAME", lambda cfg: cfg.MODEL.BACKBONE.NAME in without)
 
 
 def _detectors(words: str, others: Iterable[str], *keys: str) -> Owner:
@@ -83,20 +96,60 @@ def _where(decider: str, value: object, *keys: str) -> Owner:
     return Owner(words, keys, decider, lambda cfg: value_of(cfg, decider) != value)
 
 
+def _switch(words: str, others: Iterable[str], key: str) -> Owner:
+    """A switch of some detectors, which may be off with the others."""
+
+    def absent(cfg: CfgNode) -> bool:
+        # Objects are pasted into mosaics by their masks, whatever the detector is.
+        pasted = key == "MODEL.MASK_ON" and cfg.INPUT.MOSAIC.ENABLED
+        return cfg.MODEL.META_ARCHITECTURE in others and value_of(cfg, key) is True and not pasted
+
+    return Owner(words, (key,), "MODEL.META_ARCHITECTURE", absent)
+
+
+def _anchors(cfg: CfgNode) -> bool:
+    name = cfg.MODEL.META_ARCHITECTURE
+    return name == "FCOS" or (name == "DynamicDenseDetector" and cfg.MODEL.DENSE.HEAD == "FCOS")
+
+
 def _unless(decider: str, value: object, words: str, *keys: str) -> Owner:
     """What is not read where another key has one value."""
     return Owner(words, keys, decider, lambda cfg: value_of(cfg, decider) == value)
 
 
 OWNERS = (
-    _backbones("resnet", "MODEL.RESNETS"),
-    _backbones("swin", "MODEL.SWIN"),
-    _backbones("efficientnet_lite", "MODEL.EFFICIENTNET_LITE"),
+    _backbones(("ResNets",), "MODEL.RESNETS"),
+    _backbones(("Swin Transformers",), "MODEL.SWIN"),
+    _backbones(("EfficientNet-Lite",), "MODEL.EFFICIENTNET_LITE"),
+    _backbones(("ResNets", "EfficientNet-Lite"), "MODEL.COMPOSITE.NORM"),
+    _other_backbones(
+        "other FPNs than Detectron2's own", _PLAIN_FPN, "MODEL.FPN.TOP_BLOCK", _TOP_INPUT
+    ),
+    _other_backbones(
+        "composite backbones, Swin Transformers and EfficientNet-Lite",
+        ("build_resnet_backbone", *_PLAIN_FPN, "build_resnet_dense_fpn_backbone"),
+        "MODEL.BACKBONE.GRADIENT_CHECKPOINTING",
+    ),
+    _where("MODEL.FPN.TOP_BLOCK", "p6p7", _TOP_INPUT),
     _detectors(
         "two-stage detectors",
         _DENSE,
         *("MODEL.RPN", "MODEL.ROI_HEADS", "MODEL.ROI_BOX_HEAD", "MODEL.PROPOSAL_GENERATOR"),
+        *("MODEL.ROI_BOX_CASCADE_HEAD", "SOLVER.ROUTER.LOSS_PROPOSALS"),
     ),
+    _switch("two-stage detectors, and mosaics", _DENSE, "MODEL.MASK_ON"),
+    _switch("two-stage detectors", _DENSE, "MODEL.KEYPOINT_ON"),
+    _detectors(
+        "panoptic detectors", _TWO_STAGE | _DENSE, "MODEL.SEM_SEG_HEAD", "MODEL.PANOPTIC_FPN"
+    ),
+    Owner(
+        "detectors with anchors",
+        ("MODEL.ANCHOR_GENERATOR",),
+        "MODEL.META_ARCHITECTURE",
+        _anchors,
+    ),
+    _detectors("YOLOv7", {"DynamicYOLO"}, "MODEL.YOLO.AUXILIARY"),
+    _detectors("detectors other than YOLOs", {"DynamicYOLO"}, *_SHARED),
     _detectors("YOLOs", (_TWO_STAGE | _DENSE) - _YOLO, "MODEL.YOLO"),
     _detectors("dense and two-stage detectors", _YOLO, "MODEL.FPN", "MODEL.ANCHOR_GENERATOR"),
     *_dense_heads("RetinaNet", "MODEL.RETINANET"),
@@ -109,7 +162,9 @@ OWNERS = (
         _STATIC,
         *("MODEL.DYNAMIC", "MODEL.COMPOSITE", "MODEL.ROUTER", "SOLVER.ROUTER", "SOLVER.PHASES"),
         *("MODEL.EFFICIENTNET_LITE.SIZE2", "MODEL.YOLO.CONNECTION_INIT"),
-        "MODEL.YOLO.STRIDED_FROM_BACKBONE1",
+        *("MODEL.YOLO.STRIDED_FROM_BACKBONE1", "TEST.DYNAMIC.HARD_FRACTIONS"),
+        *(f"TEST.DYNAMIC.{x}" for x in ("RANDOM_DRAWS", "MIN_SCORE", "LOSS_GAP", "GALLERY")),
+        *("TEST.DYNAMIC.INPUT_SIZES", "TEST.DYNAMIC.PLAN"),
     ),
     _unless(
         "MODEL.ROI_HEADS.NAME", "StandardROIHeads", "CascadeROIHeads", "MODEL.ROI_BOX_CASCADE_HEAD"
@@ -141,6 +196,25 @@ OWNERS = (
         *(f"INPUT.MOSAIC.{x}" for x in ("PROBABILITY", "NINE", "FILL", "OFF_LAST_STEPS")),
         *("INPUT.AFFINE", "INPUT.MIXUP", "INPUT.HSV", "INPUT.PASTE_IN"),
     ),
+    _where(
+        "INPUT.MOSAIC.ENABLED",
+        False,
+        *("INPUT.MIN_SIZE_TRAIN", "INPUT.MIN_SIZE_TRAIN_SAMPLING"),
+        "DATALOADER.ASPECT_RATIO_GROUPING",
+    ),
+    _unless(
+        "SOLVER.WARMUP_ITERS",
+        0,
+        "SOLVER.WARMUP_ITERS above 0",
+        *(f"SOLVER.WARMUP_{x}" for x in ("FACTOR", "METHOD", "BIAS_LR", "MOMENTUM")),
+    ),
+    _where(
+        "MODEL.LOAD_PROPOSALS",
+        True,
+        *(f"DATASETS.PROPOSAL_FILES_{x}" for x in ("TRAIN", "TEST")),
+        *(f"DATASETS.PRECOMPUTED_PROPOSAL_TOPK_{x}" for x in ("TRAIN", "TEST")),
+    ),
+    _where("MODEL.KEYPOINT_ON", True, "TEST.KEYPOINT_OKS_SIGMAS"),
     _where("TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", "TEST.AUG.MAX_SIZE", "TEST.AUG.FLIP"),
     _where("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER"),
     _where(

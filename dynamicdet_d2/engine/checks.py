@@ -129,11 +129,15 @@ def check_schedule(scheduler: LRScheduler, done: int) -> None:
 
 def warn_of_random_detectors(cfg: CfgNode) -> None:
     """Say that nothing will train detector1, and that nothing has: a router of random detectors."""
-    if not cfg.MODEL.WEIGHTS and "detectors" not in cfg.SOLVER.PHASES:
+    if cfg.MODEL.WEIGHTS:
+        return
+    phases, steps = list(cfg.SOLVER.PHASES), cfg.SOLVER.MAX_ITER
+    if "detectors" not in phases or not steps:
         logger.warning(
-            "MODEL.WEIGHTS is empty, and SOLVER.PHASES %s trains no detector1: its random values "
+            "MODEL.WEIGHTS is empty, and SOLVER.PHASES %s trains no detector1%s: its random values "
             "stay what they are.",
-            list(cfg.SOLVER.PHASES),
+            phases,
+            "" if steps else " with SOLVER.MAX_ITER 0",
         )
 
 

@@ -72,6 +72,12 @@ class ReliableTrainer(DefaultTrainer):
                 "that differ, and it is evaluated.",
                 self.max_iter,
             )
+        elif resume and comm.is_main_process() and os.path.isfile(self._config_file):
+            save_config(self.cfg)  # with the keys that hold from here on
+
+    @property
+    def _config_file(self) -> str:
+        return os.path.join(self.cfg.OUTPUT_DIR, CONFIG)
 
     def train(self) -> Any:
         """As Detectron2's; signals that come in a step wait for its end."""
@@ -135,7 +141,7 @@ class ReliableTrainer(DefaultTrainer):
     def settle_keys(
         self, state: Mapping[str, Any], held: Sequence[str], fixed: Sequence[str]
     ) -> None:
-        """Which keys hold in a run that resumes, said, and recorded in ``config.yaml``.
+        """Which keys hold in a run that resumes, said.
 
         Args:
             state: the trainer's, from the checkpoint.
@@ -147,11 +153,8 @@ class ReliableTrainer(DefaultTrainer):
         record = state.get("config", {})
         check_model(self.checkpointer.report, record, self.cfg)
         say_other_images(state.get("images"), self._images)
-        put_back = settle(self.cfg, record, held=("SEED", *held), fixed=fixed)
+        settle(self.cfg, record, held=("SEED", *held), fixed=fixed)
         check(self.cfg)  # what a checkpoint has for a key may be as wrong as what is typed
-        path = os.path.join(self.cfg.OUTPUT_DIR, CONFIG)
-        if put_back and comm.is_main_process() and os.path.isfile(path):
-            save_config(self.cfg)
 
     @cached_property
     def _images(self) -> dict[str, object]:

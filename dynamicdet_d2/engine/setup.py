@@ -60,7 +60,8 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
     Inside, OUTPUT_DIR is this run's alone, and Ctrl-C and SIGTERM end it without half a step.
 
     ``OUTPUT_DIR/config.yaml`` has absolute paths, so that it works from any folder. An evaluation
-    in the folder of a training leaves it as it is; the log has the evaluation's keys.
+    in the folder of a training leaves it as it is; the log has the evaluation's keys. So does a
+    run that resumes, until its trainer goes on: it may be refused.
 
     Args:
         args: of Detectron2's ``default_argument_parser``.
@@ -77,7 +78,7 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
         folder_of_run(cfg.OUTPUT_DIR, begins=begins, resumes=resumes) as remarks,
     ):
         args.config_file = shipped(args.config_file)  # which Detectron2 opens too
-        trained = config_of_training(cfg.OUTPUT_DIR) if args.eval_only else None
+        trained = None if begins else config_of_training(cfg.OUTPUT_DIR)
         default_setup(cfg, args)
         if cfg.OUTPUT_DIR and comm.is_main_process():
             if trained is None:

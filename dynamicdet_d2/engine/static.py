@@ -116,8 +116,10 @@ class StaticTrainer(ReliableTrainer, Builders):
             output_folder: None: ``OUTPUT_DIR/inference``.
         """
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
-        # Without compiled code there is no fast implementation.
-        coco = COCOEvaluator(dataset_name, output_dir=folder, use_fast_impl=False)
+        # Without compiled code there is no fast implementation; and what was converted of a data
+        # set that is registered by code may be of other annotations than it has now.
+        options = {"use_fast_impl": False, "allow_cached_coco": False}
+        coco = COCOEvaluator(dataset_name, output_dir=folder, **options)
         cost = StaticCost(cfg, os.path.join(folder, f"static_{dataset_name}.json"))
         return DatasetEvaluators([coco, cost])
 
