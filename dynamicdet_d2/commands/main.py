@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from dynamicdet_d2.utils.errors import INTERRUPTED, TYPED, one_sentence
 from dynamicdet_d2.utils.stopping import killed_in_order
@@ -83,7 +84,7 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
     try:
         with killed_in_order(), one_sentence(program), heard():
             _check_python()
-            command = importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")
+            command = _imported(name)
             parser = command.parser()
             parser.prog = program
             _adjust(parser)
@@ -96,6 +97,18 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: stopped\n")
         return INTERRUPTED
+
+
+def _imported(name: str) -> ModuleType:
+    """
+    Raises:
+        ImportError: of the libraries, too, where they do not fit each other.
+    """
+    try:
+        return importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")
+    except (AttributeError, OSError, RuntimeError) as error:
+        missing = sys.modules["dynamicdet_d2"].__dict__["_missing"]
+        raise error if missing is None else missing from error
 
 
 def _check_python() -> None:

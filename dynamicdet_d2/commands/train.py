@@ -130,7 +130,7 @@ def _refuse_unknown_metrics(expected: Sequence[Sequence], results: dict) -> None
         if metric not in results[task]:
             raise ValueError(
                 f"TEST.EXPECTED_RESULTS names {shown(metric)} of '{task}', which the evaluation "
-                f"does not give.{nearest(str(metric), results[task])}"
+                f"does not give.{nearest(str(metric), list(results[task]))}"
             )
 
 

@@ -4,9 +4,11 @@
 import os
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
@@ -116,10 +118,9 @@ class StaticTrainer(ReliableTrainer, Builders):
             output_folder: None: ``OUTPUT_DIR/inference``.
         """
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
-        # Without compiled code there is no fast implementation; and what was converted of a data
-        # set that is registered by code may be of other annotations than it has now.
-        options = {"use_fast_impl": False, "allow_cached_coco": False}
-        coco = COCOEvaluator(dataset_name, output_dir=folder, **options)
+        _forget_converted(folder, dataset_name)
+        # Without compiled code there is no fast implementation.
+        coco = COCOEvaluator(dataset_name, output_dir=folder, use_fast_impl=False)
         cost = StaticCost(cfg, os.path.join(folder, f"static_{dataset_name}.json"))
         return DatasetEvaluators([coco, cost])
 
@@ -145,6 +146,18 @@ class StaticTrainer(ReliableTrainer, Builders):
         with stopping.at_once(), self.average.in_place():
             self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
+
+
+def _forget_converted(folder: str, dataset_name: str) -> None:
+    """Remove what an earlier run has converted of a data set that is registered by code.
+
+    Detectron2 would take it for the annotations that the data set has now.
+    """
+    if hasattr(MetadataCatalog.get(dataset_name), "json_file"):
+        return
+    if comm.is_main_process():
+        Path(folder, f"{dataset_name}_coco_format.json").unlink(missing_ok=True)
+    comm.synchronize()
 
 
 class AsRun(nn.Module):

@@ -211,3 +211,17 @@ def test_using_the_package_without_detectron2_names_the_doctor(tmp_path: Path) -
     assert done.returncode == 1
     assert done.stderr.startswith("dynamicdet cost: error: No module named 'detectron2'")
     assert "doctor" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_doctor_runs_where_torchvision_does_not_fit_torch(tmp_path: Path) -> None:
+    fault = "operator torchvision::nms does not exist"
+    (tmp_path / "torchvision.py").write_text(f"raise RuntimeError('{fault}')")
+    done = run_doctor("-m", "dynamicdet_d2", "doctor", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1 and done.stderr == ""
+    assert f"cannot be imported: RuntimeError: {fault}" in done.stdout
+    done = run_doctor("-m", "dynamicdet_d2", "cost", "--config-file", "x", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"dynamicdet cost: error: RuntimeError: {fault}")
+    code = "from dynamicdet_d2 import load"
+    done = run_doctor("-c", code, PYTHONPATH=str(tmp_path))
+    assert fault in done.stderr.splitlines()[-1] and "doctor' says" in done.stderr.splitlines()[-1]

@@ -82,6 +82,12 @@ def test_what_decides_may_be_typed_beside_it() -> None:
     assert read_config("configs/dy_faster_rcnn_lite0.yaml", typed).SOLVER.MOMENTUM == 0.8
 
 
+def test_masks_are_read_by_mosaics_of_every_detector() -> None:
+    typed = ["MODEL.MASK_ON", "True", "INPUT.MASK_FORMAT", "bitmask"]
+    assert read_config("configs/dy_yolov7.yaml", typed).MODEL.MASK_ON
+    assert not read_config("configs/quickstart_yolo.yaml", ["MODEL.MASK_ON", "False"]).MODEL.MASK_ON
+
+
 def test_a_file_may_have_them(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("MODEL: {RETINANET: {NUM_CLASSES: 4}}")
     assert read_config(str(tmp_path / "c.yaml")).MODEL.RETINANET.NUM_CLASSES == 4
@@ -92,8 +98,9 @@ def test_those_for_another_config_too_may_have_them() -> None:
     assert cfg.MODEL.DYNAMIC.THRESHOLD == 0.3
 
 
-def test_of_a_backbone_that_others_have_registered_nothing_is_known() -> None:
-    typed = ["MODEL.BACKBONE.NAME", "build_own_backbone", "MODEL.RESNETS.DEPTH", "101"]
+@pytest.mark.parametrize("name", ["own", "own_swin", "resnet_adapter", "melanoma"])
+def test_of_a_backbone_that_others_have_registered_nothing_is_known(name: str) -> None:
+    typed = ["MODEL.BACKBONE.NAME", f"build_{name}_backbone", "MODEL.RESNETS.DEPTH", "101"]
     assert unread(read_config("", typed), ["MODEL.RESNETS.DEPTH", "MODEL.SWIN.SIZE"]) == []
 
 

@@ -46,9 +46,9 @@ def test_paths_are_absolute_in_the_config_of_a_run(
     assert saved == used
 
 
-@pytest.mark.parametrize("trained", [True, False])
-def test_an_evaluation_leaves_the_config_of_a_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: bool
+@pytest.mark.parametrize(("trained", "resume"), [(True, False), (True, True), (False, False)])
+def test_an_evaluation_leaves_the_config_of_a_training_as_does_who_may_not_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: bool, resume: bool
 ) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -60,7 +60,8 @@ def test_an_evaluation_leaves_the_config_of_a_training(
     monkeypatch.setattr(setup, "setup_logger", lambda *_, **__: SimpleNamespace())
     monkeypatch.setattr(setup, "keep_memory", lambda: True)
     keys = ["OUTPUT_DIR", str(run), "SEED", "6", "DATASETS.CHECK", "False"]
-    args = Namespace(config_file=str(config), opts=keys, eval_only=True, resume=False)
-    with setup.setup(args) as used:
+    keys += ["DATASETS.TRAIN", "('shapes_train',)"]
+    args = Namespace(config_file=str(config), opts=keys, eval_only=not resume, resume=resume)
+    with clean_catalogs(), setup.setup(args) as used:
         assert used.SEED == 6
     assert read_config(str(config)).SEED == (5 if trained else 6)

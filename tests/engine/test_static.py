@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.evaluation.cost import count_flops
+from tests.support.coco_files import clean_catalogs
 from tests.support.runs import write_toy
 
 STATIC = [
@@ -77,3 +78,18 @@ def test_a_one_stage_detector_is_measured_as_well(cfg: CfgNode) -> None:
     assert results["static"]["latency_ms"] > 0
     given = StaticTrainer.test(cfg, model, [StaticTrainer.build_evaluator(cfg, "toy_test")])
     assert given["static"]["gflops"] == results["static"]["gflops"]
+
+
+def test_a_data_set_of_code_is_judged_by_the_annotations_that_it_has_now(
+    cfg: CfgNode, tmp_path: Path
+) -> None:
+    images = [{"file_name": "1.png", "image_id": 1, "height": 9, "width": 9, "annotations": []}]
+    with clean_catalogs():
+        DatasetCatalog.register("by_code", lambda: images)
+        MetadataCatalog.get("by_code").set(thing_classes=["a"])
+        for count in (1, 2):
+            StaticTrainer.build_evaluator(cfg, "by_code", str(tmp_path))
+            written = json.loads((tmp_path / "by_code_coco_format.json").read_text())
+            assert len(written["images"]) == count
+            images.append({**images[0], "image_id": 2})
+            MetadataCatalog.get("by_code").__dict__.pop("json_file", None)  # as in a new process

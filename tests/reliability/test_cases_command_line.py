@@ -274,7 +274,56 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "--num-proposals is 7; a DynamicYOLO has none.",
     ),
+    (
+        f"{COST} INPUT.MIN_SIZE_TEST 400",
+        TYPED,
+        "INPUT.MIN_SIZE_TEST would not be read: here --height and --width say it.",
+    ),
+    (f"{COST} MODEL.RPN.POST_NMS_TOPK_TEST 20", TYPED, "would not be read: here --num-proposals"),
+    *(
+        (
+            f"upgrade --config-file c --weights w --output {{folder}}/up --opts {key} x",
+            TYPED,
+            f"{key} and {option} say the same; {option} alone is read.",
+        )
+        for key, option in (("OUTPUT_DIR", "--output"), ("MODEL.WEIGHTS", "--weights"))
+    ),
+    *(
+        (f"train --config-file configs/{config}.yaml {key} {value}", TYPED, f"{key} would not be")
+        for config, key, value in (
+            ("dy_retinanet_R_50_FPN_1x", "MODEL.MASK_ON", "True"),
+            ("retinanet_R_50_FPN_1x", "MODEL.KEYPOINT_ON", "True"),
+            ("dy_fcos_R_50_FPN_1x", "MODEL.ANCHOR_GENERATOR.SIZES", "[[16]]"),
+            ("fcos_R_50_FPN_1x", "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", "[[1.0]]"),
+            ("dy_retinanet_R_50_FPN_1x", "MODEL.ROI_BOX_CASCADE_HEAD.IOUS", "(0.5,)"),
+            ("dy_retinanet_R_50_FPN_1x", "SOLVER.ROUTER.LOSS_PROPOSALS", "64"),
+            ("quickstart_yolo", "MODEL.COMPOSITE.SHARE_NECK", "False"),
+            ("quickstart_yolo", "MODEL.COMPOSITE.SHARE_HEADS", "False"),
+            ("dy_mask_rcnn_swin_T_FPN_3x", "MODEL.COMPOSITE.NORM", "SyncBN"),
+            ("dy_yolov7_w6", "MODEL.YOLO.AUXILIARY", "True"),
+            ("dy_yolov7", "INPUT.MIN_SIZE_TRAIN", "(448,)"),
+            ("dy_yolov7", "DATALOADER.ASPECT_RATIO_GROUPING", "True"),
+            ("faster_rcnn_R_50_FPN_1x", "MODEL.BACKBONE.GRADIENT_CHECKPOINTING", "True"),
+            ("faster_rcnn_R_50_FPN_1x", "MODEL.FPN.TOP_BLOCK", "p6p7"),
+            ("faster_rcnn_R_50_FPN_1x", "TEST.DYNAMIC.INPUT_SIZES", "[400]"),
+            ("quickstart", "MODEL.FPN.TOP_BLOCK_INPUT", "res5"),
+            ("quickstart", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "5"),
+            ("quickstart", "SOLVER.WARMUP_FACTOR", "0.1"),
+            ("quickstart", "SOLVER.WARMUP_BIAS_LR", "0.1"),
+            ("quickstart", "DATASETS.PROPOSAL_FILES_TRAIN", "('x.pkl',)"),
+            ("quickstart", "TEST.KEYPOINT_OKS_SIGMAS", "[0.1]"),
+        )
+    ),
     ("train --config-file", TYPED, "--config-file: expected one argument"),
+    ("train MODEL.DYNAMIC.THRESHOLD 0.3", TYPED, "no config: name a file with --config-file."),
+    (
+        f"{TRAIN} --eval-only --resume MODEL.WEIGHTS {{folder}}/w.pth",
+        TYPED,
+        "and MODEL.WEIGHTS names another file: give one of them.",
+    ),
+    (f"{TRAIN} --resume True SEED 1", TYPED, "'True' stands in the place of a key."),
+    (f"{TRAIN} SEED SOLVER.MAX_ITER 5", TYPED, "pairs; 'SEED' has no value."),
+    (f"{TRAIN} SOLVER.MAX_ITER 5 --resume", TYPED, "--resume stands behind config overrides"),
     (f"{TRAIN} --num-gpus 100000", TYPED, "on this CPU it must be at most"),
     ("train --num-gpus x", TYPED, "--num-gpus: invalid int value: 'x'"),
     (f"{TRAIN} --gone", TYPED, "unrecognized arguments: --gone"),

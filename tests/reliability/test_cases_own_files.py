@@ -13,6 +13,7 @@ from dynamicdet_d2.calibration.plan.files import plan_files
 from dynamicdet_d2.commands.demo_photos import prepare
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.commands.upgrade import CONFIG, HEAD, RECORD, START
+from dynamicdet_d2.engine.run_folder import LAST
 from dynamicdet_d2.prediction.outputs.place import check_place, own_folder
 from dynamicdet_d2.prediction.sources import Source, sources_of
 from dynamicdet_d2.utils.folder_lock import FolderInUseError
@@ -194,6 +195,12 @@ COMMANDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         "w.pth",
         "check-export --folder gone --config-file gone --output {folder}/w.pth",
         "w.pth, which 'dynamicdet check-export' has not written",
+    ),
+    "a trained upgrade's proofs": (
+        lambda folder: [put(folder / name, HEAD.encode()) for name in (LAST, RECORD, CONFIG)],
+        "",
+        "upgrade --config-file gone --weights w --output {folder} --prove-only",
+        "has an upgrade that has been trained, of whose proofs it would leave the first alone",
     ),
     "a detector's run": (
         upgraded,

@@ -288,6 +288,7 @@ def test_another_model_or_optimizer_is_refused(
 ) -> None:
     output = copied(toy, whole, f"other_{keys[0]}")
     said(train(toy.config, output, *SHORT, *keys, options="--resume"), says, status=2)
+    assert (output / "config.yaml").read_text() == (whole.output / "config.yaml").read_text()
 
 
 def test_metrics_of_steps_that_are_done_again_are_forgotten(
