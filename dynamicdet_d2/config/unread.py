@@ -149,6 +149,27 @@ OWNERS = (
 )
 
 
+# What says which images are hard.
+POINT_KEYS = tuple(
+    f"MODEL.DYNAMIC.{x}" for x in ("CALIBRATION", "THRESHOLD", "HARD_FRACTION", "TARGET_LATENCY_MS")
+)
+
+
+def refuse_point(typed: Sequence[str], instead: str) -> None:
+    """For a command that has operating points of its own.
+
+    Args:
+        typed: keys and values in turn.
+        instead: what it does in the place of reading the key, for a sentence.
+
+    Raises:
+        ValueError: a key was typed that says which images are hard.
+    """
+    for name in typed[::2]:
+        if name in POINT_KEYS:
+            raise ValueError(f"{name} would not be read: {instead}.")
+
+
 def unread(cfg: CfgNode, typed: Sequence[str]) -> list[str]:
     """A sentence for each key that nothing reads.
 

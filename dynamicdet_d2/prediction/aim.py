@@ -71,8 +71,8 @@ class Aim:
         if self == Aim():
             if calibration and keys.HARD_FRACTION is None and keys.TARGET_LATENCY_MS is None:
                 raise ValueError(
-                    f"--calibration {calibration} says nothing of how many images are to be hard: "
-                    "give --hard-fraction beside it, such as 0.5."
+                    f"--calibration {calibration} sets no threshold by itself, whatever target it "
+                    "was made for: give --hard-fraction beside it, such as 0.5."
                 )
             return
         values = zip(_OPTIONS, (self.threshold, self.hard_fraction, self.target_ms), strict=True)
