@@ -188,6 +188,10 @@ CASES: list[tuple[str, int, str]] = [
         )
         for key in ("THRESHOLD 0.7", "HARD_FRACTION 0.3", "TARGET_LATENCY_MS 30", "CALIBRATION c")
     ),
+    *(
+        (f"{CALIBRATE} {key}", TYPED, f"{key.split()[0]} would not be read: it is for 'train' and")
+        for key in ("TEST.DYNAMIC.INPUT_SIZES [64]", "TEST.AUG.ENABLED True")
+    ),
     (
         "check-export --folder {folder} --config-file {folder}/c.yaml --weights w "
         "TEST.DYNAMIC.PLAN.PRECISIONS ['float32']",
