@@ -100,7 +100,7 @@ def _check_output(output: str) -> None:
         ValueError: before the measurement and not after it, a place that cannot take the file.
     """
     path = Path(output)
-    if not names_a_file(output) or path.is_dir() or not os.access(path.parent, os.W_OK):
+    if not names_a_file(output) or path.is_dir() or not os.access(f"{path.parent}/.", os.W_OK):
         raise ValueError(f"--output {shown(output)} must be a file in a folder that is there.")
     refuse_pipes(path, f"--output {output}")
     refuse_links(path, f"--output {output}")

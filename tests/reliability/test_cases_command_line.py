@@ -241,6 +241,12 @@ CASES: list[tuple[str, int, str]] = [
     (f"{CALIBRATE} --num-images 0", TYPED, "--num-images is 0; own allows 1 to 1."),
     (f"{CALIBRATE} --num-images 9", TYPED, "--num-images is 9; own allows 1 to 1."),
     (f"{CALIBRATE} --output {{folder}}", TYPED, "must be a file in a folder"),
+    (f"{CALIBRATE} --output {{folder}}/text.txt/c.json", TYPED, "must be a file in a folder"),
+    (
+        "check-export --folder x --config-file x --output {folder}/text.txt/c.json",
+        TYPED,
+        "must be a file in a folder that is there.",
+    ),
     (f"{CALIBRATE} --output {{folder}}/gone/c.json", TYPED, "must be a file in a folder"),
     (f"{CALIBRATE} --output {{folder}}/c.png", TYPED, "c.png has the name of a picture"),
     (f"{CALIBRATE} --output {{folder}}/pipe", TYPED, "pipe, which is no ordinary file"),
