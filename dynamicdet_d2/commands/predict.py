@@ -16,6 +16,7 @@ from detectron2.utils.logger import setup_logger
 from dynamicdet_d2.budget import BudgetOutOfReachWarning, DifficultyDriftWarning
 from dynamicdet_d2.config import read_with_weights
 from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.config.rules import device_exists
 from dynamicdet_d2.model_folder import model_config
 from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.prediction import DynamicPredictor
@@ -160,6 +161,12 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.percentile is not None and args.batch_size > 1:
         raise ValueError("--percentile needs the images' times one by one: --batch-size 1.")
+    if args.device and "MODEL.DEVICE" in args.opts[::2]:
+        raise ValueError("--device and MODEL.DEVICE both say where the model runs; give one.")
+    if args.device:
+        fault = device_exists(args.device)
+        if fault is not None:
+            raise ValueError(fault.replace("MODEL.DEVICE", "--device", 1))
     if args.model and args.weights:
         raise ValueError("--weights goes with --config-file; a model folder has its own.")
 

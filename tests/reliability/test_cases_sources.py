@@ -65,10 +65,27 @@ def test_pictures_that_are_not_searched_for_are_not_left_out_in_silence(
 ) -> None:
     write_image(tmp_path / "1.png", width=96, height=64)
     (tmp_path / "IMG_2.HEIC").touch()
+    (tmp_path / "IMG_3.CR2").touch()
     says = "its images are taken and its pictures of other kinds left out, such as IMG_2.HEIC. Name"
     for word in (str(tmp_path), str(tmp_path / "*")):
         caplog.clear()
         assert len(sources_of([word])) == 1 and says in caplog.text
+
+
+def test_folders_in_folders_are_not_left_out_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("all/1.png", "all/more/2.png", "all/.hidden/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / name, width=96, height=64)
+    (tmp_path / "all" / "notes").mkdir()
+    says = "its images are taken and its folders of images left out, such as more. Name"
+    for word in ("all", "all/*"):
+        caplog.clear()
+        assert len(sources_of([str(tmp_path / word)])) == 1
+        assert says in caplog.text and len(caplog.records) == 1
+    caplog.clear()
+    assert len(sources_of([str(tmp_path / "all" / "**")])) == 2 and not caplog.records
 
 
 @pytest.mark.parametrize("ending", [".wmv", ".MTS", ".m2ts", ".ts", ".3gp", ".flv", ".ogv"])
