@@ -157,13 +157,19 @@ def test_splits_with_labels_beside_their_images(tmp_path: Path, names: tuple[str
     assert {name: len(images) for name, images in found.splits.items()} == {"train": 3, "val": 3}
 
 
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    found = read_yolo(by_split(tmp_path / "set", "bus", "train", pattern="{}"))
+    assert {name: len(images) for name, images in found.splits.items()} == {"train": 6}
+
+
 @pytest.mark.parametrize("name", ["val.txt", "Valid.txt", "test.txt"])
 def test_lists_of_splits_that_no_description_names(tmp_path: Path, name: str) -> None:
     folder = yolo(tmp_path / "set")
     (folder / "data.yaml").unlink()
     (folder / "classes.txt").write_text("a")
-    (folder / name).write_text(GOOD)  # labels of an image of that name
-    assert read_yolo(folder).splits.keys() == {"train"}
+    for text in ("", GOOD, "of spring\n"):  # labels of an image of that name, or notes
+        (folder / name).write_text(text)
+        assert read_yolo(folder).splits.keys() == {"train"}
     (folder / name).write_text("./images/1.png\n")
     assert f"{name} is called as the list of a split is: name" in refused(read_yolo, folder)
 

@@ -51,11 +51,11 @@ def _without_image(pictures: Path, folder: Path) -> list[Path]:
     return [
         file
         for file in visible(folder.rglob("*.txt"), folder)
-        if file.with_suffix("").relative_to(folder) not in stems and has_labels(file)
+        if file.with_suffix("").relative_to(folder) not in stems and _has_labels(file)
     ]
 
 
-def has_labels(file: Path) -> bool:
+def _has_labels(file: Path) -> bool:
     """Whether it begins as labels do, unlike notes and lists of classes."""
     if not file.is_file():
         return False

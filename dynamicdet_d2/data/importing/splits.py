@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.data.importing.dataset import visible
-from dynamicdet_d2.data.importing.labels import has_labels
 from dynamicdet_d2.utils.files import read_lines
 
 SPLITS = ("train", "val", "test")
@@ -41,7 +40,9 @@ def split_folders(folder: Path) -> dict[str, list[Path]]:
     images = folder / "images"
     for pattern in ("images/{}", "{}/images", *(() if images.is_dir() else ("{}",))):
         found = {x: _named(x, pattern) for x in folder.glob(pattern.format("*")) if x.is_dir()}
-        if "train" in map(meant, found.values()):
+        splits = {*map(meant, found.values())}
+        # A class may be called "train", too.
+        if "train" in splits and (pattern != "{}" or splits & {"val", "test"}):
             return _splits_by_name({x: found[x] for x in visible(found, folder)})
     _refuse_lists(folder)
     return {"train": [images if images.is_dir() else folder]}
@@ -57,11 +58,20 @@ def _refuse_lists(folder: Path) -> None:
         ValueError: it has lists of splits, without which all images would be of "train".
     """
     for file in visible(folder.glob("*.txt"), folder):
-        if meant(file.stem) in ("val", "test") and not has_labels(file):
+        if meant(file.stem) in ("val", "test") and _lists_images(file):
             raise ValueError(
                 f"{file} is called as the list of a split is: name the lists in a data.yaml, such "
                 "as 'train: train.txt', or move them away."
             )
+
+
+def _lists_images(file: Path) -> bool:
+    """Whether it begins with the name of one, unlike labels and notes."""
+    if not file.is_file():
+        return False
+    with open(file, "rb") as opened:
+        first = opened.readline(4096).decode(errors="replace").strip()
+    return first.lower().endswith(IMAGE_ENDINGS)
 
 
 def _splits_by_name(names: Mapping[Path, str]) -> dict[str, list[Path]]:
