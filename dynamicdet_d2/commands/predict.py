@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
     aim = Aim(args.threshold, args.hard_fraction, args.target_latency_ms, args.percentile)
     _check(args)
-    sources = sources_of(args.input)
+    sources = sources_of(args.input, drawn=not args.no_drawing)
     check_place(args.output, sources, _names(args, sources))
     cfg, class_names = _config(args, aim)
     predictor = DynamicPredictor(cfg, class_names)

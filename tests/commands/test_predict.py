@@ -160,7 +160,7 @@ def test_a_corrupt_image_is_named_or_left_out(
     [
         (["--input", "gone.jpg"], "--input gone.jpg does not exist."),
         (["--input", "{empty}"], "has no images (.bmp, "),
-        (["--input", "{images}", "{images}/1.png"], "results would both be 1.png"),
+        (["--input", "{images}", "{images}/1.png"], "1.png twice."),
         (["--input", "{images}", "--output", "{images}"], "would be replaced"),
         (["--input", "{images}", "--confidence-threshold", "2"], "--confidence-threshold is 2.0"),
         (

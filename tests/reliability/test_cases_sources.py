@@ -101,6 +101,21 @@ def test_two_of_one_name_are_both_named(folder: Path) -> None:
         sources_of([str(folder / "film.mp4"), str(folder / "film.webm")])
 
 
+def test_names_may_repeat_where_nothing_is_drawn(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "1.png", width=96, height=64)
+    words = [str(tmp_path / "a"), str(tmp_path / "b")]
+    with pytest.raises(
+        ValueError, match=r"1\.png and .*1\.png, whose results would both be 1\.png"
+    ):
+        sources_of(words)
+    assert len(sources_of(words, drawn=False)) == 2
+    for pictures in (True, False):
+        with pytest.raises(ValueError, match=r"^--input has .*a/1\.png twice\.$"):
+            sources_of([words[0], f"{words[0]}/"], drawn=pictures)
+
+
 # Lists
 
 LISTS: dict[str, tuple[bytes, str]] = {
@@ -113,7 +128,7 @@ LISTS: dict[str, tuple[bytes, str]] = {
     "byte 0": (b"images/1\0.png\n", "'images/1\\x00.png' names no file."),
     "zeros": (b"\0" * 5000, "names no file."),
     "nothing": (b"\n \n", "is empty; a list has a path in each line."),
-    "twice the same": (b"images/1.png\nimages/1.png\n", "names must differ."),
+    "twice the same": (b"images/1.png\nimages/1.png\n", "--input has {folder}/images/1.png twice."),
     "a comment": (b"# images\n", "l.txt: {folder}/# images does not exist."),
     "a line without end": (b"x" * 100_000, "File name too long."),
     "nobody's home": (b"~nobody-has-this-name/1.png\n", "Could not determine home directory."),

@@ -29,20 +29,25 @@ _OTHER_KINDS = "pictures of other kinds"
 _CAMERA = re.compile(r"^camera:(\d{1,3})$")
 
 
-def sources_of(inputs: Sequence[str]) -> list[Source]:
+def sources_of(inputs: Sequence[str], *, drawn: bool = True) -> list[Source]:
     """What ``--input`` means, in the order given.
 
     A word is ``camera:N``, a folder (its images, by name), a video, a list (.txt: a word per line,
     relative to the list's folder), a pattern (``**`` for any depth), or else an image.
 
+    Args:
+        drawn: each has a file of its name, whatever its folder.
+
     Raises:
-        ValueError: something does not exist, has no images, two results would be one file, or a
-            camera does not stand alone.
+        ValueError: something does not exist, has no images, stands there twice, two results would
+            be one file, or a camera does not stand alone.
     """
     sources = [source for word in inputs for source in _meant(word, f"--input {word}")]
     by_result: dict[str, Source] = {}
     for source in sources:
-        other = by_result.setdefault(source.drawn_name, source)
+        other = by_result.setdefault(source.drawn_name if drawn else source.name, source)
+        if other is not source and other.name == source.name:
+            raise ValueError(f"--input has {source.name} twice.")
         if other is not source:
             raise ValueError(
                 f"--input has {other.name} and {source.name}, whose results would both be "
