@@ -154,6 +154,27 @@ CASES: list[tuple[str, int, str]] = [
         for key in ("MODEL.DYNAMIC.THRESHOLD", "MODEL.DYNAMIC.HARD_FRACTION")
     ),
     (
+        f"{PREDICT} --input {{folder}}/images --device cpu --opts MODEL.DEVICE cuda",
+        TYPED,
+        "--device and MODEL.DEVICE both say where the model runs; give one.",
+    ),
+    (
+        f"{PREDICT} --input {{folder}}/images --device 0",
+        TYPED,
+        "error: --device is '0', which torch refuses",
+    ),
+    (
+        f"{PREDICT} --input {{folder}}/images --calibration a --hard-fraction 0.5 --opts "
+        "MODEL.DYNAMIC.CALIBRATION b",
+        TYPED,
+        "--calibration and MODEL.DYNAMIC.CALIBRATION both name a file; give one.",
+    ),
+    (
+        "demo --output {folder}/x MODEL.DYNAMIC.THRESHOLD 0.3",
+        TYPED,
+        "MODEL.DYNAMIC.THRESHOLD is not an override here: the demo calibrates it.",
+    ),
+    (
         "export --config-file {folder}/c.yaml --weights {folder}/w.pth --format torch "
         "--output {folder}/x MODEL.INFERENCE.OPTIMIZE True MODEL.INFERENCE.PRECISION bfloat16",
         TYPED,
