@@ -29,7 +29,8 @@ def check_output(output: str, *others: Path) -> None:
     if not names_a_file(output):
         raise ValueError(f"--output {shown(output)} names no file.")
     path = Path(output).absolute()
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    # With "/.", which a file has not: it would be found out after the measurement.
+    if path.is_dir() or not os.access(f"{path.parent}/.", os.W_OK):
         raise ValueError(f"--output {path} must be a file in a folder that can be written to.")
     # Files are written whole under another name first, which then takes the place of what is there.
     for written in (path, plot_path(path), *others):

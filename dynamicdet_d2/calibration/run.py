@@ -20,6 +20,7 @@ from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.config import Use, read_config
+from dynamicdet_d2.config.unread import refuse_unread
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.data.loading.images import check_registered
@@ -51,7 +52,7 @@ BINS = 50
 def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> CfgNode:
     """The config of a calibration run.
 
-    Where it takes its threshold from is reset: calibrating an already calibrated config anew
+    Where its file takes its threshold from is reset: calibrating an already calibrated config anew
     must not fail because the old calibration does not fit, or is gone.
 
     Raises:
@@ -62,6 +63,7 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
         what = "is no file" if os.path.exists(weights) else "does not exist"
         raise ValueError(f"--weights {weights} {what}.")
     cfg = read_config(config_file, opts)
+    refuse_unread(opts, "what a calibration is to meet is said by options, such as --hard-fraction")
     cfg.MODEL.WEIGHTS = weights
     cfg.MODEL.DYNAMIC.CALIBRATION = ""
     cfg.MODEL.DYNAMIC.HARD_FRACTION = cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = None

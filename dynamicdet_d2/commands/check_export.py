@@ -14,6 +14,7 @@ from torch import nn
 
 from dynamicdet_d2.commands.export import CHECK_IMAGES, at_least_one, model_of, registered
 from dynamicdet_d2.config import read_with_weights
+from dynamicdet_d2.config.unread import refuse_unread
 from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.export import open_exported
 from dynamicdet_d2.export.accuracy import Accuracy, ImageSet, exported_records, model_records
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         )
     folder = Folder.read(args.folder)
     cfg = read_with_weights(args.config_file, args.weights, args.opts)
+    refuse_unread(args.opts, "both routes are measured, at the thresholds of the exported folder")
     cfg.MODEL.DEVICE = "cpu"
     name = args.data or next(iter(cfg.DATASETS.TEST), None)
     if name is None:
@@ -98,7 +100,7 @@ def _check_output(output: str) -> None:
         ValueError: before the measurement and not after it, a place that cannot take the file.
     """
     path = Path(output)
-    if not names_a_file(output) or path.is_dir() or not os.access(path.parent, os.W_OK):
+    if not names_a_file(output) or path.is_dir() or not os.access(f"{path.parent}/.", os.W_OK):
         raise ValueError(f"--output {shown(output)} must be a file in a folder that is there.")
     refuse_pipes(path, f"--output {output}")
     refuse_links(path, f"--output {output}")

@@ -49,12 +49,14 @@ def check_call(config: str, overrides: Sequence[str]) -> None:
 
     Raises:
         ValueError: elsewhere, or the overrides have ``OUTPUT_DIR``: each step looks for the files
-            of the one before in the same folder.
+            of the one before in the same folder; or they have the threshold.
     """
     if not Path(config).is_file():
         raise ValueError(f"{config} is not here: run the demo from the root of the repository.")
     if "OUTPUT_DIR" in overrides[::2]:
         raise ValueError("OUTPUT_DIR is not an override here: name the folder with --output.")
+    if "MODEL.DYNAMIC.THRESHOLD" in overrides[::2]:  # the last steps would refuse it
+        raise ValueError("MODEL.DYNAMIC.THRESHOLD is not an override here: the demo calibrates it.")
 
 
 def steps(

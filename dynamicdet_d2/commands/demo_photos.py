@@ -94,8 +94,11 @@ def prepare(
     write_json(config, keys)  # JSON is YAML, too
     counts = ", ".join(f"{len(read_json(str(path))['images'])} {n}" for n, path in files.items())
     say(f"Images: {counts}\n")
-    names = [str(image["file_name"]) for image in content["images"][:PREDICTED]]
-    return str(config), [str(Path(image_root) / name) for name in names]
+    names: dict[str, str] = {}  # what is drawn is called as the image is, whatever its folder
+    for image in content["images"]:
+        names.setdefault(Path(image["file_name"]).name, image["file_name"])
+    shown = list(names.values())[:PREDICTED]
+    return str(config), [str(Path(image_root) / name) for name in shown]
 
 
 def _drawn(folder: Path, num_images: int) -> tuple[str, str]:

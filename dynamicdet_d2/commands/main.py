@@ -93,6 +93,7 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
             args = parser.parse_args(words)
             args.program = program
             _refuse_empty(args, parser)
+            _refuse_plan(args)
             return command.run(args) or 0
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: stopped\n")
@@ -159,6 +160,16 @@ def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         if value == "" and parser.get_default(name) != "":
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option if option in options else name.upper()} is empty.")
+
+
+def _refuse_plan(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: a key of a plan was typed where nothing is planned.
+    """
+    for name in (getattr(args, "opts", None) or [])[::2]:
+        if name.startswith("TEST.DYNAMIC.PLAN.") and not getattr(args, "plan", False):
+            raise ValueError(f"{name} would not be read: it is for 'dynamicdet calibrate --plan'.")
 
 
 def overview() -> str:

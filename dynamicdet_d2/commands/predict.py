@@ -16,6 +16,7 @@ from detectron2.utils.logger import setup_logger
 from dynamicdet_d2.budget import BudgetOutOfReachWarning, DifficultyDriftWarning
 from dynamicdet_d2.config import read_with_weights
 from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.config.rules import device_exists
 from dynamicdet_d2.model_folder import model_config
 from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.prediction import DynamicPredictor
@@ -119,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
     aim = Aim(args.threshold, args.hard_fraction, args.target_latency_ms, args.percentile)
     _check(args)
-    sources = sources_of(args.input)
+    sources = sources_of(args.input, drawn=not args.no_drawing)
     check_place(args.output, sources, _names(args, sources))
     cfg, class_names = _config(args, aim)
     predictor = DynamicPredictor(cfg, class_names)
@@ -160,6 +161,12 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.percentile is not None and args.batch_size > 1:
         raise ValueError("--percentile needs the images' times one by one: --batch-size 1.")
+    if args.device and "MODEL.DEVICE" in args.opts[::2]:
+        raise ValueError("--device and MODEL.DEVICE both say where the model runs; give one.")
+    if args.device:
+        fault = device_exists(args.device)
+        if fault is not None:
+            raise ValueError(fault.replace("MODEL.DEVICE", "--device", 1))
     if args.model and args.weights:
         raise ValueError("--weights goes with --config-file; a model folder has its own.")
 

@@ -4,15 +4,24 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from dynamicdet_d2.calibration.plot import write_plot
 from dynamicdet_d2.evaluation.report.files import TRADEOFF, redraw
 from dynamicdet_d2.operating_point.record import Calibration
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Whoever gives --compare first has given the path, as a detector."""
+        if message.endswith("required: path"):
+            message += "; it stands before --compare, which takes all that follows"
+        super().error(message)
+
+
 def parser() -> argparse.ArgumentParser:
     """What to draw, and what beside it."""
-    options = argparse.ArgumentParser(
+    options = _Parser(
         description="Draw report.html, tradeoff.png, .md and .csv again from tradeoff.json and "
         "routes.jsonl, or the plot of a calibration from its file."
     )

@@ -22,6 +22,8 @@ from dynamicdet_d2.utils.shipped import shipped
 from dynamicdet_d2.utils.words import in_lines, shown
 
 BASE = "_BASE_"
+# Unknown keys, of which each is said; of more than these, and no other, the file is the mistake.
+_FEW = 3
 # Of a key that can be said as it is.
 _NAME = r"[\w.-]+"
 # Of yacs, for a value that it cannot take or make out.
@@ -170,6 +172,8 @@ def _merge_files(
     """Set the keys of a file and of its bases in place; a sentence for each that is wrong."""
     wrong = []
     for file, content in _layers(shipped(os.fspath(config_file)), alone=alone):
+        if len(content) > _FEW and not any(name in cfg for name in content):
+            raise ValueError(f"{file} is no config: none of its {len(content)} keys is known.")
         wrong += [f"{file}: {said}" for said in _merge(cfg, _leaves(cfg, content))]
     return wrong
 
@@ -288,6 +292,8 @@ def _mismatch(name: str, value: object, default: object) -> str:
         allowed = KEYS[name].range
         # What was typed may be right as a string, before yacs has read something else out of it.
         read = shown(value).strip("'")
+        if read[:1] in ("[", "(") and allowed.must.startswith("be a list"):
+            return f"{name} is '{read}'; it must {allowed.must}, with words in quotes: ['a', 'b']."
         return allowed.complaint(name, value) or f"{name} is {read}; it must {allowed.must}."
     kind = type(default).__name__
     return (

@@ -59,6 +59,18 @@ class Predictor(DefaultPredictor):
         one_exit = cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1)
         load_complete(self.model, cfg, cfg.MODEL.WEIGHTS, one_exit=one_exit)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """
+        Raises:
+            AttributeError: what would change nothing, as it is the model's.
+        """
+        if name in ("threshold", "hard_fraction"):
+            raise AttributeError(
+                f"A predictor has no '{name}' to be set; model.threshold, of its model, is what an "
+                "image is hard above."
+            )
+        super().__setattr__(name, value)
+
     def __call__(self, original_image: NDArray[Any]) -> dict[str, Any]:
         """As Detectron2's.
 

@@ -65,10 +65,10 @@ def model_config(
         ValueError: as ``load``, or a key is wrong.
     """
     root = Path(folder).absolute()
-    for name in overrides[::2]:
-        if name in _ITS_OWN:
-            raise ValueError(f"{name} is said by the model folder {root}, and not by overrides.")
     files = verified(root).files
+    for name in overrides[::2]:
+        if name in _ITS_OWN or (name == "MODEL.DYNAMIC.CALIBRATION" and CALIBRATION in files):
+            raise ValueError(f"{name} is said by the model folder {root}, and not by overrides.")
     cfg = read_config(str(root / CONFIG), overrides, alone=True)
     # Only these, whatever the config names.
     cfg.MODEL.WEIGHTS, cfg.MODEL.COMPOSITE.WEIGHTS2 = str(root / WEIGHTS), ""

@@ -2,6 +2,7 @@
 """Where a model's threshold comes from: the config, or a calibration and a target."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -78,6 +79,12 @@ class OperatingPoint:
         keys = cfg.MODEL.DYNAMIC
         if not keys.CALIBRATION:
             return cls(threshold=keys.THRESHOLD, easy_proposals=keys.EASY_PROPOSALS)
+        if not os.path.lexists(keys.CALIBRATION):
+            # Relative in a config, it is not beside the config that it is looked for.
+            raise ValueError(
+                f"Calibration {keys.CALIBRATION} cannot be read: No such file or directory; "
+                f"MODEL.DYNAMIC.CALIBRATION is {os.path.abspath(keys.CALIBRATION)}."
+            )
         calibration = Calibration.from_json(keys.CALIBRATION)
         check_knobs(calibration.operating_point, keys.CALIBRATION, cfg)
         if keys.HARD_FRACTION is not None:

@@ -13,6 +13,7 @@ from dynamicdet_d2.operating_point import Calibration
 
 # Keys that say what the options do, in the options' order.
 _KEYS = tuple(f"MODEL.DYNAMIC.{x}" for x in ("THRESHOLD", "HARD_FRACTION", "TARGET_LATENCY_MS"))
+_CALIBRATION = "MODEL.DYNAMIC.CALIBRATION"
 _OPTIONS = "--threshold", "--hard-fraction", "--target-latency-ms"
 
 
@@ -67,12 +68,14 @@ class Aim:
         """
         self.check()
         keys = cfg.MODEL.DYNAMIC
+        if calibration and _CALIBRATION in typed[::2]:
+            raise ValueError(f"--calibration and {_CALIBRATION} both name a file; give one.")
         keys.CALIBRATION = calibration or keys.CALIBRATION
         if self == Aim():
             if calibration and keys.HARD_FRACTION is None and keys.TARGET_LATENCY_MS is None:
                 raise ValueError(
-                    f"--calibration {calibration} says nothing of how many images are to be hard: "
-                    "give --hard-fraction beside it, such as 0.5."
+                    f"--calibration {calibration} sets no threshold by itself, whatever target it "
+                    "was made for: give --hard-fraction beside it, such as 0.5."
                 )
             return
         values = zip(_OPTIONS, (self.threshold, self.hard_fraction, self.target_ms), strict=True)

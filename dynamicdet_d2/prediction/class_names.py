@@ -2,7 +2,7 @@
 """Where the names of a model's classes are known from."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -29,9 +29,13 @@ def check_class_names(names: Sequence[object], cfg: CfgNode, where: str = "") ->
     Raises:
         ValueError: there are more or fewer than classes, or one is no name.
     """
-    found = f"{where} has" if where else "There are"
+    if isinstance(names, str | bytes | Mapping | Set):
+        raise ValueError(
+            f"The names of classes are of type {type(names).__name__}; they must be a list."
+        )
     for name in names:
         if not is_class_name(name):
+            found = f"{where} has" if where else "There is"
             raise ValueError(
                 f"{found} {shown(name)} among the names of classes; each must be text of 1 to "
                 f"{LONGEST_NAME} characters."
@@ -39,6 +43,7 @@ def check_class_names(names: Sequence[object], cfg: CfgNode, where: str = "") ->
     key = num_classes_key(cfg)
     wanted = value_of(cfg, key)
     if names and len(names) != wanted:
+        found = f"{where} has" if where else "There are"
         raise ValueError(
             f"{found} {len(names)} names of classes, but {key} is {wanted}: each class needs one."
         )

@@ -61,8 +61,9 @@ class DynamicPredictor(Predictor):
         if not cfg.MODEL.WEIGHTS:
             raise ValueError("There are no weights: MODEL.WEIGHTS is empty.")
         super().__init__(cfg)
-        self.class_names = list(class_names_of(cfg) if class_names is None else class_names)
-        check_class_names(self.class_names, cfg)
+        names = class_names_of(cfg) if class_names is None else class_names
+        check_class_names(names, cfg)
+        self.class_names = list(names)
         self.metadata = Metadata(thing_classes=self.class_names)
 
     @overload

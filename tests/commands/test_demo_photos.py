@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``demo`` and ``demo-photos``: what is run, and what is refused before the chain begins."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from dynamicdet_d2.commands import demo, demo_photos
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.config import Use, check, read_config
-from tests.support.coco_files import image_entry, object_entry, write_coco
+from tests.support.coco_files import CATEGORIES, image_entry, object_entry, write_coco
 
 
 @pytest.fixture
@@ -45,6 +46,17 @@ def test_without_photographs_shapes_lie_on_one(tmp_path: Path) -> None:
     config, images = demo_photos.prepare(None, None, tmp_path, 24)
     assert read_config(config).MODEL.ROI_HEADS.NUM_CLASSES == 6
     assert all(Path(path).is_file() for path in images) and len(images) == 6
+
+
+def test_images_of_one_name_are_not_predicted_together(tmp_path: Path) -> None:
+    """Their pictures would be one file, which the last step would refuse."""
+    images = [image_entry(number) for number in range(1, 31)]
+    for image in images:
+        image["file_name"] = f"{image['id'] // 2:02}/{image['id'] % 2}.jpg"
+    content = {"images": images, "annotations": [], "categories": CATEGORIES}
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    _, shown = demo_photos.prepare(str(tmp_path / "all.json"), "own", tmp_path / "out", 30)
+    assert sorted(Path(path).name for path in shown) == ["0.jpg", "1.jpg"]
 
 
 @pytest.mark.parametrize("name", ["--json", "--images"])

@@ -114,6 +114,9 @@ def test_an_export_is_checked(labelled: Path, capsys: pytest.CaptureFixture) -> 
 def test_another_model_is_not_checked(labelled: Path, capsys: pytest.CaptureFixture) -> None:
     exported(labelled, "--format", "torch")
     with pytest.raises(SystemExit):
+        check_export(labelled, "MODEL.DYNAMIC.THRESHOLD", "0.9")
+    assert "MODEL.DYNAMIC.THRESHOLD would not be read: both routes are" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
         check_export(labelled, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.9")
     assert "it was made with boxes score_threshold 0.05 (here 0.9)." in capsys.readouterr().err
     torch.save({"model": toy_model(seed=1).state_dict()}, labelled / "model.pth")

@@ -160,7 +160,7 @@ def test_a_corrupt_image_is_named_or_left_out(
     [
         (["--input", "gone.jpg"], "--input gone.jpg does not exist."),
         (["--input", "{empty}"], "has no images (.bmp, "),
-        (["--input", "{images}", "{images}/1.png"], "results would both be 1.png"),
+        (["--input", "{images}", "{images}/1.png"], "1.png twice."),
         (["--input", "{images}", "--output", "{images}"], "would be replaced"),
         (["--input", "{images}", "--confidence-threshold", "2"], "--confidence-threshold is 2.0"),
         (
@@ -182,7 +182,7 @@ def test_a_corrupt_image_is_named_or_left_out(
         (["--input", "{images}", "--weights", "gone.pth"], "gone.pth does not exist"),
         (["--input", "{images}", "--weights", ""], "--weights is empty."),
         (["--input", "{images}", "--weights", "{half}"], "half.pth"),
-        (["--input", "{images}", "--device", "gpu"], "MODEL.DEVICE is 'gpu'"),
+        (["--input", "{images}", "--device", "gpu"], "--device is 'gpu'"),
         (["--input", "{images}", "--opts", "GONE", "1"], "GONE is no key."),
         (["--input", "{images}", "--model", "x"], "not allowed with argument"),
     ],

@@ -262,8 +262,9 @@ def test_exif_rotation_is_the_displayed_size(check: Checker, tmp_path: Path) -> 
     assert "007.jpg is 30x40 pixels (EXIF rotation applied)" in errors(stored)
 
 
-def test_a_file_of_two_images_is_a_warning(check: Checker) -> None:
-    images = [image_entry(1), {**image_entry(1), "id": 2}]
+@pytest.mark.parametrize("name", ["001.jpg", "./001.jpg"])
+def test_a_file_of_two_images_is_a_warning(check: Checker, name: str) -> None:
+    images = [image_entry(1), {**image_entry(1), "id": 2, "file_name": name}]
     report = check([object_entry(1, 1)], images=images)
     assert not report.errors
     assert "1 file(s) belong to several images (001.jpg to 2)" in warnings(report)

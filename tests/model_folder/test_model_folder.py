@@ -101,9 +101,10 @@ def test_a_folder_in_use_is_left_alone(files: SimpleNamespace, tmp_path: Path) -
             write_model(cfg, folder)
 
 
-def test_the_folder_s_weights_are_its_own(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"MODEL.WEIGHTS is said by the model folder"):
-        model_config(tmp_path, overrides=["SEED", "1", "MODEL.WEIGHTS", "other.pth"])
+@pytest.mark.parametrize("key", ["MODEL.WEIGHTS", "MODEL.DYNAMIC.CALIBRATION"])
+def test_the_folder_s_files_are_its_own(written: Path, key: str) -> None:
+    with pytest.raises(ValueError, match=f"{key} is said by the model folder"):
+        model_config(written, overrides=["SEED", "1", key, "other"])
 
 
 def test_a_name_that_no_folder_can_have() -> None:

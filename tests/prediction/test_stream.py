@@ -207,7 +207,9 @@ def test_what_a_user_aims_at() -> None:
     ):
         with pytest.raises(ValueError, match=says):
             aim.apply(cfg, "")
-    with pytest.raises(ValueError, match="c.json says nothing .* give --hard-fraction beside it"):
+    with pytest.raises(
+        ValueError, match="c.json sets no threshold .* give --hard-fraction beside it"
+    ):
         Aim().apply(cfg, "c.json")
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     with pytest.raises(ValueError, match="GeneralizedRCNN, which has no threshold"):

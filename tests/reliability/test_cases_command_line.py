@@ -37,6 +37,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     (folder / "c.yaml").write_text(cfg.dump())
     (folder / "text.txt").write_text("hello")
     (folder / "text.json").write_text("hello")
+    (folder / "keys.json").write_text('{"a": 1, "b": 2, "c": {"d": 3}, "e": []}')
     (folder / "empty").mkdir()
     (folder / "own").mkdir()
     (folder / "own" / "instances.json").write_text(json.dumps({"images": []}))
@@ -153,6 +154,27 @@ CASES: list[tuple[str, int, str]] = [
         for key in ("MODEL.DYNAMIC.THRESHOLD", "MODEL.DYNAMIC.HARD_FRACTION")
     ),
     (
+        f"{PREDICT} --input {{folder}}/images --device cpu --opts MODEL.DEVICE cuda",
+        TYPED,
+        "--device and MODEL.DEVICE both say where the model runs; give one.",
+    ),
+    (
+        f"{PREDICT} --input {{folder}}/images --device 0",
+        TYPED,
+        "error: --device is '0', which torch refuses",
+    ),
+    (
+        f"{PREDICT} --input {{folder}}/images --calibration a --hard-fraction 0.5 --opts "
+        "MODEL.DYNAMIC.CALIBRATION b",
+        TYPED,
+        "--calibration and MODEL.DYNAMIC.CALIBRATION both name a file; give one.",
+    ),
+    (
+        "demo --output {folder}/x MODEL.DYNAMIC.THRESHOLD 0.3",
+        TYPED,
+        "MODEL.DYNAMIC.THRESHOLD is not an override here: the demo calibrates it.",
+    ),
+    (
         "export --config-file {folder}/c.yaml --weights {folder}/w.pth --format torch "
         "--output {folder}/x MODEL.INFERENCE.OPTIMIZE True MODEL.INFERENCE.PRECISION bfloat16",
         TYPED,
@@ -179,6 +201,59 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "--share is 0.05 by --target-p95-latency-ms, and no other one.",
     ),
+    *(
+        (
+            f"{CALIBRATE} MODEL.DYNAMIC.{key}",
+            TYPED,
+            f"MODEL.DYNAMIC.{key.split()[0]} would not be r",
+        )
+        for key in ("THRESHOLD 0.7", "HARD_FRACTION 0.3", "TARGET_LATENCY_MS 30", "CALIBRATION c")
+    ),
+    *(
+        (f"{CALIBRATE} {key}", TYPED, f"{key.split()[0]} would not be read: it is for 'train' and")
+        for key in ("TEST.DYNAMIC.INPUT_SIZES [64]", "TEST.AUG.ENABLED True")
+    ),
+    (
+        "check-export --folder {folder} --config-file {folder}/c.yaml --weights w "
+        "TEST.DYNAMIC.PLAN.PRECISIONS ['float32']",
+        TYPED,
+        "PLAN.PRECISIONS would not be read: it is for 'dynamicdet calibrate --plan'.",
+    ),
+    *(
+        (
+            f"{command} TEST.DYNAMIC.PLAN.EASY_PROPOSALS [20]",
+            TYPED,
+            "EASY_PROPOSALS would not be read: it is for 'dynamicdet calibrate --plan'.",
+        )
+        for command in (f"{CALIBRATE} --max-ap-drop 2", "eval --config-file {folder}/c.yaml", COST)
+    ),
+    (
+        f"{CALIBRATE} DATASETS.TEST (own,)",
+        TYPED,
+        "DATASETS.TEST is '(own,)'; it must be a list, with words in quotes: ['a', 'b'].",
+    ),
+    (
+        f"{CALIBRATE} --plan --max-ap-drop 1 TEST.DYNAMIC.PLAN.PRECISIONS [bfloat16]",
+        TYPED,
+        "PRECISIONS is '[bfloat16]'; it must be a list, with words in quotes",
+    ),
+    (
+        f"{PACKAGE} --output {{folder}}/m --calibration c.json",
+        TYPED,
+        "--calibration c.json sets no threshold by itself, whatever target it was made for: give ",
+    ),
+    (
+        f"{PACKAGE} --output {{folder}}/m --calibration gone.json --hard-fraction 0.5",
+        TYPED,
+        "gone.json cannot be read: No such file or directory; MODEL.DYNAMIC.CALIBRATION is "
+        f"{os.getcwd()}/gone.json.",
+    ),
+    ("report --compare A,1,2,3 {folder}", TYPED, "path; it stands before --compare, which takes"),
+    (
+        "cost --config-file {folder}/keys.json",
+        TYPED,
+        "keys.json is no config: none of its 4 keys is known.",
+    ),
     (f"{CALIBRATE} --hard-fraction nan", TYPED, "must be in [0, 1], not nan."),
     (f"{CALIBRATE} --target-latency-ms -1", TYPED, "A target for latency_ms must be 0 or more"),
     (f"{CALIBRATE} --target-gflops x", TYPED, "--target-gflops: invalid float value: 'x'"),
@@ -187,6 +262,12 @@ CASES: list[tuple[str, int, str]] = [
     (f"{CALIBRATE} --num-images 0", TYPED, "--num-images is 0; own allows 1 to 1."),
     (f"{CALIBRATE} --num-images 9", TYPED, "--num-images is 9; own allows 1 to 1."),
     (f"{CALIBRATE} --output {{folder}}", TYPED, "must be a file in a folder"),
+    (f"{CALIBRATE} --output {{folder}}/text.txt/c.json", TYPED, "must be a file in a folder"),
+    (
+        "check-export --folder x --config-file x --output {folder}/text.txt/c.json",
+        TYPED,
+        "must be a file in a folder that is there.",
+    ),
     (f"{CALIBRATE} --output {{folder}}/gone/c.json", TYPED, "must be a file in a folder"),
     (f"{CALIBRATE} --output {{folder}}/c.png", TYPED, "c.png has the name of a picture"),
     (f"{CALIBRATE} --output {{folder}}/pipe", TYPED, "pipe, which is no ordinary file"),

@@ -100,7 +100,7 @@ def by_split(folder: Path, *splits: str, pattern: str = "{}/images") -> Path:
         images = folder / pattern.format(split)
         pictures(images)
         labels = Path(str(images).replace("/images", "/labels"))
-        labels.mkdir(parents=True)
+        labels.mkdir(parents=True, exist_ok=True)
         (labels / "1.txt").write_text(GOOD)
     (folder / "classes.txt").write_text("a")
     return folder
@@ -132,6 +132,46 @@ def test_an_empty_line_among_the_classes_is_refused(tmp_path: Path, text: str) -
     assert "classes.txt has '' for a class" in refused(read_yolo, folder)
     (folder / "classes.txt").write_text("a\r\nb \n\n")
     assert read_yolo(folder).classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train2017", "val2017"),
+        ("Train", "Val"),
+        ("training", "validation"),
+        ("train_images", "test_images"),
+    ],
+)
+@pytest.mark.parametrize("pattern", ["{}/images", "images/{}"])
+def test_splits_as_people_call_them(tmp_path: Path, names: tuple[str, str], pattern: str) -> None:
+    """Images to validate on would be learnt."""
+    found = read_yolo(by_split(tmp_path / "set", *names, pattern=pattern))
+    other = "test" if "test" in names[1] else "val"
+    assert {name: len(images) for name, images in found.splits.items()} == {"train": 3, other: 3}
+
+
+@pytest.mark.parametrize("names", [("train", "valid"), ("obj_train_data", "obj_Validation_data")])
+def test_splits_with_labels_beside_their_images(tmp_path: Path, names: tuple[str, str]) -> None:
+    found = read_yolo(by_split(tmp_path / "set", *names, pattern="{}"))
+    assert {name: len(images) for name, images in found.splits.items()} == {"train": 3, "val": 3}
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    found = read_yolo(by_split(tmp_path / "set", "bus", "train", pattern="{}"))
+    assert {name: len(images) for name, images in found.splits.items()} == {"train": 6}
+
+
+@pytest.mark.parametrize("name", ["val.txt", "Valid.txt", "test.txt"])
+def test_lists_of_splits_that_no_description_names(tmp_path: Path, name: str) -> None:
+    folder = yolo(tmp_path / "set")
+    (folder / "data.yaml").unlink()
+    (folder / "classes.txt").write_text("a")
+    for text in ("", GOOD, "of spring\n"):  # labels of an image of that name, or notes
+        (folder / name).write_text(text)
+        assert read_yolo(folder).splits.keys() == {"train"}
+    (folder / name).write_text("./images/1.png\n")
+    assert f"{name} is called as the list of a split is: name" in refused(read_yolo, folder)
 
 
 @pytest.mark.parametrize("pattern", ["{}/images", "images/{}"])
@@ -360,6 +400,42 @@ def test_endings_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
     folder = voc(tmp_path / "set", xml(obj()))
     (folder / "Annotations" / "1.xml").rename(folder / "Annotations" / "1.XML")
     assert "1.XML must end in .xml, in small letters" in refused(read_voc, folder)
+
+
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Train", "Validation", "Test")])
+def test_splits_with_annotations_beside_their_images(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        pictures(tmp_path / name, (f"{name}.png",))
+        (tmp_path / name / f"{name}.xml").write_text(xml(obj(), f"{name}.png"))
+    found = read_voc(tmp_path).splits
+    assert {split: [x.file.parent.name for x in images] for split, images in found.items()} == {
+        split: [name] for split, name in zip(("train", "val", "test"), names, strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("lists", "says"),
+    [
+        (("train", "valid"), "Main/valid.txt must be called val.txt, to be found."),
+        (("training", "val"), "Main/training.txt must be called train.txt, to be found."),
+        (("train", "trainval"), "Main has train.txt and trainval.txt but no val.txt, so that"),
+    ],
+)
+def test_lists_of_other_names(tmp_path: Path, lists: tuple[str, ...], says: str) -> None:
+    folder = voc(tmp_path / "set", xml(obj()))
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    for name in lists:
+        (folder / "ImageSets" / "Main" / f"{name}.txt").write_text("1\n2\n")
+    assert says in refused(read_voc, folder)
+
+
+def test_lists_beside_the_folders_are_passed_over_and_said(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "set", xml(obj()))
+    (folder / "val.txt").write_text("1\n")
+    (said,) = read_voc(folder).remarks
+    assert said.startswith("1 list(s) are passed over") and said.endswith(f"{folder}/val.txt.")
 
 
 def test_lists_in_capitals_are_not_passed_over(tmp_path: Path) -> None:

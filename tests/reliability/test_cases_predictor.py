@@ -12,6 +12,7 @@ from detectron2.structures import Boxes, Instances, RotatedBoxes
 from PIL import Image
 
 from dynamicdet_d2.engine.predictor import Predictor
+from dynamicdet_d2.prediction.class_names import check_class_names
 from tests.support.toy import dense_cfg, toy_cfg, toy_inputs, toy_model
 from tests.support.toy_yolo import DYNAMIC, yolo_cfg
 
@@ -135,6 +136,28 @@ def test_only_configs_of_ours_get_it() -> None:
 def test_weights_that_were_forgotten_are_said(caplog: pytest.LogCaptureFixture) -> None:
     DefaultPredictor(cfg_of())
     assert "MODEL.WEIGHTS is empty: the predictor has random weights." in caplog.text
+
+
+@pytest.mark.parametrize("name", ["threshold", "hard_fraction"])
+def test_a_setting_that_would_change_nothing(predictor: DefaultPredictor, name: str) -> None:
+    with pytest.raises(AttributeError, match=f"has no '{name}' to be set; model.threshold, of its"):
+        setattr(predictor, name, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ("abc", "The names of classes are of type str; they must be a list."),
+        ({"a", "b", "c"}, "are of type set; they must be a list."),
+        ({0: "a", 1: "b", 2: "c"}, "are of type dict; they must be a list."),
+        (["a", None, "c"], "There is None among the names of classes; each must be text"),
+        (["a"], "There are 1 names of classes, but MODEL.ROI_HEADS.NUM_CLASSES is 3"),
+    ],
+)
+def test_what_are_no_names_of_classes(names: Any, says: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        check_class_names(names, cfg_of(more=("MODEL.ROI_HEADS.NUM_CLASSES", 3)))
+    assert says in str(refused.value)
 
 
 def test_another_format_is_named() -> None:

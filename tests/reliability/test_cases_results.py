@@ -145,6 +145,21 @@ def test_folders_may_have_an_equals_sign_in_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "said"),
+    [({}, ""), ({"dataset": "other"}, "images of other, "), ({"num_images": 3}, "on 3 images of ")],
+)
+def test_a_comparison_with_other_images_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], said: str
+) -> None:
+    GOOD.to_json(tmp_path / "tradeoff.json")
+    write_routes(ROUTES, tmp_path / "routes.jsonl")
+    dataclasses.replace(GOOD, **changes).to_json(tmp_path / "other.json")
+    redraw(tmp_path, [f"mine={tmp_path / 'other.json'}", "A,1,2,3"])
+    assert said in caplog.text
+    assert ("AP of other images cannot be compared" in caplog.text) == bool(said)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("A,101,2,3", "has an AP of 101; it must be from 0 to 100."),

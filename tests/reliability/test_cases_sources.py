@@ -65,10 +65,27 @@ def test_pictures_that_are_not_searched_for_are_not_left_out_in_silence(
 ) -> None:
     write_image(tmp_path / "1.png", width=96, height=64)
     (tmp_path / "IMG_2.HEIC").touch()
+    (tmp_path / "IMG_3.CR2").touch()
     says = "its images are taken and its pictures of other kinds left out, such as IMG_2.HEIC. Name"
     for word in (str(tmp_path), str(tmp_path / "*")):
         caplog.clear()
         assert len(sources_of([word])) == 1 and says in caplog.text
+
+
+def test_folders_in_folders_are_not_left_out_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("all/1.png", "all/more/2.png", "all/.hidden/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / name, width=96, height=64)
+    (tmp_path / "all" / "notes").mkdir()
+    says = "its images are taken and its folders of images left out, such as more. Name"
+    for word in ("all", "all/*"):
+        caplog.clear()
+        assert len(sources_of([str(tmp_path / word)])) == 1
+        assert says in caplog.text and len(caplog.records) == 1
+    caplog.clear()
+    assert len(sources_of([str(tmp_path / "all" / "**")])) == 2 and not caplog.records
 
 
 @pytest.mark.parametrize("ending", [".wmv", ".MTS", ".m2ts", ".ts", ".3gp", ".flv", ".ogv"])
@@ -84,6 +101,21 @@ def test_two_of_one_name_are_both_named(folder: Path) -> None:
         sources_of([str(folder / "film.mp4"), str(folder / "film.webm")])
 
 
+def test_names_may_repeat_where_nothing_is_drawn(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "1.png", width=96, height=64)
+    words = [str(tmp_path / "a"), str(tmp_path / "b")]
+    with pytest.raises(
+        ValueError, match=r"1\.png and .*1\.png, whose results would both be 1\.png"
+    ):
+        sources_of(words)
+    assert len(sources_of(words, drawn=False)) == 2
+    for pictures in (True, False):
+        with pytest.raises(ValueError, match=r"^--input has .*a/1\.png twice\.$"):
+            sources_of([words[0], f"{words[0]}/"], drawn=pictures)
+
+
 # Lists
 
 LISTS: dict[str, tuple[bytes, str]] = {
@@ -96,7 +128,7 @@ LISTS: dict[str, tuple[bytes, str]] = {
     "byte 0": (b"images/1\0.png\n", "'images/1\\x00.png' names no file."),
     "zeros": (b"\0" * 5000, "names no file."),
     "nothing": (b"\n \n", "is empty; a list has a path in each line."),
-    "twice the same": (b"images/1.png\nimages/1.png\n", "names must differ."),
+    "twice the same": (b"images/1.png\nimages/1.png\n", "--input has {folder}/images/1.png twice."),
     "a comment": (b"# images\n", "l.txt: {folder}/# images does not exist."),
     "a line without end": (b"x" * 100_000, "File name too long."),
     "nobody's home": (b"~nobody-has-this-name/1.png\n", "Could not determine home directory."),

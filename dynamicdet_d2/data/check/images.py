@@ -89,7 +89,9 @@ def _is_side(value: object) -> TypeGuard[float]:
 def _warn_of_shared_files(
     images: list[Any], files: dict[str, tuple[int, int] | None], report: DatasetReport
 ) -> None:
-    uses = Counter(image["file_name"] for image in images if _has_id_and_file(image))
+    uses = Counter(
+        os.path.normpath(image["file_name"]) for image in images if _has_id_and_file(image)
+    )
     shared = len(uses.keys() - {name for name, count in uses.items() if count == 1})
     if shared:
         name, count = uses.most_common(1)[0]

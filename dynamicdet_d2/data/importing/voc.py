@@ -22,10 +22,10 @@ from dynamicdet_d2.data.importing.dataset import (
     sticks_out,
     visible,
 )
+from dynamicdet_d2.data.importing.splits import SPLITS, meant
 from dynamicdet_d2.utils.files import read_lines, refuse_pipes
 from dynamicdet_d2.utils.words import shown
 
-SPLITS = ("train", "val", "test")
 _FLAGS = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -35,7 +35,8 @@ def read_voc(folder: Path, classes: Sequence[str] = ()) -> Found:
 
     Args:
         folder: with ``Annotations/``, ``JPEGImages/`` and, for its splits, ``ImageSets/Main/``; or
-            with XML files beside the images, all of which are the split "train".
+            with XML files beside the images, in folders that are called as their splits are, or
+            all of the split "train".
         classes: names by category; none: those that occur, sorted.
 
     Raises:
@@ -73,11 +74,18 @@ def _lists(sets: Path) -> dict[str, Path]:
     there = {file.name for file in sets.iterdir()} if sets.is_dir() else set()
     known = {f"{split}.txt" for split in (*SPLITS, "trainval")}
     for name in sorted(there - known):
-        if name.lower() in known:  # it would be passed over
-            raise ValueError(f"{sets / name} must be called {name.lower()}, to be found.")
+        wanted = f"{meant(Path(name).stem)}.txt" if name.lower().endswith(".txt") else ""
+        if name.lower() in known or wanted in known - there:  # it would be passed over
+            called = name.lower() if name.lower() in known else wanted
+            raise ValueError(f"{sets / name} must be called {called}, to be found.")
     listed = {s: sets / f"{s}.txt" for s in SPLITS if f"{s}.txt" in there}
     if "trainval.txt" in there and "train" not in listed:
         listed["train"] = sets / "trainval.txt"
+    elif "trainval.txt" in there and "val" not in listed:
+        raise ValueError(
+            f"{sets} has train.txt and trainval.txt but no val.txt, so that images of the second "
+            "would be left out: write val.txt, or remove one of both."
+        )
     return listed
 
 
@@ -92,7 +100,11 @@ def _annotation_files(folder: Path, listed: Mapping[str, Path]) -> dict[str, lis
     for file in found:
         if file.suffix != ".xml":
             raise ValueError(f"{file} must end in .xml, in small letters, to be found.")
-    return {"train": found}
+    by_split: dict[str, list[Path]] = {}
+    for file in found:
+        top = file.relative_to(place).parts[0]  # the file itself, where it is in no folder
+        by_split.setdefault(meant(top) or "train", []).append(file)
+    return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
 def _files_of(listed: Path, annotations: Path) -> list[Path]:
@@ -115,7 +127,8 @@ def _files_of(listed: Path, annotations: Path) -> list[Path]:
 def _unused_lists(folder: Path) -> tuple[str, ...]:
     """Where there is none of a split: lists of other names, in other folders, or of one class."""
     sets = folder / "ImageSets"
-    unused = visible(sets.rglob("*.txt"), sets)
+    beside = [x for x in folder.glob("*.txt") if meant(x.stem) or x.stem == "trainval"]
+    unused = visible([*sets.rglob("*.txt"), *beside], folder)
     if not unused:
         return ()
     known = ", ".join(f"{split}.txt" for split in (*SPLITS, "trainval"))

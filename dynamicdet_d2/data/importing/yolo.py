@@ -20,19 +20,19 @@ from dynamicdet_d2.data.importing.dataset import (
     clipped,
     image_size,
     sticks_out,
-    visible,
 )
 from dynamicdet_d2.data.importing.labels import label_file, remarks_on_labels
+from dynamicdet_d2.data.importing.splits import (
+    SPLITS,
+    absolute,
+    image_files,
+    meant,
+    split_folders,
+)
 from dynamicdet_d2.utils.files import read_lines
 from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
 from dynamicdet_d2.utils.words import shown
 
-SPLITS = ("train", "val", "test")
-# What people call them: "Val", for one.
-_MEANT = {
-    **{split: split for split in SPLITS},
-    **{"training": "train", "valid": "val", "validation": "val", "testing": "test"},
-}
 _DESCRIPTIONS = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 _NAMES = ("classes.txt", "obj.names")
 
@@ -52,14 +52,14 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
     if description is not None:
         names, folders = _described(description)
     else:
-        names, folders = _class_list(path), _split_folders(path)
+        names, folders = _class_list(path), split_folders(path)
     names = list(check_classes(classes, "--classes has")) or names
     if not names:
         looked = "'names'" if description is not None else ", ".join((*_DESCRIPTIONS, *_NAMES))
         raise ValueError(
             f"{path} has no names of classes (looked for {looked}): --classes A B C gives them."
         )
-    files = {split: _image_files(parts) for split, parts in folders.items()}
+    files = {split: image_files(parts) for split, parts in folders.items()}
     empty = [split for split, found in files.items() if not found]
     if empty:  # a "val" would be made of "train", which is not the one that was meant
         endings = ", ".join(IMAGE_ENDINGS)
@@ -71,7 +71,7 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
     folder = path if path.is_dir() else path.parent
     _check_objects(splits, path)
     root = Path(os.path.commonpath([*(f.parent for x in files.values() for f in x)]))
-    root = _absolute(folder) if _absolute(folder) in (root, *root.parents) else root
+    root = absolute(folder) if absolute(folder) in (root, *root.parents) else root
     remarks = remarks_on_labels([image.file for found in splits.values() for image in found])
     return Found(root, tuple(names), splits, remarks)
 
@@ -97,10 +97,6 @@ def _check_objects(splits: dict[str, tuple[ImageEntry, ...]], path: Path) -> Non
         )
 
 
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))
-
-
 def _description(path: Path) -> Path | None:
     if path.is_file():
         return path
@@ -120,9 +116,9 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds no keys; it must have 'train' and 'names'.")
     for key in content:
-        meant = _MEANT.get(str(key).lower())
-        if meant is not None and key not in (*SPLITS, "valid"):  # its images would be in no split
-            raise ValueError(f"{file} has '{key}'; the key must be '{meant}'.")
+        split = meant(str(key))
+        if split is not None and key not in (*SPLITS, "valid"):  # its images would be in no split
+            raise ValueError(f"{file} has '{key}'; the key must be '{split}'.")
     folders = {}
     for split in SPLITS:
         parts = content.get(split) or (content.get("valid") if split == "val" else None)
@@ -173,8 +169,8 @@ def _located(file: Path, root: Any, part: Any, split: str) -> Path:
     tries.append(file.parent / name.removeprefix("../"))
     for path in tries:
         # Labels lie beside a link, and not beside what it leads to.
-        if _absolute(path).exists():
-            return _absolute(path)
+        if absolute(path).exists():
+            return absolute(path)
         if path.exists():
             return path.resolve()
     raise ValueError(f"{file}: '{split}' is {name}, which does not exist (looked for {tries[0]}).")
@@ -190,50 +186,6 @@ def _class_list(folder: Path) -> list[str]:
                 names = text.rstrip("\n").split("\n") if text.strip() else []
                 return list(check_classes(names, f"{file} has"))
     return []
-
-
-def _split_folders(folder: Path) -> dict[str, list[Path]]:
-    folder = _absolute(folder)
-    for pattern in ("images/{}", "{}/images"):
-        if (folder / pattern.format("train")).is_dir():
-            return _splits_by_name(visible(folder.glob(pattern.format("*")), folder), pattern)
-    images = folder / "images"
-    return {"train": [images if images.is_dir() else folder]}
-
-
-def _splits_by_name(places: Sequence[Path], pattern: str) -> dict[str, list[Path]]:
-    """
-    Args:
-        places: folders, and files, that are called as the pattern says.
-
-    Raises:
-        ValueError: one of another name has images, which would be in no split.
-    """
-    found: dict[str, list[Path]] = {}
-    for place in filter(Path.is_dir, places):
-        name = place.name if pattern.endswith("{}") else place.parent.name
-        split = "val" if name == "valid" else name
-        if split in SPLITS:
-            found.setdefault(split, []).append(place)
-        elif _image_files([place]):
-            raise ValueError(
-                f"{place} has images and is none of {', '.join(SPLITS)}, beside which it lies: "
-                "rename it, or name the folders of the splits in a data.yaml."
-            )
-    return {split: found[split] for split in SPLITS if split in found}
-
-
-def _image_files(parts: Sequence[Path]) -> list[Path]:
-    """Images of folders, however deep, and of lists of images in text files; each once."""
-    files: list[Path] = []
-    for part in parts:
-        if part.is_dir():
-            found = (f for f in part.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS)
-            files += visible(found, part)
-            continue
-        lines = (line.strip() for line in read_lines(part, f"{part}, a list of images,"))
-        files += [part.parent / line for line in lines if line]
-    return list(dict.fromkeys(map(_absolute, files)))
 
 
 def _entry(image: Path, num_classes: int) -> ImageEntry:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other detectors in a report: static baselines, other runs, this one at other input sizes."""
 
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -9,6 +10,8 @@ from dynamicdet_d2.data.register import LONGEST_NAME
 from dynamicdet_d2.evaluation.tradeoff.points import Point
 from dynamicdet_d2.evaluation.tradeoff.record import Series, SeriesPoint, SizeRange, Tradeoff
 from dynamicdet_d2.utils.words import is_whole
+
+logger = logging.getLogger(__name__)
 
 # More would take minutes to draw, and nobody could read it.
 MOST_COMPARED = 50
@@ -41,6 +44,24 @@ def parse_comparison(text: str) -> Series:
     if ap is None:
         raise ValueError(f"--compare {text} has no AP; it must be {_FORM}.")
     return Series(name, (SeriesPoint(name, gflops, ms, ap),))
+
+
+def say_other_images(text: str, own: Tradeoff) -> None:
+    """Where a comparison is a run that was evaluated on other images: its AP is of those.
+
+    Args:
+        text: as ``parse_comparison`` takes it.
+        own: the run that it is drawn beside.
+    """
+    if not text.endswith(".json"):
+        return
+    other = Tradeoff.from_json(_named(text)[1])
+    if (other.dataset, other.num_images) != (own.dataset, own.num_images):
+        logger.warning(
+            "--compare %s was evaluated on %d images of %s, and what it is drawn beside on %d of "
+            "%s: AP of other images cannot be compared.",
+            *(text, other.num_images, other.dataset, own.num_images, own.dataset),
+        )
 
 
 def _named(text: str) -> tuple[str, str]:

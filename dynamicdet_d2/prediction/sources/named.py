@@ -20,25 +20,34 @@ VIDEOS = (
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
 )
 # Pictures that are read where they are named, if at all, and that folders are not searched for.
-OTHER_PICTURES = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2")
+OTHER_PICTURES = (
+    *(".arw", ".avif", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl"),
+    *(".nef", ".orf", ".pbm", ".pgm", ".ppm", ".psd", ".raf", ".rw2"),
+)
 LISTS = (".txt",)
+_OTHER_KINDS = "pictures of other kinds"
 _CAMERA = re.compile(r"^camera:(\d{1,3})$")
 
 
-def sources_of(inputs: Sequence[str]) -> list[Source]:
+def sources_of(inputs: Sequence[str], *, drawn: bool = True) -> list[Source]:
     """What ``--input`` means, in the order given.
 
     A word is ``camera:N``, a folder (its images, by name), a video, a list (.txt: a word per line,
     relative to the list's folder), a pattern (``**`` for any depth), or else an image.
 
+    Args:
+        drawn: each has a file of its name, whatever its folder.
+
     Raises:
-        ValueError: something does not exist, has no images, two results would be one file, or a
-            camera does not stand alone.
+        ValueError: something does not exist, has no images, stands there twice, two results would
+            be one file, or a camera does not stand alone.
     """
     sources = [source for word in inputs for source in _meant(word, f"--input {word}")]
     by_result: dict[str, Source] = {}
     for source in sources:
-        other = by_result.setdefault(source.drawn_name, source)
+        other = by_result.setdefault(source.drawn_name if drawn else source.name, source)
+        if other is not source and other.name == source.name:
+            raise ValueError(f"--input has {source.name} twice.")
         if other is not source:
             raise ValueError(
                 f"--input has {other.name} and {source.name}, whose results would both be "
@@ -91,13 +100,23 @@ def _folder(folder: Path, said: str) -> Iterator[Source]:
     found = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
     if not found:
         raise ValueError(f"{said} has no images ({', '.join(IMAGE_ENDINGS)}).")
-    for kind, endings in (("videos", VIDEOS), ("pictures of other kinds", OTHER_PICTURES)):
-        _say_left_out(files, kind, endings, said)
+    _say_left_out([x for x in files if x.suffix.lower() in VIDEOS], "videos", said)
+    _say_left_out([x for x in files if x.suffix.lower() in OTHER_PICTURES], _OTHER_KINDS, said)
+    _say_left_out([x for x in files if _has_images(x)], "folders of images", said)
     yield from map(ImageFile, found)
 
 
-def _say_left_out(files: Sequence[Path], kind: str, endings: Sequence[str], said: str) -> None:
-    others = [file for file in files if file.suffix.lower() in endings]
+def _has_images(path: Path) -> bool:
+    """Whether it is a folder of images, and none that a tool has hidden."""
+    if path.name.startswith(".") or not path.is_dir():
+        return False
+    try:
+        return any(file.suffix.lower() in IMAGE_ENDINGS for file in path.iterdir())
+    except PermissionError:
+        return False
+
+
+def _say_left_out(others: Sequence[Path], kind: str, said: str) -> None:
     if others:
         logger.warning(
             "%s: its images are taken and its %s left out, such as %s. Name those by themselves.",
@@ -110,7 +129,10 @@ def _pattern(pattern: str, said: str) -> Iterator[Source]:
     found = [file for file in files if file.suffix.lower() in (*IMAGE_ENDINGS, *VIDEOS)]
     if not found:
         raise ValueError(f"{said} matches no image and no video.")
-    _say_left_out(files, "pictures of other kinds", OTHER_PICTURES, said)
+    _say_left_out([x for x in files if x.suffix.lower() in OTHER_PICTURES], _OTHER_KINDS, said)
+    searched = {file.parent for file in found}  # "**" matches a folder and what is in it
+    folders = [x for x in files if x not in searched and _has_images(x)]
+    _say_left_out(folders, "folders of images", said)
     for file in found:
         yield VideoFile(file) if file.suffix.lower() in VIDEOS else ImageFile(file)
 
