@@ -14,6 +14,7 @@ from detectron2.utils.file_io import PathManager
 
 from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
+from dynamicdet_d2.config.pairs import without_value
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
@@ -117,7 +118,7 @@ def read_config(
     """
     cfg = get_cfg()
     if len(overrides) % 2:
-        raise ValueError(_without_value(overrides, set(dict(_leaves(cfg, cfg)))))
+        raise ValueError(without_value(overrides, set(dict(_leaves(cfg, cfg)))))
     wrong = _merge_files(cfg, config_file, alone=alone) if config_file else []
     if not torch.cuda.is_available() and str(cfg.MODEL.DEVICE).startswith("cuda"):
         cfg.MODEL.DEVICE = "cpu"
@@ -260,20 +261,6 @@ def _with_fraction(value: object, default: object) -> object:
         return float(value) if isinstance(value, (int, str)) else value
     except (ValueError, OverflowError):
         return value
-
-
-def _without_value(overrides: Sequence[str], known: set[str]) -> str:
-    """A sentence for an odd number of overrides: where the pairs go wrong."""
-    said = "Config overrides are KEY VALUE pairs;"
-    for place in range(0, len(overrides), 2):
-        name, *value = overrides[place : place + 2]
-        if name.startswith("--"):
-            return f"{name} stands behind config overrides; options stand before them."
-        if place + 1 < len(overrides) and name not in known and value[0] in known:
-            return f"{said} '{name}' stands in the place of a key."
-        if name in known and (not value or value[0] in known):
-            return f"{said} '{name}' has no value."
-    return f"{said} '{overrides[-1]}' has no value."
 
 
 def _unknown(name: str, value: object, known: Sequence[str]) -> str:

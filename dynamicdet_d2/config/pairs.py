@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where ``KEY VALUE`` pairs go wrong of which one has no value."""
+
+from collections.abc import Sequence
+
+
+def without_value(overrides: Sequence[str], known: set[str]) -> str:
+    """A sentence for an odd number of overrides: where the pairs go wrong."""
+    said = "Config overrides are KEY VALUE pairs;"
+    for place in range(0, len(overrides), 2):
+        name, *value = overrides[place : place + 2]
+        if name.startswith("--"):
+            return f"{name} stands behind config overrides; options stand before them."
+        if place + 1 < len(overrides) and name not in known and value[0] in known:
+            return f"{said} '{name}' stands in the place of a key."
+        if name in known and (not value or value[0] in known):
+            return f"{said} '{name}' has no value."
+    return f"{said} '{overrides[-1]}' has no value."
