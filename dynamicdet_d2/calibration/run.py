@@ -20,7 +20,7 @@ from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.config import Use, read_config
-from dynamicdet_d2.config.unread import refuse_unread
+from dynamicdet_d2.config.unread_by_commands import refuse_unread
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.data.loading.images import check_registered

@@ -14,7 +14,7 @@ from torch import nn
 
 from dynamicdet_d2.commands.export import CHECK_IMAGES, at_least_one, model_of, registered
 from dynamicdet_d2.config import read_with_weights
-from dynamicdet_d2.config.unread import refuse_unread
+from dynamicdet_d2.config.unread_by_commands import refuse_unread
 from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.export import open_exported
 from dynamicdet_d2.export.accuracy import Accuracy, ImageSet, exported_records, model_records

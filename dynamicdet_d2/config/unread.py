@@ -130,6 +130,17 @@ OWNERS = (
         ("build_resnet_backbone", *_PLAIN_FPN, "build_resnet_dense_fpn_backbone"),
         "MODEL.BACKBONE.GRADIENT_CHECKPOINTING",
     ),
+    _other_backbones(
+        "ResNets that are no pair",
+        ("build_composite_resnet_backbone",),
+        *("MODEL.RESNETS.OUT_FEATURES", "MODEL.RESNETS.DEFORM_MODULATED"),
+    ),
+    Owner(
+        "ResNets of 50 layers and more",
+        ("MODEL.RESNETS.STRIDE_IN_1X1",),
+        "MODEL.RESNETS.DEPTH",
+        lambda cfg: cfg.MODEL.RESNETS.DEPTH in (18, 34),
+    ),
     _where("MODEL.FPN.TOP_BLOCK", "p6p7", _TOP_INPUT),
     _detectors(
         "two-stage detectors",
@@ -221,34 +232,6 @@ OWNERS = (
         "DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler", "DATALOADER.REPEAT_THRESHOLD"
     ),
 )
-
-
-# What says which images are hard.
-POINT_KEYS = tuple(
-    f"MODEL.DYNAMIC.{x}" for x in ("CALIBRATION", "THRESHOLD", "HARD_FRACTION", "TARGET_LATENCY_MS")
-)
-# What a report has, and a pass over the images for something else has not.
-_EVALUATION_KEYS = ("TEST.AUG.ENABLED", "TEST.EVAL_LOSS", "TEST.EXPECTED_RESULTS") + tuple(
-    f"TEST.DYNAMIC.{x}"
-    for x in ("HARD_FRACTIONS", "INPUT_SIZES", "LOSS_GAP", "GALLERY", "RANDOM_DRAWS", "MIN_SCORE")
-)
-
-
-def refuse_unread(typed: Sequence[str], instead: str) -> None:
-    """For a command that measures at operating points of its own, and makes no report.
-
-    Args:
-        typed: keys and values in turn.
-        instead: what it does in the place of reading an operating point, for a sentence.
-
-    Raises:
-        ValueError: a key was typed that says which images are hard, or what a report has.
-    """
-    for name in typed[::2]:
-        if name in POINT_KEYS:
-            raise ValueError(f"{name} would not be read: {instead}.")
-        if name in _EVALUATION_KEYS:
-            raise ValueError(f"{name} would not be read: it is for 'train' and 'eval'.")
 
 
 def unread(cfg: CfgNode, typed: Sequence[str]) -> list[str]:

@@ -62,6 +62,18 @@ CONFIGS = (
             "SOLVER.OPTIMIZER 'ADAMW'.",
         ),
         (
+            "dy_faster_rcnn_R_50_FPN_1x.yaml",
+            ["MODEL.RESNETS.OUT_FEATURES", "['res4']"],
+            "MODEL.RESNETS.OUT_FEATURES would not be read: it is for ResNets that are no pair; "
+            "found MODEL.BACKBONE.NAME 'build_composite_resnet_backbone'.",
+        ),
+        (
+            "faster_rcnn_R_50_FPN_1x.yaml",
+            ["MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.STRIDE_IN_1X1", "False"],
+            "MODEL.RESNETS.STRIDE_IN_1X1 would not be read: it is for ResNets of 50 layers and "
+            "more; found MODEL.RESNETS.DEPTH 18.",
+        ),
+        (
             "dy_yolov7.yaml",
             ["SOLVER.GAMMA", "0.2"],
             "SOLVER.GAMMA would not be read: it is for WarmupMultiStepLR; found "

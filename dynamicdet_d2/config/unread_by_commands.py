@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys that are typed to a command that measures at operating points of its own."""
+
+from collections.abc import Sequence
+
+# What says which images are hard.
+_POINT_KEYS = tuple(
+    f"MODEL.DYNAMIC.{x}" for x in ("CALIBRATION", "THRESHOLD", "HARD_FRACTION", "TARGET_LATENCY_MS")
+)
+# What a report has, and a pass over the images for something else has not.
+_EVALUATION_KEYS = ("TEST.AUG.ENABLED", "TEST.EVAL_LOSS", "TEST.EXPECTED_RESULTS") + tuple(
+    f"TEST.DYNAMIC.{x}"
+    for x in ("HARD_FRACTIONS", "INPUT_SIZES", "LOSS_GAP", "GALLERY", "RANDOM_DRAWS", "MIN_SCORE")
+)
+
+
+def refuse_unread(typed: Sequence[str], instead: str) -> None:
+    """For a command that measures at operating points of its own, and makes no report.
+
+    Args:
+        typed: keys and values in turn.
+        instead: what it does in the place of reading an operating point, for a sentence.
+
+    Raises:
+        ValueError: a key was typed that says which images are hard, or what a report has.
+    """
+    for name in typed[::2]:
+        if name in _POINT_KEYS:
+            raise ValueError(f"{name} would not be read: {instead}.")
+        if name in _EVALUATION_KEYS:
+            raise ValueError(f"{name} would not be read: it is for 'train' and 'eval'.")
