@@ -13,7 +13,8 @@ from detectron2.engine import DefaultPredictor
 from dynamicdet_d2.calibration.run import calibrate
 from dynamicdet_d2.calibration.targets import HardFraction
 from dynamicdet_d2.commands.train import evaluate, trainer_of
-from dynamicdet_d2.engine.setup import load_config
+from dynamicdet_d2.config import Use, read_config
+from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.engine.static import StaticTrainer
 from tests.support.coco_files import clean_catalogs
 from tests.support.runs import differing, weights, write_toy
@@ -33,7 +34,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
         keys = [*dense_keys(head, num_classes=6), "SOLVER.MAX_ITER", 4]
         keys += ["TEST.DYNAMIC.GALLERY", 0, "TEST.DYNAMIC.RANDOM_DRAWS", 2]
         keys += [f"MODEL.{head.upper()}.SCORE_THRESH_TEST", 0.0]
-        return load_config(file, [*keys, "OUTPUT_DIR", str(folder / output), *overrides])
+        keys += ["OUTPUT_DIR", str(folder / output), *overrides]
+        return checked(read_config(file, keys, shared=True), Use.EVALUATE)
 
     with clean_catalogs():
         yield build

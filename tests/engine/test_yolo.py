@@ -14,8 +14,9 @@ from detectron2.modeling import build_model
 from dynamicdet_d2.calibration.run import calibrate
 from dynamicdet_d2.calibration.targets import HardFraction
 from dynamicdet_d2.commands.train import evaluate, trainer_of
+from dynamicdet_d2.config import Use, read_config
 from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset
-from dynamicdet_d2.engine.setup import load_config
+from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.evaluation.cost import count_flops
 from tests.support.coco_files import clean_catalogs
@@ -49,7 +50,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
 
     def build(output: str, *overrides: object) -> CfgNode:
         keys = ["DATASETS.COCO_JSON", sets, *TINY, "OUTPUT_DIR", str(folder / output), *overrides]
-        return load_config("configs/quickstart_yolo.yaml", keys)
+        cfg = read_config("configs/quickstart_yolo.yaml", keys, shared=True)
+        return checked(cfg, Use.EVALUATE)
 
     with clean_catalogs():
         yield build
