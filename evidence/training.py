@@ -13,6 +13,8 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from dynamicdet_d2.commands.train import parser, trainer_of
+from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.engine.setup import setup
 from dynamicdet_d2.utils.errors import one_sentence
 from evidence.setups import CONFIGS, Data, Run
@@ -45,9 +47,10 @@ def _train_in_process(run: Run, data: Data, overrides: Sequence[str]) -> int:
     """The exit status of a training."""
     run.folder.mkdir(parents=True, exist_ok=True)
     sys.stdout.write(f"Training {run.folder}\n")
-    keys = ["OUTPUT_DIR", str(run.folder), "SEED", str(run.seed), *data.keys(), *overrides]
-    keys += [] if run.start is None else ["MODEL.WEIGHTS", str(run.start.resolve())]
     config = str(CONFIGS / f"{run.setup}.yaml")
+    keys = ["OUTPUT_DIR", str(run.folder), "SEED", str(run.seed), *data.keys()]
+    keys += read_by(read_config(config), overrides)
+    keys += [] if run.start is None else ["MODEL.WEIGHTS", str(run.start.resolve())]
     command = [sys.executable, "-m", "evidence.training", "--config-file", config, "--resume"]
     with open(run.folder / "stdout.txt", "ab") as said:
         return subprocess.run(
@@ -57,6 +60,12 @@ def _train_in_process(run: Run, data: Data, overrides: Sequence[str]) -> int:
             stdout=said,
             stderr=subprocess.STDOUT,
         ).returncode
+
+
+def read_by(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
+    """Of keys and values for all set-ups those that one reads; a static one has no router."""
+    pairs = zip(overrides[::2], overrides[1::2], strict=True)
+    return [word for pair in pairs if not unread(cfg, pair[:1]) for word in pair]
 
 
 def train(arguments: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dynamicdet_d2.config import read_config
 from evidence import drawn, training
 from evidence.setups import CONFIGS, planned
 from tests.support import runs
@@ -28,6 +29,13 @@ def test_one_training_ends_with_its_weights(
     done = runs.run("evidence/training.py", options, folder)
     assert done.status == 0, done.err
     assert (folder / "model_final.pth").is_file() and (folder / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize(("setup", "router"), [("short", True), ("static0", False)])
+def test_keys_for_all_setups_reach_those_that_read_them(setup: str, router: bool) -> None:
+    cfg = read_config(str(CONFIGS / f"{setup}.yaml"))
+    steps, epochs = ["SOLVER.MAX_ITER", "60"], ["SOLVER.ROUTER.EPOCHS", "5"]
+    assert training.read_by(cfg, [*steps, *epochs]) == [*steps, *(epochs if router else [])]
 
 
 def test_trainings_that_are_missing_are_begun_and_failures_named(
