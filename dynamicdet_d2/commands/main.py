@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import dynamicdet_d2
 from dynamicdet_d2.utils.errors import INTERRUPTED, TYPED, one_sentence
 from dynamicdet_d2.utils.stopping import killed_in_order
 from dynamicdet_d2.utils.streams import heard, open_closed
@@ -108,7 +109,7 @@ def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")
     except (AttributeError, OSError, RuntimeError) as error:
-        missing = sys.modules["dynamicdet_d2"].__dict__["_missing"]
+        missing = dynamicdet_d2._missing
         raise error if missing is None else missing from error
 
 

@@ -110,23 +110,22 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
         _refuse_unread(cfg.DATASETS.TEST, results)
-        for task, *_ in cfg.TEST.EXPECTED_RESULTS:
-            if task not in results:
-                raise ValueError(
-                    f"TEST.EXPECTED_RESULTS names '{task}'; the evaluation gives "
-                    f"{', '.join(results) or 'nothing'}."
-                )
-        _refuse_unknown_metrics(cfg.TEST.EXPECTED_RESULTS, results)
+        _refuse_unknown(cfg.TEST.EXPECTED_RESULTS, results)
         verify_results(cfg, results)
     return results
 
 
-def _refuse_unknown_metrics(expected: Sequence[Sequence], results: dict) -> None:
+def _refuse_unknown(expected: Sequence[Sequence], results: dict) -> None:
     """
     Raises:
-        ValueError: a metric that an evaluation does not give.
+        ValueError: a task or a metric that an evaluation does not give.
     """
     for task, metric, *_ in expected:
+        if task not in results:
+            raise ValueError(
+                f"TEST.EXPECTED_RESULTS names '{task}'; the evaluation gives "
+                f"{', '.join(results) or 'nothing'}."
+            )
         if metric not in results[task]:
             raise ValueError(
                 f"TEST.EXPECTED_RESULTS names {shown(metric)} of '{task}', which the evaluation "

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where ``KEY VALUE`` pairs go wrong of which one has no value."""
+"""What stands where a key or a value of ``KEY VALUE`` pairs should: a sentence for it."""
 
 from collections.abc import Sequence
+
+
+def option_behind(name: str) -> str:
+    """For an option among the keys."""
+    return f"{name} stands behind config overrides; options stand before them."
 
 
 def without_value(overrides: Sequence[str], known: set[str]) -> str:
@@ -10,7 +15,7 @@ def without_value(overrides: Sequence[str], known: set[str]) -> str:
     for place in range(0, len(overrides), 2):
         name, *value = overrides[place : place + 2]
         if name.startswith("--"):
-            return f"{name} stands behind config overrides; options stand before them."
+            return option_behind(name)
         if place + 1 < len(overrides) and name not in known and value[0] in known:
             return f"{said} '{name}' stands in the place of a key."
         if name in known and (not value or value[0] in known):

@@ -14,7 +14,7 @@ from detectron2.utils.file_io import PathManager
 
 from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
-from dynamicdet_d2.config.pairs import without_value
+from dynamicdet_d2.config.pairs import option_behind, without_value
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
@@ -265,7 +265,7 @@ def _with_fraction(value: object, default: object) -> object:
 
 def _unknown(name: str, value: object, known: Sequence[str]) -> str:
     if name.startswith("--"):
-        return f"{name} stands behind config overrides; options stand before them."
+        return option_behind(name)
     if any(key.startswith(f"{name}.") for key in known):
         return f"{name} is {shown(value)}, but it is a section, whose keys have values."
     by_last = {key.rpartition(".")[2]: key for key in known}

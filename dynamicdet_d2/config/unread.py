@@ -5,7 +5,7 @@ In a file they may stay, as files of Detectron2's zoo have some. Who types one e
 it, and would wait for it in vain.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from detectron2.config import CfgNode
@@ -33,6 +33,8 @@ _FAMILIES = {
     },
     "YOLOv7's backbones": {"build_elan_backbone", "build_composite_elan_backbone"},
 }
+_ARCHITECTURE, _BACKBONE = "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME"
+_SCHEDULE = "SOLVER.LR_SCHEDULER_NAME"
 _TOP_INPUT = "MODEL.FPN.TOP_BLOCK_INPUT"
 _SHARED = ("MODEL.COMPOSITE.SHARE_NECK", "MODEL.COMPOSITE.SHARE_HEADS")
 
@@ -57,22 +59,18 @@ class Owner:
         return any(name == key or name.startswith(f"{key}.") for key in self.keys)
 
 
+def _without(words: str, decider: str, others: Collection[object], *keys: str) -> Owner:
+    """What is not read where another key has one of some values."""
+    return Owner(words, keys, decider, lambda cfg: value_of(cfg, decider) in others)
+
+
 def _backbones(families: Iterable[str], *keys: str) -> Owner:
     others = set().union(*(names for x, names in _FAMILIES.items() if x not in families))
-    words = " and ".join(families)
-    return Owner(words, keys, "MODEL.BACKBONE.NAME", lambda cfg: cfg.MODEL.BACKBONE.NAME in others)
+    return _without(" and ".join(families), _BACKBONE, others, *keys)
 
 
-def _other_backbones(words: str, without: Iterable[str], *keys: str) -> Owner:
-    """What backbones of some names do not read."""
-    return Owner(words, keys, "MODEL.BACKBONE.NAME", lambda cfg: cfg.MODEL.BACKBONE.NAME in without)
-
-
-def _detectors(words: str, others: Iterable[str], *keys: str) -> Owner:
-    def absent(cfg: CfgNode) -> bool:
-        return cfg.MODEL.META_ARCHITECTURE in others
-
-    return Owner(words, keys, "MODEL.META_ARCHITECTURE", absent)
+def _detectors(words: str, others: Collection[str], *keys: str) -> Owner:
+    return _without(words, _ARCHITECTURE, others, *keys)
 
 
 def _dense_heads(head: str, section: str) -> list[Owner]:
@@ -104,17 +102,12 @@ def _switch(words: str, others: Iterable[str], key: str) -> Owner:
         pasted = key == "MODEL.MASK_ON" and cfg.INPUT.MOSAIC.ENABLED
         return cfg.MODEL.META_ARCHITECTURE in others and value_of(cfg, key) is True and not pasted
 
-    return Owner(words, (key,), "MODEL.META_ARCHITECTURE", absent)
+    return Owner(words, (key,), _ARCHITECTURE, absent)
 
 
-def _anchors(cfg: CfgNode) -> bool:
+def _has_no_anchors(cfg: CfgNode) -> bool:
     name = cfg.MODEL.META_ARCHITECTURE
     return name == "FCOS" or (name == "DynamicDenseDetector" and cfg.MODEL.DENSE.HEAD == "FCOS")
-
-
-def _unless(decider: str, value: object, words: str, *keys: str) -> Owner:
-    """What is not read where another key has one value."""
-    return Owner(words, keys, decider, lambda cfg: value_of(cfg, decider) == value)
 
 
 OWNERS = (
@@ -122,24 +115,26 @@ OWNERS = (
     _backbones(("Swin Transformers",), "MODEL.SWIN"),
     _backbones(("EfficientNet-Lite",), "MODEL.EFFICIENTNET_LITE"),
     _backbones(("ResNets", "EfficientNet-Lite"), "MODEL.COMPOSITE.NORM"),
-    _other_backbones(
-        "other FPNs than Detectron2's own", _PLAIN_FPN, "MODEL.FPN.TOP_BLOCK", _TOP_INPUT
+    _without(
+        "other FPNs than Detectron2's own", _BACKBONE, _PLAIN_FPN, "MODEL.FPN.TOP_BLOCK", _TOP_INPUT
     ),
-    _other_backbones(
+    _without(
         "composite backbones, Swin Transformers and EfficientNet-Lite",
+        _BACKBONE,
         ("build_resnet_backbone", *_PLAIN_FPN, "build_resnet_dense_fpn_backbone"),
         "MODEL.BACKBONE.GRADIENT_CHECKPOINTING",
     ),
-    _other_backbones(
+    _without(
         "ResNets that are no pair",
+        _BACKBONE,
         ("build_composite_resnet_backbone",),
         *("MODEL.RESNETS.OUT_FEATURES", "MODEL.RESNETS.DEFORM_MODULATED"),
     ),
-    Owner(
+    _without(
         "ResNets of 50 layers and more",
-        ("MODEL.RESNETS.STRIDE_IN_1X1",),
         "MODEL.RESNETS.DEPTH",
-        lambda cfg: cfg.MODEL.RESNETS.DEPTH in (18, 34),
+        (18, 34),
+        "MODEL.RESNETS.STRIDE_IN_1X1",
     ),
     _where("MODEL.FPN.TOP_BLOCK", "p6p7", _TOP_INPUT),
     _detectors(
@@ -153,12 +148,7 @@ OWNERS = (
     _detectors(
         "panoptic detectors", _TWO_STAGE | _DENSE, "MODEL.SEM_SEG_HEAD", "MODEL.PANOPTIC_FPN"
     ),
-    Owner(
-        "detectors with anchors",
-        ("MODEL.ANCHOR_GENERATOR",),
-        "MODEL.META_ARCHITECTURE",
-        _anchors,
-    ),
+    Owner("detectors with anchors", ("MODEL.ANCHOR_GENERATOR",), _ARCHITECTURE, _has_no_anchors),
     _detectors("YOLOv7", {"DynamicYOLO"}, "MODEL.YOLO.AUXILIARY"),
     _detectors("detectors other than YOLOs", {"DynamicYOLO"}, *_SHARED),
     _detectors("YOLOs", (_TWO_STAGE | _DENSE) - _YOLO, "MODEL.YOLO"),
@@ -177,29 +167,25 @@ OWNERS = (
         *(f"TEST.DYNAMIC.{x}" for x in ("RANDOM_DRAWS", "MIN_SCORE", "LOSS_GAP", "GALLERY")),
         *("TEST.DYNAMIC.INPUT_SIZES", "TEST.DYNAMIC.PLAN"),
     ),
-    _unless(
-        "MODEL.ROI_HEADS.NAME", "StandardROIHeads", "CascadeROIHeads", "MODEL.ROI_BOX_CASCADE_HEAD"
+    _without(
+        "CascadeROIHeads",
+        "MODEL.ROI_HEADS.NAME",
+        ("StandardROIHeads",),
+        "MODEL.ROI_BOX_CASCADE_HEAD",
     ),
     _where("MODEL.MASK_ON", True, "MODEL.ROI_MASK_HEAD", "INPUT.MASK_FORMAT"),
-    _where("MODEL.KEYPOINT_ON", True, "MODEL.ROI_KEYPOINT_HEAD"),
+    _where("MODEL.KEYPOINT_ON", True, "MODEL.ROI_KEYPOINT_HEAD", "TEST.KEYPOINT_OKS_SIGMAS"),
     _where("SOLVER.OPTIMIZER", "SGD", "SOLVER.MOMENTUM", "SOLVER.NESTEROV"),
-    _unless(
-        "SOLVER.LR_SCHEDULER_NAME",
-        "WarmupCosineLR",
-        "WarmupMultiStepLR",
-        *("SOLVER.STEPS", "SOLVER.GAMMA"),
-    ),
-    _unless(
-        "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "WarmupCosineLR", "SOLVER.BASE_LR_END"
-    ),
-    _unless("SOLVER.ROUTER.OBJECTIVE", "auto", "any other objective", "SOLVER.ROUTER.BASE_LR"),
+    _without("WarmupMultiStepLR", _SCHEDULE, ("WarmupCosineLR",), "SOLVER.STEPS", "SOLVER.GAMMA"),
+    _without("WarmupCosineLR", _SCHEDULE, ("WarmupMultiStepLR",), "SOLVER.BASE_LR_END"),
+    _without("any other objective", "SOLVER.ROUTER.OBJECTIVE", ("auto",), "SOLVER.ROUTER.BASE_LR"),
     _where(
         "SOLVER.CLIP_GRADIENTS.ENABLED",
         True,
         *(f"SOLVER.CLIP_GRADIENTS.{x}" for x in ("CLIP_TYPE", "CLIP_VALUE", "NORM_TYPE")),
     ),
     _where("SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", "SOLVER.EMA.TAU"),
-    _unless("SOLVER.BEST.METRIC", "", "a SOLVER.BEST.METRIC", "SOLVER.BEST.PATIENCE"),
+    _without("a SOLVER.BEST.METRIC", "SOLVER.BEST.METRIC", ("",), "SOLVER.BEST.PATIENCE"),
     _where("INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "INPUT.CROP.SIZE"),
     _where(
         "INPUT.MOSAIC.ENABLED",
@@ -213,10 +199,10 @@ OWNERS = (
         *("INPUT.MIN_SIZE_TRAIN", "INPUT.MIN_SIZE_TRAIN_SAMPLING"),
         "DATALOADER.ASPECT_RATIO_GROUPING",
     ),
-    _unless(
-        "SOLVER.WARMUP_ITERS",
-        0,
+    _without(
         "SOLVER.WARMUP_ITERS above 0",
+        "SOLVER.WARMUP_ITERS",
+        (0,),
         *(f"SOLVER.WARMUP_{x}" for x in ("FACTOR", "METHOD", "BIAS_LR", "MOMENTUM")),
     ),
     _where(
@@ -225,7 +211,6 @@ OWNERS = (
         *(f"DATASETS.PROPOSAL_FILES_{x}" for x in ("TRAIN", "TEST")),
         *(f"DATASETS.PRECOMPUTED_PROPOSAL_TOPK_{x}" for x in ("TRAIN", "TEST")),
     ),
-    _where("MODEL.KEYPOINT_ON", True, "TEST.KEYPOINT_OKS_SIGMAS"),
     _where("TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", "TEST.AUG.MAX_SIZE", "TEST.AUG.FLIP"),
     _where("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER"),
     _where(

@@ -2,7 +2,6 @@
 """What both trainers do so that nothing of a run is lost, and nothing goes wrong in silence."""
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -72,12 +71,8 @@ class ReliableTrainer(DefaultTrainer):
                 "that differ, and it is evaluated.",
                 self.max_iter,
             )
-        elif resume and comm.is_main_process() and os.path.isfile(self._config_file):
+        elif resume and comm.is_main_process() and Path(self.cfg.OUTPUT_DIR, CONFIG).is_file():
             save_config(self.cfg)  # with the keys that hold from here on
-
-    @property
-    def _config_file(self) -> str:
-        return os.path.join(self.cfg.OUTPUT_DIR, CONFIG)
 
     def train(self) -> Any:
         """As Detectron2's; signals that come in a step wait for its end."""

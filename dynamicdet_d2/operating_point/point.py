@@ -79,13 +79,7 @@ class OperatingPoint:
         keys = cfg.MODEL.DYNAMIC
         if not keys.CALIBRATION:
             return cls(threshold=keys.THRESHOLD, easy_proposals=keys.EASY_PROPOSALS)
-        if not os.path.lexists(keys.CALIBRATION):
-            # Relative in a config, it is not beside the config that it is looked for.
-            raise ValueError(
-                f"Calibration {keys.CALIBRATION} cannot be read: No such file or directory; "
-                f"MODEL.DYNAMIC.CALIBRATION is {os.path.abspath(keys.CALIBRATION)}."
-            )
-        calibration = Calibration.from_json(keys.CALIBRATION)
+        calibration = _named_by_key(keys.CALIBRATION)
         check_knobs(calibration.operating_point, keys.CALIBRATION, cfg)
         if keys.HARD_FRACTION is not None:
             threshold = calibration.threshold(keys.HARD_FRACTION)
@@ -181,3 +175,16 @@ def at_threshold(model: HasOperatingPoint, threshold: float) -> Iterator[None]:
         yield
     finally:
         model.operating_point = before
+
+
+def _named_by_key(path: str) -> Calibration:
+    """What ``MODEL.DYNAMIC.CALIBRATION`` names; a relative path is not one beside the config."""
+    try:
+        return Calibration.from_json(path)
+    except ValueError as error:
+        if os.path.lexists(path):
+            raise
+        where = os.path.abspath(path)
+        raise ValueError(
+            f"{str(error).rstrip('.')}; MODEL.DYNAMIC.CALIBRATION is {where}."
+        ) from None

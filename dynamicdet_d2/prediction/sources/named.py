@@ -97,13 +97,17 @@ def _path(word: str, said: str) -> Path:
 
 def _folder(folder: Path, said: str) -> Iterator[Source]:
     files = sorted(folder.iterdir())
-    found = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
+    found = _ending(files, IMAGE_ENDINGS)
     if not found:
         raise ValueError(f"{said} has no images ({', '.join(IMAGE_ENDINGS)}).")
-    _say_left_out([x for x in files if x.suffix.lower() in VIDEOS], "videos", said)
-    _say_left_out([x for x in files if x.suffix.lower() in OTHER_PICTURES], _OTHER_KINDS, said)
+    _say_left_out(_ending(files, VIDEOS), "videos", said)
+    _say_left_out(_ending(files, OTHER_PICTURES), _OTHER_KINDS, said)
     _say_left_out([x for x in files if _has_images(x)], "folders of images", said)
     yield from map(ImageFile, found)
+
+
+def _ending(files: Sequence[Path], endings: Sequence[str]) -> list[Path]:
+    return [file for file in files if file.suffix.lower() in endings]
 
 
 def _has_images(path: Path) -> bool:
@@ -126,10 +130,10 @@ def _say_left_out(others: Sequence[Path], kind: str, said: str) -> None:
 
 def _pattern(pattern: str, said: str) -> Iterator[Source]:
     files = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]
-    found = [file for file in files if file.suffix.lower() in (*IMAGE_ENDINGS, *VIDEOS)]
+    found = _ending(files, (*IMAGE_ENDINGS, *VIDEOS))
     if not found:
         raise ValueError(f"{said} matches no image and no video.")
-    _say_left_out([x for x in files if x.suffix.lower() in OTHER_PICTURES], _OTHER_KINDS, said)
+    _say_left_out(_ending(files, OTHER_PICTURES), _OTHER_KINDS, said)
     searched = {file.parent for file in found}  # "**" matches a folder and what is in it
     folders = [x for x in files if x not in searched and _has_images(x)]
     _say_left_out(folders, "folders of images", said)
