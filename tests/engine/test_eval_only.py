@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynamicdet_d2.commands.train import _refuse_unknown_metrics
+from dynamicdet_d2.commands.train import _refuse_unknown
 from tests.support.runs import NUM_IMAGES, train, write_toy
 from tests.support.toy import toy_model
 
@@ -65,6 +65,6 @@ def test_weights_that_leave_parts_random_are_refused(tmp_path: Path) -> None:
 
 def test_an_expected_metric_that_there_is_not_is_named() -> None:
     results = {"bbox": {"AP": 1.0, "AP50": 2.0}}
-    _refuse_unknown_metrics([["bbox", "AP", 1.0, 0.1]], results)
+    _refuse_unknown([["bbox", "AP", 1.0, 0.1]], results)
     with pytest.raises(ValueError, match="names 'AP05' of 'bbox', which .* The nearest is 'AP50'"):
-        _refuse_unknown_metrics([["bbox", "AP05", 1.0, 0.1]], results)
+        _refuse_unknown([["bbox", "AP05", 1.0, 0.1]], results)
