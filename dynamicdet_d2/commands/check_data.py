@@ -14,7 +14,9 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description="Say what is wrong with a COCO data set.")
     options.add_argument("--json", required=True, help="annotations in COCO's instances format")
     options.add_argument("--images", required=True, help="folder that file names start at")
-    options.add_argument("--num-classes", type=int, help="MODEL.ROI_HEADS.NUM_CLASSES")
+    options.add_argument(
+        "--num-classes", type=int, help="MODEL.ROI_HEADS.NUM_CLASSES; 0: those of the JSON"
+    )
     options.add_argument("--test", action="store_true", help="the data set is used for evaluation")
     options.add_argument("--masks", choices=("polygon", "bitmask"), help="INPUT.MASK_FORMAT")
     return options
@@ -26,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         os.path.basename(args.json),
         args.json,
         args.images,
-        args.num_classes,
+        args.num_classes or None,
         training=not args.test,
         testing=args.test,
         mask_format=args.masks,

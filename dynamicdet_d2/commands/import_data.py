@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from dynamicdet_d2.data.importing import Found, read_voc, read_yolo, write_json
@@ -74,8 +75,23 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"--images {args.images} is no folder.")
         sys.stdout.write(split(args.coco, args.images, args.output, args.val_share))
         return
+    _refuse_no_classes(args.classes)
     found = read_yolo(args.yolo, args.classes) if args.yolo else read_voc(args.voc, args.classes)
     sys.stdout.write(written(found.with_validation(args.val_share), args.output))
+
+
+def _refuse_no_classes(names: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: the names of classes are in a file, or in one word.
+    """
+    for name in names:
+        if os.path.isfile(name):
+            raise ValueError(f"--classes {name} is a file; the names themselves are needed.")
+    if len(names) == 1 and "," in names[0]:
+        raise ValueError(
+            f"--classes {names[0]} is the name of one class; several are given as words: A B C."
+        )
 
 
 def split(json_file: str, images: Path, output: Path, val_share: float) -> str:

@@ -91,6 +91,7 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
             _adjust(parser)
             words = _with_homes(sys.argv[1:] if arguments is None else arguments)
             _refuse_one_dash(words, parser)
+            _refuse_behind_keys(words, parser)
             args = parser.parse_args(words)
             args.program = program
             _refuse_empty(args, parser)
@@ -144,6 +145,20 @@ def _refuse_one_dash(words: Sequence[str], parser: argparse.ArgumentParser) -> N
         name = word.partition("=")[0]
         if f"-{name}" in parser._option_string_actions:
             raise ValueError(f"{name} has one dash; the option is -{name}.")
+
+
+def _refuse_behind_keys(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """
+    Raises:
+        ValueError: an option stands behind ``--opts``, which takes it for a key; if it is a
+            required one, argparse would say that it is missing.
+    """
+    behind = words[words.index("--opts") + 1 :] if "--opts" in words else ()
+    for name in (word.partition("=")[0] for word in behind):
+        if name.startswith("--") and name in parser._option_string_actions:
+            from dynamicdet_d2.config.pairs import option_behind
+
+            raise ValueError(option_behind(name))
 
 
 def _path(word: str) -> Path | str:

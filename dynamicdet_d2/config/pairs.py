@@ -3,10 +3,27 @@
 
 from collections.abc import Sequence
 
+from dynamicdet_d2.utils.words import shown
+
 
 def option_behind(name: str) -> str:
     """For an option among the keys."""
     return f"{name} stands behind config overrides; options stand before them."
+
+
+def refuse_no_pairs(overrides: object) -> None:
+    """
+    Raises:
+        ValueError: overrides that a program gives are no flat list, or have no name for a key.
+    """
+    if not isinstance(overrides, list | tuple):
+        raise ValueError(
+            f"Config overrides are of type {type(overrides).__name__}; they must be a list "
+            "['KEY', value, 'KEY', value, ...]."
+        )
+    for name in overrides[::2]:
+        if not isinstance(name, str):
+            raise ValueError(f"Config overrides have {shown(name)} in the place of a key.")
 
 
 def without_value(overrides: Sequence[str], known: set[str]) -> str:

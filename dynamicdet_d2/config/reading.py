@@ -14,7 +14,7 @@ from detectron2.utils.file_io import PathManager
 
 from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
-from dynamicdet_d2.config.pairs import option_behind, without_value
+from dynamicdet_d2.config.pairs import option_behind, refuse_no_pairs, without_value
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
@@ -117,6 +117,7 @@ def read_config(
         ValueError: naming the file that cannot be read, or all keys that are wrong, a line each.
     """
     cfg = get_cfg()
+    refuse_no_pairs(overrides)
     if len(overrides) % 2:
         raise ValueError(without_value(overrides, set(dict(_leaves(cfg, cfg)))))
     wrong = _merge_files(cfg, config_file, alone=alone) if config_file else []

@@ -54,6 +54,7 @@ class Predictor(DefaultPredictor):
         with building():
             super().__init__(without_weights)
         self.cfg = cfg.clone()
+        self.cfg.freeze()  # a change would change nothing: the model is built
         if not cfg.MODEL.WEIGHTS:
             logger.warning("MODEL.WEIGHTS is empty: the predictor has random weights.")
         one_exit = cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1)

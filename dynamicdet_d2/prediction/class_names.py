@@ -2,7 +2,7 @@
 """Where the names of a model's classes are known from."""
 
 import logging
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -29,7 +29,7 @@ def check_class_names(names: Sequence[object], cfg: CfgNode, where: str = "") ->
     Raises:
         ValueError: there are more or fewer than classes, or one is no name.
     """
-    if isinstance(names, str | bytes | Mapping | Set):
+    if not isinstance(names, list | tuple):  # text, a set, an array, ...
         raise ValueError(
             f"The names of classes are of type {type(names).__name__}; they must be a list."
         )

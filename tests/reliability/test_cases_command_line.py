@@ -310,6 +310,22 @@ CASES: list[tuple[str, int, str]] = [
     ),
     (f"{PREDICT} --input {{folder}}/images --threshold 0 --hard-fraction 0", TYPED, "not allowed"),
     (f"{PREDICT} --input {{folder}}/images --threshold 0 --calibration x", TYPED, "needs none."),
+    (
+        f"{PREDICT} --opts MODEL.DEVICE cpu --input {{folder}}/images",
+        TYPED,
+        "--input stands behind config overrides; options stand before them.",
+    ),
+    (
+        "import-data --yolo {folder} --output {folder} --classes {folder}/text.txt",
+        TYPED,
+        "--classes {folder}/text.txt is a file; the names themselves are needed.",
+    ),
+    (
+        "import-data --yolo {folder} --output {folder} --classes a,b",
+        TYPED,
+        "--classes a,b is the name of one class; several are given as words: A B C.",
+    ),
+    (f"{CHECK} --num-classes 0", 0, "No errors."),
     (f"{PREDICT} --input {{folder}}/images --coco-ids=", TYPED, "error: --coco-ids is empty."),
     ("predict --config-file= --input {folder}/images", TYPED, "--config-file is empty."),
     ("cost --config-file=", TYPED, "--config-file is empty."),

@@ -13,7 +13,7 @@ from detectron2.data import DatasetMapper
 from PIL import Image
 
 from dynamicdet_d2.calibration.run import ground_truth
-from dynamicdet_d2.data.check.run import check_dataset
+from dynamicdet_d2.data.check.run import check_dataset, check_datasets
 from dynamicdet_d2.data.image_files import header_fault
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.loading.images import images_of
@@ -238,6 +238,29 @@ def test_objects_that_are_listed_twice_are_remarked_on(folder: Path) -> None:
     content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
     said = findings(folder, json.dumps(content))
     assert "warning: 1 of 3 objects have the class and the box of another one" in said
+
+
+def test_some_fractions_are_remarked_on(folder: Path) -> None:
+    annotations = [object_entry(1, 1, bbox=[0.1, 0.1, 0.5, 0.5]), object_entry(2, 2)]
+    content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
+    said = findings(folder, json.dumps(content))
+    assert "warning: 1 of 2 boxes lie within their image's first pixel: are they fra" in said
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_images_that_are_learnt_and_measured_are_remarked_on(tmp_path: Path, again: bool) -> None:
+    """As where a line of the config was copied."""
+    json_file, root = write_coco(tmp_path, [ONE, TWO], [object_entry(1, 1)])
+    content = json.loads(Path(json_file).read_text())
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({**content, "images": [ONE]}))
+    cfg = toy_cfg(("own",))
+    cfg.DATASETS.TEST = ("own",) if again else ("more",)
+    with clean_catalogs():
+        register_coco_json([["own", json_file, root], ["more", str(other), root]])
+        reports = check_datasets(cfg, "MODEL.ROI_HEADS.NUM_CLASSES")
+    says = "2 of its 2 images" if again else "1 of its 1 images"
+    assert f"{says} are in DATASETS.TRAIN as well, so that" in reports[-1].text()
 
 
 AREAS = ({"area": area} for area in (0, 0.01, 1e6))

@@ -141,6 +141,7 @@ def test_an_empty_line_among_the_classes_is_refused(tmp_path: Path, text: str) -
         ("Train", "Val"),
         ("training", "validation"),
         ("train_images", "test_images"),
+        ("train", "eval"),
     ],
 )
 @pytest.mark.parametrize("pattern", ["{}/images", "images/{}"])
@@ -155,6 +156,29 @@ def test_splits_as_people_call_them(tmp_path: Path, names: tuple[str, str], patt
 def test_splits_with_labels_beside_their_images(tmp_path: Path, names: tuple[str, str]) -> None:
     found = read_yolo(by_split(tmp_path / "set", *names, pattern="{}"))
     assert {name: len(images) for name, images in found.splits.items()} == {"train": 3, "val": 3}
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (("clean_train", "clean_val"), "{}/images"),
+        (("1-train", "2-validation"), "images/{}"),
+        (("train", "valid"), "set/{}/images"),
+        (("train", "test"), "set/images/{}"),
+        (("images_train", "images_val"), "{}"),
+    ],
+)
+def test_splits_that_are_not_found_are_not_learnt(
+    tmp_path: Path, names: tuple[str, str], pattern: str
+) -> None:
+    folder = by_split(tmp_path / "set", *names, pattern=pattern)
+    assert f"1.png would be learnt, but is in '{names[1]}', which is" in refused(read_yolo, folder)
+
+
+def test_a_label_names_the_option_that_classes_are_from(tmp_path: Path) -> None:
+    folder = yolo(tmp_path / "set", "1 .5 .5 .2 .2")
+    with pytest.raises(ValueError, match=r"be one of 0 to 0, as --classes has 1 name\(s\)\.$"):
+        read_yolo(folder, ["a b"])
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
@@ -256,6 +280,10 @@ PLACES: dict[str, tuple[Change, str]] = {
     "two of one label": (
         lambda folder: Image.new("RGB", (40, 30)).save(folder / "images" / "1.jpg"),
         "1.jpg and {folder}/images/1.png would both have the labels of {folder}/labels/1.txt",
+    ),
+    "two descriptions": (
+        lambda folder: (folder / "dataset.yaml").write_text("train: images\nnames: [x]"),
+        "data.yaml and {folder}/dataset.yaml both describe a data set: name one of them.",
     ),
     "a name that is no text": (
         lambda folder: (folder / "images/2.png").rename(folder / "images" / "\udcff.png"),
@@ -392,7 +420,7 @@ def test_lists_that_are_passed_over_are_said(tmp_path: Path, place: str) -> None
     assert said.startswith("1 list(s) are passed over, as those of splits are called train.txt, ")
     assert said.endswith(f"/ImageSets/Main: {stray}.")
     (folder / "ImageSets" / "Main").mkdir(exist_ok=True)
-    (folder / "ImageSets" / "Main" / "train.txt").write_text("1\n2\n")
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("1\n2\n3\n")
     assert read_voc(folder).remarks == ()
 
 
@@ -402,13 +430,33 @@ def test_endings_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
     assert "1.XML must end in .xml, in small letters" in refused(read_voc, folder)
 
 
-@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Train", "Validation", "Test")])
-def test_splits_with_annotations_beside_their_images(
-    tmp_path: Path, names: tuple[str, ...]
-) -> None:
+def annotated(folder: Path, names: tuple[str, ...]) -> None:
     for name in names:
-        pictures(tmp_path / name, (f"{name}.png",))
-        (tmp_path / name / f"{name}.xml").write_text(xml(obj(), f"{name}.png"))
+        pictures(folder / name, (f"{name}.png",))
+        (folder / name / f"{name}.xml").write_text(xml(obj(), f"{name}.png"))
+
+
+def test_splits_of_voc_that_are_not_found_are_not_learnt(tmp_path: Path) -> None:
+    annotated(tmp_path, ("set_train", "set_val"))
+    assert "set_val.xml would be learnt, but is in 'set_val', wh" in refused(read_voc, tmp_path)
+
+
+def test_annotations_in_no_list_are_said(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "set", xml(obj()))
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    for name, line in (("train", "1"), ("val", "2")):
+        (folder / "ImageSets" / "Main" / f"{name}.txt").write_text(f"{line}\n")
+    (said,) = read_voc(folder).remarks
+    lost = folder / "Annotations" / "3.xml"
+    assert said == f"1 annotation file(s) are in no list, and are left out: {lost}."
+
+
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("Train", "Validation", "Test")])
+@pytest.mark.parametrize("place", ["", "set"])
+def test_splits_with_annotations_beside_their_images(
+    tmp_path: Path, names: tuple[str, ...], place: str
+) -> None:
+    annotated(tmp_path / place, names)
     found = read_voc(tmp_path).splits
     assert {split: [x.file.parent.name for x in images] for split, images in found.items()} == {
         split: [name] for split, name in zip(("train", "val", "test"), names, strict=True)

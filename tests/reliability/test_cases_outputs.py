@@ -189,6 +189,23 @@ def test_names_that_categories_cannot_be_told_by(
         CocoResults(tmp_path, str(file), len(in_model), sources, in_model)
 
 
+@pytest.mark.parametrize("name", ["{folder}/1.png", "./1.png"])
+def test_ids_by_names_as_tools_write_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+) -> None:
+    name = name.format(folder=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "1.png", width=96, height=64)
+    images, categories = [{**ONE, "file_name": name}, TWO], [{"id": 1, "name": "a"}]
+    (tmp_path / "ids.json").write_text(json.dumps({"images": images, "categories": categories}))
+    for word in ("1.png", tmp_path / "1.png"):
+        CocoResults(tmp_path, "ids.json", 1, [ImageFile(Path(word))])
+    assert "1 of 2 image(s) of ids.json are not in --input: AP over all would" in caplog.text
+
+
 def test_results_of_a_stopped_stream_are_none(tmp_path: Path) -> None:
     """They would look like poor results of all images."""
     file = tmp_path / "ids.json"

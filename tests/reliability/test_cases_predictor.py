@@ -11,6 +11,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.structures import Boxes, Instances, RotatedBoxes
 from PIL import Image
 
+from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.prediction.class_names import check_class_names
 from tests.support.toy import dense_cfg, toy_cfg, toy_inputs, toy_model
@@ -144,11 +145,43 @@ def test_a_setting_that_would_change_nothing(predictor: DefaultPredictor, name: 
         setattr(predictor, name, 0.3)
 
 
+def test_a_key_that_would_change_nothing(predictor: DefaultPredictor) -> None:
+    with pytest.raises(AttributeError, match=r"set THRESHOLD to 0\.9, but CfgNode is immutable"):
+        predictor.cfg.MODEL.DYNAMIC.THRESHOLD = 0.9
+
+
+def test_a_key_that_is_misspelt_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """A program's own keys are its own affair."""
+    cfg = cfg_of()
+    cfg.MODEL.DYNAMIC.THRESHHOLD = 0.3
+    cfg.MODEL.DYNAMIC.OWN = 1
+    check(cfg)
+    says = "MODEL.DYNAMIC.THRESHHOLD is set, and is no key here. The nearest is 'MODEL.DYNAMIC.THR"
+    assert says in caplog.text and len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ("MODEL.WEIGHTS a.pth", "Config overrides are of type str; they must be a list ['KEY', v"),
+        ({"MODEL.WEIGHTS": "a.pth"}, "Config overrides are of type dict; they must be a list"),
+        ([("MODEL.WEIGHTS", "a.pth")], "have ('MODEL.WEIGHTS', 'a.pth') in the place of a key."),
+        ([1, 2], "Config overrides have 1 in the place of a key."),
+    ],
+)
+def test_what_are_no_overrides(overrides: Any, says: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        read_config("configs/quickstart.yaml", overrides)
+    assert says in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("names", "says"),
     [
         ("abc", "The names of classes are of type str; they must be a list."),
         ({"a", "b", "c"}, "are of type set; they must be a list."),
+        (np.array(["a", "b", "c"]), "are of type ndarray; they must be a list."),
+        ((x for x in "abc"), "are of type generator; they must be a list."),
         ({0: "a", 1: "b", 2: "c"}, "are of type dict; they must be a list."),
         (["a", None, "c"], "There is None among the names of classes; each must be text"),
         (["a"], "There are 1 names of classes, but MODEL.ROI_HEADS.NUM_CLASSES is 3"),

@@ -244,6 +244,9 @@ class AnnotationCheck:
             self._errors.add(
                 "box formats", "No box is larger than 1: they look like fractions, not pixels."
             )
+        elif self._fit_as_fractions:
+            said = f"{self._fit_as_fractions} of {objects} boxes lie within their image's first"
+            self._report.warnings.add("box formats", f"{said} pixel: are they fractions?")
         proves = objects >= _MIN_OBJECTS_FOR_CORNERS and out >= 0.1 * objects
         if proves and self._fit_as_corners == objects:
             self._errors.add(

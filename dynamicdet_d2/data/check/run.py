@@ -132,6 +132,7 @@ def check_datasets(
         )
         reports.append(report)
     _compare_classes(reports)
+    _warn_of_learnt_images(reports, train, judged)
     _log(reports)
     wrong = [report.error_text() for report in reports if report.errors]
     if wrong:
@@ -183,6 +184,21 @@ def _compare_classes(reports: list[DatasetReport]) -> None:
                 "class lists",
                 f"Its classes are {_listed(report.class_names)}, but those of '{known[0].name}' "
                 f"are {_listed(known[0].class_names)}; they must be the same in the same order.",
+            )
+
+
+def _warn_of_learnt_images(
+    reports: list[DatasetReport], train: Sequence[str], judged: Sequence[str]
+) -> None:
+    """Say where a detector is measured on what it learns from, as by one file under two names."""
+    learnt = set().union(*(report.files for report in reports if report.name in train))
+    for report in reports:
+        shared = len(report.files & learnt) if report.name in judged else 0
+        if shared:
+            report.warnings.add(
+                "learnt images",
+                f"{shared} of its {len(report.files)} images are in DATASETS.TRAIN as well, so "
+                "that their figures say nothing of new images.",
             )
 
 

@@ -3,16 +3,17 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
 from dynamicdet_d2.data.importing.dataset import visible
 from dynamicdet_d2.utils.files import read_lines
+from dynamicdet_d2.utils.words import shown
 
 SPLITS = ("train", "val", "test")
 _NAMES = re.compile(
-    r"(?:obj_)?(?:(?P<train>train(?:ing)?)|(?P<val>val(?:id(?:ation)?)?)|(?P<test>test(?:ing)?))"
+    r"(?:obj_)?(?:(?P<train>train(?:ing)?)|(?P<val>val(?:id(?:ation)?)?|eval(?:uation)?)|(?P<test>test(?:ing)?))"
     r"(?:[_-]?(?:data|images|set)|[_-]?\d+)?",
     re.IGNORECASE,
 )
@@ -23,6 +24,27 @@ def meant(name: str) -> str | None:
     "valid_set" and "obj_valid_data"; None of "valley"."""
     found = _NAMES.fullmatch(name)
     return found.lastgroup if found else None
+
+
+def refuse_hidden_splits(files: Iterable[Path], folder: Path) -> None:
+    """Refuse to learn from images that are to validate or to test on, by a folder that they are in.
+
+    Args:
+        files: that would be of "train", below the folder.
+
+    Raises:
+        ValueError: one is in "clean_val" or, deeper than splits are looked for, in "test".
+    """
+    for file in files:
+        for part in file.relative_to(folder).parts[:-1]:
+            words = re.split(r"[ ._-]", part)
+            ends = ["_".join(words[start:]) for start in range(len(words))]
+            if not {"val", "test"}.isdisjoint(map(meant, ends)):
+                raise ValueError(
+                    f"{file} would be learnt, but is in {shown(part)}, which is called as a split "
+                    f"is: call the splits' folders {', '.join(SPLITS)}, and name the folder that "
+                    "they are in."
+                )
 
 
 def absolute(path: Path) -> Path:

@@ -22,7 +22,7 @@ from dynamicdet_d2.data.importing.dataset import (
     sticks_out,
     visible,
 )
-from dynamicdet_d2.data.importing.splits import SPLITS, meant
+from dynamicdet_d2.data.importing.splits import SPLITS, meant, refuse_hidden_splits
 from dynamicdet_d2.utils.files import read_lines, refuse_pipes
 from dynamicdet_d2.utils.words import shown
 
@@ -61,7 +61,11 @@ def read_voc(folder: Path, classes: Sequence[str] = ()) -> Found:
         if other != file:
             raise ValueError(f"{other} and {file} are both of the image {entry.file}.")
     splits = {split: tuple(entries[file] for file in found) for split, found in files.items()}
-    remarks = () if listed else (*_unused_lists(folder), *_without_annotations(entries.values()))
+    remarks = (
+        _in_no_list(folder / "Annotations", {*trees})
+        if listed
+        else (*_unused_lists(folder), *_without_annotations(entries.values()))
+    )
     return Found(folder, names, splits, remarks)
 
 
@@ -102,8 +106,9 @@ def _annotation_files(folder: Path, listed: Mapping[str, Path]) -> dict[str, lis
             raise ValueError(f"{file} must end in .xml, in small letters, to be found.")
     by_split: dict[str, list[Path]] = {}
     for file in found:
-        top = file.relative_to(place).parts[0]  # the file itself, where it is in no folder
-        by_split.setdefault(meant(top) or "train", []).append(file)
+        folders = map(meant, file.relative_to(place).parts[:-1])
+        by_split.setdefault(next(filter(None, folders), "train"), []).append(file)
+    refuse_hidden_splits(by_split.get("train", ()), place)
     return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
@@ -122,6 +127,14 @@ def _files_of(listed: Path, annotations: Path) -> list[Path]:
             f"{listed} has '{found[missing]}': {missing} cannot be read: No such file or directory."
         )
     return list(found)
+
+
+def _in_no_list(annotations: Path, read: Collection[Path]) -> tuple[str, ...]:
+    """On annotations that were added and not listed, or for which a list is missing."""
+    lost = [x for x in visible(annotations.glob("*.xml"), annotations) if x not in read]
+    if not lost:
+        return ()
+    return (f"{len(lost)} annotation file(s) are in no list, and are left out: {lost[0]}.",)
 
 
 def _unused_lists(folder: Path) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from dynamicdet_d2.data.importing.splits import (
     absolute,
     image_files,
     meant,
+    refuse_hidden_splits,
     split_folders,
 )
 from dynamicdet_d2.utils.files import read_lines
@@ -65,8 +66,12 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
         endings = ", ".join(IMAGE_ENDINGS)
         some = f" for '{empty[0]}': fill it, or leave it out" if len(files) > len(empty) else ""
         raise ValueError(f"{path} has no images ({endings}){some}.")
+    for part in folders["train"] if description is None else ():
+        refuse_hidden_splits([file for file in files["train"] if part in file.parents], part)
+    known = f", as --classes has {len(names)} name(s)" if classes else ""
     splits = {
-        split: tuple(_entry(file, len(names)) for file in found) for split, found in files.items()
+        split: tuple(_entry(file, len(names), known) for file in found)
+        for split, found in files.items()
     }
     folder = path if path.is_dir() else path.parent
     _check_objects(splits, path)
@@ -103,7 +108,10 @@ def _description(path: Path) -> Path | None:
     if not path.is_dir():
         kind = "is neither a file nor a folder" if path.exists() else "does not exist"
         raise ValueError(f"--yolo {path} {kind}.")
-    return next((path / name for name in _DESCRIPTIONS if (path / name).is_file()), None)
+    found = [path / name for name in _DESCRIPTIONS if (path / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{found[0]} and {found[1]} both describe a data set: name one of them.")
+    return found[0] if found else None
 
 
 def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
@@ -188,7 +196,7 @@ def _class_list(folder: Path) -> list[str]:
     return []
 
 
-def _entry(image: Path, num_classes: int) -> ImageEntry:
+def _entry(image: Path, num_classes: int, known: str) -> ImageEntry:
     size, labels = image_size(image), label_file(image)
     if not os.path.lexists(labels):
         other = labels.with_suffix(".TXT")
@@ -196,20 +204,23 @@ def _entry(image: Path, num_classes: int) -> ImageEntry:
             raise ValueError(f"{other} must end in .txt, in small letters, to be found.")
         return ImageEntry(image, size, ())
     objects = [
-        read_line(line, size, num_classes, f"{labels}, line {number},")
+        read_line(line, size, num_classes, f"{labels}, line {number},", known)
         for number, line in enumerate(read_lines(labels, str(labels)), start=1)
         if line.strip()
     ]
     return ImageEntry(image, size, tuple(objects))
 
 
-def read_line(line: str, size: tuple[int, int], num_classes: int, where: str) -> ObjectEntry:
+def read_line(
+    line: str, size: tuple[int, int], num_classes: int, where: str, known: str = ""
+) -> ObjectEntry:
     """A line of a label file -> the object.
 
     Args:
         size: of the image, width and height in pixels.
         num_classes: classes that there are.
         where: the line is, for messages.
+        known: where so many classes are from, for messages.
 
     Raises:
         ValueError: the line is of no known form, or its values are out of range.
@@ -220,7 +231,9 @@ def read_line(line: str, size: tuple[int, int], num_classes: int, where: str) ->
         raise ValueError(f"{where} is {shown(line[:60])}; it must be numbers.") from None
     category = int(first) if first.is_integer() else -1
     if not 0 <= category < num_classes:
-        raise ValueError(f"{where} has class {first:g}; it must be one of 0 to {num_classes - 1}.")
+        raise ValueError(
+            f"{where} has class {first:g}; it must be one of 0 to {num_classes - 1}{known}."
+        )
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
         raise ValueError(
             f"{where} has {len(values)} numbers after the class; a box has 4, and a polygon 2 for "

@@ -3,6 +3,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ class CocoResults(Output):
                 "and a 'file_name'."
             )
         self._ids = _ids_of(sources, images, json_file)
+        if len(self._ids) < len(images):
+            logger.warning(
+                "%d of %d image(s) of %s are not in --input: AP over all would count their objects "
+                "as missed.",
+                *(len(images) - len(self._ids), len(images), json_file),
+            )
         categories = class_names(content.get("categories"), json_file)
         if len(categories) != num_classes:
             raise ValueError(
@@ -114,7 +121,7 @@ def _ids_of(sources: Sequence[Source], images: list[dict], json_file: str) -> di
     """Of each source by its name; no two have the same."""
     by_name: dict[str, dict] = {}
     for image in images:
-        first = by_name.setdefault(image["file_name"], image)
+        first = by_name.setdefault(os.path.normpath(image["file_name"]), image)
         if first["id"] != image["id"]:
             raise ValueError(
                 f"{json_file} has {image['file_name']} twice, with the ids {first['id']!r} and "
@@ -137,9 +144,9 @@ def _ids_of(sources: Sequence[Source], images: list[dict], json_file: str) -> di
 
 def _image(name: str, by_name: dict[str, dict], json_file: str) -> dict:
     """By the longest end of the path that the COCO file knows."""
-    parts = Path(name).parts
+    parts = Path(os.path.abspath(name)).parts  # the first is the root: names may be absolute, too
     for start in range(len(parts)):
-        end = "/".join(parts[start:])
+        end = os.path.join(*parts[start:])
         if end in by_name:
             return by_name[end]
     raise ValueError(f"{name} is no image of {json_file}.")
