@@ -29,6 +29,7 @@ SETUPS = {
     "same_256": "Lite0 + Lite0, trained at 256 pixels",
     "static1_256": "static Lite1, trained at 256 pixels",
     "static0_288": "static Lite0, trained at 288 pixels",
+    "static0_320": "static Lite0, trained at 320 pixels",
     "same_6000": "Lite0 + Lite0, 6000 steps",
     "static0_6000": "static Lite0, 6000 steps",
 }
