@@ -132,7 +132,7 @@ class Run:
         return self._tested(f"{self.setup}_at{size}", at_input_size(cfg, size))
 
     def with_merged_exits(self) -> "Run":
-        """The same weights with ``MODEL.DYNAMIC.MERGE_EXITS_IOU``, in a folder beside this one's."""
+        """The same weights whose hard images leave by both exits, in a folder beside it."""
         merged = ["MODEL.DYNAMIC.MERGE_EXITS_IOU", str(LEAST_IOU)]
         return self._tested(f"{self.setup}{_MERGED}", read_config(str(self.config), merged))
 
