@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that is wrong with a config, said at once, before anything is built from it."""
 
+import logging
+
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.config.declare import KEYS, RULES, Key, Use
+from dynamicdet_d2.config.misspelt import misspelt
 from dynamicdet_d2.utils.words import in_lines
+
+logger = logging.getLogger(__name__)
 
 MISSING = object()
 
 
 def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     """Refuse a config that a later part of the run would stumble over.
+
+    Keys that a program has made by misspelling one are said; a file or a command line has none.
 
     Args:
         cfg: Detectron2's and the project's keys.
@@ -20,6 +27,8 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     Raises:
         ValueError: a sentence for each thing that is wrong, a line each.
     """
+    for sentence in misspelt(cfg):
+        logger.warning(sentence)
     sentences = problems(cfg, use)
     if sentences:
         raise ValueError(in_lines(sentences))

@@ -54,12 +54,14 @@ class DatasetReport:
     """The check of one data set.
 
     ``errors``: what makes training or evaluation wrong or stops it. ``warnings``: what works, but
-    should be known. ``class_names`` are in the order of Detectron2's contiguous ids.
+    should be known. ``class_names`` are in the order of Detectron2's contiguous ids, ``files`` the
+    paths of the images.
     """
 
     name: str
     json_file: str
     class_names: list[str] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
     num_images: int = 0
     num_annotations: int = 0
     errors: Findings = field(default_factory=Findings)

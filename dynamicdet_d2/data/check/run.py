@@ -132,6 +132,7 @@ def check_datasets(
         )
         reports.append(report)
     _compare_classes(reports)
+    _compare_files(reports, train)
     _log(reports)
     wrong = [report.error_text() for report in reports if report.errors]
     if wrong:
@@ -183,6 +184,19 @@ def _compare_classes(reports: list[DatasetReport]) -> None:
                 "class lists",
                 f"Its classes are {_listed(report.class_names)}, but those of '{known[0].name}' "
                 f"are {_listed(known[0].class_names)}; they must be the same in the same order.",
+            )
+
+
+def _compare_files(reports: list[DatasetReport], train: Sequence[str]) -> None:
+    """A data set that was named twice by mistake, once to learn from and once to be judged on."""
+    learnt = {file for report in reports if report.name in train for file in report.files}
+    for report in reports:
+        shared = learnt & report.files if report.name not in train else set()
+        if shared:
+            report.warnings.add(
+                "images to learn from",
+                f"{len(shared)} of {len(report.files)} image files are those of DATASETS.TRAIN as "
+                f"well ({min(shared)}): figures on them are of what was learnt by heart.",
             )
 
 
