@@ -24,7 +24,7 @@ from evidence import summary
 from evidence.drawn import drawn_data
 from evidence.measure import measure
 from evidence.results import RESULTS, ROOT
-from evidence.setups import SETUPS, SIZES, Data, Run, planned
+from evidence.setups import MERGED, SETUPS, SIZES, Data, Run, planned
 from evidence.times import FOLDER as TIMES
 from evidence.times import measure_times, write_times
 from evidence.training import train_missing
@@ -52,7 +52,8 @@ def _run(args: argparse.Namespace) -> None:
         runs = planned(root, args.setups or list(SETUPS), args.seeds or (1, 2, 3))
     train_missing(runs, data, overrides, args.jobs)
     sized = [run.at_size(size) for run in runs for size in SIZES.get(run.setup, ())]
-    for run in (*runs, *sized):
+    merged = [run.with_merged_exits() for run in runs if run.setup in MERGED]
+    for run in (*runs, *sized, *merged):
         _say(measure(run, data, results, test=args.test))
     _say(*summary.write(results, times, page))
 

@@ -43,6 +43,15 @@ Line = Callable[[float], float | None]
 """10^9 multiply-adds -> AP; None outside."""
 
 
+def static_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no cheaper one beats, by cost; arguments as ``static_line``."""
+    front: list[tuple[float, float]] = []
+    for cost, ap in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or ap > front[-1][1]:
+            front.append((cost, ap))
+    return front
+
+
 def static_line(points: Sequence[tuple[float, float]]) -> Line:
     """The line through static detectors that no other one beats at a lower cost.
 
@@ -52,10 +61,7 @@ def static_line(points: Sequence[tuple[float, float]]) -> Line:
     Returns:
         linear between the detectors; None below the cheapest of them and above the dearest.
     """
-    front: list[tuple[float, float]] = []
-    for cost, ap in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or ap > front[-1][1]:
-            front.append((cost, ap))
+    front = static_front(points)
     dearest = max((cost for cost, _ in points), default=-math.inf)
 
     def line(cost: float) -> float | None:

@@ -22,7 +22,7 @@ from dynamicdet_d2.utils.charts import (
     spread_labels,
 )
 from evidence.costs import WITH_ENDS, with_ends
-from evidence.figures import Figure
+from evidence.figures import Figure, static_front
 from evidence.group import Group
 from evidence.routers import AUTO
 
@@ -58,19 +58,41 @@ def cost_chart(groups: Sequence[Group]) -> bytes:
 
 
 def _statics(panel: Axes, groups: Sequence[Group]) -> list:
+    """Names of the detectors on the static line, which is drawn; the others are hollow."""
+    found = [
+        (Figure.of(x.gflops for x in group.static).mean, Figure.of(x.ap for x in group.static))
+        for group in groups
+    ]
+    named = [
+        (cost, ap.mean, ap.spread, _short(group.title))
+        for group, (cost, ap) in zip(groups, found, strict=True)
+        if cost is not None and ap.mean is not None
+    ]
+    front = static_front([(cost, ap) for cost, ap, *_ in named])
     labels = []
-    for group in groups:
-        cost = Figure.of(x.gflops for x in group.static).mean
-        ap = Figure.of(x.ap for x in group.static)
-        if cost is None or ap.mean is None:
-            continue
-        panel.errorbar(cost, ap.mean, yerr=ap.spread, fmt="D", color=INK, markersize=4)
-        labels.append(label(panel, _short(group.title), cost, ap.mean, 5, 4))
+    for cost, ap, spread, title in named:
+        best = (cost, ap) in front
+        panel.errorbar(
+            cost,
+            ap,
+            yerr=spread if best else None,
+            fmt="D",
+            color=INK,
+            markersize=4,
+            markerfacecolor=INK if best else "none",
+        )
+        if best:
+            labels.append(label(panel, title, cost, ap, 5, 4))
+    if front:
+        line = tuple(zip(*front, strict=True))
+        panel.plot(*line, color=INK, linewidth=0.8, label="static (hollow: beaten)")
     return labels
 
 
 def _short(words: str) -> str:
-    return words.removeprefix("static ").removesuffix(" pixels").replace(", tested at ", " @")
+    """As in "Lite0 trained @256"."""
+    words = words.removeprefix("static ").removesuffix(" pixels")
+    return words.replace(", tested at ", " @").replace(", trained at ", " trained @")
 
 
 def _curves(panel: Axes, group: Group) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from detectron2.config import CfgNode
+
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.evaluation.passes import at_input_size
@@ -29,6 +31,7 @@ SETUPS = {
     "same_256": "Lite0 + Lite0, trained at 256 pixels",
     "static1_256": "static Lite1, trained at 256 pixels",
     "static0_288": "static Lite0, trained at 288 pixels",
+    "static0_320": "static Lite0, trained at 320 pixels",
     "same_6000": "Lite0 + Lite0, 6000 steps",
     "static0_6000": "static Lite0, 6000 steps",
 }
@@ -40,10 +43,16 @@ SIZES = {
     "same": (192, 256),
     "static0_6000": (192, 256),
 }
+# Those whose trained detectors are also tested with both exits of a hard image made one.
+MERGED = ("same", "same_256", "same_6000", "lite01")
+LEAST_IOU = 0.6  # chosen on val: from 0.5 to 0.7 AP hardly differs
+_MERGED = "_merged"
 
 
 def title(setup: str) -> str:
-    """Of a set-up, or of one at another input size."""
+    """Of a set-up, or of one that is tested in another way than it was trained."""
+    if setup.endswith(_MERGED):
+        return f"{title(setup.removesuffix(_MERGED))}, merged exits"
     name, at, size = setup.partition("_at")
     words = SETUPS.get(name, name)
     return f"{words}, tested at {size} pixels" if at else words
@@ -119,10 +128,17 @@ class Run:
         Args:
             size: shorter side of the images, in pixels; the longest one follows in proportion.
         """
-        setup = f"{self.setup}_at{size}"
+        cfg = read_config(str(self.config))
+        return self._tested(f"{self.setup}_at{size}", at_input_size(cfg, size))
+
+    def with_merged_exits(self) -> "Run":
+        """The same weights whose hard images leave by both exits, in a folder beside it."""
+        merged = ["MODEL.DYNAMIC.MERGE_EXITS_IOU", str(LEAST_IOU)]
+        return self._tested(f"{self.setup}{_MERGED}", read_config(str(self.config), merged))
+
+    def _tested(self, setup: str, cfg: CfgNode) -> "Run":
         other = Run(setup, self.seed, self.folder.with_name(f"{setup}_s{self.seed}"))
         other.folder.mkdir(parents=True, exist_ok=True)
-        cfg = at_input_size(read_config(str(self.config)), size)
         with whole_file(other.config) as file:
             file.write(cfg.dump().encode())
         if not other.weights.exists():

@@ -54,6 +54,14 @@ class BudgetController:
         drift: whether the stream's difficulties still are the calibration's.
     """
 
+    # Nothing else can be set: another budget is another controller.
+    __slots__ = ("_goal", "_hard_fraction", "_implausible", "_moving", "_out_of_reach") + (
+        "_threshold",
+        "_window",
+        "drift",
+        "speed",
+    )
+
     def __init__(
         self,
         calibration: Calibration,
@@ -73,15 +81,30 @@ class BudgetController:
                 as 95; None: their mean keeps it.
 
         Raises:
-            ValueError: not exactly one target, or one that is out of range.
+            ValueError: not exactly one target, or one that is out of range; no calibration.
         """
+        if not isinstance(calibration, Calibration):
+            raise ValueError(
+                f"The calibration is of type {type(calibration).__name__}; it must be a "
+                "Calibration, as Calibration.from_json reads it from a file."
+            )
         self._goal = _goal(target_ms, fps, hard_fraction, percentile)
         self.speed = MachineSpeed(calibration.latency_ms)
         self.drift = DriftMonitor(calibration.grid, calibration.num_images)
         self._window = DifficultyWindow(calibration.grid, self._goal.window)
-        self.hard_fraction = self._goal.hard_fraction(self.speed)
-        self.threshold = calibration.threshold(self.hard_fraction)
+        self._hard_fraction = self._goal.hard_fraction(self.speed)
+        self._threshold = calibration.threshold(self._hard_fraction)
         self._moving = self._out_of_reach = self._implausible = False
+
+    @property
+    def threshold(self) -> float:
+        """For the next images."""
+        return self._threshold
+
+    @property
+    def hard_fraction(self) -> float:
+        """Share of hard images that the threshold is meant to give."""
+        return self._hard_fraction
 
     def observe(self, difficulties: Sequence[float], milliseconds: float | None = None) -> None:
         """Images have been run at ``threshold``.
@@ -103,7 +126,7 @@ class BudgetController:
         values = np.asarray(difficulties, dtype=np.float64)
         self._check(values, milliseconds)
         if milliseconds is not None:
-            hard = int(np.count_nonzero(values > self.threshold))
+            hard = int(np.count_nonzero(values > self._threshold))
             self._say_implausible(self.speed.expected(len(values) - hard, hard), milliseconds)
             self.speed.observe(len(values) - hard, hard, milliseconds)
         self._window.add(values.tolist())
@@ -114,18 +137,18 @@ class BudgetController:
     def _move(self, wanted: float, most: float) -> None:
         """Towards a share of hard images, by at most so much."""
         tolerance = self._goal.tolerance(self.speed)
-        error = wanted - self.hard_fraction
+        error = wanted - self._hard_fraction
         # Once it moves it goes all the way, or it would stop at the tolerance's edge each time.
         self._moving = self._moving or abs(error) > tolerance
         if self._moving:
             arrives = abs(error) <= most
             step = float(np.clip(error, -most, most))
-            self.hard_fraction = wanted if arrives else self.hard_fraction + step
+            self._hard_fraction = wanted if arrives else self._hard_fraction + step
             self._moving = not arrives
-        realised = self._window.share_above(self.threshold)
+        realised = self._window.share_above(self._threshold)
         # The ends hold for all images, whatever the window has.
-        if abs(realised - self.hard_fraction) > tolerance or self.hard_fraction in (0, 1):
-            self.threshold = self._window.threshold_for(self.hard_fraction)
+        if abs(realised - self._hard_fraction) > tolerance or self._hard_fraction in (0, 1):
+            self._threshold = self._window.threshold_for(self._hard_fraction)
 
     def _check(self, difficulties: np.ndarray, milliseconds: float | None) -> None:
         if difficulties.ndim != 1 or not len(difficulties):

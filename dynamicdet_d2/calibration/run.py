@@ -19,7 +19,7 @@ from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_classes
-from dynamicdet_d2.config import Use, read_config
+from dynamicdet_d2.config import Use, read_with_weights
 from dynamicdet_d2.config.unread_by_commands import refuse_unread
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.data.check.run import warn_of_other_classes
@@ -62,11 +62,15 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
     if "://" not in weights and not os.path.isfile(weights):
         what = "is no file" if os.path.exists(weights) else "does not exist"
         raise ValueError(f"--weights {weights} {what}.")
-    cfg = read_config(config_file, opts)
+    cfg = read_with_weights(config_file, weights, opts)
     refuse_unread(opts, "what a calibration is to meet is said by options, such as --hard-fraction")
-    cfg.MODEL.WEIGHTS = weights
     cfg.MODEL.DYNAMIC.CALIBRATION = ""
     cfg.MODEL.DYNAMIC.HARD_FRACTION = cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = None
+    if len(cfg.DATASETS.TEST) > 1:
+        logger.warning(
+            "DATASETS.TEST names %d data sets, of which only the first, %s, is calibrated on.",
+            *(len(cfg.DATASETS.TEST), cfg.DATASETS.TEST[0]),
+        )
     return checked(cfg, Use.CALIBRATE)
 
 

@@ -81,6 +81,9 @@ def steps(
     options = ["--config-file", config]
     other_images = ["DATASETS.TEST", f"('{validation}',)"]
     shown = some_images() if images is None else images
+    # What the training starts from is not what it ends with.
+    pairs = zip(keys[::2], keys[1::2], strict=True)
+    trained = [word for pair in pairs if pair[0] != "MODEL.WEIGHTS" for word in pair]
     half = ["MODEL.DYNAMIC.CALIBRATION", calibration, "MODEL.DYNAMIC.HARD_FRACTION", "0.5"]
     # What a step takes from the one before comes last: it holds, whatever the overrides say.
     return [
@@ -91,7 +94,7 @@ def steps(
         (
             "Calibrate: thresholds and both routes' latency on this machine",
             ["calibrate.py", *options, "--weights", weights, "--output", calibration]
-            + ["--hard-fraction", "0.5", *keys, *other_images],
+            + ["--hard-fraction", "0.5", *trained, *other_images],
         ),
         (
             "Evaluate on other images, at the threshold that was calibrated for half hard",
@@ -101,7 +104,7 @@ def steps(
             "Predict a few of them",
             ["-m", "dynamicdet_d2", "predict", *options, "--weights", weights]
             + ["--input", *shown, "--output", str(output / "predictions")]
-            + ["--opts", *keys, *half],
+            + ["--opts", *trained, *half],
         ),
     ]
 

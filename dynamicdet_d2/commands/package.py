@@ -11,7 +11,7 @@ from detectron2.utils.logger import setup_logger
 from dynamicdet_d2.config import read_with_weights
 from dynamicdet_d2.model_folder import write_model
 from dynamicdet_d2.prediction.aim import Aim
-from dynamicdet_d2.prediction.class_names import check_class_names
+from dynamicdet_d2.prediction.class_names import check_class_names, say_other_places
 from dynamicdet_d2.utils.files import read_json
 
 
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
         if not isinstance(names, list):
             raise ValueError(f"--class-names {args.class_names} must be a JSON list of names.")
         check_class_names(names, cfg, f"--class-names {args.class_names}")
+        say_other_places(names, cfg, f"--class-names {args.class_names}")
     predictor = write_model(cfg, args.output, names)
     known = len(predictor.class_names)
     sys.stdout.write(f"{args.output}: {known} class names, loaded and complete.\n")

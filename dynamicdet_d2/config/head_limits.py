@@ -176,6 +176,14 @@ def boxes_pass_a_layer(name: str, linear: int, convolutions: int) -> str | None:
     return "MODEL.ROI_BOX_HEAD.NUM_FC and NUM_CONV are 0; one of them must be at least 1."
 
 
+@rule("MODEL.DYNAMIC.MERGE_EXITS_IOU", "MODEL.MASK_ON", "MODEL.KEYPOINT_ON")
+def merged_exits_are_boxes(least_iou: float, masks: bool, keypoints: bool) -> str | None:
+    if not least_iou or not (masks or keypoints):
+        return None
+    other = "MODEL.MASK_ON" if masks else "MODEL.KEYPOINT_ON"
+    return f"MODEL.DYNAMIC.MERGE_EXITS_IOU merges boxes alone; {other} must be False beside it."
+
+
 @rule("MODEL.DYNAMIC.LOSS_WEIGHTS", when=Use.TRAIN)
 def a_detector_learns(weights: Sequence[float]) -> str | None:
     return None if any(weights) else "MODEL.DYNAMIC.LOSS_WEIGHTS are 0: no detector would learn."

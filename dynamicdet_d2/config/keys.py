@@ -51,6 +51,11 @@ key("MODEL.DYNAMIC.TARGET_LATENCY_MS", None, none_or(number(at_least=0)))
 # Boxes that the RPN keeps of an easy image, its best ones; of dense detectors candidates before NMS
 # (RetinaNet and FCOS: per level). 0: as many as of a hard one. A second knob beside the threshold.
 key("MODEL.DYNAMIC.EASY_PROPOSALS", 0, integer(at_least=0))
+# Above 0 a hard image gives both detectors' detections and not detector2's alone (the paper): boxes
+# of one class that overlap by this IoU or more are one object, whose score is the mean of both, and
+# what one detector alone has found keeps half its score. Hard images then pass detector1's tail as
+# well. 0.6 is good where both detectors are about as good. In [0, 1]; 0: off. For boxes alone.
+key("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.0, between(0, 1))
 # Weights of detector1's and detector2's loss in phase "detectors" (eq. 9 has 1 and 1), >= 0.
 key("MODEL.DYNAMIC.LOSS_WEIGHTS", [1.0, 1.0], each(number(at_least=0), length=2))
 

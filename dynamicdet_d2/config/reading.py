@@ -157,8 +157,10 @@ def read_with_weights(
         weights: of ``--weights``, for ``MODEL.WEIGHTS``; None: those of the config.
 
     Raises:
-        ValueError: as ``read_config``; there are no weights.
+        ValueError: as ``read_config``; there are no weights, or ``MODEL.WEIGHTS`` is typed as well.
     """
+    if weights is not None and "MODEL.WEIGHTS" in overrides[::2]:
+        raise ValueError("--weights and MODEL.WEIGHTS both name a file; give one.")
     cfg = read_config(config_file, overrides)
     if weights is not None:
         cfg.MODEL.WEIGHTS = weights

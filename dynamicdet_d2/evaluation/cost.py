@@ -238,12 +238,12 @@ def _published(name: str, setting: Setting) -> Published:
 
 
 def _twice(model: nn.Module) -> str:
-    """What the hard route runs twice because the router looks at it first; "" where nothing."""
+    """What the hard route runs twice, as the router or a merged exit needs it; "" where nothing."""
     routes = parts_of(model).routes
     names = [name for name, own in routes.items() if own.count("hard") > 1]
     if not names:
         return ""
-    return f"route hard: {', '.join(names)} run twice, first for the router.\n"
+    return f"route hard: {', '.join(names)} run twice, once by each detector.\n"
 
 
 def _rows(cost: RouteCost, setting: Setting, fractions: Sequence[float]) -> dict[str, float]:

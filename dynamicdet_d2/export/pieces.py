@@ -49,7 +49,7 @@ def image_pieces(model: nn.Module, kind: Kind, side: tuple[int, int], fixed: boo
         fixed: whether the pieces are for this size alone; else for all.
 
     Raises:
-        ValueError: a router that looks at proposals or detections.
+        ValueError: a router that looks at proposals or detections, or exits that are merged.
     """
     images = torch.rand(BATCH, 3, *side, generator=torch.Generator().manual_seed(0))
     axes = {"images": _axes("", fixed)}
@@ -62,6 +62,11 @@ def image_pieces(model: nn.Module, kind: Kind, side: tuple[int, int], fixed: boo
         raise ValueError(
             "MODEL.ROUTER.INPUTS has what needs detector1's proposals or detections; a router on "
             "'features' and 'map' can be exported."
+        )
+    if model.exit_merging is not None:
+        raise ValueError(
+            "MODEL.DYNAMIC.MERGE_EXITS_IOU is above 0; a detector whose exits are merged cannot be "
+            "exported."
         )
     levels = tuple(model.backbone.output_shape())
     first = Piece.of("first", model, lambda x: _first(model, x), {"images": images}, axes)

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_model(
-    cfg: CfgNode, folder: Path, class_names: Sequence[str] | None = None
+    cfg: CfgNode, folder: str | os.PathLike, class_names: Sequence[str] | None = None
 ) -> DynamicPredictor:
     """Write the model of a config as a folder, and load it back from there.
 
@@ -48,6 +48,7 @@ def write_model(
             not its own, or the folder is in use.
         OSError: the folder cannot be written.
     """
+    folder = Path(folder)
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"--output {folder} is there already; it must be a new or empty folder.")
     if os.path.isdir(folder) and os.path.samefile(folder, os.curdir):  # a shell would stay in it

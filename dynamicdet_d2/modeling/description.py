@@ -58,10 +58,12 @@ def _run_router(router: AdaptiveRouter, features: Features) -> None:
 
 
 def _tail_parts(model: DynamicDetector) -> tuple[Part, ...]:
-    """With the runs on the hard route that the router's look at detector1's tail costs."""
+    """With the runs of detector1's tail on the hard route that the router's look at it costs, or
+    the merging of both exits."""
     steps = model.pass_type.steps
     looked_at = [steps.index(step) + 1 for step in model.router.reads if step in steps]
-    before_routes = steps[: max(looked_at, default=0)]
+    run_by_all = len(steps) if model.exit_merging else max(looked_at, default=0)
+    before_routes = steps[:run_by_all]
     return tuple(
         replace(part, routes=part.routes + HARD)
         if part.step in before_routes and "easy" in part.routes

@@ -21,11 +21,12 @@ from dynamicdet_d2.modeling.batch import (
     postprocessed,
     routed_outputs,
 )
+from dynamicdet_d2.modeling.exit_merging import ExitMerging, hard_detections
 from dynamicdet_d2.modeling.given import checked_images
 from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_tracing
-from dynamicdet_d2.modeling.routed_batch import merged_detections, routed_detections
+from dynamicdet_d2.modeling.routed_batch import routed_detections
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
@@ -60,6 +61,7 @@ class DynamicDetector(TakesOtherNames, Tails):
         pixel_std: Sequence[float],
         operating_point: OperatingPoint | None = None,
         loss_weights: Sequence[float] = (1.0, 1.0),
+        exit_merging: ExitMerging | None = None,
         inference_options: InferenceOptions | None = None,
     ) -> None:
         """
@@ -69,6 +71,7 @@ class DynamicDetector(TakesOtherNames, Tails):
             pixel_mean, pixel_std: of each channel, in the units of the input images.
             operating_point: where the threshold comes from; None: 0.5.
             loss_weights: of detector1 and detector2 in joint training, >= 0.
+            exit_merging: of both exits; None: hard images leave by detector2 alone (the paper).
             inference_options: of the optimised copy that inference runs on; None: no copy.
         """
         # Not super(): a kind of detector may also be one of Detectron2's own.
@@ -79,6 +82,7 @@ class DynamicDetector(TakesOtherNames, Tails):
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         self.operating_point = operating_point or OperatingPoint(threshold=0.5)
         self.loss_weights = checked_loss_weights(loss_weights)
+        self.exit_merging = exit_merging
         self.optimized_copy = OptimizedCopy(inference_options)
         # Delta of eq. 12; travels with the checkpoint. NaN until it is measured.
         self.register_buffer("loss_offset", torch.tensor(float("nan"), dtype=torch.float64))
@@ -95,6 +99,7 @@ class DynamicDetector(TakesOtherNames, Tails):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "operating_point": OperatingPoint.from_config(cfg),
             "loss_weights": cfg.MODEL.DYNAMIC.LOSS_WEIGHTS,
+            "exit_merging": ExitMerging.from_config(cfg),
             "inference_options": InferenceOptions.from_config(cfg),
         }
 
@@ -213,10 +218,7 @@ class DynamicDetector(TakesOtherNames, Tails):
         self, batched_inputs: list[dict], do_postprocess: bool
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(batched_inputs)
-        if self.shared_tail and self.router.reads == ("features",):
-            results, difficulties = merged_detections(self, images)
-        else:
-            results, difficulties = routed_detections(self, images)
+        results, difficulties = routed_detections(self, images)
         checked_difficulties(difficulties, batched_inputs)
         if not do_postprocess:
             return results
@@ -226,21 +228,20 @@ class DynamicDetector(TakesOtherNames, Tails):
     @torch.no_grad()
     @on_optimized_copy
     def exits(self, batched_inputs: list[dict]) -> list[dict]:
-        """Both detectors' detections of every image, whatever the threshold.
+        """What every image gives by either exit, whatever the threshold.
 
         Returns:
             per image a dict of ``"difficulty"`` (float), ``"detector1"`` and ``"detector2"``
-            (``Instances``, post-processed).
+            (``Instances``, post-processed); with merged exits the latter has both detectors'.
         """
         images = self.preprocess_image(batched_inputs)
         first = self.first(images)
         difficulties = checked_difficulties(first.difficulties.tolist(), batched_inputs)
-        outputs: list[dict] = [{"difficulty": difficulty} for difficulty in difficulties]
-        for found in (first.seen, self.second_pass(first.seen, first.start)):
-            results = postprocessed(found.detections, batched_inputs, images)
-            for output, result in zip(outputs, results, strict=True):
-                output[f"detector{found.detector}"] = result
-        return outputs
+        easy, second = first.seen.detections, self.second_pass(first.seen, first.start).detections
+        hard = hard_detections(self.exit_merging, easy, second)
+        found = (postprocessed(results, batched_inputs, images) for results in (easy, hard))
+        names = ("difficulty", "detector1", "detector2")
+        return [dict(zip(names, x, strict=True)) for x in zip(difficulties, *found, strict=True)]
 
     @torch.no_grad()
     @on_optimized_copy

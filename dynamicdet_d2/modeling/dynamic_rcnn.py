@@ -3,7 +3,6 @@
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,33 +24,16 @@ from dynamicdet_d2.modeling.batch import (
 )
 from dynamicdet_d2.modeling.dense import anchors_of
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.exit_merging import ExitMerging
 from dynamicdet_d2.modeling.modes import loss_mode, setting, torch_seeded
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck, check_levels
 from dynamicdet_d2.modeling.routed_batch import routed_features, routed_results
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.second_tail import SharableTail, own_tail
-from dynamicdet_d2.modeling.tail_pass import TailPass
+from dynamicdet_d2.modeling.tail_pass import ProposalPass
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import Part, Regions, num_proposals, roi_parts, rpn_parts, run_rpn_head
-
-
-class ProposalPass(TailPass):
-    """The pass of a two-stage detector."""
-
-    tails: "DynamicRCNN"
-    steps = ("pyramid", "proposals", "detections")
-
-    @cached_property
-    def proposals(self) -> list[Instances]:
-        """N images' proposals, in pixels of the network's input."""
-        return self.tails.proposals(self.detector, self.images, self.pyramid)
-
-    @cached_property
-    def detections(self) -> list[Instances]:
-        return self.tails.detections(
-            self.detector, self.images, self.pyramid, self.limits, self.proposals
-        )
 
 
 @META_ARCH_REGISTRY.register()
@@ -83,6 +65,7 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
         operating_point: OperatingPoint | None = None,
         loss_weights: Sequence[float] = (1.0, 1.0),
         loss_proposals: int = 512,
+        exit_merging: ExitMerging | None = None,
         inference_options: InferenceOptions | None = None,
         tail2: Mapping[str, nn.Module] | None = None,
     ) -> None:
@@ -92,7 +75,7 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
             proposal_generator, roi_heads, input_format, vis_period: as in ``GeneralizedRCNN``.
             loss_proposals: proposals and anchors per image that per-image losses are taken over.
             tail2: of neck, proposal_generator and roi_heads what detector2 has for itself.
-            backbone, router, pixel_mean, pixel_std, operating_point, loss_weights,
+            backbone, router, pixel_mean, pixel_std, operating_point, loss_weights, exit_merging,
                 inference_options: as in ``DynamicDetector``.
         """
         DynamicDetector.__init__(
@@ -103,6 +86,7 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
             pixel_std=pixel_std,
             operating_point=operating_point,
             loss_weights=loss_weights,
+            exit_merging=exit_merging,
             inference_options=inference_options,
         )
         self.neck = neck

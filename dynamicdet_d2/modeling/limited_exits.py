@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from dynamicdet_d2.acceleration import on_optimized_copy
 from dynamicdet_d2.modeling.batch import checked_difficulties, postprocessed
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.exit_merging import hard_detections
 from dynamicdet_d2.modeling.modes import setting
 
 
@@ -23,12 +24,13 @@ class Exits(NamedTuple):
     Attributes:
         difficulties: (L,), in (0, 1); they differ where the router looks at detections alone.
         easy: (L,) detector1's detections without masks, post-processed.
-        hard: detector2's, on which no limit has an effect.
+        hard: those of a hard image: one, since no limit has an effect on detector2's, or (L,) where
+            exits are merged.
     """
 
     difficulties: tuple[float, ...]
     easy: tuple[Instances, ...]
-    hard: Instances
+    hard: tuple[Instances, ...]
 
 
 @torch.no_grad()
@@ -52,7 +54,10 @@ def exits_at_limits(
     images = model.preprocess_image(batched_inputs)
     features, start = model.backbone.first(images.tensor)
     seen = model.pass_type(model, 1, images, features)
-    difficulties, easy = [], []
+    second = model.second_pass(seen, start)
+    difficulties: list[list[float]] = []
+    easy: list[list[Instances]] = []
+    hard: list[list[Instances]] = []
     with _without_masks(model):
         for limit in limits:
             with setting("operating_point", model.operating_point.limited(limit), model):
@@ -61,10 +66,11 @@ def exits_at_limits(
                 found = model.router(*looked_at).tolist()
                 difficulties.append(checked_difficulties(found, batched_inputs))
                 easy.append(postprocessed(own.detections, batched_inputs, images))
-        second = model.second_pass(seen, start)
-        hard = postprocessed(second.detections, batched_inputs, images)
-    by_image = zip(zip(*difficulties, strict=True), zip(*easy, strict=True), hard, strict=True)
-    return [Exits(*exits) for exits in by_image]
+                if not hard or model.exit_merging:
+                    leaving = hard_detections(model.exit_merging, own.detections, second.detections)
+                    hard.append(postprocessed(leaving, batched_inputs, images))
+    by_image = (zip(*column, strict=True) for column in (difficulties, easy, hard))
+    return [Exits(*exits) for exits in zip(*by_image, strict=True)]
 
 
 def _without_masks(model: DynamicDetector) -> AbstractContextManager:

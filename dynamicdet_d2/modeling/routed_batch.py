@@ -12,6 +12,7 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor
 
 from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.modeling.exit_merging import hard_detections
 from dynamicdet_d2.modeling.modes import evaluating
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
@@ -39,23 +40,25 @@ def routed_features(model: "DynamicDetector", images: ImageList) -> tuple[Featur
     return features, difficulties
 
 
-def merged_detections(
+def routed_detections(
     model: "DynamicDetector", images: ImageList
 ) -> tuple[list[Instances], list[float]]:
-    """Each image's detections by its route, all from one pass of a shared tail, and the
-    difficulties."""
+    """Each image's detections by its route, and the difficulties."""
+    if model.exit_merging is not None:
+        return _with_merged_exits(model, images)
+    if model.shared_tail and model.router.reads == ("features",):
+        return _by_one_pass(model, images)
+    return routed_results(model, images, lambda seen, indices: seen.detections)
+
+
+def _by_one_pass(
+    model: "DynamicDetector", images: ImageList
+) -> tuple[list[Instances], list[float]]:
+    """All images through a shared tail at once."""
     features, difficulties = routed_features(model, images)
     easy, hard = (model.operating_point.limit(detector) for detector in (1, 2))
     limits = [hard if difficulty > model.threshold else easy for difficulty in difficulties]
     return model.detections(1, images, model.pyramid(1, features), limits), difficulties
-
-
-def routed_detections(
-    model: "DynamicDetector", images: ImageList
-) -> tuple[list[Instances], list[float]]:
-    """Each image's detections by its route, each route's from a pass of its own, and the
-    difficulties."""
-    return routed_results(model, images, lambda seen, indices: seen.detections)
 
 
 def routed_results(
@@ -63,7 +66,7 @@ def routed_results(
     images: ImageList,
     results_of: Callable[[TailPass, list[int]], list[Instances]],
 ) -> tuple[list[Instances], list[float]]:
-    """As ``routed_detections``, with something else than detections.
+    """Each image's results by its route, each route's from a pass of its own, and the difficulties.
 
     Args:
         results_of: from the pass of M of the images, and their positions, what each gives.
@@ -80,6 +83,24 @@ def routed_results(
         second = model.second_pass(seen.restart(hard), start[index])
         found.update(zip(hard, results_of(second, hard), strict=True))
     return [found[i] for i in range(len(difficulties))], difficulties
+
+
+def _with_merged_exits(
+    model: "DynamicDetector", images: ImageList
+) -> tuple[list[Instances], list[float]]:
+    """All images through detector1, hard ones through both."""
+    seen, start, scores = model.first(images)
+    found = list(seen.detections)  # which all images need
+    difficulties = scores.tolist()
+    model.operating_point.note(difficulties)
+    hard = routing.hard_indices(difficulties, model.threshold)
+    if hard:
+        chosen = seen.select(hard)
+        second = model.second_pass(chosen, start[routing.on_device(hard, start.device)])
+        leaving = hard_detections(model.exit_merging, chosen.detections, second.detections)
+        for i, own in zip(hard, leaving, strict=True):
+            found[i] = own
+    return found, difficulties
 
 
 @torch.no_grad()

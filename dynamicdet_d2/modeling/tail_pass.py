@@ -14,6 +14,7 @@ from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.routing import Features
 
 if TYPE_CHECKING:
+    from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
     from dynamicdet_d2.modeling.tails import Tails
 
 
@@ -83,6 +84,24 @@ class TailPass:
         index = routing.on_device(indices, self.images.tensor.device)
         images = routing.select_images(self.images, indices, index)
         return type(self)(self.tails, self.detector, images, routing.select(self.features, index))
+
+
+class ProposalPass(TailPass):
+    """The pass of a two-stage detector."""
+
+    tails: "DynamicRCNN"
+    steps = ("pyramid", "proposals", "detections")
+
+    @cached_property
+    def proposals(self) -> list[Instances]:
+        """N images' proposals, in pixels of the network's input."""
+        return self.tails.proposals(self.detector, self.images, self.pyramid)
+
+    @cached_property
+    def detections(self) -> list[Instances]:
+        return self.tails.detections(
+            self.detector, self.images, self.pyramid, self.limits, self.proposals
+        )
 
 
 def _select(result: Any, indices: Sequence[int]) -> Any:

@@ -22,11 +22,13 @@ def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
         {"weights": 16 hex digits, "input": see :func:`input_fingerprint`, "dtype": "float32" ...}.
         dtype is that of matrix products as things stand: ``MODEL.INFERENCE.PRECISION`` where it
         is reduced, else that of the parameters, or of autocast where it is active.
-        "easy_proposals" is among them where ``MODEL.DYNAMIC.EASY_PROPOSALS`` is not as usual.
+        "easy_proposals" and "merge_exits_iou" are among them where those keys of
+        ``MODEL.DYNAMIC`` are not as usual: what images cost depends on them.
     """
-    easy_proposals = int(cfg.MODEL.DYNAMIC.EASY_PROPOSALS)
+    names = ("easy_proposals", "merge_exits_iou")
+    keys = {name: cfg.MODEL.DYNAMIC[name.upper()] for name in names}
     return {
-        **({"easy_proposals": easy_proposals} if easy_proposals else {}),
+        **{name: value for name, value in keys.items() if value},
         "weights": weights_fingerprint(model),
         "input": input_fingerprint(cfg),
         "dtype": _compute_dtype(model, cfg),

@@ -52,7 +52,7 @@ class Calibration:
     def __post_init__(self) -> None:
         for name, (allowed, says) in _ALLOWED.items():
             try:
-                fits = allowed(getattr(self, name))
+                fits = bool(allowed(getattr(self, name)))
             except (AttributeError, LookupError, TypeError, ValueError):
                 fits = False
             if not fits:
@@ -97,7 +97,7 @@ class Calibration:
         Raises:
             ValueError: one sentence naming the file and what is wrong with it.
         """
-        content = read_json(path, f"Calibration {path}")
+        content = read_json(path, f"Calibration {path!s:.300}")  # which may be its content
         names = [field.name for field in dataclasses.fields(cls)]
         missing = [n for n in names if not isinstance(content, dict) or n not in content]
         if missing:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the names of a model's classes are known from."""
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence, Set
 
@@ -49,23 +50,58 @@ def check_class_names(names: Sequence[object], cfg: CfgNode, where: str = "") ->
         )
 
 
+def say_other_places(names: Sequence[str], cfg: CfgNode, where: str) -> None:
+    """Say where a name is that of another class of the first data set of ``DATASETS.TEST``.
+
+    Other words for its classes are right; its own words in another order hardly are.
+
+    Args:
+        names, cfg, where: as ``check_class_names`` takes them.
+    """
+    with contextlib.suppress(ValueError):  # the data set may be elsewhere
+        _register(cfg)
+    known = _registered_names(cfg)
+    for place, (name, its_own) in enumerate(zip(names, known, strict=False), 1):
+        if name != its_own and name in known:
+            logger.warning(
+                "%s has %s in place %d, and data set %s in place %d: if the weights have learnt "
+                "the classes of the data set, detections get the names of others.",
+                *(where, shown(name), place, cfg.DATASETS.TEST[0], known.index(name) + 1),
+            )
+            return
+
+
 def class_names_of(cfg: CfgNode) -> list[str]:
     """Names of the classes, of the first data set of ``DATASETS.TEST``; empty: not known here.
 
     It is said where ``MODEL.WEIGHTS`` have learnt others.
     """
-    for name in SPLITS:
-        MetadataCatalog.get(name).set(thing_classes=list(CLASSES))
     try:
-        register_coco_json(cfg.DATASETS.COCO_JSON)
+        _register(cfg)
     except ValueError as error:
         logger.warning("Classes have numbers in the place of names: %s", error)
-    known = [MetadataCatalog.get(name) for name in cfg.DATASETS.TEST[:1]]
-    names = list(known[0].get("thing_classes", [])) if known else []
+    names = _registered_names(cfg)
     try:
-        check_class_names(names, cfg, f"Data set {cfg.DATASETS.TEST[0]}" if known else "")
+        check_class_names(names, cfg, f"Data set {cfg.DATASETS.TEST[0]}" if names else "")
     except ValueError as error:
         logger.warning("Classes have numbers in the place of names: %s", error)
         return []
     say_other_classes(cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST[:1])
     return names
+
+
+def _register(cfg: CfgNode) -> None:
+    """The drawn data sets' classes, and the data sets of a config.
+
+    Raises:
+        ValueError: a file of theirs is not here, or not usable.
+    """
+    for name in SPLITS:
+        MetadataCatalog.get(name).set(thing_classes=list(CLASSES))
+    register_coco_json(cfg.DATASETS.COCO_JSON)
+
+
+def _registered_names(cfg: CfgNode) -> list[str]:
+    """Of the first data set of ``DATASETS.TEST``; empty: there is none, or it is not known."""
+    known = [MetadataCatalog.get(name) for name in cfg.DATASETS.TEST[:1]]
+    return list(known[0].get("thing_classes", [])) if known else []

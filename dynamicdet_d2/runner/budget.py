@@ -73,7 +73,12 @@ class Budget:
         """
         if not isinstance(target, _NUMBERS):
             raise ValueError(f"The milliseconds must be a number, not {shown(target)}.")
-        if not easy <= target <= hard or hard <= easy:
+        if hard <= easy:
+            raise ValueError(
+                f"The hard route took {hard:.2f} ms per picture and the easy one {easy:.2f}, so "
+                "that no threshold gives other milliseconds; measure on more pictures."
+            )
+        if not easy <= target <= hard:
             raise ValueError(
                 f"{target:g} ms per picture cannot be reached; {easy:.2f} (all easy) to "
                 f"{hard:.2f} ms (all hard) can."

@@ -86,7 +86,9 @@ def check_list(pictures: object) -> None:
     Raises:
         ValueError: no list of pictures.
     """
-    if not isinstance(pictures, Sequence | np.ndarray) or isinstance(pictures, str):
+    if not isinstance(pictures, Sequence | np.ndarray) or isinstance(
+        pictures, str | bytes | bytearray
+    ):
         raise ValueError(f"Pictures are given as a list, not as {type(pictures).__name__}.")
     if isinstance(pictures, np.ndarray) and pictures.ndim != 4:
         raise ValueError(

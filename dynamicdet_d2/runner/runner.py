@@ -38,12 +38,11 @@ class Runner:
 
     Attributes:
         class_names: of the classes; empty where they were not known.
-        dynamic: whether it has two routes.
         head: from the outputs of a tail to detections in the network's pixels.
         head2: of detector2; often the same.
     """
 
-    __slots__ = ("_budget", "_manifest", "_pieces", "class_names", "dynamic", "head", "head2")
+    __slots__ = ("_budget", "_manifest", "_pieces", "class_names", "head", "head2")
 
     def __init__(
         self,
@@ -63,8 +62,7 @@ class Runner:
             opener: of the pieces, for a runtime that this package has not.
 
         Raises:
-            ValueError: the folder is not as it was written, or a number is out of range, or there
-                are two of them.
+            ValueError: the folder is not as it was written; a number is out of range, or not alone.
             ImportError: the runtime is not installed.
         """
         if threshold is not None and hard_fraction is not None:
@@ -72,18 +70,15 @@ class Runner:
                 "threshold and hard_fraction both say which images are hard; give one."
             )
         own = Folder.read(folder)
-        manifest = own.manifest
+        manifest = self._manifest = own.manifest
         self.class_names: list[str] = manifest["class_names"]
-        self.dynamic: bool = manifest["dynamic"]
-        self._manifest = manifest
         if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
             raise ValueError(f"threads is {threads!r}; it must be from 1 to {MOST_THREADS}.")
         opener = opener or opener_of(manifest["runtime"], threads)
         self._pieces = {name: own.open(name, opener) for name in manifest["pieces"]}
         self.head = _head(manifest["heads"], self._pieces, "", threads)
-        apart = "boxes2" in self._pieces
         self.head2 = self.head
-        if apart:
+        if "boxes2" in self._pieces:
             self.head2 = _head(manifest["heads"], self._pieces, "2", threads)
         self._check_pieces(own)
         self._budget = Budget(manifest["threshold"], manifest["calibration"], self.dynamic)
@@ -91,6 +86,11 @@ class Runner:
             self.threshold = threshold
         if hard_fraction is not None:
             self.hard_fraction(hard_fraction)
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether it has two routes."""
+        return self._manifest["dynamic"]
 
     @property
     def threshold(self) -> float | None:

@@ -312,6 +312,20 @@ def test_targets_that_are_none(target: dict, says: str) -> None:
         BudgetController(calibration(), **target)
 
 
+def test_what_is_no_calibration() -> None:
+    with pytest.raises(ValueError, match="^The calibration is of type str; it must be a Calibr"):
+        BudgetController("calibration.json", target_ms=40)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name", ["target_ms", "fps", "percentile", "hard_fraction", "threshold", "treshold"]
+)
+def test_another_budget_is_another_controller(name: str) -> None:
+    controller = BudgetController(calibration(), target_ms=50)
+    with pytest.raises(AttributeError, match=name):
+        setattr(controller, name, 0.5)
+
+
 @pytest.mark.parametrize(
     ("difficulties", "milliseconds", "says"),
     [

@@ -2,6 +2,7 @@
 """calibrate.py: a whole run on a toy detector, each kind of target, and what is refused."""
 
 import argparse
+import contextlib
 import copy
 import dataclasses
 import json
@@ -159,6 +160,16 @@ def test_a_calibrated_config_can_be_calibrated_anew(cfg: CfgNode, tmp_path: Path
     assert record.num_images == 4
     assert record.operating_point["target"] == {"ap_drop": 100.0}
     assert record.operating_point["hard_fraction"] == 0.0
+
+
+@pytest.mark.parametrize("names", [(DATASET,), (DATASET, "other")])
+def test_a_second_data_set_is_not_passed_over_in_silence(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture, names: tuple[str, ...]
+) -> None:
+    cfg.DATASETS.TEST = names
+    with contextlib.suppress(ValueError):  # the other one is none
+        run.calibration_config(*command(cfg, tmp_path)[1:4:2], [])
+    assert (f"only the first, {DATASET}, is calibrated on." in caplog.text) == (len(names) > 1)
 
 
 def test_drawn_images_are_always_the_same(cfg: CfgNode) -> None:

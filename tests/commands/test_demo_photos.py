@@ -85,3 +85,5 @@ def test_each_step_takes_the_files_of_the_one_before() -> None:
     assert calibrate[calibrate.index("--weights") + 1] == "own/model_final.pth"
     assert read_config(demo.CONFIG, evaluate[4:]).MODEL.WEIGHTS == "own/model_final.pth"
     assert predict[predict.index("--weights") + 1] == "own/model_final.pth"
+    # They refuse two files of weights.
+    assert "MODEL.WEIGHTS" not in calibrate and "MODEL.WEIGHTS" not in predict

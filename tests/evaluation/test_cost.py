@@ -462,7 +462,7 @@ def test_table_puts_the_papers_figures_beside(monkeypatch: pytest.MonkeyPatch) -
 
 def test_table_says_what_the_hard_route_runs_twice() -> None:
     cfg = toy_cfg("MODEL.ROUTER.INPUTS", ["rpn"])
-    said = "route hard: neck, rpn_head run twice, first for the router."
+    said = "route hard: neck, rpn_head run twice, once by each detector."
     assert cost.table(build_model(cfg), cfg, Setting(64, 96, 50)).splitlines()[-1] == said
     assert "twice" not in cost.table(build_model(toy_cfg()), toy_cfg(), Setting(64, 96, 50))
 

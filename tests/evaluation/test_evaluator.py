@@ -198,6 +198,26 @@ def test_every_point_is_a_fresh_coco_evaluation_of_the_routed_model(
     assert min(map(len, seen.values())) > 2, "the points are all the same: this test could not fail"
 
 
+def test_points_of_merged_exits_are_fresh_evaluations_too(
+    model: nn.Module, images: list[dict], json_file: Path, tmp_path: Path
+) -> None:
+    keys = (*OVERRIDES, "MODEL.MASK_ON", False, "MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6)
+    merging = toy_model(*keys)
+    merging.load_state_dict(model.state_dict(), strict=False)
+    evaluator = TradeoffEvaluator(NAME, toy_cfg(*keys), merging, str(tmp_path))
+    inference_on_dataset(BothExits(merging), [[x] for x in images], evaluator)
+    tradeoff = read(tmp_path)
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground_truth = COCO(json_file)
+    for point in tradeoff["points"]:
+        results = routed_results(merging, images, point["threshold"])
+        found = [point["box"][name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")]
+        assert found == fresh_figures(ground_truth, results, "bbox"), point["hard_fraction"]
+    assert "merged (MODEL.DYNAMIC.MERGE_EXITS_IOU 0.6)" in tradeoff["notes"]["gflops"]
+    both, alone = (routed_results(own, images, 0.0) for own in (merging, model))
+    assert [x["score"] for x in both] != [x["score"] for x in alone]
+
+
 def test_points_and_routes(run: SimpleNamespace) -> None:
     points = run.tradeoff["points"]
     assert [p["hard_fraction"] for p in points] == [0, 0.1, 0.3, 0.5, 0.9, 1]

@@ -3,7 +3,7 @@
 
 import pytest
 
-from evidence.figures import Figure, static_line
+from evidence.figures import Figure, static_front, static_line
 
 
 def test_mean_spread_and_least_by_hand() -> None:
@@ -33,3 +33,11 @@ def test_static_line_by_hand() -> None:
         None,
     ]
     assert static_line([])(1.0) is None
+
+
+def test_what_is_on_the_line_is_what_no_cheaper_one_beats() -> None:
+    assert static_front([(3.0, 40.0), (1.0, 30.0), (2.0, 41.0), (2.0, 20.0)]) == [
+        (1.0, 30.0),
+        (2.0, 41.0),
+    ]
+    assert static_front([]) == []

@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.modeling.architecture import is_dynamic
-from evidence.setups import CONFIGS, SETUPS, SPLITS, Data, Run, planned, title
+from evidence.setups import CONFIGS, LEAST_IOU, SETUPS, SPLITS, Data, Run, planned, title
 
 
 @pytest.mark.parametrize("name", SETUPS)
@@ -41,17 +41,32 @@ def test_folders_say_which_run_they_are(tmp_path: Path) -> None:
         Run.of(tmp_path / "short")
 
 
-def test_a_static_detector_at_another_size_is_a_run_of_its_own(tmp_path: Path) -> None:
-    run = Run("static0", 1, tmp_path / "static0_s1")
+def trained(folder: Path, setup: str) -> Run:
+    """Its config, and something in the place of its weights."""
+    run = Run(setup, 1, folder / f"{setup}_s1")
     run.folder.mkdir()
-    run.config.write_text(read_config(str(CONFIGS / "static0.yaml")).dump())
+    run.config.write_text(read_config(str(CONFIGS / f"{setup}.yaml")).dump())
     run.weights.write_bytes(b"weights")
+    return run
+
+
+def test_a_static_detector_at_another_size_is_a_run_of_its_own(tmp_path: Path) -> None:
+    run = trained(tmp_path, "static0")
     other = run.at_size(160)
     assert run.at_size(160) == other == Run.of(tmp_path / "static0_at160_s1")
     assert other.weights.read_bytes() == b"weights"
     keys = read_config(str(other.config)).INPUT
     assert (keys.MIN_SIZE_TEST, keys.MAX_SIZE_TEST, keys.MIN_SIZE_TRAIN) == (160, 229, (224,))
     assert title(other.setup) == "static Lite0, tested at 160 pixels"
+
+
+def test_merged_exits_are_the_same_weights_with_a_key(tmp_path: Path) -> None:
+    run = trained(tmp_path, "same_256")
+    other = run.with_merged_exits()
+    assert other == Run.of(tmp_path / "same_256_merged_s1")
+    assert read_config(str(other.config)).MODEL.DYNAMIC.MERGE_EXITS_IOU == LEAST_IOU
+    assert other.weights.read_bytes() == b"weights"
+    assert title(other.setup) == "Lite0 + Lite0, trained at 256 pixels, merged exits"
 
 
 def test_data_are_keys_of_a_config(tmp_path: Path) -> None:

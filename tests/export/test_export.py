@@ -249,6 +249,7 @@ def test_the_whole_detector_is_not_traced() -> None:
     ("keys", "says"),
     [
         (("MODEL.ROUTER.INPUTS", ["rpn"]), "MODEL.ROUTER.INPUTS has what needs"),
+        (("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6), "whose exits are merged cannot be exported"),
         (("MODEL.ROI_HEADS.NAME", "CascadeROIHeads"), "MODEL.ROI_HEADS.NAME must be"),
         (("MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIPool"), "Only ROIAlign can be exported"),
     ],

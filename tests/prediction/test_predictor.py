@@ -9,7 +9,7 @@ import torch
 from detectron2.engine import DefaultPredictor
 
 from dynamicdet_d2.prediction import DynamicPredictor
-from dynamicdet_d2.prediction.class_names import class_names_of
+from dynamicdet_d2.prediction.class_names import class_names_of, say_other_places
 from dynamicdet_d2.utils.class_labels import name_of
 from tests.support.coco_files import clean_catalogs
 from tests.support.predicting import predicting_cfg
@@ -79,6 +79,23 @@ def test_names_of_classes(predictor: DynamicPredictor) -> None:
         gone = ("DATASETS.COCO_JSON", [["own", "gone.json", "gone"]], "DATASETS.TEST", ("own",))
         assert class_names_of(predicting_cfg(*gone)) == []
         assert class_names_of(predicting_cfg()) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["disc", "hexagon", "pentagon", "square", "triangle", "star"], ""),
+        (["disque", "hexagone", "pentagone", "carré", "triangle", "étoile"], ""),
+        (["background", "disc", "hexagon", "pentagon", "square", "triangle"], "'disc' in place 2"),
+        (["disc", "pentagon", "hexagon", "square", "triangle", "star"], "'pentagon' in place 2"),
+    ],
+)
+def test_names_in_another_order_are_said(
+    names: list[str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with clean_catalogs():
+        say_other_places(names, predicting_cfg("DATASETS.TEST", ("shapes_test",)), "names.json")
+    assert f"names.json has {said}" in caplog.text if said else not caplog.text
 
 
 def test_without_weights_there_is_no_predictor() -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dynamicdet_d2.calibration.plot import calibration_png
@@ -113,6 +114,17 @@ def test_a_field(tmp_path: Path, field: str, value: object) -> None:
     content = {**dataclasses.asdict(RECORD), field: value}
     (tmp_path / "c.json").write_text(json.dumps(content))
     assert f"is not valid: '{field}' must be " in refused(tmp_path / "c.json")
+
+
+def test_numbers_in_an_array_are_no_list() -> None:
+    with pytest.raises(ValueError, match=r"^'grid' must be 1001 thresholds in \[0, 1\]"):
+        dataclasses.replace(RECORD, grid=np.array(RECORD.grid))
+
+
+def test_the_content_in_the_place_of_a_file() -> None:
+    with pytest.raises(ValueError, match="cannot be read: File name too long") as error:
+        Calibration.from_json(json.dumps(dataclasses.asdict(RECORD)))
+    assert len(str(error.value)) < 400
 
 
 def test_milliseconds_that_no_threshold_meets_name_key_and_file(tmp_path: Path) -> None:

@@ -174,6 +174,19 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "--calibration and MODEL.DYNAMIC.CALIBRATION both name a file; give one.",
     ),
+    *(
+        (
+            f"{command} MODEL.WEIGHTS {{folder}}/other.pth",
+            TYPED,
+            "--weights and MODEL.WEIGHTS both name a file; give one.",
+        )
+        for command in (
+            f"{PREDICT} --input {{folder}}/images --opts",
+            CALIBRATE,
+            f"{PACKAGE} --output {{folder}}/m",
+            "export --config-file {folder}/c.yaml --weights w --format onnx --output {folder}/x",
+        )
+    ),
     (
         "demo --output {folder}/x MODEL.DYNAMIC.THRESHOLD 0.3",
         TYPED,

@@ -181,6 +181,14 @@ def test_a_comparison(text: str, says: str) -> None:
     assert says in str(refused.value) and len(str(refused.value)) < 400
 
 
+@pytest.mark.parametrize(("ap", "said"), [("0.394", True), ("39.4", False), ("0", False)])
+def test_an_ap_that_may_be_a_share_is_said(
+    caplog: pytest.LogCaptureFixture, ap: str, said: bool
+) -> None:
+    assert parse_comparison(f"A,{ap},2,3").points[0].AP == float(ap)
+    assert (f"--compare A,{ap},2,3 has an AP of {ap}, and is drawn there" in caplog.text) == said
+
+
 def test_a_report_keeps_figures_of_zero() -> None:
     none = dataclasses.replace(GOOD.points[0].box, AP=0.0)
     assert none.AP == 0.0

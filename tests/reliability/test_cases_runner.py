@@ -245,6 +245,7 @@ def test_a_piece_that_cannot_be_run_is_named(folder: Path) -> None:
         ([np.zeros((1, 9000, 3), np.uint8)], "9000x1 pixels: reduced to 128, its shorter side"),
         ([np.zeros((9, 9), np.uint8)], r"found uint8 \(9, 9\)."),
         ("a.jpg", "given as a list, not as str."),
+        (BMP, "given as a list, not as bytes."),
         (["a.jpg"], "A picture must be an array .*; found 'a.jpg'."),
         ([np.zeros((9, 9, 3), np.uint8), None], "Picture 2 of 2 must be .*; found None."),
         ([np.zeros((9, 9, 3), np.uint8)] * 2 + [np.zeros((0, 9, 3), np.uint8)], "Picture 3 of 3 h"),
@@ -280,7 +281,7 @@ def test_two_settings_at_once_and_ones_that_change_nothing(folder: Path) -> None
     with pytest.raises(ValueError, match=r"^threshold and hard_fraction both say .*; give one\.$"):
         Runner(folder, opener=opened, threshold=0.4, hard_fraction=0.9)
     runner: Any = Runner(folder, opener=opened)
-    for name in ("hard_fraction", "latency", "treshold"):
+    for name in ("hard_fraction", "latency", "treshold", "dynamic"):
         with pytest.raises(AttributeError, match=name):
             setattr(runner, name, 0.3)
 
@@ -289,6 +290,13 @@ def test_two_settings_at_once_and_ones_that_change_nothing(folder: Path) -> None
 def test_what_are_no_pictures_to_measure_on(folder: Path, pictures: Any) -> None:
     with pytest.raises(ValueError, match="^Pictures are given as a list, "):
         Runner(folder, opener=opened).latency(40, pictures)
+
+
+def test_routes_that_take_the_same_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a busy machine: between 20 ms and 10 nothing could lie."""
+    monkeypatch.setattr(Runner, "measure", lambda *_: (20.0, 10.0))
+    with pytest.raises(ValueError, match=r"^The hard route took 10.00 ms per .* one 20.00, so"):
+        Runner(folder, opener=opened).latency(15, [np.zeros((9, 9, 3), np.uint8)])
 
 
 def test_folders_of_another_kind_are_said_to_be_that(folder: Path) -> None:

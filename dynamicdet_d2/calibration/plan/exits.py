@@ -54,12 +54,14 @@ def observe_limits(
 
 
 def _records(image: Mapping, exits: Exits) -> list[ExitRecord]:
-    """(L,) whose results of the hard exit are one and the same list."""
+    """(L,) whose results of the hard exit are one and the same list where there is one."""
     found: list[ExitRecord] = []
-    for difficulty, easy in zip(exits.difficulties, exits.easy, strict=True):
-        output = {"difficulty": difficulty, "detector1": easy, "detector2": exits.hard}
+    several = len(exits.hard) > 1
+    hard_ones = exits.hard if several else exits.hard * len(exits.easy)
+    for difficulty, easy, hard in zip(exits.difficulties, exits.easy, hard_ones, strict=True):
+        output = {"difficulty": difficulty, "detector1": easy, "detector2": hard}
         record = ExitRecord.of(image, output, with_masks=False)
-        if found:
+        if found and not several:
             results = record.results[0], found[0].results[1]
             record = dataclasses.replace(record, results=results)
         found.append(record)
@@ -78,11 +80,13 @@ def measure_limits(
         warmup: untimed calls beforehand.
 
     Returns:
-        (L,) {"easy", "hard"}. The hard route is timed once, unless the router looks at what
-        detector1 detects and so at as many proposals as an easy image has.
+        (L,) {"easy", "hard"}. The hard route is timed once, unless hard images pass detector1's
+        heads as well, and so with as many proposals as an easy image has: where the router looks
+        at what it detects, or both exits are merged.
     """
     points = [model.operating_point.limited(limit) for limit in limits]
-    hard_ones = points if "detections" in model.router.reads else points[:1]
+    limited = model.exit_merging or "detections" in model.router.reads
+    hard_ones = points if limited else points[:1]
     turns = [*(point.moved(1.0) for point in points), *(point.moved(0.0) for point in hard_ones)]
     found = measure_points(model, [[image] for image in images], turns, warmup)
     easy, hard = found[: len(limits)], found[len(limits) :]

@@ -43,6 +43,11 @@ def parse_comparison(text: str) -> Series:
             raise ValueError(f"--compare {text} has {what} of {value:g}; it must be {limits}.")
     if ap is None:
         raise ValueError(f"--compare {text} has no AP; it must be {_FORM}.")
+    if 0 < ap < 1:
+        logger.warning(
+            "--compare %s has an AP of %g, and is drawn there; AP is in per cent: 39.4, not 0.394.",
+            *(text, ap),
+        )
     return Series(name, (SeriesPoint(name, gflops, ms, ap),))
 
 

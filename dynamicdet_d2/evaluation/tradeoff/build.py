@@ -193,6 +193,11 @@ def _notes(cfg: CfgNode, num_proposals: int, easy_proposals: int) -> Notes:
     proposals = f", with {num_proposals} proposals" if num_proposals else ""
     if easy_proposals != num_proposals:
         proposals += f" ({easy_proposals} of easy images)"
+    least_iou = cfg.MODEL.DYNAMIC.MERGE_EXITS_IOU
+    merged = (
+        " Hard images give both detectors' detections, merged "
+        f"(MODEL.DYNAMIC.MERGE_EXITS_IOU {least_iou:g}), and pay for both tails."
+    )
     attention = "counted" if keys.ATTENTION_MATMUL else "left out, as in the paper"
     return Notes(
         latency="one image at a time, in memory; all operating points in turns on the same "
@@ -200,7 +205,7 @@ def _notes(cfg: CfgNode, num_proposals: int, easy_proposals: int) -> Notes:
         "with each route weighted by its share of all images. FPS is its inverse.",
         gflops="10^9 multiply-adds of convolutions and matrix products, averaged over the "
         f"images at their padded sizes{proposals}; the two products of attention are "
-        f"{attention}.",
+        f"{attention}.{merged if least_iou else ''}",
         random=f"mean of {keys.RANDOM_DRAWS} random routings with the router's number of hard "
         "images.",
         oracle="as many hard images, those with the largest true gain of detector2.",
