@@ -19,6 +19,8 @@ _STANDARD = ("router.mean", "router.spread")
 # router is at random values then.
 _ROUTER = "router."
 _OF_TWO_DETECTORS = (_ROUTER, "backbone.connections.")
+# Groups of weights that a sentence names.
+_FEW = 6
 # What detector2 has for itself beside the connections.
 _SECOND = ("backbone.bottom_up2.", "tail2.", "neck2.", "head2.")
 
@@ -83,7 +85,7 @@ def check_filled(
     optional += _SECOND if without_second else ()
     missing = [name for name in unfilled(report) if not name.startswith(optional)]
     if missing:
-        parts = summarise(missing, report.model_names)
+        parts = summarise(missing, report.model_names, most=_FEW)
         shapes = f" (first difference: {report.mismatched[0]})" if report.mismatched else ""
         raise ValueError(
             f"{report.path} leaves parts of the model at random values, so there is nothing to "

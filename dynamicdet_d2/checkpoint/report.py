@@ -80,7 +80,7 @@ class LoadReport:
         return text + "."
 
 
-def summarise(names: Sequence[str], universe: Iterable[str]) -> str:
+def summarise(names: Sequence[str], universe: Iterable[str], *, most: int = _MAX_GROUPS) -> str:
     """Names in groups: each the largest module all of whose weights are among the names.
 
     Modules beside each other are put together: ``res4.{6, 7} (18), router (4)``.
@@ -88,6 +88,7 @@ def summarise(names: Sequence[str], universe: Iterable[str]) -> str:
     Args:
         names: some of ``universe``.
         universe: all names there are.
+        most: groups that are named; of more their number is said.
     """
     siblings: dict[str, dict[str, int]] = defaultdict(dict)
     for module, count in whole_modules(names, universe).items():
@@ -102,8 +103,8 @@ def summarise(names: Sequence[str], universe: Iterable[str]) -> str:
             prefix = f"{parent}." if parent else ""
             groups += [_counted(prefix + child, n) for child, n in children.items()]
     groups.sort()
-    if len(groups) > _MAX_GROUPS:
-        groups = [*groups[:_MAX_GROUPS], f"and {len(groups) - _MAX_GROUPS} groups more"]
+    if len(groups) > most:
+        groups = [*groups[:most], f"and {len(groups) - most} groups more"]
     return ", ".join(groups)
 
 

@@ -3,6 +3,7 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
@@ -15,6 +16,7 @@ from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.engine.launch import launch
+from dynamicdet_d2.engine.run_folder import CONFIG, LAST
 from dynamicdet_d2.engine.setup import setup, use_of
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     _refuse_unclear(args)
     cfg = read_config(args.config_file, args.opts)
     check(cfg, use_of(args))
+    _refuse_moved(args, cfg)
     on_gpus = cfg.MODEL.DEVICE.startswith("cuda")
     launch(_process, args, timeout=cfg.RUN.TIMEOUT, on_gpus=on_gpus)
 
@@ -69,12 +72,42 @@ def _refuse_unclear(args: argparse.Namespace) -> None:
         )
 
 
+def _refuse_moved(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """
+    Raises:
+        ValueError: a run is to be gone on with by its ``config.yaml``, and was moved or copied, so
+            that the OUTPUT_DIR in that is another folder.
+    """
+    folder, name = os.path.split(os.path.abspath(args.config_file))
+    if not args.resume or "OUTPUT_DIR" in args.opts[::2] or name != CONFIG:
+        return
+    moved = os.path.realpath(folder) != os.path.realpath(cfg.OUTPUT_DIR)
+    if moved and os.path.isfile(os.path.join(folder, LAST)):
+        raise ValueError(
+            f"--config-file {args.config_file} lies beside a {LAST}, but its OUTPUT_DIR is "
+            f"{cfg.OUTPUT_DIR}: type behind the options which folder --resume goes on in, "
+            f"OUTPUT_DIR {folder} or OUTPUT_DIR {cfg.OUTPUT_DIR}."
+        )
+
+
 def _process(args: argparse.Namespace) -> None:
     with one_sentence(args.program), setup(args) as cfg:
         if args.eval_only:
             evaluate(cfg, args.resume)
         else:
+            say_unread_weights(args, cfg)
             train(cfg, args.resume)
+
+
+def say_unread_weights(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Weights that are typed are not read where a run goes on from its last checkpoint."""
+    names = args.opts[::2]
+    typed = [name for name in ("MODEL.WEIGHTS", "MODEL.COMPOSITE.WEIGHTS2") if name in names]
+    last = os.path.join(cfg.OUTPUT_DIR, LAST)
+    if args.resume and typed and os.path.isfile(last):
+        logger.warning(
+            "%s: not read, as --resume goes on from what %s names.", " and ".join(typed), last
+        )
 
 
 def train(cfg: CfgNode, resume: bool) -> None:

@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that is wrong with a config, said at once, before anything is built from it."""
 
-import difflib
-import functools
 import logging
-from collections.abc import Iterator
+from functools import cache
 
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 
 from dynamicdet_d2.config.declare import KEYS, RULES, Key, Use
+from dynamicdet_d2.config.misspelt import misspelt
 from dynamicdet_d2.utils.words import in_lines
 
 logger = logging.getLogger(__name__)
 
 MISSING = object()
-# Names of which one is the other misspelt, and not another key of somebody's own.
-_ALIKE = 0.85
 
 
 def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     """Refuse a config that a later part of the run would stumble over.
+
+    Keys that a program has made by misspelling one are said; a file or a command line has none.
 
     Args:
         cfg: Detectron2's and the project's keys.
@@ -29,39 +28,16 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     Raises:
         ValueError: a sentence for each thing that is wrong, a line each.
     """
+    for sentence in misspelt(cfg):
+        _say_once(sentence)
     sentences = problems(cfg, use)
     if sentences:
         raise ValueError(in_lines(sentences))
-    _warn_of_misspelt(cfg)
 
 
-def _warn_of_misspelt(cfg: CfgNode) -> None:
-    """On keys that a program has set by a name that is nearly one: yacs makes new keys of them.
-
-    They are not refused, as a program may have keys of its own.
-    """
-    known = {*KEYS, *_names(get_cfg())}
-    for name in set(_names(cfg)) - known:
-        section, _, last = name.rpartition(".")
-        beside = [x.rpartition(".")[2] for x in known if x.rpartition(".")[0] == section]
-        near = difflib.get_close_matches(last, beside, n=1, cutoff=_ALIKE)
-        if near:
-            place = f"{section}." if section else ""
-            _say_misspelt(name, f"{place}{near[0]}")
-
-
-@functools.cache  # a config is checked by each part that is built from it
-def _say_misspelt(name: str, near: str) -> None:
-    logger.warning("%s is set, and is no key here. The nearest is '%s'.", name, near)
-
-
-def _names(node: CfgNode, prefix: str = "") -> Iterator[str]:
-    """Full names of all keys that have a value."""
-    for name, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _names(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
+@cache  # a config is checked by each part that is built from it
+def _say_once(sentence: str) -> None:
+    logger.warning(sentence)
 
 
 def problems(cfg: CfgNode, use: Use = Use.TRAIN) -> list[str]:

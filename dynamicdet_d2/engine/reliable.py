@@ -51,9 +51,11 @@ class ReliableTrainer(DefaultTrainer):
     checkpointer: DynamicCheckpointer
     _trainer: TrainingStep
     _resumed = False
+    _asked_for_weights = False
 
     def resume_or_load(self, resume: bool = True) -> None:
         """As Detectron2's."""
+        self._asked_for_weights = True
         super().resume_or_load(resume=resume)
         # Where a checkpoint has no trainer's state the run begins anew, with its weights.
         there = self.checkpointer.has_checkpoint()
@@ -76,6 +78,12 @@ class ReliableTrainer(DefaultTrainer):
 
     def train(self) -> Any:
         """As Detectron2's; signals that come in a step wait for its end."""
+        if self.cfg.MODEL.WEIGHTS and not self._asked_for_weights:
+            logger.warning(
+                "resume_or_load was not called, so that nothing of MODEL.WEIGHTS %s is loaded by "
+                "this trainer: the training begins with the weights that the model has.",
+                self.cfg.MODEL.WEIGHTS,
+            )
         if self._resumed and comm.is_main_process():
             forget_metrics_from(self.cfg.OUTPUT_DIR, self.start_iter)
         with stopping.deferred():

@@ -17,6 +17,7 @@ from torch import nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import (
     ImageLoader,
@@ -54,6 +55,7 @@ class StaticTrainer(ReliableTrainer, Builders):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
+        check(cfg, Use.TRAIN)
         super().__init__(cfg)
         self.iter = -1  # nothing is done yet
         self._loader = self._trainer.data_loader

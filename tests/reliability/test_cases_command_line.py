@@ -35,6 +35,10 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     keys = ("INPUT.MIN_SIZE_TEST", 64, "MODEL.ROI_HEADS.NUM_CLASSES", 3, "DATASETS.TEST", ("own",))
     cfg = toy_cfg(*keys, "DATASETS.COCO_JSON", [["own", json_file, root]])
     (folder / "c.yaml").write_text(cfg.dump())
+    (folder / "moved").mkdir()
+    run = toy_cfg("DATASETS.TRAIN", ("shapes_train",), "OUTPUT_DIR", "/gone")
+    (folder / "moved" / "config.yaml").write_text(run.dump())
+    (folder / "moved" / "last_checkpoint").write_text("model_final.pth")
     (folder / "text.txt").write_text("hello")
     (folder / "text.json").write_text("hello")
     (folder / "keys.json").write_text('{"a": 1, "b": 2, "c": {"d": 3}, "e": []}')
@@ -55,6 +59,7 @@ CALIBRATE = "calibrate --config-file {folder}/c.yaml --weights {folder}/w.pth"
 PREDICT = "predict --config-file {folder}/c.yaml --weights {folder}/w.pth --output {folder}/out"
 PACKAGE = "package --config-file {folder}/c.yaml --weights {folder}/w.pth"
 TRAIN = "train --config-file configs/quickstart.yaml"
+MOVED = "train --config-file {folder}/moved/config.yaml"
 
 CASES: list[tuple[str, int, str]] = [
     ("gone", TYPED, "there is no command 'gone'."),
@@ -436,6 +441,15 @@ CASES: list[tuple[str, int, str]] = [
     (f"{TRAIN} SOLVER.MAX_ITER 5 --resume", TYPED, "--resume stands behind config overrides"),
     (f"{TRAIN} --num-gpus 100000", TYPED, "on this CPU it must be at most"),
     ("train --num-gpus x", TYPED, "--num-gpus: invalid int value: 'x'"),
+    *(
+        (
+            f"{MOVED} {options}",
+            TYPED,
+            "moved/config.yaml lies beside a last_checkpoint, but its OUTPUT_DIR is /gone: type "
+            "behind the options which folder --resume goes on in, OUTPUT_DIR {folder}/moved or",
+        )
+        for options in ("--resume", "--resume --eval-only", "--resume SEED 1")
+    ),
     (f"{TRAIN} --gone", TYPED, "unrecognized arguments: --gone"),
     (f"{TRAIN} SOLVER.MAX_ITER", TYPED, "'SOLVER.MAX_ITER' has no value."),
     (f"{TRAIN} DATASETS.TRAIN ('gone',)", TYPED, "DATASETS.TRAIN names 'gone'"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configs that are wrong, each with what its sentence names; as files and as overrides."""
 
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,26 @@ def test_keys_that_do_not_go_together(keys: tuple, says: str) -> None:
 def test_levels_of_dense_heads(head: str, key: str) -> None:
     with pytest.raises(ValueError, match=rf"{key} is \['p2'\]"):
         build_model(dense_cfg(head, key, ["p2"]))
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "says"),
+    [
+        ("SOLVER", "MAX_ITR", "SOLVER.MAX_ITR is no key, and nothing of Detectron2 or this"),
+        ("SOLVER", "BASE_LRS", "The nearest is 'SOLVER.BASE_LR'."),
+        ("MODEL.ROI_HEADS", "NUM_CLASS", "The nearest is 'MODEL.ROI_HEADS.NUM_CLASSES'."),
+        ("MODEL.DYNAMIC", "TRESHOLD", "The nearest is 'MODEL.DYNAMIC.THRESHOLD'."),
+        ("DATASETS", "TRAINS", "The nearest is 'DATASETS.TRAIN'."),
+        ("MODEL.RESNETS", "NUM_EXPERTS", ""),
+        ("MODEL", "OWN", ""),
+    ],
+)
+def test_a_key_that_a_program_misspelt_is_said(
+    caplog: pytest.LogCaptureFixture, section: str, name: str, says: str
+) -> None:
+    """An assignment makes a key of it; one of the user's own model is no mistake."""
+    cfg = toy_cfg()
+    cfg.merge_from_list(["DATASETS.TRAIN", ("shapes_train",), "DATASETS.TEST", ()])
+    setattr(reduce(getattr, section.split("."), cfg), name, 3)
+    check(cfg, Use.TRAIN)
+    assert (says in caplog.text) if says else not caplog.text

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from detectron2.data import DatasetMapper
+from detectron2.data import DatasetCatalog, DatasetMapper
+from detectron2.structures import BoxMode
 from PIL import Image
 
 from dynamicdet_d2.calibration.run import ground_truth
 from dynamicdet_d2.data.check.run import check_dataset, check_datasets
 from dynamicdet_d2.data.image_files import header_fault
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
-from dynamicdet_d2.data.loading.images import images_of
+from dynamicdet_d2.data.loading.images import images_of, training_dicts
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from tests.support.coco_files import (
@@ -27,6 +28,7 @@ from tests.support.coco_files import (
     toy_cfg,
     write_coco,
 )
+from tests.support.toy import toy_cfg as small_cfg
 
 NAN, INF = float("nan"), float("inf")
 HUGE = 10**400
@@ -287,6 +289,31 @@ def test_parts_that_contradict_each_other_are_remarked_on(
     content["annotations"] = annotations[:1]
     said = findings(folder, json.dumps(content), testing=True, mask_format="polygon")
     assert "elsewhere" not in said and "an area" not in said
+
+
+@pytest.mark.parametrize(
+    ("boxes", "mode", "says"),
+    [
+        ([[5, 6, 10, 8], [30, 20, 10, 8]], BoxMode.XYXY_ABS, "1 of 2 boxes have no area by their"),
+        ([[5, 6, 10, 0]], BoxMode.XYWH_ABS, "(the first: [5, 6, 10, 0] as XYWH_ABS of a.jpg)"),
+        ([[0.1, 0.2, 0.3, 0.4]], BoxMode.XYXY_ABS, "(the first: [0.1, 0.2, 0.3, 0.4] as XYXY_ABS"),
+        ([[0.1, 0.2, 0.3, 0.4]], BoxMode.XYWH_ABS, "no box is larger than 1"),
+        ([[5, 6, 10, 8]], BoxMode.XYXY_ABS, ""),
+        ([np.array([5.0, 6, 10, 8])], BoxMode.XYWH_ABS, ""),
+        ([None, "abcd", [1, 2]], BoxMode.XYWH_ABS, ""),
+        ([[5, 6, 10, 8, 30]], BoxMode.XYWHA_ABS, ""),
+    ],
+)
+def test_boxes_of_another_mode_by_code_are_remarked_on(
+    caplog: pytest.LogCaptureFixture, boxes: list, mode: BoxMode, says: str
+) -> None:
+    annotations = [{"bbox": box, "bbox_mode": mode, "category_id": 0} for box in boxes]
+    images = [{"file_name": "a.jpg", "image_id": 1, "annotations": annotations}, {}]
+    keys = ("DATASETS.TRAIN", ("by_code",), "DATALOADER.FILTER_EMPTY_ANNOTATIONS", False)
+    with clean_catalogs():
+        DatasetCatalog.register("by_code", lambda: images)
+        training_dicts(small_cfg(*keys))
+    assert (says in caplog.text) if says else not caplog.text
 
 
 @pytest.mark.parametrize("area", [NAN, INF, "80", None, HUGE])

@@ -11,7 +11,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.structures import Boxes, Instances, RotatedBoxes
 from PIL import Image
 
-from dynamicdet_d2.config import check, read_config
+from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.prediction.class_names import check_class_names
 from tests.support.toy import dense_cfg, toy_cfg, toy_inputs, toy_model
@@ -148,16 +148,6 @@ def test_a_setting_that_would_change_nothing(predictor: DefaultPredictor, name: 
 def test_a_key_that_would_change_nothing(predictor: DefaultPredictor) -> None:
     with pytest.raises(AttributeError, match=r"set THRESHOLD to 0\.9, but CfgNode is immutable"):
         predictor.cfg.MODEL.DYNAMIC.THRESHOLD = 0.9
-
-
-def test_a_key_that_is_misspelt_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    """A program's own keys are its own affair."""
-    cfg = cfg_of()
-    cfg.MODEL.DYNAMIC.THRESHHOLD = 0.3
-    cfg.MODEL.DYNAMIC.OWN = 1
-    check(cfg)
-    says = "MODEL.DYNAMIC.THRESHHOLD is set, and is no key here. The nearest is 'MODEL.DYNAMIC.THR"
-    assert says in caplog.text and len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,18 @@
 
 import dataclasses
 import json
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from detectron2.engine import DefaultTrainer
 
 from dynamicdet_d2.checkpoint.checkpointer import load_weights
 from dynamicdet_d2.checkpoint.files import read_checkpoint
-from dynamicdet_d2.commands.train import evaluate
+from dynamicdet_d2.commands.train import evaluate, say_unread_weights
 from dynamicdet_d2.data.split import split_coco
 from dynamicdet_d2.engine.checks import check_optimizer, check_schedule, check_state, state_fits
 from dynamicdet_d2.engine.divergence import diverged
@@ -303,6 +305,38 @@ def test_no_image_to_evaluate_on(
     monkeypatch.setattr(DynamicTrainer, "test", lambda *_: results)
     with pytest.raises(ValueError, match=r"^No image of data set own was read: there are no fig"):
         evaluate(cfg, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (("MODEL.WEIGHTS", "w.pth"), "MODEL.WEIGHTS: not read, as --resume goes on from what"),
+        (("MODEL.COMPOSITE.WEIGHTS2", "w.pth"), "MODEL.COMPOSITE.WEIGHTS2: not read, as --resume"),
+        (("OUTPUT_DIR", "MODEL.WEIGHTS"), ""),
+    ],
+)
+def test_weights_that_a_resumed_run_does_not_read_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, typed: tuple, says: str
+) -> None:
+    cfg = toy_cfg("OUTPUT_DIR", str(tmp_path))
+    args = Namespace(resume=True, opts=list(typed))
+    say_unread_weights(args, cfg)
+    assert not caplog.text  # a first start, with the options of a restart
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    say_unread_weights(args, cfg)
+    assert (says in caplog.text) if says else not caplog.text
+
+
+@pytest.mark.parametrize(("weights", "asks"), [("w.pth", False), ("w.pth", True), ("", False)])
+def test_weights_that_a_trainer_was_not_asked_for_are_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, weights: str, asks: bool
+) -> None:
+    monkeypatch.setattr(DefaultTrainer, "train", lambda _: None)
+    trainer = object.__new__(DynamicTrainer)
+    trainer.cfg, trainer._asked_for_weights = toy_cfg("MODEL.WEIGHTS", weights), asks
+    trainer.train()
+    said = "resume_or_load was not called, so that nothing of MODEL.WEIGHTS w.pth is loaded"
+    assert (said in caplog.text) == (bool(weights) and not asks)
 
 
 # A split

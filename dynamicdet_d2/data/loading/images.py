@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
+from dynamicdet_d2.data.check.by_code import warn_of_boxes
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.utils.words import in_words
 
@@ -37,13 +38,17 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
     """
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
     proposals = cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None
-    return images_of(
+    images = images_of(
         "DATASETS.TRAIN",
         cfg.DATASETS.TRAIN,
         filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
         min_keypoints=keypoints,
         proposal_files=proposals,
     )
+    # Those of files are looked at by the check of data sets.
+    if not all(hasattr(MetadataCatalog.get(name), "json_file") for name in cfg.DATASETS.TRAIN):
+        warn_of_boxes(cfg.DATASETS.TRAIN, images)
+    return images
 
 
 def validation_dicts(cfg: CfgNode) -> list[Sample]:

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys that a program has made by misspelling one: yacs takes any name that is assigned."""
+
+import difflib
+from collections.abc import Iterator
+from functools import cache
+
+from detectron2.config import CfgNode
+from detectron2.config import get_cfg as detectron2_cfg
+
+from dynamicdet_d2.config.declare import KEYS
+
+# As difflib measures it: MAX_ITR and MAX_ITER have 0.93, MAX_ITER and MAX_SIZE 0.63.
+_CLOSE = 0.85
+
+
+def misspelt(cfg: CfgNode) -> Iterator[str]:
+    """A sentence for each key that nobody declares and that has nearly the name of one beside it.
+
+    Other keys that nobody declares are those of a user's own model.
+    """
+    yield from _in_section(cfg, "")
+
+
+def _in_section(node: CfgNode, prefix: str) -> Iterator[str]:
+    known = _declared().get(prefix, frozenset())
+    for name, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _in_section(value, f"{prefix}{name}.")
+        elif name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1, cutoff=_CLOSE)
+            if close:
+                yield (
+                    f"{prefix}{name} is no key, and nothing of Detectron2 or this project reads "
+                    f"it. The nearest is '{prefix}{close[0]}'."
+                )
+
+
+@cache
+def _declared() -> dict[str, frozenset[str]]:
+    """Section, with a dot behind it -> names of the keys in it."""
+    sections: dict[str, set[str]] = {}
+    for name in (*_names(detectron2_cfg(), ""), *KEYS):
+        section, dot, last = name.rpartition(".")
+        sections.setdefault(section + dot, set()).add(last)
+    return {section: frozenset(names) for section, names in sections.items()}
+
+
+def _names(node: CfgNode, prefix: str) -> Iterator[str]:
+    for name, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes of data sets that are registered by code, of another ``bbox_mode`` or unit than is said."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from detectron2.structures import BoxMode
+
+logger = logging.getLogger(__name__)
+
+_MODES = {BoxMode.XYXY_ABS: "XYXY_ABS", BoxMode.XYWH_ABS: "XYWH_ABS"}
+
+
+class _Box(NamedTuple):
+    said: str
+    width: float
+    height: float
+
+
+def warn_of_boxes(names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> None:
+    """Say which boxes are hardly what was meant; Detectron2 passes over those without area.
+
+    Args:
+        names: of the data sets.
+        images: of theirs, in Detectron2's format; what is malformed is left to whoever loads it.
+    """
+    boxes = list(_boxes(images))
+    flat = [box for box in boxes if not (box.width > 0 and box.height > 0)]
+    if flat:
+        logger.warning(
+            "Data sets %s: %d of %d boxes have no area by their bbox_mode, and are not trained on "
+            "(the first: %s).",
+            *(list(names), len(flat), len(boxes), flat[0].said),
+        )
+    if boxes and all(box.width <= 1 and box.height <= 1 for box in boxes):
+        logger.warning(
+            "Data sets %s: no box is larger than 1 (the first: %s): they look like fractions, and "
+            "are taken for pixels.",
+            *(list(names), boxes[0].said),
+        )
+
+
+def _boxes(images: Sequence[Mapping[str, Any]]) -> Iterator[_Box]:
+    for image in images:
+        for annotation in image.get("annotations") or ():
+            mode = annotation.get("bbox_mode")
+            try:
+                x, y, right, bottom = map(float, annotation["bbox"])
+            except (LookupError, TypeError, ValueError):
+                continue
+            if mode == BoxMode.XYXY_ABS:
+                right, bottom = right - x, bottom - y
+            elif mode != BoxMode.XYWH_ABS:
+                continue
+            numbers = ", ".join(f"{float(number):g}" for number in annotation["bbox"])
+            said = f"[{numbers}] as {_MODES[mode]} of {image.get('file_name')}"
+            yield _Box(said, right, bottom)
