@@ -55,7 +55,12 @@ class BudgetController:
     """
 
     # Nothing else can be set: another budget is another controller.
-    __slots__ = ("_goal", "_hard_fraction", "_implausible", "_moving", "_out_of_reach") + (
+    __slots__ = (
+        "_goal",
+        "_hard_fraction",
+        "_implausible",
+        "_moving",
+        "_out_of_reach",
         "_threshold",
         "_window",
         "drift",
