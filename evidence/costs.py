@@ -81,8 +81,14 @@ GFLOPS = Cost(
 )
 
 
+def costs_of(group: Group, times: Sequence[Times]) -> list[Cost]:
+    """What a set-up is compared at: multiply-adds, and milliseconds of the last run that has it."""
+    timed = sorted((x for x in times if group.setup in x.setups), key=lambda x: x.origin.date)
+    return [GFLOPS, *map(milliseconds, timed[-1:])]
+
+
 def milliseconds(times: Times) -> Cost:
-    """Of both routes of a set-up, weighted by the hard fraction."""
+    """Of both routes of a set-up that the run has, weighted by the hard fraction."""
 
     def static(group: Group) -> float | None:
         own = times.setups.get(group.setup)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of all results, ``evidence.md``, and a plot for each data set, from the JSON files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dynamicdet_d2.utils.files import whole_file
 from evidence import tables
-from evidence.costs import GFLOPS, milliseconds
+from evidence.costs import costs_of
 from evidence.group import groups
 from evidence.plot import cost_chart
 from evidence.results import Result, read_all
@@ -41,7 +41,7 @@ def write(results: Path, times: Path, folder: Path) -> list[Path]:
     return list(contents)
 
 
-def page(results: Sequence[Result], times: Mapping[str, Times]) -> str:
+def page(results: Sequence[Result], times: Sequence[Times]) -> str:
     """The page as Markdown; the same files give the same page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -50,7 +50,7 @@ def page(results: Sequence[Result], times: Mapping[str, Times]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    sections = [_section(data, _of(results, data), times.get(data)) for data in _data_sets(results)]
+    sections = [_section(data, _of(results, data), times) for data in _data_sets(results)]
     return environment.get_template("evidence.md.j2").render(sections=sections, tables=tables)
 
 
@@ -58,8 +58,8 @@ def plot_name(data: str) -> str:
     return f"evidence_{data}.png"
 
 
-def _section(data: str, results: Sequence[Result], times: Times | None) -> dict[str, Any]:
-    costs = [GFLOPS] if times is None else [GFLOPS, milliseconds(times)]
+def _section(data: str, results: Sequence[Result], times: Sequence[Times]) -> dict[str, Any]:
+    timed = [found for found in times if found.data == data]
     on_val = {group.setup: group for group in groups(results, "val")}
     parts = []
     for split in _splits(results):
@@ -72,9 +72,9 @@ def _section(data: str, results: Sequence[Result], times: Times | None) -> dict[
         "data": data,
         "plot": plot_name(data),
         "parts": parts,
-        "costs": costs,
+        "costs": {name: costs_of(group, timed) for name, group in on_val.items()},
         "on_val": on_val,
-        "times": times,
+        "times": timed,
         "steps": sorted({(r.steps, r.images_per_step) for r in results}),
         "origins": sorted({_origin(r) for r in results}),
         "files": [result.file_name for result in results],

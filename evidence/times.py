@@ -41,7 +41,7 @@ ROUNDS, IMAGES, WARMUP = 15, 20, 2
 
 @dataclass(frozen=True)
 class Times:
-    """Of one data set's images.
+    """Of one data set's images, in one run: figures of two runs are not compared.
 
     Attributes:
         data: its name.
@@ -96,23 +96,23 @@ def measure_times(runs: Sequence[Run], data: Data, rounds: int = ROUNDS) -> Time
 
 
 def write_times(times: Times, folder: Path) -> Path:
-    """The file, whole or not at all."""
+    """The file, whole or not at all; it is named by the data and the first set-up."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{times.data}.json"
+    path = folder / f"{times.data}_{next(iter(times.setups))}.json"
     write_json(path, to_plain(times))
     return path
 
 
-def read_times(folder: Path) -> dict[str, Times]:
-    """Data set -> what was measured on it.
+def read_times(folder: Path) -> list[Times]:
+    """Every run there is, in the order of the files.
 
     Raises:
         ValueError: naming the file that is not such a file.
     """
-    found = {}
+    found = []
     for path in sorted(folder.glob("*.json")):
         try:
-            found[path.stem] = from_plain(Times, read_json(path, str(path)), "")
+            found.append(from_plain(Times, read_json(path, str(path)), ""))
         except ValueError as error:
             raise ValueError(f"{path} holds no times: {error}.") from None
     return found

@@ -9,9 +9,9 @@ import pytest
 
 from evidence import summary
 from evidence.choices import one_objective
-from evidence.costs import GFLOPS, milliseconds
+from evidence.costs import GFLOPS, costs_of, milliseconds
 from evidence.group import groups
-from evidence.results import FRACTIONS, read_all, write
+from evidence.results import FRACTIONS, Route, read_all, write
 from evidence.results import RESULTS as SHIPPED
 from evidence.routers import AUTO
 from evidence.times import FOLDER, read_times, write_times
@@ -78,6 +78,18 @@ def test_leads_at_equal_milliseconds_by_hand() -> None:
     assert cost.over_line(own, ("rpn",), AUTO, every) == []
 
 
+def test_a_set_up_is_compared_with_those_of_the_last_run_that_timed_it() -> None:
+    own = next(group for group in groups(RESULTS, "val") if group.setup == "short")
+    slower = {"short": {"features": Route(40.0, 80.0)}}
+    origin = replace(TIMES.origin, date="2126-11-29T00:00:00+00:00")
+    later = replace(TIMES, setups=slower, origin=origin)
+    others = replace(later, setups={"same": slower["short"]})
+    assert len(costs_of(own, [others])) == 1
+    for times in ([TIMES, later, others], [later, TIMES]):
+        *_, last = costs_of(own, times)
+        assert last.at(own, ("features",), AUTO)[-1].mean == 80.0
+
+
 def test_one_objective_is_chosen_by_its_mean_area() -> None:
     """By single seeds two choose "gain"; over all of them "loss" is ahead: 0.7 against 0.6."""
     areas = {"loss": (0.5, 0.5, 1.1), "gain": (0.6, 0.6, 0.6)}
@@ -91,9 +103,9 @@ def test_one_objective_is_chosen_by_its_mean_area() -> None:
 
 def test_times_are_read_as_they_were_written(tmp_path: Path) -> None:
     write_times(TIMES, tmp_path)
-    assert read_times(tmp_path) == {"roads": TIMES}
-    (tmp_path / "roads.json").write_text("{}")
-    with pytest.raises(ValueError, match="roads.json holds no times: data is missing"):
+    assert read_times(tmp_path) == [TIMES]
+    (tmp_path / "roads_other.json").write_text("{}")
+    with pytest.raises(ValueError, match="roads_other.json holds no times: data is missing"):
         read_times(tmp_path)
 
 
