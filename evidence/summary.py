@@ -60,20 +60,17 @@ def plot_name(data: str) -> str:
 
 def _section(data: str, results: Sequence[Result], times: Sequence[Times]) -> dict[str, Any]:
     timed = [found for found in times if found.data == data]
-    on_val = {group.setup: group for group in groups(results, "val")}
     parts = []
     for split in _splits(results):
         every = groups(results, split)
         dynamic = [group for group in every if group.dynamic]
         images = max(found.images for group in every for found in group.splits)
         part = {"split": split, "images": images, "groups": every, "dynamic": dynamic}
-        parts.append(part)
+        parts.append({**part, "costs": {group.setup: costs_of(group, timed) for group in dynamic}})
     return {
         "data": data,
         "plot": plot_name(data),
         "parts": parts,
-        "costs": {name: costs_of(group, timed) for name, group in on_val.items()},
-        "on_val": on_val,
         "times": timed,
         "steps": sorted({(r.steps, r.images_per_step) for r in results}),
         "origins": sorted({_origin(r) for r in results}),

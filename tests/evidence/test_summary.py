@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from evidence import summary
-from evidence.choices import one_objective
 from evidence.costs import GFLOPS, costs_of, milliseconds
 from evidence.group import groups
 from evidence.results import FRACTIONS, Route, read_all, write
 from evidence.results import RESULTS as SHIPPED
 from evidence.routers import AUTO
 from evidence.times import FOLDER, read_times, write_times
-from tests.support.made_up_results import RESULTS, TIMES, dynamic, static, with_areas
+from tests.support.made_up_results import RESULTS, TIMES, dynamic, static
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "docs/negative_results.md", "docs/upgrade.md"]
@@ -90,17 +89,6 @@ def test_a_set_up_is_compared_with_those_of_the_last_run_that_timed_it() -> None
         assert last.at(own, ("features",), AUTO)[-1].mean == 80.0
 
 
-def test_one_objective_is_chosen_by_its_mean_area() -> None:
-    """By single seeds two choose "gain"; over all of them "loss" is ahead: 0.7 against 0.6."""
-    areas = {"loss": (0.5, 0.5, 1.1), "gain": (0.6, 0.6, 0.6)}
-    results = [
-        with_areas(dynamic(seed, 0.0), {name: own[seed - 1] for name, own in areas.items()})
-        for seed in (1, 2, 3)
-    ]
-    (group,) = groups(results, "val")
-    assert one_objective(group, ("features",)) == "loss"
-
-
 def test_times_are_read_as_they_were_written(tmp_path: Path) -> None:
     write_times(TIMES, tmp_path)
     assert read_times(tmp_path) == [TIMES]
@@ -124,13 +112,13 @@ def test_the_page_shows_means_and_spreads(tmp_path: Path) -> None:
     assert re.search(r"shortened Lite0 \+ Lite0 +\| features +\| 10.0 +\| 20.0", text)
     assert "over the static line, ms" in text
     assert "static Lite1" in text
-    assert "features, `loss` for all seeds" in text
+    assert "**features**, chosen on folds" in text
     assert "No results yet" not in text
     assert paths[1].read_bytes().startswith(b"\x89PNG")
 
 
 def test_setups_that_nobody_knows_are_shown_by_their_names() -> None:
-    assert "own_idea" in summary.page([dynamic(1, 0.5, "own_idea")], {})
+    assert "own_idea" in summary.page([dynamic(1, 0.5, "own_idea")], [])
 
 
 def test_the_shipped_page_is_that_of_the_shipped_files() -> None:

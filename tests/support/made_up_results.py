@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Made-up results of a few runs, for what reads them."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 from dynamicdet_d2.engine.objectives import OBJECTIVES
 from evidence.results import FRACTIONS, DynamicSplit, Origin, Result, Route, Routing, StaticSplit
 from evidence.routers import AUTO, AUTO_FOLDS
@@ -51,13 +48,6 @@ def dynamic(seed: int, lead: float, setup: str = "short") -> Result:
         routings=(*routings, routing((), "true loss gap", 1.5)),
     )
     return Result(setup, "roads", seed, 3000, 4, (1, 2, 3), ORIGIN, {"val": split}, {})
-
-
-def with_areas(result: Result, areas: Mapping[str, float]) -> Result:
-    """The same run, whose routers have other areas by what they learn; 0 where none is given."""
-    split = result.dynamic["val"]
-    routings = tuple(replace(x, area=areas.get(x.learns, 0.0)) for x in split.routings)
-    return replace(result, dynamic={"val": replace(split, routings=routings)})
 
 
 def static(seed: int, ap: float, gflops: float, setup: str) -> Result:
