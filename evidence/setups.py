@@ -29,6 +29,7 @@ SETUPS = {
     "static2": "static Lite2",
     "static0_256": "static Lite0, trained at 256 pixels",
     "same_256": "Lite0 + Lite0, trained at 256 pixels",
+    "same_256_own": "Lite0 + Lite0, trained at 256 pixels, own necks and heads",
     "static1_256": "static Lite1, trained at 256 pixels",
     "static0_288": "static Lite0, trained at 288 pixels",
     "static0_320": "static Lite0, trained at 320 pixels",
@@ -44,7 +45,7 @@ SIZES = {
     "static0_6000": (192, 256),
 }
 # Those whose trained detectors are also tested with both exits of a hard image made one.
-MERGED = ("same", "same_256", "same_6000", "lite01")
+MERGED = ("same", "same_256", "same_256_own", "same_6000", "lite01")
 LEAST_IOU = 0.6  # chosen on val: from 0.5 to 0.7 AP hardly differs
 _MERGED = "_merged"
 
