@@ -112,8 +112,8 @@ def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
     entries = []
     for name, (path, content) in parts.items():
         lines += _counted(name, len(content["images"]), len(content["annotations"]))
-        files = [os.path.join(images, image["file_name"]) for image in content["images"]]
-        missing = [file for file in files if not os.path.isfile(file)]
+        named = (os.path.join(images, image["file_name"]) for image in content["images"])
+        missing = [file for file in named if not os.path.isfile(file)]
         if missing:
             lines.append(f"# WARNING: {len(missing)} of these images do not exist: {missing[0]}.")
         entries.append(_entry(name, path, images))
