@@ -14,6 +14,8 @@ from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.data.split import split_coco
 from dynamicdet_d2.utils.files import make_folder
 
+VAL_SHARE = 0.2
+
 
 def parser() -> argparse.ArgumentParser:
     """The data set, and where its annotations are to go."""
@@ -51,9 +53,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--val-share",
         type=float,
-        default=0.2,
         metavar="X",
-        help="of the images, kept for validation where there is no such split (default: 0.2)",
+        help="of the images, kept for validation where there is no such split "
+        f"(default: {VAL_SHARE})",
     )
     return options
 
@@ -64,8 +66,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: naming the file that is wrong.
     """
-    if not 0 < args.val_share < 1:
-        raise ValueError(f"--val-share is {args.val_share}; it must lie between 0 and 1.")
+    share = VAL_SHARE if args.val_share is None else args.val_share
+    if not 0 < share < 1:
+        raise ValueError(f"--val-share is {share}; it must lie between 0 and 1.")
     if (args.coco is None) != (args.images is None):
         raise ValueError("--coco and --images are given together, or neither of them.")
     if args.coco is not None:
@@ -73,11 +76,15 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError("--classes is for --yolo and --voc; a COCO file names its own.")
         if not args.images.is_dir():
             raise ValueError(f"--images {args.images} is no folder.")
-        sys.stdout.write(split(args.coco, args.images, args.output, args.val_share))
+        sys.stdout.write(split(args.coco, args.images, args.output, share))
         return
     _refuse_no_classes(args.classes)
     found = read_yolo(args.yolo, args.classes) if args.yolo else read_voc(args.voc, args.classes)
-    sys.stdout.write(written(found.with_validation(args.val_share), args.output))
+    if args.val_share is not None and "val" in found.splits:
+        raise ValueError(
+            f"--val-share {share:g} would not be read: {args.yolo or args.voc} has a split 'val'."
+        )
+    sys.stdout.write(written(found.with_validation(share), args.output))
 
 
 def _refuse_no_classes(names: Sequence[str]) -> None:
@@ -105,6 +112,10 @@ def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
     entries = []
     for name, (path, content) in parts.items():
         lines += _counted(name, len(content["images"]), len(content["annotations"]))
+        named = (os.path.join(images, image["file_name"]) for image in content["images"])
+        missing = [file for file in named if not os.path.isfile(file)]
+        if missing:
+            lines.append(f"# WARNING: {len(missing)} of these images do not exist: {missing[0]}.")
         entries.append(_entry(name, path, images))
     return "\n".join([*lines, "DATASETS:", "  COCO_JSON:", *entries, ""])
 

@@ -46,6 +46,8 @@ COMMANDS = {
     "demo-photos": "the same on own photographs, from the pretrained EfficientNet-Lite0",
     "draw-shapes": "draw a data set of known difficulty",
 }
+# Hyphen, en dash, em dash, minus.
+_DASHES = "-\u2013\u2014\u2212"
 # An argument, or an option's value, that lies in the home folder.
 _HOME = re.compile(r"^((?:--[\w-]+=)?)~(?=/|$)")
 
@@ -90,7 +92,7 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
             parser.prog = program
             _adjust(parser)
             words = _with_homes(sys.argv[1:] if arguments is None else arguments)
-            _refuse_one_dash(words, parser)
+            _refuse_other_dashes(words, parser)
             _refuse_behind_keys(words, parser)
             args = parser.parse_args(words)
             args.program = program
@@ -136,15 +138,22 @@ def _adjust(parser: argparse.ArgumentParser) -> None:
         action.type = _path if action.type is Path else action.type
 
 
-def _refuse_one_dash(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
+def _refuse_other_dashes(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """
     Raises:
-        ValueError: -hard-fraction, for one, which argparse takes for -h.
+        ValueError: -hard-fraction, for one, which argparse takes for -h, or the dashes of a text
+            processor, by which it takes an option for something else.
     """
     for word in words:
         name = word.partition("=")[0]
-        if f"-{name}" in parser._option_string_actions:
-            raise ValueError(f"{name} has one dash; the option is -{name}.")
+        option = f"--{name.lstrip(_DASHES)}"
+        if (
+            name != option
+            and name.startswith(tuple(_DASHES))
+            and option in parser._option_string_actions
+        ):
+            wrong = "has one dash" if f"-{name}" == option else "begins with other dashes"
+            raise ValueError(f"{name} {wrong}; the option is {option}.")
 
 
 def _refuse_behind_keys(words: Sequence[str], parser: argparse.ArgumentParser) -> None:

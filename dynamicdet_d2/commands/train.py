@@ -15,6 +15,7 @@ from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.config.ranges import nearest
+from dynamicdet_d2.config.start_weights import say_start_weights
 from dynamicdet_d2.engine.launch import launch
 from dynamicdet_d2.engine.run_folder import CONFIG, LAST
 from dynamicdet_d2.engine.setup import setup, use_of
@@ -93,6 +94,8 @@ def _refuse_moved(args: argparse.Namespace, cfg: CfgNode) -> None:
 def _process(args: argparse.Namespace) -> None:
     with one_sentence(args.program), setup(args) as cfg:
         if args.eval_only:
+            if not args.resume and "MODEL.WEIGHTS" not in args.opts[::2]:
+                say_start_weights(args.config_file, cfg)
             evaluate(cfg, args.resume)
         else:
             say_unread_weights(args, cfg)

@@ -21,7 +21,7 @@ from detectron2.utils.logger import setup_logger
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.commands import train
 from dynamicdet_d2.config import Use, check, read_config
-from dynamicdet_d2.config.reading import BASE
+from dynamicdet_d2.config.pairs import BASE
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.engine.run_folder import LAST

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands where a key or a value of ``KEY VALUE`` pairs should: a sentence for it."""
+"""What stands where a key or a value should: a sentence for it."""
 
+import re
 from collections.abc import Sequence
 
+from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.utils.words import shown
+
+BASE = "_BASE_"
+# Of a key that can be said as it is.
+_NAME = r"[\w.-]+"
 
 
 def option_behind(name: str) -> str:
@@ -38,3 +44,18 @@ def without_value(overrides: Sequence[str], known: set[str]) -> str:
         if name in known and (not value or value[0] in known):
             return f"{said} '{name}' has no value."
     return f"{said} '{overrides[-1]}' has no value."
+
+
+def unknown_key(name: str, value: object, known: Sequence[str]) -> str:
+    """For a name that is none of the known ones, with the one that was meant."""
+    if name.startswith("--"):
+        return option_behind(name)
+    if any(key.startswith(f"{name}.") for key in known):
+        return f"{name} is {shown(value)}, but it is a section, whose keys have values."
+    last = name.rpartition(".")[2]
+    if last.strip("_").upper() == BASE.strip("_"):
+        return f"{name} is no key. {BASE} names other files, at the top of a file."
+    by_last = {key.rpartition(".")[2]: key for key in known}
+    # By the whole name or, for a key in another section, by its last part.
+    hint = nearest(name, known) or nearest(name.upper(), known) or nearest(last, by_last)
+    return f"{name if re.fullmatch(_NAME, name, re.ASCII) else shown(name)} is no key.{hint}"

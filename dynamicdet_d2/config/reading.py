@@ -3,8 +3,8 @@
 
 import copy
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,19 +14,16 @@ from detectron2.utils.file_io import PathManager
 
 from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
-from dynamicdet_d2.config.pairs import option_behind, refuse_no_pairs, without_value
-from dynamicdet_d2.config.ranges import nearest
+from dynamicdet_d2.config.pairs import BASE, refuse_no_pairs, unknown_key, without_value
+from dynamicdet_d2.config.start_weights import say_start_weights
 from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
 from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
 from dynamicdet_d2.utils.shipped import shipped
 from dynamicdet_d2.utils.words import in_lines, shown
 
-BASE = "_BASE_"
 # Unknown keys, of which each is said; of more than these, and no other, the file is the mistake.
 _FEW = 3
-# Of a key that can be said as it is.
-_NAME = r"[\w.-]+"
 # Of yacs, for a value that it cannot take or make out.
 _REFUSALS = (AssertionError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
@@ -167,6 +164,8 @@ def read_with_weights(
         cfg.MODEL.WEIGHTS = weights
     if not cfg.MODEL.WEIGHTS:
         raise ValueError("There are no weights: name a file with --weights or MODEL.WEIGHTS.")
+    if weights is None and "MODEL.WEIGHTS" not in overrides[::2]:
+        say_start_weights(config_file, cfg)
     return cfg
 
 
@@ -178,7 +177,12 @@ def _merge_files(
     for file, content in _layers(shipped(os.fspath(config_file)), alone=alone):
         if len(content) > _FEW and not any(name in cfg for name in content):
             raise ValueError(f"{file} is no config: none of its {len(content)} keys is known.")
-        wrong += [f"{file}: {said}" for said in _merge(cfg, _leaves(cfg, content))]
+        pairs = list(_leaves(cfg, content))
+        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        said = [
+            f"{name} stands there twice, in its section and by its full name." for name in twice
+        ]
+        wrong += [f"{file}: {sentence}" for sentence in (*said, *_merge(cfg, pairs))]
     return wrong
 
 
@@ -218,7 +222,7 @@ def _read_yaml(file: str, named_by: str) -> dict:
         raise ValueError(f"{where} is Python, which is not run; it must be a yaml file.")
     try:
         with PathManager.open(file) as stream:
-            content = read_yaml(stream)
+            content = read_yaml(stream, old_numbers=False)
     except FileNotFoundError:
         raise ValueError(f"{where} does not exist.") from None
     except OSError as error:
@@ -241,13 +245,13 @@ def _leaves(node: CfgNode, content: Mapping, prefix: str = "") -> Iterator[tuple
             yield f"{prefix}{name}", value
 
 
-def _merge(cfg: CfgNode, pairs: Iterator[tuple[str, object]]) -> list[str]:
+def _merge(cfg: CfgNode, pairs: Iterable[tuple[str, object]]) -> list[str]:
     """Set keys in place; a sentence for each that cannot be set."""
     known = dict(_leaves(cfg, cfg))
     wrong = []
     for name, value in pairs:
         if name not in known:
-            wrong.append(_unknown(name, value, list(known)))
+            wrong.append(unknown_key(name, value, list(known)))
             continue
         try:
             cfg.merge_from_list([name, _with_fraction(value, known[name])])
@@ -264,17 +268,6 @@ def _with_fraction(value: object, default: object) -> object:
         return float(value) if isinstance(value, (int, str)) else value
     except (ValueError, OverflowError):
         return value
-
-
-def _unknown(name: str, value: object, known: Sequence[str]) -> str:
-    if name.startswith("--"):
-        return option_behind(name)
-    if any(key.startswith(f"{name}.") for key in known):
-        return f"{name} is {shown(value)}, but it is a section, whose keys have values."
-    by_last = {key.rpartition(".")[2]: key for key in known}
-    # By the whole name or, for a key in another section, by its last part.
-    hint = nearest(name, known) or nearest(name.rpartition(".")[2], by_last)
-    return f"{name if re.fullmatch(_NAME, name, re.ASCII) else shown(name)} is no key.{hint}"
 
 
 def _mismatch(name: str, value: object, default: object) -> str:

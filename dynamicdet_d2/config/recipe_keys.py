@@ -177,10 +177,11 @@ def one_way_to_better_statistics(averaged: bool, precise: bool) -> str | None:
     "TEST.EVAL_PERIOD",
     "TEST.EVAL_LOSS",
     "DATASETS.TEST",
+    "MODEL.MASK_ON",
     when=Use.TRAIN,
 )
 def the_best_is_evaluated(
-    metric: str, patience: int, period: int, losses: bool, test: Sequence[str]
+    metric: str, patience: int, period: int, losses: bool, test: Sequence[str], masks: bool
 ) -> str | None:
     if patience and not (metric and period):
         return (
@@ -189,8 +190,22 @@ def the_best_is_evaluated(
         )
     if metric and not test:
         return f"SOLVER.BEST.METRIC is '{metric}', but DATASETS.TEST names no data set."
-    if metric.startswith("losses/") and not losses:
-        return f"SOLVER.BEST.METRIC is '{metric}', which needs TEST.EVAL_LOSS True."
+    if not metric:
+        return None
+    figure = metric
+    if len(set(test)) > 1:
+        name, _, figure = metric.partition("/")
+        if name not in test:
+            return (
+                f"SOLVER.BEST.METRIC is '{metric}'; of several data sets it must begin with one of "
+                f"{shown(list(test))}, such as '{test[0]}/bbox/AP'."
+            )
+    if "/" not in figure:
+        return f"SOLVER.BEST.METRIC is '{metric}'; its last parts must be as in 'bbox/AP'."
+    needs = {"losses/": (losses, "TEST.EVAL_LOSS"), "segm/": (masks, "MODEL.MASK_ON")}
+    for group, (given, name) in needs.items():
+        if figure.startswith(group) and not given:
+            return f"SOLVER.BEST.METRIC is '{metric}', which needs {name} True."
     return None
 
 

@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS, RECORD = "model_best.pth", "best.json"
 MOST_NAMED = 6
-LOSSES = "losses/"
-"""Results of this group are better the lower they are, all others the higher."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,11 @@ class Record:
 
     metric: str
     phases: dict[str, History] = field(default_factory=dict)
+
+
+def is_better_lower(metric: str) -> bool:
+    """Whether a result is a loss, also of one of several data sets, and no figure like AP."""
+    return "losses" in metric.split("/")[:-1]
 
 
 def best_of(judged: tuple[Judged, ...], lower: bool) -> int | None:
@@ -141,7 +144,7 @@ class BestWeights(HookBase):
         return value if math.isfinite(value) else None
 
     def _best(self) -> int | None:
-        return best_of(self._history().judged, self._metric.startswith(LOSSES))
+        return best_of(self._history().judged, is_better_lower(self._metric))
 
     def _act(self, done: int, save: bool) -> None:
         """End the phase where it gains no more; hand the best weights over where it has ended."""

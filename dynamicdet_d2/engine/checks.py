@@ -2,19 +2,23 @@
 """Refuse what cannot be resumed, and say what can hardly be meant, before hours are spent in it."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.engine import HookBase
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.ranges import integer, number
+from dynamicdet_d2.engine.hooks import PhaseSwitch
 from dynamicdet_d2.engine.plan import Plan
+from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.utils.words import in_words, shown
 
 logger = logging.getLogger(__name__)
@@ -138,6 +142,31 @@ def warn_of_random_detectors(cfg: CfgNode) -> None:
             "stay what they are.",
             phases,
             "" if steps else " with SOLVER.MAX_ITER 0",
+        )
+
+
+def warn_of_class_counts(cfg: CfgNode) -> None:
+    """Say where data sets, as those registered by code, have another number of classes."""
+    key = num_classes_key(cfg)
+    for name in cfg.DATASETS.TRAIN:
+        classes = MetadataCatalog.get(name).get("thing_classes") or []
+        if classes and len(classes) != value_of(cfg, key):
+            logger.warning(
+                "Data set '%s' has %d classes by its metadata, and %s is %s.",
+                *(name, len(classes), key, value_of(cfg, key)),
+            )
+
+
+def check_hooks(hooks: Sequence[HookBase | None], trainer: type) -> None:
+    """Refuse hooks that would train the first phase to the end of the run.
+
+    Raises:
+        ValueError: the one that enters the next phase is missing.
+    """
+    if not any(isinstance(hook, PhaseSwitch) for hook in hooks):
+        raise ValueError(
+            f"build_hooks of {trainer.__name__} gives no {PhaseSwitch.__name__}, without which no "
+            "phase follows the first: add to the list that super().build_hooks() gives."
         )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Schedules of the learning rate by name, and warm-ups of biases and momentum."""
 
+import logging
 from collections.abc import Callable
 
 from detectron2.config import CfgNode
@@ -16,6 +17,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.utils.words import shown
+
+logger = logging.getLogger(__name__)
 
 # In an optimizer's group: the learning rate that its warm-up begins with.
 WARMUP_LR = "warmup_lr"
@@ -51,6 +54,12 @@ def build_schedule(cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
         ValueError: there is no schedule of that name.
     """
     keys = cfg.SOLVER
+    if keys.WARMUP_ITERS >= keys.MAX_ITER:
+        logger.warning(
+            "SOLVER.WARMUP_ITERS is %d and SOLVER.MAX_ITER %d: the learning rate is warmed up to "
+            "the end, and SOLVER.BASE_LR is never reached.",
+            *(keys.WARMUP_ITERS, keys.MAX_ITER),
+        )
     if not (keys.BASE_LR_END or _has_warmups(cfg)) or keys.LR_SCHEDULER_NAME not in SCHEDULES:
         return _by_detectron2(cfg, optimizer)
     share = min(keys.WARMUP_ITERS / keys.MAX_ITER, 1.0)

@@ -25,7 +25,12 @@ from dynamicdet_d2.data.loading.loaders import (
     build_test_loader,
 )
 from dynamicdet_d2.engine.builders import Builders
-from dynamicdet_d2.engine.checks import check_optimizer, check_state, state_fits
+from dynamicdet_d2.engine.checks import (
+    check_optimizer,
+    check_state,
+    state_fits,
+    warn_of_class_counts,
+)
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
@@ -61,6 +66,7 @@ class StaticTrainer(ReliableTrainer, Builders):
         self._loader = self._trainer.data_loader
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
+        warn_of_class_counts(cfg)
         self._go_on_from(0)
 
     @classmethod

@@ -83,6 +83,7 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         self.cfg = cfg
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
+        checks.warn_of_class_counts(cfg)
         self.detector = self._build_detector(cfg)
         self._trainable = [p for p in self.detector.parameters() if p.requires_grad]
         self.plan = Plan(planned_phases(cfg), len(self.images))
@@ -103,7 +104,9 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         self.training: Training | None = None
         if not self.phase.columns:  # else weights have to be loaded, and measured, first
             self.enter(self.phase, step=0)
-        self.register_hooks(self.build_hooks())
+        own_hooks = self.build_hooks()
+        checks.check_hooks(own_hooks, type(self))
+        self.register_hooks(own_hooks)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """As Detectron2's; a resumed run continues in the phase that it was in."""

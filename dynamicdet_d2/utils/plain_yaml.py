@@ -2,6 +2,7 @@
 """YAML files of unknown worth: plain values, every key once, and no more than is written there."""
 
 import copy
+import re
 from collections import Counter
 from typing import IO, Any
 
@@ -20,6 +21,8 @@ _KNOWN = {
 
 # Values of a file with its aliases written out: ten lines can stand for more than any memory holds.
 MOST_VALUES = 100_000
+# 010 and 12:30, and not 0, 0x1F or 0b1.
+_OLD_NUMBER = re.compile(r"[+-]?(0_*[0-7]|[^x]*:)")
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
@@ -27,18 +30,21 @@ class PlainYamlError(Exception):
     """What is wrong with the text, as the end of a sentence that begins with the file's name."""
 
 
-def read_yaml(text: str | IO[str], *, numbers: bool = True) -> Any:
+def read_yaml(text: str | IO[str], *, numbers: bool = True, old_numbers: bool = True) -> Any:
     """Content of a YAML text.
 
     Args:
         numbers: False leaves them text, as they are written.
+        old_numbers: False refuses those that nobody reads as YAML does: to it 010 is 8, and 12:30
+            is 750.
 
     Raises:
         PlainYamlError: it is none, or holds more than plain values, a key twice, or aliases without
             end.
     """
     try:
-        return yaml.load(text, _PlainLoader if numbers else _WordsLoader)
+        loader = _PlainLoader if numbers else _WordsLoader
+        return yaml.load(text, loader if old_numbers else _NewNumbersLoader)
     except yaml.constructor.ConstructorError as error:
         raise PlainYamlError(
             f"holds more than plain values, and no code runs from it: {_one_line(error)}."
@@ -79,8 +85,26 @@ def _known_value(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
 _PlainLoader.add_constructor(_EVALUATED, _known_value)
 
 
+class _NewNumbersLoader(_PlainLoader):
+    """Without numbers of base 8 that begin with a 0, and of base 60."""
+
+
+def _new_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    value = loader.construct_yaml_int(node)
+    if _OLD_NUMBER.match(node.value):
+        written = shown(node.value).strip("'")
+        raise PlainYamlError(
+            f"has {written} at line {node.start_mark.line + 1}, which YAML reads as "
+            f"{shown(value)}: write that, or {written} in quotes where it is text."
+        )
+    return value
+
+
+_NewNumbersLoader.add_constructor(_NUMBERS[0], _new_number)
+
+
 class _WordsLoader(_PlainLoader):
-    """To YAML 010 is 8, and 12:30 is 750."""
+    """Numbers are text."""
 
     yaml_implicit_resolvers = {
         first: [(tag, form) for tag, form in found if tag not in _NUMBERS]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dynamicdet_d2.engine.best import Judged, best_of
+from dynamicdet_d2.engine.best import Judged, best_of, is_better_lower
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs
@@ -36,6 +36,11 @@ def test_the_first_of_the_best(values: list[float | None], lower: bool) -> None:
         assert found is None
     else:
         assert found == values.index(min(known) if lower else max(known))
+
+
+def test_losses_of_several_data_sets_are_better_lower() -> None:
+    assert is_better_lower("losses/L2") and is_better_lower("own_val/losses/L1")
+    assert not any(map(is_better_lower, ("bbox/AP", "own_val/bbox/AP", "bbox/AP-losses")))
 
 
 @pytest.fixture(scope="module")

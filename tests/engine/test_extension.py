@@ -9,13 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper, build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    DatasetMapper,
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.engine import HookBase
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from dynamicdet_d2.data import ResumableLoader
+from dynamicdet_d2.engine.checks import warn_of_class_counts
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs
@@ -154,3 +160,28 @@ def test_our_loader_takes_another_mapper_and_goes_on_exactly(cfg: CfgNode) -> No
     whole, rest = images(step=0), images(step=2)
     assert all(image.shape == (3, 64, 96) for image in whole)  # not augmented
     assert all(torch.equal(a, b) for a, b in zip(whole[4:], rest, strict=True))
+
+
+def test_hooks_without_the_switch_of_phases_are_refused(cfg: CfgNode) -> None:
+    """They would train the first phase to the end of the run."""
+
+    class Own(DynamicTrainer):
+        def build_hooks(self) -> list[HookBase]:
+            return [Counted()]
+
+    with pytest.raises(ValueError, match="build_hooks of Own gives no PhaseSwitch, without which"):
+        Own(cfg)
+
+
+@pytest.mark.parametrize(("classes", "says"), [(6, False), (2, True)])
+def test_another_number_of_classes_by_code_is_said(
+    cfg: CfgNode, caplog: pytest.LogCaptureFixture, classes: int, says: bool
+) -> None:
+    with clean_catalogs():
+        MetadataCatalog.get("by_code").set(thing_classes=[f"c{i}" for i in range(classes)])
+        keys = cfg.clone()
+        keys.defrost()
+        keys.DATASETS.TRAIN = ("by_code", "not_known")
+        warn_of_class_counts(keys)
+    said = "'by_code' has 2 classes by its metadata, and MODEL.ROI_HEADS.NUM_CLASSES is 6."
+    assert (said in caplog.text) == says

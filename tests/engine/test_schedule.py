@@ -40,6 +40,14 @@ def parts(cfg: CfgNode) -> tuple[Net, Optimizer, LRScheduler]:
     return net, optimizer, build_schedule(cfg, optimizer)
 
 
+@pytest.mark.parametrize(("steps", "says"), [(99, False), (100, True), (1000, True)])
+def test_a_warm_up_that_does_not_end_is_said(
+    caplog: pytest.LogCaptureFixture, steps: int, says: bool
+) -> None:
+    parts(config("SOLVER.WARMUP_ITERS", steps))
+    assert ("SOLVER.BASE_LR is never reached" in caplog.text) == says
+
+
 def group_of(optimizer: Optimizer, parameter: nn.Parameter) -> dict:
     (found,) = [g for g in optimizer.param_groups if any(p is parameter for p in g["params"])]
     return found

@@ -460,9 +460,16 @@ def test_table_puts_the_papers_figures_beside(monkeypatch: pytest.MonkeyPatch) -
     assert "283.7" not in elsewhere
 
 
-def test_table_says_what_the_hard_route_runs_twice() -> None:
-    cfg = toy_cfg("MODEL.ROUTER.INPUTS", ["rpn"])
-    said = "route hard: neck, rpn_head run twice, once by each detector."
+@pytest.mark.parametrize(
+    ("keys", "parts"),
+    [
+        (("MODEL.ROUTER.INPUTS", ["rpn"]), "neck, rpn_head"),
+        (("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6), "neck, rpn_head, box_head"),
+    ],
+)
+def test_table_says_what_the_hard_route_runs_twice(keys: tuple, parts: str) -> None:
+    cfg = toy_cfg(*keys)
+    said = f"route hard: {parts} run twice, once by each detector."
     assert cost.table(build_model(cfg), cfg, Setting(64, 96, 50)).splitlines()[-1] == said
     assert "twice" not in cost.table(build_model(toy_cfg()), toy_cfg(), Setting(64, 96, 50))
 

@@ -213,6 +213,14 @@ CASES: list[tuple[str, int, str]] = [
     ),
     (f"{CALIBRATE} -hard-fraction 0.5", TYPED, "-hard-fraction has one dash; the option is --hard"),
     (f"{CALIBRATE} -hard-fraction=0.5", TYPED, "-hard-fraction has one dash; the option is --hard"),
+    *(
+        (
+            f"train {dashes}config-file x",
+            TYPED,
+            f"{dashes}config-file begins with other dashes; the",
+        )
+        for dashes in ("\u2013", "\u2014", "\u2013\u2013", "\u2212-", "---")
+    ),
     ("report -help", TYPED, "-help has one dash; the option is --help."),
     (
         f"{CALIBRATE} --target-p95-latency-ms 9 --confidence 0.9 --mode finite --share 0.2",

@@ -302,13 +302,21 @@ def test_parts_that_contradict_each_other_are_remarked_on(
         ([np.array([5.0, 6, 10, 8])], BoxMode.XYWH_ABS, ""),
         ([None, "abcd", [1, 2]], BoxMode.XYWH_ABS, ""),
         ([[5, 6, 10, 8, 30]], BoxMode.XYWHA_ABS, ""),
+        (
+            [[50, 60, 10, 8], [39, 5, 9, 9]],
+            BoxMode.XYWH_ABS,
+            "1 of 2 boxes lie outside of their im",
+        ),
+        ([[-9, 6, 0, 8]], BoxMode.XYXY_ABS, "(the first: [-9, 6, 0, 8] as XYXY_ABS of a.jpg)"),
+        ([[39, 29, 90, 90]], BoxMode.XYXY_ABS, ""),
     ],
 )
 def test_boxes_of_another_mode_by_code_are_remarked_on(
     caplog: pytest.LogCaptureFixture, boxes: list, mode: BoxMode, says: str
 ) -> None:
     annotations = [{"bbox": box, "bbox_mode": mode, "category_id": 0} for box in boxes]
-    images = [{"file_name": "a.jpg", "image_id": 1, "annotations": annotations}, {}]
+    image = {"file_name": "a.jpg", "image_id": 1, "height": 30, "width": 40}
+    images = [{**image, "annotations": annotations}, {}]
     keys = ("DATASETS.TRAIN", ("by_code",), "DATALOADER.FILTER_EMPTY_ANNOTATIONS", False)
     with clean_catalogs():
         DatasetCatalog.register("by_code", lambda: images)

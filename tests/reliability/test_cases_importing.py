@@ -12,6 +12,7 @@ from PIL import Image
 
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.data.importing import Found, read_voc, read_yolo
+from tests.support.coco_files import image_entry, object_entry, write_coco
 
 GOOD = "0 0.5 0.5 0.2 0.2\n"
 Change = Callable[[Path], object]
@@ -134,6 +135,25 @@ def test_an_empty_line_among_the_classes_is_refused(tmp_path: Path, text: str) -
     assert read_yolo(folder).classes == ("a", "b")
 
 
+@pytest.mark.parametrize("name", ["obj.names", "labels/classes.txt"])
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("typed", [(), ("b", "a")])
+def test_names_of_classes_that_contradict_each_other_are_said(
+    tmp_path: Path, name: str, described: bool, typed: tuple[str, ...]
+) -> None:
+    folder = yolo(tmp_path / "set")
+    (folder / "classes.txt").write_text("a\nb\n")
+    (folder / name).write_text("b\na\n")
+    if not described:
+        (folder / "data.yaml").unlink()
+    found = read_yolo(folder, typed)
+    others = [name] if not typed else [*(["data.yaml"] if described else []), "classes.txt"]
+    assert found.classes == (typed or ("a", "b"))
+    assert [said.split(" has others")[0].split("/set/")[-1] for said in found.remarks] == others
+    (folder / name).write_bytes(b"\xff")  # nobody needs it
+    assert len(read_yolo(folder, typed).remarks) == len(others) - (not typed)
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -186,7 +206,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert {name: len(images) for name, images in found.splits.items()} == {"train": 6}
 
 
-@pytest.mark.parametrize("name", ["val.txt", "Valid.txt", "test.txt"])
+@pytest.mark.parametrize("name", ["val.txt", "Valid.txt", "test.txt", "autosplit_val.txt"])
 def test_lists_of_splits_that_no_description_names(tmp_path: Path, name: str) -> None:
     folder = yolo(tmp_path / "set")
     (folder / "data.yaml").unlink()
@@ -341,6 +361,14 @@ XML: dict[str, tuple[bytes | str, str]] = {
     "byte 0": (b"<a>\0</a>", "1.xml is not XML"),
     "two roots": ("<a/><b/>", "1.xml is not XML"),
     "a page": (xml(root="html"), "1.xml begins with <html>; VOC's begin with <annotation>."),
+    "shares of the image": (
+        xml(obj("0.1 0.2 0.5 1.0")),
+        "an object 'a' has corners of 1 at most, as shares; VOC's are pixels.",
+    ),
+    "of another resolution, in fractions": (
+        xml(f"<size><width>400.0</width><height>300.0</height></size>{obj()}"),
+        "1.png has 400x300 pixels; it has 40x30",
+    ),
     "deep": ("<a>" * 9999 + "</a>" * 9999, "1.xml begins with <a>"),
     "of another's image": (
         xml(obj(), file="2.png"),
@@ -404,10 +432,53 @@ def test_a_copy_of_an_annotation(tmp_path: Path) -> None:
     assert "copy/1.xml are both of the image" in refused(read_voc, folder)
 
 
+def test_images_of_a_coco_file_that_are_elsewhere_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    images = [image_entry(number) for number in range(1, 6)]
+    json_file, root = write_coco(tmp_path, images, [object_entry(1, 1)])
+    words = ["import-data", "--coco", json_file, "--output", str(tmp_path), "--images"]
+    assert main([*words, root]) == 0
+    assert "do not exist" not in capsys.readouterr().out
+    assert main([*words, str(tmp_path)]) == 0
+    assert "# WARNING: 4 of these images do not exist: " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["gone.png", "1", "1.jpg", "C:\\x\\1.png", ""])
 def test_an_image_is_found_by_the_annotations_own_name(tmp_path: Path, name: str) -> None:
     found = read_voc(voc(tmp_path / "set", xml(obj(), file=name))).splits["train"]
     assert [entry.file.name for entry in found] == ["1.png", "2.png", "3.png"]
+
+
+def test_annotations_in_folders_have_their_images_in_folders(tmp_path: Path) -> None:
+    for part, name in (("a", "1.png"), ("b", "1.png")):
+        pictures(tmp_path / "JPEGImages" / part, (name,))
+        (tmp_path / "Annotations" / part).mkdir(parents=True)
+        content = xml(obj(), f"{part}/{name}")
+        (tmp_path / "Annotations" / part / "1.xml").write_text(content)
+    found = read_voc(tmp_path).splits["train"]
+    assert [entry.file.parent.name for entry in found] == ["a", "b"]
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a/1\n")
+    (said,) = read_voc(tmp_path).remarks
+    assert said.startswith("1 annotation file(s) are in no list") and said.endswith("b/1.xml.")
+
+
+@pytest.mark.parametrize("form", ["--yolo", "--voc"])
+def test_a_share_beside_a_split_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture, form: str
+) -> None:
+    if form == "--yolo":
+        by_split(tmp_path / "set", "train", "val")
+    else:
+        annotated(tmp_path / "set", ("train", "val"))
+    words = ["import-data", form, str(tmp_path / "set"), "--output", str(tmp_path / "out")]
+    assert main(words) == 0
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--val-share", "0.4"])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert f"--val-share 0.4 would not be read: {tmp_path}/set has a split 'val'." in said
 
 
 @pytest.mark.parametrize("place", ["train.txt", "Segmentation/val.txt", "Main/a_train.txt"])
@@ -481,9 +552,11 @@ def test_lists_of_other_names(tmp_path: Path, lists: tuple[str, ...], says: str)
 
 def test_lists_beside_the_folders_are_passed_over_and_said(tmp_path: Path) -> None:
     folder = voc(tmp_path / "set", xml(obj()))
-    (folder / "val.txt").write_text("1\n")
-    (said,) = read_voc(folder).remarks
-    assert said.startswith("1 list(s) are passed over") and said.endswith(f"{folder}/val.txt.")
+    for name in ("val.txt", "my_val.txt"):
+        (folder / name).write_text("1\n")
+        (said,) = read_voc(folder).remarks
+        assert said.startswith("1 list(s) are passed over") and said.endswith(f"{folder}/{name}.")
+        (folder / name).unlink()
 
 
 def test_lists_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
@@ -545,6 +618,7 @@ def added(name: str, content: str = GOOD) -> Change:
 
 
 LOST = "# WARNING: 1 label file(s) belong to no image ("
+UNUSED = "# WARNING: 1 labelled image(s) are in no split, and are left out: "
 NONE = "# WARNING: without objects there is nothing to learn, and no AP."
 CUT = "# WARNING: 1 of these objects stick out of their images and were cut at the border"
 REMARKS: dict[str, tuple[Change, str, int]] = {
@@ -575,6 +649,12 @@ REMARKS: dict[str, tuple[Change, str, int]] = {
         "",
         3,
     ),
+    "a labelled image beside": (
+        lambda folder: (pictures(folder / "more", ("9.png",)), added("more/9.txt")(folder)),
+        UNUSED,
+        3,
+    ),
+    "an image beside": (lambda folder: pictures(folder / "runs", ("results.png",)), "", 3),
     "notes beside the labels": (added("labels/notes.txt", "of\nspring"), "", 3),
     "a notebook's copy": (moved("images/3.png", "images/.ipynb_checkpoints/3.png"), "", 2),
     "what a Mac leaves": (added("images/._1.png"), "", 3),

@@ -37,6 +37,17 @@ KEYS: list[tuple[tuple, str]] = [
     (("SOLVER.EMA.DECAY", NAN), "SOLVER.EMA.DECAY is nan"),
     (("SOLVER.EMA.TAU", 0.0), "SOLVER.EMA.TAU is 0.0; it must be a number above 0."),
     (("SOLVER.BEST.PATIENCE", 3), "SOLVER.BEST.METRIC must name one"),
+    (("SOLVER.BEST.METRIC", "AP"), "METRIC is 'AP'; its last parts must be as in 'bbox/AP'."),
+    (("SOLVER.BEST.METRIC", "segm/AP"), "is 'segm/AP', which needs MODEL.MASK_ON True."),
+    (
+        ("SOLVER.BEST.METRIC", "bbox/AP", "DATASETS.TEST", ("shapes_test", "shapes_val")),
+        "must begin with one of ['shapes_test', 'shapes_val'], such as 'shapes_test/bbox/AP'.",
+    ),
+    (
+        ("SOLVER.BEST.METRIC", "shapes_val/losses/L2")
+        + ("DATASETS.TEST", ("shapes_test", "shapes_val")),
+        "is 'shapes_val/losses/L2', which needs TEST.EVAL_LOSS True.",
+    ),
     (("SOLVER.STEPS", (9, 5)), "SOLVER.STEPS is (9, 5); it must be a list of numbers that rise."),
     (("SOLVER.STEPS", (5, 5)), "SOLVER.STEPS is (5, 5); it must be a list of numbers that rise."),
     (

@@ -16,6 +16,7 @@ class _Box(NamedTuple):
     said: str
     width: float
     height: float
+    inside: bool
 
 
 def warn_of_boxes(names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> None:
@@ -32,6 +33,13 @@ def warn_of_boxes(names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> 
             "Data sets %s: %d of %d boxes have no area by their bbox_mode, and are not trained on "
             "(the first: %s).",
             *(list(names), len(flat), len(boxes), flat[0].said),
+        )
+    outside = [box for box in boxes if box not in flat and not box.inside]
+    if outside:
+        logger.warning(
+            "Data sets %s: %d of %d boxes lie outside of their images, and are not trained on (the "
+            "first: %s).",
+            *(list(names), len(outside), len(boxes), outside[0].said),
         )
     if boxes and all(box.width <= 1 and box.height <= 1 for box in boxes):
         logger.warning(
@@ -55,4 +63,12 @@ def _boxes(images: Sequence[Mapping[str, Any]]) -> Iterator[_Box]:
                 continue
             numbers = ", ".join(f"{float(number):g}" for number in annotation["bbox"])
             said = f"[{numbers}] as {_MODES[mode]} of {image.get('file_name')}"
-            yield _Box(said, right, bottom)
+            yield _Box(said, right, bottom, _is_inside(image, x, y, right, bottom))
+
+
+def _is_inside(image: Mapping[str, Any], x: float, y: float, width: float, height: float) -> bool:
+    """Whether a part of a box is in its image, or the image does not say its size."""
+    right, bottom = image.get("width"), image.get("height")
+    if not (isinstance(right, int | float) and isinstance(bottom, int | float)):
+        return True
+    return x < right and y < bottom and x + width > 0 and y + height > 0

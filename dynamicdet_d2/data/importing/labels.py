@@ -34,6 +34,23 @@ def remarks_on_labels(images: Collection[Path]) -> tuple[str, ...]:
     )
 
 
+def remarks_on_images(images: Collection[Path], folder: Path) -> tuple[str, ...]:
+    """Says how many labelled images are in no split, as of a folder that no description names.
+
+    Args:
+        images: files of the data set.
+        folder: that it is described in.
+    """
+    known = set(images)
+    found = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS)
+    beside = [x for x in visible(found, folder) if x not in known and _has_labels(label_file(x))]
+    real = {file.resolve() for file in known} if beside else known
+    lost = [file for file in beside if file.resolve() not in real]
+    if not lost:
+        return ()
+    return (f"{len(lost)} labelled image(s) are in no split, and are left out: {lost[0]}.",)
+
+
 def _folders(image: Path) -> tuple[Path, Path]:
     """The whole ``images`` and ``labels``, of all splits; or twice the image's own folder."""
     for folder in image.parents:

@@ -26,6 +26,12 @@ def meant(name: str) -> str | None:
     return found.lastgroup if found else None
 
 
+def called_after(name: str) -> set[str]:
+    """The splits that the last words of a name mean: {"val"} of "clean_val"."""
+    words = re.split(r"[ ._-]", name)
+    return set(filter(None, (meant("_".join(words[start:])) for start in range(len(words)))))
+
+
 def refuse_hidden_splits(files: Iterable[Path], folder: Path) -> None:
     """Refuse to learn from images that are to validate or to test on, by a folder that they are in.
 
@@ -37,9 +43,7 @@ def refuse_hidden_splits(files: Iterable[Path], folder: Path) -> None:
     """
     for file in files:
         for part in file.relative_to(folder).parts[:-1]:
-            words = re.split(r"[ ._-]", part)
-            ends = ["_".join(words[start:]) for start in range(len(words))]
-            if not {"val", "test"}.isdisjoint(map(meant, ends)):
+            if not {"val", "test"}.isdisjoint(called_after(part)):
                 raise ValueError(
                     f"{file} would be learnt, but is in {shown(part)}, which is called as a split "
                     f"is: call the splits' folders {', '.join(SPLITS)}, and name the folder that "
@@ -80,7 +84,7 @@ def _refuse_lists(folder: Path) -> None:
         ValueError: it has lists of splits, without which all images would be of "train".
     """
     for file in visible(folder.glob("*.txt"), folder):
-        if meant(file.stem) in ("val", "test") and _lists_images(file):
+        if not {"val", "test"}.isdisjoint(called_after(file.stem)) and _lists_images(file):
             raise ValueError(
                 f"{file} is called as the list of a split is: name the lists in a data.yaml, such "
                 "as 'train: train.txt', or move them away."

@@ -22,7 +22,12 @@ from dynamicdet_d2.data.importing.dataset import (
     sticks_out,
     visible,
 )
-from dynamicdet_d2.data.importing.splits import SPLITS, meant, refuse_hidden_splits
+from dynamicdet_d2.data.importing.splits import (
+    SPLITS,
+    called_after,
+    meant,
+    refuse_hidden_splits,
+)
 from dynamicdet_d2.utils.files import read_lines, refuse_pipes
 from dynamicdet_d2.utils.words import shown
 
@@ -131,7 +136,7 @@ def _files_of(listed: Path, annotations: Path) -> list[Path]:
 
 def _in_no_list(annotations: Path, read: Collection[Path]) -> tuple[str, ...]:
     """On annotations that were added and not listed, or for which a list is missing."""
-    lost = [x for x in visible(annotations.glob("*.xml"), annotations) if x not in read]
+    lost = [x for x in visible(annotations.rglob("*.xml"), annotations) if x not in read]
     if not lost:
         return ()
     return (f"{len(lost)} annotation file(s) are in no list, and are left out: {lost[0]}.",)
@@ -140,7 +145,7 @@ def _in_no_list(annotations: Path, read: Collection[Path]) -> tuple[str, ...]:
 def _unused_lists(folder: Path) -> tuple[str, ...]:
     """Where there is none of a split: lists of other names, in other folders, or of one class."""
     sets = folder / "ImageSets"
-    beside = [x for x in folder.glob("*.txt") if meant(x.stem) or x.stem == "trainval"]
+    beside = [x for x in folder.glob("*.txt") if called_after(x.stem) or x.stem == "trainval"]
     unused = visible([*sets.rglob("*.txt"), *beside], folder)
     if not unused:
         return ()
@@ -183,10 +188,9 @@ class _Tree:
 
     def _check_size(self, image: Path, size: tuple[int, int]) -> None:
         """Boxes of another size would be clipped. Of 0, as some tools write, nothing is known."""
-        texts = [
-            (self._root.findtext(f"size/{name}") or "").strip() for name in ("width", "height")
-        ]
-        stated = tuple(int(text) if text.isdecimal() else 0 for text in texts)
+        texts = (self._root.findtext(f"size/{name}") or "" for name in ("width", "height"))
+        whole = (text.strip().partition(".")[0] for text in texts)  # some tools write 640.0
+        stated = tuple(int(text) if text.isdecimal() else 0 for text in whole)
         if all(stated) and stated != size:
             raise ValueError(
                 f"{self.file} says that {image} has {stated[0]}x{stated[1]} pixels; it has "
@@ -206,6 +210,8 @@ class _Tree:
         left, top, right, bottom = (self._number(box, name) for name in _CORNERS)
         name = self._text(entry, "name")
         where = f"{self.file}: an object '{name}'"
+        if min(left, top) < 1 and max(right, bottom) <= 1:
+            raise ValueError(f"{where} has corners of 1 at most, as shares; VOC's are pixels.")
         corners = left - 1, top - 1, right, bottom
         shown_box = clipped(*corners, size, where)
         difficult = (entry.findtext("difficult") or "0").strip().lower()
@@ -224,17 +230,21 @@ class _Tree:
             ) from None
 
     def _image(self, folder: Path) -> Path:
-        places = [folder / "JPEGImages", folder / "images", self.file.parent]
+        annotations, own = folder / "Annotations", self.file.parent
+        below = own.relative_to(annotations) if own.is_relative_to(annotations) else Path()
+        roots = [folder / "JPEGImages", folder / "images"]
+        # Tools that keep folders in folders have those of the images in the annotations, too.
+        places = list(dict.fromkeys([*(root / below for root in roots), *roots, own]))
         endings = (*IMAGE_ENDINGS, *map(str.upper, IMAGE_ENDINGS))
         name = os.path.basename((self._root.findtext("filename") or "").strip())
         given = _first([place / name for place in places] if name else [])
-        own = _first([place / (self.file.stem + end) for end in endings for place in places])
-        if given is not None and own is not None and given.stem != own.stem:  # files were renamed
+        same = _first([place / (self.file.stem + end) for end in endings for place in places])
+        if given is not None and same is not None and given.stem != same.stem:  # were renamed
             raise ValueError(
-                f"{self.file} has the 'filename' {shown(name)}, but {own} is called as the file "
+                f"{self.file} has the 'filename' {shown(name)}, but {same} is called as the file "
                 "is: correct 'filename', or remove it."
             )
-        found = given or own
+        found = given or same
         if found is None:
             where = ", ".join(map(str, places))
             raise ValueError(f"The image of {self.file} is in none of {where}.")

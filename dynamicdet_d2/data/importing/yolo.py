@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
+from dynamicdet_d2.data.importing.class_lists import FILES, classes_of
 from dynamicdet_d2.data.importing.dataset import (
     ROUNDING,
     Found,
@@ -21,7 +22,7 @@ from dynamicdet_d2.data.importing.dataset import (
     image_size,
     sticks_out,
 )
-from dynamicdet_d2.data.importing.labels import label_file, remarks_on_labels
+from dynamicdet_d2.data.importing.labels import label_file, remarks_on_images, remarks_on_labels
 from dynamicdet_d2.data.importing.splits import (
     SPLITS,
     absolute,
@@ -35,7 +36,6 @@ from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
 from dynamicdet_d2.utils.words import shown
 
 _DESCRIPTIONS = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
-_NAMES = ("classes.txt", "obj.names")
 
 
 def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
@@ -44,19 +44,20 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
     Args:
         path: the yaml file, or a folder that has one, or one with images and labels (beside each
             other, or in ``images/`` and ``labels/``), whose ``classes.txt`` names the classes.
-        classes: names by category, instead of those that the files have.
+        classes: names by category, instead of those that the files have, which is said.
 
     Raises:
         ValueError: naming the file, and the line, that is wrong.
     """
     description = _description(path)
-    if description is not None:
-        names, folders = _described(description)
-    else:
-        names, folders = _class_list(path), split_folders(path)
-    names = list(check_classes(classes, "--classes has")) or names
+    folder = path if path.is_dir() else path.parent
+    described, folders = (
+        ([], split_folders(path)) if description is None else _described(description)
+    )
+    typed = check_classes(classes, "--classes has")
+    names, contradictions = classes_of(folder, {"--classes": typed, str(description): described})
     if not names:
-        looked = "'names'" if description is not None else ", ".join((*_DESCRIPTIONS, *_NAMES))
+        looked = "'names'" if description is not None else ", ".join((*_DESCRIPTIONS, *FILES))
         raise ValueError(
             f"{path} has no names of classes (looked for {looked}): --classes A B C gives them."
         )
@@ -73,12 +74,12 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
         split: tuple(_entry(file, len(names), known) for file in found)
         for split, found in files.items()
     }
-    folder = path if path.is_dir() else path.parent
     _check_objects(splits, path)
     root = Path(os.path.commonpath([*(f.parent for x in files.values() for f in x)]))
     root = absolute(folder) if absolute(folder) in (root, *root.parents) else root
-    remarks = remarks_on_labels([image.file for found in splits.values() for image in found])
-    return Found(root, tuple(names), splits, remarks)
+    images = [image.file for found in splits.values() for image in found]
+    remarks = (*remarks_on_labels(images), *remarks_on_images(images, absolute(folder)))
+    return Found(root, names, splits, (*contradictions, *remarks))
 
 
 def _check_objects(splits: dict[str, tuple[ImageEntry, ...]], path: Path) -> None:
@@ -182,18 +183,6 @@ def _located(file: Path, root: Any, part: Any, split: str) -> Path:
         if path.exists():
             return path.resolve()
     raise ValueError(f"{file}: '{split}' is {name}, which does not exist (looked for {tries[0]}).")
-
-
-def _class_list(folder: Path) -> list[str]:
-    for place in (folder, folder / "labels"):
-        for name in _NAMES:
-            if (place / name).is_file():
-                file = place / name
-                text = "\n".join(line.strip() for line in read_lines(file, str(file)))
-                # An empty line before the last one counts: the classes behind it have its number.
-                names = text.rstrip("\n").split("\n") if text.strip() else []
-                return list(check_classes(names, f"{file} has"))
-    return []
 
 
 def _entry(image: Path, num_classes: int, known: str) -> ImageEntry:

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's own config, read by a command that is given no weights."""
+
+from pathlib import Path
+
+import pytest
+
+from dynamicdet_d2.config import read_with_weights
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder as a training leaves it."""
+    (tmp_path / "config.yaml").write_text("MODEL: {WEIGHTS: /somewhere/start.pth}")
+    (tmp_path / "last_checkpoint").write_text("model_final.pth\n")
+    return tmp_path
+
+
+def test_the_weights_that_a_run_began_with_are_said(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_with_weights(run / "config.yaml", None)
+    said = f"/somewhere/start.pth, which the run there began with; what it has learnt is {run}/mod"
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("weights", "keys", "content"),
+    [
+        ("/x.pth", [], ""),
+        (None, ["MODEL.WEIGHTS", "/x.pth"], ""),
+        (None, [], "MODEL: {WEIGHTS: %s/model_final.pth}"),
+    ],
+)
+def test_named_weights_and_learnt_ones_are_as_they_should_be(
+    run: Path, caplog: pytest.LogCaptureFixture, weights: str | None, keys: list[str], content: str
+) -> None:
+    if content:
+        (run / "config.yaml").write_text(content % run)
+    read_with_weights(run / "config.yaml", weights, keys)
+    assert not caplog.text
+
+
+def test_a_config_of_no_run_has_what_it_says(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (run / "last_checkpoint").unlink()
+    read_with_weights(run / "config.yaml", None)
+    assert not caplog.text
