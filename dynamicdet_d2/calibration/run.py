@@ -27,7 +27,7 @@ from dynamicdet_d2.data.loading.images import check_registered
 from dynamicdet_d2.data.loading.loaders import ImageLoader
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
-from dynamicdet_d2.evaluation.latency import Latency, device_name, measure_routes
+from dynamicdet_d2.evaluation.latency import Latency, measure_routes
 from dynamicdet_d2.evaluation.observe import Observation, observe
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
@@ -41,6 +41,7 @@ from dynamicdet_d2.operating_point import (
     threshold_interval,
     threshold_table,
 )
+from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.versions import versions
 
 logger = logging.getLogger(__name__)

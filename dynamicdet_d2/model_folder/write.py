@@ -79,7 +79,9 @@ def _write_files(predictor: DynamicPredictor, folder: Path) -> None:
         calibration.to_json(folder / CALIBRATION)
         if keys.HARD_FRACTION is None:
             share = round(calibration.hard_fraction_for_latency(keys.TARGET_LATENCY_MS), 6)
-            logger.info("%g ms are here a hard fraction of %g.", keys.TARGET_LATENCY_MS, share)
+            logger.info(
+                "%g ms are a hard fraction of %g by the calibration.", keys.TARGET_LATENCY_MS, share
+            )
             cfg.MODEL.DYNAMIC.HARD_FRACTION = share
         cfg.MODEL.DYNAMIC.CALIBRATION = CALIBRATION
     cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = None

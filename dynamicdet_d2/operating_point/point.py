@@ -12,10 +12,10 @@ from torch import nn
 
 from dynamicdet_d2.operating_point.fingerprint import (
     check_fingerprint,
-    check_inference_settings,
     fingerprint,
 )
 from dynamicdet_d2.operating_point.knobs import check_knobs
+from dynamicdet_d2.operating_point.milliseconds import check_milliseconds
 from dynamicdet_d2.operating_point.record import Calibration
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class OperatingPoint:
         if keys.HARD_FRACTION is not None:
             threshold = calibration.threshold(keys.HARD_FRACTION)
         else:
-            check_inference_settings(calibration.measured, cfg)
+            check_milliseconds(calibration, cfg)
             try:
                 threshold = calibration.threshold_for_latency(keys.TARGET_LATENCY_MS)
             except ValueError as error:

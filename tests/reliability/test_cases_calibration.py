@@ -9,14 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dynamicdet_d2.calibration.plot import calibration_png
 from dynamicdet_d2.calibration.summary import summary
 from dynamicdet_d2.evaluation.report.files import redraw
 from dynamicdet_d2.evaluation.tradeoff.routes import write_routes
-from dynamicdet_d2.operating_point import Calibration, OperatingPoint, check_fingerprint
+from dynamicdet_d2.operating_point import (
+    Calibration,
+    OperatingPoint,
+    check_fingerprint,
+    differences,
+    fingerprint,
+)
 from dynamicdet_d2.operating_point.thresholds import held_out, threshold_grid, threshold_table
-from tests.support.toy import toy_cfg
+from dynamicdet_d2.utils.device import device_name
+from tests.support.toy import toy_cfg, toy_model
 from tests.support.tradeoffs import GOOD, ROUTES
 
 NAN, HUGE = float("nan"), 10**400
@@ -148,6 +156,42 @@ def test_a_fingerprint_of_any_length_is_a_sentence() -> None:
 def test_what_a_fingerprint_has_only_where_it_is_unusual() -> None:
     with pytest.raises(ValueError, match=r"made with easy_proposals as usual \(here 5\)\. Run"):
         check_fingerprint({"weights": "0"}, {"weights": "0", "easy_proposals": 5})
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_milliseconds_of_another_machine_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, here: bool
+) -> None:
+    """A calibration that moved with its model: its shares hold there, its milliseconds do not."""
+    device = device_name(torch.device("cpu")) if here else "another machine"
+    dataclasses.replace(RECORD, device=device).to_json(tmp_path / "c.json")
+    keys = ("MODEL.DYNAMIC.CALIBRATION", str(tmp_path / "c.json"))
+    OperatingPoint.from_config(toy_cfg(*keys, "MODEL.DYNAMIC.HARD_FRACTION", 0.5))
+    assert not caplog.text
+    OperatingPoint.from_config(toy_cfg(*keys, "MODEL.DYNAMIC.TARGET_LATENCY_MS", 2))
+    said = "MODEL.DYNAMIC.TARGET_LATENCY_MS is met by milliseconds of another machine, where"
+    assert (said in caplog.text) == (not here)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "key", "said"),
+    [
+        (("features",), "MODEL.ROI_HEADS.SCORE_THRESH_TEST", False),
+        (("features", "map"), "MODEL.RPN.NMS_THRESH", False),
+        (("rpn",), "MODEL.ROI_HEADS.SCORE_THRESH_TEST", False),
+        (("rpn",), "MODEL.RPN.NMS_THRESH", True),
+        (("features", "detections"), "MODEL.RPN.NMS_THRESH", True),
+        (("detections",), "MODEL.ROI_HEADS.SCORE_THRESH_TEST", True),
+    ],
+)
+def test_keys_that_the_router_s_inputs_depend_on(
+    inputs: tuple[str, ...], key: str, said: bool
+) -> None:
+    """With others the threshold of half the images would send all of them one way."""
+    keys = ("MODEL.ROUTER.INPUTS", inputs)
+    model = toy_model(*keys)
+    made, here = (fingerprint(model, toy_cfg(*keys, key, value)) for value in (0.5, 0.25))
+    assert differences(made, here) == (f"{key} 0.5 (here 0.25)" if said else "")
 
 
 def test_keys_to_paste_are_words_of_a_shell() -> None:
