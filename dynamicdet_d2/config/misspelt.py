@@ -28,11 +28,12 @@ def _in_section(node: CfgNode, prefix: str) -> Iterator[str]:
         if isinstance(value, CfgNode):
             yield from _in_section(value, f"{prefix}{name}.")
         elif name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1, cutoff=_CLOSE)
+            folded = {other.casefold(): other for other in known}
+            close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=_CLOSE)
             if close:
                 yield (
                     f"{prefix}{name} is no key, and nothing of Detectron2 or this project reads "
-                    f"it. The nearest is '{prefix}{close[0]}'."
+                    f"it. The nearest is '{prefix}{folded[close[0]]}'."
                 )
 
 

@@ -70,14 +70,16 @@ class Registered(Range):
 
 def nearest(word: object, names: Mapping[str, str] | Iterable[str]) -> str:
     """`` The nearest is X.`` for a word that is not among the names; empty where none is near.
+    Capitals are as small letters.
 
     Args:
         word: what a user typed.
         names: what it could have been, or a mapping from that to what shall be said of it.
     """
     said = names if isinstance(names, Mapping) else {name: name for name in names}
-    close = difflib.get_close_matches(str(word)[:200], said, n=1)
-    return f" The nearest is '{said[close[0]]}'." if close else ""
+    folded = {name.casefold(): name for name in said}
+    close = difflib.get_close_matches(str(word)[:200].casefold(), folded, n=1)
+    return f" The nearest is '{said[folded[close[0]]]}'." if close else ""
 
 
 def number(at_least: float, below: float = math.inf) -> Range:

@@ -113,7 +113,7 @@ def test_keys_of_another_project_stay() -> None:
         ("SOLVER.MAX_ITERS", "SOLVER.MAX_ITER"),
         ("MODEL.RESNET.DEPTH", "MODEL.RESNETS.DEPTH"),
         ("RANDOM_DRAWS", "TEST.DYNAMIC.RANDOM_DRAWS"),
-        ("model.mask_on", ""),
+        ("model.mask_on", "MODEL.MASK_ON"),
         ("x", ""),
         ("", ""),
     ],
