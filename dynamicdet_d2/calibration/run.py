@@ -22,7 +22,7 @@ from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.config import Use, read_with_weights
 from dynamicdet_d2.config.unread_by_commands import refuse_unread
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
-from dynamicdet_d2.data.check.run import warn_of_other_classes
+from dynamicdet_d2.data.check.run import warn_of_learnt_set, warn_of_other_classes
 from dynamicdet_d2.data.loading.images import check_registered
 from dynamicdet_d2.data.loading.loaders import ImageLoader
 from dynamicdet_d2.engine.setup import checked
@@ -72,7 +72,9 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
             "DATASETS.TEST names %d data sets, of which only the first, %s, is calibrated on.",
             *(len(cfg.DATASETS.TEST), cfg.DATASETS.TEST[0]),
         )
-    return checked(cfg, Use.CALIBRATE)
+    cfg = checked(cfg, Use.CALIBRATE)
+    warn_of_learnt_set(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST[0])
+    return cfg
 
 
 def calibrate(

@@ -8,7 +8,7 @@ what its count here lacks of the paper's 207.1 G. Blocks that can be folded, suc
 counted in the folded form.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -218,7 +218,7 @@ def table(model: nn.Module, cfg: CfgNode, setting: Setting) -> str:
         f"{'':16}{'all':>12}{'no attention':>14}{'paper':>12}{'difference':>12}\n"
         f"{''.join(lines)}"
         "no attention: without the two products of attention, as the paper counts.\n"
-        f"{_twice(model)}"
+        f"{_twice(model, full)}"
     )
     if published.rows and published.per_multiply_add > 1:
         factor = published.per_multiply_add
@@ -237,10 +237,14 @@ def _published(name: str, setting: Setting) -> Published:
     return found
 
 
-def _twice(model: nn.Module) -> str:
-    """What the hard route runs twice, as the router or a merged exit needs it; "" where nothing."""
+def _twice(model: nn.Module, rows: Collection[str]) -> str:
+    """What the hard route runs twice, as the router or a merged exit needs it; "" where nothing.
+
+    Args:
+        rows: of the table; some parts are of other detectors.
+    """
     routes = parts_of(model).routes
-    names = [name for name, own in routes.items() if own.count("hard") > 1]
+    names = [name for name, own in routes.items() if own.count("hard") > 1 and name in rows]
     if not names:
         return ""
     return f"route hard: {', '.join(names)} run twice, once by each detector.\n"

@@ -464,6 +464,9 @@ def test_table_says_what_the_hard_route_runs_twice() -> None:
     cfg = toy_cfg("MODEL.ROUTER.INPUTS", ["rpn"])
     said = "route hard: neck, rpn_head run twice, once by each detector."
     assert cost.table(build_model(cfg), cfg, Setting(64, 96, 50)).splitlines()[-1] == said
+    cfg = toy_cfg("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6)
+    said = "route hard: neck, rpn_head, box_head run twice, once by each detector."
+    assert cost.table(build_model(cfg), cfg, Setting(64, 96, 50)).splitlines()[-1] == said
     assert "twice" not in cost.table(build_model(toy_cfg()), toy_cfg(), Setting(64, 96, 50))
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 
 from dynamicdet_d2.calibration.plot import calibration_png
 from dynamicdet_d2.calibration.summary import summary
+from dynamicdet_d2.data.check.run import warn_of_learnt_set
 from dynamicdet_d2.evaluation.report.files import redraw
 from dynamicdet_d2.evaluation.tradeoff.routes import write_routes
 from dynamicdet_d2.operating_point import (
@@ -24,6 +26,7 @@ from dynamicdet_d2.operating_point import (
 )
 from dynamicdet_d2.operating_point.thresholds import held_out, threshold_grid, threshold_table
 from dynamicdet_d2.utils.device import device_name
+from tests.support.coco_files import clean_catalogs
 from tests.support.toy import toy_cfg, toy_model
 from tests.support.tradeoffs import GOOD, ROUTES
 
@@ -55,14 +58,14 @@ def refused(path: Path) -> str:
 
 
 FILES = {
-    "empty": (b"", "is not a JSON file."),
-    "a word": (b"hello", "is not a JSON file."),
-    "cut short": (b'{"num_images": 4, ', "is not a JSON file."),
-    "bytes": (bytes(range(256)), "is not a JSON file."),
-    "byte 0": (b"\0", "is not a JSON file."),
-    "a picture": (b"\x89PNG\r\n\x1a\n", "is not a JSON file."),
-    "two objects": (b"{}{}", "is not a JSON file."),
-    "thousands of digits": (b"9" * 5000, "is not a JSON file."),
+    "empty": (b"", "is not a JSON file: "),
+    "a word": (b"hello", "is not a JSON file: "),
+    "cut short": (b'{"num_images": 4, ', "is not a JSON file: "),
+    "bytes": (bytes(range(256)), "is not a JSON file: "),
+    "byte 0": (b"\0", "is not a JSON file: "),
+    "a picture": (b"\x89PNG\r\n\x1a\n", "is not a JSON file: "),
+    "two objects": (b"{}{}", "is not a JSON file: "),
+    "thousands of digits": (b"9" * 5000, "is not a JSON file: "),
     "deep lists": (b"[" * 100_000, "is nested too deeply."),
     "deep objects": (b'{"a":' * 100_000, "is nested too deeply."),
     "a list": (b"[]", "lacks num_images, fingerprint"),
@@ -143,6 +146,39 @@ def test_milliseconds_that_no_threshold_meets_name_key_and_file(tmp_path: Path) 
         ValueError, match=r"^MODEL.DYNAMIC.TARGET_LATENCY_MS by .*c\.json: The hard"
     ):
         OperatingPoint.from_config(toy_cfg(*keys, "MODEL.DYNAMIC.TARGET_LATENCY_MS", 2))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_as_other_systems_write_them(tmp_path: Path, encoding: str) -> None:
+    text = json.dumps(dataclasses.asdict(RECORD), indent=4).replace("\n", "\r\n")
+    (tmp_path / "c.json").write_bytes(text.encode(encoding))
+    assert Calibration.from_json(tmp_path / "c.json") == RECORD
+
+
+@pytest.mark.parametrize("value", ["0.5", None, True, [0.1, 0.5], np.ones(2)])
+def test_what_is_no_number(value: Any) -> None:
+    """As an environment's variable is none, and one that is not set."""
+    for ask in (RECORD.threshold, RECORD.threshold_for_latency):
+        with pytest.raises(ValueError, match=r"^The .* is .*; it must be a number\.$"):
+            ask(value)
+    with pytest.raises(ValueError, match=r"^The threshold \(MODEL.DYNAMIC.THRESHOLD\) is .*; it"):
+        OperatingPoint(threshold=value)
+    for number in (0.5, np.float32(0.5), torch.tensor(0.5)):
+        assert RECORD.threshold(number) == RECORD.threshold(0.5)
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [(("own",), True), (("same",), True), (("other",), False), ((), False), (("gone",), False)],
+)
+def test_a_data_set_that_is_learnt_is_not_calibrated_on_in_silence(
+    caplog: pytest.LogCaptureFixture, train: tuple[str, ...], said: bool
+) -> None:
+    with clean_catalogs():
+        for name, file in (("own", "a/../own.json"), ("same", "own.json"), ("other", "other.json")):
+            MetadataCatalog.get(name).json_file = file
+        warn_of_learnt_set(train, "own")
+    assert ("figures on it say nothing of new images" in caplog.text) == said
 
 
 def test_a_fingerprint_of_any_length_is_a_sentence() -> None:
@@ -236,7 +272,7 @@ def test_a_line_of_routes(tmp_path: Path, line: str, says: str) -> None:
 
 
 TRADEOFFS: list[tuple[dict[str, Any] | str, str]] = [
-    ("", "is not a JSON file."),
+    ("", "is not a JSON file: "),
     ("[" * 100_000, "is nested too deeply."),
     ("[]", "is []; it must be an object"),
     ({"num_images": "4"}, "num_images is '4'; it must be a whole number"),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.predictor import Predictor
-from dynamicdet_d2.prediction.class_names import check_class_names
+from dynamicdet_d2.prediction.class_names import check_class_names, say_other_places
 from tests.support.toy import dense_cfg, toy_cfg, toy_inputs, toy_model
 from tests.support.toy_yolo import DYNAMIC, yolo_cfg
 
@@ -181,6 +181,13 @@ def test_what_are_no_names_of_classes(names: Any, says: str) -> None:
     with pytest.raises(ValueError) as refused:
         check_class_names(names, cfg_of(more=("MODEL.ROI_HEADS.NUM_CLASSES", 3)))
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_two_classes_of_one_name_are_said(caplog: pytest.LogCaptureFixture, twice: bool) -> None:
+    names = ["a", "a" if twice else "b", "c"]
+    say_other_places(names, cfg_of(more=("MODEL.ROI_HEADS.NUM_CLASSES", 3)), "names.json")
+    assert ("names.json has 'a' twice: two classes have one name." in caplog.text) == twice
 
 
 def test_another_format_is_named() -> None:
