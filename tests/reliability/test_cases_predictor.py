@@ -145,6 +145,16 @@ def test_a_setting_that_would_change_nothing(predictor: DefaultPredictor, name: 
         setattr(predictor, name, 0.3)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["hard_fraction", "easy_proposals", "merge_exits_iou", "calibration", "target_latency_ms"],
+)
+def test_a_setting_of_the_model_that_would_change_nothing(models: list[Any], name: str) -> None:
+    for model in models:
+        with pytest.raises(AttributeError, match=f"set: MODEL.DYNAMIC.{name.upper()} is"):
+            setattr(model, name, 0.3)
+
+
 def test_a_key_that_would_change_nothing(predictor: DefaultPredictor) -> None:
     with pytest.raises(AttributeError, match=r"set THRESHOLD to 0\.9, but CfgNode is immutable"):
         predictor.cfg.MODEL.DYNAMIC.THRESHOLD = 0.9
