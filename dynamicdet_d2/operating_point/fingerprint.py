@@ -2,6 +2,7 @@
 """What a calibration belongs to: weights, input and number type, in a form that can be compared."""
 
 import hashlib
+from collections.abc import Set
 from typing import Any
 
 import torch
@@ -41,15 +42,16 @@ def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
         dtype is that of matrix products as things stand: ``MODEL.INFERENCE.PRECISION`` where it
         is reduced, else that of the parameters, or of autocast where it is active.
         "easy_proposals" and "merge_exits_iou" are among them where those keys of
-        ``MODEL.DYNAMIC`` are not as usual: what images cost depends on them. Of a router that looks
-        at proposals or detections also the keys that these depend on, by their full names.
+        ``MODEL.DYNAMIC`` are not as usual: what images cost depends on them. "heads", of a router
+        that looks at proposals or detections, are the keys that these depend on.
     """
     names = ("easy_proposals", "merge_exits_iou")
     keys = {name: cfg.MODEL.DYNAMIC[name.upper()] for name in names}
     looked_at: Any = getattr(getattr(model, "router", None), "reads", ())
+    heads = {name: value_of(cfg, name) for step in looked_at for name in _STEP_KEYS.get(step, ())}
     return {
         **{name: value for name, value in keys.items() if value},
-        **{name: value_of(cfg, name) for step in looked_at for name in _STEP_KEYS.get(step, ())},
+        **({"heads": heads} if heads else {}),
         "weights": weights_fingerprint(model),
         "input": input_fingerprint(cfg),
         "dtype": _compute_dtype(model, cfg),
@@ -114,7 +116,8 @@ def check_fingerprint(calibration: dict[str, Any], current: dict[str, Any], path
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """What two fingerprints differ in, with both values; empty where they are the same."""
-    theirs, ours = _flat(theirs), _flat(ours)
+    both = theirs.keys() & ours.keys()
+    theirs, ours = _flat(theirs, both), _flat(ours, both)
     names = sorted(theirs.keys() | ours.keys())
     pairs = {name: (theirs.get(name), ours.get(name)) for name in names}
     return ", ".join(
@@ -130,11 +133,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _flat(parts: dict[str, Any]) -> dict[str, Any]:
-    """{"input": {"format": "BGR"}} -> {"input format": "BGR"}."""
+def _flat(parts: dict[str, Any], sections: Set[str]) -> dict[str, Any]:
+    """{"input": {"format": "BGR"}} -> {"input format": "BGR"}, of these sections."""
     flat = {}
     for name, value in parts.items():
-        inner = value.items() if isinstance(value, dict) else [("", value)]
+        opened = isinstance(value, dict) and name in sections
+        inner = value.items() if opened else [("", value)]
         flat.update({f"{name} {key}".strip(): part for key, part in inner})
     return flat
 

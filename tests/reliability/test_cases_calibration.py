@@ -227,7 +227,11 @@ def test_keys_that_the_router_s_inputs_depend_on(
     keys = ("MODEL.ROUTER.INPUTS", inputs)
     model = toy_model(*keys)
     made, here = (fingerprint(model, toy_cfg(*keys, key, value)) for value in (0.5, 0.25))
-    assert differences(made, here) == (f"{key} 0.5 (here 0.25)" if said else "")
+    assert differences(made, here) == (f"heads {key} 0.5 (here 0.25)" if said else "")
+    before = {name: value for name, value in made.items() if name != "heads"}
+    assert differences(before, here).startswith("heads as usual (here {'MODEL.RPN.PRE") == (
+        inputs[-1] in ("rpn", "detections")
+    )
 
 
 def test_keys_to_paste_are_words_of_a_shell() -> None:
