@@ -307,6 +307,12 @@ def test_what_no_model_can_learn(models: list[Any], number: int) -> None:
         assert says in str(refused.value)
 
 
+def test_a_model_in_training_mode_is_said_to_be_in_it() -> None:
+    model = toy_model().train()
+    with pytest.raises(ValueError, match=r"^Image 7 came without 'instances'; losses, which a mod"):
+        model([{"image": IMAGE, "image_id": 7}])
+
+
 def test_masks_that_are_learnt_must_be_there() -> None:
     model = toy_model("MODEL.MASK_ON", True)
     with pytest.raises(ValueError, match="Image 1 has ground truth without 'gt_masks', which the"):
