@@ -161,6 +161,8 @@ class Tradeoff:
     precision_curves: tuple[PrecisionCurve, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(self.points) < 2:
+            raise ValueError(f"there are {len(self.points)} points; both ends are needed")
         if self.num_images < 1 or self.images_missing < 0:
             raise ValueError(
                 f"num_images is {self.num_images} and images_missing {self.images_missing}; they "
@@ -172,8 +174,6 @@ class Tradeoff:
             places = [point.hard_fraction for point in points]
             if places != sorted(places):
                 raise ValueError("the points' hard fractions do not rise")
-        if [point.hard_fraction for point in (*self.points[:1], *self.points[-1:])] != [0, 1]:
-            raise ValueError(f"there are {len(self.points)} points; both ends are needed")
         if "dtype" not in self.fingerprint:
             raise ValueError("the fingerprint has no dtype")
         for point in (*self.points, self.operating_point, *self.curve):
