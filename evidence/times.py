@@ -24,8 +24,9 @@ from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.loading.loaders import build_test_loader
 from dynamicdet_d2.engine.static import AsRun, StaticTrainer
-from dynamicdet_d2.evaluation.latency import device_name, measure_thresholds
+from dynamicdet_d2.evaluation.latency import measure_thresholds
 from dynamicdet_d2.modeling.architecture import is_dynamic
+from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.files import read_json, write_json
 from dynamicdet_d2.utils.memory import keep_memory
 from dynamicdet_d2.utils.plain import from_plain, to_plain

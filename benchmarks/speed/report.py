@@ -15,7 +15,7 @@ import torchvision
 from benchmarks.speed.inference import LOAD, SHARES, load_name, variant_name, variants
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.timing import Rounds
-from dynamicdet_d2.evaluation.latency import device_name
+from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.versions import versions
 
 

@@ -4,6 +4,7 @@
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from dynamicdet_d2.budget.drift import DriftMonitor
 from dynamicdet_d2.budget.goals import Goal, MeanLatency, PercentileLatency, Share
 from dynamicdet_d2.budget.machine_speed import MachineSpeed
 from dynamicdet_d2.operating_point import Calibration
+from dynamicdet_d2.utils.words import as_number, in_words
 
 # How far one image may move the share of hard images: from one end to the other in 50 images.
 MAX_STEP = 0.02
@@ -128,7 +130,9 @@ class BudgetController:
             BudgetOutOfReachWarning: the budget is missed even with every image easy.
             ImplausibleTimeWarning: the time is less than 1/300 of what the images should take.
         """
-        values = np.asarray(difficulties, dtype=np.float64)
+        values = _numbers(difficulties)
+        if milliseconds is not None:
+            milliseconds = as_number(milliseconds, "A batch's time in milliseconds")
         self._check(values, milliseconds)
         if milliseconds is not None:
             hard = int(np.count_nonzero(values > self._threshold))
@@ -190,6 +194,17 @@ class BudgetController:
             warnings.warn(complaint, BudgetOutOfReachWarning, stacklevel=3)
 
 
+def _numbers(difficulties: Any) -> np.ndarray:
+    """
+    Raises:
+        ValueError: routes, whole outputs and the like.
+    """
+    try:
+        return np.asarray(difficulties, dtype=np.float64)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"Difficulties must be a list of numbers: {in_words(error)}.") from None
+
+
 def _goal(
     target_ms: float | None,
     fps: float | None,
@@ -203,6 +218,7 @@ def _goal(
         found = ", ".join(named) or "none"
         raise ValueError(f"A budget is one of target_ms, fps and hard_fraction; found {found}.")
     ((name, value),) = named.items()
+    value = as_number(value, name)
     if name == "hard_fraction":
         if percentile is not None:
             raise ValueError("A percentile is one of times; hard_fraction has none.")
@@ -214,6 +230,7 @@ def _goal(
     milliseconds = value if name == "target_ms" else 1000 / value
     if percentile is None:
         return MeanLatency(milliseconds)
+    percentile = as_number(percentile, "percentile")
     if not 1 <= percentile < 100:
         raise ValueError(
             f"percentile is {percentile:g}; it must be from 1 to below 100, such as 95."

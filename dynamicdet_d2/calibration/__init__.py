@@ -4,9 +4,7 @@
 from dynamicdet_d2.calibration.summary import latency_interval, remarks, summary
 from dynamicdet_d2.operating_point.fingerprint import (
     check_fingerprint,
-    check_inference_settings,
     fingerprint,
-    inference_settings,
     input_fingerprint,
     weights_fingerprint,
 )
@@ -15,6 +13,7 @@ from dynamicdet_d2.operating_point.hard_fraction import (
     hard_fraction_for_cost,
     hard_fraction_for_latency,
 )
+from dynamicdet_d2.operating_point.milliseconds import check_milliseconds, inference_settings
 from dynamicdet_d2.operating_point.record import Calibration
 from dynamicdet_d2.operating_point.thresholds import (
     ENOUGH_IMAGES,
@@ -33,7 +32,7 @@ __all__ = [
     "TABLE",
     "Calibration",
     "check_fingerprint",
-    "check_inference_settings",
+    "check_milliseconds",
     "fingerprint",
     "hard_fraction_for_ap_drop",
     "hard_fraction_for_cost",

@@ -22,12 +22,12 @@ from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.config import Use, read_with_weights
 from dynamicdet_d2.config.unread_by_commands import refuse_unread
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
-from dynamicdet_d2.data.check.run import warn_of_other_classes
+from dynamicdet_d2.data.check.run import warn_of_learnt_set, warn_of_other_classes
 from dynamicdet_d2.data.loading.images import check_registered
 from dynamicdet_d2.data.loading.loaders import ImageLoader
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
-from dynamicdet_d2.evaluation.latency import Latency, device_name, measure_routes
+from dynamicdet_d2.evaluation.latency import Latency, measure_routes
 from dynamicdet_d2.evaluation.observe import Observation, observe
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
@@ -41,6 +41,7 @@ from dynamicdet_d2.operating_point import (
     threshold_interval,
     threshold_table,
 )
+from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,9 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
             "DATASETS.TEST names %d data sets, of which only the first, %s, is calibrated on.",
             *(len(cfg.DATASETS.TEST), cfg.DATASETS.TEST[0]),
         )
-    return checked(cfg, Use.CALIBRATE)
+    cfg = checked(cfg, Use.CALIBRATE)
+    warn_of_learnt_set(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST[0])
+    return cfg
 
 
 def calibrate(

@@ -22,7 +22,7 @@ from dynamicdet_d2.export.int8 import MOST_AP, Quantisation, export_int8
 from dynamicdet_d2.export.write import Request
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.operating_point import Calibration
-from dynamicdet_d2.prediction.class_names import class_names_of
+from dynamicdet_d2.prediction.class_names import class_names_of, say_nameless
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> None:
     how = _quantisation(args, cfg)
     calibration = _calibration(args, cfg)
     model = model_of(cfg)
-    request = Request(args.format, calibration, _sides(args.sizes), class_names_of(cfg))
+    class_names = class_names_of(cfg)
+    request = Request(args.format, calibration, _sides(args.sizes), class_names)
     if how is None:
         export(model, cfg, args.output, request)
     else:
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
             sys.stdout.write(found.table())
             for warning in found.warnings(MOST_AP):
                 logger.warning(warning)
+    say_nameless(class_names)
     opened = "dynamicdet_d2.runner.Runner"
     if args.format == "torch":
         opened = "dynamicdet_d2.export.open_exported"

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys that a program has made by misspelling one: yacs takes any name that is assigned."""
 
-import difflib
 from collections.abc import Iterator
 from functools import cache
 
@@ -9,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.config import get_cfg as detectron2_cfg
 
 from dynamicdet_d2.config.declare import KEYS
+from dynamicdet_d2.config.ranges import nearest
 
 # As difflib measures it: MAX_ITR and MAX_ITER have 0.93, MERGE_EXITS and MERGE_EXITS_IOU 0.85,
 # MAX_ITER and MAX_SIZE 0.63.
@@ -29,11 +29,11 @@ def _in_section(node: CfgNode, prefix: str) -> Iterator[str]:
         if isinstance(value, CfgNode):
             yield from _in_section(value, f"{prefix}{name}.")
         elif name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1, cutoff=_CLOSE)
-            if close:
+            hint = nearest(name, {other: f"{prefix}{other}" for other in known}, _CLOSE)
+            if hint:
                 yield (
                     f"{prefix}{name} is no key, and nothing of Detectron2 or this project reads "
-                    f"it. The nearest is '{prefix}{close[0]}'."
+                    f"it.{hint}"
                 )
 
 

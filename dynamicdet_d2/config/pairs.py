@@ -57,5 +57,5 @@ def unknown_key(name: str, value: object, known: Sequence[str]) -> str:
         return f"{name} is no key. {BASE} names other files, at the top of a file."
     by_last = {key.rpartition(".")[2]: key for key in known}
     # By the whole name or, for a key in another section, by its last part.
-    hint = nearest(name, known) or nearest(name.upper(), known) or nearest(last, by_last)
+    hint = nearest(name, known) or nearest(last, by_last)
     return f"{name if re.fullmatch(_NAME, name, re.ASCII) else shown(name)} is no key.{hint}"

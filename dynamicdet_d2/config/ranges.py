@@ -68,16 +68,19 @@ class Registered(Range):
         return said and said + nearest(value, [name for name, _ in self.registry])
 
 
-def nearest(word: object, names: Mapping[str, str] | Iterable[str]) -> str:
+def nearest(word: object, names: Mapping[str, str] | Iterable[str], closeness: float = 0.6) -> str:
     """`` The nearest is X.`` for a word that is not among the names; empty where none is near.
+    Capitals are as small letters.
 
     Args:
         word: what a user typed.
         names: what it could have been, or a mapping from that to what shall be said of it.
+        closeness: from which a name is near, in [0, 1], as difflib measures it.
     """
     said = names if isinstance(names, Mapping) else {name: name for name in names}
-    close = difflib.get_close_matches(str(word)[:200], said, n=1)
-    return f" The nearest is '{said[close[0]]}'." if close else ""
+    folded = {name.casefold(): name for name in said}
+    close = difflib.get_close_matches(str(word)[:200].casefold(), folded, n=1, cutoff=closeness)
+    return f" The nearest is '{said[folded[close[0]]]}'." if close else ""
 
 
 def number(at_least: float, below: float = math.inf) -> Range:

@@ -39,9 +39,10 @@ from dynamicdet_d2.engine.reliable import ReliableTrainer
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
-from dynamicdet_d2.evaluation.latency import device_name, measure_latency
+from dynamicdet_d2.evaluation.latency import measure_latency
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.utils import stopping
+from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.files import write_json
 
 

@@ -218,7 +218,7 @@ def table(model: nn.Module, cfg: CfgNode, setting: Setting) -> str:
         f"{'':16}{'all':>12}{'no attention':>14}{'paper':>12}{'difference':>12}\n"
         f"{''.join(lines)}"
         "no attention: without the two products of attention, as the paper counts.\n"
-        f"{_twice(model, full.keys())}"
+        f"{_twice(model, full)}"
     )
     if published.rows and published.per_multiply_add > 1:
         factor = published.per_multiply_add
@@ -237,14 +237,14 @@ def _published(name: str, setting: Setting) -> Published:
     return found
 
 
-def _twice(model: nn.Module, there: Collection[str]) -> str:
+def _twice(model: nn.Module, rows: Collection[str]) -> str:
     """What the hard route runs twice, as the router or a merged exit needs it; "" where nothing.
 
     Args:
-        there: parts that cost something; a detector has no masks, for one.
+        rows: of the table; some parts are of other detectors.
     """
     routes = parts_of(model).routes
-    names = [name for name, own in routes.items() if own.count("hard") > 1 and name in there]
+    names = [name for name, own in routes.items() if own.count("hard") > 1 and name in rows]
     if not names:
         return ""
     return f"route hard: {', '.join(names)} run twice, once by each detector.\n"

@@ -5,7 +5,6 @@ Images are in memory and batches of one are what latency is about (Table 2); the
 contains all that the model does, from moving the image to the device to the rescaled detections.
 """
 
-import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -131,13 +130,6 @@ def measure_points(
                 samples[j].append(1000 * seconds / len(batch))
             progress.step()
     return [Latency.of(values) for values in samples]
-
-
-def device_name(device: torch.device) -> str:
-    """The device as people know it; a CPU with the threads in use, which latency depends on."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def _turn(count: int, first: int) -> list[int]:

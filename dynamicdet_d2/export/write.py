@@ -35,6 +35,7 @@ from dynamicdet_d2.operating_point import fingerprint
 from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sealed, sha256
 from dynamicdet_d2.runner.runtimes import opener_of
 from dynamicdet_d2.utils.files import names_a_file, whole_folder, write_json
+from dynamicdet_d2.utils.folder_names import refuse_file_name
 from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
@@ -86,10 +87,11 @@ def new_folder(path: str | Path) -> AbstractContextManager[Path]:
     """A folder to write into, which has its name once it is complete.
 
     Raises:
-        ValueError: something has the name, or it can be that of none.
+        ValueError: something has the name, or it can be that of no folder.
     """
     if not names_a_file(str(path).rstrip("/")):
         raise ValueError(f"--output {shown(str(path))} names no folder.")
+    refuse_file_name(path, "--output")
     if os.path.lexists(path):
         raise ValueError(f"--output {path} exists; an export makes a folder of its own.")
     return whole_folder(path)

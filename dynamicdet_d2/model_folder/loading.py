@@ -10,11 +10,11 @@ import torch
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.config import read_config
-from dynamicdet_d2.evaluation.latency import device_name
 from dynamicdet_d2.model_folder.manifest import CALIBRATION, CLASSES, CONFIG, WEIGHTS, verified
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.class_names import check_class_names
+from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.files import read_json
 
 logger = logging.getLogger(__name__)

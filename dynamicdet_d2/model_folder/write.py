@@ -20,7 +20,9 @@ from dynamicdet_d2.model_folder.manifest import (
 )
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction import DynamicPredictor
+from dynamicdet_d2.prediction.class_names import say_nameless
 from dynamicdet_d2.utils.files import whole_file, whole_folder, write_json
+from dynamicdet_d2.utils.folder_names import refuse_file_name
 from dynamicdet_d2.utils.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ def write_model(
             not its own, or the folder is in use.
         OSError: the folder cannot be written.
     """
+    refuse_file_name(folder, "--output")
     folder = Path(folder)
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"--output {folder} is there already; it must be a new or empty folder.")
@@ -60,8 +63,7 @@ def write_model(
     point = getattr(predictor.model, "operating_point", None)
     if point is not None:
         point.check(predictor.model)
-    if not predictor.class_names:
-        logger.warning("No class names are known: detections will have numbers in their place.")
+    say_nameless(predictor.class_names)
     with whole_folder(folder) as unfinished:
         _write_files(predictor, unfinished)
         return load(unfinished, device=cfg.MODEL.DEVICE)
@@ -79,7 +81,9 @@ def _write_files(predictor: DynamicPredictor, folder: Path) -> None:
         calibration.to_json(folder / CALIBRATION)
         if keys.HARD_FRACTION is None:
             share = round(calibration.hard_fraction_for_latency(keys.TARGET_LATENCY_MS), 6)
-            logger.info("%g ms are here a hard fraction of %g.", keys.TARGET_LATENCY_MS, share)
+            logger.info(
+                "%g ms are a hard fraction of %g by the calibration.", keys.TARGET_LATENCY_MS, share
+            )
             cfg.MODEL.DYNAMIC.HARD_FRACTION = share
         cfg.MODEL.DYNAMIC.CALIBRATION = CALIBRATION
     cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS = None

@@ -29,6 +29,7 @@ from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_tracing
 from dynamicdet_d2.modeling.routed_batch import routed_detections
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.settable_threshold import SettableThreshold
 from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.operating_point.point import OperatingPoint
@@ -37,7 +38,7 @@ from dynamicdet_d2.parts import rounded_up
 DETECTORS = (1, 2)
 
 
-class DynamicDetector(TakesOtherNames, Tails):
+class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
     """Two detectors and a router, with the inputs and outputs of Detectron2's detectors.
 
     detector1 is backbone 1 and a tail (neck and heads), detector2 is backbone 1, connections,
@@ -107,15 +108,6 @@ class DynamicDetector(TakesOtherNames, Tails):
     def device(self) -> torch.device:
         """Where images are moved to."""
         return self.pixel_mean.device
-
-    @property
-    def threshold(self) -> float:
-        """An image is hard iff difficulty > threshold; in [0, 1], can be set at run time."""
-        return self.operating_point.threshold
-
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        self.operating_point = self.operating_point.moved(value)
 
     def padded_side(self, side: int) -> int:
         """Side of an image in pixels -> that of its batch at inference, when it is alone."""

@@ -94,7 +94,8 @@ def checked_ground_truth(
     """
     if "instances" not in source:
         raise ValueError(
-            f"{image_name(source, place)} came without 'instances'; losses need ground truth."
+            f"{image_name(source, place)} came without 'instances'; losses, which a model in "
+            "training mode gives, need ground truth."
         )
     given = source["instances"]
     fault = _fault(given, size, num_classes, learnt)

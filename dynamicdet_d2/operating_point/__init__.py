@@ -3,10 +3,8 @@
 
 from dynamicdet_d2.operating_point.fingerprint import (
     check_fingerprint,
-    check_inference_settings,
     differences,
     fingerprint,
-    inference_settings,
     input_fingerprint,
     weights_fingerprint,
 )
@@ -15,6 +13,7 @@ from dynamicdet_d2.operating_point.hard_fraction import (
     hard_fraction_for_cost,
     hard_fraction_for_latency,
 )
+from dynamicdet_d2.operating_point.milliseconds import check_milliseconds, inference_settings
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.operating_point.record import Calibration
 from dynamicdet_d2.operating_point.thresholds import (
@@ -35,7 +34,7 @@ __all__ = [
     "OperatingPoint",
     "TABLE",
     "check_fingerprint",
-    "check_inference_settings",
+    "check_milliseconds",
     "differences",
     "fingerprint",
     "hard_fraction_for_ap_drop",

@@ -2,15 +2,34 @@
 """What a calibration belongs to: weights, input and number type, in a form that can be compared."""
 
 import hashlib
+from collections.abc import Set
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from torch import nn
 
+from dynamicdet_d2.config.checking import value_of
+
 # Buffers (by the last part of their name) that no result of inference depends on.
 _WITHOUT_EFFECT = ("loss_offset", "loss_normalizers", "num_batches_tracked")
 _DIGITS = 16
+# Keys of a test that a step of detector1's pass depends on, by the name of its result.
+_PROPOSAL_KEYS = (
+    "MODEL.RPN.PRE_NMS_TOPK_TEST",
+    "MODEL.RPN.POST_NMS_TOPK_TEST",
+    "MODEL.RPN.NMS_THRESH",
+)
+_DETECTION_KEYS = (
+    *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "MODEL.ROI_HEADS.NMS_THRESH_TEST"),
+    *(
+        f"MODEL.{head}.{name}_TEST"
+        for head in ("RETINANET", "FCOS", "YOLO")
+        for name in ("SCORE_THRESH", "TOPK_CANDIDATES", "NMS_THRESH")
+    ),
+    "TEST.DETECTIONS_PER_IMAGE",
+)
+_STEP_KEYS = {"proposals": _PROPOSAL_KEYS, "detections": (*_PROPOSAL_KEYS, *_DETECTION_KEYS)}
 # Characters of a value in a sentence.
 _LONGEST = 80
 
@@ -23,12 +42,16 @@ def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
         dtype is that of matrix products as things stand: ``MODEL.INFERENCE.PRECISION`` where it
         is reduced, else that of the parameters, or of autocast where it is active.
         "easy_proposals" and "merge_exits_iou" are among them where those keys of
-        ``MODEL.DYNAMIC`` are not as usual: what images cost depends on them.
+        ``MODEL.DYNAMIC`` are not as usual: what images cost depends on them. "heads", of a router
+        that looks at proposals or detections, are the keys that these depend on.
     """
     names = ("easy_proposals", "merge_exits_iou")
     keys = {name: cfg.MODEL.DYNAMIC[name.upper()] for name in names}
+    looked_at: Any = getattr(getattr(model, "router", None), "reads", ())
+    heads = {name: value_of(cfg, name) for step in looked_at for name in _STEP_KEYS.get(step, ())}
     return {
         **{name: value for name, value in keys.items() if value},
+        **({"heads": heads} if heads else {}),
         "weights": weights_fingerprint(model),
         "input": input_fingerprint(cfg),
         "dtype": _compute_dtype(model, cfg),
@@ -72,12 +95,6 @@ def input_fingerprint(cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def inference_settings(cfg: CfgNode) -> dict[str, bool]:
-    """What else latency depends on: how the model is run, where results stay the same."""
-    keys = cfg.MODEL.INFERENCE
-    return {"optimize": bool(keys.OPTIMIZE), "compile": bool(keys.COMPILE)}
-
-
 def check_fingerprint(calibration: dict[str, Any], current: dict[str, Any], path: str = "") -> None:
     """Refuse a calibration that belongs to something else.
 
@@ -99,36 +116,8 @@ def check_fingerprint(calibration: dict[str, Any], current: dict[str, Any], path
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """What two fingerprints differ in, with both values; empty where they are the same."""
-    return _differences(_flat(theirs), _flat(ours))
-
-
-def check_inference_settings(measured: dict[str, Any], cfg: CfgNode) -> None:
-    """Refuse milliseconds of a model that is run in another way.
-
-    Args:
-        measured: of the calibration that ``MODEL.DYNAMIC.CALIBRATION`` names.
-        cfg: of the model in use.
-
-    Raises:
-        ValueError: naming each key of ``MODEL.INFERENCE`` that differs, with both values.
-    """
-    ours = inference_settings(cfg)
-    theirs = measured.get("inference", dict.fromkeys(ours, False))
-    differing = _differences(_as_keys(theirs), _as_keys(ours))
-    if differing:
-        raise ValueError(
-            f"MODEL.DYNAMIC.CALIBRATION {cfg.MODEL.DYNAMIC.CALIBRATION} has latencies measured "
-            f"with {differing}, which are not those of TARGET_LATENCY_MS. Run calibrate.py with "
-            "this config, or set MODEL.DYNAMIC.HARD_FRACTION."
-        )
-
-
-def _as_keys(settings: dict[str, bool]) -> dict[str, bool]:
-    return {f"MODEL.INFERENCE.{name.upper()}": value for name, value in settings.items()}
-
-
-def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    """What differs, with both values; empty where nothing does."""
+    both = theirs.keys() & ours.keys()
+    theirs, ours = _flat(theirs, both), _flat(ours, both)
     names = sorted(theirs.keys() | ours.keys())
     pairs = {name: (theirs.get(name), ours.get(name)) for name in names}
     return ", ".join(
@@ -144,11 +133,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _flat(parts: dict[str, Any]) -> dict[str, Any]:
-    """{"input": {"format": "BGR"}} -> {"input format": "BGR"}."""
+def _flat(parts: dict[str, Any], sections: Set[str]) -> dict[str, Any]:
+    """{"input": {"format": "BGR"}} -> {"input format": "BGR"}, of these sections."""
     flat = {}
     for name, value in parts.items():
-        inner = value.items() if isinstance(value, dict) else [("", value)]
+        opened = isinstance(value, dict) and name in sections
+        inner = value.items() if opened else [("", value)]
         flat.update({f"{name} {key}".strip(): part for key, part in inner})
     return flat
 

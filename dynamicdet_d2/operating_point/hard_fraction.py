@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dynamicdet_d2.utils.words import as_number
+
 
 def hard_fraction_for_latency(easy: float, hard: float, target: float) -> float:
     """Eq. 14: the share of hard images at which the mean latency per image is ``target`` ms.
@@ -35,8 +37,11 @@ def hard_fraction_for_cost(easy: float, hard: float, target: float, what: str, u
         unit: "ms", "GFLOPs".
 
     Raises:
-        ValueError: a cost is not finite, hard is not above easy, or target outside [easy, hard].
+        ValueError: a cost is no finite number, hard is not above easy, or target outside [easy,
+            hard].
     """
+    easy, hard = (as_number(x, f"The {what} of a route") for x in (easy, hard))
+    target = as_number(target, f"The target {what}")
     if not all(math.isfinite(cost) and cost >= 0 for cost in (easy, hard, target)):
         raise ValueError(
             f"The {what} of the easy route, of the hard route and of the target must be finite and "

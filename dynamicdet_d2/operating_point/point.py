@@ -12,11 +12,12 @@ from torch import nn
 
 from dynamicdet_d2.operating_point.fingerprint import (
     check_fingerprint,
-    check_inference_settings,
     fingerprint,
 )
 from dynamicdet_d2.operating_point.knobs import check_knobs
+from dynamicdet_d2.operating_point.milliseconds import check_milliseconds
 from dynamicdet_d2.operating_point.record import Calibration
+from dynamicdet_d2.utils.words import as_number
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +53,15 @@ class OperatingPoint:
             ValueError: if the threshold is not a number in [0, 1], or a calibration comes without
                 its config.
         """
+        name = "The threshold (MODEL.DYNAMIC.THRESHOLD)"
+        threshold = as_number(threshold, name)
         if not 0 <= threshold <= 1:
-            raise ValueError(
-                f"The threshold (MODEL.DYNAMIC.THRESHOLD) is {threshold}; it must lie in [0, 1]."
-            )
+            raise ValueError(f"{name} is {threshold:g}; it must lie in [0, 1].")
         if calibration is not None and cfg is None:
             raise ValueError(
                 "A calibrated threshold needs the config that the model is built from."
             )
-        self.threshold = float(threshold)
+        self.threshold = threshold
         self.calibration = calibration
         self.easy_proposals = easy_proposals
         self._cfg = cfg
@@ -84,7 +85,7 @@ class OperatingPoint:
         if keys.HARD_FRACTION is not None:
             threshold = calibration.threshold(keys.HARD_FRACTION)
         else:
-            check_inference_settings(calibration.measured, cfg)
+            check_milliseconds(calibration, cfg)
             try:
                 threshold = calibration.threshold_for_latency(keys.TARGET_LATENCY_MS)
             except ValueError as error:

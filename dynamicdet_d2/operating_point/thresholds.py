@@ -19,6 +19,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dynamicdet_d2.utils.words import as_number
+
 # Below this many images the paper saw thresholds move by 0.11 (section 4.4.3, Fig. 9).
 ENOUGH_IMAGES = 1500
 # Hard fractions that a calibration lists.
@@ -66,10 +68,14 @@ def threshold_at(grid: Sequence[float], hard_fraction: float) -> float:
 
     Args:
         grid: as :func:`threshold_grid` gives it.
+
+    Raises:
+        ValueError: it is no number in [0, 1].
     """
-    if not 0 <= hard_fraction <= 1:
-        raise ValueError(f"The hard fraction must be in [0, 1], not {hard_fraction}.")
-    return grid[round(hard_fraction * (len(grid) - 1))]
+    share = as_number(hard_fraction, "The hard fraction")
+    if not 0 <= share <= 1:
+        raise ValueError(f"The hard fraction must be in [0, 1], not {share:g}.")
+    return grid[round(share * (len(grid) - 1))]
 
 
 def threshold_interval(

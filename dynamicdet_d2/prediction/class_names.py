@@ -51,7 +51,8 @@ def check_class_names(names: Sequence[object], cfg: CfgNode, where: str = "") ->
 
 
 def say_other_places(names: Sequence[str], cfg: CfgNode, where: str) -> None:
-    """Say where a name is that of another class of the first data set of ``DATASETS.TEST``.
+    """Say where two classes have one name, or a class that of another class of the first data set
+    of ``DATASETS.TEST``.
 
     Other words for its classes are right; its own words in another order hardly are.
 
@@ -61,6 +62,9 @@ def say_other_places(names: Sequence[str], cfg: CfgNode, where: str) -> None:
     with contextlib.suppress(ValueError):  # the data set may be elsewhere
         _register(cfg)
     known = _registered_names(cfg)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        logger.warning("%s has %s twice: two classes have one name.", where, shown(twice[0]))
     for place, (name, its_own) in enumerate(zip(names, known, strict=False), 1):
         if name != its_own and name in known:
             logger.warning(
@@ -69,6 +73,12 @@ def say_other_places(names: Sequence[str], cfg: CfgNode, where: str) -> None:
                 *(where, shown(name), place, cfg.DATASETS.TEST[0], known.index(name) + 1),
             )
             return
+
+
+def say_nameless(names: Sequence[str]) -> None:
+    """Say that what is written has no names of its classes, where it has none."""
+    if not names:
+        logger.warning("No class names are known: detections will have numbers in their place.")
 
 
 def class_names_of(cfg: CfgNode) -> list[str]:

@@ -43,6 +43,8 @@ class Folder:
                 this version does not know.
         """
         path = Path(path)
+        if path.is_file():
+            raise ValueError(f"{path} is a file; what 'dynamicdet export' writes is a folder.")
         name = str(path / MANIFEST)
         content = read_json(path / MANIFEST, name)
         if isinstance(content, dict) and content.keys() >= {"format", "files"}:

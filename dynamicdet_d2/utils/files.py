@@ -234,7 +234,7 @@ def names_a_file(name: object) -> TypeGuard[str]:
     """Whether it is text that a file system can take as the name of a file."""
     if not isinstance(name, str) or not is_whole(name):
         return False
-    if not name or name.endswith("/") or "\0" in name:
+    if name in ("", "-") or name.endswith("/") or "\0" in name:  # "-" is a stream by custom
         return False
     longest = max(len(part.encode()) for part in name.split("/"))
     return longest <= _LONGEST_NAME and len(name.encode()) < _LONGEST_PATH
@@ -281,7 +281,7 @@ def read_json(path: str | os.PathLike, name: str) -> Any:
     """Content of a JSON file.
 
     Args:
-        path: of the file.
+        path: of the file, in UTF-8 or another of JSON's encodings, with its mark or without.
         name: of it in messages.
 
     Raises:
@@ -289,12 +289,12 @@ def read_json(path: str | os.PathLike, name: str) -> Any:
     """
     refuse_pipes(path, name)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=once_each)
+        return json.loads(Path(path).read_bytes(), object_pairs_hook=once_each)
     except RepeatedKeyError as error:
         raise ValueError(f"{name} {error}.") from None
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror}.") from None
     except RecursionError:
         raise ValueError(f"{name} is nested too deeply.") from None
-    except ValueError:
-        raise ValueError(f"{name} is not a JSON file.") from None
+    except ValueError as error:
+        raise ValueError(f"{name} is not a JSON file: {error}.") from None

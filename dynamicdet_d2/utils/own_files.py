@@ -20,6 +20,12 @@ def refuse_others(path: Path, fields: Set[str], command: str, beside: Sequence[P
     Raises:
         ValueError: naming the file.
     """
+    whole = _content(path.parent / "manifest.json").get("files")
+    if isinstance(whole, dict) and path.name in whole:
+        raise ValueError(
+            f"--output would replace {path}, of which the manifest.json beside it has the hash, so "
+            "that the model folder could not be read any more; choose another name."
+        )
     there = [file for file in (path, *beside) if file.exists()]
     if there and not fields <= _content(path).keys():
         raise ValueError(

@@ -3,6 +3,7 @@
 
 import reprlib
 from collections.abc import Sequence
+from typing import Any
 
 # Sentences that are read at once.
 _MOST_LINES = 20
@@ -27,6 +28,23 @@ _short.maxlevel = 3
 def shown(value: object) -> str:
     """A value for a sentence: its repr, cut where it is long."""
     return _short.repr(value)
+
+
+def as_number(value: Any, name: str) -> float:
+    """A number of Python's or numpy's, or a tensor of one, as a float.
+
+    Args:
+        name: of it, for the sentence.
+
+    Raises:
+        ValueError: text, None, true or false, several numbers, ...
+    """
+    try:
+        if isinstance(value, str | bytes | bool):
+            raise TypeError
+        return float(value)
+    except (ArithmeticError, RuntimeError, TypeError, ValueError):
+        raise ValueError(f"{name} is {shown(value)}; it must be a number.") from None
 
 
 def is_whole(text: str) -> bool:

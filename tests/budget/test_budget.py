@@ -3,6 +3,7 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -305,6 +306,9 @@ def test_a_slower_machine_never_gets_more_hard_images(first: float, second: floa
         ({"hard_fraction": 1.5}, "hard_fraction is 1.5"),
         ({"hard_fraction": 0.5, "percentile": 95}, "hard_fraction has none"),
         ({"target_ms": 50, "percentile": 100}, "percentile is 100"),
+        ({"target_ms": "50"}, "^target_ms is '50'; it must be a number.$"),
+        ({"hard_fraction": "0.5"}, "^hard_fraction is '0.5'; it must be a number.$"),
+        ({"target_ms": 50, "percentile": "95"}, "^percentile is '95'; it must be a number.$"),
     ],
 )
 def test_targets_that_are_none(target: dict, says: str) -> None:
@@ -334,11 +338,13 @@ def test_another_budget_is_another_controller(name: str) -> None:
         ([float("nan")], 5.0, r"lie in \[0, 1\]"),
         ([0.5], 0.0, "above 0"),
         ([0.5, 0.5], 5.0, "one by one; a batch has 2"),
+        ([0.5], "5", "^A batch's time in milliseconds is '5'; it must be a number.$"),
+        ([0.5, 0.5], [5.0, 5.0], r"time in milliseconds is \[5.0, 5.0\]; it must be a number."),
+        (["easy"], 5.0, "^Difficulties must be a list of numbers: could not convert string"),
+        ([{"difficulty": 0.5}], 5.0, "^Difficulties must be a list of numbers: TypeError"),
     ],
 )
-def test_observations_that_are_none(
-    difficulties: list[float], milliseconds: float, says: str
-) -> None:
+def test_observations_that_are_none(difficulties: list[Any], milliseconds: Any, says: str) -> None:
     controller = BudgetController(calibration(), target_ms=50, percentile=95)
     with pytest.raises(ValueError, match=says):
         controller.observe(difficulties, milliseconds)

@@ -32,11 +32,14 @@ def command(folder: Path, *more: str) -> int:
     return main.run("dynamicdet export", "export", [*paths, *more])
 
 
-def test_a_folder_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_folder_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
     output = tmp_path / "exported"
     sizes = "--output", str(output), "--sizes", "64x96"
     assert command(tmp_path, *sizes, "INPUT.MIN_SIZE_TEST", "0") == 0
     assert "is written and tried; dynamicdet_d2.export.open_exported(" in capsys.readouterr().out
+    assert "No class names are known: detections will have numbers in their " in caplog.text
     detector = open_exported(output, threshold=1.0)
     assert detector([np.zeros((64, 96, 3), np.uint8)])[0].route == "easy"
 

@@ -9,12 +9,12 @@ from torch import nn
 
 from dynamicdet_d2.evaluation.latency import (
     Latency,
-    device_name,
     measure_latency,
     measure_routes,
     measure_thresholds,
 )
 from dynamicdet_d2.operating_point import OperatingPoint
+from dynamicdet_d2.utils.device import device_name
 
 
 class Clock:

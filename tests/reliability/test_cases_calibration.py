@@ -9,14 +9,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from detectron2.data import MetadataCatalog
 
 from dynamicdet_d2.calibration.plot import calibration_png
 from dynamicdet_d2.calibration.summary import summary
+from dynamicdet_d2.data.check.run import warn_of_learnt_set
 from dynamicdet_d2.evaluation.report.files import redraw
 from dynamicdet_d2.evaluation.tradeoff.routes import write_routes
-from dynamicdet_d2.operating_point import Calibration, OperatingPoint, check_fingerprint
+from dynamicdet_d2.operating_point import (
+    Calibration,
+    OperatingPoint,
+    check_fingerprint,
+    differences,
+    fingerprint,
+)
 from dynamicdet_d2.operating_point.thresholds import held_out, threshold_grid, threshold_table
-from tests.support.toy import toy_cfg
+from dynamicdet_d2.utils.device import device_name
+from tests.support.coco_files import clean_catalogs
+from tests.support.toy import toy_cfg, toy_model
 from tests.support.tradeoffs import GOOD, ROUTES
 
 NAN, HUGE = float("nan"), 10**400
@@ -47,14 +58,14 @@ def refused(path: Path) -> str:
 
 
 FILES = {
-    "empty": (b"", "is not a JSON file."),
-    "a word": (b"hello", "is not a JSON file."),
-    "cut short": (b'{"num_images": 4, ', "is not a JSON file."),
-    "bytes": (bytes(range(256)), "is not a JSON file."),
-    "byte 0": (b"\0", "is not a JSON file."),
-    "a picture": (b"\x89PNG\r\n\x1a\n", "is not a JSON file."),
-    "two objects": (b"{}{}", "is not a JSON file."),
-    "thousands of digits": (b"9" * 5000, "is not a JSON file."),
+    "empty": (b"", "is not a JSON file: "),
+    "a word": (b"hello", "is not a JSON file: "),
+    "cut short": (b'{"num_images": 4, ', "is not a JSON file: "),
+    "bytes": (bytes(range(256)), "is not a JSON file: "),
+    "byte 0": (b"\0", "is not a JSON file: "),
+    "a picture": (b"\x89PNG\r\n\x1a\n", "is not a JSON file: "),
+    "two objects": (b"{}{}", "is not a JSON file: "),
+    "thousands of digits": (b"9" * 5000, "is not a JSON file: "),
     "deep lists": (b"[" * 100_000, "is nested too deeply."),
     "deep objects": (b'{"a":' * 100_000, "is nested too deeply."),
     "a list": (b"[]", "lacks num_images, fingerprint"),
@@ -137,6 +148,39 @@ def test_milliseconds_that_no_threshold_meets_name_key_and_file(tmp_path: Path) 
         OperatingPoint.from_config(toy_cfg(*keys, "MODEL.DYNAMIC.TARGET_LATENCY_MS", 2))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_as_other_systems_write_them(tmp_path: Path, encoding: str) -> None:
+    text = json.dumps(dataclasses.asdict(RECORD), indent=4).replace("\n", "\r\n")
+    (tmp_path / "c.json").write_bytes(text.encode(encoding))
+    assert Calibration.from_json(tmp_path / "c.json") == RECORD
+
+
+@pytest.mark.parametrize("value", ["0.5", None, True, [0.1, 0.5], np.ones(2)])
+def test_what_is_no_number(value: Any) -> None:
+    """As an environment's variable is none, and one that is not set."""
+    for ask in (RECORD.threshold, RECORD.threshold_for_latency):
+        with pytest.raises(ValueError, match=r"^The .* is .*; it must be a number\.$"):
+            ask(value)
+    with pytest.raises(ValueError, match=r"^The threshold \(MODEL.DYNAMIC.THRESHOLD\) is .*; it"):
+        OperatingPoint(threshold=value)
+    for number in (0.5, np.float32(0.5), torch.tensor(0.5)):
+        assert RECORD.threshold(number) == RECORD.threshold(0.5)
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [(("own",), True), (("same",), True), (("other",), False), ((), False), (("gone",), False)],
+)
+def test_a_data_set_that_is_learnt_is_not_calibrated_on_in_silence(
+    caplog: pytest.LogCaptureFixture, train: tuple[str, ...], said: bool
+) -> None:
+    with clean_catalogs():
+        for name, file in (("own", "a/../own.json"), ("same", "own.json"), ("other", "other.json")):
+            MetadataCatalog.get(name).json_file = file
+        warn_of_learnt_set(train, "own")
+    assert ("figures on it say nothing of new images" in caplog.text) == said
+
+
 def test_a_fingerprint_of_any_length_is_a_sentence() -> None:
     with pytest.raises(
         ValueError, match=r"made with weights x{80}\.\.\. \(here 0\)\. Run"
@@ -148,6 +192,46 @@ def test_a_fingerprint_of_any_length_is_a_sentence() -> None:
 def test_what_a_fingerprint_has_only_where_it_is_unusual() -> None:
     with pytest.raises(ValueError, match=r"made with easy_proposals as usual \(here 5\)\. Run"):
         check_fingerprint({"weights": "0"}, {"weights": "0", "easy_proposals": 5})
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_milliseconds_of_another_machine_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, here: bool
+) -> None:
+    """A calibration that moved with its model: its shares hold there, its milliseconds do not."""
+    device = device_name(torch.device("cpu")) if here else "another machine"
+    dataclasses.replace(RECORD, device=device).to_json(tmp_path / "c.json")
+    keys = ("MODEL.DYNAMIC.CALIBRATION", str(tmp_path / "c.json"))
+    OperatingPoint.from_config(toy_cfg(*keys, "MODEL.DYNAMIC.HARD_FRACTION", 0.5))
+    assert not caplog.text
+    OperatingPoint.from_config(toy_cfg(*keys, "MODEL.DYNAMIC.TARGET_LATENCY_MS", 2))
+    said = "MODEL.DYNAMIC.TARGET_LATENCY_MS is met by milliseconds of another machine, where"
+    assert (said in caplog.text) == (not here)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "key", "said"),
+    [
+        (("features",), "MODEL.ROI_HEADS.SCORE_THRESH_TEST", False),
+        (("features", "map"), "MODEL.RPN.NMS_THRESH", False),
+        (("rpn",), "MODEL.ROI_HEADS.SCORE_THRESH_TEST", False),
+        (("rpn",), "MODEL.RPN.NMS_THRESH", True),
+        (("features", "detections"), "MODEL.RPN.NMS_THRESH", True),
+        (("detections",), "MODEL.ROI_HEADS.SCORE_THRESH_TEST", True),
+    ],
+)
+def test_keys_that_the_router_s_inputs_depend_on(
+    inputs: tuple[str, ...], key: str, said: bool
+) -> None:
+    """With others the threshold of half the images would send all of them one way."""
+    keys = ("MODEL.ROUTER.INPUTS", inputs)
+    model = toy_model(*keys)
+    made, here = (fingerprint(model, toy_cfg(*keys, key, value)) for value in (0.5, 0.25))
+    assert differences(made, here) == (f"heads {key} 0.5 (here 0.25)" if said else "")
+    before = {name: value for name, value in made.items() if name != "heads"}
+    assert differences(before, here).startswith("heads as usual (here {'MODEL.RPN.PRE") == (
+        inputs[-1] in ("rpn", "detections")
+    )
 
 
 def test_keys_to_paste_are_words_of_a_shell() -> None:
@@ -192,7 +276,7 @@ def test_a_line_of_routes(tmp_path: Path, line: str, says: str) -> None:
 
 
 TRADEOFFS: list[tuple[dict[str, Any] | str, str]] = [
-    ("", "is not a JSON file."),
+    ("", "is not a JSON file: "),
     ("[" * 100_000, "is nested too deeply."),
     ("[]", "is []; it must be an object"),
     ({"num_images": "4"}, "num_images is '4'; it must be a whole number"),

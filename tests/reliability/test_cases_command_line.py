@@ -48,6 +48,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     (folder / "broken.jpg").write_bytes(b"no image")
     Image.fromarray(np.full((30, 40), 40_000, np.uint16)).save(folder / "deep.png")
     Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
+    (folder / "packed").mkdir()
+    (folder / "packed" / "manifest.json").write_text('{"files": {"calibration.json": {}}}')
     os.mkfifo(folder / "pipe")
     return SimpleNamespace(folder=folder)
 
@@ -138,8 +140,8 @@ CASES: list[tuple[str, int, str]] = [
     ("report gone", TYPED, "gone/tradeoff.json cannot be read"),
     ("report gone.json", TYPED, "gone.json cannot be read"),
     ("report {folder}/tradeoff.json", TYPED, "error: {folder}/tradeoff.json cannot be read: No"),
-    ("report {folder}/text.json", TYPED, "text.json is not a JSON file."),
-    ("report {folder}/text.txt", TYPED, "Calibration {folder}/text.txt is not a JSON file."),
+    ("report {folder}/text.json", TYPED, "text.json is not a JSON file: "),
+    ("report {folder}/text.txt", TYPED, "Calibration {folder}/text.txt is not a JSON file: "),
     (
         f"{PREDICT} --input {{folder}}/images --opts MODEL.DYNAMIC.CALIBRATION c.json "
         "MODEL.DYNAMIC.HARD_FRACTION 0.5 MODEL.DYNAMIC.THRESHOLD 0.9",
@@ -294,6 +296,25 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "must be a file in a folder that is there.",
     ),
+    (
+        f"{CALIBRATE} --output {{folder}}/packed/calibration.json",
+        TYPED,
+        "packed/calibration.json, of which the manifest.json beside it has the hash, so that the",
+    ),
+    (f"{CALIBRATE} --output -", TYPED, "--output '-' names no file."),
+    *(
+        (f"{command} --output {{folder}}/n{ending}", TYPED, f"n{ending} has the name of a file (")
+        for command, ending in (
+            (PACKAGE, ".pth"),
+            (f"{PREDICT.partition(' --output')[0]} --input {{folder}}/images", ".mp4"),
+            (f"{PACKAGE.replace('package', 'export')} --format torch", ".ONNX"),
+        )
+    ),
+    (
+        f"{PREDICT} --input {{folder}}/images --opts MODEL.DYNAMIC.merge_exits_iou 0.6",
+        TYPED,
+        "merge_exits_iou is no key. The nearest is 'MODEL.DYNAMIC.MERGE_EXITS_IOU'.",
+    ),
     (f"{CALIBRATE} --output {{folder}}/gone/c.json", TYPED, "must be a file in a folder"),
     (f"{CALIBRATE} --output {{folder}}/c.png", TYPED, "c.png has the name of a picture"),
     (f"{CALIBRATE} --output {{folder}}/pipe", TYPED, "pipe, which is no ordinary file"),
@@ -319,7 +340,7 @@ CASES: list[tuple[str, int, str]] = [
     (f"{PREDICT} --input {{folder}}/images --confidence-threshold x", TYPED, "invalid float value"),
     (f"{PREDICT} --input {{folder}}/images --weights {{folder}}/text.txt", TYPED, "text.txt is no"),
     (f"{PREDICT} --input {{folder}}/images --weights {{folder}}/pipe", TYPED, "a device or pipe"),
-    (f"{PREDICT} --input {{folder}}/images --output {{folder}}/text.txt", FAILED, "text.txt"),
+    (f"{PREDICT} --input {{folder}}/images --output {{folder}}/text.txt", TYPED, "text.txt has"),
     (f"{PREDICT} --input {{folder}}/images --output {{folder}}/images", TYPED, "would be replaced"),
     (
         f"{PREDICT} --input {{folder}}/images --opts MODEL.DEVICE gpu",

@@ -262,6 +262,7 @@ def test_levels_of_dense_heads(head: str, key: str) -> None:
         ("MODEL.DYNAMIC", "MERGE_EXITS", "The nearest is 'MODEL.DYNAMIC.MERGE_EXITS_IOU'."),
         ("MODEL.DYNAMIC", "TRESHOLD", "The nearest is 'MODEL.DYNAMIC.THRESHOLD'."),
         ("DATASETS", "TRAINS", "The nearest is 'DATASETS.TRAIN'."),
+        ("MODEL.DYNAMIC", "merge_exits_iou", "The nearest is 'MODEL.DYNAMIC.MERGE_EXITS_IOU'."),
         ("MODEL.RESNETS", "NUM_EXPERTS", ""),
         ("MODEL", "OWN", ""),
     ],

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.predictor import Predictor
-from dynamicdet_d2.prediction.class_names import check_class_names
+from dynamicdet_d2.prediction.class_names import check_class_names, say_other_places
 from tests.support.toy import dense_cfg, toy_cfg, toy_inputs, toy_model
 from tests.support.toy_yolo import DYNAMIC, yolo_cfg
 
@@ -145,6 +145,16 @@ def test_a_setting_that_would_change_nothing(predictor: DefaultPredictor, name: 
         setattr(predictor, name, 0.3)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["hard_fraction", "easy_proposals", "merge_exits_iou", "calibration", "target_latency_ms"],
+)
+def test_a_setting_of_the_model_that_would_change_nothing(models: list[Any], name: str) -> None:
+    for model in models:
+        with pytest.raises(AttributeError, match=f"set: MODEL.DYNAMIC.{name.upper()} is"):
+            setattr(model, name, 0.3)
+
+
 def test_a_key_that_would_change_nothing(predictor: DefaultPredictor) -> None:
     with pytest.raises(AttributeError, match=r"set THRESHOLD to 0\.9, but CfgNode is immutable"):
         predictor.cfg.MODEL.DYNAMIC.THRESHOLD = 0.9
@@ -181,6 +191,13 @@ def test_what_are_no_names_of_classes(names: Any, says: str) -> None:
     with pytest.raises(ValueError) as refused:
         check_class_names(names, cfg_of(more=("MODEL.ROI_HEADS.NUM_CLASSES", 3)))
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_two_classes_of_one_name_are_said(caplog: pytest.LogCaptureFixture, twice: bool) -> None:
+    names = ["a", "a" if twice else "b", "c"]
+    say_other_places(names, cfg_of(more=("MODEL.ROI_HEADS.NUM_CLASSES", 3)), "names.json")
+    assert ("names.json has 'a' twice: two classes have one name." in caplog.text) == twice
 
 
 def test_another_format_is_named() -> None:
@@ -288,6 +305,12 @@ def test_what_no_model_can_learn(models: list[Any], number: int) -> None:
             model.detector_losses_per_image([{"image": IMAGE, "image_id": 7, "instances": given}])
         assert str(refused.value).startswith("Image 7 has ground truth ")
         assert says in str(refused.value)
+
+
+def test_a_model_in_training_mode_is_said_to_be_in_it() -> None:
+    model = toy_model().train()
+    with pytest.raises(ValueError, match=r"^Image 7 came without 'instances'; losses, which a mod"):
+        model([{"image": IMAGE, "image_id": 7}])
 
 
 def test_masks_that_are_learnt_must_be_there() -> None:

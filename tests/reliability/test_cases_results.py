@@ -20,7 +20,7 @@ from dynamicdet_d2.engine.checks import check_optimizer, check_schedule, check_s
 from dynamicdet_d2.engine.divergence import diverged
 from dynamicdet_d2.engine.replay import replay
 from dynamicdet_d2.engine.trainer import DynamicTrainer
-from dynamicdet_d2.evaluation.report.comparisons import parse_comparison
+from dynamicdet_d2.evaluation.report.comparisons import parse_comparison, say_incomparable
 from dynamicdet_d2.evaluation.report.files import redraw
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import write_routes
@@ -159,6 +159,34 @@ def test_a_comparison_with_other_images_is_said(
     redraw(tmp_path, [f"mine={tmp_path / 'other.json'}", "A,1,2,3"])
     assert said in caplog.text
     assert ("AP of other images cannot be compared" in caplog.text) == bool(said)
+
+
+def test_a_comparison_with_another_machine_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    GOOD.to_json(tmp_path / "tradeoff.json")
+    write_routes(ROUTES, tmp_path / "routes.jsonl")
+    dataclasses.replace(GOOD, device="another").to_json(tmp_path / "other.json")
+    redraw(tmp_path, [f"mine={tmp_path / 'other.json'}"])
+    said = f"was timed on another, and what it is drawn beside on {GOOD.device}: milliseconds of "
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("A,39,283e9,55", "has GFLOPS of 2.83e+11, and is drawn there beside 280: "),
+        ("A,39,0.2,-", "has GFLOPS of 0.2, and is drawn there"),
+        ("A,39,283,0.055", "has MS of 0.055, and is drawn there beside 30: "),
+        ("A,39,2,2000", ""),
+        ("A,39,0,", ""),
+    ],
+)
+def test_figures_that_may_be_in_another_unit_are_said(
+    caplog: pytest.LogCaptureFixture, text: str, said: str
+) -> None:
+    say_incomparable(text, parse_comparison(text), GOOD)
+    assert (said in caplog.text) if said else not caplog.text
 
 
 @pytest.mark.parametrize(

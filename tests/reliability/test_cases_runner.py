@@ -193,6 +193,11 @@ def test_a_changed_manifest(folder: Path, number: int) -> None:
     assert says in said_of(folder, change)
 
 
+def test_a_file_of_the_folder_is_not_the_folder(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"manifest.json is a file; what 'dynamicdet export' writ"):
+        Runner(folder / "manifest.json", opener=opened)
+
+
 def test_a_manifest_as_it_was_written_is_read(folder: Path) -> None:
     assert Runner(folder, opener=opened).threshold == 0.5
 

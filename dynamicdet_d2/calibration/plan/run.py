@@ -23,9 +23,10 @@ from dynamicdet_d2.calibration.run import (
 from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.target import FRACTIONS, Choice, Target
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth
-from dynamicdet_d2.evaluation.latency import device_name, measure_routes
+from dynamicdet_d2.evaluation.latency import measure_routes
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.operating_point.knobs import as_pairs, knobs_of
+from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 """Checks COCO data sets before training, so that a mistake costs seconds and not a night."""
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import reduce
 
@@ -112,6 +113,8 @@ def check_datasets(
     judged = [*test, cfg.SOLVER.ROUTER.VALIDATION]
     if eval_only:
         warn_of_other_classes(train, test)
+        for name in test:
+            warn_of_learnt_set(train, name)
         train, judged = [], test
     num_classes = reduce(getattr, num_classes_key.split("."), cfg)
     reports = []
@@ -155,6 +158,27 @@ def warn_of_other_classes(train: Sequence[str], test: Sequence[str]) -> None:
     learnt = next((name for name in train if known.get(name)), None)
     if learnt is not None:
         warn_of_classes(known[learnt], f"'{learnt}', by DATASETS.TRAIN,", test)
+
+
+def warn_of_learnt_set(train: Sequence[str], name: str) -> None:
+    """Say where what is measured on is what is learnt from, as one file under two names is.
+
+    Args:
+        train, name: of data sets.
+    """
+    for other in train:
+        if _source(other) == _source(name):
+            logger.warning(
+                "Data set '%s' is what DATASETS.TRAIN has as '%s': figures on it say nothing of "
+                "new images.",
+                *(name, other),
+            )
+
+
+def _source(name: str) -> str:
+    """A data set's file, where it is known; else the name itself."""
+    file = MetadataCatalog.get(name).get("json_file") if name in MetadataCatalog else None
+    return os.path.realpath(file) if file else name
 
 
 def warn_of_classes(learnt: Sequence[str], whose: str, test: Sequence[str]) -> None:

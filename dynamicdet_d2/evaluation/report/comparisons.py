@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 # More would take minutes to draw, and nobody could read it.
 MOST_COMPARED = 50
+# Times as much or as little is no other detector, but another unit.
+_IMPLAUSIBLE = 300
 _FORM = "NAME,AP,GFLOPS,MS (or - for what is not known), or [NAME=]a tradeoff.json"
 
 
@@ -51,21 +53,43 @@ def parse_comparison(text: str) -> Series:
     return Series(name, (SeriesPoint(name, gflops, ms, ap),))
 
 
-def say_other_images(text: str, own: Tradeoff) -> None:
-    """Where a comparison is a run that was evaluated on other images: its AP is of those.
+def say_incomparable(text: str, series: Series, own: Tradeoff) -> None:
+    """Where figures of a comparison are not of the same images, machine or units as those of a run.
 
     Args:
         text: as ``parse_comparison`` takes it.
+        series: that it gives.
         own: the run that it is drawn beside.
     """
-    if not text.endswith(".json"):
+    if text.endswith(".json"):
+        _say_other_run(text, Tradeoff.from_json(_named(text)[1]), own)
         return
-    other = Tradeoff.from_json(_named(text)[1])
+    (typed,), end = series.points, own.hard_end
+    _say_other_unit(text, "GFLOPS", typed.gflops, end.gflops)
+    _say_other_unit(text, "MS", typed.latency_ms, end.latency_ms)
+
+
+def _say_other_run(text: str, other: Tradeoff, own: Tradeoff) -> None:
     if (other.dataset, other.num_images) != (own.dataset, own.num_images):
         logger.warning(
             "--compare %s was evaluated on %d images of %s, and what it is drawn beside on %d of "
             "%s: AP of other images cannot be compared.",
             *(text, other.num_images, other.dataset, own.num_images, own.dataset),
+        )
+    if other.device != own.device:
+        logger.warning(
+            "--compare %s was timed on %.200s, and what it is drawn beside on %.200s: milliseconds "
+            "of other machines cannot be compared.",
+            *(text, other.device, own.device),
+        )
+
+
+def _say_other_unit(text: str, unit: str, typed: float | None, own: float | None) -> None:
+    if typed and own and not 1 / _IMPLAUSIBLE < typed / own < _IMPLAUSIBLE:
+        logger.warning(
+            "--compare %s has %s of %g, and is drawn there beside %.4g: GFLOPS are 10^9 "
+            "multiply-adds, and MS milliseconds.",
+            *(text, unit, typed, own),
         )
 
 

@@ -14,7 +14,7 @@ from dynamicdet_d2.evaluation.report.charts import tradeoff_png
 from dynamicdet_d2.evaluation.report.comparisons import (
     MOST_COMPARED,
     parse_comparison,
-    say_other_images,
+    say_incomparable,
 )
 from dynamicdet_d2.evaluation.report.markdown import markdown_report
 from dynamicdet_d2.evaluation.report.page import page
@@ -74,8 +74,8 @@ def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
         raise ValueError(f"--compare has {len(compared)} detectors; {MOST_COMPARED} at most fit.")
     others = tuple(parse_comparison(text) for text in compared)
     tradeoff = Tradeoff.from_json(folder / TRADEOFF)
-    for text in compared:
-        say_other_images(text, tradeoff)
+    for text, series in zip(compared, others, strict=True):
+        say_incomparable(text, series, tradeoff)
     tradeoff = dataclasses.replace(tradeoff, comparisons=(*tradeoff.comparisons, *others))
     routes = read_routes(folder / ROUTES)
     if len(routes) != tradeoff.num_images:

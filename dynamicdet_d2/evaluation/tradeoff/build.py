@@ -15,7 +15,6 @@ from pycocotools.coco import COCO
 from dynamicdet_d2.evaluation.coco.counts import IOU
 from dynamicdet_d2.evaluation.cost import RouteCost, kept_proposals
 from dynamicdet_d2.evaluation.exit_records import ExitRecord
-from dynamicdet_d2.evaluation.latency import device_name
 from dynamicdet_d2.evaluation.task_sweeps import task_sweeps
 from dynamicdet_d2.evaluation.tradeoff.difficulties import DifficultySummary
 from dynamicdet_d2.evaluation.tradeoff.point_latency import measure_routed
@@ -27,6 +26,7 @@ from dynamicdet_d2.evaluation.tradeoff.verdict import verdict, warnings
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.routing import route_name
 from dynamicdet_d2.operating_point import fingerprint
+from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.plain import finite
 from dynamicdet_d2.utils.progress import Progress
 from dynamicdet_d2.utils.versions import versions

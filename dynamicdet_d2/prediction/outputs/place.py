@@ -11,6 +11,7 @@ from dynamicdet_d2.prediction.outputs.json_lines import LINES
 from dynamicdet_d2.prediction.sources import Source
 from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.files import make_folder, read_json, refuse_links, write_json
+from dynamicdet_d2.utils.folder_names import refuse_file_name
 from dynamicdet_d2.utils.pictures import refuse_nameless
 
 OPTION = "--output"
@@ -19,7 +20,7 @@ WRITTEN = ".written_by_predict.json"
 
 
 def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -> None:
-    """Refuse a folder in which files would be replaced that no earlier run has written.
+    """Refuse a folder with the name of a file, or in which somebody's own files would be replaced.
 
     Args:
         sources: what will be predicted.
@@ -29,6 +30,7 @@ def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -
         ValueError: naming the first such file.
     """
     refuse_nameless(folder, OPTION)
+    refuse_file_name(folder, OPTION)
     for source in sources:
         written = folder / source.drawn_name
         if source.drawn_name in names and _are_one(Path(source.name), written):

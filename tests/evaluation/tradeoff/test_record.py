@@ -193,7 +193,7 @@ def test_damaged_and_foreign_files_are_refused_by_one_sentence(
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("{", "is not a JSON file."), ('{"points": NaN}', "points is nan")]
+    ("text", "says"), [("{", "is not a JSON file: "), ('{"points": NaN}', "points is nan")]
 )
 def test_what_is_no_json_is_refused(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "tradeoff.json"

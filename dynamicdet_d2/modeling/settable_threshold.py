@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a dynamic detector can be set while it runs: its threshold alone."""
+
+from typing import Any
+
+from torch import nn
+
+from dynamicdet_d2.operating_point.point import OperatingPoint
+
+# Keys of MODEL.DYNAMIC that a model is built by; an attribute of their names would change nothing.
+_BUILT_BY = frozenset(
+    ("calibration", "easy_proposals", "hard_fraction", "merge_exits_iou", "target_latency_ms")
+)
+
+
+class SettableThreshold(nn.Module):
+    """A detector with an operating point, whose threshold can be moved at any time."""
+
+    operating_point: OperatingPoint
+
+    @property
+    def threshold(self) -> float:
+        """An image is hard iff difficulty > threshold; in [0, 1], can be set at run time."""
+        return self.operating_point.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.operating_point = self.operating_point.moved(value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """
+        Raises:
+            AttributeError: what a model is built by.
+        """
+        if name in _BUILT_BY:
+            raise AttributeError(
+                f"A model has no '{name}' to be set: MODEL.DYNAMIC.{name.upper()} is what it is "
+                "built by; its threshold alone can be set."
+            )
+        super().__setattr__(name, value)
