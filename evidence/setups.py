@@ -43,6 +43,7 @@ SIZES = {
     "static0": (160, 192, 256, 288),
     "same": (192, 256),
     "static0_6000": (192, 256),
+    "static0_320": (352,),
 }
 # Those whose trained detectors are also tested with both exits of a hard image made one.
 MERGED = ("same", "same_256", "same_256_own", "same_6000", "lite01")
