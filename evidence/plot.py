@@ -2,6 +2,7 @@
 """AP against cost: a panel for each dynamic set-up, with the static detectors in each."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -28,6 +29,8 @@ from evidence.routers import AUTO
 
 # Side by side; more set-ups go below.
 COLUMNS = 3
+# Characters in a line of a panel's title.
+TITLE_WIDTH = 52
 COLORS = (BLUE, GREEN, ORANGE, PURPLE, TEAL, BROWN)
 
 
@@ -57,6 +60,14 @@ def cost_chart(groups: Sequence[Group]) -> bytes:
         return png(figure)
 
 
+def near(group: Group, every: Sequence[Group]) -> list[Group]:
+    """A dynamic set-up and the static ones that cost what it can cost, or a little less or more."""
+    ends = [split.cost["features"] for split in group.dynamic]
+    low, high = min(x.easy for x in ends) * 0.95, max(x.hard for x in ends) * 1.05
+    statics = [x for x in group.peers(every) if x.static]
+    return [group, *(x for x in statics if low <= x.static[0].gflops <= high)]
+
+
 def _statics(panel: Axes, groups: Sequence[Group]) -> list:
     """Names of the detectors on the static line, which is drawn; the others are hollow."""
     found = [
@@ -81,8 +92,9 @@ def _statics(panel: Axes, groups: Sequence[Group]) -> list:
             markersize=4,
             markerfacecolor=INK if best else "none",
         )
-        if best:
-            labels.append(label(panel, title, cost, ap, 5, 4))
+        if best:  # on the side where the line leaves room
+            upper = front.index((cost, ap)) >= len(front) / 2
+            labels.append(label(panel, title, cost, ap, -5 if upper else 5, 4))
     if front:
         line = tuple(zip(*front, strict=True))
         panel.plot(*line, color=INK, linewidth=0.8, label="static (hollow: beaten)")
@@ -91,12 +103,13 @@ def _statics(panel: Axes, groups: Sequence[Group]) -> list:
 
 def _short(words: str) -> str:
     """As in "Lite0 trained @256"."""
-    words = words.removeprefix("static ").removesuffix(" pixels")
+    words = words.removeprefix("static ").replace(" pixels", "")
     return words.replace(", tested at ", " @").replace(", trained at ", " trained @")
 
 
 def _curves(panel: Axes, group: Group) -> None:
-    panel.set_title(f"{group.title} (mean of {len(group.seeds)})", fontsize=9)
+    title = textwrap.fill(f"{group.title} (mean of {len(group.seeds)})", TITLE_WIDTH)
+    panel.set_title(title, fontsize=9)
     ends = [group.of(lambda x: x.easy_ap).mean, group.of(lambda x: x.hard_ap).mean]
     features = [
         group.of(lambda split, route=route: getattr(split.cost["features"], route)).mean

@@ -11,8 +11,9 @@ from dynamicdet_d2.utils.files import whole_file
 from evidence import tables
 from evidence.costs import costs_of
 from evidence.group import groups
-from evidence.plot import cost_chart
+from evidence.plot import cost_chart, near
 from evidence.results import Result, read_all
+from evidence.setups import SHOWN
 from evidence.times import Times, read_times
 
 PAGE = "evidence.md"
@@ -33,8 +34,11 @@ def write(results: Path, times: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     contents = {folder / PAGE: page(found, read_times(times)).encode()}
     for data in _data_sets(found):
-        best = groups(_of(found, data), _splits(_of(found, data))[0])
-        contents[folder / plot_name(data)] = cost_chart(best)
+        every = groups(_of(found, data), _splits(_of(found, data))[0])
+        contents[folder / plot_name(data)] = cost_chart(every)
+        for group in every:
+            if group.setup == SHOWN:
+                contents[folder / plot_name(f"{data}_shown")] = cost_chart(near(group, every))
     for path, content in contents.items():
         with whole_file(path) as file:
             file.write(content)

@@ -10,9 +10,11 @@ import pytest
 from evidence import summary
 from evidence.costs import GFLOPS, costs_of, milliseconds
 from evidence.group import groups
+from evidence.plot import near
 from evidence.results import FRACTIONS, Route, read_all, write
 from evidence.results import RESULTS as SHIPPED
 from evidence.routers import AUTO
+from evidence.setups import SHOWN
 from evidence.times import FOLDER, read_times, write_times
 from tests.support.made_up_results import RESULTS, TIMES, dynamic, static
 
@@ -115,6 +117,21 @@ def test_the_page_shows_means_and_spreads(tmp_path: Path) -> None:
     assert "**features**, chosen on folds" in text
     assert "No results yet" not in text
     assert paths[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_pair_that_is_shown_has_a_plot_with_the_static_ones_of_its_cost(tmp_path: Path) -> None:
+    """Its routes cost 1 and 2; of the static ones 0.94 and 2.11 are too far away."""
+    costs = {"a": 0.94, "b": 0.96, "c": 2.09, "d": 2.11}
+    statics = [static(1, 40.0, cost, name) for name, cost in costs.items()]
+    results = [dynamic(1, 0.5, SHOWN), *statics]
+    every = groups(results, "val")
+    own = next(group for group in every if group.dynamic)
+    assert [group.setup for group in near(own, every)] == [SHOWN, "b", "c"]
+    for result in results:
+        write(result, tmp_path)
+    paths = summary.write(tmp_path, tmp_path / "times", tmp_path)
+    assert paths[-1].name == "evidence_roads_shown.png"
+    assert paths[-1].read_bytes() != paths[-2].read_bytes()
 
 
 def test_setups_that_nobody_knows_are_shown_by_their_names() -> None:
