@@ -94,7 +94,10 @@ def test_import_data_splits_a_coco_file_and_prints_what_a_config_needs(
     words = ["import-data", "--coco", forty, "--output", "own"]
     assert main([*words, "--images", "photos", "--val-share", "0.25"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0] for line in lines[1:3]] == ["# train: 30 images", "# val: 10 images"]
+    counted = [line.split(",")[0] for line in lines if "WARNING" not in line]
+    assert counted[1:3] == ["# train: 30 images", "# val: 10 images"]
+    missing = [line[: line.index(" exist")] for line in lines if "WARNING" in line]
+    assert missing == [f"# WARNING: {count} of these images do not" for count in (30, 10)]
     entries = yaml.safe_load("\n".join(lines))["DATASETS"]["COCO_JSON"]
     assert entries == [
         [f"own_{part}", f"own/instances_{part}.json", "photos"] for part in ("train", "val")
