@@ -34,15 +34,22 @@ def write(results: Path, times: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     contents = {folder / PAGE: page(found, read_times(times)).encode()}
     for data in _data_sets(found):
-        every = groups(_of(found, data), _splits(_of(found, data))[0])
-        contents[folder / plot_name(data)] = cost_chart(every)
-        for group in every:
-            if group.setup == SHOWN:
-                contents[folder / plot_name(f"{data}_shown")] = cost_chart(near(group, every))
+        contents |= {folder / name: png for name, png in _plots(data, _of(found, data)).items()}
     for path, content in contents.items():
         with whole_file(path) as file:
             file.write(content)
     return list(contents)
+
+
+def _plots(data: str, results: Sequence[Result]) -> dict[str, bytes]:
+    """Name -> PNG, of all set-ups, and of the one that the README shows, if it is there."""
+    every = groups(results, _splits(results)[0])
+    shown = {
+        plot_name(f"{data}_shown"): cost_chart(near(group, every))
+        for group in every
+        if group.setup == SHOWN
+    }
+    return {plot_name(data): cost_chart(every), **shown}
 
 
 def page(results: Sequence[Result], times: Sequence[Times]) -> str:
@@ -69,8 +76,9 @@ def _section(data: str, results: Sequence[Result], times: Sequence[Times]) -> di
         every = groups(results, split)
         dynamic = [group for group in every if group.dynamic]
         images = max(found.images for group in every for found in group.splits)
+        costs = {group.setup: costs_of(group, timed) for group in dynamic}
         part = {"split": split, "images": images, "groups": every, "dynamic": dynamic}
-        parts.append({**part, "costs": {group.setup: costs_of(group, timed) for group in dynamic}})
+        parts.append(part | {"costs": costs})
     return {
         "data": data,
         "plot": plot_name(data),

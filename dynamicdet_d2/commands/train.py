@@ -17,12 +17,12 @@ from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.config.start_weights import say_start_weights
 from dynamicdet_d2.engine.launch import launch
-from dynamicdet_d2.engine.run_folder import CONFIG, LAST
 from dynamicdet_d2.engine.setup import setup, use_of
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.architecture import is_dynamic
 from dynamicdet_d2.utils.errors import one_sentence
+from dynamicdet_d2.utils.run_files import CONFIG, LAST
 from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)

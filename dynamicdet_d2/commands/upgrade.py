@@ -24,13 +24,13 @@ from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.config.pairs import BASE
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.loading.images import training_dicts
-from dynamicdet_d2.engine.run_folder import LAST
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.engine.upgrade import Proof, compare, dynamic_keys, proof_dicts, stock_file
 from dynamicdet_d2.engine.upgrade.conversion import nested
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import make_folder, whole_file, write_json
+from dynamicdet_d2.utils.run_files import LAST
 
 CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
 HEAD = "# The stock detector's config with a hard route: dynamicdet upgrade.\n"

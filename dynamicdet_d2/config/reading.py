@@ -18,7 +18,7 @@ from dynamicdet_d2.config.pairs import BASE, refuse_no_pairs, unknown_key, witho
 from dynamicdet_d2.config.start_weights import say_start_weights
 from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
-from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
+from dynamicdet_d2.utils.plain_yaml import Numbers, PlainYamlError, read_yaml
 from dynamicdet_d2.utils.shipped import shipped
 from dynamicdet_d2.utils.words import in_lines, shown
 
@@ -222,7 +222,7 @@ def _read_yaml(file: str, named_by: str) -> dict:
         raise ValueError(f"{where} is Python, which is not run; it must be a yaml file.")
     try:
         with PathManager.open(file) as stream:
-            content = read_yaml(stream, old_numbers=False)
+            content = read_yaml(stream, Numbers.NEW)
     except FileNotFoundError:
         raise ValueError(f"{where} does not exist.") from None
     except OSError as error:

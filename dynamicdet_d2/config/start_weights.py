@@ -7,9 +7,10 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from dynamicdet_d2.utils.run_files import LAST
+
 logger = logging.getLogger(__name__)
 
-LAST = "last_checkpoint"  # of Detectron2
 _OF_RUNS = "model_"
 
 

@@ -25,10 +25,11 @@ from dynamicdet_d2.engine.resuming import (
     say_other_images,
     settle,
 )
-from dynamicdet_d2.engine.run_folder import CONFIG, begun_anew, forget_metrics_from
+from dynamicdet_d2.engine.run_folder import begun_anew, forget_metrics_from
 from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.utils import stopping
+from dynamicdet_d2.utils.run_files import CONFIG
 
 logger = logging.getLogger(__name__)
 

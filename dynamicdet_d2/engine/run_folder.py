@@ -15,15 +15,13 @@ from pathlib import Path
 
 from detectron2.utils import comm
 
-from dynamicdet_d2.config import start_weights
 from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.errors import FAILED
 from dynamicdet_d2.utils.files import refuse_links, refuse_pipes, remove_temporaries, whole_file
+from dynamicdet_d2.utils.run_files import CONFIG, LAST, LOG, METRICS
 
 logger = logging.getLogger(__name__)
 
-LAST, METRICS, CONFIG = start_weights.LAST, "metrics.json", "config.yaml"
-LOG = "log.txt"  # of Detectron2
 # Written to where they are; all others are replaced whole.
 _IN_PLACE = (METRICS, CONFIG, LOG)
 # Checkpoints that a run writes, and the record of the best one.

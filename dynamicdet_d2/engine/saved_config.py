@@ -7,8 +7,9 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.data.register import checked_entry
-from dynamicdet_d2.engine.run_folder import CONFIG, holds_a_training
+from dynamicdet_d2.engine.run_folder import holds_a_training
 from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.run_files import CONFIG
 
 
 def save_config(cfg: CfgNode) -> None:

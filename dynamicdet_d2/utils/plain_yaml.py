@@ -4,6 +4,7 @@
 import copy
 import re
 from collections import Counter
+from enum import Enum, auto
 from typing import IO, Any
 
 import yaml
@@ -30,21 +31,28 @@ class PlainYamlError(Exception):
     """What is wrong with the text, as the end of a sentence that begins with the file's name."""
 
 
-def read_yaml(text: str | IO[str], *, numbers: bool = True, old_numbers: bool = True) -> Any:
+class Numbers(Enum):
+    """What becomes of what YAML takes for a number; to it 010 is 8, and 12:30 is 750."""
+
+    AS_YAML = auto()
+    NEW = auto()
+    """Those two kinds, which nobody else reads so, are refused."""
+    WORDS = auto()
+    """They are text, as they are written."""
+
+
+def read_yaml(text: str | IO[str], numbers: Numbers = Numbers.AS_YAML) -> Any:
     """Content of a YAML text.
 
     Args:
-        numbers: False leaves them text, as they are written.
-        old_numbers: False refuses those that nobody reads as YAML does: to it 010 is 8, and 12:30
-            is 750.
+        numbers: what becomes of them.
 
     Raises:
         PlainYamlError: it is none, or holds more than plain values, a key twice, or aliases without
             end.
     """
     try:
-        loader = _PlainLoader if numbers else _WordsLoader
-        return yaml.load(text, loader if old_numbers else _NewNumbersLoader)
+        return yaml.load(text, _LOADERS[numbers])
     except yaml.constructor.ConstructorError as error:
         raise PlainYamlError(
             f"holds more than plain values, and no code runs from it: {_one_line(error)}."
@@ -110,6 +118,13 @@ class _WordsLoader(_PlainLoader):
         first: [(tag, form) for tag, form in found if tag not in _NUMBERS]
         for first, found in _PlainLoader.yaml_implicit_resolvers.items()
     }
+
+
+_LOADERS = {
+    Numbers.AS_YAML: _PlainLoader,
+    Numbers.NEW: _NewNumbersLoader,
+    Numbers.WORDS: _WordsLoader,
+}
 
 
 def _values(node: yaml.Node, known: dict[int, int | None]) -> int:

@@ -13,10 +13,10 @@ from dynamicdet_d2.calibration.plan.files import plan_files
 from dynamicdet_d2.commands.demo_photos import prepare
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.commands.upgrade import CONFIG, HEAD, RECORD, START
-from dynamicdet_d2.engine.run_folder import LAST
 from dynamicdet_d2.prediction.outputs.place import check_place, own_folder
 from dynamicdet_d2.prediction.sources import Source, sources_of
 from dynamicdet_d2.utils.folder_lock import FolderInUseError
+from dynamicdet_d2.utils.run_files import LAST
 from tests.support.coco_files import image_entry, object_entry, write_coco, write_image
 from tests.support.predicting import write_video
 

@@ -32,7 +32,7 @@ from dynamicdet_d2.data.importing.splits import (
     split_folders,
 )
 from dynamicdet_d2.utils.files import read_lines
-from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
+from dynamicdet_d2.utils.plain_yaml import Numbers, PlainYamlError, read_yaml
 from dynamicdet_d2.utils.words import shown
 
 _DESCRIPTIONS = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
@@ -140,7 +140,7 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
         )
     if "train" not in folders:
         raise ValueError(f"{file} has no 'train'; it must name a folder of images.")
-    names = _names(read_yaml(text, numbers=False)["names"] if "names" in content else None, file)
+    names = _names(read_yaml(text, Numbers.WORDS)["names"] if "names" in content else None, file)
     stated = content.get("nc", len(names))
     if type(stated) is not int or (names and stated != len(names)):
         raise ValueError(
