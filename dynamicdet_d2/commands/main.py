@@ -9,18 +9,15 @@ Nothing outside the standard library is imported before the command is known, be
 must run where libraries are missing.
 """
 
-import argparse
 import difflib
 import importlib
 import io
-import os
-import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 
 import dynamicdet_d2
+from dynamicdet_d2.commands.command_line import read_words
 from dynamicdet_d2.utils.errors import INTERRUPTED, TYPED, one_sentence
 from dynamicdet_d2.utils.stopping import killed_in_order
 from dynamicdet_d2.utils.streams import heard, open_closed
@@ -46,10 +43,6 @@ COMMANDS = {
     "demo-photos": "the same on own photographs, from the pretrained EfficientNet-Lite0",
     "draw-shapes": "draw a data set of known difficulty",
 }
-# Hyphen, en dash, em dash, minus.
-_DASHES = "-\u2013\u2014\u2212"
-# An argument, or an option's value, that lies in the home folder.
-_HOME = re.compile(r"^((?:--[\w-]+=)?)~(?=/|$)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,14 +83,8 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
             command = _imported(name)
             parser = command.parser()
             parser.prog = program
-            _adjust(parser)
-            words = _with_homes(sys.argv[1:] if arguments is None else arguments)
-            _refuse_other_dashes(words, parser)
-            _refuse_behind_keys(words, parser)
-            args = parser.parse_args(words)
+            args = read_words(parser, sys.argv[1:] if arguments is None else arguments)
             args.program = program
-            _refuse_empty(args, parser)
-            _refuse_plan(args)
             return command.run(args) or 0
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: stopped\n")
@@ -123,78 +110,6 @@ def _check_python() -> None:
     """
     if sys.flags.optimize > 1:
         raise ValueError("Detectron2 needs docstrings: use neither -OO nor PYTHONOPTIMIZE=2.")
-
-
-def _with_homes(arguments: Sequence[str]) -> list[str]:
-    """The home folder in the place of a "~" that a shell has left: in ``--output=~/x``, for one."""
-    home = os.path.expanduser("~")
-    return [_HOME.sub(lambda found: found[1] + home, word) for word in arguments]
-
-
-def _adjust(parser: argparse.ArgumentParser) -> None:
-    """What argparse cannot be told: -1e-3 is a number, and nothing is no path."""
-    parser._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")
-    for action in parser._actions:
-        action.type = _path if action.type is Path else action.type
-
-
-def _refuse_other_dashes(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """
-    Raises:
-        ValueError: -hard-fraction, for one, which argparse takes for -h, or the dashes of a text
-            processor, by which it takes an option for something else.
-    """
-    for word in words:
-        name = word.partition("=")[0]
-        option = f"--{name.lstrip(_DASHES)}"
-        if (
-            name != option
-            and name.startswith(tuple(_DASHES))
-            and option in parser._option_string_actions
-        ):
-            wrong = "has one dash" if f"-{name}" == option else "begins with other dashes"
-            raise ValueError(f"{name} {wrong}; the option is {option}.")
-
-
-def _refuse_behind_keys(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """
-    Raises:
-        ValueError: an option stands behind ``--opts``, which takes it for a key; if it is a
-            required one, argparse would say that it is missing.
-    """
-    behind = words[words.index("--opts") + 1 :] if "--opts" in words else ()
-    for name in (word.partition("=")[0] for word in behind):
-        if name.startswith("--") and name in parser._option_string_actions:
-            from dynamicdet_d2.config.pairs import option_behind
-
-            raise ValueError(option_behind(name))
-
-
-def _path(word: str) -> Path | str:
-    """Of nothing pathlib makes the working folder, which nobody has named."""
-    return Path(word) if word else word
-
-
-def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """
-    Raises:
-        ValueError: an option was given nothing, as by a shell's variable that is not set.
-    """
-    options = parser.format_help()
-    for name, value in vars(args).items():
-        if value == "" and parser.get_default(name) != "":
-            option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option if option in options else name.upper()} is empty.")
-
-
-def _refuse_plan(args: argparse.Namespace) -> None:
-    """
-    Raises:
-        ValueError: a key of a plan was typed where nothing is planned.
-    """
-    for name in (getattr(args, "opts", None) or [])[::2]:
-        if name.startswith("TEST.DYNAMIC.PLAN.") and not getattr(args, "plan", False):
-            raise ValueError(f"{name} would not be read: it is for 'dynamicdet calibrate --plan'.")
 
 
 def overview() -> str:

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words of a command line, and what argparse would make of them against their meaning.
+
+Only the standard library is imported here, as in ``main.py``.
+"""
+
+import argparse
+import os
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+# Hyphen, en dash, em dash, minus.
+_DASHES = "-\u2013\u2014\u2212"
+# An argument, or an option's value, that lies in the home folder.
+_HOME = re.compile(r"^((?:--[\w-]+=)?)~(?=/|$)")
+
+
+def read_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """What the words say to a command.
+
+    Args:
+        parser: the command's own; how it reads numbers and paths is changed.
+        words: what follows the command's name.
+
+    Raises:
+        ValueError: a word is read as something else than is meant.
+        SystemExit: from the parser.
+    """
+    _adjust(parser)
+    words = _with_homes(words)
+    options = parser._option_string_actions
+    _refuse_other_dashes(words, options)
+    _refuse_behind_keys(words, options)
+    args = parser.parse_args(words)
+    _refuse_empty(args, parser)
+    _refuse_plan(args)
+    return args
+
+
+def _adjust(parser: argparse.ArgumentParser) -> None:
+    """What argparse cannot be told: -1e-3 is a number, and nothing is no path."""
+    parser._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")
+    for action in parser._actions:
+        action.type = _path if action.type is Path else action.type
+
+
+def _path(word: str) -> Path | str:
+    """Of nothing pathlib makes the working folder, which nobody has named."""
+    return Path(word) if word else word
+
+
+def _with_homes(words: Sequence[str]) -> list[str]:
+    """The home folder in the place of a "~" that a shell has left: in ``--output=~/x``, for one."""
+    home = os.path.expanduser("~")
+    return [_HOME.sub(lambda found: found[1] + home, word) for word in words]
+
+
+def _refuse_other_dashes(words: Sequence[str], options: Collection[str]) -> None:
+    """
+    Raises:
+        ValueError: -hard-fraction, for one, which argparse takes for -h, or the dashes of a text
+            processor, by which it takes an option for something else.
+    """
+    for word in words:
+        name = word.partition("=")[0]
+        option = f"--{name.lstrip(_DASHES)}"
+        if name != option and name.startswith(tuple(_DASHES)) and option in options:
+            wrong = "has one dash" if f"-{name}" == option else "begins with other dashes"
+            raise ValueError(f"{name} {wrong}; the option is {option}.")
+
+
+def _refuse_behind_keys(words: Sequence[str], options: Collection[str]) -> None:
+    """
+    Raises:
+        ValueError: an option stands behind ``--opts``, which takes it for a key; if it is a
+            required one, argparse would say that it is missing.
+    """
+    behind = words[words.index("--opts") + 1 :] if "--opts" in words else ()
+    for name in (word.partition("=")[0] for word in behind):
+        if name.startswith("--") and name in options:
+            from dynamicdet_d2.config.pairs import option_behind
+
+            raise ValueError(option_behind(name))
+
+
+def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """
+    Raises:
+        ValueError: an option was given nothing, as by a shell's variable that is not set.
+    """
+    options = parser.format_help()
+    for name, value in vars(args).items():
+        if value == "" and parser.get_default(name) != "":
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option if option in options else name.upper()} is empty.")
+
+
+def _refuse_plan(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: a key of a plan was typed where nothing is planned.
+    """
+    for name in (getattr(args, "opts", None) or [])[::2]:
+        if name.startswith("TEST.DYNAMIC.PLAN.") and not getattr(args, "plan", False):
+            raise ValueError(f"{name} would not be read: it is for 'dynamicdet calibrate --plan'.")
