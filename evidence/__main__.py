@@ -5,7 +5,7 @@
     python -m evidence run --fast                                                # minutes, drawn
     python -m evidence measure RUN ... --data FOLDER [--test]    # of trainings that have ended
     python -m evidence times RUN ... --data FOLDER   # milliseconds, one run of each set-up; quiet!
-    python -m evidence summary                                   # docs/evidence.md and its plots
+    python -m evidence summary             # docs/evidence.md, docs/evidence/ and the plots
 
 FOLDER has instances_train.json, instances_val.json, instances_test.json and images/, in COCO's
 format. What is chosen is chosen on val; test is read with --test alone.

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from evidence.figures import Figure
 from evidence.results import FRACTIONS, DynamicSplit, Result, Routing, StaticSplit
+from evidence.routers import AUTO
 from evidence.setups import SETUPS, title
+
+HALF = FRACTIONS.index(0.5)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,13 @@ class Group:
     @property
     def inputs(self) -> list[tuple[str, ...]]:
         """What routers see, in the order of the file."""
-        return list(dict.fromkeys(x.inputs for x in self.dynamic[0].routings if x.inputs))
+        routings = [x for split in self.dynamic[:1] for x in split.routings]
+        return list(dict.fromkeys(x.inputs for x in routings if x.inputs))
+
+    def best_inputs(self) -> tuple[str, ...]:
+        """Those by which "auto" has the largest area; of a static set-up none."""
+        areas = {x: self.routing(x, AUTO, lambda routing: routing.area).mean for x in self.inputs}
+        return max(areas, key=lambda inputs: areas[inputs] or 0.0, default=())
 
     @property
     def learners(self) -> list[str]:
@@ -107,6 +116,3 @@ def _group(name: str, results: Sequence[Result], split: str) -> Group:
     splits = [result.dynamic.get(split) or result.static[split] for result in ordered]
     steps = max(result.steps for result in ordered)
     return Group(name, steps, tuple(result.seed for result in ordered), splits)
-
-
-HALF = FRACTIONS.index(0.5)

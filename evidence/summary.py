@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of all results, ``evidence.md``, and a plot for each data set, from the JSON files."""
+"""The pages of all results, and a plot for each data set, from the JSON files.
 
-from collections.abc import Sequence
+``evidence.md`` compares the set-ups; of each dynamic one there is a page in ``evidence/``.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +16,19 @@ from evidence.costs import costs_of
 from evidence.group import groups
 from evidence.plot import cost_chart, near
 from evidence.results import Result, read_all
-from evidence.setups import SHOWN
+from evidence.setups import SHOWN, title
 from evidence.times import Times, read_times
 
 PAGE = "evidence.md"
+# Folder beside it, of the pages of single set-ups.
+DETAILS = "evidence"
 # What was chosen on val is judged by test; where test was not read, val is all there is.
-SPLITS = ("test", "val")
+CHOICE = "val"
+SPLITS = ("test", CHOICE)
 
 
 def write(results: Path, times: Path, folder: Path) -> list[Path]:
-    """Write page and plots into a folder, and say where they are.
+    """Write pages and plots into a folder, and say where they are.
 
     Args:
         results, times: folders of JSON files.
@@ -31,14 +37,15 @@ def write(results: Path, times: Path, folder: Path) -> list[Path]:
         ValueError: naming a file that is none.
     """
     found = read_all(results)
-    folder.mkdir(parents=True, exist_ok=True)
-    contents = {folder / PAGE: page(found, read_times(times)).encode()}
+    contents = {name: text.encode() for name, text in pages(found, read_times(times)).items()}
     for data in _data_sets(found):
-        contents |= {folder / name: png for name, png in _plots(data, _of(found, data)).items()}
-    for path, content in contents.items():
+        contents |= _plots(data, _of(found, data))
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
             file.write(content)
-    return list(contents)
+    return [folder / name for name in contents]
 
 
 def _plots(data: str, results: Sequence[Result]) -> dict[str, bytes]:
@@ -52,8 +59,17 @@ def _plots(data: str, results: Sequence[Result]) -> dict[str, bytes]:
     return {plot_name(data): cost_chart(every), **shown}
 
 
-def page(results: Sequence[Result], times: Sequence[Times]) -> str:
-    """The page as Markdown; the same files give the same page."""
+def pages(results: Sequence[Result], times: Sequence[Times]) -> dict[str, str]:
+    """Name -> Markdown, the comparison first; the same files give the same pages."""
+    sections = [_section(data, _of(results, data), times) for data in _data_sets(results)]
+    details = [page for section in sections for page in section["pages"]]
+    return {
+        PAGE: _render("evidence.md.j2", {"sections": sections}),
+        **{page["name"]: _render("setup.md.j2", page) for page in details},
+    }
+
+
+def _render(template: str, values: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
@@ -61,8 +77,7 @@ def page(results: Sequence[Result], times: Sequence[Times]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    sections = [_section(data, _of(results, data), times) for data in _data_sets(results)]
-    return environment.get_template("evidence.md.j2").render(sections=sections, tables=tables)
+    return environment.get_template(template).render(values, tables=tables)
 
 
 def plot_name(data: str) -> str:
@@ -70,29 +85,58 @@ def plot_name(data: str) -> str:
 
 
 def _section(data: str, results: Sequence[Result], times: Sequence[Times]) -> dict[str, Any]:
+    """What the comparison says of a data set."""
     timed = [found for found in times if found.data == data]
-    parts = []
-    for split in _splits(results):
-        every = groups(results, split)
-        dynamic = [group for group in every if group.dynamic]
-        images = max(found.images for group in every for found in group.splits)
-        costs = {group.setup: costs_of(group, timed) for group in dynamic}
-        part = {"split": split, "images": images, "groups": every, "dynamic": dynamic}
-        parts.append(part | {"costs": costs})
+    parts = [_part(results, split) for split in _splits(results)]
+    found = [group for part in parts for group in part["groups"] if group.dynamic]
     return {
         "data": data,
         "plot": plot_name(data),
         "parts": parts,
+        "choice": {group.setup: group.best_inputs() for group in groups(results, CHOICE)},
         "times": timed,
         "steps": sorted({(r.steps, r.images_per_step) for r in results}),
-        "origins": sorted({_origin(r) for r in results}),
+        "origins": _origins(results),
+        "pages": [
+            _details(data, setup, results, timed)
+            for setup in dict.fromkeys(group.setup for group in found)
+        ],
         "files": [result.file_name for result in results],
     }
 
 
-def _origin(result: Result) -> str:
-    own = result.origin
-    return f"commit {own.commit[:10]}, torch {own.versions.get('torch', '?')}, {own.device}"
+def _part(results: Sequence[Result], split: str) -> dict[str, Any]:
+    every = groups(results, split)
+    images = max(found.images for group in every for found in group.splits)
+    return {"split": split, "images": images, "groups": every}
+
+
+def _details(
+    data: str, setup: str, results: Sequence[Result], times: Sequence[Times]
+) -> dict[str, Any]:
+    """The page of one dynamic set-up."""
+    parts = []
+    for split in _splits(results):
+        part = _part(results, split)
+        for group in part["groups"]:
+            if group.setup == setup:
+                parts.append({**part, "group": group, "costs": costs_of(group, times)})
+    return {
+        "name": f"{DETAILS}/{data}_{setup}.md",
+        "title": title(setup),
+        "data": data,
+        "parts": parts,
+        "files": [result.file_name for result in results if result.setup == setup],
+    }
+
+
+def _origins(results: Sequence[Result]) -> list[str]:
+    """By versions and device, the commits."""
+    found: dict[str, set[str]] = {}
+    for own in (result.origin for result in results):
+        where = f"torch {own.versions.get('torch', '?')}, {own.device}"
+        found.setdefault(where, set()).add(own.commit[:10])
+    return [f"{where}, commit {', '.join(sorted(found[where]))}" for where in sorted(found)]
 
 
 def _splits(results: Sequence[Result]) -> list[str]:

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of the page, as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from evidence.costs import WITH_ENDS, Cost, with_ends
+from evidence.costs import GFLOPS, WITH_ENDS, Cost, with_ends
 from evidence.figures import Figure
 from evidence.group import HALF, Group, routing
-from evidence.results import FRACTIONS
+from evidence.results import FRACTIONS, Route
 from evidence.routers import AUTO, AUTO_FOLDS
 from evidence.setups import title
 from evidence.times import Times
 
-FIRST, LAST = 0, len(FRACTIONS) - 1
+# Hard fractions of which a short table speaks: the first, half, the last.
+PLACES = (0, HALF, len(FRACTIONS) - 1)
 
 
 def detectors(groups: Sequence[Group]) -> str:
@@ -49,6 +50,26 @@ def _static_row(group: Group) -> list[str]:
     cost = Figure.of(x.gflops for x in group.static).text(".3f")
     ap = Figure.of(x.ap for x in group.static).text()
     return [group.title, _seeds(group), cost, ap, "", "", ""]
+
+
+def overview(groups: Sequence[Group], choice: Mapping[str, Sequence[str]]) -> str:
+    """What routing gives in every dynamic set-up: over random, and over the static line.
+
+    Args:
+        choice: set-up -> what its router sees.
+    """
+    rows = []
+    for group in groups:
+        if not group.dynamic:
+            continue
+        inputs = choice[group.setup]
+        lead = group.routing_at(inputs, AUTO, lambda x: x.lead)
+        over = GFLOPS.over_line(group, inputs, AUTO, groups)[1:-1]
+        shown = [lead[place] for place in PLACES] + [over[place] for place in PLACES]
+        rows.append([group.title, "+".join(inputs), *_texts(shown, "+.2f")])
+    kinds = ("over random", "over the static line")
+    headers = [f"{kind} at {FRACTIONS[place]:g}" for kind in kinds for place in PLACES]
+    return _table(rows, ("set-up", "router sees", *headers))
 
 
 def curves(group: Group, costs: Sequence[Cost], every: Sequence[Group]) -> str:
@@ -94,13 +115,17 @@ def _curve(
 
 
 def times(found: Times) -> str:
-    """Milliseconds of every set-up."""
+    """Milliseconds of every set-up: of static ones, and of both routes by what a router sees."""
+    seen = list(dict.fromkeys(inputs for own in found.setups.values() for inputs in own))
     rows = [
-        [title(setup), inputs, f"{route.easy:.1f}", f"{route.hard:.1f}"]
+        [title(setup), *(_routes(own[inputs], inputs) if inputs in own else "" for inputs in seen)]
         for setup, own in found.setups.items()
-        for inputs, route in own.items()
     ]
-    return _table(rows, ("set-up", "router sees", "easy, ms", "hard, ms"))
+    return _table(rows, ("set-up", *(inputs or "static" for inputs in seen)))
+
+
+def _routes(route: Route, inputs: str) -> str:
+    return f"{route.easy:.1f} / {route.hard:.1f}" if inputs else f"{route.easy:.1f}"
 
 
 def routers(group: Group) -> str:
@@ -111,7 +136,7 @@ def routers(group: Group) -> str:
         for inputs in group.inputs
     ]
     rows += [_quality(group, (), name, f"*{name}*") for name in group.references]
-    leads = [f"over random at {FRACTIONS[place]:g} (least)" for place in (FIRST, HALF, LAST)]
+    leads = [f"over random at {FRACTIONS[place]:g} (least)" for place in PLACES]
     headers = ("router sees", *leads, "area", "oracle's share at 0.5", "AUROC", "Kendall's tau")
     return _table(rows, headers)
 
@@ -121,7 +146,7 @@ def _quality(group: Group, inputs: Sequence[str], learns: str, name: str) -> lis
     shown = [
         leads[place].text("+.2f")
         + ("" if leads[place].least is None else f" ({leads[place].least:+.2f})")
-        for place in (FIRST, HALF, LAST)
+        for place in PLACES
     ]
     return [
         *(name, *shown, group.routing(inputs, learns, lambda x: x.area).text("+.2f")),

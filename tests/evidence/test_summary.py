@@ -104,19 +104,29 @@ def test_the_page_shows_means_and_spreads(tmp_path: Path) -> None:
         write(result, tmp_path)
     write_times(TIMES, tmp_path / "times")
     paths = summary.write(tmp_path, tmp_path / "times", tmp_path)
-    assert [path.name for path in paths] == ["evidence.md", "evidence_roads.png"]
-    text = paths[0].read_text()
+    names = [path.relative_to(tmp_path).as_posix() for path in paths]
+    assert names == ["evidence.md", "evidence/roads_short.md", "evidence_roads.png"]
+    page, text = (path.read_text() for path in paths[:2])
     # Seeds with a lead of 0.5 and 1.5: mean 1, standard deviation 0.71, share of the oracle's 0.5.
     assert "+1.00 ± 0.71 (+0.50)" in text
     assert "0.50 ± 0.35" in text
     assert "gain at 0.01 (6)" in text
-    assert "1.000 ± 0.000 / 2.000 ± 0.000" in text
-    assert re.search(r"shortened Lite0 \+ Lite0 +\| features +\| 10.0 +\| 20.0", text)
     assert "over the static line, ms" in text
-    assert "static Lite1" in text
     assert "**features**, chosen on folds" in text
-    assert "No results yet" not in text
-    assert paths[1].read_bytes().startswith(b"\x89PNG")
+    assert "[shortened Lite0 + Lite0](evidence/roads_short.md)" in page
+    assert "1.000 ± 0.000 / 2.000 ± 0.000" in page
+    assert re.search(r"shortened Lite0 \+ Lite0 +\| 10.0 / 20.0", page)
+    assert "static Lite1" in page
+    assert "No results yet" not in page
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_comparison_shows_the_inputs_that_val_chose() -> None:
+    """`rpn` leads by 1 and 2; over the line from 40 at 1 to 42 at 2 it is that at half hard."""
+    text = summary.pages(RESULTS, [])["evidence.md"]
+    lead = r" \+1.50 ± 0.71 +\|"
+    row = rf"shortened Lite0 \+ Lite0 +\| rpn +\|{lead * 3} \+2.30 ± 0.71 +\|{lead} \+0.70"
+    assert re.search(row, text)
 
 
 def test_the_pair_that_is_shown_has_a_plot_with_the_static_ones_of_its_cost(tmp_path: Path) -> None:
@@ -135,17 +145,23 @@ def test_the_pair_that_is_shown_has_a_plot_with_the_static_ones_of_its_cost(tmp_
 
 
 def test_setups_that_nobody_knows_are_shown_by_their_names() -> None:
-    assert "own_idea" in summary.page([dynamic(1, 0.5, "own_idea")], [])
+    assert "own_idea" in summary.pages([dynamic(1, 0.5, "own_idea")], [])["evidence.md"]
 
 
-def test_the_shipped_page_is_that_of_the_shipped_files() -> None:
-    expected = summary.page(read_all(SHIPPED), read_times(FOLDER))
-    assert (ROOT / "docs" / summary.PAGE).read_text() == expected
+def shipped() -> dict[str, str]:
+    """Name -> text, of the pages as they are."""
+    docs = ROOT / "docs"
+    paths = [docs / summary.PAGE, *(docs / summary.DETAILS).iterdir()]
+    return {path.relative_to(docs).as_posix(): path.read_text() for path in paths}
+
+
+def test_the_shipped_pages_are_those_of_the_shipped_files() -> None:
+    assert shipped() == summary.pages(read_all(SHIPPED), read_times(FOLDER))
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_figures_of_other_pages_are_in_the_page(name: str) -> None:
-    page = set(NUMBER.findall((ROOT / "docs" / summary.PAGE).read_text()))
+def test_figures_of_other_pages_are_in_the_pages(name: str) -> None:
+    page = set(NUMBER.findall("".join(shipped().values())))
     blocks = BLOCK.findall((ROOT / name).read_text())
     assert blocks, f"{name} has no evidence block"
     assert [x for block in blocks for x in NUMBER.findall(block) if x not in page] == []
