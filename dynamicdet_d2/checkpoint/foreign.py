@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from dynamicdet_d2.checkpoint import conventions, names
-from dynamicdet_d2.checkpoint.checkpointer import load_weights
 from dynamicdet_d2.checkpoint.complete import check_filled
+from dynamicdet_d2.checkpoint.filling import load_weights
 from dynamicdet_d2.modeling.loading import read_by
 
 logger = logging.getLogger(__name__)

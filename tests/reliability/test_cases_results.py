@@ -12,8 +12,8 @@ import pytest
 import torch
 from detectron2.engine import DefaultTrainer
 
-from dynamicdet_d2.checkpoint.checkpointer import load_weights
 from dynamicdet_d2.checkpoint.files import read_checkpoint
+from dynamicdet_d2.checkpoint.filling import load_weights
 from dynamicdet_d2.commands.train import evaluate, say_unread_weights
 from dynamicdet_d2.data.split import split_coco
 from dynamicdet_d2.engine.checks import check_optimizer, check_schedule, check_state, state_fits
