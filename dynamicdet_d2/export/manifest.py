@@ -15,7 +15,10 @@ sides             padded heights and widths that there are pieces for; null: any
 input             how pictures become the network's input
 heads             how a tail's outputs become detections
 class_names       in the order of the classes; empty where they are not known
+router_inputs     what the router sees, as MODEL.ROUTER.INPUTS; empty of a static detector
 easy_proposals    candidates kept of an easy image; 0: as many as of a hard one
+merge_exits       how a hard image's detections are made of both detectors' (least_iou, limit);
+                  null: they are detector2's
 threshold         hard iff difficulty > threshold; null of a static detector
 calibration       thresholds of the hard fractions 0, 0.001, ..., 1, and what they were measured
                   on; null without one
@@ -23,6 +26,7 @@ fingerprint       of weights and input, as in calibrations
 checksum          of all of this: a number that is changed is refused by the runner
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,9 +95,16 @@ def calibration_settings(
     }
 
 
-def easy_proposals(model: nn.Module) -> int:
-    """ "easy_proposals" of the manifest."""
-    return model.operating_point.easy_proposals if isinstance(model, DynamicDetector) else 0
+def route_settings(model: nn.Module) -> dict[str, Any]:
+    """ "router_inputs", "easy_proposals" and "merge_exits" of the manifest."""
+    if not isinstance(model, DynamicDetector):
+        return {"router_inputs": [], "easy_proposals": 0, "merge_exits": None}
+    merging = model.exit_merging
+    return {
+        "router_inputs": list(model.router.inputs),
+        "easy_proposals": model.operating_point.easy_proposals,
+        "merge_exits": None if merging is None else dataclasses.asdict(merging),
+    }
 
 
 def checked_sides(

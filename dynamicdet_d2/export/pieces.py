@@ -47,9 +47,6 @@ def image_pieces(model: nn.Module, kind: Kind, side: tuple[int, int], fixed: boo
         kind: of the model.
         side: height and width of the example, padded.
         fixed: whether the pieces are for this size alone; else for all.
-
-    Raises:
-        ValueError: a router that looks at proposals or detections, or exits that are merged.
     """
     images = torch.rand(BATCH, 3, *side, generator=torch.Generator().manual_seed(0))
     axes = {"images": _axes("", fixed)}
@@ -58,16 +55,6 @@ def image_pieces(model: nn.Module, kind: Kind, side: tuple[int, int], fixed: boo
             "whole", model, lambda x: kind.tail(1, x["images"]), {"images": images}, axes
         )
         return Pieces((whole,), (), (), whole(whole.example))
-    if model.router.reads != ("features",):
-        raise ValueError(
-            "MODEL.ROUTER.INPUTS has what needs detector1's proposals or detections; a router on "
-            "'features' and 'map' can be exported."
-        )
-    if model.exit_merging is not None:
-        raise ValueError(
-            "MODEL.DYNAMIC.MERGE_EXITS_IOU is above 0; a detector whose exits are merged cannot be "
-            "exported."
-        )
     levels = tuple(model.backbone.output_shape())
     first = Piece.of("first", model, lambda x: _first(model, x), {"images": images}, axes)
     seen = first(first.example)
@@ -90,10 +77,40 @@ def image_pieces(model: nn.Module, kind: Kind, side: tuple[int, int], fixed: boo
     )
 
 
+def router_pieces(model: nn.Module) -> list[Piece]:
+    """The router's own where it looks on; else the first piece has it."""
+    if not isinstance(model, DynamicDetector) or not looks_on(model):
+        return []
+    router = model.router
+    numbers = torch.rand(BATCH, router.count, generator=torch.Generator().manual_seed(0))
+    return [
+        Piece.of(
+            "router",
+            router,
+            lambda x: {"difficulty": router.difficulty(x["numbers"])},
+            {"numbers": numbers},
+            {"numbers": {0: IMAGES_AXES[0]}},
+        )
+    ]
+
+
+def looks_on(model: DynamicDetector) -> bool:
+    """Whether the router sees detector1's proposals or detections."""
+    return model.router.reads != ("features",)
+
+
 def _first(model: DynamicDetector, inputs: Tensors) -> Tensors:
     features, start = model.backbone.first(inputs["images"])
     found = {f"f1_{name}": level for name, level in features.items()}
-    return {**found, "start": start, "difficulty": model.router(features)}
+    return {**found, "start": start, **_of_router(model, features)}
+
+
+def _of_router(model: DynamicDetector, features: Tensors) -> Tensors:
+    """What the router makes of F1: the difficulty, or where it looks on, its first numbers."""
+    if not looks_on(model):
+        return {"difficulty": model.router(features)}
+    own = [seen(features) for seen in model.router.inputs.values() if seen.reads == "features"]
+    return {"numbers": torch.cat(own, dim=1)} if own else {}
 
 
 def _second(model: DynamicDetector, levels: Sequence[str], inputs: Tensors) -> Tensors:

@@ -24,11 +24,11 @@ from dynamicdet_d2.export.manifest import (
     calibration_settings,
     checked_sides,
     divisibility,
-    easy_proposals,
     input_settings,
+    route_settings,
 )
 from dynamicdet_d2.export.piece import Piece
-from dynamicdet_d2.export.pieces import Pieces, image_pieces
+from dynamicdet_d2.export.pieces import Pieces, image_pieces, router_pieces
 from dynamicdet_d2.export.torch_pieces import TorchPieces
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import fingerprint
@@ -111,12 +111,10 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         for piece in own.pieces:
             written[piece.name + ending] = _file(piece, folder, ending, request.format)
         parts.append((own, ending, side))
-    regions = [
-        piece
-        for own, ending in zip(kind.regions, ("", "2"), strict=False)
-        for piece in own.pieces(parts[0][0].example, ending)
-    ]
-    for piece in regions:
+    for_all_sizes = router_pieces(folded)
+    for heads, ending in zip(kind.regions, ("", "2"), strict=False):
+        for_all_sizes += heads.pieces(parts[0][0].example, ending)
+    for piece in for_all_sizes:
         written[piece.name] = _file(piece, folder, "", request.format)
     manifest = {
         "format": FORMAT,
@@ -133,13 +131,13 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         "input": input_settings(folded, kind, cfg),
         "heads": kind.heads,
         "class_names": list(request.class_names),
-        "easy_proposals": easy_proposals(model),
+        **route_settings(model),
         "threshold": threshold,
         "calibration": calibration,
         "fingerprint": fingerprint(model, cfg),
     }
     write_json(folder / MANIFEST, sealed(manifest), allow_nan=False)
-    _check(folder, parts, regions, multiple)
+    _check(folder, parts, for_all_sizes, multiple)
 
 
 def _folded(model: nn.Module) -> nn.Module:
@@ -170,7 +168,7 @@ def hashes(files: Sequence[Path]) -> dict[str, str]:
 def _check(
     folder: Path,
     parts: Sequence[tuple[Pieces, str, tuple[int, int]]],
-    regions: Sequence[Piece],
+    for_all_sizes: Sequence[Piece],
     multiple: int,
 ) -> None:
     """Try every piece; those for all sizes at another size and batch than they were traced with."""
@@ -183,5 +181,5 @@ def _check(
         images = torch.rand(1, 3, height + more, width - more, generator=generator)
         opened = {piece.name: own.open(piece.name + ending, opener) for piece in pieces.pieces}
         check_pieces(pieces, opened, images)
-    for piece in regions:
+    for piece in for_all_sizes:
         check_piece(piece, own.open(piece.name, opener))

@@ -74,6 +74,16 @@ def nonempty(boxes: np.ndarray, least: float = 0.0) -> np.ndarray:
     return (boxes[:, 2] - boxes[:, 0] > least) & (boxes[:, 3] - boxes[:, 1] > least)
 
 
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(N, M) IoU of (N, 4) boxes with (M, 4) others; 0 of what does not touch."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    common = np.maximum(high - low, 0).prod(axis=2)
+    areas = [(own[:, 2:] - own[:, :2]).prod(axis=1) for own in (boxes, others)]
+    union = areas[0][:, None] + areas[1] - common
+    return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+
+
 def best_first(scores: np.ndarray, limit: int) -> np.ndarray:
     """Places of the ``limit`` best scores, in falling order."""
     if len(scores) > 4 * limit:

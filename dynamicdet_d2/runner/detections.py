@@ -11,6 +11,19 @@ from dynamicdet_d2.runner.masks import pasted
 
 
 @dataclass(frozen=True)
+class Proposals:
+    """Of one image, in pixels of the network's input, by falling objectness. P of them.
+
+    Attributes:
+        boxes: (P, 4) x1, y1, x2, y2.
+        logits: (P,) of objectness.
+    """
+
+    boxes: np.ndarray
+    logits: np.ndarray
+
+
+@dataclass(frozen=True)
 class Found:
     """Detections in pixels of the network's input, by falling score. D of them.
 

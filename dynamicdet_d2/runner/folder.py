@@ -17,7 +17,7 @@ from dynamicdet_d2.utils.files import read_json
 from dynamicdet_d2.utils.words import in_words, shown
 
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 # Key of a manifest's own hash.
 SEAL = "checksum"
 

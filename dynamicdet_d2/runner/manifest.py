@@ -14,6 +14,7 @@ from dynamicdet_d2.utils.words import shown
 
 Numbers = tuple[float, ...]
 OfLevels = tuple[tuple[Numbers, ...], ...]
+RouterInput = Literal["features", "map", "rpn", "detections"]
 
 
 def _within(low: float, high: float, **values: float | None) -> None:
@@ -213,6 +214,18 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Merging:
+    """Of both exits of a hard image."""
+
+    least_iou: float
+    limit: int
+
+    def __post_init__(self) -> None:
+        _within(0, 1, least_iou=self.least_iou)
+        _within(0, math.inf, limit=self.limit)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All of it but the heads."""
 
@@ -225,7 +238,9 @@ class Manifest:
     sides: tuple[tuple[int, ...], ...] | None
     input: Input
     class_names: tuple[str, ...]
+    router_inputs: tuple[RouterInput, ...]
     easy_proposals: int
+    merge_exits: Merging | None
     threshold: float | None
     calibration: Grid | None
     fingerprint: Mapping[str, Any]
@@ -235,6 +250,8 @@ class Manifest:
         _within(0, 1, threshold=self.threshold)
         if self.dynamic and self.threshold is None:
             raise ValueError("threshold is None; a dynamic detector has one")
+        if self.dynamic and not self.router_inputs:
+            raise ValueError("router_inputs is empty; a dynamic detector's router sees something")
         for side in self.sides or ():
             _as_many(2, sides=side)
         if self.sides == ():
@@ -266,5 +283,7 @@ def check_manifest(content: Any) -> None:
         raise ValueError(f"heads.kind is {shown(kind)}; it must be one of {', '.join(HEADS)}")
     for part in HEADS[kind]:
         from_plain(part, heads, "heads")
+    if kind != "two_stage" and "rpn" in content["router_inputs"]:
+        raise ValueError(f"router_inputs has 'rpn', and heads of kind '{kind}' have no proposals")
     if kind == "retinanet" and None in (heads["weights"], heads["scale_clamp"]):
         raise ValueError("heads.weights and heads.scale_clamp are of a RetinaNet, and are missing")

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs an exported detector: the static pieces, and between them the routing in numpy.
-
-N: images of a batch, M: hard ones among them.
-"""
+"""Runs an exported detector: the static pieces, and between them the routing in numpy."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +13,10 @@ from dynamicdet_d2.runner.dense import DenseHead
 from dynamicdet_d2.runner.detections import Detections, Found, in_picture
 from dynamicdet_d2.runner.folder import Folder
 from dynamicdet_d2.runner.images import Batch, check_list, prepare
-from dynamicdet_d2.runner.runtimes import Arrays, Opener, Piece, opener_of
-from dynamicdet_d2.runner.two_stage import DAMAGED, TwoStageHead
+from dynamicdet_d2.runner.pieces import Pieces, ending
+from dynamicdet_d2.runner.routes import Routes
+from dynamicdet_d2.runner.runtimes import Opener, Piece, opener_of
+from dynamicdet_d2.runner.two_stage import TwoStageHead
 from dynamicdet_d2.runner.yolo import YoloHead
 
 # More than any machine has.
@@ -42,7 +41,7 @@ class Runner:
         head2: of detector2; often the same.
     """
 
-    __slots__ = ("_budget", "_manifest", "_pieces", "class_names", "head", "head2")
+    __slots__ = ("_budget", "_manifest", "_pieces", "_routes", "class_names", "head", "head2")
 
     def __init__(
         self,
@@ -75,11 +74,15 @@ class Runner:
         if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
             raise ValueError(f"threads is {threads!r}; it must be from 1 to {MOST_THREADS}.")
         opener = opener or opener_of(manifest["runtime"], threads)
-        self._pieces = {name: own.open(name, opener) for name in manifest["pieces"]}
-        self.head = _head(manifest["heads"], self._pieces, "", threads)
+        opened = {name: own.open(name, opener) for name in manifest["pieces"]}
+        self._pieces = Pieces(opened, manifest["sides"])
+        self.head = _head(manifest["heads"], opened, "", threads)
         self.head2 = self.head
-        if "boxes2" in self._pieces:
-            self.head2 = _head(manifest["heads"], self._pieces, "2", threads)
+        if "boxes2" in opened:
+            self.head2 = _head(manifest["heads"], opened, "2", threads)
+        self._routes = None
+        if manifest["dynamic"]:
+            self._routes = Routes(manifest, self._pieces, (self.head, self.head2))
         self._check_pieces(own)
         self._budget = Budget(manifest["threshold"], manifest["calibration"], self.dynamic)
         if threshold is not None:
@@ -158,10 +161,12 @@ class Runner:
         return [found[place] for place in range(len(found))]
 
     def _detected(self, batch: Batch) -> list[Detections]:
-        if self.dynamic:
-            found, difficulties, routes = self._routed(batch)
+        threshold = self._budget.threshold
+        if self._routes is not None and threshold is not None:
+            found, difficulties, routes = self._routes(batch, threshold)
         else:
-            outputs = self._run(batch, "whole", {"images": batch.tensor}, self.head.outputs)
+            inputs = {"images": batch.tensor}
+            outputs = self._pieces.run(batch, "whole", inputs, self.head.outputs)
             found = self.head(outputs, batch.sizes, [0] * len(batch.sizes))
             difficulties = routes = [None] * len(found)
         return [
@@ -182,96 +187,17 @@ class Runner:
         Raises:
             ValueError: a piece is missing, or an output of it.
         """
-        manifest = self._manifest
-        needed = {"whole": self.head.outputs}
-        if self.dynamic:
-            start = [f"f1_{level}" for level in manifest["levels"]]
-            second = [f"f2_{level}" for level in manifest["second_levels"]]
-            needed = {"first": [*start, "start", "difficulty"], "second": second}
-            tails = ("tail",) if manifest["shared_tail"] else ("tail1", "tail2")
-            needed |= {name: self.head.outputs for name in tails}
-        for side in manifest["sides"] or [None]:
-            ending = "" if side is None else f"@{side[0]}x{side[1]}"
+        needed, others = {"whole": self.head.outputs}, {}
+        if self._routes is not None:
+            needed, others = self._routes.needed(), self._routes.router()
+        sides = self._manifest["sides"]
+        for side in sides or [()]:
             for name, outputs in needed.items():
-                folder.require(name + ending, outputs)
+                folder.require(name + ending(sides, side), outputs)
         for head in {id(head): head for head in (self.head, self.head2)}.values():
-            for name, outputs in getattr(head, "needs", {}).items():
-                folder.require(name, outputs)
-
-    def _routed(self, batch: Batch) -> tuple[list[Found], list, list]:
-        """Each image's detections by its route, difficulties and routes."""
-        levels = [f"f1_{level}" for level in self._manifest["levels"]]
-        seen = self._run(batch, "first", {"images": batch.tensor}, [*levels, "start", "difficulty"])
-        difficulties = seen.pop("difficulty")
-        if not np.isfinite(difficulties).all():
-            raise ValueError(
-                f"A picture's difficulty is not finite: {DAMAGED}, or it was made of a model "
-                "whose weights are."
-            )
-        hard = difficulties > np.float64(self._budget.threshold)
-        features = {name: seen[name] for name in levels}
-        if self._manifest["shared_tail"]:
-            found = self._shared(batch, features, seen["start"], hard)
-        else:
-            found = self._apart(batch, features, seen["start"], hard)
-        routes = ["hard" if own else "easy" for own in hard]
-        return found, difficulties.tolist(), routes
-
-    def _shared(
-        self, batch: Batch, features: Arrays, start: np.ndarray, hard: np.ndarray
-    ) -> list[Found]:
-        """One pass of the tail over the merged features of both routes."""
-        merged = (
-            {name: level.copy() for name, level in features.items()} if hard.any() else features
-        )
-        if hard.any():
-            for name, level in self._second(batch, features, start, hard).items():
-                merged[name][hard] = level
-        outputs = self._run(batch, "tail", merged, self.head.outputs)
-        limits = np.where(hard, 0, self._manifest["easy_proposals"]).tolist()
-        return self.head(outputs, batch.sizes, limits)
-
-    def _apart(
-        self, batch: Batch, features: Arrays, start: np.ndarray, hard: np.ndarray
-    ) -> list[Found]:
-        """Each route's images through its own tail."""
-        found: dict[int, Found] = {}
-        for name, chosen in (("tail1", ~hard), ("tail2", hard)):
-            if not chosen.any():
-                continue
-            own = {level: values[chosen] for level, values in features.items()}
-            if name == "tail2":
-                own |= self._second(batch, features, start, hard)
-            places = np.flatnonzero(chosen).tolist()
-            outputs = self._run(batch, name, own, self.head.outputs)
-            limit = 0 if name == "tail2" else self._manifest["easy_proposals"]
-            sizes = [batch.sizes[i] for i in places]
-            head = self.head2 if name == "tail2" else self.head
-            results = head(outputs, sizes, [limit] * len(places))
-            found.update(zip(places, results, strict=True))
-        return [found[i] for i in range(len(batch.sizes))]
-
-    def _second(
-        self, batch: Batch, features: Arrays, start: np.ndarray, hard: np.ndarray
-    ) -> Arrays:
-        """Backbone 2's features of the hard images, under the names of the first ones."""
-        new = self._manifest["second_levels"]
-        inputs = {name: level[hard] for name, level in features.items()} | {"start": start[hard]}
-        given = self._run(batch, "second", inputs, [f"f2_{level}" for level in new])
-        return {f"f1_{level}": given[f"f2_{level}"] for level in new}
-
-    def _run(
-        self,
-        batch: Batch,
-        name: str,
-        inputs: Mapping[str, np.ndarray],
-        wanted: Sequence[str],
-    ) -> Arrays:
-        """A piece for the batch's padded size."""
-        height, width = batch.tensor.shape[2:]
-        ending = "" if self._manifest["sides"] is None else f"@{height}x{width}"
-        piece: Piece = self._pieces[name + ending]
-        return piece(inputs, wanted)
+            others = {**others, **getattr(head, "needs", {})}
+        for name, outputs in others.items():
+            folder.require(name, outputs)
 
 
 def _head(

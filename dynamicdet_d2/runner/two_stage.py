@@ -18,7 +18,7 @@ from dynamicdet_d2.runner.boxes import (
     nonempty,
 )
 from dynamicdet_d2.runner.dense import by_position
-from dynamicdet_d2.runner.detections import Found
+from dynamicdet_d2.runner.detections import Found, Proposals
 from dynamicdet_d2.runner.roi_align import roi_align
 from dynamicdet_d2.runner.runtimes import Arrays, Piece
 
@@ -54,7 +54,11 @@ class TwoStageHead:
             self.needs[f"masks{ending}"] = ["masks"]
 
     def __call__(
-        self, outputs: Arrays, sizes: Sequence[tuple[int, int]], limits: Sequence[int]
+        self,
+        outputs: Arrays,
+        sizes: Sequence[tuple[int, int]],
+        limits: Sequence[int],
+        proposals: Sequence[Proposals] | None = None,
     ) -> list[Found]:
         """N images' detections.
 
@@ -62,22 +66,22 @@ class TwoStageHead:
             outputs: by name, of ``self.outputs``.
             sizes: N heights and widths.
             limits: candidates kept of each image; 0: as the settings say.
+            proposals: of each image, where they are known already.
         """
-        proposals = self.proposals(outputs, sizes)
-        proposals = [
-            own[:limit] if limit else own for own, limit in zip(proposals, limits, strict=True)
-        ]
-        regions = _regions(proposals)
+        if proposals is None:
+            proposals = self.proposals(outputs, sizes)
+        kept = [own.boxes[: limit or None] for own, limit in zip(proposals, limits, strict=True)]
+        regions = _regions(kept)
         predicted = self._pooled("boxes", outputs, regions, ["scores", "box_deltas"])
         found = []
-        for n, (boxes, size) in enumerate(zip(proposals, sizes, strict=True)):
+        for n, (boxes, size) in enumerate(zip(kept, sizes, strict=True)):
             rows = regions[:, 0] == n
             deltas, scores = predicted["box_deltas"][rows], predicted["scores"][rows]
             found.append(self._image(boxes, deltas, scores, size))
         return found if self.settings["masks"] is None else self._with_masks(outputs, found)
 
-    def proposals(self, outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-        """(D, 4) of each image, by falling objectness."""
+    def proposals(self, outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[Proposals]:
+        """Of each image, as many as the settings say."""
         own = self.settings["rpn"]
         levels = range(len(own["strides"]))
         counts = [len(cell) for cell in own["cell_anchors"]]
@@ -105,7 +109,7 @@ class TwoStageHead:
         deltas: list[np.ndarray],
         anchors: list[np.ndarray],
         size: tuple[int, int],
-    ) -> np.ndarray:
+    ) -> Proposals:
         own = self.settings["rpn"]
         found = []
         for level, (score, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
@@ -117,7 +121,8 @@ class TwoStageHead:
         boxes = clipped(boxes, size)
         kept = np.flatnonzero(finite & nonempty(boxes, own["min_box_size"]))
         best = nms(boxes[kept], scores[kept], level_of[kept], own["nms_threshold"])
-        return boxes[kept][best[: own["post_nms_topk"]]]
+        chosen = kept[best[: own["post_nms_topk"]]]
+        return Proposals(boxes[chosen], scores[chosen])
 
     def _image(
         self, boxes: np.ndarray, deltas: np.ndarray, scores: np.ndarray, size: tuple[int, int]

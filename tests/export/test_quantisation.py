@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dynamicdet_d2.export.int8 import Quantisation, export_int8
+from dynamicdet_d2.export.int8 import Quantisation, export_int8, quantised_folder
 from dynamicdet_d2.export.quantisation import float_nodes, piece_inputs, without_aliases
 from dynamicdet_d2.export.write import Request
 from dynamicdet_d2.runner import Runner
@@ -202,4 +202,20 @@ def test_what_is_refused(exported: Callable[..., Exported], tmp_path: Path) -> N
         export_int8(own.model, own.cfg, folder, Request("torch"), Quantisation(list))
     with pytest.raises(ValueError, match="None of the calibration images reaches .* 'first'"):
         export_int8(own.model, own.cfg, folder, Request("onnx"), Quantisation(list))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("merged", "MERGE_EXITS_IOU is above 0; such a detector is exported in float32 alone"),
+        ("looking on", "MODEL.ROUTER.INPUTS has 'rpn'; such a detector is exported in float32"),
+    ],
+)
+def test_a_tail_that_hard_images_pass_twice_stays_in_float32(
+    exported: Callable[..., Exported], tmp_path: Path, name: str, says: str
+) -> None:
+    source = exported(name).folder
+    with pytest.raises(ValueError, match=says):
+        quantised_folder(source, tmp_path, "onnx", Quantisation(list))
     assert not list(tmp_path.iterdir())

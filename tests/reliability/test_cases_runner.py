@@ -59,10 +59,11 @@ Change = Callable[[dict[str, Any]], object]
 def folder(tmp_path: Path) -> Path:
     """As an export leaves it, with files that no runtime could open."""
     manifest = {
-        **{"format": 2, "version": "0", "runtime": "onnx", "dynamic": True, "shared_tail": True},
+        **{"format": 3, "version": "0", "runtime": "onnx", "dynamic": True, "shared_tail": True},
         **{"levels": ["res2"], "second_levels": ["res2"], "sides": None, "input": INPUT},
         **{"heads": TWO_STAGE, "class_names": [], "easy_proposals": 0, "threshold": 0.5},
         **{"calibration": {"grid": [1.0, 0.0]}, "fingerprint": {}, "pieces": {}},
+        **{"router_inputs": ["features"], "merge_exits": None},
     }
     for name, (inputs, outputs) in PIECES.items():
         file = tmp_path / f"{name}.onnx"
@@ -112,8 +113,8 @@ def gone(path: str) -> Change:
 
 
 CASES: list[tuple[Change, str]] = [
-    (put("format", True), "is no manifest of format 2"),
-    (put("format", "1"), "is no manifest of format 2"),
+    (put("format", True), "is no manifest of format 3"),
+    (put("format", "1"), "is no manifest of format 3"),
     (put("runtime", 3), "runtime is 3; it must be a string."),
     (put("dynamic", 1), "dynamic is 1; it must be true or false."),
     (put("dynamic", False), "has no piece 'whole', which the detector needs."),
@@ -147,6 +148,15 @@ CASES: list[tuple[Change, str]] = [
     (put("class_names", [1]), "class_names[0] is 1; it must be a string."),
     (put("easy_proposals", -1), "easy_proposals is -1; it must be at least 0."),
     (put("easy_proposals", True), "easy_proposals is True; it must be a whole number."),
+    (gone("router_inputs"), "router_inputs is missing."),
+    (put("router_inputs", []), "router_inputs is empty; a dynamic detector's router sees"),
+    (put("router_inputs", ["area"]), "router_inputs[0] is 'area'; it must be 'features'"),
+    (put("router_inputs", ["rpn"]), "has no piece 'router', which the detector needs."),
+    (put("router_inputs", ["map", "rpn"]), "the piece 'first' has no output 'numbers'"),
+    (gone("merge_exits"), "merge_exits is missing."),
+    (put("merge_exits", {"least_iou": 0.6}), "merge_exits.limit is missing."),
+    (put("merge_exits", {"least_iou": 2, "limit": 9}), "least_iou is 2; it must be from 0 to 1."),
+    (put("merge_exits", {"least_iou": 0.6, "limit": -1}), "limit is -1; it must be at least 0."),
     (put("input", {}), "input.format is missing."),
     (put("input.format", "GBR"), "input.format is 'GBR'; it must be 'RGB' or 'BGR'."),
     (put("input.min_size", -1), "input: min_size is -1; it must be at least 0."),
@@ -185,6 +195,14 @@ CASES: list[tuple[Change, str]] = [
     (put("heads", {**YOLO, "multi_label": 1}), "heads.multi_label is 1; it must be true or false."),
     (put("heads", {**YOLO, "max_candidates": 0}), "heads: max_candidates is 0"),
 ]
+
+
+def test_a_router_on_proposals_of_heads_without_any(folder: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content.update(heads=DENSE, router_inputs=["rpn"])
+
+    said = said_of(folder, change)
+    assert "router_inputs has 'rpn', and heads of kind 'retinanet' have no proposals" in said
 
 
 @pytest.mark.parametrize("number", range(len(CASES)))

@@ -41,9 +41,32 @@ DETECTORS = {
         toy_model,
         ("MODEL.COMPOSITE.SHARE_NECK", False, "MODEL.COMPOSITE.SHARE_HEADS", False, *MASK),
     ),
+    "looking on": (
+        toy_cfg,
+        toy_model,
+        ("MODEL.ROUTER.INPUTS", ["features", "rpn"], "MODEL.DYNAMIC.EASY_PROPOSALS", 5),
+    ),
+    "merged": (toy_cfg, toy_model, ("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6)),
+    "merged tails": (
+        toy_cfg,
+        toy_model,
+        (
+            *("MODEL.COMPOSITE.SHARE_NECK", False, "MODEL.COMPOSITE.SHARE_HEADS", False),
+            *("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6),
+            *("MODEL.ROUTER.INPUTS", ["rpn", "detections"], "MODEL.DYNAMIC.EASY_PROPOSALS", 20),
+        ),
+    ),
     "static rcnn": (toy_cfg, static_model, STATIC),
     "retinanet": (toy_cfg, partial(dense_model, "RetinaNet"), dense_keys("RetinaNet")),
     "fcos": (toy_cfg, partial(dense_model, "FCOS"), dense_keys("FCOS")),
+    "merged retinanet": (
+        toy_cfg,
+        partial(dense_model, "RetinaNet"),
+        (
+            *dense_keys("RetinaNet"),
+            *("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6, "MODEL.ROUTER.INPUTS", ["detections"]),
+        ),
+    ),
     "yolo": (yolo_cfg, yolo_model, (*DYNAMIC, *FEW)),
     "static yolo": (yolo_cfg, yolo_model, ("MODEL.YOLO.PADDING", "letterbox", *FEW)),
 }
