@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dynamicdet_d2.runner.budget import Budget
+from dynamicdet_d2.runner.budget import STATIC, Budget
 from dynamicdet_d2.runner.dense import DenseHead
 from dynamicdet_d2.runner.detections import Detections, Found, in_picture
 from dynamicdet_d2.runner.folder import Folder
@@ -102,11 +102,7 @@ class Runner:
         self._budget.set(value)
 
     def hard_fraction(self, share: float) -> None:
-        """Take the threshold of a share of hard images, in [0, 1].
-
-        Raises:
-            ValueError: without a calibration.
-        """
+        """Take the threshold of a share of hard images, in [0, 1]; ValueError: uncalibrated."""
         self._budget.set(self._budget.threshold_for(share))
 
     def latency(self, milliseconds: float, pictures: Sequence[np.ndarray]) -> None:
@@ -129,16 +125,14 @@ class Runner:
         check_list(pictures)
         if not len(pictures):
             raise ValueError("There are no pictures to measure on.")
-        before, seconds = self._budget.threshold, {1.0: 0.0, 0.0: 0.0}
-        try:
-            for number, picture in enumerate([pictures[0], *pictures]):
-                for route in sorted(seconds, reverse=bool(number % 2)):
-                    self._budget.set(route)
-                    start = time.perf_counter()
-                    self([picture])
-                    seconds[route] += (time.perf_counter() - start) if number else 0.0
-        finally:
-            self._budget.threshold = before
+        if not self.dynamic:
+            raise ValueError(STATIC)
+        seconds = {1.0: 0.0, 0.0: 0.0}
+        for number, picture in enumerate([pictures[0], *pictures]):
+            for route in sorted(seconds, reverse=bool(number % 2)):
+                start = time.perf_counter()
+                self._at(route, [picture])
+                seconds[route] += (time.perf_counter() - start) if number else 0.0
         easy, hard = (1000 * seconds[route] / len(pictures) for route in (1.0, 0.0))
         return easy, hard
 
@@ -152,14 +146,18 @@ class Runner:
             ValueError: a picture of another shape or type, or too large for the sizes exported;
                 or the detector's numbers are not finite.
         """
+        return self._at(self.threshold, pictures)
+
+    def _at(self, threshold: float | None, pictures: Sequence[np.ndarray]) -> list[Detections]:
+        """At a threshold that other threads' calls do not see; None of a static detector."""
         found: dict[int, Detections] = {}
         for batch in prepare(pictures, self._manifest["input"], self._manifest["sides"]):
-            found.update(zip(batch.places, self._detected(batch), strict=True))
+            found.update(zip(batch.places, self._detected(batch, threshold), strict=True))
         return [found[place] for place in range(len(found))]
 
-    def _detected(self, batch: Batch) -> list[Detections]:
+    def _detected(self, batch: Batch, threshold: float | None) -> list[Detections]:
         if self.dynamic:
-            found, difficulties, routes = self._routed(batch)
+            found, difficulties, routes = self._routed(batch, threshold)
         else:
             outputs = self._run(batch, "whole", {"images": batch.tensor}, self.head.outputs)
             found = self.head(outputs, batch.sizes, [0] * len(batch.sizes))
@@ -198,7 +196,7 @@ class Runner:
             for name, outputs in getattr(head, "needs", {}).items():
                 folder.require(name, outputs)
 
-    def _routed(self, batch: Batch) -> tuple[list[Found], list, list]:
+    def _routed(self, batch: Batch, threshold: float | None) -> tuple[list[Found], list, list]:
         """Each image's detections by its route, difficulties and routes."""
         levels = [f"f1_{level}" for level in self._manifest["levels"]]
         seen = self._run(batch, "first", {"images": batch.tensor}, [*levels, "start", "difficulty"])
@@ -208,7 +206,7 @@ class Runner:
                 f"A picture's difficulty is not finite: {DAMAGED}, or it was made of a model "
                 "whose weights are."
             )
-        hard = difficulties > np.float64(self._budget.threshold)
+        hard = difficulties > np.float64(threshold)
         features = {name: seen[name] for name in levels}
         if self._manifest["shared_tail"]:
             found = self._shared(batch, features, seen["start"], hard)
