@@ -200,7 +200,10 @@ def _numbers(difficulties: Any) -> np.ndarray:
         ValueError: routes, whole outputs and the like.
     """
     try:
-        return np.asarray(difficulties, dtype=np.float64)
+        values = np.asarray(difficulties)
+        if values.dtype == bool:  # routes, which would be difficulties of 0 and 1
+            raise TypeError("they are true or false")
+        return values.astype(np.float64)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"Difficulties must be a list of numbers: {in_words(error)}.") from None
 

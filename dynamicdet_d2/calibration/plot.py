@@ -50,7 +50,9 @@ def threshold_spread(
 
 
 def plot_path(path: Path) -> Path:
-    """Where the plot of a calibration is: beside its file, with the ending ``.png``.
+    """Where the plot of a calibration is: beside its file, with ``.png`` for ``.json``.
+
+    Behind any other ending, or v1.2 and v1.3 would have one plot.
 
     Raises:
         ValueError: that is the file itself.
@@ -60,7 +62,7 @@ def plot_path(path: Path) -> Path:
             f"{path} has the name of a picture; a calibration is a JSON file, and its plot is "
             "written beside it."
         )
-    return path.with_suffix(".png")
+    return path.with_name(f"{path.name.removesuffix('.json')}.png")
 
 
 def write_plot(record: Calibration, path: Path) -> Path:

@@ -24,7 +24,7 @@ from dynamicdet_d2.prediction.aim import Aim
 from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines, Output
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES
-from dynamicdet_d2.prediction.outputs.place import check_place, own_folder
+from dynamicdet_d2.prediction.outputs.place import check_place, own_folder, say_drawn
 from dynamicdet_d2.prediction.sources import ReadAhead, Source, sources_of
 from dynamicdet_d2.prediction.stream import Stream
 from dynamicdet_d2.utils.errors import INTERRUPTED
@@ -122,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     sources = sources_of(args.input, drawn=not args.no_drawing)
     check_place(args.output, sources, _names(args, sources))
+    say_drawn(sources)
     cfg, class_names = _config(args, aim)
     predictor = DynamicPredictor(cfg, class_names)
     point = getattr(predictor.model, "operating_point", None)
@@ -167,6 +168,12 @@ def _check(args: argparse.Namespace) -> None:
         fault = device_exists(args.device)
         if fault is not None:
             raise ValueError(fault.replace("MODEL.DEVICE", "--device", 1))
+    if args.coco_ids and args.confidence_threshold > 0:
+        logger.warning(
+            "--coco-ids: %s will have no detection with a score below --confidence-threshold %g, "
+            "and AP of it would be too low; 0 keeps all.",
+            *(RESULTS, args.confidence_threshold),
+        )
     if args.model and args.weights:
         raise ValueError("--weights goes with --config-file; a model folder has its own.")
 

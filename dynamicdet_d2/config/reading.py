@@ -63,9 +63,13 @@ class Config(CfgNode):
 def add_dynamicdet_config(cfg: CfgNode) -> None:
     """Add the keys of DynamicDet to a Detectron2 config, in place, and make it a ``Config``.
 
+    Keys that are there already keep their values.
+
     Args:
         cfg: what ``detectron2.config.get_cfg()`` returns.
     """
+    if isinstance(cfg, Config):
+        return
     if type(cfg) is CfgNode:
         object.__setattr__(cfg, "__class__", Config)  # a config's own attributes are its keys
     for declared in KEYS.values():

@@ -13,6 +13,10 @@ IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _EXIF_ORIENTATION = 274
 _EXIF_QUARTER_TURNS = (5, 6, 7, 8)
+_EXIF_TURNS = (2, 3, 4, *_EXIF_QUARTER_TURNS)
+# Kinds of files with frames or pages; the second one of an MPO, as phones write it, is no other
+# picture.
+_SEVERAL = ("GIF", "PNG", "TIFF", "WEBP")
 
 
 def header_fault(path: str) -> str | None:
@@ -27,10 +31,17 @@ def header_fault(path: str) -> str | None:
     try:
         with PathManager.open(path, "rb") as file, Image.open(file) as image:
             kind, mode = image.format, image.mode
+            # Of a PNG this would decode all pixels.
+            turned = kind == "TIFF" and image.getexif().get(_EXIF_ORIENTATION) in _EXIF_TURNS
     except Exception:  # Pillow raises nearly anything on broken files; reading them says why
         return None
     if kind == "EPS":
         return "is PostScript, a program, which Pillow would have Ghostscript run: convert it"
+    if turned:
+        return (
+            "is a TIFF whose orientation is not 1 (as scanners write it), by which Pillow turns it "
+            "and Detectron2 turns it once more: save it as it is seen"
+        )
     if mode not in _DEEP_MODES:
         return None
     return (
@@ -47,4 +58,14 @@ def displayed_size(path: str) -> tuple[int, int]:
     """
     with Image.open(path) as image:
         turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_QUARTER_TURNS
-        return image.size[::-1] if turned else image.size
+        # Pillow's size of a TIFF is that of the turned image.
+        return image.size[::-1] if turned and image.format != "TIFF" else image.size
+
+
+def frames_of(path: str) -> int:
+    """Frames or pages, of which the first one alone is read; 1 where it is no image."""
+    try:
+        with Image.open(path) as image:
+            return image.n_frames if image.format in _SEVERAL else 1
+    except Exception:  # Pillow raises nearly anything on broken files; reading them says why
+        return 1

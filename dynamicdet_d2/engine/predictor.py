@@ -17,7 +17,7 @@ from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Config, Use, check
 from dynamicdet_d2.config.rules import device_has_values
 from dynamicdet_d2.modeling.architecture import building
-from dynamicdet_d2.utils.pixels import MOST_PIXELS
+from dynamicdet_d2.utils.pixels import MOST_PIXELS, say_nearly_black
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,11 @@ class Predictor(DefaultPredictor):
         Raises:
             AttributeError: what would change nothing, as it is the model's.
         """
+        if name == "confidence_threshold":
+            raise AttributeError(
+                f"A predictor has no '{name}' to be set; its detections are chosen by their "
+                "scores, or by the config's SCORE_THRESH_TEST before it is built."
+            )
         if name in ("threshold", "hard_fraction"):
             raise AttributeError(
                 f"A predictor has no '{name}' to be set; model.threshold, of its model, is what an "
@@ -116,7 +121,10 @@ def checked_image(image: object, longest: int | None = None) -> NDArray[Any]:
             f"The image has {width}x{height} pixels: reduced to INPUT.MAX_SIZE_TEST {longest}, "
             "its shorter side would vanish."
         )
-    return image if image.dtype == np.uint8 else _checked_values(image)
+    if image.dtype != np.uint8:
+        return _checked_values(image)
+    say_nearly_black(image)
+    return image
 
 
 def _checked_values(image: NDArray[Any]) -> NDArray[np.float32]:

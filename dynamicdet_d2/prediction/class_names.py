@@ -51,8 +51,8 @@ def check_class_names(names: Sequence[object], cfg: CfgNode, where: str = "") ->
 
 
 def say_other_places(names: Sequence[str], cfg: CfgNode, where: str) -> None:
-    """Say where two classes have one name, or a class that of another class of the first data set
-    of ``DATASETS.TEST``.
+    """Say where two classes have one name, one is the background, or a class has the name of
+    another class of the first data set of ``DATASETS.TEST``.
 
     Other words for its classes are right; its own words in another order hardly are.
 
@@ -62,6 +62,13 @@ def say_other_places(names: Sequence[str], cfg: CfgNode, where: str) -> None:
     with contextlib.suppress(ValueError):  # the data set may be elsewhere
         _register(cfg)
     known = _registered_names(cfg)
+    backgrounds = [name for name in names if name.strip("_").lower() == "background"]
+    if backgrounds:
+        logger.warning(
+            "%s has %s among the names: Detectron2's models have no class of the background, so "
+            "that detections may get the names of others.",
+            *(where, shown(backgrounds[0])),
+        )
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         logger.warning("%s has %s twice: two classes have one name.", where, shown(twice[0]))

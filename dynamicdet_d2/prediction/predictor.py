@@ -58,6 +58,11 @@ class DynamicPredictor(Predictor):
         Raises:
             ValueError: the config is wrong, there are no weights, or they are not complete.
         """
+        if not isinstance(cfg, CfgNode):
+            raise ValueError(
+                f"The config is of type {type(cfg).__name__}; it must be a CfgNode, as "
+                "dynamicdet_d2.config.read_config reads it from a file."
+            )
         if not cfg.MODEL.WEIGHTS:
             raise ValueError("There are no weights: MODEL.WEIGHTS is empty.")
         super().__init__(cfg)

@@ -8,6 +8,7 @@ import numpy as np
 
 from dynamicdet_d2.utils.words import shown
 
+STATIC = "A static detector has one route and no threshold."
 _NUMBERS = (int, float, np.integer, np.floating)
 
 
@@ -38,7 +39,7 @@ class Budget:
             ValueError: outside [0, 1], or of a static detector.
         """
         if not self._dynamic:
-            raise ValueError("A static detector has one route and no threshold.")
+            raise ValueError(STATIC)
         if not _is_share(value):
             raise ValueError(f"The threshold must be a number in [0, 1], not {shown(value)}.")
         self.threshold = float(value)

@@ -5,6 +5,7 @@ N: images of a batch.
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dynamicdet_d2.utils.pixels import MOST_PIXELS
+from dynamicdet_d2.utils.pixels import MOST_PIXELS, say_nearly_black
 from dynamicdet_d2.utils.words import in_words, shown
+
+_EXIF_ORIENTATION = 274
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ def _array(picture: Any, name: str) -> np.ndarray:
     if isinstance(picture, Image.Image) and picture.mode != "RGB":  # HSV has three channels too
         raise ValueError(f"{name} has Pillow's mode {picture.mode}; it must be RGB.")
     try:
+        _say_turned(picture, name)
         array = np.asarray(picture)
     except Exception as error:  # Pillow decodes only now, and raises nearly anything
         raise ValueError(f"{name} cannot be read: {in_words(error)}.") from error
@@ -127,6 +131,19 @@ def _array(picture: Any, name: str) -> np.ndarray:
             f"{name} must be an array (height, width, 3) of uint8, RGB; found {found}."
         )
     return array
+
+
+def _say_turned(picture: object, name: str) -> None:
+    """Warn of a picture as a camera lay, which is not as it is seen."""
+    if not isinstance(picture, Image.Image):
+        return
+    orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    if orientation in range(2, 9):
+        warnings.warn(
+            f"{name} is not turned as it is to be seen (its EXIF orientation is {orientation}): "
+            "PIL.ImageOps.exif_transpose turns it.",
+            stacklevel=2,
+        )
 
 
 def _resized(picture: np.ndarray, settings: Mapping[str, Any], name: str) -> np.ndarray:
@@ -145,6 +162,7 @@ def _resized(picture: np.ndarray, settings: Mapping[str, Any], name: str) -> np.
             f"{name} has {picture.shape[1]}x{picture.shape[0]} pixels: reduced to {longest}, "
             "its shorter side would vanish."
         )
+    say_nearly_black(picture)
     ordered = picture if settings["format"] == "RGB" else picture[:, :, ::-1]
     if (height, width) != picture.shape[:2]:
         image = Image.fromarray(np.ascontiguousarray(ordered))

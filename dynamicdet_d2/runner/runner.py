@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dynamicdet_d2.runner.budget import Budget
+from dynamicdet_d2.runner.budget import STATIC, Budget
 from dynamicdet_d2.runner.dense import DenseHead
 from dynamicdet_d2.runner.detections import Detections, Found, in_picture
 from dynamicdet_d2.runner.folder import Folder
@@ -132,16 +132,14 @@ class Runner:
         check_list(pictures)
         if not len(pictures):
             raise ValueError("There are no pictures to measure on.")
-        before, seconds = self._budget.threshold, {1.0: 0.0, 0.0: 0.0}
-        try:
-            for number, picture in enumerate([pictures[0], *pictures]):
-                for route in sorted(seconds, reverse=bool(number % 2)):
-                    self._budget.set(route)
-                    start = time.perf_counter()
-                    self([picture])
-                    seconds[route] += (time.perf_counter() - start) if number else 0.0
-        finally:
-            self._budget.threshold = before
+        if not self.dynamic:
+            raise ValueError(STATIC)
+        seconds = {1.0: 0.0, 0.0: 0.0}
+        for number, picture in enumerate([pictures[0], *pictures]):
+            for route in sorted(seconds, reverse=bool(number % 2)):
+                start = time.perf_counter()
+                self._at(route, [picture])
+                seconds[route] += (time.perf_counter() - start) if number else 0.0
         easy, hard = (1000 * seconds[route] / len(pictures) for route in (1.0, 0.0))
         return easy, hard
 
@@ -155,13 +153,16 @@ class Runner:
             ValueError: a picture of another shape or type, or too large for the sizes exported;
                 or the detector's numbers are not finite.
         """
+        return self._at(self.threshold, pictures)
+
+    def _at(self, threshold: float | None, pictures: Sequence[np.ndarray]) -> list[Detections]:
+        """At a threshold that other threads' calls do not see; None of a static detector."""
         found: dict[int, Detections] = {}
         for batch in prepare(pictures, self._manifest["input"], self._manifest["sides"]):
-            found.update(zip(batch.places, self._detected(batch), strict=True))
+            found.update(zip(batch.places, self._detected(batch, threshold), strict=True))
         return [found[place] for place in range(len(found))]
 
-    def _detected(self, batch: Batch) -> list[Detections]:
-        threshold = self._budget.threshold
+    def _detected(self, batch: Batch, threshold: float | None) -> list[Detections]:
         if self._routes is not None and threshold is not None:
             found, difficulties, routes = self._routes(batch, threshold)
         else:

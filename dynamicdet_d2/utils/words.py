@@ -40,7 +40,8 @@ def as_number(value: Any, name: str) -> float:
         ValueError: text, None, true or false, several numbers, ...
     """
     try:
-        if isinstance(value, str | bytes | bool):
+        of = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
+        if isinstance(value, str | bytes) or of == "bool":
             raise TypeError
         return float(value)
     except (ArithmeticError, RuntimeError, TypeError, ValueError):

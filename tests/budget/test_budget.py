@@ -340,6 +340,7 @@ def test_another_budget_is_another_controller(name: str) -> None:
         ([0.5, 0.5], 5.0, "one by one; a batch has 2"),
         ([0.5], "5", "^A batch's time in milliseconds is '5'; it must be a number.$"),
         ([0.5, 0.5], [5.0, 5.0], r"time in milliseconds is \[5.0, 5.0\]; it must be a number."),
+        ([True, False], 5.0, "^Difficulties must be a list of numbers: TypeError: they are true"),
         (["easy"], 5.0, "^Difficulties must be a list of numbers: could not convert string"),
         ([{"difficulty": 0.5}], 5.0, "^Difficulties must be a list of numbers: TypeError"),
     ],

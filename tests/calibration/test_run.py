@@ -25,6 +25,7 @@ from torch import nn
 from dynamicdet_d2 import calibration as cal
 from dynamicdet_d2.calibration import run
 from dynamicdet_d2.calibration.ap_drop import ApDrop
+from dynamicdet_d2.calibration.plot import plot_path
 from dynamicdet_d2.calibration.target import Measured
 from dynamicdet_d2.calibration.targets import (
     TARGETS,
@@ -331,6 +332,14 @@ def test_refused_by_one_sentence(
     assert says in said
     assert said.count("\n") == 1
     assert not (tmp_path / "calibration.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "plot"),
+    [("c.json", "c.png"), ("c", "c.png"), ("v1.2", "v1.2.png"), ("c.v2.json", "c.v2.png")],
+)
+def test_every_calibration_has_a_plot_of_its_own(name: str, plot: str) -> None:
+    assert plot_path(Path("there") / name) == Path("there") / plot
 
 
 @pytest.mark.parametrize("name", ["calibration.json", "calibration.png"])

@@ -111,6 +111,17 @@ def test_results_for_coco(toy: SimpleNamespace, tmp_path: Path) -> None:
     assert len(results) == sum(len(line["detections"]) for line in lines(tmp_path / "output"))
 
 
+@pytest.mark.parametrize("lowest", ["0.5", "0"])
+def test_results_for_coco_that_lack_detections_are_said(
+    caplog: pytest.LogCaptureFixture, lowest: str
+) -> None:
+    words = ["predict", "--model", "gone", "--input", "gone.png", "--coco-ids", "gone.json"]
+    with pytest.raises(SystemExit):
+        main([*words, "--confidence-threshold", lowest])
+    said = "no detection with a score below --confidence-threshold 0.5, and AP of it would be too"
+    assert (said in caplog.text) == (lowest == "0.5")
+
+
 def test_a_model_folder_and_its_calibrated_thresholds(
     toy: SimpleNamespace, packaged: str, tmp_path: Path
 ) -> None:

@@ -54,6 +54,13 @@ def test_plain_detectron2_reads_the_same(tmp_path: Path) -> None:
     assert read_config(dumped) == by_detectron2(dumped)
 
 
+def test_keys_that_are_there_keep_their_values() -> None:
+    cfg = by_detectron2("configs/quickstart.yaml", "MODEL.DYNAMIC.THRESHOLD", "0.7")
+    before = cfg.clone()
+    add_dynamicdet_config(cfg)
+    assert cfg == before
+
+
 def test_later_files_and_overrides_win(tmp_path: Path) -> None:
     write(tmp_path / "one.yaml", "SOLVER: {MAX_ITER: 1, BASE_LR: 1.0, STEPS: [1]}")
     write(tmp_path / "parts" / "two.yaml", "_BASE_: ../one.yaml\nSOLVER: {MAX_ITER: 2}")

@@ -155,7 +155,9 @@ def test_files_as_other_systems_write_them(tmp_path: Path, encoding: str) -> Non
     assert Calibration.from_json(tmp_path / "c.json") == RECORD
 
 
-@pytest.mark.parametrize("value", ["0.5", None, True, [0.1, 0.5], np.ones(2)])
+@pytest.mark.parametrize(
+    "value", ["0.5", None, True, np.True_, torch.tensor(True), [0.1, 0.5], np.ones(2)]
+)
 def test_what_is_no_number(value: Any) -> None:
     """As an environment's variable is none, and one that is not set."""
     for ask in (RECORD.threshold, RECORD.threshold_for_latency):

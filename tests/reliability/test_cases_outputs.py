@@ -108,6 +108,17 @@ def test_a_video_takes_no_name_of_another(tmp_path: Path) -> None:
     assert {x.name for x in (tmp_path / "out").iterdir()} == {"film.mp4", "film.unfinished.mp4"}
 
 
+@pytest.mark.parametrize("name", ["2026-11-29T12:30", "run:1"])
+def test_a_colon_in_a_folder_s_name_is_no_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    with DrawnFiles(Path(name), []) as drawn:
+        drawn.write(frame_of(film(tmp_path), 0), PREDICTION)
+    assert [path.name for path in (tmp_path / name).iterdir()] == ["film.mp4"]
+
+
 def test_a_video_of_a_speed_that_no_file_has(tmp_path: Path) -> None:
     source = film(tmp_path)
     source.fps = 1e9
@@ -159,15 +170,16 @@ def test_ids_of_images_of_another_size(tmp_path: Path) -> None:
     write_image(tmp_path / "1.png", width=96, height=64)
     file = tmp_path / "ids.json"
     source = ImageFile(tmp_path / "1.png")
-    says = r"1\.png is 96x64 pixels \(EXIF rotation applied\), but .*ids\.json says 192x128\.$"
+    says = r"1\.png is 96x64 pixels \(EXIF rotation applied\), but .*ids\.json says 192(\.0)?x128"
     for size in ({}, {"width": None, "height": None}, {"width": 96, "height": 64}):
         images, categories = [{**ONE, **size}], [{"id": 1, "name": "a"}]
         file.write_text(json.dumps({"images": images, "categories": categories}))
         CocoResults(tmp_path, str(file), 1, [source])
-    images = [{**ONE, "width": 192, "height": 128}]
-    file.write_text(json.dumps({"images": images, "categories": categories}))
-    with pytest.raises(ValueError, match=says):
-        CocoResults(tmp_path, str(file), 1, [source])
+    for size in ({"width": 192, "height": 128}, {"width": 192.0, "height": 128.0}):
+        images = [{**ONE, **size}]
+        file.write_text(json.dumps({"images": images, "categories": categories}))
+        with pytest.raises(ValueError, match=says):
+            CocoResults(tmp_path, str(file), 1, [source])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 """Files of the user's own where a command writes: refused by name, and as they were afterwards."""
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from dynamicdet_d2.calibration.plan.files import plan_files
 from dynamicdet_d2.commands.demo_photos import prepare
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.commands.upgrade import CONFIG, HEAD, RECORD, START
-from dynamicdet_d2.prediction.outputs.place import check_place, own_folder
+from dynamicdet_d2.prediction.outputs.place import check_place, own_folder, say_drawn
 from dynamicdet_d2.prediction.sources import Source, sources_of
 from dynamicdet_d2.utils.folder_lock import FolderInUseError
 from dynamicdet_d2.utils.run_files import LAST
@@ -88,6 +89,31 @@ def test_results_of_other_lines_are_taken_away(tmp_path: Path) -> None:
         put(tmp_path / "coco_instances_results.json")
     with own_folder(tmp_path, []):
         assert not (tmp_path / "coco_instances_results.json").exists()
+
+
+def test_lines_of_an_earlier_run_are_not_replaced_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As by a shell's loop over films, of which the last one's would be left."""
+    caplog.set_level(logging.INFO, "dynamicdet_d2")
+    for again in (False, True):
+        with own_folder(tmp_path, []):
+            put(tmp_path / "predictions.jsonl")
+        assert ("predictions.jsonl of an earlier run is replaced." in caplog.text) == again
+
+
+@pytest.mark.parametrize("name", ["1.png", "film.mp4"])
+def test_drawn_detections_are_not_taken_for_images_in_silence(
+    tmp_path: Path, sources: list[Source], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_drawn(sources)
+    assert not caplog.text
+    with own_folder(tmp_path / "in", [name]):
+        put(tmp_path / "in" / name)
+    write_image(tmp_path / "in" / "0.png", width=96, height=64)
+    say_drawn(sources_of([str(tmp_path / "in" / x) for x in ("0.png", name)]))
+    said = "--input has 1 file(s) that an earlier 'dynamicdet predict' has drawn detections into"
+    assert f"{said}, such as {tmp_path / 'in' / name}." in caplog.text
 
 
 def test_two_runs_do_not_mix_their_lines(tmp_path: Path) -> None:

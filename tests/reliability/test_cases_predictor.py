@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is given to a predictor, or to a model, and is no image: each with its sentence."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from PIL import Image
 
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.predictor import Predictor
+from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.class_names import check_class_names, say_other_places
+from dynamicdet_d2.runner.images import prepare
 from tests.support.toy import dense_cfg, toy_cfg, toy_inputs, toy_model
 from tests.support.toy_yolo import DYNAMIC, yolo_cfg
 
@@ -120,6 +123,28 @@ def test_what_is_one_is_predicted(predictor: DefaultPredictor, image: np.ndarray
     assert 0 < output["difficulty"] < 1 and output["instances"].image_size == image.shape[:2]
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ((GOOD / 255).round().astype(np.uint8), True),
+        (np.zeros_like(GOOD), False),
+        (np.where(GOOD > 0, GOOD, 0), False),
+    ],
+)
+@pytest.mark.filterwarnings("always:An image of uint8:UserWarning")
+def test_an_image_of_0_and_1_alone_is_said_to_be_nearly_black(
+    predictor: DefaultPredictor, image: np.ndarray, said: bool
+) -> None:
+    """Divided by 255 and made uint8."""
+    settings = {"min_size": 0, "max_size": 0, "format": "RGB", "divisibility": 1}
+    more = {"placement": "corner", "mean": [0] * 3, "std": [1] * 3, "pad_value": None}
+    for ask in (predictor, lambda picture: prepare([picture], {**settings, **more}, None)):
+        with warnings.catch_warnings(record=True) as given:
+            ask(image)
+        texts = [str(one.message) for one in given]
+        assert any("An image of uint8 has no values but 0 and 1" in text for text in texts) == said
+
+
 def test_numbers_with_a_fraction_give_the_same(predictor: DefaultPredictor) -> None:
     whole = predictor(GOOD)["difficulty"]
     assert predictor(GOOD.astype(np.float64))["difficulty"] == pytest.approx(whole, rel=1e-6)
@@ -137,6 +162,19 @@ def test_only_configs_of_ours_get_it() -> None:
 def test_weights_that_were_forgotten_are_said(caplog: pytest.LogCaptureFixture) -> None:
     DefaultPredictor(cfg_of())
     assert "MODEL.WEIGHTS is empty: the predictor has random weights." in caplog.text
+
+
+def test_a_choice_by_scores_that_would_change_nothing(predictor: DefaultPredictor) -> None:
+    with pytest.raises(
+        AttributeError, match="'confidence_threshold' to be set; its detections are"
+    ):
+        predictor.confidence_threshold = 0.3
+
+
+@pytest.mark.parametrize("cfg", ["config.yaml", None, {}])
+def test_what_is_no_config(cfg: Any) -> None:
+    with pytest.raises(ValueError, match=r"^The config is of type .*; it must be a CfgNode, as"):
+        DynamicPredictor(cfg)
 
 
 @pytest.mark.parametrize("name", ["threshold", "hard_fraction"])
@@ -198,6 +236,12 @@ def test_two_classes_of_one_name_are_said(caplog: pytest.LogCaptureFixture, twic
     names = ["a", "a" if twice else "b", "c"]
     say_other_places(names, cfg_of(more=("MODEL.ROI_HEADS.NUM_CLASSES", 3)), "names.json")
     assert ("names.json has 'a' twice: two classes have one name." in caplog.text) == twice
+
+
+@pytest.mark.parametrize("name", ["background", "__background__", "_Background_"])
+def test_a_class_of_the_background_is_said(caplog: pytest.LogCaptureFixture, name: str) -> None:
+    say_other_places([name, "a", "b"], cfg_of(more=("MODEL.ROI_HEADS.NUM_CLASSES", 3)), "n.json")
+    assert f"n.json has '{name}' among the names: Detectron2's models have no class" in caplog.text
 
 
 def test_another_format_is_named() -> None:

@@ -20,7 +20,11 @@ from dynamicdet_d2.engine.checks import check_optimizer, check_schedule, check_s
 from dynamicdet_d2.engine.divergence import diverged
 from dynamicdet_d2.engine.replay import replay
 from dynamicdet_d2.engine.trainer import DynamicTrainer
-from dynamicdet_d2.evaluation.report.comparisons import parse_comparison, say_incomparable
+from dynamicdet_d2.evaluation.report.comparisons import (
+    parse_comparison,
+    say_incomparable,
+    say_same_names,
+)
 from dynamicdet_d2.evaluation.report.files import redraw
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import write_routes
@@ -143,7 +147,18 @@ def test_folders_may_have_an_equals_sign_in_their_names(tmp_path: Path) -> None:
     path = tmp_path / "lr=0.1" / "tradeoff.json"
     GOOD.to_json(path)
     assert parse_comparison(str(path)).name == GOOD.dataset
-    assert parse_comparison(f"mine={path}").name == "mine"
+    for text in (f"mine={path}", f"mine = {path}"):
+        assert parse_comparison(text).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [("AA", True), ("ABA", True), ("AB", False), ("A", False)]
+)
+def test_two_detectors_of_one_name_are_said(
+    caplog: pytest.LogCaptureFixture, names: str, said: bool
+) -> None:
+    say_same_names([parse_comparison(f"{name},1,2,3") for name in names])
+    assert ("--compare has 2 detectors called A, which charts and" in caplog.text) == said
 
 
 @pytest.mark.parametrize(

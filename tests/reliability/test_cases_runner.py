@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -342,6 +343,28 @@ def test_pictures_of_pillow_are_pictures() -> None:
     settings = {**INPUT, "min_size": 0}
     (batch,) = prepare([Image.new("RGB", (96, 64))], settings, None)
     assert batch.originals == [(64, 96)] and batch.tensor.shape == (1, 3, 64, 96)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 99])
+@pytest.mark.filterwarnings("always:A picture is not turned:UserWarning")
+def test_a_picture_as_the_camera_lay_is_said(tmp_path: Path, orientation: int) -> None:
+    picture = Image.new("RGB", (96, 64))
+    exif = picture.getexif()
+    exif[274] = orientation
+    picture.save(tmp_path / "1.jpg", exif=exif)
+    with warnings.catch_warnings(record=True) as given:
+        prepare([Image.open(tmp_path / "1.jpg")], {**INPUT, "min_size": 0}, None)
+    said = f"A picture is not turned as it is to be seen (its EXIF orientation is {orientation})"
+    assert any(said in str(one.message) for one in given) == (orientation in (3, 6))
+
+
+def test_other_threads_do_not_see_a_measurement_s_thresholds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, seen = Runner(folder, opener=opened, threshold=0.7), []
+    monkeypatch.setattr(Runner, "_at", lambda self, at, _: seen.append((at, self.threshold)))
+    runner.measure([np.zeros((9, 9, 3), np.uint8)])
+    assert sorted(seen) == [(0.0, 0.7)] * 2 + [(1.0, 0.7)] * 2
 
 
 def test_a_picture_is_not_padded_to_the_size_of_others() -> None:

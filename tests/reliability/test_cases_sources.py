@@ -65,7 +65,7 @@ def test_pictures_that_are_not_searched_for_are_not_left_out_in_silence(
 ) -> None:
     write_image(tmp_path / "1.png", width=96, height=64)
     (tmp_path / "IMG_2.HEIC").touch()
-    (tmp_path / "IMG_3.CR2").touch()
+    (tmp_path / "IMG_3.MPO").touch()
     says = "its images are taken and its pictures of other kinds left out, such as IMG_2.HEIC. Name"
     for word in (str(tmp_path), str(tmp_path / "*")):
         caplog.clear()
@@ -88,7 +88,9 @@ def test_folders_in_folders_are_not_left_out_in_silence(
     assert len(sources_of([str(tmp_path / "all" / "**")])) == 2 and not caplog.records
 
 
-@pytest.mark.parametrize("ending", [".wmv", ".MTS", ".m2ts", ".ts", ".3gp", ".flv", ".ogv"])
+@pytest.mark.parametrize(
+    "ending", [".wmv", ".MTS", ".m2ts", ".ts", ".3gp", ".flv", ".ogv", ".vob", ".h264", ".mxf"]
+)
 def test_endings_of_videos(folder: Path, ending: str) -> None:
     (folder / f"other{ending}").write_bytes((folder / "film.mp4").read_bytes())
     (source,) = sources_of([str(folder / f"other{ending}")])
@@ -114,6 +116,33 @@ def test_names_may_repeat_where_nothing_is_drawn(tmp_path: Path) -> None:
     for pictures in (True, False):
         with pytest.raises(ValueError, match=r"^--input has .*a/1\.png twice\.$"):
             sources_of([words[0], f"{words[0]}/"], drawn=pictures)
+
+
+@pytest.mark.parametrize("again", ["./a/../a/1.png", "linked/1.png", "{folder}/a"])
+@pytest.mark.parametrize("drawn", [True, False])
+def test_one_image_by_two_names_is_not_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str, drawn: bool
+) -> None:
+    """It would count twice where nothing is drawn."""
+    (tmp_path / "a").mkdir()
+    write_image(tmp_path / "a" / "1.png", width=96, height=64)
+    (tmp_path / "linked").symlink_to("a")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^--input has .*1\.png twice, as a/1\.png as well\.$"):
+        sources_of(["a/1.png", again.format(folder=tmp_path)], drawn=drawn)
+
+
+def test_a_folder_that_links_to_itself_has_each_image_once(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png", width=96, height=64)
+    (tmp_path / "loop").symlink_to(".")
+    with pytest.raises(ValueError, match=r"loop/1\.png twice, as .*/1\.png as well\.$"):
+        sources_of([str(tmp_path / "**" / "*.png")], drawn=False)
+
+
+def test_links_to_images_keep_their_names(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png", width=96, height=64)
+    (tmp_path / "2.png").symlink_to("1.png")
+    assert len(sources_of([str(tmp_path)], drawn=False)) == 2
 
 
 # Lists
@@ -230,6 +259,10 @@ def pipe_in_a_folder(path: Path) -> None:
     os.mkfifo(path / "a.png")
 
 
+def turned_tiff(orientation: int) -> Callable[[Path], None]:
+    return lambda path: Image.new("RGB", (64, 48)).save(path, tiffinfo={274: orientation})
+
+
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
 # Name -> content (or what makes the file), and what is said when it is read.
 FILES: dict[str, tuple[bytes | Callable[[Path], object], str]] = {
@@ -250,6 +283,8 @@ FILES: dict[str, tuple[bytes | Callable[[Path], object], str]] = {
     "nothing.png": (header(0, 0), "Image {path} cannot be read"),
     "hollow.png": (header(10_000, 10_000), "cannot be read: OSError: image file is truncated"),
     "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "Image {path} cannot be read"),
+    "scan.tif": (turned_tiff(6), "Image {path} is a TIFF whose orientation is not 1"),
+    "upside down.tiff": (turned_tiff(3), "by which Pillow turns it and Detectron2 turns it once"),
     "program.jpg": (EPS, "Image {path} is PostScript, a program"),
     "pipes": (pipe_in_a_folder, "a.png is a folder, a pipe or a device, not a file"),
     "list.txt": (os.mkfifo, "list.txt is a pipe or a device"),
@@ -298,6 +333,27 @@ def moving(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.gif", True),
+        ("a.webp", True),
+        ("a.tif", True),
+        ("a.png", True),
+        ("a.mpo", False),  # by a phone, of one picture
+    ],
+)
+def test_frames_and_pages_that_are_left_out_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, said: bool
+) -> None:
+    more = [Image.new("RGB", (64, 48), "white")]
+    Image.new("RGB", (64, 48)).save(tmp_path / name, save_all=True, append_images=more)
+    (source,) = sources_of([str(tmp_path / name)])
+    assert len(list(source.frames())) == 1
+    says = f"{name} has 2 frames or pages, of which the first one is taken."
+    assert (says in caplog.text) == said
+
+
+@pytest.mark.parametrize(
     ("make", "pixel"),
     [
         (saved("CMYK", "cmyk.jpg"), 255),
@@ -311,6 +367,7 @@ def moving(path: Path) -> None:
         (moving, 0),
         (lambda path: turned(path, 6), 0),
         (lambda path: turned(path, 99), 0),
+        (lambda path: turned_tiff(1)(path / "a.tif"), 0),
     ],
 )
 def test_what_is_an_image_is_read_and_has_a_result_of_its_name(

@@ -4,7 +4,8 @@
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from dynamicdet_d2.data.register import LONGEST_NAME
 from dynamicdet_d2.evaluation.tradeoff.points import Point
@@ -96,7 +97,18 @@ def _say_other_unit(text: str, unit: str, typed: float | None, own: float | None
 def _named(text: str) -> tuple[str, str]:
     """ "NAME=PATH" as name and path, "PATH" as "" and path: folders may have "=" in their names."""
     name, equals, path = text.partition("=")
-    return ("", text) if not equals or os.path.exists(text) else (name, path)
+    return ("", text) if not equals or os.path.exists(text) else (name.strip(), path.strip())
+
+
+def say_same_names(others: Sequence[Series]) -> None:
+    """Say where charts and tables could not tell two detectors apart."""
+    name, count = Counter(series.name for series in others).most_common(1)[0]
+    if count > 1:
+        logger.warning(
+            "--compare has %d detectors called %s, which charts and tables do not tell apart: "
+            "NAME=a tradeoff.json, or another NAME, does.",
+            *(count, name),
+        )
 
 
 def from_tradeoff(tradeoff: Tradeoff, name: str = "") -> Series:

@@ -15,6 +15,7 @@ from dynamicdet_d2.evaluation.report.comparisons import (
     MOST_COMPARED,
     parse_comparison,
     say_incomparable,
+    say_same_names,
 )
 from dynamicdet_d2.evaluation.report.markdown import markdown_report
 from dynamicdet_d2.evaluation.report.page import page
@@ -73,6 +74,8 @@ def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
     if len(compared) > MOST_COMPARED:
         raise ValueError(f"--compare has {len(compared)} detectors; {MOST_COMPARED} at most fit.")
     others = tuple(parse_comparison(text) for text in compared)
+    if others:
+        say_same_names(others)
     tradeoff = Tradeoff.from_json(folder / TRADEOFF)
     for text, series in zip(compared, others, strict=True):
         say_incomparable(text, series, tradeoff)

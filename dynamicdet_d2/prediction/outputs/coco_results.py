@@ -159,7 +159,7 @@ def _check_size(name: str, image: dict, json_file: str) -> None:
         ValueError: the file has another size than the image of the JSON.
     """
     said = image.get("width"), image.get("height")
-    if {type(side) for side in said} != {int}:
+    if not all(isinstance(side, int | float) for side in said):
         return
     try:
         size = displayed_size(name)

@@ -60,7 +60,9 @@ class _Video:
     def __init__(self, path: Path, source: Source, fps: float, size: tuple[int, ...]) -> None:
         self.source, self._path, self._fps, self._size = source, path, fps, size
         # A name that no other file has: not that of another video, drawn before or somebody's own.
-        self._unfinished = path.with_name(f"unfinished-{secrets.token_hex(8)}{path.suffix}")
+        # Absolute, since FFmpeg takes what stands before a colon for a protocol.
+        name = f"unfinished-{secrets.token_hex(8)}{path.suffix}"
+        self._unfinished = path.with_name(name).absolute()
         height, width = size
         codec = cv2.VideoWriter.fourcc(*CODEC)
         self._writer = cv2.VideoWriter(str(self._unfinished), codec, fps, (width, height))

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder that predictions go into: of one run at a time, and nobody's own files in it."""
 
+import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,8 @@ from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.files import make_folder, read_json, refuse_links, write_json
 from dynamicdet_d2.utils.folder_names import refuse_file_name
 from dynamicdet_d2.utils.pictures import refuse_nameless
+
+logger = logging.getLogger(__name__)
 
 OPTION = "--output"
 # Names of what was written into the folder, which may be replaced.
@@ -44,6 +48,22 @@ def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -
             f"{OPTION} {folder} has {there[0]}, which would be replaced and is of no earlier "
             "'dynamicdet predict'; choose another folder."
         )
+
+
+def say_drawn(sources: Sequence[Source]) -> None:
+    """Say where pictures with drawn detections, of an earlier run, are taken for images."""
+    by_folder: dict[Path, list[str]] = defaultdict(list)
+    for path in (Path(source.name) for source in sources):
+        by_folder[path.parent].append(path.name)
+    for folder, names in by_folder.items():
+        ours = _written(folder)
+        drawn = [name for name in names if name in ours]
+        if drawn:
+            logger.warning(
+                "--input has %d file(s) that an earlier 'dynamicdet predict' has drawn detections "
+                "into, such as %s.",
+                *(len(drawn), folder / drawn[0]),
+            )
 
 
 def _written(folder: Path) -> set[str]:
@@ -78,6 +98,8 @@ def own_folder(folder: Path, names: Sequence[str]) -> Iterator[None]:
     make_folder(folder)
     with folder_lock.held(folder, OPTION):
         written = _written(folder)
+        if LINES in written and (folder / LINES).exists():
+            logger.info("%s of an earlier run is replaced.", folder / LINES)
         if RESULTS in written:  # of other lines than are there from now on
             (folder / RESULTS).unlink(missing_ok=True)
         write_json(folder / WRITTEN, sorted(written | {*names, LINES}))

@@ -16,13 +16,15 @@ from dynamicdet_d2.utils.words import shown
 logger = logging.getLogger(__name__)
 
 VIDEOS = (
-    *(".3gp", ".avi", ".divx", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+    *(".264", ".265", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".h264", ".h265", ".hevc"),
+    *(".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"),
+    *(".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
 )
 # Pictures that are read where they are named, if at all, and that folders are not searched for.
 OTHER_PICTURES = (
-    *(".arw", ".avif", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl"),
-    *(".nef", ".orf", ".pbm", ".pgm", ".ppm", ".psd", ".raf", ".rw2"),
+    *(".apng", ".arw", ".avif", ".cr2", ".cr3", ".dng", ".gif", ".gpr", ".heic", ".heif", ".insp"),
+    *(".jfif", ".jp2", ".jpe", ".jxl", ".mpo", ".nef", ".nrw", ".orf", ".pbm", ".pef", ".pgm"),
+    *(".pnm", ".ppm", ".psd", ".raf", ".rw2", ".srw", ".tga"),
 )
 LISTS = (".txt",)
 _OTHER_KINDS = "pictures of other kinds"
@@ -45,9 +47,11 @@ def sources_of(inputs: Sequence[str], *, drawn: bool = True) -> list[Source]:
     sources = [source for word in inputs for source in _meant(word, f"--input {word}")]
     by_result: dict[str, Source] = {}
     for source in sources:
-        other = by_result.setdefault(source.drawn_name if drawn else source.name, source)
-        if other is not source and other.name == source.name:
-            raise ValueError(f"--input has {source.name} twice.")
+        place = _place(source.name)
+        other = by_result.setdefault(source.drawn_name if drawn else place, source)
+        if other is not source and _place(other.name) == place:
+            again = "" if other.name == source.name else f", as {other.name} as well"
+            raise ValueError(f"--input has {source.name} twice{again}.")
         if other is not source:
             raise ValueError(
                 f"--input has {other.name} and {source.name}, whose results would both be "
@@ -56,6 +60,15 @@ def sources_of(inputs: Sequence[str], *, drawn: bool = True) -> list[Source]:
     if len(sources) > 1 and any(source.live for source in sources):
         raise ValueError("--input has a camera and something else; a camera stands alone.")
     return sources
+
+
+def _place(name: str) -> str:
+    """One and the same for a file that is reached by several ways: "..", links to folders, ...
+
+    Links to files keep their names: they may be meant.
+    """
+    folder, file = os.path.split(name)
+    return os.path.join(os.path.realpath(folder), file)
 
 
 def _meant(word: str, said: str) -> Iterator[Source]:

@@ -16,6 +16,7 @@ import numpy as np
 from detectron2.data.detection_utils import read_image
 from numpy.typing import NDArray
 
+from dynamicdet_d2.data.image_files import frames_of
 from dynamicdet_d2.data.loading.corrupt import NamedErrors
 from dynamicdet_d2.utils.pictures import can_write, refuse_nameless
 
@@ -81,7 +82,13 @@ class ImageFile(Source):
 
     def frames(self) -> Iterator[Frame]:
         read = NamedErrors(lambda entry: {"image": read_image(entry["file_name"], format="BGR")})
-        yield Frame(self, read({"file_name": self.name})["image"])
+        image = read({"file_name": self.name})["image"]
+        frames = frames_of(self.name)
+        if frames > 1:
+            logger.warning(
+                "%s has %d frames or pages, of which the first one is taken.", self.name, frames
+            )
+        yield Frame(self, image)
 
 
 class VideoFile(Source):
