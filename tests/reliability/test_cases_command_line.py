@@ -367,10 +367,13 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "--classes {folder}/text.txt is a file; the names themselves are needed.",
     ),
-    (
-        "import-data --yolo {folder} --output {folder} --classes a,b",
-        TYPED,
-        "--classes a,b is the name of one class; several are given as words: A B C.",
+    *(
+        (
+            f"import-data --yolo {{folder}} --output {{folder}} --classes {names}",
+            TYPED,
+            f"--classes {names} is the name of one class; several are given as words: A B C.",
+        )
+        for names in ("a,b", "a;b")
     ),
     (f"{CHECK} --num-classes 0", 0, "No errors."),
     (f"{PREDICT} --input {{folder}}/images --coco-ids=", TYPED, "error: --coco-ids is empty."),
