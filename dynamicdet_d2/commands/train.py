@@ -12,7 +12,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
-from dynamicdet_d2.checkpoint.conventions import say_other_classes
+from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
 from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.config.pairs import option_behind
 from dynamicdet_d2.config.ranges import nearest
@@ -146,6 +146,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
     weights = checkpointer.get_checkpoint_file() if resume else cfg.MODEL.WEIGHTS
     say_other_classes(weights, cfg.DATASETS.TEST)
+    say_other_boxes(weights, cfg)
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
         _refuse_unread(cfg.DATASETS.TEST, results)
