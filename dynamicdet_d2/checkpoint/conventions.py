@@ -21,9 +21,13 @@ from torch import nn
 from dynamicdet_d2.checkpoint import names
 from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.classes import training_json
 from dynamicdet_d2.data.check.run import warn_of_classes
 from dynamicdet_d2.data.register import class_names, read_categories
+from dynamicdet_d2.utils.words import shown
+
+logger = logging.getLogger(__name__)
 
 Message = tuple[int, str]
 
@@ -55,6 +59,11 @@ _KEYS = {
     "pixel_std": "MODEL.PIXEL_STD",
     "stride_in_1x1": "MODEL.RESNETS.STRIDE_IN_1X1",
 }
+# Of boxes by anchors, and by what is added to them.
+_OF_BOXES = (
+    *(f"MODEL.ANCHOR_GENERATOR.{name}" for name in ("SIZES", "ASPECT_RATIOS", "OFFSET")),
+    *(f"MODEL.{name}.BBOX_REG_WEIGHTS" for name in ("RPN", "ROI_BOX_HEAD", "RETINANET")),
+)
 
 
 def of_model(model: Any) -> Conventions | None:
@@ -121,15 +130,48 @@ def say_other_classes(path: str, test: Sequence[str]) -> None:
 
 
 def _classes_learnt(path: str) -> list[str]:
-    file = confirming_config(path) if path else None
-    if file is None:
+    cfg = _config_of(path)
+    if cfg is None:
         return []
     try:
-        json_file = training_json(read_config(file))
+        json_file = training_json(cfg)
         known = {} if json_file is None else class_names(read_categories(json_file), json_file)
     except ValueError:
         return []
     return list(known.values())
+
+
+def say_other_boxes(path: str, cfg: CfgNode) -> None:
+    """Say where boxes would be made of what a detector gives otherwise than it has learnt, by its
+    config: every tensor has its place all the same.
+
+    Args:
+        path: as for ``say_other_classes``.
+        cfg: that the detector is run by.
+    """
+    trained = _config_of(path)
+    if trained is None:
+        return
+    pairs = {name: (value_of(cfg, name), value_of(trained, name)) for name in _OF_BOXES}
+    wrong = [
+        f"{name} is {shown(now)}, and it was trained with {shown(then)}"
+        for name, (now, then) in pairs.items()
+        if now != then
+    ]
+    if wrong:
+        logger.warning(
+            "%s will not detect what it did: %s (by %s).",
+            *(path, "; ".join(wrong), confirming_config(path)),
+        )
+
+
+def _config_of(path: str) -> CfgNode | None:
+    """The config that weights are of; None: it cannot be found or read."""
+    file = confirming_config(path) if path else None
+    try:
+        return None if file is None else read_config(file)
+    except ValueError:  # of another version, or with code in it
+        return None
 
 
 def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list[Message]:
@@ -151,7 +193,7 @@ def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list
     file = Path(trained_by) if trained_by else confirming_config(report.path)
     try:
         expected = None if file is None else of_config(read_config(str(file)))
-    except ValueError:  # of another version, or with code in it
+    except ValueError:
         expected = None
     if expected is None:
         return [] if ours else [(logging.WARNING, _unconfirmed(report.path, own))]

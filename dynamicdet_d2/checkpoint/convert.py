@@ -21,6 +21,7 @@ from dynamicdet_d2.config import add_dynamicdet_config
 from dynamicdet_d2.modeling.yolo.build import dynamic_parts, static_parts
 from dynamicdet_d2.modeling.yolo.variants import VARIANTS
 from dynamicdet_d2.utils.files import names_a_file, whole_file
+from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
 from dynamicdet_d2.utils.words import shown
 
 _ANCHOR_TOLERANCE = 2e-3
@@ -82,11 +83,21 @@ def _check_output(published: Path, target: Path, config: Path) -> None:
     if not names_a_file(str(target)):
         raise ValueError(f"The output {shown(str(target))} names no file.")
     there = [file for file in (target, config) if file.exists()]
-    if len(there) == 1 or (there and published.exists() and target.samefile(published)):
+    own = len(there) == 2 and _belongs_to(config, target)
+    if there and not (own and not (published.exists() and target.samefile(published))):
         raise ValueError(
             f"The output would replace {there[0]}, which no conversion has written; choose another "
             "name, or remove it."
         )
+
+
+def _belongs_to(config: Path, weights: Path) -> bool:
+    """Whether a config names weights beside it, as that of a conversion does."""
+    try:
+        content = read_yaml(config.read_text(encoding="utf-8"))
+        return Path(content["MODEL"]["WEIGHTS"]).name == weights.name
+    except (PlainYamlError, LookupError, OSError, TypeError, ValueError):
+        return False
 
 
 def _understood(published: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Tensor], dict]:

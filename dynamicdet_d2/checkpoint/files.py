@@ -124,7 +124,8 @@ def _forbidden(path: str, name: str) -> ValueError:
 
 
 def _unreadable(path: str) -> ValueError:
-    return ValueError(f"{path} is no checkpoint or is damaged: it cannot be read.")
+    kind = "a pickle, as its name says" if path.endswith(".pkl") else "a file of torch.save"
+    return ValueError(f"{path} is no checkpoint or is damaged: it cannot be read as {kind}.")
 
 
 def _without(content: dict, key: str) -> dict:

@@ -28,6 +28,7 @@ def read_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpars
         SystemExit: from the parser.
     """
     _adjust(parser)
+    _refuse_line_ends(words)
     words = _with_homes(words)
     options = parser._option_string_actions
     _refuse_other_dashes(words, options)
@@ -48,6 +49,20 @@ def _adjust(parser: argparse.ArgumentParser) -> None:
 def _path(word: str) -> Path | str:
     """Of nothing pathlib makes the working folder, which nobody has named."""
     return Path(word) if word else word
+
+
+def _refuse_line_ends(words: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: a word ends as a line of Windows does, which a shell takes for a part of it: of
+            a script that was written there. It would be part of a file's name, and not be seen.
+    """
+    for word in words:
+        if word.endswith(("\r", "\n")):
+            raise ValueError(
+                f"{word!r} ends with the end of a line: where it is from a script that was written "
+                "on Windows, dos2unix mends that."
+            )
 
 
 def _with_homes(words: Sequence[str]) -> list[str]:

@@ -5,10 +5,11 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from dynamicdet_d2.data.importing import Found, read_voc, read_yolo, write_json
+from dynamicdet_d2.data.importing.copies import count_copies
 from dynamicdet_d2.data.importing.mark import refuse_own_annotations
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.data.split import split_coco
@@ -95,7 +96,7 @@ def _refuse_no_classes(names: Sequence[str]) -> None:
     for name in names:
         if os.path.isfile(name):
             raise ValueError(f"--classes {name} is a file; the names themselves are needed.")
-    if len(names) == 1 and "," in names[0]:
+    if len(names) == 1 and not {*",;"}.isdisjoint(names[0]):
         raise ValueError(
             f"--classes {names[0]} is the name of one class; several are given as words: A B C."
         )
@@ -109,13 +110,15 @@ def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
     parts = {name: (path, read_json(str(path))) for name, path in files.items()}
     classes = [str(entry["name"]) for entry in parts["train"][1].get("categories", [])]
     lines = [f"# {len(classes)} classes: {', '.join(classes)}"]
-    entries = []
+    entries, there = [], dict[str, set[Path]]()
     for name, (path, content) in parts.items():
         lines += _counted(name, len(content["images"]), len(content["annotations"]))
-        named = (os.path.join(images, image["file_name"]) for image in content["images"])
-        missing = [file for file in named if not os.path.isfile(file)]
+        named = [Path(images, image["file_name"]) for image in content["images"]]
+        missing = [file for file in named if not file.is_file()]
         if missing:
             lines.append(f"# WARNING: {len(missing)} of these images do not exist: {missing[0]}.")
+        there[name] = {*named}.difference(missing)
+        lines += _learnt(there[name], there["train"]) if name != "train" else []
         entries.append(_entry(name, path, images))
     return "\n".join([*lines, "DATASETS:", "  COCO_JSON:", *entries, ""])
 
@@ -139,15 +142,25 @@ def written(found: Found, output: Path) -> str:
                 "border: are their boxes what --help says?"
             )
         if name != "train":
-            learnt = {image.file for image in found.splits.get("train", ())}
-            shared = sum(image.file in learnt for image in images)
-            if shared:
-                lines.append(
-                    f"# WARNING: {shared} of these are in train as well, so that their figures say "
-                    "nothing of new images."
-                )
+            lines += _learnt(
+                {image.file for image in images},
+                {image.file for image in found.splits.get("train", ())},
+            )
         entries.append(_entry(name, path, found.root))
     return "\n".join([*lines, "DATASETS:", "  COCO_JSON:", *entries, ""])
+
+
+def _learnt(files: Set[Path], train: Set[Path]) -> list[str]:
+    """On images to judge on that are learnt: the files themselves, or copies of them."""
+    counts = {
+        "in train as well": len(files & train),
+        "copies of images in train": count_copies(files - train, train),
+    }
+    return [
+        f"# WARNING: {count} of these are {what}, so that their figures say nothing of new images."
+        for what, count in counts.items()
+        if count
+    ]
 
 
 def _counted(split: str, images: int, objects: int) -> list[str]:

@@ -12,8 +12,9 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
-from dynamicdet_d2.checkpoint.conventions import say_other_classes
+from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
 from dynamicdet_d2.config import check, read_config
+from dynamicdet_d2.config.pairs import option_behind
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.config.start_weights import say_start_weights
 from dynamicdet_d2.engine.launch import launch
@@ -65,6 +66,8 @@ def _refuse_unclear(args: argparse.Namespace) -> None:
         ValueError: there is no config, or two settings say which weights are evaluated.
     """
     if not args.config_file:
+        if "--config-file" in args.opts:
+            raise ValueError(option_behind("--config-file"))
         raise ValueError("There is no config: name a file with --config-file.")
     if args.eval_only and args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
         raise ValueError(
@@ -143,6 +146,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     check_complete(checkpointer, one_exit=cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1))
     weights = checkpointer.get_checkpoint_file() if resume else cfg.MODEL.WEIGHTS
     say_other_classes(weights, cfg.DATASETS.TEST)
+    say_other_boxes(weights, cfg)
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
         _refuse_unread(cfg.DATASETS.TEST, results)

@@ -4,9 +4,11 @@
 import argparse
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import make_folder, whole_file, write_json
 from dynamicdet_d2.utils.run_files import LAST
+
+logger = logging.getLogger(__name__)
 
 CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
 HEAD = "# The stock detector's config with a hard route: dynamicdet upgrade.\n"
@@ -178,9 +182,25 @@ def write_config(args: argparse.Namespace, keys: dict) -> str:
     start = str(args.output / START)
     own = nested({**keys, "MODEL.WEIGHTS": start, "OUTPUT_DIR": str(args.output)})
     path = args.output / CONFIG
+    text = HEAD + yaml.safe_dump({BASE: base, **own}, sort_keys=False)
+    _keep_edited(path, text.encode())
     with whole_file(path) as file:
-        file.write((HEAD + yaml.safe_dump({BASE: base, **own}, sort_keys=False)).encode())
+        file.write(text.encode())
     return str(path)
+
+
+def _keep_edited(path: Path, content: bytes) -> None:
+    """Keep a config that is not what will be written in its place, and say so: somebody may have
+    edited it."""
+    if not path.is_file() or path.read_bytes() == content:
+        return
+    names = (path.with_name(f"{path.stem}_{number}.yaml") for number in count(1))
+    other = next(name for name in names if not os.path.lexists(name))
+    shutil.copyfile(path, other)
+    logger.warning(
+        "%s is written anew, and its keys are not read: type them behind --opts. Kept of it: %s.",
+        *(path, other.name),
+    )
 
 
 def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg: CfgNode) -> Proof:

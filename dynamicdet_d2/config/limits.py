@@ -53,7 +53,8 @@ expected = Range(
     ),
 )
 folder = Range(
-    "be a string that can name a folder", lambda x: type(x) is str and bool(x) and "\0" not in x
+    "be a string that can name a folder, and no address",
+    lambda x: type(x) is str and bool(x) and "\0" not in x and "://" not in x,
 )
 
 # Detectron2's default stands for pooling over one level and for several.

@@ -2,7 +2,7 @@
 """What stands where a key or a value should: a sentence for it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.utils.words import shown
@@ -46,6 +46,10 @@ def without_value(overrides: Sequence[str], known: set[str]) -> str:
     return f"{said} '{overrides[-1]}' has no value."
 
 
+def _dots(name: str) -> list[int]:
+    return [place for place, character in enumerate(name) if character == "."]
+
+
 def unknown_key(name: str, value: object, known: Sequence[str]) -> str:
     """For a name that is none of the known ones, with the one that was meant."""
     if name.startswith("--"):
@@ -55,7 +59,11 @@ def unknown_key(name: str, value: object, known: Sequence[str]) -> str:
     last = name.rpartition(".")[2]
     if last.strip("_").upper() == BASE.strip("_"):
         return f"{name} is no key. {BASE} names other files, at the top of a file."
+    if isinstance(value, Mapping):  # a section, one step too deep or too high
+        known = sorted({key[:dot] for key in known for dot in _dots(key)})
     by_last = {key.rpartition(".")[2]: key for key in known}
     # By the whole name or, for a key in another section, by its last part.
-    hint = nearest(name, known) or nearest(last, by_last)
+    moved = [key for key in known if key.rpartition(".")[2] == last]
+    by_whole = "" if len(moved) == 1 else nearest(name, known)
+    hint = by_whole or nearest(last, by_last)
     return f"{name if re.fullmatch(_NAME, name, re.ASCII) else shown(name)} is no key.{hint}"

@@ -29,5 +29,5 @@ def say_start_weights(config_file: str | os.PathLike[str], cfg: CfgNode) -> None
     logger.warning(
         "The weights are those of MODEL.WEIGHTS in %s, %s, which the run there began with; "
         "what it has learnt is %s.",
-        *(config_file, cfg.MODEL.WEIGHTS, learnt),
+        *(config_file, cfg.MODEL.WEIGHTS or "none", learnt),
     )

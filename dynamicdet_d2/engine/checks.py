@@ -145,6 +145,21 @@ def warn_of_random_detectors(cfg: CfgNode) -> None:
         )
 
 
+def warn_of_doubtful_keys(cfg: CfgNode) -> None:
+    """Say which keys cannot do what they seem to be meant for."""
+    if cfg.TEST.EVAL_PERIOD and not cfg.DATASETS.TEST:
+        logger.warning(
+            "TEST.EVAL_PERIOD is %d, but DATASETS.TEST names no data set: nothing is evaluated.",
+            cfg.TEST.EVAL_PERIOD,
+        )
+    if max(cfg.MODEL.PIXEL_STD) < 1:
+        logger.warning(
+            "MODEL.PIXEL_STD is %s, which looks like shares of 255: pixels are from 0 to 255, and "
+            "MODEL.PIXEL_MEAN and PIXEL_STD are so, too.",
+            list(cfg.MODEL.PIXEL_STD),
+        )
+
+
 def warn_of_class_counts(cfg: CfgNode) -> None:
     """Say where data sets, as those registered by code, have another number of classes."""
     key = num_classes_key(cfg)

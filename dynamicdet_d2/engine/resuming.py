@@ -50,8 +50,8 @@ def say_other_images(record: object, now: Mapping[str, object]) -> None:
     """
     if isinstance(record, Mapping) and record != now:
         logger.warning(
-            "The images of DATASETS.TRAIN, or their objects, are not those that the run began "
-            "with (%s then, %s now): the new ones hold from here on.",
+            "The images of DATASETS.TRAIN, their objects or their folder are not those that the "
+            "run began with (%s then, %s now): the new ones hold from here on.",
             record.get("count"),
             now["count"],
         )

@@ -30,6 +30,7 @@ from dynamicdet_d2.engine.checks import (
     check_state,
     state_fits,
     warn_of_class_counts,
+    warn_of_doubtful_keys,
 )
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.ema import WeightAverage
@@ -68,6 +69,7 @@ class StaticTrainer(ReliableTrainer, Builders):
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
         warn_of_class_counts(cfg)
+        warn_of_doubtful_keys(cfg)
         self._go_on_from(0)
 
     @classmethod

@@ -84,6 +84,7 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
         checks.warn_of_class_counts(cfg)
+        checks.warn_of_doubtful_keys(cfg)
         self.detector = self._build_detector(cfg)
         self._trainable = [p for p in self.detector.parameters() if p.requires_grad]
         self.plan = Plan(planned_phases(cfg), len(self.images))

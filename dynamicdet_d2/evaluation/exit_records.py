@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
 
@@ -52,7 +53,7 @@ class ExitRecord:
         file_name = str(image.get("file_name", ""))
         if "image_id" not in image:
             raise ValueError(f"Image {file_name} has no 'image_id', which its figures need.")
-        image_id, difficulty = image["image_id"], output["difficulty"]
+        image_id, difficulty = _plain(image["image_id"]), output["difficulty"]
         if not math.isfinite(difficulty):
             raise ValueError(
                 f"The difficulty of image {file_name} (id {image_id!r}) is {difficulty}: its "
@@ -63,6 +64,11 @@ class ExitRecord:
         first, second = [_coco_json(x, image_id, with_masks) for x in exits] or ([], [])
         losses = output.get("losses")
         return cls(image_id, file_name, difficulty, (height, width), (first, second), losses)
+
+
+def _plain(image_id: Any) -> Any:
+    """Also of one of numpy's numbers, as tables have them, which no JSON can hold."""
+    return image_id.item() if isinstance(image_id, np.generic) else image_id
 
 
 def _coco_json(instances: Instances, image_id: Any, with_masks: bool) -> list[dict]:

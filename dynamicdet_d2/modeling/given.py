@@ -4,7 +4,9 @@
 Values are looked at where they can be without waiting: in the main memory.
 """
 
+import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,7 +15,11 @@ from torch import Tensor
 
 from dynamicdet_d2.utils.words import shown
 
+logger = logging.getLogger(__name__)
+
 _NO_PIXELS = (torch.bool, torch.complex32, torch.complex64, torch.complex128)
+# What is normalised by the statistics of ImageNet is below 2.7. Every so many pixels are looked at.
+_MOST_PREPARED, _SOME = 3.0, 8
 # More pixels a side are those of no image.
 _LARGEST_SIDE = 1 << 20
 
@@ -62,7 +68,24 @@ def _checked_image(source: Any, place: int, channels: int) -> Tensor:
         # One number says it of all: infinity stays infinite or becomes NaN in a sum.
         if not torch.isfinite(image.sum(dtype=torch.float32)):
             raise ValueError(f"{image_name(source, place)} has pixels that are not finite.")
+        if _look_prepared(image):
+            _say_prepared()
     return image
+
+
+def _look_prepared(image: Tensor) -> bool:
+    """Whether pixels are hardly from 0 to 255, by some of them; frames may be black."""
+    some = image[:, ::_SOME, ::_SOME]
+    return bool(some.amax() <= _MOST_PREPARED) and bool((some % 1 != 0).any())
+
+
+@cache  # of a stream, once
+def _say_prepared() -> None:
+    logger.warning(
+        "Images have pixels of %g at most, as if they were divided by 255 or normalised, by a "
+        "mapper for one: a detector takes them from 0 to 255, and normalises them itself.",
+        _MOST_PREPARED,
+    )
 
 
 def image_name(source: Any, place: int) -> str:

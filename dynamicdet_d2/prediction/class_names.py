@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from dynamicdet_d2.checkpoint.conventions import say_other_classes
+from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.data.register import LONGEST_NAME, is_class_name, register_coco_json
 from dynamicdet_d2.data.shapes.dataset import SPLITS
@@ -104,6 +104,7 @@ def class_names_of(cfg: CfgNode) -> list[str]:
         logger.warning("Classes have numbers in the place of names: %s", error)
         return []
     say_other_classes(cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST[:1])
+    say_other_boxes(cfg.MODEL.WEIGHTS, cfg)
     return names
 
 

@@ -15,6 +15,7 @@ from dynamicdet_d2.checkpoint.conventions import (
     confirming_config,
     of_config,
     of_model,
+    say_other_boxes,
     say_other_classes,
 )
 from dynamicdet_d2.config import read_config
@@ -132,6 +133,29 @@ def test_weights_of_other_classes(
         for path in (str(tmp_path / "model.pth"), str(tmp_path / "own" / "model.pth"), ""):
             say_other_classes(path, ["own"])
         assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "now"),
+    [
+        ("MODEL.ANCHOR_GENERATOR.SIZES", [[16], [32], [64], [128], [256]]),
+        ("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", (1.0, 1.0, 1.0, 1.0)),
+        ("MODEL.ROI_HEADS.NMS_THRESH_TEST", 0.9),  # may be another one
+    ],
+)
+def test_weights_of_other_boxes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, key: str, now: object
+) -> None:
+    """Every tensor has its shape, and detections are elsewhere."""
+    (tmp_path / "config.yaml").write_text(toy_cfg().dump())
+    say_other_boxes(str(tmp_path / "model.pth"), toy_cfg())
+    say_other_boxes("", toy_cfg(key, now))
+    assert warnings(caplog) == []
+    say_other_boxes(str(tmp_path / "model.pth"), toy_cfg(key, now))
+    found = [f"model.pth will not detect what it did: {key} is {now}, and it was trained with"]
+    expected = [] if "NMS" in key else found
+    said = warnings(caplog)
+    assert len(said) == len(expected) and all(map(str.__contains__, said, expected))
 
 
 def test_files_of_the_zoo_say_which_model_they_are() -> None:

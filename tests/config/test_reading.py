@@ -113,6 +113,21 @@ def test_keys_of_another_project_stay() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("MODEL: {SOLVER: {MAX_ITER: 5}}", "MODEL.SOLVER is no key. The nearest is 'SOLVER'."),
+        ("ROI_HEADS: {NUM_CLASSES: 5}", "ROI_HEADS is no key. The nearest is 'MODEL.ROI_HEADS'."),
+        ("MODEL: {DYNAMICS: {THRESHOLD: 1}}", "The nearest is 'MODEL.DYNAMIC'."),
+    ],
+)
+def test_a_section_in_another_place(tmp_path: Path, text: str, says: str) -> None:
+    """As by spaces too many, or lost."""
+    with pytest.raises(ValueError) as refused:
+        read_config(write(tmp_path / "f.yaml", text))
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("key", "nearest"),
     [
         ("MODEL.DYNAMIC.TRESHOLD", "MODEL.DYNAMIC.THRESHOLD"),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dynamicdet_d2.config import read_with_weights
+from dynamicdet_d2.config import read_config, read_with_weights
+from dynamicdet_d2.config.start_weights import say_start_weights
 
 
 @pytest.fixture
@@ -22,6 +23,9 @@ def test_the_weights_that_a_run_began_with_are_said(
     read_with_weights(run / "config.yaml", None)
     said = f"/somewhere/start.pth, which the run there began with; what it has learnt is {run}/mod"
     assert said in caplog.text
+    (run / "config.yaml").write_text("SEED: 1")
+    say_start_weights(run / "config.yaml", read_config(run / "config.yaml"))
+    assert f"MODEL.WEIGHTS in {run}/config.yaml, none, which the run there" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 """Which image stands where in the training stream, with and without repeated images."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,10 +46,13 @@ def test_positions_can_be_asked_for_in_any_order(
     assert [fresh.image(p) for p in positions] == stream[positions].tolist()
 
 
-def test_factors_of_rare_classes_by_hand() -> None:
+def test_factors_of_rare_classes_by_hand(caplog: pytest.LogCaptureFixture) -> None:
     """Class 0 in all four images, class 1 in one: sqrt(threshold / frequency)."""
     images = [{"annotations": [{"category_id": 0}]} for _ in range(4)]
     images[2]["annotations"].append({"category_id": 1})
     cfg = toy_cfg(*REPEATED, "DATALOADER.REPEAT_THRESHOLD", 1.0)
     assert repeat_factors(cfg, images).tolist() == [1, 1, 2, 1]
     assert repeat_factors(toy_cfg(), images) is None
+    assert not caplog.text
+    assert repeat_factors(toy_cfg(*REPEATED), images).tolist() == [1, 1, 1, 1]
+    assert "no image is repeated by DATALOADER.REPEAT_THRESHOLD 0," in caplog.text

@@ -21,7 +21,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from dynamicdet_d2.data import ResumableLoader
-from dynamicdet_d2.engine.checks import warn_of_class_counts
+from dynamicdet_d2.engine.checks import warn_of_class_counts, warn_of_doubtful_keys
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs
@@ -185,3 +185,29 @@ def test_another_number_of_classes_by_code_is_said(
         warn_of_class_counts(keys)
     said = "'by_code' has 2 classes by its metadata, and MODEL.ROI_HEADS.NUM_CLASSES is 6."
     assert (said in caplog.text) == says
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ("TEST.EVAL_PERIOD", 5, "DATASETS.TEST", ()),
+            "DATASETS.TEST names no data set: nothing",
+        ),
+        (
+            ("MODEL.PIXEL_STD", [0.229, 0.224, 0.225]),
+            "MODEL.PIXEL_STD is [0.229, 0.224, 0.225],",
+        ),
+        (("MODEL.PIXEL_STD", [1.0, 1.0, 1.0], "DATASETS.TEST", ()), ""),
+        (("TEST.EVAL_PERIOD", 5), ""),
+    ],
+)
+def test_keys_that_cannot_do_what_they_are_for_are_said(
+    cfg: CfgNode, caplog: pytest.LogCaptureFixture, words: tuple, says: str
+) -> None:
+    keys = cfg.clone()
+    keys.defrost()
+    keys.DATASETS.TEST = ("some",)
+    keys.merge_from_list(list(words))
+    warn_of_doubtful_keys(keys)
+    assert (says in caplog.text) if says else not caplog.text

@@ -56,7 +56,7 @@ def test_a_config_of_the_users_own_is_kept(tmp_path: Path, how: dict[str, bool])
         config.write_text(text)
         with folder_of_run(str(tmp_path), **how) as said:
             assert (
-                "has a config.yaml that no run has written; this one writes its own. Ke" in said[-1]
+                "has a config.yaml that no run has written; this one writes its own. Ke" in said[0]
             )
         assert (tmp_path / f"config_{number}.yaml").read_text() == text
     config.write_text(toy_cfg().dump())  # as an evaluation leaves it
@@ -133,6 +133,29 @@ def test_a_run_without_its_last_checkpoint_is_said_and_its_metrics_kept(
         assert "has model_0000003.pth, but no last_checkpoint" in said[0]
         assert said[0].endswith("Kept of it: metrics_1.json.")
         assert (tmp_path / "metrics_1.json").read_text() == lines(3)
+
+
+def test_a_resumption_of_no_run_is_said(tmp_path: Path) -> None:
+    """As where the folder's name was mistyped; a user's own config there is kept all the same."""
+    (tmp_path / "config.yaml").write_text("SEED: 1")
+    with folder_of_run(str(tmp_path), begins=False, resumes=True) as said:
+        pass
+    assert len(said) == 2 and "Kept of it: config_1.yaml." in said[0]
+    assert said[1].endswith(
+        "has no last_checkpoint for --resume to go on from: the run begins anew."
+    )
+    (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
+    with folder_of_run(str(tmp_path), begins=False, resumes=True) as said:
+        assert said == []
+
+
+@pytest.mark.parametrize("name", ["$HOME", "${USER}_1", "%TEMP%", "50%", "a$"])
+def test_a_variable_that_no_shell_has_replaced_is_said(tmp_path: Path, name: str) -> None:
+    with folder_of_run(str(tmp_path / name), begins=True) as said:
+        found = [
+            sentence for sentence in said if "is part of its name, as no shell has" in sentence
+        ]
+    assert len(found) == (name not in ("50%", "a$"))
 
 
 @pytest.mark.parametrize("line", ['{"iteration": 1e999}', "[" * 100_000, '{"iteration": NaN}', "x"])

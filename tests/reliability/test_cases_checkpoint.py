@@ -56,6 +56,14 @@ FILES: dict[str, tuple[bytes, str]] = {
     "zeros.pkl": (bytes(1000), "is no checkpoint or is damaged"),
     "half.pth": (GOOD[: len(GOOD) // 2], "is no checkpoint or is damaged"),
     "half.pkl": (PICKLED[: len(PICKLED) // 2], "is no checkpoint or is damaged"),
+    "torch.pkl": (
+        GOOD,
+        "torch.pkl is no checkpoint or is damaged: it cannot be read as a pickle, as",
+    ),
+    "pickle.pth": (
+        PICKLED,
+        "pickle.pth is no checkpoint or is damaged: it cannot be read as a file",
+    ),
     "end.pth": (GOOD[:-1], "is no checkpoint or is damaged"),
     "zip.pth": (zipped(a=b"1", b=b"2"), "is no checkpoint or is damaged"),
     "numbers.pth": (saved(3), "is of type int; a checkpoint is a dict"),

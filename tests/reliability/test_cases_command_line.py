@@ -367,10 +367,13 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "--classes {folder}/text.txt is a file; the names themselves are needed.",
     ),
-    (
-        "import-data --yolo {folder} --output {folder} --classes a,b",
-        TYPED,
-        "--classes a,b is the name of one class; several are given as words: A B C.",
+    *(
+        (
+            f"import-data --yolo {{folder}} --output {{folder}} --classes {names}",
+            TYPED,
+            f"--classes {names} is the name of one class; several are given as words: A B C.",
+        )
+        for names in ("a,b", "a;b")
     ),
     (f"{CHECK} --num-classes 0", 0, "No errors."),
     (f"{PREDICT} --input {{folder}}/images --coco-ids=", TYPED, "error: --coco-ids is empty."),
@@ -459,6 +462,7 @@ CASES: list[tuple[str, int, str]] = [
         )
     ),
     ("train --config-file", TYPED, "--config-file: expected one argument"),
+    ("train SEED 1 --config-file c.yaml", TYPED, "--config-file stands behind config overrides;"),
     ("train MODEL.DYNAMIC.THRESHOLD 0.3", TYPED, "no config: name a file with --config-file."),
     (
         f"{TRAIN} --eval-only --resume MODEL.WEIGHTS {{folder}}/w.pth",
@@ -499,6 +503,29 @@ CASES: list[tuple[str, int, str]] = [
     (f"{PREDICT} --input gone.jpg --input {{folder}}/images", TYPED, "gone.jpg does not exist."),
     ("import-data --yolo {folder} --output {folder} --classes a --classes a", TYPED, "'a' twice"),
 ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["draw-shapes", "--num-images", "1", "--output", "{folder}/drawn\r"],
+        ["check-data", "--images", "{folder}/data/images", "--json", "{folder}/data/set.json\r"],
+        ["train", "--config-file", "{folder}/c.yaml", "OUTPUT_DIR", "{folder}/run\r"],
+        ["cost", "--config-file={folder}/c.yaml\r"],
+        ["replay", "diverged.pth\n"],
+    ],
+)
+def test_lines_that_were_written_on_windows(
+    toy: SimpleNamespace, capsys: pytest.CaptureFixture, words: list[str]
+) -> None:
+    """A script of a shell gives the end of its line to the last word."""
+    words = [word.format(folder=toy.folder) for word in words]
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    said = capsys.readouterr().err
+    assert stop.value.code == TYPED and said.count("\n") == 1 and "\r" not in said
+    assert f"error: {words[-1]!r} ends with the end of a line" in said
+    assert not list(toy.folder.glob("*\r"))
 
 
 @pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")

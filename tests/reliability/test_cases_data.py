@@ -210,6 +210,10 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
     "runs empty": ({"segmentation": {"size": [30, 40], "counts": ""}}, "run lengths that"),
     "runs of nonsense": ({"segmentation": {"size": [30, 40], "counts": "é!"}}, "run lengths that"),
     "runs cut short": ({"segmentation": {"size": [30, 40], "counts": "oP"}}, "run lengths that"),
+    "runs of no pixel": (
+        {"segmentation": {"size": [30, 40], "counts": [1200]}},
+        "Annotation 1 of image 1 has run lengths without a pixel of the object;",
+    ),
     "runs endless": ({"segmentation": {"size": [30, 40], "counts": "o" * 999}}, "run lengths"),
 }
 
@@ -251,15 +255,17 @@ def test_some_fractions_are_remarked_on(folder: Path) -> None:
 
 @pytest.mark.parametrize("again", [True, False])
 def test_images_that_are_learnt_and_measured_are_remarked_on(tmp_path: Path, again: bool) -> None:
-    """As where a line of the config was copied."""
+    """As where a line of the config was copied, or a folder is known by two names."""
     json_file, root = write_coco(tmp_path, [ONE, TWO], [object_entry(1, 1)])
     content = json.loads(Path(json_file).read_text())
     other = tmp_path / "other.json"
     other.write_text(json.dumps({**content, "images": [ONE]}))
+    link = tmp_path / "link"
+    link.symlink_to(root)
     cfg = toy_cfg(("own",))
     cfg.DATASETS.TEST = ("own",) if again else ("more",)
     with clean_catalogs():
-        register_coco_json([["own", json_file, root], ["more", str(other), root]])
+        register_coco_json([["own", json_file, root], ["more", str(other), str(link)]])
         reports = check_datasets(cfg, "MODEL.ROI_HEADS.NUM_CLASSES")
     says = "2 of its 2 images" if again else "1 of its 1 images"
     assert f"{says} are in DATASETS.TRAIN as well, so that" in reports[-1].text()
@@ -322,6 +328,21 @@ def test_boxes_of_another_mode_by_code_are_remarked_on(
         DatasetCatalog.register("by_code", lambda: images)
         training_dicts(small_cfg(*keys))
     assert (says in caplog.text) if says else not caplog.text
+
+
+@pytest.mark.parametrize("files", [["a.jpg", "b.jpg"], ["a.jpg", "b.jpg", "a.jpg", "a.jpg"]])
+def test_rows_of_a_table_as_images_are_remarked_on(
+    caplog: pytest.LogCaptureFixture, files: list[str]
+) -> None:
+    """An entry an object: the others of its image would be background."""
+    box = {"bbox": [5, 6, 10, 8], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0}
+    image = {"height": 30, "width": 40, "annotations": [box]}
+    images = [{**image, "file_name": file, "image_id": i} for i, file in enumerate(files)]
+    with clean_catalogs():
+        DatasetCatalog.register("by_code", lambda: images)
+        training_dicts(small_cfg("DATASETS.TRAIN", ("by_code",)))
+    says = "1 image file(s) have several entries (a.jpg has 3)"
+    assert (says in caplog.text) == (len(files) > 2)
 
 
 @pytest.mark.parametrize("area", [NAN, INF, "80", None, HUGE])

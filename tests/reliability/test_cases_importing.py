@@ -3,6 +3,8 @@
 
 import json
 import os
+import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +23,8 @@ Change = Callable[[Path], object]
 def pictures(folder: Path, names: tuple[str, ...] = ("1.png", "2.png", "3.png")) -> None:
     folder.mkdir(parents=True)
     for name in names:
-        Image.new("RGB", (40, 30)).save(folder / name)
+        colour = zlib.crc32(str(folder / name).encode()) % 2**24
+        Image.new("RGB", (40, 30), f"#{colour:06x}").save(folder / name)
 
 
 def yolo(folder: Path, labels: bytes | str = GOOD, description: bytes | str | None = None) -> Path:
@@ -479,6 +482,31 @@ def test_a_share_beside_a_split_is_refused(
     said = capsys.readouterr().err
     assert stop.value.code == 2
     assert f"--val-share 0.4 would not be read: {tmp_path}/set has a split 'val'." in said
+
+
+@pytest.mark.parametrize("size", [(40, 30), (400, 300)])
+def test_copies_of_images_that_are_learnt_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture, size: tuple[int, int]
+) -> None:
+    """As "photo (1).jpg" is one."""
+    folder = by_split(tmp_path / "set", "train", "val")
+    for split, colours in (("train", ("red", "green")), ("val", ("red", "blue"))):
+        for colour in colours:  # of one size, as they are not compressed
+            Image.new("RGB", size, colour).save(folder / split / "images" / f"{colour}.bmp")
+    (folder / "val" / "images" / "red.bmp").rename(folder / "val" / "images" / "red (1).bmp")
+    assert main(["import-data", "--yolo", str(folder), "--output", str(tmp_path / "out")]) == 0
+    says = "# WARNING: 1 of these are copies of images in train, so that their figures say nothing"
+    out = capsys.readouterr().out
+    assert says in out and out.count("copies of") == 1
+    images = [image_entry(number) for number in range(1, 6)]
+    json_file, root = write_coco(tmp_path / "coco", images, [object_entry(1, 1)])
+    words = ["import-data", "--coco", json_file, "--images", root, "--output", str(tmp_path)]
+    assert main(words) == 0
+    assert says not in capsys.readouterr().out
+    for number in range(2, 6):
+        shutil.copyfile(Path(root, "001.jpg"), Path(root, f"{number:03d}.jpg"))
+    assert main(words) == 0
+    assert says in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("place", ["train.txt", "Segmentation/val.txt", "Main/a_train.txt"])

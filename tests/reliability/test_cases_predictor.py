@@ -14,6 +14,7 @@ from PIL import Image
 
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.engine.predictor import Predictor
+from dynamicdet_d2.modeling.given import _say_prepared
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.class_names import check_class_names, say_other_places
 from dynamicdet_d2.runner.images import prepare
@@ -293,6 +294,27 @@ def models() -> list[Any]:
     """One of each kind."""
     cfgs = (cfg_of(), dense_cfg("FCOS", "DATASETS.TEST", ()), yolo_cfg(*DYNAMIC))
     return [DefaultPredictor(cfg).model for cfg in cfgs]
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (IMAGE / 255, True),
+        ((IMAGE - 110) / 58, True),
+        (IMAGE, False),
+        (IMAGE.byte(), False),
+        (IMAGE * 0, False),
+        ((IMAGE / 100).floor(), False),  # a dark frame
+    ],
+)
+def test_pixels_that_a_mapper_has_normalised_are_said(
+    models: list[Any], caplog: pytest.LogCaptureFixture, image: torch.Tensor, says: bool
+) -> None:
+    _say_prepared.cache_clear()
+    for _ in range(2):
+        models[0]([{"image": image}])
+    said = [x for x in caplog.messages if "Images have pixels of 3 at most, as if they were" in x]
+    assert len(said) == says
 
 
 @pytest.mark.parametrize("number", range(len(INPUTS)))

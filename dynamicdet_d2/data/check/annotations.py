@@ -214,6 +214,12 @@ class AnnotationCheck:
                     f"{_place(annotation)} has a run-length mask, but INPUT.MASK_FORMAT is "
                     "'polygon'; 'bitmask' reads both.",
                 )
+            elif self._mask_format and is_object and not has_area(segmentation):
+                self._unusable.add(
+                    "empty masks",
+                    f"{_place(annotation)} has run lengths without a pixel of the object; "
+                    "Detectron2 leaves such an object out.",
+                )
         elif not are_polygons(segmentation):
             self._add_malformed(annotation, "a list of polygons [[x1, y1, x2, y2, ...], ...]")
         elif (far := farthest(segmentation, width, height)) is not None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes of data sets that are registered by code, of another ``bbox_mode`` or unit than is said."""
+"""Images and boxes of data sets that are registered by code, which are hardly what was meant."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -46,6 +47,23 @@ def warn_of_boxes(names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> 
             "Data sets %s: no box is larger than 1 (the first: %s): they look like fractions, and "
             "are taken for pixels.",
             *(list(names), boxes[0].said),
+        )
+
+
+def warn_of_shared_files(names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> None:
+    """Say which images have several entries, as where each row of a table, of one object, became
+    one: the other objects of the image are learnt as background then.
+
+    Args:
+        names, images: as for ``warn_of_boxes``.
+    """
+    uses = Counter(str(image["file_name"]) for image in images if "file_name" in image)
+    shared = [(file, count) for file, count in uses.items() if count > 1]
+    if shared:
+        logger.warning(
+            "Data sets %s: %d image file(s) have several entries (%s has %d): the objects of an "
+            "image belong into one.",
+            *(list(names), len(shared), *shared[0]),
         )
 
 

@@ -53,7 +53,8 @@ def check_images(
         sizes[image["id"]] = files[image["file_name"]] = _size(image, report.errors)
     if len({type(id_) for id_ in sizes}) > 1:
         report.errors.add("mixed ids", "Some image ids are integers and some are text.")
-    report.files = {os.path.abspath(os.path.join(image_root, name)) for name in files}
+    root = os.path.realpath(image_root)  # one folder may be known by two names
+    report.files = {os.path.normpath(os.path.join(root, name)) for name in files}
     _warn_of_shared_files(images, files, report)
     unusable = report.warnings if skip_corrupt else report.errors
     _check_files(files, image_root, report, unusable)

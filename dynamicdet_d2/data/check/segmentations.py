@@ -20,9 +20,12 @@ def are_polygons(segmentation: Any) -> bool:
         return False
 
 
-def has_area(polygon: list[float]) -> bool:
-    """Whether it has three points or more; Detectron2 leaves others out."""
-    return len(polygon) >= 6 and len(polygon) % 2 == 0
+def has_area(shape: list[float] | dict[str, Any]) -> bool:
+    """Whether a polygon has three points or more, or run lengths a pixel: of every second run.
+    Detectron2 leaves others out."""
+    if isinstance(shape, dict):
+        return any(_counts(shape)[1::2])
+    return len(shape) >= 6 and len(shape) % 2 == 0
 
 
 def farthest(polygons: list[list[float]], width: int, height: int) -> float | None:
@@ -38,16 +41,19 @@ def farthest(polygons: list[list[float]], width: int, height: int) -> float | No
 
 def are_run_lengths(segmentation: dict[str, Any], width: int, height: int) -> bool:
     """Run lengths of the image's size, as a list or compressed, that add up to it."""
-    counts = segmentation.get("counts")
+    counts = _counts(segmentation)
     if segmentation.get("size") != [height, width]:
         return False
-    if isinstance(counts, str):
-        counts = list(_decompressed(counts))
     return (
         isinstance(counts, list)
         and all(type(count) is int and count >= 0 for count in counts)
         and sum(counts) == width * height
     )
+
+
+def _counts(segmentation: dict[str, Any]) -> Any:
+    counts = segmentation.get("counts")
+    return list(_decompressed(counts)) if isinstance(counts, str) else counts
 
 
 def _decompressed(text: str) -> Iterator[int]:

@@ -4,6 +4,7 @@
 All of them give ``list[dict]`` in Detectron2's format and name corrupt images.
 """
 
+import logging
 import multiprocessing
 import os
 import threading
@@ -35,6 +36,8 @@ from dynamicdet_d2.data.loading.stream import (
     SeededImages,
     TrainingStream,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def build_training_loader(
@@ -166,6 +169,12 @@ def repeat_factors(cfg: CfgNode, images: Sequence[Sample]) -> np.ndarray | None:
     factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
         images, keys.REPEAT_THRESHOLD, **options
     )
+    if bool((factors == 1).all()):
+        logger.warning(
+            "DATALOADER.SAMPLER_TRAIN is '%s', but no image is repeated by "
+            "DATALOADER.REPEAT_THRESHOLD %g, the share of images below which a class is rare.",
+            *(keys.SAMPLER_TRAIN, keys.REPEAT_THRESHOLD),
+        )
     return factors.double().numpy()
 
 
