@@ -13,6 +13,7 @@ from torch import nn
 
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Use, check, read_with_weights
+from dynamicdet_d2.config.unread_by_commands import refuse_of_reports
 from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
     """Write the folder, and say how to run it."""
     setup_logger().setLevel(logging.WARNING)
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
+    refuse_of_reports(args.opts)
     cfg = read_with_weights(args.config_file, args.weights, args.opts)
     cfg.MODEL.DEVICE = "cpu"
     how = _quantisation(args, cfg)

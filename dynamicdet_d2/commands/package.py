@@ -9,6 +9,7 @@ from pathlib import Path
 from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.config import read_with_weights
+from dynamicdet_d2.config.unread_by_commands import refuse_of_reports
 from dynamicdet_d2.model_folder import write_model
 from dynamicdet_d2.prediction.aim import Aim
 from dynamicdet_d2.prediction.class_names import check_class_names, say_other_places
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
     """Write the folder, load it once, and say what is in it."""
     setup_logger().setLevel(logging.WARNING)
     setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
+    refuse_of_reports(args.opts)
     cfg = read_with_weights(args.config_file, args.weights, args.opts)
     Aim(args.threshold, args.hard_fraction).apply(cfg, args.calibration, args.opts)
     names = None

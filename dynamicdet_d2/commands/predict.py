@@ -17,6 +17,7 @@ from dynamicdet_d2.budget import BudgetOutOfReachWarning, DifficultyDriftWarning
 from dynamicdet_d2.config import read_with_weights
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.rules import device_exists
+from dynamicdet_d2.config.unread_by_commands import refuse_of_reports
 from dynamicdet_d2.model_folder import model_config
 from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.prediction import DynamicPredictor
@@ -174,6 +175,7 @@ def _check(args: argparse.Namespace) -> None:
             "and AP of it would be too low; 0 keeps all.",
             *(RESULTS, args.confidence_threshold),
         )
+    refuse_of_reports(args.opts)
     if args.model and args.weights:
         raise ValueError("--weights goes with --config-file; a model folder has its own.")
 

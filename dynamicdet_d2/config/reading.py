@@ -68,8 +68,7 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
     Args:
         cfg: what ``detectron2.config.get_cfg()`` returns.
     """
-    if isinstance(cfg, Config):
-        return
+    again = isinstance(cfg, Config)
     if type(cfg) is CfgNode:
         object.__setattr__(cfg, "__class__", Config)  # a config's own attributes are its keys
     for declared in KEYS.values():
@@ -78,7 +77,8 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
             node = cfg
             for section in sections:
                 node = node.setdefault(section, CfgNode())
-            node[last] = copy.deepcopy(declared.default)
+            if not (again and last in node):
+                node[last] = copy.deepcopy(declared.default)
 
 
 def get_cfg() -> CfgNode:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys that are typed to a command that measures at operating points of its own."""
+"""Keys that are typed to a command that makes no report, or that measures at operating points of
+its own."""
 
 from collections.abc import Sequence
 
@@ -27,5 +28,15 @@ def refuse_unread(typed: Sequence[str], instead: str) -> None:
     for name in typed[::2]:
         if name in _POINT_KEYS:
             raise ValueError(f"{name} would not be read: {instead}.")
+    refuse_of_reports(typed)
+
+
+def refuse_of_reports(typed: Sequence[str]) -> None:
+    """For a command that makes no report.
+
+    Raises:
+        ValueError: a key was typed that says what a report has.
+    """
+    for name in typed[::2]:
         if name in _EVALUATION_KEYS:
             raise ValueError(f"{name} would not be read: it is for 'train' and 'eval'.")

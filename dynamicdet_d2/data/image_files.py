@@ -66,6 +66,7 @@ def frames_of(path: str) -> int:
     """Frames or pages, of which the first one alone is read; 1 where it is no image."""
     try:
         with Image.open(path) as image:
-            return getattr(image, "n_frames", 1) if image.format in _SEVERAL else 1
+            frames: int = getattr(image, "n_frames", 1)
+            return frames if image.format in _SEVERAL else 1
     except Exception:  # Pillow raises nearly anything on broken files; reading them says why
         return 1

@@ -121,7 +121,6 @@ def _array(picture: Any, name: str) -> np.ndarray:
     if isinstance(picture, Image.Image) and picture.mode != "RGB":  # HSV has three channels too
         raise ValueError(f"{name} has Pillow's mode {picture.mode}; it must be RGB.")
     try:
-        _say_turned(picture, name)
         array = np.asarray(picture)
     except Exception as error:  # Pillow decodes only now, and raises nearly anything
         raise ValueError(f"{name} cannot be read: {in_words(error)}.") from error
@@ -130,11 +129,13 @@ def _array(picture: Any, name: str) -> np.ndarray:
         raise ValueError(
             f"{name} must be an array (height, width, 3) of uint8, RGB; found {found}."
         )
+    _say_turned(picture, name)
     return array
 
 
 def _say_turned(picture: object, name: str) -> None:
-    """Warn of a picture as a camera lay, which is not as it is seen."""
+    """Warn of a picture as a camera lay, which is not as it is seen; Pillow turns TIFFs itself
+    when their pixels are read."""
     if not isinstance(picture, Image.Image):
         return
     orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)

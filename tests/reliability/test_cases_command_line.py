@@ -241,6 +241,15 @@ CASES: list[tuple[str, int, str]] = [
         (f"{CALIBRATE} {key}", TYPED, f"{key.split()[0]} would not be read: it is for 'train' and")
         for key in ("TEST.DYNAMIC.INPUT_SIZES [64]", "TEST.AUG.ENABLED True")
     ),
+    *(
+        (f"{command} {key}", TYPED, f"{key.split()[0]} would not be read: it is for 'train' and")
+        for command in (
+            f"{PREDICT} --input {{folder}}/images --opts",
+            f"{PACKAGE} --output {{folder}}/m",
+            "export --config-file {folder}/c.yaml --weights w --format onnx --output {folder}/x",
+        )
+        for key in ("TEST.AUG.ENABLED True", "TEST.DYNAMIC.HARD_FRACTIONS [0.5]")
+    ),
     (
         "check-export --folder {folder} --config-file {folder}/c.yaml --weights w "
         "TEST.DYNAMIC.PLAN.PRECISIONS ['float32']",

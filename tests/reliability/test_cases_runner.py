@@ -358,6 +358,13 @@ def test_a_picture_as_the_camera_lay_is_said(tmp_path: Path, orientation: int) -
     assert any(said in str(one.message) for one in given) == (orientation in (3, 6))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_tiff_is_turned_by_pillow(tmp_path: Path) -> None:
+    Image.new("RGB", (96, 64)).save(tmp_path / "1.tif", tiffinfo={274: 6})
+    (batch,) = prepare([Image.open(tmp_path / "1.tif")], {**INPUT, "min_size": 0}, None)
+    assert batch.originals == [(96, 64)]
+
+
 def test_other_threads_do_not_see_a_measurement_s_thresholds(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

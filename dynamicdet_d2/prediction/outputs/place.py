@@ -35,6 +35,7 @@ def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -
     """
     refuse_nameless(folder, OPTION)
     refuse_file_name(folder, OPTION)
+    refuse_links(folder / WRITTEN, str(folder / WRITTEN))
     for source in sources:
         written = folder / source.drawn_name
         if source.drawn_name in names and _are_one(Path(source.name), written):
@@ -69,7 +70,6 @@ def say_drawn(sources: Sequence[Source]) -> None:
 def _written(folder: Path) -> set[str]:
     """Names of files that earlier runs have written there."""
     path = folder / WRITTEN
-    refuse_links(path, str(path))
     try:
         names = read_json(path, str(path)) if path.is_file() else []
     except ValueError:  # somebody has changed it
