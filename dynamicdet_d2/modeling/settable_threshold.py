@@ -27,6 +27,11 @@ class SettableThreshold(nn.Module):
     def threshold(self, value: float) -> None:
         self.operating_point = self.operating_point.moved(value)
 
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's; a calibration of other weights is then refused at the next image."""
+        self.operating_point.look_again()
+        return super().load_state_dict(*args, **kwargs)
+
     def __setattr__(self, name: str, value: Any) -> None:
         """
         Raises:

@@ -112,7 +112,8 @@ class OperatingPoint:
         return self.easy_proposals if detector == 1 else 0
 
     def check(self, model: nn.Module) -> None:
-        """Refuse a calibration of other weights, input size or precision; looks only once.
+        """Refuse a calibration of other weights, input size or precision; looks once for all until
+        ``look_again``.
 
         Args:
             model: whose threshold this is.
@@ -125,6 +126,10 @@ class OperatingPoint:
         path = self._cfg.MODEL.DYNAMIC.CALIBRATION
         check_fingerprint(self.calibration.fingerprint, fingerprint(model, self._cfg), path)
         self._checked = True
+
+    def look_again(self) -> None:
+        """The model gets other weights, whether or not it had those of the calibration."""
+        self._checked = False
 
     def note(self, difficulties: Sequence[float]) -> None:
         """Say once, when ``ENOUGH`` images have been routed, that all of them went one way.

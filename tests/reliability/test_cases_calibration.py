@@ -27,7 +27,8 @@ from dynamicdet_d2.operating_point import (
 from dynamicdet_d2.operating_point.thresholds import held_out, threshold_grid, threshold_table
 from dynamicdet_d2.utils.device import device_name
 from tests.support.coco_files import clean_catalogs
-from tests.support.toy import toy_cfg, toy_model
+from tests.support.predicting import KEYS, made_up_calibration
+from tests.support.toy import toy_cfg, toy_inputs, toy_model
 from tests.support.tradeoffs import GOOD, ROUTES
 
 NAN, HUGE = float("nan"), 10**400
@@ -194,6 +195,18 @@ def test_a_fingerprint_of_any_length_is_a_sentence() -> None:
 def test_what_a_fingerprint_has_only_where_it_is_unusual() -> None:
     with pytest.raises(ValueError, match=r"made with easy_proposals as usual \(here 5\)\. Run"):
         check_fingerprint({"weights": "0"}, {"weights": "0", "easy_proposals": 5})
+
+
+def test_weights_that_are_loaded_into_a_calibrated_model_are_looked_at(tmp_path: Path) -> None:
+    made_up_calibration(toy_model(), toy_cfg(*KEYS)).to_json(tmp_path / "c.json")
+    point = ("MODEL.DYNAMIC.CALIBRATION", str(tmp_path / "c.json"))
+    model = toy_model(*KEYS, *point, "MODEL.DYNAMIC.HARD_FRACTION", 0.5)
+    model(toy_inputs(1))
+    model.load_state_dict(toy_model(seed=1).state_dict())
+    with pytest.raises(
+        ValueError, match=r"c\.json belongs to another model or input: it was made w"
+    ):
+        model(toy_inputs(1))
 
 
 @pytest.mark.parametrize("here", [True, False])
