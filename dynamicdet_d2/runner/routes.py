@@ -131,10 +131,9 @@ class Routes:
             outputs = self._pieces.run(batch, self._tails[1], own, head.outputs)
             second = head(outputs, [batch.sizes[i] for i in places], [0] * len(places))
             if self._merging:
-                second = [
-                    merged(found[i], other, **self._merging)
-                    for i, other in zip(places, second, strict=True)
-                ]
+                how = self._merging["least_iou"], self._merging["limit"]
+                pairs = zip(places, second, strict=True)
+                second = [merged(found[i], other, *how) for i, other in pairs]
             found.update(zip(places, second, strict=True))
         return [found[i] for i in range(len(batch.sizes))]
 
