@@ -146,9 +146,9 @@ def test_folders_may_have_an_equals_sign_in_their_names(tmp_path: Path) -> None:
     (tmp_path / "lr=0.1").mkdir()
     path = tmp_path / "lr=0.1" / "tradeoff.json"
     GOOD.to_json(path)
-    assert parse_comparison(str(path)).name == GOOD.dataset
+    assert parse_comparison(str(path)).series.name == GOOD.dataset
     for text in (f"mine={path}", f"mine = {path}"):
-        assert parse_comparison(text).name == "mine"
+        assert parse_comparison(text).series.name == "mine"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_comparison_with_another_machine_is_said(
 def test_figures_that_may_be_in_another_unit_are_said(
     caplog: pytest.LogCaptureFixture, text: str, said: str
 ) -> None:
-    say_incomparable(text, parse_comparison(text), GOOD)
+    say_incomparable(parse_comparison(text), GOOD)
     assert (said in caplog.text) if said else not caplog.text
 
 
@@ -228,7 +228,7 @@ def test_a_comparison(text: str, says: str) -> None:
 def test_an_ap_that_may_be_a_share_is_said(
     caplog: pytest.LogCaptureFixture, ap: str, said: bool
 ) -> None:
-    assert parse_comparison(f"A,{ap},2,3").points[0].AP == float(ap)
+    assert parse_comparison(f"A,{ap},2,3").series.points[0].AP == float(ap)
     assert (f"--compare A,{ap},2,3 has an AP of {ap}, and is drawn there" in caplog.text) == said
 
 

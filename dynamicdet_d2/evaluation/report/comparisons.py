@@ -6,6 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from dynamicdet_d2.data.register import LONGEST_NAME
 from dynamicdet_d2.evaluation.tradeoff.points import Point
@@ -21,8 +22,23 @@ _IMPLAUSIBLE = 300
 _FORM = "NAME,AP,GFLOPS,MS (or - for what is not known), or [NAME=]a tradeoff.json"
 
 
-def parse_comparison(text: str) -> Series:
-    """A series from what a user typed.
+@dataclass(frozen=True)
+class Compared:
+    """Another detector, as a user has named it.
+
+    Attributes:
+        text: what was typed.
+        series: to be drawn.
+        run: that it is of; None of typed figures.
+    """
+
+    text: str
+    series: Series
+    run: Tradeoff | None = None
+
+
+def parse_comparison(text: str) -> Compared:
+    """What a user typed.
 
     Args:
         text: "R101,39.4,283,55" with "-" or nothing for what is not known, box AP; or the path of
@@ -35,7 +51,13 @@ def parse_comparison(text: str) -> Series:
         raise ValueError(f"--compare {text!a:.200} has a character that is none.")
     if text.endswith(".json"):
         name, path = _named(text)
-        return from_tradeoff(Tradeoff.from_json(path), name)
+        run = Tradeoff.from_json(path)
+        return Compared(text, from_tradeoff(run, name), run)
+    return Compared(text, _typed(text))
+
+
+def _typed(text: str) -> Series:
+    """Of figures."""
     name, *numbers = (part.strip() for part in text.split(","))
     if not 1 <= len(name) <= LONGEST_NAME or len(numbers) != 3:
         raise ValueError(f"--compare {text:.200} must be {_FORM}.")
@@ -54,20 +76,18 @@ def parse_comparison(text: str) -> Series:
     return Series(name, (SeriesPoint(name, gflops, ms, ap),))
 
 
-def say_incomparable(text: str, series: Series, own: Tradeoff) -> None:
-    """Where figures of a comparison are not of the same images, machine or units as those of a run.
+def say_incomparable(compared: Compared, own: Tradeoff) -> None:
+    """Where its figures are not of the same images, machine or units as those of a run.
 
     Args:
-        text: as ``parse_comparison`` takes it.
-        series: that it gives.
         own: the run that it is drawn beside.
     """
-    if text.endswith(".json"):
-        _say_other_run(text, Tradeoff.from_json(_named(text)[1]), own)
+    if compared.run is not None:
+        _say_other_run(compared.text, compared.run, own)
         return
-    (typed,), end = series.points, own.hard_end
-    _say_other_unit(text, "GFLOPS", typed.gflops, end.gflops)
-    _say_other_unit(text, "MS", typed.latency_ms, end.latency_ms)
+    (typed,), end = compared.series.points, own.hard_end
+    _say_other_unit(compared.text, "GFLOPS", typed.gflops, end.gflops)
+    _say_other_unit(compared.text, "MS", typed.latency_ms, end.latency_ms)
 
 
 def _say_other_run(text: str, other: Tradeoff, own: Tradeoff) -> None:
@@ -100,9 +120,9 @@ def _named(text: str) -> tuple[str, str]:
     return ("", text) if not equals or os.path.exists(text) else (name.strip(), path.strip())
 
 
-def say_same_names(others: Sequence[Series]) -> None:
-    """Say where charts and tables could not tell two detectors apart."""
-    name, count = Counter(series.name for series in others).most_common(1)[0]
+def say_same_names(others: Sequence[Compared]) -> None:
+    """Say where charts and tables could not tell two detectors apart; at least one is there."""
+    name, count = Counter(other.series.name for other in others).most_common(1)[0]
     if count > 1:
         logger.warning(
             "--compare has %d detectors called %s, which charts and tables do not tell apart: "

@@ -73,13 +73,14 @@ def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
     folder = Path(folder)
     if len(compared) > MOST_COMPARED:
         raise ValueError(f"--compare has {len(compared)} detectors; {MOST_COMPARED} at most fit.")
-    others = tuple(parse_comparison(text) for text in compared)
+    others = [parse_comparison(text) for text in compared]
     if others:
         say_same_names(others)
     tradeoff = Tradeoff.from_json(folder / TRADEOFF)
-    for text, series in zip(compared, others, strict=True):
-        say_incomparable(text, series, tradeoff)
-    tradeoff = dataclasses.replace(tradeoff, comparisons=(*tradeoff.comparisons, *others))
+    for other in others:
+        say_incomparable(other, tradeoff)
+    series = (*tradeoff.comparisons, *(other.series for other in others))
+    tradeoff = dataclasses.replace(tradeoff, comparisons=series)
     routes = read_routes(folder / ROUTES)
     if len(routes) != tradeoff.num_images:
         raise ValueError(

@@ -12,14 +12,14 @@ from tests.support.tradeoffs import EASY, GOOD, HARD, a_tradeoff, with_masks
 
 def test_numbers() -> None:
     point = SeriesPoint("R101", 283.0, None, 39.4)
-    assert parse_comparison("R101, 39.4, 283, -") == Series("R101", (point,))
+    assert parse_comparison("R101, 39.4, 283, -").series == Series("R101", (point,))
 
 
 def test_another_run(tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     a_tradeoff(*map(with_masks, GOOD.points)).to_json(path)
-    named = parse_comparison(f"mine={path}")
-    assert named.name == "mine" and parse_comparison(str(path)).name == "shapes_val"
+    named = parse_comparison(f"mine={path}").series
+    assert named.name == "mine" and parse_comparison(str(path)).series.name == "shapes_val"
     assert named.points[1] == SeriesPoint("0.5 hard", 240.0, 25.0, 31.5, 31.5, GOOD.image_sizes)
     assert named.full_name(named.points[1]) == "mine, 0.5 hard"
 
