@@ -19,7 +19,6 @@ from dynamicdet_d2.export.quantisation import Pictures, quantise
 from dynamicdet_d2.export.write import Request, export, hashes, new_folder
 from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import MANIFEST, Folder, sealed
-from dynamicdet_d2.runner.routes import LATER_INPUTS
 from dynamicdet_d2.utils.files import write_json
 
 FORMATS = ("onnx", "openvino")
@@ -55,8 +54,8 @@ def export_int8(
         to measure on.
 
     Raises:
-        ValueError: as ``export``; a format or a detector that has no int8; calibration images that
-            do not reach all pieces.
+        ValueError: as ``export``; a format that has no int8; calibration images that do not reach
+            all pieces.
         ImportError: as ``export``.
     """
     if request.format not in FORMATS:
@@ -84,7 +83,6 @@ def quantised_folder(
         see ``export_int8``.
     """
     before = Folder.read(source)
-    _refuse_two_passes(before.manifest)
     with tempfile.TemporaryDirectory() as temporary:
         target = folder if runtime == "onnx" else Path(temporary)
         pieces = quantise(before, how.pictures, target)
@@ -111,19 +109,6 @@ def quantised_folder(
     about["check"] = found.as_json()
     write_json(folder / MANIFEST, sealed(manifest), allow_nan=False)
     return found
-
-
-def _refuse_two_passes(manifest: Mapping[str, Any]) -> None:
-    """
-    Raises:
-        ValueError: hard images go through a tail twice, of which only the first pass would be seen
-            while scales are taken.
-    """
-    later = [name for name in manifest["router_inputs"] if name in LATER_INPUTS]
-    if later or manifest["merge_exits"] is not None:
-        merges = "MODEL.DYNAMIC.MERGE_EXITS_IOU is above 0"
-        key = f"MODEL.ROUTER.INPUTS has '{later[0]}'" if later else merges
-        raise ValueError(f"{key}; such a detector is exported in float32 alone.")
 
 
 def _compared(

@@ -11,7 +11,7 @@ is not in the pieces.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import chain
@@ -74,47 +74,36 @@ def quantise(folder: Folder, pictures: Pictures, target: Path) -> dict[str, dict
 def piece_inputs(folder: Folder, name: str, pictures: Iterable[np.ndarray]) -> Iterator[Arrays]:
     """What a piece is called with while the detector works on pictures, one picture at a time.
 
-    A dynamic detector sends every picture down both routes; where both lead to the piece, they
-    are one batch. Nothing after the piece is run.
+    A dynamic detector sends every picture down the routes that lead to the piece; all calls of a
+    picture are one batch.
     """
     piece = folder.manifest["pieces"][name]
     file = next(iter(piece["files"]))
-    open_piece = opener_of("onnx", None)
+    open_piece, calls = opener_of("onnx", None), list[Arrays]()
 
     def opener(path: Path) -> Piece:
-        return _Stop(piece["inputs"]) if path.name == file else open_piece(path)
+        opened = open_piece(path)
+        return _recorded(opened, piece["inputs"], calls) if path.name == file else opened
 
     detector = Runner(folder.path, opener=opener)
     for picture in pictures:
-        calls = []
         for threshold in _thresholds(name, detector.dynamic):
             if threshold is not None:
                 detector.threshold = threshold
-            try:
-                detector([picture])
-            except _Reached as reached:
-                calls.append(reached.inputs)
+            detector([picture])
         if calls:
-            names = calls[0]
-            yield {name: np.concatenate([inputs[name] for inputs in calls]) for name in names}
+            yield {name: np.concatenate([inputs[name] for inputs in calls]) for name in calls[0]}
+        calls.clear()
 
 
-class _Reached(BaseException):
-    """The piece was called; what follows it is not needed. No error, which others would word."""
+def _recorded(piece: Piece, names: Sequence[str], calls: list[Arrays]) -> Piece:
+    """A piece that keeps what it is called with."""
 
-    def __init__(self, inputs: Arrays) -> None:
-        super().__init__()
-        self.inputs = inputs
+    def run(inputs: Mapping[str, np.ndarray], wanted: Sequence[str]) -> Arrays:
+        calls.append({name: inputs[name] for name in names})
+        return piece(inputs, wanted)
 
-
-class _Stop:
-    """In the place of a piece."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = tuple(names)
-
-    def __call__(self, inputs: Mapping[str, np.ndarray], wanted: Iterable[str]) -> Arrays:
-        raise _Reached({name: inputs[name] for name in self._names})
+    return run
 
 
 def _thresholds(name: str, dynamic: bool) -> tuple[float | None, ...]:

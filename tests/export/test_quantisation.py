@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dynamicdet_d2.export.int8 import Quantisation, export_int8, quantised_folder
+from dynamicdet_d2.export.int8 import Quantisation, export_int8
 from dynamicdet_d2.export.quantisation import float_nodes, piece_inputs, without_aliases
 from dynamicdet_d2.export.write import Request
 from dynamicdet_d2.runner import Runner
@@ -105,6 +105,19 @@ def test_every_piece_sees_both_routes(exported: Callable[..., Exported]) -> None
     assert rows.shape[1] == rows.shape[2] > 1 and np.abs(easy - hard).max() > 0
 
 
+def test_a_shared_tail_sees_both_passes_of_a_merged_image(exported: Callable) -> None:
+    """Easy once, and hard by both detectors; the router's numbers at either threshold."""
+    folder = Folder.read(exported("merged").folder)
+    (inputs,) = piece_inputs(folder, "tail", noise(1))
+    easy, first, second = inputs["f1_res5"]
+    np.testing.assert_array_equal(easy, first)
+    assert np.abs(first - second).max() > 0
+    folder = Folder.read(exported("merged tails").folder)
+    (inputs,) = piece_inputs(folder, "router", noise(1))
+    assert inputs["numbers"].shape == (2, 21)
+    np.testing.assert_array_equal(*inputs["numbers"])
+
+
 @pytest.fixture(scope="module")
 def quantised(
     exported: Callable[..., Exported], tmp_path_factory: pytest.TempPathFactory
@@ -144,7 +157,7 @@ def test_every_piece_gives_nearly_the_same(quantised: Callable) -> None:
         assert 1e-4 < max(off.values()) < 0.15, (name, off)
 
 
-@pytest.mark.parametrize("name", ["rcnn", "yolo"])
+@pytest.mark.parametrize("name", ["rcnn", "merged", "yolo"])
 def test_routes_are_those_of_float(quantised: Callable, name: str) -> None:
     """Difficulties within 0.01; images farther from the threshold go the same way."""
     own, path = quantised(name)
@@ -155,6 +168,16 @@ def test_routes_are_those_of_float(quantised: Callable, name: str) -> None:
         assert other.difficulty == pytest.approx(one.difficulty, abs=0.01)
         if abs(one.difficulty - before.threshold) > 0.01:
             assert one.route == other.route
+        assert len(other) > 0 and np.isfinite(other.boxes).all()
+
+
+def test_a_router_that_looks_on_is_in_float_and_sees_what_int8_finds(quantised: Callable) -> None:
+    own, path = quantised("merged tails")
+    about = Folder.read(path).manifest["quantisation"]["pieces"]
+    assert about["router"]["int8"] == 0 and len(about["router"]["float32"]) == 2
+    before, after = Runner(own.folder, threshold=0.0), Runner(path, threshold=0.0)
+    for one, other in zip(before(noise(3)), after(noise(3)), strict=True):
+        assert 0 < other.difficulty < 1 and other.route == one.route == "hard"
         assert len(other) > 0 and np.isfinite(other.boxes).all()
 
 
@@ -202,20 +225,4 @@ def test_what_is_refused(exported: Callable[..., Exported], tmp_path: Path) -> N
         export_int8(own.model, own.cfg, folder, Request("torch"), Quantisation(list))
     with pytest.raises(ValueError, match="None of the calibration images reaches .* 'first'"):
         export_int8(own.model, own.cfg, folder, Request("onnx"), Quantisation(list))
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("merged", "MERGE_EXITS_IOU is above 0; such a detector is exported in float32 alone"),
-        ("looking on", "MODEL.ROUTER.INPUTS has 'rpn'; such a detector is exported in float32"),
-    ],
-)
-def test_a_tail_that_hard_images_pass_twice_stays_in_float32(
-    exported: Callable[..., Exported], tmp_path: Path, name: str, says: str
-) -> None:
-    source = exported(name).folder
-    with pytest.raises(ValueError, match=says):
-        quantised_folder(source, tmp_path, "onnx", Quantisation(list))
     assert not list(tmp_path.iterdir())
