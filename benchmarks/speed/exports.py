@@ -30,6 +30,7 @@ from dynamicdet_d2.export.int8 import Quantisation, quantised_folder
 from dynamicdet_d2.export.write import Request
 from dynamicdet_d2.operating_point import OperatingPoint
 from dynamicdet_d2.runner import Runner
+from dynamicdet_d2.runner.detections import Proposals
 
 SECTION = "export"
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -108,8 +109,10 @@ class _Drawn:
 
         return 1, call
 
-    def _proposals(self, outputs: dict, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    def _proposals(self, outputs: dict, sizes: Sequence[tuple[int, int]]) -> list[Proposals]:
         self._propose(outputs, sizes)
-        device = torch.device("cpu")
-        boxes = [drawn_proposals(size, device).proposal_boxes.tensor for size in sizes]
-        return [own[: self._kept].numpy() for own in boxes]
+        drawn = [drawn_proposals(size, torch.device("cpu"))[: self._kept] for size in sizes]
+        return [
+            Proposals(own.proposal_boxes.tensor.numpy(), own.objectness_logits.numpy())
+            for own in drawn
+        ]
