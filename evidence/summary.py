@@ -98,7 +98,8 @@ def _section(data: str, results: Sequence[Result], times: Sequence[Times]) -> di
         "steps": sorted({(r.steps, r.images_per_step) for r in results}),
         "origins": _origins(results),
         "pages": [
-            _details(data, setup, results, timed)
+            _details(data, setup, parts, timed)
+            | {"files": [result.file_name for result in results if result.setup == setup]}
             for setup in dict.fromkeys(group.setup for group in found)
         ],
         "files": [result.file_name for result in results],
@@ -112,22 +113,17 @@ def _part(results: Sequence[Result], split: str) -> dict[str, Any]:
 
 
 def _details(
-    data: str, setup: str, results: Sequence[Result], times: Sequence[Times]
+    data: str, setup: str, parts: Sequence[Mapping[str, Any]], times: Sequence[Times]
 ) -> dict[str, Any]:
-    """The page of one dynamic set-up."""
-    parts = []
-    for split in _splits(results):
-        part = _part(results, split)
-        for group in part["groups"]:
-            if group.setup == setup:
-                parts.append({**part, "group": group, "costs": costs_of(group, times)})
-    return {
-        "name": f"{DETAILS}/{data}_{setup}.md",
-        "title": title(setup),
-        "data": data,
-        "parts": parts,
-        "files": [result.file_name for result in results if result.setup == setup],
-    }
+    """The page of one dynamic set-up, but for its files."""
+    own = [
+        {**part, "group": group, "costs": costs_of(group, times)}
+        for part in parts
+        for group in part["groups"]
+        if group.setup == setup
+    ]
+    name = f"{DETAILS}/{data}_{setup}.md"
+    return {"name": name, "title": title(setup), "data": data, "parts": own}
 
 
 def _origins(results: Sequence[Result]) -> list[str]:

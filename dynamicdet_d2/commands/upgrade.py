@@ -4,11 +4,9 @@
 import argparse
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from dynamicdet_d2.engine.upgrade.conversion import nested
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import make_folder, whole_file, write_json
+from dynamicdet_d2.utils.own_files import kept_by_number
 from dynamicdet_d2.utils.run_files import LAST
 
 logger = logging.getLogger(__name__)
@@ -194,12 +193,9 @@ def _keep_edited(path: Path, content: bytes) -> None:
     edited it."""
     if not path.is_file() or path.read_bytes() == content:
         return
-    names = (path.with_name(f"{path.stem}_{number}.yaml") for number in count(1))
-    other = next(name for name in names if not os.path.lexists(name))
-    shutil.copyfile(path, other)
     logger.warning(
         "%s is written anew, and its keys are not read: type them behind --opts. Kept of it: %s.",
-        *(path, other.name),
+        *(path, kept_by_number([path])),
     )
 
 

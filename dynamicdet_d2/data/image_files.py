@@ -6,12 +6,13 @@ import os
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
+from dynamicdet_d2.utils.pixels import EXIF_ORIENTATION
+
 # Of image files that folders are searched for, in small letters.
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Pillow's modes of more than 8 bits a channel. Detectron2 converts all to 8, and everything above
 # 255 becomes 255.
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-_EXIF_ORIENTATION = 274
 _EXIF_QUARTER_TURNS = (5, 6, 7, 8)
 _EXIF_TURNS = (2, 3, 4, *_EXIF_QUARTER_TURNS)
 # Kinds of files with frames or pages; the second one of an MPO, as phones write it, is no other
@@ -32,7 +33,7 @@ def header_fault(path: str) -> str | None:
         with PathManager.open(path, "rb") as file, Image.open(file) as image:
             kind, mode = image.format, image.mode
             # Of a PNG this would decode all pixels.
-            turned = kind == "TIFF" and image.getexif().get(_EXIF_ORIENTATION) in _EXIF_TURNS
+            turned = kind == "TIFF" and image.getexif().get(EXIF_ORIENTATION) in _EXIF_TURNS
     except Exception:  # Pillow raises nearly anything on broken files; reading them says why
         return None
     if kind == "EPS":
@@ -57,7 +58,7 @@ def displayed_size(path: str) -> tuple[int, int]:
         Exception: nearly any, where the file is no image.
     """
     with Image.open(path) as image:
-        turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_QUARTER_TURNS
+        turned = image.getexif().get(EXIF_ORIENTATION) in _EXIF_QUARTER_TURNS
         # Pillow's size of a TIFF is that of the turned image.
         return image.size[::-1] if turned and image.format != "TIFF" else image.size
 

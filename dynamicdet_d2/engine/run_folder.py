@@ -6,18 +6,17 @@ import logging
 import math
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import count
 from pathlib import Path
 
 from detectron2.utils import comm
 
 from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.errors import FAILED
-from dynamicdet_d2.utils.files import refuse_links, refuse_pipes, remove_temporaries, whole_file
+from dynamicdet_d2.utils.files import refuse_links, refuse_pipes, remove_temporaries
+from dynamicdet_d2.utils.own_files import kept_by_number
 from dynamicdet_d2.utils.run_files import CONFIG, LAST, LOG, METRICS
 
 logger = logging.getLogger(__name__)
@@ -180,13 +179,8 @@ def kept(folder: Path) -> str:
     Returns:
         The end of a sentence that says so; empty where there are none.
     """
-    metrics = folder / METRICS
-    there = [path for path in (metrics, folder / CONFIG) if path.is_file()]
-    number = next(n for n in count(1) if not any(_numbered(path, n).exists() for path in there))
-    for path in there:
-        with open(path, "rb") as old, whole_file(_numbered(path, number)) as new:
-            shutil.copyfileobj(old, new)
-    names = " and ".join(_numbered(path, number).name for path in there)
+    there = [folder / name for name in (METRICS, CONFIG) if (folder / name).is_file()]
+    names = kept_by_number(there)
     return f" Kept of it: {names}." if names else ""
 
 
@@ -196,10 +190,6 @@ def begun_anew(folder: Path) -> str:
     if (folder / METRICS).is_file():
         os.truncate(folder / METRICS, 0)  # and not replaced: a writer may have it open
     return said
-
-
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.stem}_{number}{path.suffix}")
 
 
 def forget_metrics_from(folder: str, iteration: int) -> None:

@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dynamicdet_d2.utils.pixels import MOST_PIXELS, say_nearly_black
+from dynamicdet_d2.utils.pixels import EXIF_ORIENTATION, MOST_PIXELS, say_nearly_black
 from dynamicdet_d2.utils.words import in_words, shown
-
-_EXIF_ORIENTATION = 274
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def _say_turned(picture: object, name: str) -> None:
     when their pixels are read."""
     if not isinstance(picture, Image.Image):
         return
-    orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
     if orientation in range(2, 9):
         warnings.warn(
             f"{name} is not turned as it is to be seen (its EXIF orientation is {orientation}): "

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A command replaces files that it has written before, and nobody else's."""
 
+import shutil
 from collections.abc import Sequence, Set
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from dynamicdet_d2.utils.files import read_json
+from dynamicdet_d2.utils.files import read_json, whole_file
 
 
 def refuse_others(path: Path, fields: Set[str], command: str, beside: Sequence[Path] = ()) -> None:
@@ -32,6 +34,27 @@ def refuse_others(path: Path, fields: Set[str], command: str, beside: Sequence[P
             f"--output would replace {there[0]}, which '{command}' has not written; choose another "
             "name, or remove it."
         )
+
+
+def kept_by_number(paths: Sequence[Path]) -> str:
+    """Copy files to names with the first number that is free for all of them.
+
+    Args:
+        paths: of files that will be replaced.
+
+    Returns:
+        the new names, as "metrics_1.json and config_1.yaml"; empty of no files.
+    """
+    numbers = (n for n in count(1) if not any(_numbered(path, n).exists() for path in paths))
+    number = next(numbers)
+    for path in paths:
+        with open(path, "rb") as old, whole_file(_numbered(path, number)) as new:
+            shutil.copyfileobj(old, new)
+    return " and ".join(_numbered(path, number).name for path in paths)
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}_{number}{path.suffix}")
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 # Pillow's limit, beyond which it suspects a decompression bomb.
 MOST_PIXELS = 178_956_970
+EXIF_ORIENTATION = 274  # number of the tag
 # Every so many pixels are looked at first.
 _STEP = 16
 
