@@ -14,6 +14,7 @@ from dynamicdet_d2.data.importing.mark import refuse_own_annotations
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.data.split import split_coco
 from dynamicdet_d2.utils.files import make_folder
+from dynamicdet_d2.utils.words import spelt_alike
 
 VAL_SHARE = 0.2
 
@@ -109,7 +110,7 @@ def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
     files = split_coco(json_file, output, shares=shares, at_least=len(shares))
     parts = {name: (path, read_json(str(path))) for name, path in files.items()}
     classes = [str(entry["name"]) for entry in parts["train"][1].get("categories", [])]
-    lines = [f"# {len(classes)} classes: {', '.join(classes)}"]
+    lines = _named(classes)
     entries, there = [], dict[str, set[Path]]()
     for name, (path, content) in parts.items():
         lines += _counted(name, len(content["images"]), len(content["annotations"]))
@@ -128,7 +129,7 @@ def written(found: Found, output: Path) -> str:
     for name in found.splits:
         refuse_own_annotations(output / f"{name}.json")
     make_folder(output)
-    lines = [f"# {len(found.classes)} classes: {', '.join(found.classes)}"]
+    lines = _named(found.classes)
     lines += [f"# WARNING: {remark}" for remark in found.remarks]
     entries = []
     for name, images in found.splits.items():
@@ -161,6 +162,11 @@ def _learnt(files: Set[Path], train: Set[Path]) -> list[str]:
         for what, count in counts.items()
         if count
     ]
+
+
+def _named(classes: Sequence[str]) -> list[str]:
+    said = [f"# WARNING: {sentence}" for sentence in spelt_alike(classes)]
+    return [f"# {len(classes)} classes: {', '.join(classes)}", *said]
 
 
 def _counted(split: str, images: int, objects: int) -> list[str]:

@@ -428,6 +428,17 @@ def test_an_annotation_of_voc(tmp_path: Path, name: str) -> None:
     assert says.format(folder=folder) in refused(read_voc, folder)
 
 
+def test_a_document_type_alone_declares_nothing(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "set", f'<!DOCTYPE annotation SYSTEM "voc.dtd">{xml(obj())}')
+    assert len(read_voc(folder).splits["train"]) == 3
+
+
+def test_a_folder_of_data_sets_is_none(tmp_path: Path) -> None:
+    voc(tmp_path / "VOC2007", xml(obj()))
+    says = f"{tmp_path} has no Annotations, but {tmp_path / 'VOC2007'} has: name it."
+    assert refused(read_voc, tmp_path) == says
+
+
 def test_a_copy_of_an_annotation(tmp_path: Path) -> None:
     folder = voc(tmp_path / "set", xml(obj()))
     (folder / "Annotations" / "copy").mkdir()
@@ -688,6 +699,11 @@ REMARKS: dict[str, tuple[Change, str, int]] = {
     "what a Mac leaves": (added("images/._1.png"), "", 3),
     "corners in the place of centres": (added("labels/2.txt", "0 .6 .6 .9 .9"), CUT, 3),
     "a box that was rounded": (added("labels/2.txt", "0 .1 .5 .201 .2"), "", 3),
+    "a class in two spellings": (
+        lambda folder: (folder / "data.yaml").write_text("train: images\nnames: [Car, car]"),
+        "# WARNING: The classes ['Car', 'car'] differ in capitals and spaces alone: are they one?",
+        3,
+    ),
     "a part without objects": (moved("images/2.png", "images/2.png"), NONE, 3),
 }
 
