@@ -86,7 +86,7 @@ def steps(
     other_images = ["DATASETS.TEST", f"('{validation}',)"]
     shown = some_images() if images is None else images
     # What the training starts from is not what it ends with.
-    pairs = zip(keys[::2], keys[1::2], strict=True)
+    pairs = zip(overrides[::2], overrides[1::2], strict=True)
     trained = [word for pair in pairs if pair[0] != "MODEL.WEIGHTS" for word in pair]
     half = ["MODEL.DYNAMIC.CALIBRATION", calibration, "MODEL.DYNAMIC.HARD_FRACTION", "0.5"]
     # What a step takes from the one before comes last: it holds, whatever the overrides say.

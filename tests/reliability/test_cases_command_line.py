@@ -252,6 +252,10 @@ CASES: list[tuple[str, int, str]] = [
         for key in ("TEST.DYNAMIC.INPUT_SIZES [64]", "TEST.AUG.ENABLED True")
     ),
     *(
+        (f"{command} OUTPUT_DIR x", TYPED, "OUTPUT_DIR would not be read: --output says where to")
+        for command in (CALIBRATE, f"{PREDICT} --input {{folder}}/images --opts")
+    ),
+    *(
         (f"{command} {key}", TYPED, f"{key.split()[0]} would not be read: it is for 'train' and")
         for command in (
             f"{PREDICT} --input {{folder}}/images --opts",
