@@ -113,7 +113,8 @@ def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
     lines = _named(classes)
     entries, there = [], dict[str, set[Path]]()
     for name, (path, content) in parts.items():
-        lines += _counted(name, len(content["images"]), len(content["annotations"]))
+        crowds = [bool(entry.get("iscrowd")) for entry in content["annotations"]]
+        lines += _counted(name, len(content["images"]), crowds)
         named = [Path(images, image["file_name"]) for image in content["images"]]
         missing = [file for file in named if not file.is_file()]
         if missing:
@@ -134,9 +135,10 @@ def written(found: Found, output: Path) -> str:
     entries = []
     for name, images in found.splits.items():
         path = output / f"{name}.json"
-        count = write_json(path, images, found.root, found.classes)
-        lines += _counted(name, len(images), count)
-        cut = sum(entry.cut for image in images for entry in image.objects)
+        write_json(path, images, found.root, found.classes)
+        objects = [entry for image in images for entry in image.objects]
+        lines += _counted(name, len(images), [entry.crowd for entry in objects])
+        cut = sum(entry.cut for entry in objects)
         if cut:
             lines.append(
                 f"# WARNING: {cut} of these objects stick out of their images and were cut at the "
@@ -169,9 +171,11 @@ def _named(classes: Sequence[str]) -> list[str]:
     return [f"# {len(classes)} classes: {', '.join(classes)}", *said]
 
 
-def _counted(split: str, images: int, objects: int) -> list[str]:
-    lines = [f"# {split}: {images} images, {objects} objects"]
-    if not objects:
+def _counted(split: str, images: int, crowds: Sequence[bool]) -> list[str]:
+    """Of each object whether it is a crowd, or difficult, which is neither learnt nor missed."""
+    hidden = f", {sum(crowds)} of them difficult or crowds" if any(crowds) else ""
+    lines = [f"# {split}: {images} images, {len(crowds)} objects{hidden}"]
+    if all(crowds):
         lines.append("# WARNING: without objects there is nothing to learn, and no AP.")
     return lines
 
