@@ -253,6 +253,25 @@ def test_objects_that_are_listed_twice_are_remarked_on(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("boxes", "says"),
+    [
+        ([[5, 6, 15, 14], [0, 0, 10, 8]], True),
+        ([[5, 6, 15, 14], [5, 6, 10, 8]], False),
+        ([[0, 0, 10, 8], [0, 0, 8, 10]], False),
+    ],
+)
+@pytest.mark.parametrize("testing", [True, False])
+def test_areas_that_boxes_have_as_corners_are_remarked_on(
+    folder: Path, boxes: list[list[int]], says: bool, testing: bool
+) -> None:
+    annotations = [object_entry(i, i, bbox=box, area=80) for i, box in enumerate(boxes, start=1)]
+    content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
+    said = findings(folder, json.dumps(content), testing=testing)
+    sentence = "All 2 objects have the area of boxes [x1, y1, x2, y2] and not of [x, y, width,"
+    assert (sentence in said) == says
+
+
+@pytest.mark.parametrize(
     ("names", "says"),
     [
         (["Disc", "disc"], "The classes ['Disc', 'disc'] differ in capitals and spaces alone"),
