@@ -51,7 +51,12 @@ def checked_images(batched_inputs: Sequence[dict], pixel_mean: Tensor) -> list[T
 
 
 def _checked_image(source: Any, place: int, channels: int) -> Tensor:
-    image = source.get("image") if isinstance(source, dict) else None
+    if not isinstance(source, dict):  # as torchvision's detectors take their images
+        raise ValueError(
+            f"{image_name(source, place)} is {type(source).__name__}, where a dict belongs, with a "
+            f"tensor ({channels}, H, W) under 'image'."
+        )
+    image = source.get("image")
     if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != channels:
         found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(
