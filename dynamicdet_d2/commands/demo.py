@@ -48,11 +48,15 @@ def check_call(config: str, overrides: Sequence[str]) -> None:
     """Refuse any folder but the root of the repository, which has the config of a demo.
 
     Raises:
-        ValueError: elsewhere, or the overrides have ``OUTPUT_DIR``: each step looks for the files
-            of the one before in the same folder; or they have the threshold.
+        ValueError: elsewhere, or the overrides are no pairs, or have ``OUTPUT_DIR``: each step
+            looks for the files of the one before in the same folder; or they have the threshold.
     """
     if not Path(config).is_file():
         raise ValueError(f"{config} is not here: run the demo from the root of the repository.")
+    if len(overrides) % 2:
+        from dynamicdet_d2.config import read_config  # Detectron2's, for which steps wait anyway
+
+        read_config(config, overrides)  # says which of them has no value
     if "OUTPUT_DIR" in overrides[::2]:
         raise ValueError("OUTPUT_DIR is not an override here: name the folder with --output.")
     if "MODEL.DYNAMIC.THRESHOLD" in overrides[::2]:  # the last steps would refuse it
@@ -82,7 +86,7 @@ def steps(
     other_images = ["DATASETS.TEST", f"('{validation}',)"]
     shown = some_images() if images is None else images
     # What the training starts from is not what it ends with.
-    pairs = zip(keys[::2], keys[1::2], strict=True)
+    pairs = zip(overrides[::2], overrides[1::2], strict=True)
     trained = [word for pair in pairs if pair[0] != "MODEL.WEIGHTS" for word in pair]
     half = ["MODEL.DYNAMIC.CALIBRATION", calibration, "MODEL.DYNAMIC.HARD_FRACTION", "0.5"]
     # What a step takes from the one before comes last: it holds, whatever the overrides say.

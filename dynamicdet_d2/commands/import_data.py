@@ -14,6 +14,7 @@ from dynamicdet_d2.data.importing.mark import refuse_own_annotations
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.data.split import split_coco
 from dynamicdet_d2.utils.files import make_folder
+from dynamicdet_d2.utils.words import spelt_alike
 
 VAL_SHARE = 0.2
 
@@ -109,10 +110,11 @@ def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
     files = split_coco(json_file, output, shares=shares, at_least=len(shares))
     parts = {name: (path, read_json(str(path))) for name, path in files.items()}
     classes = [str(entry["name"]) for entry in parts["train"][1].get("categories", [])]
-    lines = [f"# {len(classes)} classes: {', '.join(classes)}"]
+    lines = _named(classes)
     entries, there = [], dict[str, set[Path]]()
     for name, (path, content) in parts.items():
-        lines += _counted(name, len(content["images"]), len(content["annotations"]))
+        crowds = [bool(entry.get("iscrowd")) for entry in content["annotations"]]
+        lines += _counted(name, len(content["images"]), crowds)
         named = [Path(images, image["file_name"]) for image in content["images"]]
         missing = [file for file in named if not file.is_file()]
         if missing:
@@ -128,14 +130,15 @@ def written(found: Found, output: Path) -> str:
     for name in found.splits:
         refuse_own_annotations(output / f"{name}.json")
     make_folder(output)
-    lines = [f"# {len(found.classes)} classes: {', '.join(found.classes)}"]
+    lines = _named(found.classes)
     lines += [f"# WARNING: {remark}" for remark in found.remarks]
     entries = []
     for name, images in found.splits.items():
         path = output / f"{name}.json"
-        count = write_json(path, images, found.root, found.classes)
-        lines += _counted(name, len(images), count)
-        cut = sum(entry.cut for image in images for entry in image.objects)
+        write_json(path, images, found.root, found.classes)
+        objects = [entry for image in images for entry in image.objects]
+        lines += _counted(name, len(images), [entry.crowd for entry in objects])
+        cut = sum(entry.cut for entry in objects)
         if cut:
             lines.append(
                 f"# WARNING: {cut} of these objects stick out of their images and were cut at the "
@@ -163,9 +166,16 @@ def _learnt(files: Set[Path], train: Set[Path]) -> list[str]:
     ]
 
 
-def _counted(split: str, images: int, objects: int) -> list[str]:
-    lines = [f"# {split}: {images} images, {objects} objects"]
-    if not objects:
+def _named(classes: Sequence[str]) -> list[str]:
+    said = [f"# WARNING: {sentence}" for sentence in spelt_alike(classes)]
+    return [f"# {len(classes)} classes: {', '.join(classes)}", *said]
+
+
+def _counted(split: str, images: int, crowds: Sequence[bool]) -> list[str]:
+    """Of each object whether it is a crowd, or difficult, which is neither learnt nor missed."""
+    hidden = f", {sum(crowds)} of them difficult or crowds" if any(crowds) else ""
+    lines = [f"# {split}: {images} images, {len(crowds)} objects{hidden}"]
+    if all(crowds):
         lines.append("# WARNING: without objects there is nothing to learn, and no AP.")
     return lines
 

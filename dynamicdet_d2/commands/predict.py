@@ -144,6 +144,8 @@ def run(args: argparse.Namespace) -> int:
             governor=governor,
         )
         tally = stream.run(frames, None if None in counts else sum(n or 0 for n in counts))
+    if tally.left_out and not tally.routes and not tally.stopped:
+        raise ValueError(f"No image of --input can be read: {tally.left_out} left out.")
     if frames.dropped:
         logger.info("%d frames came while others were detected.", frames.dropped)
     drawn = "" if args.no_drawing else f"drawn in {args.output}, "

@@ -32,11 +32,13 @@ def refuse_unread(typed: Sequence[str], instead: str) -> None:
 
 
 def refuse_of_reports(typed: Sequence[str]) -> None:
-    """For a command that makes no report.
+    """For a command that makes no report, and has an option --output.
 
     Raises:
-        ValueError: a key was typed that says what a report has.
+        ValueError: a key was typed that says what a report has, or the folder of a training.
     """
     for name in typed[::2]:
         if name in _EVALUATION_KEYS:
             raise ValueError(f"{name} would not be read: it is for 'train' and 'eval'.")
+        if name == "OUTPUT_DIR":
+            raise ValueError("OUTPUT_DIR would not be read: --output says where to write.")

@@ -176,7 +176,7 @@ def class_names(categories: object, json_file: str) -> dict[int, str]:
             integer ``id`` and a ``name``.
     """
     if not isinstance(categories, list) or not categories:
-        raise ValueError(f"{json_file} has no list of 'categories'.")
+        raise ValueError(f"{json_file} has no list of 'categories', or it is empty.")
     names: dict[int, str] = {}
     for category in categories:
         fields = category if isinstance(category, dict) else {}
@@ -184,7 +184,7 @@ def class_names(categories: object, json_file: str) -> dict[int, str]:
         if type(id_) is not int or abs(id_) > LARGEST_ID or not is_class_name(name):
             raise ValueError(
                 f"{json_file}: the category {shown(category)} needs an integer 'id' and a 'name'"
-                f", the one of 64 bits and the other of 1 to {LONGEST_NAME} characters."
+                f", the one of 64 bits and the other of 1 to {LONGEST_NAME} characters in one line."
             )
         if id_ in names:
             raise ValueError(

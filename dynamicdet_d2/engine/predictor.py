@@ -104,7 +104,7 @@ def checked_image(image: object, longest: int | None = None) -> NDArray[Any]:
     Raises:
         ValueError: one sentence; it is no such array, or no image of any size.
     """
-    if not isinstance(image, np.ndarray):
+    if not isinstance(image, np.ndarray) or isinstance(image, np.ma.MaskedArray):
         hint = ", which gives None for a file that it cannot read" if image is None else ""
         raise ValueError(f"The image is of type {type(image).__name__}; {_FORM}{hint}.")
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:

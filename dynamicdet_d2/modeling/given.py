@@ -36,10 +36,11 @@ def checked_images(batched_inputs: Sequence[dict], pixel_mean: Tensor) -> list[T
             that are not finite. Values are looked at in the main memory alone: the results of a
             GPU are looked at later, when they are waited for anyway.
     """
-    if not isinstance(batched_inputs, list | tuple) or not batched_inputs:
+    listed = isinstance(batched_inputs, list | tuple)
+    if not listed or not batched_inputs:
         raise ValueError(
             "A detector takes a list of dicts, one an image, with 'image'; it was given "
-            f"{type(batched_inputs).__name__ if batched_inputs else 'no image'}."
+            f"{'no image' if listed or batched_inputs is None else type(batched_inputs).__name__}."
         )
     images = [
         _checked_image(x, place, len(pixel_mean)).to(pixel_mean.device)
@@ -50,7 +51,12 @@ def checked_images(batched_inputs: Sequence[dict], pixel_mean: Tensor) -> list[T
 
 
 def _checked_image(source: Any, place: int, channels: int) -> Tensor:
-    image = source.get("image") if isinstance(source, dict) else None
+    if not isinstance(source, dict):  # as torchvision's detectors take their images
+        raise ValueError(
+            f"{image_name(source, place)} is {type(source).__name__}, where a dict belongs, with a "
+            f"tensor ({channels}, H, W) under 'image'."
+        )
+    image = source.get("image")
     if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != channels:
         found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(

@@ -2,7 +2,7 @@
 """Values of unknown worth in sentences: never longer than a few lines, whatever they are."""
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # Sentences that are read at once.
@@ -51,6 +51,18 @@ def as_number(value: Any, name: str) -> float:
 def is_whole(text: str) -> bool:
     """Without lone halves of characters, which no file and no screen can take."""
     return text == text.encode("utf-8", "replace").decode()
+
+
+def spelt_alike(names: Iterable[str]) -> list[str]:
+    """A sentence for each group of class names that differ in capitals and spaces alone."""
+    groups: dict[str, dict[str, None]] = {}
+    for name in names:
+        groups.setdefault("".join(name.split()).casefold(), {})[name] = None
+    return [
+        f"The classes {shown(list(group))} differ in capitals and spaces alone: are they one?"
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def in_lines(sentences: Sequence[str]) -> str:

@@ -85,5 +85,5 @@ def test_each_step_takes_the_files_of_the_one_before() -> None:
     assert calibrate[calibrate.index("--weights") + 1] == "own/model_final.pth"
     assert read_config(demo.CONFIG, evaluate[4:]).MODEL.WEIGHTS == "own/model_final.pth"
     assert predict[predict.index("--weights") + 1] == "own/model_final.pth"
-    # They refuse two files of weights.
-    assert "MODEL.WEIGHTS" not in calibrate and "MODEL.WEIGHTS" not in predict
+    # They refuse two files of weights, and a folder that they would not write to.
+    assert {"MODEL.WEIGHTS", "OUTPUT_DIR"}.isdisjoint([*calibrate, *predict])

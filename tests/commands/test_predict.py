@@ -164,6 +164,10 @@ def test_a_corrupt_image_is_named_or_left_out(
     assert run(toy, output, *paths, "--opts", "DATALOADER.SKIP_CORRUPT_IMAGES", "True") == 0
     assert [Path(line["file_name"]).name for line in lines(output)] == ["1.png"]
     assert "1 left out" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:  # nothing was predicted
+        run(toy, output, *paths[:2], "--opts", "DATALOADER.SKIP_CORRUPT_IMAGES", "True")
+    assert stop.value.code == 2
+    assert "No image of --input can be read: 1 left out." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

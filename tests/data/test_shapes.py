@@ -139,6 +139,9 @@ def test_a_folder_of_other_things_is_not_drawn_into(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a file"):
         draw_dataset(tmp_path / "other.txt", SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+    mine = (tmp_path / "other.txt").rename(tmp_path / ".DS_Store")  # as a Mac's empty folder
+    draw_dataset(tmp_path, SMALL)
+    assert mine.is_file() and (tmp_path / "instances.json").is_file()
 
 
 def test_an_interrupted_drawing_is_begun_again(

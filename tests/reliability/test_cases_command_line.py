@@ -195,6 +195,16 @@ CASES: list[tuple[str, int, str]] = [
         "MODEL.DYNAMIC.THRESHOLD is not an override here: the demo calibrates it.",
     ),
     (
+        "demo --output {folder}/x SOLVER.MAX_ITER=3",
+        TYPED,
+        "Config overrides are KEY VALUE pairs; 'SOLVER.MAX_ITER=3' has no value.",
+    ),
+    (
+        "demo-photos --output {folder}/x SOLVER.MAX_ITER SOLVER.BASE_LR 0.1",
+        TYPED,
+        "Config overrides are KEY VALUE pairs; 'SOLVER.MAX_ITER' has no value.",
+    ),
+    (
         "export --config-file {folder}/c.yaml --weights {folder}/w.pth --format torch "
         "--output {folder}/x MODEL.INFERENCE.OPTIMIZE True MODEL.INFERENCE.PRECISION bfloat16",
         TYPED,
@@ -240,6 +250,10 @@ CASES: list[tuple[str, int, str]] = [
     *(
         (f"{CALIBRATE} {key}", TYPED, f"{key.split()[0]} would not be read: it is for 'train' and")
         for key in ("TEST.DYNAMIC.INPUT_SIZES [64]", "TEST.AUG.ENABLED True")
+    ),
+    *(
+        (f"{command} OUTPUT_DIR x", TYPED, "OUTPUT_DIR would not be read: --output says where to")
+        for command in (CALIBRATE, f"{PREDICT} --input {{folder}}/images --opts")
     ),
     *(
         (f"{command} {key}", TYPED, f"{key.split()[0]} would not be read: it is for 'train' and")
@@ -403,7 +417,11 @@ CASES: list[tuple[str, int, str]] = [
     (f"{PREDICT} --input {{folder}}/*.gif", TYPED, "matches no image and no video."),
     (f"{PREDICT} --input {{folder}}/w.pth/x.mp4", TYPED, "x.mp4 does not exist."),
     ("predict --input {folder}/images", TYPED, "one of the arguments --model --config-file"),
-    ("predict --model {folder} --input {folder}/images", TYPED, "manifest.json cannot be read"),
+    (
+        "predict --model {folder} --input {folder}/images",
+        TYPED,
+        "{folder} is no model folder: it has no manifest.json, which 'dynamicdet package' writes.",
+    ),
     ("predict --model {folder}/pipe --input {folder}/images", TYPED, "pipe is no model folder"),
     (f"{PACKAGE} --output {{folder}}", TYPED, "it must be a new or empty folder."),
     (f"{PACKAGE} --output {{folder}}/text.txt/x", FAILED, "text.txt"),

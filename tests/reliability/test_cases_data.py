@@ -107,6 +107,11 @@ PARTS: dict[str, tuple[Change, str]] = {
     "category name empty": ({"categories": [{"id": 1, "name": ""}]}, "and a 'name'"),
     "category name half": ({"categories": [{"id": 1, "name": HALF}]}, "and a 'name'"),
     "category name endless": ({"categories": [{"id": 1, "name": "a" * 10**6}]}, "and a 'name'"),
+    "category name of two lines": (
+        {"categories": [{"id": 1, "name": "a\nb"}]},
+        "of 1 to 200 characters in one line.",
+    ),
+    "categories empty": ({"categories": []}, "has no list of 'categories', or it is empty."),
     "category twice": ({"categories": [*CATEGORIES, CATEGORIES[0]]}, "category id 1 stands for"),
     "a category more": ({"categories": [*CATEGORIES, {"id": 3, "name": "x"}]}, "NUM_CLASSES is 2"),
     "images null": ({"images": None}, "no list of 'images'"),
@@ -159,6 +164,7 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
     "id huge": ({"id": HUGE}, "has no integer 'id'"),
     "image unknown": ({"image_id": 99}, "has the image_id 99"),
     "image id text": ({"image_id": "1"}, "has the image_id '1'"),
+    "image id as text": ({"image_id": "1"}, "'1', which the json does not define: it has 1, for"),
     "image id NaN": ({"image_id": NAN}, "has the image_id nan"),
     "image id an object": ({"image_id": {}}, "has the image_id {}"),
     "category unknown": ({"category_id": 9}, "has the category_id 9"),
@@ -244,6 +250,45 @@ def test_objects_that_are_listed_twice_are_remarked_on(folder: Path) -> None:
     content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
     said = findings(folder, json.dumps(content))
     assert "warning: 1 of 3 objects have the class and the box of another one" in said
+
+
+@pytest.mark.parametrize(
+    ("boxes", "says"),
+    [
+        ([[5, 6, 15, 14], [0, 0, 10, 8]], True),
+        ([[5, 6, 15, 14], [5, 6, 10, 8]], False),
+        ([[0, 0, 10, 8], [0, 0, 8, 10]], False),
+    ],
+)
+@pytest.mark.parametrize("testing", [True, False])
+def test_areas_that_boxes_have_as_corners_are_remarked_on(
+    folder: Path, boxes: list[list[int]], says: bool, testing: bool
+) -> None:
+    annotations = [object_entry(i, i, bbox=box, area=80) for i, box in enumerate(boxes, start=1)]
+    content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
+    said = findings(folder, json.dumps(content), testing=testing)
+    sentence = "All 2 objects have the area of boxes [x1, y1, x2, y2] and not of [x, y, width,"
+    assert (sentence in said) == says
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["Disc", "disc"], "The classes ['Disc', 'disc'] differ in capitals and spaces alone"),
+        (["disc", "disc "], "The classes ['disc', 'disc '] differ in capitals"),
+        (["traffic light", "trafficlight"], "The classes ['traffic light', 'trafficlight'] diff"),
+        (["disc", "disc"], "Several categories have the same name: disc."),
+        (["disc", "discs"], ""),
+    ],
+)
+def test_classes_that_are_likely_one_are_remarked_on(
+    folder: Path, names: list[str], says: str
+) -> None:
+    categories = [{"id": id_, "name": name} for id_, name in enumerate(names, start=1)]
+    annotations = [object_entry(1, 1), object_entry(2, 2, category_id=2)]
+    content = {"images": [ONE, TWO], "annotations": annotations, "categories": categories}
+    said = findings(folder, json.dumps(content))
+    assert said.count("warning") == bool(says) and says in said
 
 
 def test_some_fractions_are_remarked_on(folder: Path) -> None:

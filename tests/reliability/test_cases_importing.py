@@ -134,6 +134,9 @@ def test_an_empty_line_among_the_classes_is_refused(tmp_path: Path, text: str) -
     (folder / "data.yaml").unlink()
     (folder / "classes.txt").write_text(text)
     assert "classes.txt has '' for a class" in refused(read_yolo, folder)
+    (folder / "classes.txt").write_text("a\n# b\nc")
+    says = "classes.txt has '# b'; each line is a class, and none a comment."
+    assert says in refused(read_yolo, folder)
     (folder / "classes.txt").write_text("a\r\nb \n\n")
     assert read_yolo(folder).classes == ("a", "b")
 
@@ -428,6 +431,34 @@ def test_an_annotation_of_voc(tmp_path: Path, name: str) -> None:
     assert says.format(folder=folder) in refused(read_voc, folder)
 
 
+def test_a_document_type_alone_declares_nothing(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "set", f'<!DOCTYPE annotation SYSTEM "voc.dtd">{xml(obj())}')
+    assert len(read_voc(folder).splits["train"]) == 3
+
+
+def test_a_folder_of_data_sets_is_none(tmp_path: Path) -> None:
+    voc(tmp_path / "VOC2007", xml(obj()))
+    says = f"{tmp_path} has no Annotations, but {tmp_path / 'VOC2007'} has: name it."
+    assert refused(read_voc, tmp_path) == says
+
+
+@pytest.mark.parametrize("form", ["voc", "coco"])
+def test_objects_that_are_all_difficult_are_none_to_learn(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture
+) -> None:
+    images = tmp_path / "set" / "JPEGImages"
+    folder = voc(tmp_path / "set", xml(obj(more="<difficult>1</difficult>")))
+    for file in (folder / "Annotations").glob("[23].xml"):
+        file.write_text(xml(obj(more="<difficult>1</difficult>"), f"{file.stem}.png"))
+    words = ["import-data", "--voc", str(folder), "--output", str(tmp_path / "out")]
+    if form == "coco":
+        assert main(words) == 0
+        words[1:3] = "--coco", str(tmp_path / "out" / "train.json"), "--images", str(images)
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "objects, " in said and " of them difficult or crowds\n" in said and NONE in said
+
+
 def test_a_copy_of_an_annotation(tmp_path: Path) -> None:
     folder = voc(tmp_path / "set", xml(obj()))
     (folder / "Annotations" / "copy").mkdir()
@@ -688,6 +719,11 @@ REMARKS: dict[str, tuple[Change, str, int]] = {
     "what a Mac leaves": (added("images/._1.png"), "", 3),
     "corners in the place of centres": (added("labels/2.txt", "0 .6 .6 .9 .9"), CUT, 3),
     "a box that was rounded": (added("labels/2.txt", "0 .1 .5 .201 .2"), "", 3),
+    "a class in two spellings": (
+        lambda folder: (folder / "data.yaml").write_text("train: images\nnames: [Car, car]"),
+        "# WARNING: The classes ['Car', 'car'] differ in capitals and spaces alone: are they one?",
+        3,
+    ),
     "a part without objects": (moved("images/2.png", "images/2.png"), NONE, 3),
 }
 

@@ -72,6 +72,16 @@ def test_pictures_that_are_not_searched_for_are_not_left_out_in_silence(
         assert len(sources_of([word])) == 1 and says in caplog.text
 
 
+def test_what_a_mac_leaves_in_a_folder_is_no_image(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png", width=96, height=64)
+    (tmp_path / "._1.png").write_bytes(b"resource fork")
+    (source,) = sources_of([str(tmp_path)])
+    assert source.name == str(tmp_path / "1.png")
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(ValueError, match=r" has no images \("):
+        sources_of([str(tmp_path)])
+
+
 def test_folders_in_folders_are_not_left_out_in_silence(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

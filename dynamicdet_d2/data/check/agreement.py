@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the parts of a COCO annotation can be of one object: its box, its area, its polygons."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ Box = tuple[float, float, float, float]
 _AREAS = (1e-3, 1.5)
 # Of the union of both, below which a box and the extent of polygons are of different objects.
 _OVERLAP = 0.5
+# Of an area, by which tools round it.
+_ROUNDING = 0.01
 
 
 class Agreement:
@@ -30,6 +33,7 @@ class Agreement:
         """
         self._looks = {"areas": areas, "masks": polygons}
         self._counts = {"areas": 0, "masks": 0}
+        self._areas_as_corners = self._areas_as_sides = 0
         self._first: dict[str, str] = {}
 
     def look(self, annotation: dict[str, Any], box: Box) -> None:
@@ -41,6 +45,11 @@ class Agreement:
         if box[2] <= 0 or box[3] <= 0:
             return
         area, polygons = annotation.get("area"), annotation.get("segmentation")
+        if is_finite(area) and area > 0:
+            x, y, width, height = map(float, box)
+            between = max(width - x, 0.0) * max(height - y, 0.0)
+            self._areas_as_corners += math.isclose(area, between, rel_tol=_ROUNDING)
+            self._areas_as_sides += math.isclose(area, width * height, rel_tol=_ROUNDING)
         if self._looks["areas"] and is_finite(area):
             low, high = (share * box[2] * box[3] for share in _AREAS)
             if not low <= area <= high:
@@ -61,6 +70,12 @@ class Agreement:
         Args:
             objects: that there are.
         """
+        if self._areas_as_corners == objects > self._areas_as_sides:
+            yield (
+                "corners",
+                f"All {objects} objects have the area of boxes [x1, y1, x2, y2] and not of "
+                "[x, y, width, height]: are theirs corners?",
+            )
         for kind, what, so in (
             ("areas", "an area that no object in their box has", "AP by size goes by it"),
             ("masks", "polygons elsewhere than their box", "masks are learnt from them"),

@@ -102,7 +102,7 @@ class AnnotationCheck:
                 self._errors.add(
                     kind,
                     f"Annotation {id_} has the {key} {shown(value)}, which the json does not "
-                    "define.",
+                    f"define: it has {shown(next(iter(allowed)))}, for one.",
                 )
                 known = False
         return known

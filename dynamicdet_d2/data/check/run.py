@@ -13,6 +13,7 @@ from dynamicdet_d2.data.check.annotations import AnnotationCheck
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
 from dynamicdet_d2.data.register import class_names, read_json
+from dynamicdet_d2.utils.words import spelt_alike
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ def _check_categories(
         report.warnings.add(
             "class names", f"Several categories have the same name: {_listed(repeated)}."
         )
+    for sentence in spelt_alike(report.class_names):
+        report.warnings.add("class names", sentence)
     return set(names)
 
 

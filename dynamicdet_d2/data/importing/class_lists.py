@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dynamicdet_d2.data.importing.dataset import check_classes
 from dynamicdet_d2.utils.files import read_lines
+from dynamicdet_d2.utils.words import shown
 
 FILES = ("classes.txt", "obj.names")
 
@@ -49,4 +50,7 @@ def _listed(file: Path) -> tuple[str, ...]:
     text = "\n".join(line.strip() for line in read_lines(file, str(file)))
     # An empty line before the last one counts: the classes behind it have its number.
     names = text.rstrip("\n").split("\n") if text.strip() else []
+    comment = next((name for name in names if name.startswith("#")), None)
+    if comment is not None:  # the classes behind it would have other numbers
+        raise ValueError(f"{file} has {shown(comment)}; each line is a class, and none a comment.")
     return check_classes(names, f"{file} has")

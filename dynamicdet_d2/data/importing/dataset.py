@@ -179,13 +179,12 @@ def check_classes(names: Sequence[object], where: str) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
-def write_json(path: Path, images: Sequence[ImageEntry], root: Path, classes: Sequence[str]) -> int:
+def write_json(
+    path: Path, images: Sequence[ImageEntry], root: Path, classes: Sequence[str]
+) -> None:
     """Write images in COCO's instances format, whole or not at all.
 
     Ids count from 1, in the order of the images.
-
-    Returns:
-        the number of objects.
     """
     annotations: list[dict] = []
     for number, image in enumerate(images, start=1):
@@ -206,7 +205,6 @@ def write_json(path: Path, images: Sequence[ImageEntry], root: Path, classes: Se
     }
     with whole_file(path) as file:
         file.write(json.dumps(content).encode())
-    return len(annotations)
 
 
 def _annotation(entry: ObjectEntry, image_id: int) -> dict:

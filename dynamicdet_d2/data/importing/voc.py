@@ -109,6 +109,8 @@ def _annotation_files(folder: Path, listed: Mapping[str, Path]) -> dict[str, lis
     for file in found:
         if file.suffix != ".xml":
             raise ValueError(f"{file} must end in .xml, in small letters, to be found.")
+        if place is folder and file.parent.name == "Annotations":  # one data set of several
+            raise ValueError(f"{folder} has no Annotations, but {file.parent.parent} has: name it.")
     by_split: dict[str, list[Path]] = {}
     for file in found:
         folders = map(meant, file.relative_to(place).parts[:-1])
@@ -293,5 +295,5 @@ def _refuse_entities(content: bytes) -> None:
         raise _EntitiesError
 
     parser = ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler = refuse
     parser.Parse(content, True)

@@ -127,7 +127,9 @@ def _drawn(folder: Path) -> dict:
     annotations = folder / "instances.json"
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; a drawn set is a folder, there or not yet.")
-    if not folder.is_dir() or not any(folder.iterdir()) or (folder / UNFINISHED).is_file():
+    # What is hidden, as a Mac leaves it, is nobody's data.
+    there = folder.is_dir() and any(not x.name.startswith(".") for x in folder.iterdir())
+    if not there or (folder / UNFINISHED).is_file():
         return {}
     content = read_json(annotations, str(annotations)) if annotations.is_file() else None
     info = content.get("info") if isinstance(content, dict) else None

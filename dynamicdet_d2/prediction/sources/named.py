@@ -34,8 +34,9 @@ _CAMERA = re.compile(r"^camera:(\d{1,3})$")
 def sources_of(inputs: Sequence[str], *, drawn: bool = True) -> list[Source]:
     """What ``--input`` means, in the order given.
 
-    A word is ``camera:N``, a folder (its images, by name), a video, a list (.txt: a word per line,
-    relative to the list's folder), a pattern (``**`` for any depth), or else an image.
+    A word is ``camera:N``, a folder (its images that are not hidden, by name), a video, a list
+    (.txt: a word per line, relative to the list's folder), a pattern (``**`` for any depth), or
+    else an image.
 
     Args:
         drawn: each has a file of its name, whatever its folder.
@@ -109,7 +110,8 @@ def _path(word: str, said: str) -> Path:
 
 
 def _folder(folder: Path, said: str) -> Iterator[Source]:
-    files = sorted(folder.iterdir())
+    # As patterns do: "._1.jpg" is what a Mac leaves beside 1.jpg, and no image.
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
     found = _ending(files, IMAGE_ENDINGS)
     if not found:
         raise ValueError(f"{said} has no images ({', '.join(IMAGE_ENDINGS)}).")
