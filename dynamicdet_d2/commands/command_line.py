@@ -5,6 +5,8 @@ Only the standard library is imported here, as in ``main.py``.
 """
 
 import argparse
+import difflib
+import itertools
 import os
 import re
 from collections.abc import Collection, Sequence
@@ -12,6 +14,8 @@ from pathlib import Path
 
 # Hyphen, en dash, em dash, minus.
 _DASHES = "-\u2013\u2014\u2212"
+# A key of a config; an image may have the name of one.
+_KEY = re.compile(r"(DATALOADER|DATASETS|INPUT|MODEL|RUN|SOLVER|TEST)(\.[A-Z0-9_]+)+$|OUTPUT_DIR$")
 # An argument, or an option's value, that lies in the home folder.
 _HOME = re.compile(r"^((?:--[\w-]+=)?)~(?=/|$)")
 
@@ -33,6 +37,7 @@ def read_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpars
     options = parser._option_string_actions
     _refuse_other_dashes(words, options)
     _refuse_behind_keys(words, options)
+    _refuse_unknown(words, parser)
     args = parser.parse_args(words)
     _refuse_empty(args, parser)
     _refuse_plan(args)
@@ -97,6 +102,30 @@ def _refuse_behind_keys(words: Sequence[str], options: Collection[str]) -> None:
             from dynamicdet_d2.config.pairs import option_behind
 
             raise ValueError(option_behind(name))
+
+
+def _refuse_unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """
+    Raises:
+        ValueError: an option that the command has not, whose value argparse would take for the
+            first key, and what stands behind it for more of them; or a key before ``--opts``.
+    """
+    options = parser._option_string_actions
+    keys_follow = any(x.dest == "opts" and not x.option_strings for x in parser._actions)
+    for word, following in itertools.pairwise(words):
+        if word == "--opts" or (keys_follow and _KEY.match(word)):
+            return
+        if "--opts" in options and _KEY.match(word) and not os.path.exists(word):
+            raise ValueError(f"{word} is a key, and here keys stand behind --opts.")
+        unknown = word.startswith("--") and not any(name.startswith(word) for name in options)
+        if keys_follow and unknown and "=" not in word and not following.startswith("-"):
+            hint = " Weights are named by the key MODEL.WEIGHTS." if word == "--weights" else ""
+            raise ValueError(f"There is no option {word}.{hint or _nearest(word, options)}")
+
+
+def _nearest(word: str, options: Collection[str]) -> str:
+    near = difflib.get_close_matches(word, options, n=1)
+    return f" The nearest is {near[0]}." if near else ""
 
 
 def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

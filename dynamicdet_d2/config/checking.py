@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 
 from dynamicdet_d2.config.declare import KEYS, RULES, Key, Use
 from dynamicdet_d2.config.misspelt import misspelt
-from dynamicdet_d2.utils.words import in_lines
+from dynamicdet_d2.utils.words import in_lines, shown
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +28,23 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     Raises:
         ValueError: a sentence for each thing that is wrong, a line each.
     """
+    refuse_no_config(cfg)
     for sentence in misspelt(cfg):
         _say_once(sentence)
     sentences = problems(cfg, use)
     if sentences:
         raise ValueError(in_lines(sentences))
+
+
+def refuse_no_config(cfg: object) -> None:
+    """
+    Raises:
+        ValueError: a path for one, of a program that has not read it.
+    """
+    if not isinstance(cfg, CfgNode):
+        raise ValueError(
+            f"{shown(cfg)} is no config; dynamicdet_d2.config.read_config reads one from a file."
+        )
 
 
 @cache  # a config is checked by each part that is built from it

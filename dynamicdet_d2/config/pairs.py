@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands where a key or a value should: a sentence for it."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.utils.words import shown
@@ -30,6 +34,13 @@ def refuse_no_pairs(overrides: object) -> None:
     for name in overrides[::2]:
         if not isinstance(name, str):
             raise ValueError(f"Config overrides have {shown(name)} in the place of a key.")
+
+
+def plain(value: Any) -> Any:
+    """Of a number of numpy's and of a path, as programs give them, what a file would hold."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def without_value(overrides: Sequence[str], known: set[str]) -> str:

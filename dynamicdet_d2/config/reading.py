@@ -14,7 +14,13 @@ from detectron2.utils.file_io import PathManager
 
 from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
-from dynamicdet_d2.config.pairs import BASE, refuse_no_pairs, unknown_key, without_value
+from dynamicdet_d2.config.pairs import (
+    BASE,
+    plain,
+    refuse_no_pairs,
+    unknown_key,
+    without_value,
+)
 from dynamicdet_d2.config.start_weights import say_start_weights
 from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
@@ -117,8 +123,11 @@ def read_config(
     Raises:
         ValueError: naming the file that cannot be read, or all keys that are wrong, a line each.
     """
+    if config_file is not None and not isinstance(config_file, str | os.PathLike):
+        raise ValueError(f"{shown(config_file)} is no path of a config file.")
     cfg = get_cfg()
     refuse_no_pairs(overrides)
+    overrides = [plain(value) for value in overrides]
     if len(overrides) % 2:
         raise ValueError(without_value(overrides, set(dict(_leaves(cfg, cfg)))))
     wrong = _merge_files(cfg, config_file, alone=alone) if config_file else []

@@ -19,6 +19,7 @@ from dynamicdet_d2.config.ranges import integer, number
 from dynamicdet_d2.engine.hooks import PhaseSwitch
 from dynamicdet_d2.engine.plan import Plan
 from dynamicdet_d2.modeling.architecture import num_classes_key
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.words import in_words, shown
 
 logger = logging.getLogger(__name__)
@@ -172,12 +173,34 @@ def warn_of_class_counts(cfg: CfgNode) -> None:
             )
 
 
-def check_hooks(hooks: Sequence[HookBase | None], trainer: type) -> None:
-    """Refuse hooks that would train the first phase to the end of the run.
+def checked_model(model: object, trainer: type) -> DynamicDetector:
+    """What a subclass's ``build_model`` gives.
 
     Raises:
-        ValueError: the one that enters the next phase is missing.
+        ValueError: it has no two detectors.
     """
+    if not isinstance(model, DynamicDetector):
+        raise ValueError(
+            f"build_model of {trainer.__name__} returns an object of type {type(model).__name__}; "
+            "it must be a DynamicDetector."
+        )
+    return model
+
+
+def check_hooks(hooks: Sequence[HookBase | None] | None, trainer: type) -> None:
+    """Refuse hooks that would train the first phase to the end of the run, and what is no hook.
+
+    Raises:
+        ValueError: the one that enters the next phase is missing, or one is no hook's instance.
+    """
+    if hooks is None:
+        raise ValueError(f"build_hooks of {trainer.__name__} returns nothing.")
+    for hook in hooks:
+        if not (hook is None or isinstance(hook, HookBase)):
+            raise ValueError(
+                f"build_hooks of {trainer.__name__} gives {shown(hook)}; it must be an instance of "
+                "Detectron2's HookBase."
+            )
     if not any(isinstance(hook, PhaseSwitch) for hook in hooks):
         raise ValueError(
             f"build_hooks of {trainer.__name__} gives no {PhaseSwitch.__name__}, without which no "

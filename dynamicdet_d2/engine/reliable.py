@@ -53,6 +53,7 @@ class ReliableTrainer(DefaultTrainer):
     _trainer: TrainingStep
     _resumed = False
     _asked_for_weights = False
+    _has_trained = False
 
     def resume_or_load(self, resume: bool = True) -> None:
         """As Detectron2's."""
@@ -78,7 +79,17 @@ class ReliableTrainer(DefaultTrainer):
             save_config(self.cfg)  # with the keys that hold from here on
 
     def train(self) -> Any:
-        """As Detectron2's; signals that come in a step wait for its end."""
+        """As Detectron2's, once; signals that come in a step wait for its end.
+
+        Raises:
+            ValueError: it has trained before, whose writers are closed.
+        """
+        if self._has_trained:
+            raise ValueError(
+                f"This {type(self).__name__} has trained, to the end or not; a new one goes on "
+                "where it ended, by resume_or_load(resume=True)."
+            )
+        self._has_trained = True
         if self.cfg.MODEL.WEIGHTS and not self._asked_for_weights:
             logger.warning(
                 "resume_or_load was not called, so that nothing of MODEL.WEIGHTS %s is loaded by "

@@ -56,7 +56,7 @@ class TrainingStep(SimpleTrainer):
         """As Detectron2's.
 
         Raises:
-            ValueError: the loader has come to an end.
+            ValueError: the loader has come to an end, or the model gives no losses.
             FloatingPointError: naming a loss of this process that is not finite, or saying that
                 gradients overflow.
         """
@@ -127,7 +127,16 @@ class TrainingStep(SimpleTrainer):
 
 
 def as_dict(losses: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
-    """Losses by name; one that has none is the total."""
+    """Losses by name; one that has none is the total.
+
+    Raises:
+        ValueError: a model in evaluation mode gives detections.
+    """
+    if isinstance(losses, list):
+        raise ValueError(
+            "The model gave detections in the place of losses: something, a hook for one, has left "
+            "it in evaluation mode; after model.eval() belongs model.train()."
+        )
     return {"total_loss": losses} if isinstance(losses, Tensor) else losses
 
 

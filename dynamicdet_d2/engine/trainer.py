@@ -17,7 +17,7 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.config import Use, check
+from dynamicdet_d2.config import Use, check, refuse_no_config
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import ImageLoader
 from dynamicdet_d2.engine import checks
@@ -78,6 +78,7 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         # Not DefaultTrainer's: it builds one optimizer for the whole run, and wraps the model
         # for several processes in a way that a CPU refuses.
         TrainerBase.__init__(self)
+        refuse_no_config(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         check(cfg, Use.TRAIN)
         self.cfg = cfg
@@ -281,7 +282,7 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
     def _build_detector(self, cfg: CfgNode) -> DynamicDetector:
         # The initial weights follow from the seed, and are the same in every process.
         seed_all_rng(self.seed)
-        return self.build_model(cfg)
+        return checks.checked_model(self.build_model(cfg), type(self))
 
     def _measured(self, columns: Sequence[str], step: int) -> LossTable:
         resumed = step > 0 or self.start_iter > 0

@@ -130,7 +130,10 @@ class Comparison:
                 row += [f"{a:.2f}", f"{b:.2f}", f"{a - b:.2f}"]
             rows.append(row)
         title = f"{self.num_images} images of {self.dataset}"
-        title += "; * the export's own threshold" if dynamic else ""
+        if dynamic:
+            mean, largest = self.difficulty_change
+            title += f"; difficulties differ by {mean:.2g} in the mean, {largest:.2g} at most"
+            title += "; * the export's own threshold"
         numbers = tabulate(rows, head, disable_numparse=True, stralign="right")
         return f"{title}\n{numbers}\n"
 

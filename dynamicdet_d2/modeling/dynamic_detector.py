@@ -93,6 +93,11 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         """The arguments that every kind of detector has."""
         check(cfg, Use.MODEL)
         backbone = build_backbone(cfg)
+        if not isinstance(backbone, CompositeBackbone):
+            raise ValueError(
+                f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME} builds a {type(backbone).__name__};"
+                " a dynamic detector needs a CompositeBackbone, of two."
+            )
         return {
             "backbone": backbone,
             "router": AdaptiveRouter(cfg, backbone.output_shape(), cls),

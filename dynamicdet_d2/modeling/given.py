@@ -130,7 +130,30 @@ def checked_ground_truth(
     fault = _fault(given, size, num_classes, learnt)
     if fault is not None:
         raise ValueError(f"{image_name(source, place)} has ground truth {fault}.")
+    boxes = given.gt_boxes.tensor
+    if boxes.device.type == "cpu" and len(boxes):
+        doubt = _doubt(boxes, size)
+        if doubt:
+            _say_doubt(doubt)
     return given
+
+
+def _doubt(boxes: Tensor, size: tuple[int, int]) -> str:
+    """What is hardly meant of boxes (n, 4), which Detectron2's mapper cuts and leaves out."""
+    if not (boxes[:, :2] < boxes[:, 2:]).all():
+        return "without an area"
+    corner = boxes.new_tensor([size[1], size[0]])
+    outside = (boxes[:, :2] >= corner).any(dim=1) | (boxes[:, 2:] <= 0).any(dim=1)
+    return "outside of its image" if outside.any() else ""
+
+
+@cache  # of a stream, once
+def _say_doubt(doubt: str) -> None:
+    logger.warning(
+        "Ground truth has a box %s, by a mapper for one: boxes are in pixels of the image as the "
+        "model is given it, and such ones are to be left out.",
+        doubt,
+    )
 
 
 def _fault(

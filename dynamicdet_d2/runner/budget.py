@@ -62,18 +62,28 @@ class Budget:
         grid = self._calibration["grid"]
         return grid[round(hard_fraction * (len(grid) - 1))]
 
+    def check_milliseconds(self, target: float) -> None:
+        """Refuse a target before the routes are timed, which takes long.
+
+        Raises:
+            ValueError: it is no number above 0, or there is no calibration.
+        """
+        if self._dynamic:
+            self.threshold_for(0.0)
+        good = isinstance(target, _NUMBERS) and not isinstance(target, bool)
+        if not (good and 0 < target < float("inf")):
+            raise ValueError(f"The milliseconds must be a number above 0, not {shown(target)}.")
+
     def threshold_for_cost(self, easy: float, hard: float, target: float) -> float:
         """Of a mean cost per image, such as milliseconds (eq. 14).
 
         Args:
             easy, hard: mean cost of the two routes.
-            target: between them.
+            target: between them; ``check_milliseconds`` has seen it.
 
         Raises:
             ValueError: out of reach.
         """
-        if not isinstance(target, _NUMBERS):
-            raise ValueError(f"The milliseconds must be a number, not {shown(target)}.")
         if hard <= easy:
             raise ValueError(
                 f"The hard route took {hard:.2f} ms per picture and the easy one {easy:.2f}, so "

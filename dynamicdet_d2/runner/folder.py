@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class Folder:
             ValueError: one sentence naming the file that is missing, changed, or of a kind that
                 this version does not know.
         """
+        if not isinstance(path, str | os.PathLike) or path == "":
+            raise ValueError(
+                f"{shown(path)} is no path of a folder that 'dynamicdet export' wrote."
+            )
         path = Path(path)
         if path.is_file():
             raise ValueError(f"{path} is a file; what 'dynamicdet export' writes is a folder.")

@@ -71,8 +71,8 @@ class Runner:
         own = Folder.read(folder)
         manifest = self._manifest = own.manifest
         self.class_names: list[str] = manifest["class_names"]
-        if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
-            raise ValueError(f"threads is {threads!r}; it must be from 1 to {MOST_THREADS}.")
+        if threads is not None:
+            threads = _checked_threads(threads)
         opener = opener or opener_of(manifest["runtime"], threads)
         opened = {name: own.open(name, opener) for name in manifest["pieces"]}
         self._pieces = Pieces(opened, manifest["sides"])
@@ -122,8 +122,10 @@ class Runner:
             pictures: to measure on, at least one.
 
         Raises:
-            ValueError: out of reach, with the range that can be reached; or no calibration.
+            ValueError: out of reach, with the range that can be reached; no number; or no
+                calibration.
         """
+        self._budget.check_milliseconds(milliseconds)
         easy, hard = self.measure(pictures)
         self._budget.set(self._budget.threshold_for_cost(easy, hard, milliseconds))
 
@@ -199,6 +201,20 @@ class Runner:
             others = {**others, **getattr(head, "needs", {})}
         for name, outputs in others.items():
             folder.require(name, outputs)
+
+
+def _checked_threads(threads: Any) -> int:
+    """Also numpy's numbers, by which a configuration may count.
+
+    Raises:
+        ValueError: no whole number, or one that no machine has.
+    """
+    whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+    if not (whole and 1 <= threads <= MOST_THREADS):
+        raise ValueError(
+            f"threads is {threads!r}; it must be a whole number from 1 to {MOST_THREADS}."
+        )
+    return int(threads)
 
 
 def _head(

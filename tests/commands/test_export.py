@@ -104,7 +104,7 @@ def test_an_export_is_checked(labelled: Path, capsys: pytest.CaptureFixture) -> 
     capsys.readouterr()
     assert check_export(labelled, "--images", "3", "--output", str(figures)) == 0
     said = capsys.readouterr().out
-    assert said.startswith("3 images of own; * the export's own threshold\n")
+    assert said.startswith("3 images of own; difficulties differ by ")
     content = json.loads(figures.read_text())
     assert content["num_images"] == 3 and content["compared"] == ["PyTorch", "exported"]
     assert content["points"][-1]["ap"]["box"][0] > 80

@@ -173,6 +173,60 @@ def test_hooks_without_the_switch_of_phases_are_refused(cfg: CfgNode) -> None:
         Own(cfg)
 
 
+def given(name: str, returned: object) -> type[DynamicTrainer]:
+    """A trainer of which a method that builds something gives this."""
+    return type("Own", (DynamicTrainer,), {name: lambda *_: returned})
+
+
+@pytest.mark.parametrize(
+    ("name", "returned", "says"),
+    [
+        ("build_hooks", None, "build_hooks of Own returns nothing."),
+        ("build_hooks", [Counted], "build_hooks of Own gives <class .*; it must be an instance of"),
+        ("build_train_loader", None, "build_train_loader of Own returns nothing."),
+        ("build_optimizer", None, "build_optimizer of Own returns None; it must be a torch.optim"),
+        (
+            "build_optimizer",
+            torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1),
+            "build_optimizer of Own gives one of other parameters than the model's: it learns none",
+        ),
+        ("build_model", torch.nn.Linear(1, 1), "build_model of Own returns an object of type Lin"),
+    ],
+)
+def test_what_a_trainer_cannot_train_with(
+    cfg: CfgNode, name: str, returned: object, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        own = given(name, returned)
+        if name in ("build_train_loader", "build_optimizer"):
+            setattr(own, name, classmethod(getattr(own, name)))
+        own(cfg)
+
+
+@pytest.mark.parametrize("cfg", ["configs/quickstart.yaml", None, {}])
+def test_what_is_no_config_of_a_trainer(cfg: object) -> None:
+    with pytest.raises(ValueError, match="is no config; dynamicdet_d2.config.read_config reads on"):
+        DynamicTrainer(cfg)
+
+
+class LeftInEvaluation(HookBase):
+    """As where it looks at detections of its own."""
+
+    def before_step(self) -> None:
+        self.trainer.model.eval()
+
+
+def test_a_model_that_a_hook_left_in_evaluation_and_a_second_training(cfg: CfgNode) -> None:
+    trainer = DynamicTrainer(cfg)
+    trainer.register_hooks([LeftInEvaluation()])
+    with pytest.raises(
+        ValueError, match=r"left it in evaluation mode; after model.eval\(\) belong"
+    ):
+        trainer.train()
+    with pytest.raises(ValueError, match="^This DynamicTrainer has trained, to the end or not; a "):
+        trainer.train()
+
+
 @pytest.mark.parametrize(("classes", "says"), [(6, False), (2, True)])
 def test_another_number_of_classes_by_code_is_said(
     cfg: CfgNode, caplog: pytest.LogCaptureFixture, classes: int, says: bool

@@ -45,7 +45,8 @@ def test_what_is_lost_and_what_moves() -> None:
 def test_a_table_and_plain_values() -> None:
     found = comparison((60.0, 59.7), (62.0, 61.4), (64.0, 64.1), hard=(0.5, 0.45))
     title, head, _, *rows = found.table().splitlines()
-    assert title == "200 images of shapes; * the export's own threshold"
+    moved = "difficulties differ by 0.001 in the mean, 0.01 at most"
+    assert title == f"200 images of shapes; {moved}; * the export's own threshold"
     assert head.split() == "threshold % hard, float32 int8 box AP, float32 int8 lost".split()
     assert rows[1].split() == ["*0.4000", "50.0", "45.0", "62.00", "61.40", "0.60"]
     content = found.as_json()

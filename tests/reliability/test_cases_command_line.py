@@ -518,6 +518,22 @@ CASES: list[tuple[str, int, str]] = [
     (f"{TRAIN} OUTPUT_DIR /dev/null", TYPED, "OUTPUT_DIR is '/dev/null', which is none;"),
     ("eval --config-file {folder}/text.json", TYPED, "text.json holds 'hello'"),
     ("doctor --gone", TYPED, "unrecognized arguments: --gone"),
+    (
+        "export --model m --format torch --output {folder}/x",
+        TYPED,
+        "error: There is no option --model.",
+    ),
+    (
+        "export --wieghts w.pth --format torch",
+        TYPED,
+        "There is no option --wieghts. The nearest is",
+    ),
+    ("eval --config-file c.yaml --weights w.pth", TYPED, "are named by the key MODEL.WEIGHTS."),
+    (
+        f"{PREDICT} --input {{folder}}/images TEST.DETECTIONS_PER_IMAGE 5",
+        TYPED,
+        "error: TEST.DETECTIONS_PER_IMAGE is a key, and here keys stand behind --opts.",
+    ),
     (f"{PREDICT} --input {{folder}}/images --threshold -1e-3", TYPED, "--threshold is -0.001; it"),
     (f"{CALIBRATE} --max-ap-drop -inf", TYPED, "A target for ap_drop must be in [0, 100]"),
     ("draw-shapes --output= --num-images 1", TYPED, "error: --output is empty."),

@@ -12,9 +12,9 @@ from detectron2.engine import DefaultPredictor
 from detectron2.structures import Boxes, Instances, RotatedBoxes
 from PIL import Image
 
-from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config import get_cfg, read_config
 from dynamicdet_d2.engine.predictor import Predictor
-from dynamicdet_d2.modeling.given import _say_prepared
+from dynamicdet_d2.modeling.given import _say_doubt, _say_prepared, checked_ground_truth
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.class_names import check_class_names, say_other_places
 from dynamicdet_d2.runner.images import prepare
@@ -215,6 +215,20 @@ def test_what_are_no_overrides(overrides: Any, says: str) -> None:
     assert says in str(refused.value)
 
 
+def test_values_as_programs_give_them(tmp_path: Path) -> None:
+    given = ["SOLVER.BASE_LR", np.float64(0.5), "SOLVER.MAX_ITER", np.int64(3)]
+    given += ["SOLVER.AMP.ENABLED", np.bool_(True), "OUTPUT_DIR", tmp_path]
+    cfg = read_config("configs/quickstart.yaml", given)
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_ITER, cfg.SOLVER.AMP.ENABLED) == (0.5, 3, True)
+    assert cfg.OUTPUT_DIR == str(tmp_path)
+
+
+@pytest.mark.parametrize("file", [b"configs/quickstart.yaml", ["a.yaml"], 3, get_cfg()])
+def test_what_is_no_path_of_a_config(file: Any) -> None:
+    with pytest.raises(ValueError, match=r" is no path of a config file\.$"):
+        read_config(file)
+
+
 @pytest.mark.parametrize(
     ("names", "says"),
     [
@@ -404,3 +418,24 @@ def test_weights_that_are_not_finite_stop_at_the_first_image() -> None:
         for ask in (model, model.exits, model.difficulties):
             with pytest.raises(ValueError, match="The difficulty of image 1 is nan: its pixels or"):
                 ask(toy_inputs(1))
+
+
+@pytest.mark.parametrize(
+    ("box", "says"),
+    [
+        ([4.0, 4, 4, 20], "Ground truth has a box without an area, by a mapper for one"),
+        ([400.0, 4, 420, 20], "Ground truth has a box outside of its image, by a mapper"),
+        ([-9.0, 4, 420, 20], ""),
+    ],
+)
+def test_boxes_that_are_hardly_meant_are_remarked_on_once(
+    caplog: pytest.LogCaptureFixture, box: list[float], says: str
+) -> None:
+    """As where a mapper has resized the image, and not its boxes."""
+    _say_doubt.cache_clear()
+    (source,) = toy_inputs(1, objects=1)
+    source["instances"].gt_boxes = Boxes([box])
+    for _ in range(2):
+        checked_ground_truth(source, 0, (64, 96), 3, [])
+    said = [message for message in caplog.messages if message.startswith("Ground truth has a box")]
+    assert len(said) == bool(says) and all(says in message for message in said)

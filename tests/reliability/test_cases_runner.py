@@ -284,10 +284,29 @@ def test_what_are_no_pictures(pictures: Any, says: str) -> None:
         prepare(pictures, INPUT, None)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 10**9, "x", True])
+@pytest.mark.parametrize("threads", [0, -1, 10**9, "x", True, 2.0, np.float64(2)])
 def test_threads_that_no_machine_has(folder: Path, threads: Any) -> None:
-    with pytest.raises(ValueError, match="threads is .*; it must be from 1 to 4096."):
+    with pytest.raises(ValueError, match="threads is .*; it must be a whole number from 1 to 4096"):
         Runner(folder, threads=threads)
+
+
+def test_threads_that_numpy_counted(folder: Path) -> None:
+    assert Runner(folder, opener=opened, threads=np.int64(2)).threshold == 0.5  # type: ignore
+
+
+@pytest.mark.parametrize("path", [None, "", b"exported", 3])
+def test_what_is_no_path_of_a_folder(path: Any) -> None:
+    with pytest.raises(ValueError, match=r"^.{1,11} is no path of a folder that 'dynamicdet exp"):
+        Runner(path)
+
+
+@pytest.mark.parametrize("target", ["40", NAN, float("inf"), True, 0, -4, None])
+def test_milliseconds_are_looked_at_before_anything_is_timed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, target: Any
+) -> None:
+    monkeypatch.setattr(Runner, "measure", lambda *_: pytest.fail("it was timed"))
+    with pytest.raises(ValueError, match=r"^The milliseconds must be a number above 0, not "):
+        Runner(folder, opener=opened).latency(target, [np.zeros((9, 9, 3), np.uint8)])
 
 
 @pytest.mark.parametrize("share", [float("nan"), "0.5", None, -1, 10**400, np.array([0.5]), True])

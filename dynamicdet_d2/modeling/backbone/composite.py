@@ -139,6 +139,26 @@ class StagedBackbone(Backbone):
         return {name: f for name, (_, f) in zip(self.stage_names, outputs, strict=True)}
 
 
+def _check_staged(first: StagedBackbone, second: StagedBackbone) -> None:
+    """Refuse what are no two families' backbones, or lack levels that they name.
+
+    Raises:
+        ValueError: naming the class.
+    """
+    for backbone in (first, second):
+        name = type(backbone).__name__
+        if not isinstance(backbone, StagedBackbone):
+            raise ValueError(f"{name} is no StagedBackbone, of which a CompositeBackbone has two.")
+        missing = [stage for stage in backbone.stage_names if stage not in backbone.output_shape()]
+        if missing:
+            raise ValueError(
+                f"{name} has the stage '{missing[0]}' in stage_names, of which its output_shape() "
+                "says nothing."
+            )
+    if first is second:
+        raise ValueError(f"Both backbones are one {name}; each has to be built for itself.")
+
+
 def _check_shapes(
     first: StagedBackbone, second: StagedBackbone, one_neck: bool, share_stem: bool
 ) -> None:
@@ -187,6 +207,7 @@ class CompositeBackbone(Backbone):
             ValueError: if the two do not agree in their stages and output shapes.
         """
         super().__init__()
+        _check_staged(bottom_up1, bottom_up2)
         self.share_stem = share_stem and bottom_up2.can_share_stem
         _check_shapes(bottom_up1, bottom_up2, one_neck, self.share_stem)
         if self.share_stem:

@@ -3,7 +3,9 @@
 
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.resnet import ResNet
 from torch import Tensor, nn
 
@@ -162,9 +164,42 @@ def test_wrong_keys_are_named(overrides: list, sentence: str) -> None:
 
 def test_backbones_that_disagree_are_refused() -> None:
     wider = Doubling()
-    wider.output_shape = lambda: {"s0": ShapeSpec(channels=4, stride=2)}
+    shapes = wider.output_shape()
+    wider.output_shape = lambda: {**shapes, "s0": ShapeSpec(channels=4, stride=2)}
     with pytest.raises(ValueError, match="must agree in their output shapes"):
         CompositeBackbone(bottom_up1=Doubling(), bottom_up2=wider)
+
+
+class OfOneLevel(Doubling):
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"s0": ShapeSpec(channels=3, stride=2)}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        (Doubling(), nn.Identity(), "^Identity is no StagedBackbone, of which a CompositeBackbone"),
+        (
+            OfOneLevel(),
+            Doubling(),
+            "^OfOneLevel has the stage 's1' in stage_names, of which its ou",
+        ),
+        (*[Doubling()] * 2, "^Both backbones are one Doubling; each has to be built for itself"),
+    ],
+)
+def test_what_cannot_be_composed(first: nn.Module, second: nn.Module, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        CompositeBackbone(bottom_up1=first, bottom_up2=second)
+
+
+@BACKBONE_REGISTRY.register()
+def build_composite_of_one_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
+    return Doubling()
+
+
+def test_a_builder_that_forgets_to_compose() -> None:
+    with pytest.raises(ValueError, match=r"_of_one_backbone builds a Doubling; a dynamic detector"):
+        toy_model("MODEL.BACKBONE.NAME", "build_composite_of_one_backbone")
 
 
 def test_neck_refuses_unknown_levels() -> None:
