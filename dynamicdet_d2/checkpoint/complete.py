@@ -56,7 +56,7 @@ def check_complete(
                 without_router=without_router,
                 without_second=without_second,
             )
-    _check_finite(checkpointer.model, checkpointer.report.path)
+    check_finite(checkpointer)
 
 
 def unfilled(report: LoadReport) -> list[str]:
@@ -127,7 +127,17 @@ def not_finite(model: nn.Module, apart: Sequence[str] = _WITHOUT_EFFECT) -> list
     ]
 
 
-def _check_finite(model: nn.Module, path: str) -> None:
-    bad = not_finite(model)
+def check_finite(checkpointer: DynamicCheckpointer) -> None:
+    """Refuse weights of which nothing can be learnt, and by which nothing can be measured.
+
+    Args:
+        checkpointer: after loading.
+
+    Raises:
+        ValueError: naming the file and the first weights that are NaN or infinite.
+    """
+    report, second = checkpointer.report, checkpointer.report2
+    bad = not_finite(checkpointer.model) if report or second else []
     if bad:
-        raise ValueError(f"{path} has values in {bad[0]} that are not finite.")
+        source = second if second and bad[0] in second.loaded else report or second
+        raise ValueError(f"{source.path} has values in {bad[0]} that are not finite.")
