@@ -136,8 +136,9 @@ def check_finite(checkpointer: DynamicCheckpointer) -> None:
     Raises:
         ValueError: naming the file and the first weights that are NaN or infinite.
     """
-    report, second = checkpointer.report, checkpointer.report2
-    bad = not_finite(checkpointer.model) if report or second else []
+    reports = [x for x in (checkpointer.report2, checkpointer.report) if x is not None]
+    bad = not_finite(checkpointer.model) if reports else []
     if bad:
-        source = second if second and bad[0] in second.loaded else report or second
+        # A name that no file has filled is of what was there before: any file is one to look at.
+        source = next((x for x in reports if bad[0] in x.loaded), reports[-1])
         raise ValueError(f"{source.path} has values in {bad[0]} that are not finite.")

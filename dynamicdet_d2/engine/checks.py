@@ -152,13 +152,13 @@ def warn_of_doubtful_keys(cfg: CfgNode) -> None:
             "TEST.EVAL_PERIOD is %d, but DATASETS.TEST names no data set: nothing is evaluated.",
             cfg.TEST.EVAL_PERIOD,
         )
-    for name in ("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"):
-        numbers = value_of(cfg, name)
-        if any(numbers) and max(map(abs, numbers)) < 1:
+    for name in ("PIXEL_MEAN", "PIXEL_STD"):
+        numbers: list[float] = list(cfg.MODEL[name])
+        if 0 < max(map(abs, numbers)) < 1:
             logger.warning(
-                "%s is %s, which looks like shares of 255: pixels are from 0 to 255, and "
+                "MODEL.%s is %s, which looks like shares of 255: pixels are from 0 to 255, and "
                 "MODEL.PIXEL_MEAN and PIXEL_STD are so, too.",
-                *(name, list(numbers)),
+                *(name, numbers),
             )
     _warn_of_sizes(cfg)
     _warn_of_nothing_learnt(cfg)
