@@ -8,7 +8,7 @@ a detector was loaded, and ``foreign`` serves Detectron2's own checkpointer.
 """
 
 from dynamicdet_d2.checkpoint.checkpointer import DynamicCheckpointer
-from dynamicdet_d2.checkpoint.complete import check_complete, load_complete
+from dynamicdet_d2.checkpoint.complete import check_complete, check_finite, load_complete
 from dynamicdet_d2.checkpoint.filling import load_weights
 from dynamicdet_d2.checkpoint.foreign import load_foreign
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
@@ -18,6 +18,7 @@ __all__ = [
     "LoadReport",
     "ShapeMismatch",
     "check_complete",
+    "check_finite",
     "load_complete",
     "load_foreign",
     "load_weights",

@@ -56,7 +56,7 @@ def check_complete(
                 without_router=without_router,
                 without_second=without_second,
             )
-    _check_finite(checkpointer.model, checkpointer.report.path)
+    check_finite(checkpointer)
 
 
 def unfilled(report: LoadReport) -> list[str]:
@@ -127,7 +127,18 @@ def not_finite(model: nn.Module, apart: Sequence[str] = _WITHOUT_EFFECT) -> list
     ]
 
 
-def _check_finite(model: nn.Module, path: str) -> None:
-    bad = not_finite(model)
+def check_finite(checkpointer: DynamicCheckpointer) -> None:
+    """Refuse weights of which nothing can be learnt, and by which nothing can be measured.
+
+    Args:
+        checkpointer: after loading.
+
+    Raises:
+        ValueError: naming the file and the first weights that are NaN or infinite.
+    """
+    reports = [x for x in (checkpointer.report2, checkpointer.report) if x is not None]
+    bad = not_finite(checkpointer.model) if reports else []
     if bad:
-        raise ValueError(f"{path} has values in {bad[0]} that are not finite.")
+        # A name that no file has filled is of what was there before: any file is one to look at.
+        source = next((x for x in reports if bad[0] in x.loaded), reports[-1])
+        raise ValueError(f"{source.path} has values in {bad[0]} that are not finite.")

@@ -5,7 +5,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the detector cannot be upgraded, or an image has another output.
     """
-    setup_logger(name="dynamicdet_d2").setLevel(logging.INFO)
+    log = setup_logger(name="dynamicdet_d2")
+    log.setLevel(logging.INFO)
     if args.num_images < 1:
         raise ValueError(f"--num-images is {args.num_images}; it must be at least 1.")
     _refuse_twice(args)
@@ -124,10 +126,19 @@ def run(args: argparse.Namespace) -> None:
     words += ["--resume"] if args.resume else []
     training = train.parser().parse_args([*words, *overrides])
     training.program = args.program
-    train.run(training)
+    with _silent(log):  # a training has a screen of its own, and would say each line twice
+        train.run(training)
     final = loaded(cfg, str(args.output / "model_final.pth"), args)
     proofs["after training"] = prove(args, stock, final, cfg)
     record(args, proofs)
+
+
+@contextmanager
+def _silent(log: logging.Logger) -> Iterator[None]:
+    """Without the handlers that a log has; with them again where it got no others inside."""
+    handlers, log.handlers = log.handlers, []
+    yield
+    log.handlers = log.handlers or handlers
 
 
 def _refuse_twice(args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 
 import copy
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -30,6 +31,8 @@ from dynamicdet_d2.utils.words import in_lines, shown
 
 # Unknown keys, of which each is said; of more than these, and no other, the file is the mistake.
 _FEW = 3
+# A letter in a list: its words are to stand in quotes.
+_WORD = re.compile("[A-Za-z]")
 # Of yacs, for a value that it cannot take or make out.
 _REFUSALS = (AssertionError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
@@ -289,7 +292,8 @@ def _mismatch(name: str, value: object, default: object) -> str:
         # What was typed may be right as a string, before yacs has read something else out of it.
         read = shown(value).strip("'")
         if read[:1] in ("[", "(") and allowed.must.startswith("be a list"):
-            return f"{name} is '{read}'; it must {allowed.must}, with words in quotes: ['a', 'b']."
+            form = "with words in quotes: ['a', 'b']" if _WORD.search(read) else "such as [1, 2]"
+            return f"{name} is '{read}'; it must {allowed.must}, {form}."
         return allowed.complaint(name, value) or f"{name} is {read}; it must {allowed.must}."
     kind = type(default).__name__
     return (

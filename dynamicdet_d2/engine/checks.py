@@ -153,11 +153,43 @@ def warn_of_doubtful_keys(cfg: CfgNode) -> None:
             "TEST.EVAL_PERIOD is %d, but DATASETS.TEST names no data set: nothing is evaluated.",
             cfg.TEST.EVAL_PERIOD,
         )
-    if max(cfg.MODEL.PIXEL_STD) < 1:
+    for name in ("PIXEL_MEAN", "PIXEL_STD"):
+        numbers: list[float] = list(cfg.MODEL[name])
+        if 0 < max(map(abs, numbers)) < 1:
+            logger.warning(
+                "MODEL.%s is %s, which looks like shares of 255: pixels are from 0 to 255, and "
+                "MODEL.PIXEL_MEAN and PIXEL_STD are so, too.",
+                *(name, numbers),
+            )
+    _warn_of_sizes(cfg)
+    _warn_of_nothing_learnt(cfg)
+
+
+def _warn_of_sizes(cfg: CfgNode) -> None:
+    """Shorter sides that no image gets, as its longer one is held below them."""
+    sizes = {"TEST": cfg.INPUT.MIN_SIZE_TEST}
+    if not cfg.INPUT.MOSAIC.ENABLED:  # which has squares of MAX_SIZE_TRAIN
+        sizes["TRAIN"] = max(cfg.INPUT.MIN_SIZE_TRAIN)
+    for kind, shorter in sizes.items():
+        longer = cfg.INPUT[f"MAX_SIZE_{kind}"]
+        if shorter > longer:
+            logger.warning(
+                "INPUT.MIN_SIZE_%s is %d and INPUT.MAX_SIZE_%s %d: images get no longer side above "
+                "%d, and so no shorter one of %d.",
+                *(kind, shorter, kind, longer, longer, shorter),
+            )
+
+
+def _warn_of_nothing_learnt(cfg: CfgNode) -> None:
+    """A learning rate or a weight of 0, by which a phase trains nothing, or not all it is for."""
+    phases = [name for name in cfg.SOLVER.PHASES if name != "router"]
+    if phases and cfg.SOLVER.MAX_ITER and not cfg.SOLVER.BASE_LR:
+        logger.warning("SOLVER.BASE_LR is 0: no weight of a detector changes.")
+    weights = list(cfg.MODEL.DYNAMIC.LOSS_WEIGHTS)
+    if "detectors" in phases and 0 in weights:
         logger.warning(
-            "MODEL.PIXEL_STD is %s, which looks like shares of 255: pixels are from 0 to 255, and "
-            "MODEL.PIXEL_MEAN and PIXEL_STD are so, too.",
-            list(cfg.MODEL.PIXEL_STD),
+            "MODEL.DYNAMIC.LOSS_WEIGHTS are %s: nothing is learnt from detector%d's loss.",
+            *(weights, weights.index(0) + 1),
         )
 
 

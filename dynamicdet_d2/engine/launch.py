@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import torch
 from detectron2.utils import comm
@@ -20,6 +21,7 @@ from torch import multiprocessing as mp
 from dynamicdet_d2.engine.supervise import Supervisor
 from dynamicdet_d2.engine.world import World, abandon, free_address, given_world, leave, restarts
 from dynamicdet_d2.utils.errors import FAILED, INTERRUPTED, one_sentence
+from dynamicdet_d2.utils.words import shown
 
 # Processes, of which each has a model; without more cores than that.
 _MOST_ON_A_CPU = 16
@@ -92,6 +94,20 @@ def _check_asked(args: argparse.Namespace, on_gpus: bool) -> None:
         raise ValueError(f"--num-gpus is {args.num_gpus}; on this CPU it must be at most {most}.")
     if args.dist_url == "auto" and args.num_machines > 1:
         raise ValueError("--dist-url auto is for one machine; several must be told an address.")
+    if args.dist_url != "auto" and not _is_address(args.dist_url):
+        raise ValueError(
+            f"--dist-url is {shown(args.dist_url)}; it must be auto or an address such as "
+            "tcp://127.0.0.1:29500."
+        )
+
+
+def _is_address(url: str) -> bool:
+    """Whether processes could meet there: at port 0 each would take another and wait."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.scheme != "tcp" or parts.hostname and parts.port) and "://" in url
+    except ValueError:  # a port that is no number, or too large
+        return False
 
 
 def _one_of_many(index: int, world: World, main: Callable, args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from detectron2.engine import DefaultTrainer
 from detectron2.utils import comm
 from torch import nn
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_finite
 from dynamicdet_d2.config import check
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
@@ -56,9 +56,14 @@ class ReliableTrainer(DefaultTrainer):
     _has_trained = False
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As Detectron2's."""
+        """As Detectron2's.
+
+        Raises:
+            ValueError: weights that it loads are not finite: training would end with them.
+        """
         self._asked_for_weights = True
         super().resume_or_load(resume=resume)
+        check_finite(self.checkpointer)
         # Where a checkpoint has no trainer's state the run begins anew, with its weights.
         there = self.checkpointer.has_checkpoint()
         self._resumed = resume and (self.start_iter > 0 or not there)

@@ -78,9 +78,12 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
 
 
 def _refuse_what_waits_or_leads_away(folder: str) -> None:
-    """Pipes, and links to files that would be written to."""
+    """Pipes, links to files that would be written to, and a file where evaluations write."""
     last = os.path.join(folder, LAST)
     refuse_pipes(last, last)
+    results = os.path.join(folder, "inference")
+    if os.path.lexists(results) and not os.path.isdir(results):
+        raise ValueError(f"{results} is no folder, which evaluations write to; move it.")
     written = [os.path.join(folder, name) for name in _IN_PLACE]
     for place in _below(os.path.join(folder, "inference")):
         written += [os.path.join(place, name) for name in _RESULTS_IN_PLACE]

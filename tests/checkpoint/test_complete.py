@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete, load_weights
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete, check_finite, load_weights
 from tests.support.toy import toy_model
 
 Weights = dict[str, Tensor]
@@ -114,6 +114,18 @@ def test_values_that_are_not_finite_are_named(check: Callable[..., None], value:
 
     with pytest.raises(ValueError, match="w.pth has values in neck.fpn_output3.bias that are not"):
         check(broken)
+
+
+def test_values_of_backbone_2_s_own_file_are_said_to_be_in_that(tmp_path: Path) -> None:
+    weights = {n: w.clone() for n, w in toy_model().state_dict().items()}
+    name = "backbone.bottom_up1.res3.0.conv1.weight"
+    weights[name][0] = float("nan")
+    backbone = {n: w for n, w in weights.items() if n.startswith("backbone.bottom_up1.")}
+    torch.save({"model": single_detector(backbone)}, tmp_path / "two.pth")
+    checkpointer = DynamicCheckpointer(toy_model(), weights2=str(tmp_path / "two.pth"))
+    checkpointer.load("")
+    with pytest.raises(ValueError, match="two.pth has values in backbone.bottom_up2.res3.0.conv1"):
+        check_finite(checkpointer)
 
 
 def test_nan_of_an_offset_that_was_never_measured_is_no_fault(check: Callable[..., None]) -> None:

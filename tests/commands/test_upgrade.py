@@ -114,6 +114,7 @@ def test_the_easy_route_stays_the_stock_detector(
         assert (proofs[when]["images"], proofs[when]["differing"]) == (3, [])
         assert proofs[when]["detections"] > 0
     assert len(re.findall("bit for bit", done.out)) == 2
+    assert len(re.findall("Phase detector2", done.out)) == 1  # the training's own log alone
 
     # On images that the command has not seen, in one batch, against Detectron2's own model.
     cfg = read_config(str(tmp_path / "new" / "upgrade.yaml"), [str(x) for x in own])

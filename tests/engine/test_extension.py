@@ -94,6 +94,18 @@ class UsersTrainer(DynamicTrainer):
         return [*super().build_hooks(), self.counted]
 
 
+def test_weights_that_are_not_finite_are_not_trained_on(cfg: CfgNode, tmp_path: Path) -> None:
+    keys = cfg.clone()
+    keys.defrost()
+    keys.MODEL.WEIGHTS = str(tmp_path / "w.pth")
+    trainer = DynamicTrainer(keys)
+    weights = trainer.model.state_dict()
+    weights["router.score.weight"][0] = float("inf")
+    torch.save({"model": weights}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"w.pth has values in router.score.weight that are not"):
+        trainer.resume_or_load(resume=False)
+
+
 def test_a_subclass_is_asked_as_detectron2_asks_it(
     cfg: CfgNode, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -252,6 +264,23 @@ def test_another_number_of_classes_by_code_is_said(
             ("MODEL.PIXEL_STD", [0.229, 0.224, 0.225]),
             "MODEL.PIXEL_STD is [0.229, 0.224, 0.225],",
         ),
+        (
+            ("MODEL.PIXEL_MEAN", [0.485, 0.456, 0.406], "MODEL.PIXEL_STD", [1.0, 1.0, 1.0]),
+            "MODEL.PIXEL_MEAN is [0.485, 0.456, 0.406], which looks like shares of 255",
+        ),
+        (
+            ("INPUT.MIN_SIZE_TRAIN", (640, 2000)),
+            "INPUT.MIN_SIZE_TRAIN is 2000 and INPUT.MAX_SIZE_TRAIN 1333: images get no longer",
+        ),
+        (("INPUT.MAX_SIZE_TEST", 32), "and INPUT.MAX_SIZE_TEST 32: images get no longer side"),
+        (("SOLVER.BASE_LR", 0.0), "SOLVER.BASE_LR is 0: no weight of a detector changes."),
+        (
+            ("MODEL.DYNAMIC.LOSS_WEIGHTS", [1.0, 0.0]),
+            "LOSS_WEIGHTS are [1.0, 0.0]: nothing is learnt from detector2's loss.",
+        ),
+        (("SOLVER.BASE_LR", 0.0, "SOLVER.PHASES", ["router"]), ""),
+        (("MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0], "MODEL.PIXEL_STD", [255.0, 255.0, 255.0]), ""),
+        (("INPUT.MAX_SIZE_TRAIN", 320, "INPUT.MOSAIC.ENABLED", True), ""),
         (("MODEL.PIXEL_STD", [1.0, 1.0, 1.0], "DATASETS.TEST", ()), ""),
         (("TEST.EVAL_PERIOD", 5), ""),
     ],

@@ -40,6 +40,10 @@ def start(called: list, **changes: object) -> None:
         ({"num_gpus": 0}, "--num-gpus is 0; it must be at least 1."),
         ({"num_machines": 0}, "--num-machines is 0"),
         ({"num_machines": 2}, "--dist-url auto is for one machine"),
+        *(
+            ({"num_gpus": 2, "dist_url": url}, f"--dist-url is '{url}'; it must be auto or")
+            for url in ("localhost:1234", "tcp://127.0.0.1:0", "tcp://a", "tcp://a:70000", "x", "")
+        ),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(changes: dict, says: str) -> None:

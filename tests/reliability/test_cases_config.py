@@ -138,6 +138,7 @@ OVERRIDES = [
     (("SOLVER.BASE_LR", "-1e-3"), "SOLVER.BASE_LR is -0.001"),
     (("SOLVER.IMS_PER_BATCH", "0"), "SOLVER.IMS_PER_BATCH is 0"),
     (("SOLVER.STEPS", "(-5,)"), "SOLVER.STEPS has -5"),
+    (("SOLVER.STEPS", "(1 2)"), "it must be a list of numbers that rise, such as [1, 2]."),
     (("SOLVER.GAMMA", "-1"), "SOLVER.GAMMA is -1.0"),
     (("SOLVER.PHASES", "[]"), "SOLVER.PHASES is empty"),
     (("SOLVER.PHASES", "['router', 'detectors']"), "'router' must be the last"),

@@ -77,6 +77,15 @@ def test_a_pipe_that_a_run_would_wait_for(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_file_where_evaluations_write(tmp_path: Path, begins: bool) -> None:
+    (tmp_path / "inference").write_text("notes")
+    with pytest.raises(ValueError, match="inference is no folder, which evaluations write to"):
+        with folder_of_run(str(tmp_path), begins=begins):
+            pass
+    assert (tmp_path / "inference").read_text() == "notes"
+
+
 RESULTS = "inference/toy/coco_instances_results.json"
 WRITTEN = ["metrics.json", "log.txt", "config.yaml", RESULTS, folder_lock.NAME]
 
