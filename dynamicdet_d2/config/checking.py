@@ -28,11 +28,25 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     Raises:
         ValueError: a sentence for each thing that is wrong, a line each.
     """
+    check_is_config(cfg)
     for sentence in misspelt(cfg):
         _say_once(sentence)
     sentences = problems(cfg, use)
     if sentences:
         raise ValueError(in_lines(sentences))
+
+
+def check_is_config(cfg: object) -> None:
+    """Refuse a path in the place of the config that it names, and the like.
+
+    Raises:
+        ValueError: naming the type.
+    """
+    if not isinstance(cfg, CfgNode):
+        raise ValueError(
+            f"The config is of type {type(cfg).__name__}; it must be a CfgNode, as "
+            "dynamicdet_d2.config.read_config reads it from a file."
+        )
 
 
 @cache  # a config is checked by each part that is built from it
