@@ -70,6 +70,10 @@ def verified(folder: Path) -> Manifest:
     if not os.path.isdir(folder):  # which a name that no system takes is not either
         raise ValueError(f"{folder} is no model folder: it is no folder.")
     path = folder / MANIFEST
+    if not os.path.lexists(path):
+        raise ValueError(
+            f"{folder} is no model folder: it has no {MANIFEST}, which 'dynamicdet package' writes."
+        )
     _check_plain(path, LARGEST)
     content = read_json(path, str(path))
     if isinstance(content, dict) and content.keys() >= {"runtime", "pieces"}:
