@@ -56,13 +56,12 @@ def run(args: argparse.Namespace) -> None:
 def _calibration(path: Path) -> Calibration:
     """
     Raises:
-        ValueError: it is none; a file with another ending may be one of an evaluation.
+        ValueError: it is none; a file may be one of an evaluation as well.
     """
     try:
         return Calibration.from_json(path)
     except ValueError as error:
-        if path.suffix == ".json":
-            raise
         raise ValueError(
-            f"{path} is neither the folder of an evaluation nor a calibration: {error}"
+            f"{path} is neither the folder of an evaluation, its {TRADEOFF}, nor a calibration: "
+            f"{error}"
         ) from None

@@ -145,7 +145,7 @@ CASES: list[tuple[str, int, str]] = [
     (
         "report {folder}/c.yaml",
         TYPED,
-        "c.yaml is neither the folder of an evaluation nor a calibration: Calibration",
+        "c.yaml is neither the folder of an evaluation, its tradeoff.json, nor a calibration: Cal",
     ),
     (
         f"{PREDICT} --input {{folder}}/images --opts MODEL.DYNAMIC.CALIBRATION c.json "
@@ -408,7 +408,11 @@ CASES: list[tuple[str, int, str]] = [
     (f"{PREDICT} --input {{folder}}/*.gif", TYPED, "matches no image and no video."),
     (f"{PREDICT} --input {{folder}}/w.pth/x.mp4", TYPED, "x.mp4 does not exist."),
     ("predict --input {folder}/images", TYPED, "one of the arguments --model --config-file"),
-    ("predict --model {folder} --input {folder}/images", TYPED, "manifest.json cannot be read"),
+    (
+        "predict --model {folder} --input {folder}/images",
+        TYPED,
+        "{folder} is no model folder: it has no manifest.json",
+    ),
     ("predict --model {folder}/pipe --input {folder}/images", TYPED, "pipe is no model folder"),
     (f"{PACKAGE} --output {{folder}}", TYPED, "it must be a new or empty folder."),
     (f"{PACKAGE} --output {{folder}}/text.txt/x", FAILED, "text.txt"),
