@@ -19,8 +19,9 @@ from dynamicdet_d2.utils.words import as_number, in_words
 MAX_STEP = 0.02
 # How far a budget must be missed before it is said that it cannot be kept.
 OUT_OF_REACH = 1.1
-# Of the expected time: less is no faster machine, but seconds in the place of milliseconds.
-IMPLAUSIBLE = 1 / 300
+# Of the expected time: less is no faster machine, but seconds in the place of milliseconds, and
+# more no slower one.
+IMPLAUSIBLE = 1 / 300, 300.0
 
 
 class BudgetOutOfReachWarning(UserWarning):
@@ -128,7 +129,8 @@ class BudgetController:
         Warns:
             DifficultyDriftWarning: the stream's difficulties have left the calibration's.
             BudgetOutOfReachWarning: the budget is missed even with every image easy.
-            ImplausibleTimeWarning: the time is less than 1/300 of what the images should take.
+            ImplausibleTimeWarning: the time is less than 1/300 of what the images should take, or
+                more than 300 times as much.
         """
         values = _numbers(difficulties)
         if milliseconds is not None:
@@ -174,12 +176,18 @@ class BudgetController:
 
     def _say_implausible(self, expected: float, milliseconds: float) -> None:
         """Once."""
-        if self._implausible or milliseconds >= IMPLAUSIBLE * expected:
+        least, most = (share * expected for share in IMPLAUSIBLE)
+        if self._implausible or least <= milliseconds <= most:
             return
         self._implausible = True
+        may_be = (
+            "these may be seconds"
+            if milliseconds < least
+            else "these may be microseconds; of a first batch that compiled it takes None"
+        )
         warnings.warn(
             f"{milliseconds:g} milliseconds were observed where {expected:.3g} are expected: "
-            "observe takes milliseconds, and these may be seconds.",
+            f"observe takes milliseconds, and {may_be}.",
             ImplausibleTimeWarning,
             stacklevel=3,
         )
@@ -226,7 +234,7 @@ def _goal(
         if percentile is not None:
             raise ValueError("A percentile is one of times; hard_fraction has none.")
         if not 0 <= value <= 1:
-            raise ValueError(f"hard_fraction is {value:g}; it must lie in [0, 1].")
+            raise ValueError(f"hard_fraction is {value}; it must lie in [0, 1].")
         return Share(value)
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} is {value:g}; it must be above 0, and finite.")

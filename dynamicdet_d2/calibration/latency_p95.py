@@ -11,6 +11,7 @@ from dynamicdet_d2.operating_point.guarantee import (
     share_is_below,
     share_upper_bound,
 )
+from dynamicdet_d2.utils.words import rounded_inward
 
 # Of the images, those that may take longer.
 LATE = 0.05
@@ -40,10 +41,10 @@ class LatencyP95(Target):
         number = len(easy)
         fixed = leading(count <= LATE * number for count in counts)
         if not fixed:
-            low, high = (measured.latencies[r].p95 for r in ("easy", "hard"))
+            low, high = rounded_inward(*(measured.latencies[r].p95 for r in ("easy", "hard")))
             raise ValueError(
-                f"The target p95 latency of {self.value:g} ms cannot be reached; {low:.2f} ms (all "
-                f"easy) to {high:.2f} ms (all hard) can."
+                f"The target p95 latency of {self.value:g} ms cannot be reached; {low} ms (all "
+                f"easy) to {high} ms (all hard) can."
             )
         if self.guarantee is None:
             return Choice(FRACTIONS[fixed - 1])

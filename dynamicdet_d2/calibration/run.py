@@ -110,7 +110,11 @@ def calibrate(
     write(record, output)
     if target is not None:
         measured = Measured(cfg, model, record, observation, truth, latencies)
-        point = operating_point_of(target, target.choose(measured), record, observation)
+        try:
+            choice = target.choose(measured)
+        except ValueError as error:
+            raise ValueError(f"{error} {output} is written, without an operating point.") from None
+        point = operating_point_of(target, choice, record, observation)
         record = dataclasses.replace(record, operating_point=point)
         write(record, output)
     for remark in remarks(record):

@@ -110,7 +110,7 @@ class Target(ABC):
         if not 0 <= self.value <= self.largest or math.isinf(self.value):
             open_end = math.isinf(self.largest)
             allowed = "0 or more and finite" if open_end else f"in [0, {self.largest:g}]"
-            raise ValueError(f"A target for {self.name} must be {allowed}, not {self.value:g}.")
+            raise ValueError(f"A target for {self.name} must be {allowed}, not {self.value}.")
         if self.guarantee is not None and self.guarantee.mode not in self.promises:
             modes = f" --mode {self.guarantee.mode}" if self.promises else " --confidence"
             raise ValueError(f"{self.option} cannot be had with{modes}.")

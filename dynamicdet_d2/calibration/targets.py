@@ -25,7 +25,7 @@ class HardFraction(Target):
     largest = 1.0
 
     def choose(self, measured: Measured) -> Choice:
-        return Choice(self.value)
+        return Choice(abs(self.value))  # -0 as well, which would be said to be one
 
 
 class Latency(Target):

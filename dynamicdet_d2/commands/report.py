@@ -46,8 +46,22 @@ def run(args: argparse.Namespace) -> None:
     if not is_folder and args.path.name != TRADEOFF:
         if args.compare:
             raise ValueError(f"--compare is for an evaluation; {args.path} is a calibration.")
-        drawn = write_plot(Calibration.from_json(args.path), args.path)
+        drawn = write_plot(_calibration(args.path), args.path)
     else:
         folder = args.path.parent if args.path.name == TRADEOFF else args.path
         drawn = redraw(folder, args.compare)
     sys.stdout.write(f"{drawn}\n")
+
+
+def _calibration(path: Path) -> Calibration:
+    """
+    Raises:
+        ValueError: it is none; a file may be one of an evaluation as well.
+    """
+    try:
+        return Calibration.from_json(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is neither the folder of an evaluation, its {TRADEOFF}, nor a calibration: "
+            f"{error}"
+        ) from None

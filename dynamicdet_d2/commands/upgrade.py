@@ -137,8 +137,10 @@ def run(args: argparse.Namespace) -> None:
 def _silent(log: logging.Logger) -> Iterator[None]:
     """Without the handlers that a log has; with them again where it got no others inside."""
     handlers, log.handlers = log.handlers, []
-    yield
-    log.handlers = log.handlers or handlers
+    try:
+        yield
+    finally:
+        log.handlers = log.handlers or handlers
 
 
 def _refuse_twice(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 
 from dynamicdet_d2.config.declare import KEYS, RULES, Key, Use
 from dynamicdet_d2.config.misspelt import misspelt
-from dynamicdet_d2.utils.words import in_lines, shown
+from dynamicdet_d2.utils.words import in_lines
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +37,15 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
 
 
 def refuse_no_config(cfg: object) -> None:
-    """
+    """Refuse a path in the place of the config that it names, and the like.
+
     Raises:
-        ValueError: a path for one, of a program that has not read it.
+        ValueError: naming the type.
     """
     if not isinstance(cfg, CfgNode):
         raise ValueError(
-            f"{shown(cfg)} is no config; dynamicdet_d2.config.read_config reads one from a file."
+            f"The config is of type {type(cfg).__name__}; it must be a CfgNode, as "
+            "dynamicdet_d2.config.read_config reads it from a file."
         )
 
 

@@ -195,7 +195,8 @@ def class_names(categories: object, json_file: str) -> dict[int, str]:
 
 
 def is_class_name(name: object) -> TypeGuard[str]:
-    """Text that can be drawn and written in a line, so without lone halves of characters."""
+    """Text that can be seen where it is drawn, and written in a line: no blanks alone, no lone
+    halves of characters."""
     if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or min(name) < " ":
         return False
-    return is_whole(name)
+    return is_whole(name) and not name.isspace()

@@ -84,6 +84,8 @@ class TradeoffEvaluator(Observer):
         self.other_sizes: Mapping[int, Tradeoff] = {}
         self.tradeoff: Tradeoff | None = None
         self._given_model = None if model is None else unwrapped(model)
+        self._model: DynamicDetector | None = None
+        self._other_images = False
         self._ground_truth = read_ground_truth(dataset_name) if comm.is_main_process() else None
 
     def reset(self) -> None:
@@ -93,7 +95,7 @@ class TradeoffEvaluator(Observer):
             ValueError: the model's threshold comes from a calibration of another model.
         """
         super().reset()
-        self._model: DynamicDetector | None = None
+        self._model = None
         if self._given_model is not None:
             self._take(self._given_model)
 
@@ -109,8 +111,28 @@ class TradeoffEvaluator(Observer):
                 "inference_on_dataset(BothExits(model), loader, evaluator)."
             )
         if self._model is None:
-            self._take(outputs[0]["model"])
+            self._take(self._given_model or outputs[0]["model"])
+        self._say_other_images(inputs)
         super().process(inputs, outputs)
+
+    def _say_other_images(self, inputs: Sequence[dict]) -> None:
+        """Once. Ids alone do not tell data sets apart: most count their images from 1."""
+        if self._ground_truth is None or self._other_images:
+            return
+        root = MetadataCatalog.get(self._dataset).get("image_root", "")
+        for image in inputs:
+            known = self._ground_truth.coco.imgs.get(image["image_id"], {}).get("file_name")
+            if not known or not image.get("file_name"):
+                continue
+            paths = [os.path.abspath(p) for p in (os.path.join(root, known), image["file_name"])]
+            if paths[0] != paths[1]:
+                self._other_images = True
+                logger.warning(
+                    "Image %s of data set %s is %s, and the loader gives %s: where it is a loader "
+                    "of another data set, the figures are wrong.",
+                    *(image["image_id"], self._dataset, *paths),
+                )
+                return
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Build the trade-off and write its files.

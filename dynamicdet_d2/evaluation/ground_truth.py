@@ -11,6 +11,7 @@ from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
+from dynamicdet_d2.data.loading.images import check_registered
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.utils.plain import is_finite
 from dynamicdet_d2.utils.words import in_words, shown
@@ -100,6 +101,7 @@ def _from_file(json_file: str) -> dict[str, Any]:
 
 
 def _converted(dataset: str) -> dict[str, Any]:
+    check_registered("The evaluation", [dataset])
     try:
         return convert_to_coco_dict(dataset)
     except (AttributeError, KeyError, TypeError) as error:

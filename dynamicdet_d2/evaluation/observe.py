@@ -152,6 +152,7 @@ class Observer(DatasetEvaluator):
             with_masks: keep masks where there are some; encoding them takes longer than all else.
         """
         self._sample_size, self._with_masks = sample_size, with_masks
+        Observer.reset(self)  # for loops of a user's own, which may not
 
     def reset(self) -> None:
         """Forget what was seen."""

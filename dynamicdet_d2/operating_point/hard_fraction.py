@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dynamicdet_d2.utils.words import as_number
+from dynamicdet_d2.utils.words import as_number, rounded_inward
 
 
 def hard_fraction_for_latency(easy: float, hard: float, target: float) -> float:
@@ -53,9 +53,9 @@ def hard_fraction_for_cost(easy: float, hard: float, target: float, what: str, u
             f"({easy:g} {unit}), so there is nothing to gain here and no target to meet."
         )
     if not easy <= target <= hard:
+        low, high = rounded_inward(easy, hard)
         raise ValueError(
-            f"The target {what} of {target:g} {unit} cannot be reached; "
-            f"{easy:g} to {hard:g} {unit} can."
+            f"The target {what} of {target:g} {unit} cannot be reached; {low} to {high} {unit} can."
         )
     return (target - easy) / (hard - easy)
 

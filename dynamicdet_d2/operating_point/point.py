@@ -56,7 +56,7 @@ class OperatingPoint:
         name = "The threshold (MODEL.DYNAMIC.THRESHOLD)"
         threshold = as_number(threshold, name)
         if not 0 <= threshold <= 1:
-            raise ValueError(f"{name} is {threshold:g}; it must lie in [0, 1].")
+            raise ValueError(f"{name} is {threshold}; it must lie in [0, 1].")
         if calibration is not None and cfg is None:
             raise ValueError(
                 "A calibrated threshold needs the config that the model is built from."

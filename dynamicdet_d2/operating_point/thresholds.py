@@ -54,8 +54,15 @@ def threshold_for_hard_fraction(difficulties: ArrayLike, hard_fraction: float) -
 
 
 def realised_hard_fraction(difficulties: ArrayLike, threshold: float) -> float:
-    """Share of the (N,) difficulties above the threshold, in [0, 1]."""
-    return float(np.mean(_checked(difficulties) > threshold))
+    """Share of the (N,) difficulties above the threshold, in [0, 1].
+
+    Raises:
+        ValueError: the threshold is no number in [0, 1], or there is no such difficulty.
+    """
+    least = as_number(threshold, "The threshold")
+    if not 0 <= least <= 1:
+        raise ValueError(f"The threshold must be in [0, 1], not {least}.")
+    return float(np.mean(_checked(difficulties) > least))
 
 
 def threshold_grid(difficulties: ArrayLike) -> list[float]:
@@ -74,7 +81,7 @@ def threshold_at(grid: Sequence[float], hard_fraction: float) -> float:
     """
     share = as_number(hard_fraction, "The hard fraction")
     if not 0 <= share <= 1:
-        raise ValueError(f"The hard fraction must be in [0, 1], not {share:g}.")
+        raise ValueError(f"The hard fraction must be in [0, 1], not {share}.")
     return grid[round(share * (len(grid) - 1))]
 
 

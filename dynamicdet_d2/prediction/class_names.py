@@ -39,7 +39,7 @@ def check_class_names(names: Sequence[object], cfg: CfgNode, where: str = "") ->
             found = f"{where} has" if where else "There is"
             raise ValueError(
                 f"{found} {shown(name)} among the names of classes; each must be text of 1 to "
-                f"{LONGEST_NAME} characters."
+                f"{LONGEST_NAME} characters, and no blanks alone."
             )
     key = num_classes_key(cfg)
     wanted = value_of(cfg, key)

@@ -12,6 +12,7 @@ from detectron2.data.catalog import Metadata
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dynamicdet_d2.config import refuse_no_config
 from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.prediction.class_names import check_class_names, class_names_of
 
@@ -58,11 +59,7 @@ class DynamicPredictor(Predictor):
         Raises:
             ValueError: the config is wrong, there are no weights, or they are not complete.
         """
-        if not isinstance(cfg, CfgNode):
-            raise ValueError(
-                f"The config is of type {type(cfg).__name__}; it must be a CfgNode, as "
-                "dynamicdet_d2.config.read_config reads it from a file."
-            )
+        refuse_no_config(cfg)
         if not cfg.MODEL.WEIGHTS:
             raise ValueError("There are no weights: MODEL.WEIGHTS is empty.")
         super().__init__(cfg)

@@ -3,6 +3,7 @@
 
 import reprlib
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any
 
 # Sentences that are read at once.
@@ -46,6 +47,15 @@ def as_number(value: Any, name: str) -> float:
         return float(value)
     except (ArithmeticError, RuntimeError, TypeError, ValueError):
         raise ValueError(f"{name} is {shown(value)}; it must be a number.") from None
+
+
+def rounded_inward(low: float, high: float) -> tuple[str, str]:
+    """Both ends of a range in six digits, neither of them outside of it.
+
+    Whoever is told a range may type what was said, which must not be refused again.
+    """
+    up, down = (Context(6, way).create_decimal for way in (ROUND_CEILING, ROUND_FLOOR))
+    return f"{float(up(repr(float(low)))):g}", f"{float(down(repr(float(high)))):g}"
 
 
 def is_whole(text: str) -> bool:

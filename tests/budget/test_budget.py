@@ -251,6 +251,13 @@ def test_seconds_in_the_place_of_milliseconds_are_said_once() -> None:
     assert len(said) == 1
 
 
+def test_microseconds_in_the_place_of_milliseconds_are_said() -> None:
+    controller = BudgetController(calibration(), target_ms=50)
+    says = "^40000 milliseconds were observed where 40 are expected.* may be microseconds"
+    with pytest.warns(ImplausibleTimeWarning, match=says):
+        controller.observe([0.2], 40_000)
+
+
 def test_a_machine_that_is_a_hundred_times_faster_is_none_of_seconds() -> None:
     controller = BudgetController(calibration(), target_ms=50)
     with warnings.catch_warnings():

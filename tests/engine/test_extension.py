@@ -217,7 +217,7 @@ def test_what_a_trainer_cannot_train_with(
 
 @pytest.mark.parametrize("cfg", ["configs/quickstart.yaml", None, {}])
 def test_what_is_no_config_of_a_trainer(cfg: object) -> None:
-    with pytest.raises(ValueError, match="is no config; dynamicdet_d2.config.read_config reads on"):
+    with pytest.raises(ValueError, match="it must be a CfgNode, as dynamicdet_d2.config.read_co"):
         DynamicTrainer(cfg)
 
 

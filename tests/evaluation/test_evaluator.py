@@ -525,6 +525,30 @@ def test_a_routed_output_is_refused(
         evaluate(cfg, model, tmp_path, images[:1], [{"difficulty": 0.5, "instances": None}])
 
 
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_loop_of_a_user_s_own(
+    cfg: CfgNode,
+    model: nn.Module,
+    images: list[dict],
+    caplog: pytest.LogCaptureFixture,
+    elsewhere: bool,
+) -> None:
+    """Without ``reset``, over images of the data set or over those of another with the same ids."""
+    evaluator = TradeoffEvaluator(NAME, cfg, model)
+    for image in images[:2]:
+        name = f"other/{image['file_name']}" if elsewhere else image["file_name"]
+        evaluator.process([{**image, "file_name": name}], model.exits([image]))
+    assert len(evaluator.observation().records) == 2
+    assert caplog.text.count("is a loader of another data set, the figures are wrong") == elsewhere
+
+
+def test_what_is_no_config_and_no_data_set(cfg: CfgNode) -> None:
+    with pytest.raises(ValueError, match=r"^The config is of type str; it must be a CfgNode"):
+        TradeoffEvaluator(NAME, "config.yaml")
+    with pytest.raises(ValueError, match=r"^The evaluation names 'gone', which is not registered"):
+        TradeoffEvaluator("gone", cfg)
+
+
 def test_both_exits_leave_the_mode_of_a_model_at_rest(model: nn.Module) -> None:
     wrapper = BothExits(model)
     assert wrapper.training is model.training is False

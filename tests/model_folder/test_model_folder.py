@@ -155,7 +155,10 @@ def renamed(content: dict) -> None:
     ("harm", "says"),
     [
         (lambda folder: shutil.rmtree(folder), "it is no folder"),
-        (lambda folder: (folder / "manifest.json").unlink(), "it has no manifest.json"),
+        (
+            lambda folder: (folder / "manifest.json").unlink(),
+            "no model folder: it has no manifest.json",
+        ),
         (changed("manifest.json", "{}"), "is no manifest of a model folder: format is missing"),
         (changed("manifest.json", "no"), "is not a JSON file"),
         (in_manifest(lambda x: x.update(format=2)), "of format 2; this version reads format 1"),

@@ -16,13 +16,14 @@ from dynamicdet_d2.calibration.plot import calibration_png
 from dynamicdet_d2.calibration.summary import summary
 from dynamicdet_d2.data.check.run import warn_of_learnt_set
 from dynamicdet_d2.evaluation.report.files import redraw
-from dynamicdet_d2.evaluation.tradeoff.routes import write_routes
+from dynamicdet_d2.evaluation.tradeoff.routes import read_routes, write_routes
 from dynamicdet_d2.operating_point import (
     Calibration,
     OperatingPoint,
     check_fingerprint,
     differences,
     fingerprint,
+    realised_hard_fraction,
 )
 from dynamicdet_d2.operating_point.thresholds import held_out, threshold_grid, threshold_table
 from dynamicdet_d2.utils.device import device_name
@@ -170,6 +171,24 @@ def test_what_is_no_number(value: Any) -> None:
         assert RECORD.threshold(number) == RECORD.threshold(0.5)
 
 
+def test_a_range_that_was_said_can_be_typed() -> None:
+    """Neither its ends nor what is just beyond them is said to be what it is not."""
+    easy = {"easy": {"p50": 1.0, "p95": 1.0, "mean": 1.23456789}, "hard": MS}
+    record = dataclasses.replace(RECORD, latency_ms=easy)
+    with pytest.raises(ValueError, match=r"of 1 ms cannot be reached; 1\.23457 to 2\.5 ms can"):
+        record.threshold_for_latency(1)
+    assert record.threshold_for_latency(1.23457) <= 1
+    for ask in (record.threshold, lambda value: OperatingPoint(threshold=value)):
+        with pytest.raises(ValueError, match=r"1\.0000001"):
+            ask(1.0000001)
+
+
+@pytest.mark.parametrize("value", [50, -0.1, NAN, "0.5", None])
+def test_a_share_above_what_is_no_threshold(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^The threshold (must be in \[0, 1\], not|is) "):
+        realised_hard_fraction(DIFFICULTIES, value)
+
+
 @pytest.mark.parametrize(
     ("train", "said"),
     [(("own",), True), (("same",), True), (("other",), False), ((), False), (("gone",), False)],
@@ -264,9 +283,10 @@ def test_what_is_right_is_read_and_drawn(tmp_path: Path) -> None:
 
 ROUTE = {"image_id": 1, "file_name": "a.jpg", "difficulty": 0.5, "route": "easy", "gain": 1.0}
 LINES: list[tuple[str, str]] = [
-    ("hello", "is not a file of JSON lines."),
+    ("hello", "is not a file of JSON lines: line 1 is 'hello'."),
+    (json.dumps(ROUTE) + "\n", "is not a file of JSON lines: line 2 is ''."),
     ("[" * 100_000, "is nested too deeply."),
-    ("9" * 5000, "is not a file of JSON lines."),
+    ("9" * 5000, "is not a file of JSON lines: line 1 is '999"),
     ("[]", "line 1 is []; it must be an object"),
     ("{}", "line 1.image_id is missing"),
     *(
@@ -288,6 +308,25 @@ def test_a_line_of_routes(tmp_path: Path, line: str, says: str) -> None:
     said = str(error.value)
     assert str(tmp_path / "routes.jsonl") in said and says in said and len(said) < 500
     assert not (tmp_path / "report.html").exists()
+
+
+def test_routes_of_another_evaluation(tmp_path: Path) -> None:
+    """Of as many images, such as of other weights: pictures and figures would be of two routers."""
+    GOOD.to_json(tmp_path / "tradeoff.json")
+    others = [*ROUTES[:3], dataclasses.replace(ROUTES[3], difficulty=0.95)]
+    write_routes(others, tmp_path / "routes.jsonl")
+    says = (
+        r"routes\.jsonl has difficulties from 0\.1 to 0\.95 .* from 0\.1 to 0\.9: they are not of"
+    )
+    with pytest.raises(ValueError, match=says):
+        redraw(tmp_path)
+
+
+def test_routes_as_other_systems_write_them(tmp_path: Path) -> None:
+    file = tmp_path / "routes.jsonl"
+    write_routes(ROUTES, file)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_routes(file) == ROUTES
 
 
 TRADEOFFS: list[tuple[dict[str, Any] | str, str]] = [

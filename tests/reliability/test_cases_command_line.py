@@ -143,6 +143,11 @@ CASES: list[tuple[str, int, str]] = [
     ("report {folder}/text.json", TYPED, "text.json is not a JSON file: "),
     ("report {folder}/text.txt", TYPED, "Calibration {folder}/text.txt is not a JSON file: "),
     (
+        "report {folder}/c.yaml",
+        TYPED,
+        "c.yaml is neither the folder of an evaluation, its tradeoff.json, nor a calibration: Cal",
+    ),
+    (
         f"{PREDICT} --input {{folder}}/images --opts MODEL.DYNAMIC.CALIBRATION c.json "
         "MODEL.DYNAMIC.HARD_FRACTION 0.5 MODEL.DYNAMIC.THRESHOLD 0.9",
         TYPED,

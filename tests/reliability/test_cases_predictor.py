@@ -237,6 +237,7 @@ def test_what_is_no_path_of_a_config(file: Any) -> None:
         (np.array(["a", "b", "c"]), "are of type ndarray; they must be a list."),
         ((x for x in "abc"), "are of type generator; they must be a list."),
         ({0: "a", 1: "b", 2: "c"}, "are of type dict; they must be a list."),
+        (["a", "  ", "c"], "There is '  ' among the names of classes; each must be text"),
         (["a", None, "c"], "There is None among the names of classes; each must be text"),
         (["a"], "There are 1 names of classes, but MODEL.ROI_HEADS.NUM_CLASSES is 3"),
     ],

@@ -15,6 +15,7 @@ from dynamicdet_d2.operating_point.front import (
     pareto_front,
 )
 from dynamicdet_d2.operating_point.knobs import as_pairs
+from dynamicdet_d2.utils.words import rounded_inward
 
 Cost = Literal["gflops", "ms"]
 UNITS: dict[Cost, str] = {"gflops": "GFLOPs", "ms": "ms"}
@@ -97,10 +98,10 @@ def choose(plan: Plan, target: Target) -> int:
     found = best_within_cost(costs, aps, target.value)
     if found is None:
         least, unit = plan.front[0], UNITS[plan.cost]
-        point = plan.points[least]
+        point, (cost, _) = plan.points[least], rounded_inward(costs[least], costs[least])
         raise ValueError(
             f"No point of the plan has {target.value:g} {unit} or less; the nearest has "
-            f"{costs[least]:.4g} {unit} and {point.ap:.2f} AP: {as_pairs(point.keys)} "
+            f"{cost} {unit} and {point.ap:.2f} AP: {as_pairs(point.keys)} "
             f"MODEL.DYNAMIC.THRESHOLD {point.threshold:.6g}."
         )
     return found

@@ -66,7 +66,12 @@ def plan_calibration(
     curves = _measured(passes, truth, num_images, latency=latency or cost == "ms")
     plan = _plan(curves, target, cost)
     write_plan(plan, output)
-    plan = dataclasses.replace(plan, chosen=choose(plan, target))
+    try:
+        plan = dataclasses.replace(plan, chosen=choose(plan, target))
+    except ValueError as error:
+        raise ValueError(
+            f"{error} {plan_files(output)[1]} is written, and no calibration."
+        ) from None
     write_plan(plan, output)
     record = _record(curves, plan, target)
     write(record, output)

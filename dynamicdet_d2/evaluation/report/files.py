@@ -82,15 +82,31 @@ def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
     series = (*tradeoff.comparisons, *(other.series for other in others))
     tradeoff = dataclasses.replace(tradeoff, comparisons=series)
     routes = read_routes(folder / ROUTES)
+    _check_together(tradeoff, routes, folder / ROUTES)
+    return _draw(tradeoff, routes, folder)
+
+
+def _check_together(tradeoff: Tradeoff, routes: Sequence[ImageRoute], path: Path) -> None:
+    """
+    Raises:
+        ValueError: the routes, of the file ``path``, are of other images or of another router.
+    """
     if len(routes) != tradeoff.num_images:
         raise ValueError(
-            f"{folder / ROUTES} has {len(routes)} images and {TRADEOFF} beside it "
-            f"{tradeoff.num_images}: they are not of one evaluation, or were cut."
+            f"{path} has {len(routes)} images and {TRADEOFF} beside it {tradeoff.num_images}: they "
+            "are not of one evaluation, or were cut."
         )
     [(image, times)] = Counter(shown(route.image_id) for route in routes).most_common(1)
     if times > 1:
-        raise ValueError(f"{folder / ROUTES} has the image id {image} {times} times.")
-    return _draw(tradeoff, routes, folder)
+        raise ValueError(f"{path} has the image id {image} {times} times.")
+    # Both files have them in full, so that those of one evaluation are the same numbers.
+    easiest, hardest = (pick(route.difficulty for route in routes) for pick in (min, max))
+    known = tradeoff.difficulty
+    if (easiest, hardest) != (known.min, known.max):
+        raise ValueError(
+            f"{path} has difficulties from {easiest:.6g} to {hardest:.6g} and {TRADEOFF} beside it "
+            f"from {known.min:.6g} to {known.max:.6g}: they are not of one evaluation."
+        )
 
 
 def _draw(tradeoff: Tradeoff, routes: Sequence[ImageRoute], folder: Path) -> Path:

@@ -7,11 +7,11 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from dynamicdet_d2.utils.files import refuse_pipes, whole_file
+from dynamicdet_d2.utils.files import read_lines, whole_file
 from dynamicdet_d2.utils.plain import from_plain
+from dynamicdet_d2.utils.words import shown
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,18 @@ def read_routes(path: str | os.PathLike) -> list[ImageRoute]:
     Raises:
         ValueError: one sentence naming the file, and the line where one is wrong.
     """
-    refuse_pipes(path, str(path))
+    contents: list[Any] = []
+    lines = read_lines(path, str(path))
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        contents = [json.loads(line) for line in lines]
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
+        for line in lines:
+            contents.append(json.loads(line))
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply.") from None
     except ValueError:
-        raise ValueError(f"{path} is not a file of JSON lines.") from None
+        number = len(contents)
+        raise ValueError(
+            f"{path} is not a file of JSON lines: line {number + 1} is {shown(lines[number])}."
+        ) from None
     try:
         return [
             from_plain(ImageRoute, content, f"line {number}")
