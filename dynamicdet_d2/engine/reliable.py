@@ -11,6 +11,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
 from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_finite
@@ -95,6 +96,8 @@ class ReliableTrainer(DefaultTrainer):
                 "where it ended, by resume_or_load(resume=True)."
             )
         self._has_trained = True
+        if comm.is_main_process():  # writers of a user's own may not have made it
+            PathManager.mkdirs(self.cfg.OUTPUT_DIR)
         if self.cfg.MODEL.WEIGHTS and not self._asked_for_weights:
             logger.warning(
                 "resume_or_load was not called, so that nothing of MODEL.WEIGHTS %s is loaded by "

@@ -48,7 +48,12 @@ def evaluate(
         model: a dynamic detector; the evaluator is given ``BothExits`` of it.
         evaluator: of the data set; any of Detectron2's kind.
         build_loader: called with the config, and with one for each further input size.
+
+    Raises:
+        ValueError: a trainer's methods give no evaluator or no loader.
     """
+    if evaluator is None:
+        raise ValueError(f"There is no evaluator of {dataset}: build_evaluator returns nothing.")
     if isinstance(evaluator, TradeoffEvaluator):
         folder = evaluator.output_dir
         evaluator.other_sizes = _evaluate_sizes(cfg, dataset, model, folder, build_loader)
@@ -57,8 +62,10 @@ def evaluate(
             "TEST.DYNAMIC.INPUT_SIZES is left out: it needs a TradeoffEvaluator, not a %s.",
             type(evaluator).__name__,
         )
-    observed = BothExits(model, measures_losses(cfg))
-    results = inference_on_dataset(observed, build_loader(cfg, dataset), evaluator)
+    observed, loader = BothExits(model, measures_losses(cfg)), build_loader(cfg, dataset)
+    if loader is None:
+        raise ValueError(f"There is no loader of {dataset}: build_test_loader returns nothing.")
+    results = inference_on_dataset(observed, loader, evaluator)
     if cfg.TEST.AUG.ENABLED:
         folder = getattr(evaluator, "output_dir", None) or str(Path(cfg.OUTPUT_DIR) / "inference")
         results = {**(results or {}), **evaluate_augmented(cfg, dataset, model, folder)}

@@ -14,6 +14,8 @@ from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.utils.precision import without_autocast
 
 MIN_HIDDEN = 8
+# Of numbers in float32, relative.
+ROUNDING = torch.finfo(torch.float32).eps
 
 
 class AdaptiveRouter(nn.Module):
@@ -130,8 +132,9 @@ class AdaptiveRouter(nn.Module):
         if self.standardize:
             spread, mean = torch.std_mean(numbers.double(), dim=0, correction=0)
             self.mean.copy_(mean)
-            # What double precision leaves of a constant is no variation.
-            varies = spread > 1e-9 * mean.abs()
+            # What rounding makes of a constant is no variation: divided by it, a difficulty would
+            # be that of the rounding, and another one in a batch or in an export.
+            varies = spread > ROUNDING * mean.abs()
             self.spread.copy_(torch.where(varies, spread, torch.ones_like(spread)))
 
 

@@ -221,6 +221,20 @@ def test_what_is_no_config_of_a_trainer(cfg: object) -> None:
         DynamicTrainer(cfg)
 
 
+@pytest.mark.parametrize("name", ["build_evaluator", "build_test_loader"])
+def test_an_evaluation_without_evaluator_or_loader_is_none(cfg: CfgNode, name: str) -> None:
+    """Nothing would be measured, and the run would end well."""
+    own = type("Own", (DynamicTrainer,), {name: classmethod(lambda *_: None)})
+    with pytest.raises(ValueError, match=f"^There is no .* of toy_test: {name} returns nothing"):
+        own.test(cfg, own.build_model(cfg).eval())
+
+
+def test_without_writers_there_is_a_folder_for_checkpoints(cfg: CfgNode, tmp_path: Path) -> None:
+    cfg.OUTPUT_DIR, cfg.DATASETS.TEST = str(tmp_path / "gone"), ()
+    given("build_writers", [])(cfg).train()
+    assert (tmp_path / "gone" / "model_final.pth").is_file()
+
+
 class LeftInEvaluation(HookBase):
     """As where it looks at detections of its own."""
 

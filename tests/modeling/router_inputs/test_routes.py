@@ -275,6 +275,15 @@ def test_inputs_are_standardised_by_the_table() -> None:
     assert difficulties[1].item() == pytest.approx(torch.tensor(48.0).sigmoid().item())
 
 
+def test_a_number_that_varies_by_rounding_alone_is_a_constant() -> None:
+    """Divided by it, difficulties in a batch were up to 0.02 beside those of one image alone."""
+    router = sees(["detections"]).router
+    router.set_standard(torch.tensor([[0.05], [0.05 * (1 + 1e-7)]]).expand(2, 7))
+    assert router.spread.tolist() == [1] * 7
+    router.set_standard(torch.tensor([[0.05], [0.05 * (1 + 1e-4)]]).expand(2, 7))
+    assert max(router.spread.tolist()) < 1e-4
+
+
 def test_the_paper_has_no_standard_in_its_checkpoint() -> None:
     paper = toy_model()
     names = [name for name in paper.state_dict() if name.startswith("router.")]
