@@ -98,7 +98,7 @@ class PercentileLatency(Goal):
     percentile: float
 
     def hard_fraction(self, speed: MachineSpeed) -> float:
-        wanted, easy, hard = self.percentile / 100, *self._within(speed)
+        wanted, easy, hard = self.percentile / 100, *speed.shares_within(self.target_ms)
         if hard >= wanted:
             return 1.0
         if easy <= wanted:
@@ -106,20 +106,15 @@ class PercentileLatency(Goal):
         return max((easy - wanted) / (easy - hard) - self.tolerance(speed), 0.0)
 
     def tolerance(self, speed: MachineSpeed) -> float:
-        easy, hard = self._within(speed)
+        easy, hard = speed.shares_within(self.target_ms)
         return min(LATE_TOLERANCE / max(easy - hard, LATE_TOLERANCE), LARGEST_TOLERANCE)
 
     def excess(self, speed: MachineSpeed) -> float:
-        return (1 - self._within(speed)[0]) / (1 - self.percentile / 100)
+        return (1 - speed.shares_within(self.target_ms)[0]) / (1 - self.percentile / 100)
 
     def complaint(self, speed: MachineSpeed) -> str:
+        easy, _ = speed.shares_within(self.target_ms)
         return (
             f"{self.target_ms:g} ms for {self.percentile:g} % of the images are out of reach: of "
-            f"those on the easy route {100 * self._within(speed)[0]:.0f} % keep them on this "
-            "machine at present."
+            f"those on the easy route {100 * easy:.0f} % keep them on this machine at present."
         )
-
-    def _within(self, speed: MachineSpeed) -> tuple[float, float]:
-        """Shares of easy and of hard images within the target."""
-        easy = speed.share_within(self.target_ms, speed.easy_ms)
-        return easy, speed.share_within(self.target_ms, speed.hard_ms)

@@ -34,7 +34,9 @@ class MachineSpeed:
         """
         self._calibrated = latency_ms["easy"]["mean"], latency_ms["hard"]["mean"]
         self._factor, self._ratio = 1.0, 1.0
-        self._relative = deque(_calibrated_spread(latency_ms["easy"]).tolist(), maxlen=TIMES)
+        self._spreads = tuple(_calibrated_spread(latency_ms[route]) for route in ("easy", "hard"))
+        # Observed times by those expected, of either route: they take the calibration's place.
+        self._relative: deque[float] = deque(maxlen=TIMES)
 
     @property
     def easy_ms(self) -> float:
@@ -65,14 +67,16 @@ class MachineSpeed:
         self._ratio *= 1 + _weight(RATIO_RATE, images) * surprise * hard * self.hard_ms / expected
         self._relative.append(relative)
 
-    def share_within(self, milliseconds: float, route_ms: float) -> float:
-        """How often an image of a route takes no longer, in [0, 1].
-
-        Args:
-            milliseconds: the limit.
-            route_ms: ``easy_ms`` or ``hard_ms``.
-        """
-        return float(np.mean(np.asarray(self._relative) * route_ms <= milliseconds))
+    def shares_within(self, milliseconds: float) -> tuple[float, float]:
+        """How often an image of the easy and of the hard route takes no longer, in [0, 1]."""
+        seen = list(self._relative)
+        means = self.easy_ms, self.hard_ms
+        spreads = ((*spread[len(seen) :], *seen) for spread in self._spreads)
+        easy, hard = (
+            float(np.mean(np.multiply(spread, mean) <= milliseconds))
+            for spread, mean in zip(spreads, means, strict=True)
+        )
+        return easy, hard
 
 
 def _weight(rate: float, images: int) -> float:

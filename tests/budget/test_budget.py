@@ -133,6 +133,15 @@ def test_shares_of_a_percentile() -> None:
     assert PercentileLatency(39, 95).excess(speed) == pytest.approx(20)
 
 
+def test_times_of_either_route_scatter_as_they_were_calibrated() -> None:
+    """And not as those of the easy one, by which all images would begin hard."""
+    hard = {"p50": 60.0, "p95": 72.0, "mean": 60.0}
+    speed = MachineSpeed({**LATENCY, "hard": hard})
+    easy_within, hard_within = speed.shares_within(65)
+    assert (easy_within, hard_within) == (1.0, pytest.approx(0.9, abs=0.01))
+    assert 0 < PercentileLatency(65, 95).hard_fraction(speed) < 0.5
+
+
 # Drift
 
 
