@@ -78,7 +78,10 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
 
 
 def calibrate(
-    cfg: CfgNode, output: str, target: Target | None = None, num_images: int | None = None
+    cfg: CfgNode,
+    output: str | os.PathLike[str],
+    target: Target | None = None,
+    num_images: int | None = None,
 ) -> Calibration:
     """Calibrate the model of ``cfg`` on the first data set of ``DATASETS.TEST``.
 
@@ -98,6 +101,7 @@ def calibrate(
         ValueError: the data set, the weights or the output are not usable, or the target is out
             of reach.
     """
+    output = os.fspath(output)
     check_output(output)
     loader = calibration_loader(cfg, num_images)
     truth = ground_truth(cfg) if target is not None and target.needs_ground_truth else None

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.utils.words import shown
 
 BASE = "_BASE_"
 # Of a key that can be said as it is.
 _NAME = r"[\w.-]+"
+# A letter in a list: its words are to stand in quotes.
+_WORD = re.compile("[A-Za-z]")
 
 
 def option_behind(name: str) -> str:
@@ -78,3 +81,24 @@ def unknown_key(name: str, value: object, known: Sequence[str]) -> str:
     by_whole = "" if len(moved) == 1 else nearest(name, known)
     hint = by_whole or nearest(last, by_last)
     return f"{name if re.fullmatch(_NAME, name, re.ASCII) else shown(name)} is no key.{hint}"
+
+
+def mismatch(name: str, value: object, default: object) -> str:
+    """A sentence for a value that a known key cannot have.
+
+    Args:
+        name: of the key.
+        default: of the key, whose type the value must have where it has no range.
+    """
+    if name in KEYS:
+        allowed = KEYS[name].range
+        # What was typed may be right as a string, before yacs has read something else out of it.
+        read = shown(value).strip("'")
+        if read[:1] in ("[", "(") and allowed.must.startswith("be a list"):
+            form = "with words in quotes: ['a', 'b']" if _WORD.search(read) else "such as [1, 2]"
+            return f"{name} is '{read}'; it must {allowed.must}, {form}."
+        return allowed.complaint(name, value) or f"{name} is {read}; it must {allowed.must}."
+    kind = type(default).__name__
+    return (
+        f"{name} is {shown(value)}; it must be of type {kind}, like its default {shown(default)}."
+    )

@@ -2,8 +2,8 @@
 """From a yaml file and ``KEY VALUE`` pairs to a config; no code runs from either."""
 
 import copy
+import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +17,7 @@ from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.pairs import (
     BASE,
+    mismatch,
     plain,
     refuse_no_pairs,
     unknown_key,
@@ -29,10 +30,10 @@ from dynamicdet_d2.utils.plain_yaml import Numbers, PlainYamlError, read_yaml
 from dynamicdet_d2.utils.shipped import shipped
 from dynamicdet_d2.utils.words import in_lines, shown
 
+logger = logging.getLogger(__name__)
+
 # Unknown keys, of which each is said; of more than these, and no other, the file is the mistake.
 _FEW = 3
-# A letter in a list: its words are to stand in quotes.
-_WORD = re.compile("[A-Za-z]")
 # Of yacs, for a value that it cannot take or make out.
 _REFUSALS = (AssertionError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
@@ -112,7 +113,8 @@ def read_config(
 
     Plain values alone are read, so a file from anywhere is safe to read. A whole number is taken
     where a key has a number with a fraction. Without a GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu",
-    and in a file "cuda:1" as well: the file may be of another machine. A number of classes of 0
+    which is said of one that was typed, and in a file "cuda:1" as well: the file may be of another
+    machine. A number of classes of 0
     becomes that of the training set's JSON, and the ``~`` of a path, which no shell has seen in a
     file, the home folder. What the values may be is ``check``'s affair.
 
@@ -150,6 +152,7 @@ def read_config(
     if not alone:
         fill_num_classes(cfg)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
+        logger.warning("No GPU is found; MODEL.DEVICE cuda, which was typed, becomes cpu.")
         cfg.MODEL.DEVICE = "cpu"
     for node, key in (
         (cfg, "OUTPUT_DIR"),
@@ -272,7 +275,7 @@ def _merge(cfg: CfgNode, pairs: Iterable[tuple[str, object]]) -> list[str]:
         try:
             cfg.merge_from_list([name, _with_fraction(value, known[name])])
         except _REFUSALS:
-            wrong.append(_mismatch(name, value, known[name]))
+            wrong.append(mismatch(name, value, known[name]))
     return wrong
 
 
@@ -284,18 +287,3 @@ def _with_fraction(value: object, default: object) -> object:
         return float(value) if isinstance(value, (int, str)) else value
     except (ValueError, OverflowError):
         return value
-
-
-def _mismatch(name: str, value: object, default: object) -> str:
-    if name in KEYS:
-        allowed = KEYS[name].range
-        # What was typed may be right as a string, before yacs has read something else out of it.
-        read = shown(value).strip("'")
-        if read[:1] in ("[", "(") and allowed.must.startswith("be a list"):
-            form = "with words in quotes: ['a', 'b']" if _WORD.search(read) else "such as [1, 2]"
-            return f"{name} is '{read}'; it must {allowed.must}, {form}."
-        return allowed.complaint(name, value) or f"{name} is {read}; it must {allowed.must}."
-    kind = type(default).__name__
-    return (
-        f"{name} is {shown(value)}; it must be of type {kind}, like its default {shown(default)}."
-    )

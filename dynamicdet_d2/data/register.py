@@ -110,7 +110,7 @@ def read_json(json_file: str) -> dict[str, Any]:
     refuse_pipes(json_file, json_file)
     try:
         with open(json_file, encoding="utf-8") as file, _collector_paused():
-            content = json.load(file, object_pairs_hook=once_each)
+            content = json.loads(_unmarked(file.read()), object_pairs_hook=once_each)
     except RepeatedKeyError as error:
         raise ValueError(f"{json_file} {error}.") from None
     except OSError as error:
@@ -125,6 +125,16 @@ def read_json(json_file: str) -> dict[str, Any]:
             "'images', 'annotations' and 'categories'."
         )
     return content
+
+
+def _unmarked(text: str) -> str:
+    """
+    Raises:
+        ValueError: it begins with a mark of its encoding, at which pycocotools would fail.
+    """
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a mark of its encoding (BOM); save it as UTF-8 without")
+    return text
 
 
 @contextmanager

@@ -190,7 +190,7 @@ def test_a_data_set_without_a_coco_file_is_calibrated_and_evaluated(
     DatasetCatalog.register("dicts", lambda: dicts)
     MetadataCatalog.get("dicts").set(thing_classes=["disc", "ring"])
     cfg.DATASETS.TEST = ("dicts",)
-    record = run.calibrate(cfg, str(tmp_path / "c.json"), ApDrop(100.0))
+    record = run.calibrate(cfg, tmp_path / "c.json", ApDrop(100.0))  # a path as well as text
     assert record.num_images == NUM_IMAGES
     assert record.operating_point["hard_fraction"] == 0
 

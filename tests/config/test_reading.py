@@ -89,9 +89,14 @@ def test_a_whole_number_is_taken_for_one_with_a_fraction(
     assert found == read and type(found) is float
 
 
-def test_without_a_gpu_the_device_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_device_is_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert read_config("").MODEL.DEVICE == "cpu"
+    assert not caplog.text
+    assert read_config("", ["MODEL.DEVICE", "cuda"]).MODEL.DEVICE == "cpu"
+    assert "No GPU is found; MODEL.DEVICE cuda, which was typed, becomes cpu." in caplog.text
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert read_config("").MODEL.DEVICE == "cuda"
 

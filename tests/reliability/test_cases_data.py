@@ -58,6 +58,7 @@ def findings(folder: Path, text: str, **options: Any) -> str:
 FILES = {
     "empty": ("", "is not JSON"),
     "a word": ("hello", "is not JSON"),
+    "a mark of its encoding": ("\ufeff{}", "is not JSON: it begins with a mark of its encoding (BOM)"),
     "cut short": ('{"images": [{"id": 1', "is not JSON"),
     "byte 0": ("\0", "is not JSON"),
     "half a character": (HALF, "is not JSON"),

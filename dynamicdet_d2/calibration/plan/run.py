@@ -3,6 +3,7 @@
 
 import dataclasses
 import logging
+import os
 from datetime import UTC, datetime
 
 import torch
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 def plan_calibration(
     cfg: CfgNode,
-    output: str,
+    output: str | os.PathLike[str],
     target: Target | None,
     num_images: int | None = None,
     *,
@@ -60,6 +61,7 @@ def plan_calibration(
         ValueError: as ``calibrate``; or a plan cannot be made for the target or with a setting.
     """
     target, cost = check_target(target, latency)
+    output = os.fspath(output)
     check_output(output, *plan_files(output))
     passes = passes_of(cfg)
     truth = ground_truth(cfg)
