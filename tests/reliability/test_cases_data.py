@@ -58,7 +58,10 @@ def findings(folder: Path, text: str, **options: Any) -> str:
 FILES = {
     "empty": ("", "is not JSON"),
     "a word": ("hello", "is not JSON"),
-    "a mark of its encoding": ("\ufeff{}", "is not JSON: it begins with a mark of its encoding (BOM)"),
+    "a mark of its encoding": (
+        "\ufeff{}",
+        "is not JSON: it begins with a mark of its encoding (BOM)",
+    ),
     "cut short": ('{"images": [{"id": 1', "is not JSON"),
     "byte 0": ("\0", "is not JSON"),
     "half a character": (HALF, "is not JSON"),
@@ -389,6 +392,17 @@ def test_rows_of_a_table_as_images_are_remarked_on(
         training_dicts(small_cfg("DATASETS.TRAIN", ("by_code",)))
     says = "1 image file(s) have several entries (a.jpg has 3)"
     assert (says in caplog.text) == (len(files) > 2)
+
+
+@pytest.mark.parametrize("given", [1.7, np.float32(0.5), NAN])
+def test_a_part_of_a_class_by_code_is_refused(given: float) -> None:
+    """Detectron2 would cut it off, and learn another class."""
+    box = {"bbox": [5, 6, 10, 8], "bbox_mode": BoxMode.XYWH_ABS, "category_id": given}
+    image = {"height": 30, "width": 40, "file_name": "a.jpg", "image_id": 1, "annotations": [box]}
+    with clean_catalogs():
+        DatasetCatalog.register("by_code", lambda: [image])
+        with pytest.raises(ValueError, match=f"a.jpg has the category_id {given:g}; it must be a"):
+            training_dicts(small_cfg("DATASETS.TRAIN", ("by_code",)))
 
 
 @pytest.mark.parametrize("area", [NAN, INF, "80", None, HUGE])

@@ -10,7 +10,11 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
-from dynamicdet_d2.data.check.by_code import warn_of_boxes, warn_of_shared_files
+from dynamicdet_d2.data.check.by_code import (
+    refuse_parts_of_classes,
+    warn_of_boxes,
+    warn_of_shared_files,
+)
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.utils.words import in_words
 
@@ -47,6 +51,7 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
     )
     # Those of files are looked at by the check of data sets.
     if not all(hasattr(MetadataCatalog.get(name), "json_file") for name in cfg.DATASETS.TRAIN):
+        refuse_parts_of_classes(cfg.DATASETS.TRAIN, images)
         warn_of_boxes(cfg.DATASETS.TRAIN, images)
         warn_of_shared_files(cfg.DATASETS.TRAIN, images)
     return images
