@@ -412,8 +412,8 @@ SPLITS: list[tuple[Any, Any, str]] = [
     ),
 ]
 CATEGORIES: list[tuple[Any, str]] = [
-    (None, "has no list of 'categories'."),
-    ({}, "has no list of 'categories'."),
+    (None, "has no list of 'categories', or it is empty."),
+    ({}, "has no list of 'categories', or it is empty."),
     ([{"id": 1}], "the category {'id': 1} needs an integer 'id' and a 'name'"),
     ([{"id": 1, "name": 3}], "needs an integer 'id' and a 'name'"),
 ]

@@ -50,7 +50,7 @@ def test_what_went_the_wrong_way() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "is not a file of JSON lines."),
+        ("{", "is not a file of JSON lines: line 1 is '{'."),
         ("7", "is not a valid routes.jsonl: line 1 is 7; it must be an object."),
         (
             '{"image_id": 1, "file_name": "", "difficulty": 0.5, "route": "<b>", "gain": 0}',
