@@ -230,6 +230,8 @@ def test_an_evaluation_without_evaluator_or_loader_is_none(cfg: CfgNode, name: s
 
 
 def test_without_writers_there_is_a_folder_for_checkpoints(cfg: CfgNode, tmp_path: Path) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
     cfg.OUTPUT_DIR, cfg.DATASETS.TEST = str(tmp_path / "gone"), ()
     given("build_writers", [])(cfg).train()
     assert (tmp_path / "gone" / "model_final.pth").is_file()
