@@ -114,9 +114,9 @@ def read_config(
     Plain values alone are read, so a file from anywhere is safe to read. A whole number is taken
     where a key has a number with a fraction. Without a GPU, ``MODEL.DEVICE`` "cuda" becomes "cpu",
     which is said of one that was typed, and in a file "cuda:1" as well: the file may be of another
-    machine. A number of classes of 0
-    becomes that of the training set's JSON, and the ``~`` of a path, which no shell has seen in a
-    file, the home folder. What the values may be is ``check``'s affair.
+    machine. A number of classes of 0 becomes that of the training set's JSON, and the ``~`` of a
+    path, which no shell has seen in a file, the home folder. What the values may be is ``check``'s
+    affair.
 
     Args:
         config_file: a yaml file, whose ``_BASE_`` may name others; empty: defaults alone. What
@@ -154,6 +154,12 @@ def read_config(
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         logger.warning("No GPU is found; MODEL.DEVICE cuda, which was typed, becomes cpu.")
         cfg.MODEL.DEVICE = "cpu"
+    _find_paths(cfg)
+    return cfg
+
+
+def _find_paths(cfg: CfgNode) -> None:
+    """Those in the home folder, and those of what comes with the package."""
     for node, key in (
         (cfg, "OUTPUT_DIR"),
         (cfg.MODEL, "WEIGHTS"),
@@ -162,7 +168,6 @@ def read_config(
     ):
         if isinstance(node[key], str):  # a key without a value is None, which check refuses
             node[key] = shipped(os.path.expanduser(node[key]))
-    return cfg
 
 
 def read_with_weights(
