@@ -167,7 +167,7 @@ def main() -> None:
     images = ImageSet.read("DATASETS.TEST", name, args.images)
     chosen = some_images("--calibration-data", args.calibration_data, args.calibration_images)
     of = {"dataset": args.calibration_data, "num_images": len(chosen)}
-    model = model_of(cfg, None)
+    model = model_of(cfg)
     with tempfile.TemporaryDirectory() as folder:
         how = Quantisation(lambda: pictures_of(chosen), of)
         folders = export_all(model, cfg, Path(folder), args.calibration, how)
