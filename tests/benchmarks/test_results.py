@@ -49,6 +49,23 @@ def test_rows_of_exports() -> None:
         assert row[4] == f"{100 * shown[1]['hard_fraction'][place]:.1f}"
 
 
+def test_rows_of_exports_on_photographs() -> None:
+    content = json.loads((ROOT / "benchmarks" / "results" / "export_photos.json").read_text())
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    names = {
+        "PyTorch float32": ("PyTorch, optimised copy", 0),
+        "onnxruntime float32": ("onnxruntime, float32", 1),
+        "onnxruntime int8": ("onnxruntime, int8", 1),
+    }
+    for name, (said, place) in names.items():
+        own = content["exports"].get(name) or next(iter(content["exports"].values()))
+        points = {point["threshold"]: point["ap"]["box"][place] for point in own["points"]}
+        figures = [points[1.0], points[0.0]]
+        figures += [content["milliseconds"][f"{name}, {route}"] for route in ("easy", "hard")]
+        cells = " | ".join(f"{figure:.2f}" for figure in figures)
+        assert f"| {said} | {cells} |" in page
+
+
 @pytest.mark.parametrize("result", ["upgrade.json", "upgrade_masks.json"])
 def test_rows_of_upgrades(result: str) -> None:
     content = json.loads((ROOT / "benchmarks" / "results" / result).read_text(encoding="utf-8"))
