@@ -29,7 +29,7 @@ class BudgetOutOfReachWarning(UserWarning):
 
 
 class ImplausibleTimeWarning(UserWarning):
-    """A time is so short that it may be in seconds."""
+    """A time is so short that it may be in seconds, or so long that it may be in microseconds."""
 
 
 class BudgetController:

@@ -70,11 +70,9 @@ class MachineSpeed:
     def shares_within(self, milliseconds: float) -> tuple[float, float]:
         """How often an image of the easy and of the hard route takes no longer, in [0, 1]."""
         seen = list(self._relative)
-        means = self.easy_ms, self.hard_ms
-        spreads = ((*spread[len(seen) :], *seen) for spread in self._spreads)
         easy, hard = (
-            float(np.mean(np.multiply(spread, mean) <= milliseconds))
-            for spread, mean in zip(spreads, means, strict=True)
+            float(np.mean(np.append(spread[len(seen) :], seen) * mean <= milliseconds))
+            for spread, mean in zip(self._spreads, (self.easy_ms, self.hard_ms), strict=True)
         )
         return easy, hard
 

@@ -69,7 +69,7 @@ class Budget:
             ValueError: it is no number above 0, or there is no calibration.
         """
         if self._dynamic:
-            self.threshold_for(0.0)
+            self.threshold_for(0.0)  # which refuses where there is no calibration
         good = isinstance(target, _NUMBERS) and not isinstance(target, bool)
         if not (good and 0 < target < float("inf")):
             raise ValueError(f"The milliseconds must be a number above 0, not {shown(target)}.")
