@@ -127,15 +127,16 @@ def time_peer(
 ) -> Timing:
     """Evaluate some routings afresh, on the first images, and scale the time up."""
     part = first_images(data, images)
-    sweep = CocoSweep(part, tuple(_within(r, images) for r in exits), "bbox", sorted(part.imgs))
+    first, second = (_within(results, images) for results in exits)
+    sweep = CocoSweep(part, (first, second), "bbox", sorted(part.imgs))
     evaluate = evaluator(part)
     seconds, differences = [], []
     for hard in routings:
         # Copies: pycocotools adds keys to the results it is given.
         mixed = [
             dict(result)
-            for number in (0, 1)
-            for result in _within(exits[number], images)
+            for number, results in enumerate((first, second))
+            for result in results
             if hard[result["image_id"] - 1] == number
         ]
         begin = time.perf_counter()

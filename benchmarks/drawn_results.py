@@ -44,13 +44,13 @@ def draw_data(
     with silence():
         data.createIndex()
     objects = (image, label, boxes)
-    exits = tuple(
+    exits = [
         _draw_results(
             rng, objects, difficulty[image] * weakness, num_images, num_classes, detections
         )
         for weakness in (1.0, 0.7)
-    )
-    return data, exits, difficulty
+    ]
+    return data, (exits[0], exits[1]), difficulty
 
 
 def _draw_boxes(rng: np.random.Generator, count: int) -> np.ndarray:

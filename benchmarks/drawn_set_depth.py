@@ -87,10 +87,11 @@ def detect(cfg: CfgNode, model: GeneralizedRCNN, dataset: str) -> list[dict]:
     return [{**result, "category_id": to_file[result["category_id"]]} for result in results]
 
 
-def compare(ground_truth: COCO, results: tuple[list[dict], list[dict]]) -> list[dict]:
+def compare(ground_truth: COCO, results: Sequence[list[dict]]) -> list[dict]:
     """AP of both depths over all images, and between the bounds of the drawn difficulty."""
     ids = sorted(ground_truth.imgs)
-    sweep = CocoSweep(ground_truth, results, "bbox", ids)
+    easy, hard = results
+    sweep = CocoSweep(ground_truth, (easy, hard), "bbox", ids)
     drawn = np.array([ground_truth.imgs[i]["difficulty"] for i in ids])
     everywhere = np.ones(len(ids), dtype=bool)
     parts = [("all", everywhere)]

@@ -41,7 +41,7 @@ from dynamicdet_d2.utils.files import read_json, whole_file, write_json
 from dynamicdet_d2.utils.memory import keep_memory
 from dynamicdet_d2.utils.versions import versions
 from evidence.figures import static_line
-from evidence.results import ROOT, commit
+from evidence.records import ROOT, commit
 
 OUTPUT = ROOT / "benchmarks" / "results" / "drawn_set_front.json"
 # Blocks a stage: backbone 1's, backbone 2's, and in between.

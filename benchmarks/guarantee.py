@@ -171,7 +171,8 @@ def _split(
     for mode, choose in (("ap", of_the_set), ("finite", of_images)):
         promised = Guarantee(limits.confidence, mode, limits.share)
         choice = choose(sweep, routings, limits.drop, promised)
-        fixed = (choice.guarantee or {})["hard_fraction_without"]
+        assert choice.guarantee is not None
+        fixed = choice.guarantee["hard_fraction_without"]
         for name, fraction in ((mode, choice.hard_fraction), (f"{mode}, point", fixed)):
             hard = drawn.difficulties[held_out] > thresholds[round(fraction * limits.steps)]
             lost = best - rest.evaluate(hard).ap if mode == "ap" else float((worse & ~hard).mean())

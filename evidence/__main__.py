@@ -23,10 +23,10 @@ from dynamicdet_d2.utils.errors import INTERRUPTED, one_sentence
 from evidence import summary
 from evidence.drawn import drawn_data
 from evidence.measure import measure
-from evidence.results import RESULTS, ROOT
+from evidence.records import RESULTS, ROOT
 from evidence.setups import MERGED, SETUPS, SIZES, Data, Run, planned
-from evidence.times import FOLDER as TIMES
-from evidence.times import measure_times, write_times
+from evidence.timing import FOLDER as TIMES
+from evidence.timing import measure_times, write_times
 from evidence.training import train_missing
 
 PROGRAM = "python -m evidence"

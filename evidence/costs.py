@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from evidence.figures import Figure, Line, static_line
 from evidence.group import Group, routing
-from evidence.results import FRACTIONS, DynamicSplit, Routing
-from evidence.times import Times
+from evidence.records import FRACTIONS, DynamicSplit, Routing
+from evidence.timing import Times
 
 WITH_ENDS = (0.0, *FRACTIONS, 1.0)
 

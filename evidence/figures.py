@@ -62,11 +62,12 @@ def static_line(points: Sequence[tuple[float, float]]) -> Line:
         linear between the detectors; None below the cheapest of them and above the dearest.
     """
     front = static_front(points)
+    costs, heights = [cost for cost, _ in front], [ap for _, ap in front]
     dearest = max((cost for cost, _ in points), default=-math.inf)
 
     def line(cost: float) -> float | None:
         if not front or not front[0][0] <= cost <= dearest:
             return None
-        return float(np.interp(cost, *zip(*front, strict=True)))
+        return float(np.interp(cost, costs, heights))
 
     return line

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from evidence.figures import Figure
-from evidence.results import FRACTIONS, DynamicSplit, Result, Routing, StaticSplit
+from evidence.records import FRACTIONS, DynamicSplit, Result, Routing, StaticSplit
 from evidence.routers import AUTO
 from evidence.setups import SETUPS, title
 
@@ -53,6 +53,10 @@ class Group:
         """(F,), a figure at each hard fraction."""
         rows = zip(*map(what, self.dynamic), strict=True)
         return [Figure.of(values) for values in rows]
+
+    def cost(self, route: str) -> Figure:
+        """10^9 multiply-adds of route "easy" or "hard", with a router on pooled features."""
+        return self.of(lambda split: getattr(split.cost["features"], route))
 
     @property
     def inputs(self) -> list[tuple[str, ...]]:

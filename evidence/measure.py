@@ -7,7 +7,7 @@ from pathlib import Path
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.modeling.architecture import is_dynamic
 from evidence.passes import passes
-from evidence.results import Result, origin, write
+from evidence.records import DynamicSplit, Result, StaticSplit, origin, write
 from evidence.routers import ROUTER_SEEDS, dynamic_splits
 from evidence.setups import Data, Run
 from evidence.statics import static_splits
@@ -29,7 +29,8 @@ def measure(run: Run, data: Data, results: Path, *, test: bool) -> Path:
             raise ValueError(f"{path} is not there: the training has not ended.")
     evaluated = ["val", *(["test"] if test else [])]
     cfg = read_config(str(run.config))
-    dynamic, static = {}, {}
+    dynamic: dict[str, DynamicSplit] = {}
+    static: dict[str, StaticSplit] = {}
     if is_dynamic(cfg):
         found = passes(run, data, ["train", *evaluated])
         logger.info("Routers of %s", run.folder)

@@ -5,7 +5,9 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from dynamicdet_d2.utils.charts import (
     BLUE,
@@ -110,25 +112,24 @@ def _short(words: str) -> str:
 def _curves(panel: Axes, group: Group) -> None:
     title = textwrap.fill(f"{group.title} (mean of {len(group.seeds)})", TITLE_WIDTH)
     panel.set_title(title, fontsize=9)
-    ends = [group.of(lambda x: x.easy_ap).mean, group.of(lambda x: x.hard_ap).mean]
-    features = [
-        group.of(lambda split, route=route: getattr(split.cost["features"], route)).mean
-        for route in ("easy", "hard")
-    ]
-    if None in ends:
+    if group.of(lambda x: x.easy_ap).mean is None or group.of(lambda x: x.hard_ap).mean is None:
         return
-    cost = [features[0] + k * (features[1] - features[0]) for k in WITH_ENDS]
+    easy, hard = _values([group.cost("easy"), group.cost("hard")])
+    cost = easy + (hard - easy) * np.array(WITH_ENDS)
     for name, style, found in (
         ("random routing", "--", group.at(lambda x: with_ends(x, x.random_ap))),
         ("oracle", ":", group.at(lambda x: with_ends(x, x.oracle_ap))),
     ):
-        panel.plot(cost, [x.mean for x in found], style, color=GREY, label=name)
+        panel.plot(cost, _values(found), style, color=GREY, label=name)
     for color, inputs in zip(COLORS, group.inputs, strict=False):
-        cost = [x.mean for x in group.routing_at(inputs, AUTO, lambda x: x.gflops)]
+        cost = _values(group.routing_at(inputs, AUTO, lambda x: x.gflops))
         ap = group.routing_at(inputs, AUTO, lambda x: x.ap)
-        means = [x.mean for x in ap]
-        panel.plot(cost, means, "-o", color=color, markersize=3, label="+".join(inputs))
-        low, high = (
-            [x.mean + sign * (x.spread or 0) for x in ap if x.mean is not None] for sign in (-1, 1)
-        )
+        panel.plot(cost, _values(ap), "-o", color=color, markersize=3, label="+".join(inputs))
+        spread = np.array([x.spread or 0 for x in ap])
+        low, high = _values(ap) - spread, _values(ap) + spread
         panel.fill_between(cost, low, high, color=color, alpha=0.12, linewidth=0)
+
+
+def _values(figures: Sequence[Figure]) -> NDArray[np.float64]:
+    """Their means; NaN, which is not drawn, where one is undefined."""
+    return np.array([math.nan if x.mean is None else x.mean for x in figures])

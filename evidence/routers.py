@@ -29,13 +29,13 @@ from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.utils.plain import finite
 from evidence.linear import Classification, Ridge
 from evidence.passes import INPUTS, Passes
-from evidence.results import FRACTIONS, DynamicSplit, Route, Routing
+from evidence.records import FRACTIONS, DynamicSplit, Route, Routing
 
 ROUTER_SEEDS = (1, 2, 3)
 # Random routings that their expectation is taken over.
 DRAWS = 100
 AUTO, AUTO_FOLDS = "auto", "auto on folds"
-LINEAR = {"ridge": Ridge, "classification": Classification}
+LINEAR: dict[str, type[Ridge | Classification]] = {"ridge": Ridge, "classification": Classification}
 
 Scores = Mapping[str, NDArray[np.float64]]
 """Split -> (I,), the higher the harder."""

@@ -9,7 +9,7 @@ from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.utils.plain import finite
 from evidence.passes import run_config
-from evidence.results import StaticSplit
+from evidence.records import StaticSplit
 from evidence.setups import Data, Run
 
 

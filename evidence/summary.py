@@ -15,9 +15,9 @@ from evidence import tables
 from evidence.costs import costs_of
 from evidence.group import groups
 from evidence.plot import cost_chart, near
-from evidence.results import Result, read_all
+from evidence.records import Result, read_all
 from evidence.setups import SHOWN, title
-from evidence.times import Times, read_times
+from evidence.timing import Times, read_times
 
 PAGE = "evidence.md"
 # Folder beside it, of the pages of single set-ups.

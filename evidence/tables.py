@@ -8,10 +8,10 @@ from tabulate import tabulate
 from evidence.costs import GFLOPS, WITH_ENDS, Cost, with_ends
 from evidence.figures import Figure
 from evidence.group import HALF, Group, routing
-from evidence.results import FRACTIONS, Route
+from evidence.records import FRACTIONS, Route
 from evidence.routers import AUTO, AUTO_FOLDS
 from evidence.setups import title
-from evidence.times import Times
+from evidence.timing import Times
 
 # Hard fractions of which a short table speaks: the first, half, the last.
 PLACES = (0, HALF, len(FRACTIONS) - 1)
@@ -33,10 +33,7 @@ def detectors(groups: Sequence[Group]) -> str:
 
 
 def _dynamic_row(group: Group) -> list[str]:
-    routes = [
-        group.of(lambda split, route=route: getattr(split.cost["features"], route)).text(".3f")
-        for route in ("easy", "hard")
-    ]
+    routes = [group.cost(route).text(".3f") for route in ("easy", "hard")]
     ends = [group.of(lambda x: x.easy_ap).text(), group.of(lambda x: x.hard_ap).text()]
     return [
         *(group.title, _seeds(group), " / ".join(routes), " / ".join(ends)),

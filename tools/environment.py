@@ -30,6 +30,9 @@ HEARTBEAT_SECONDS = 20
 # Settings of a user's pip that would break an installation into a virtual environment.
 PIP_SETTINGS = {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
 
+Command = list[str | Path]
+"""A program and its arguments."""
+
 
 class EnvironmentProblem(RuntimeError):
     """What stops the environment from being made, in one sentence for the user."""
@@ -65,7 +68,7 @@ class Steps:
         self.done = 0
         self.start = time.monotonic()
 
-    def run(self, title: str, command: list[str | Path], shown: bool = False) -> None:
+    def run(self, title: str, command: Command, shown: bool = False) -> None:
         """Runs `command` in the clone; with `shown`, its output goes to the terminal.
 
         Raises:
@@ -117,7 +120,7 @@ class Steps:
         return [line.strip() for line in lines if line.strip()][-count:]
 
 
-def wheel_source(wheelhouse: Path) -> list[str | Path]:
+def wheel_source(wheelhouse: Path) -> Command:
     """pip's options for where packages come from: the wheelhouse alone where there is one.
 
     Raises:
@@ -169,17 +172,17 @@ def create() -> None:
     steps = Steps(total=5, log=VENV / "install.log")
     make_venv(steps)
 
-    install = [VENV_PYTHON, "-m", "pip", "install", *source]
-    detectron2 = [VENV_PYTHON, ROOT / "tools" / "install_detectron2.py"]
+    install: Command = [VENV_PYTHON, "-m", "pip", "install", *source]
+    detectron2: Command = [VENV_PYTHON, ROOT / "tools" / "install_detectron2.py"]
     if source:
         detectron2 += ["--wheelhouse", WHEELHOUSE]
     # First the pinned installer: it then builds the few packages that have no wheel of their own.
-    installers = ["--constraint", REQUIREMENTS, "pip", "setuptools", "wheel"]
+    installers: Command = ["--constraint", REQUIREMENTS, "pip", "setuptools", "wheel"]
     steps.run("Installing the pinned pip, setuptools and wheel", [*install, *installers])
-    everything = ["--no-build-isolation", "--requirement", REQUIREMENTS]
+    everything: Command = ["--no-build-isolation", "--requirement", REQUIREMENTS]
     steps.run("Installing PyTorch and the rest of requirements.txt", [*install, *everything])
     steps.run("Installing Detectron2", detectron2, shown=True)
-    project = ["--no-build-isolation", "--no-deps", "--editable", ROOT]
+    project: Command = ["--no-build-isolation", "--no-deps", "--editable", ROOT]
     steps.run("Installing this project, as a link to the clone", [*install, *project])
     STAMP.touch()
     steps.finish("The environment is ready in .venv")
@@ -195,10 +198,11 @@ def collect_wheelhouse() -> None:
     part.mkdir()
     say("Collecting every wheel that the environment needs: about 3 GB, a few minutes.")
     steps = Steps(total=2, log=VENV / "wheelhouse.log")
-    wheels = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation"]
+    wheels: Command = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation"]
     wheels += ["--requirement", REQUIREMENTS, "--wheel-dir", part]
     steps.run("Collecting the wheels of requirements.txt", wheels)
-    detectron2 = [sys.executable, ROOT / "tools" / "install_detectron2.py", "--wheel-only", part]
+    detectron2: Command = [sys.executable, ROOT / "tools" / "install_detectron2.py"]
+    detectron2 += ["--wheel-only", part]
     steps.run("Building Detectron2's wheel", detectron2, shown=True)
     (part / MADE_FOR).write_text(platform_line() + "\n", encoding="utf-8")
     shutil.copyfile(REQUIREMENTS, part / MADE_FROM)

@@ -137,8 +137,9 @@ def read_sdist(path: Path) -> dict[str, bytes]:
             parts = PurePosixPath(member.name).parts
             if member.name.startswith("/") or ".." in parts:
                 raise InstallProblem(f"{path.name} holds a path outside its folder: {member.name}")
-            if member.isfile():
-                files["/".join(parts[1:])] = archive.extractfile(member).read()
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                files["/".join(parts[1:])] = content.read()
     return files
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from benchmarks.speed import (
     accuracy,
@@ -29,7 +28,7 @@ from benchmarks.speed import (
     training,
     yolo,
 )
-from benchmarks.speed.setting import Setting, build_pair
+from benchmarks.speed.setting import Detector, Setting, build_pair
 from benchmarks.speed.timing import Rounds
 from dynamicdet_d2.utils.memory import keep_memory
 
@@ -42,8 +41,8 @@ class Run:
 
     setting: Setting
     rounds: int
-    stock: nn.Module
-    dynamic: nn.Module
+    stock: Detector
+    dynamic: Detector
     timed: dict[str, Rounds] = field(default_factory=dict)
     goals: list[report.Goal] = field(default_factory=list)
     peaks: dict[str, float] = field(default_factory=dict)
@@ -51,7 +50,7 @@ class Run:
     convolution_rate: float = 0.0
 
     @property
-    def models(self) -> tuple[nn.Module, nn.Module, Setting, int]:
+    def models(self) -> tuple[Detector, Detector, Setting, int]:
         """What most measurements take."""
         return self.stock, self.dynamic, self.setting, self.rounds
 

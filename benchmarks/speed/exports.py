@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from benchmarks.speed.inference import Call, one_by_one, reduced_precision
 from benchmarks.speed.setting import (
     DYNAMIC,
     STATIC,
+    Detector,
     Setting,
     drawn_proposals,
     optimized,
@@ -38,7 +38,7 @@ FEWER = 300
 THRESHOLDS = {"easy": 1.0, "hard": 0.0}
 
 
-def time_exports(stock: nn.Module, dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
+def time_exports(stock: Detector, dynamic: Detector, setting: Setting, rounds: int) -> Rounds:
     """Whole detectors, in turns."""
     image = setting.images(1)
     calls = {
@@ -58,7 +58,7 @@ def time_exports(stock: nn.Module, dynamic: nn.Module, setting: Setting, rounds:
 
 
 def _exported(
-    stock: nn.Module, dynamic: nn.Module, setting: Setting, folder: Path
+    stock: Detector, dynamic: Detector, setting: Setting, folder: Path
 ) -> dict[str, Call]:
     """Static detector and both routes in each runtime that is installed."""
     tensor = setting.images(1)[0]["image"]

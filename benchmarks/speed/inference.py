@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from benchmarks.speed.setting import Setting, drawn_proposals, optimized, stock_copy
+from benchmarks.speed.setting import Detector, Setting, drawn_proposals, optimized, stock_copy
 from benchmarks.speed.timing import Rounds, interleave
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.calibration import realised_hard_fraction, threshold_for_hard_fraction
@@ -20,7 +20,7 @@ SHARES = (0.1, 0.5, 0.9)
 Call = tuple[int, Callable[[], object]]
 
 
-def time_detectors(stock: nn.Module, dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
+def time_detectors(stock: Detector, dynamic: Detector, setting: Setting, rounds: int) -> Rounds:
     """Stock, and ours in each precision, eager and compiled: static, easy route, hard route."""
     image = setting.images(1)
     calls = {"stock": _call(stock_copy(stock), image)}
@@ -48,7 +48,7 @@ def variant_name(precision: str, compile: bool) -> str:
     return precision + (" compiled" if compile else "")
 
 
-def time_loads(stock: nn.Module, dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
+def time_loads(stock: Detector, dynamic: Detector, setting: Setting, rounds: int) -> Rounds:
     """Ten images one by one: all easy, a tenth, half, nine tenths hard, all hard; and static."""
     images = setting.images(LOAD)
     routed = optimized(dynamic)
@@ -60,7 +60,7 @@ def time_loads(stock: nn.Module, dynamic: nn.Module, setting: Setting, rounds: i
     return interleave("Loads", calls, rounds)
 
 
-def time_batches(dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
+def time_batches(dynamic: Detector, setting: Setting, rounds: int) -> Rounds:
     """The same images, half of them hard, one by one and in one batch."""
     images = setting.images(BATCH)
     routed = optimized(dynamic)
@@ -72,9 +72,9 @@ def time_batches(dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
     return interleave("Batches", calls, rounds)
 
 
-def time_heads(stock: nn.Module, setting: Setting, rounds: int) -> Rounds:
+def time_heads(stock: Detector, setting: Setting, rounds: int) -> Rounds:
     """ROIAlign and the box head's fully connected layers, as built and in the CPU's form."""
-    fast = optimize_for_inference(stock)
+    fast: Detector = optimize_for_inference(stock)
     images = stock.preprocess_image(setting.images(1))
     proposals = [drawn_proposals(images.image_sizes[0], images.tensor.device).proposal_boxes]
     calls: dict[str, Call] = {}
@@ -89,7 +89,7 @@ def time_heads(stock: nn.Module, setting: Setting, rounds: int) -> Rounds:
     return interleave("Heads", calls, rounds)
 
 
-def time_rate(stock: nn.Module, setting: Setting, rounds: int) -> tuple[Rounds, dict[str, float]]:
+def time_rate(stock: Detector, setting: Setting, rounds: int) -> tuple[Rounds, dict[str, float]]:
     """Backbone and FPN beside one 3x3 convolution of 256 channels at stride 4.
 
     Returns:
@@ -103,8 +103,8 @@ def time_rate(stock: nn.Module, setting: Setting, rounds: int) -> tuple[Rounds, 
     calls: dict[str, Call] = {"convolution": convolution}
     for name, compile in (("eager", False), ("compiled", True)):
         options = InferenceOptions(precision=precision, compile=compile)
-        backbone = optimize_for_inference(stock, options).backbone
-        calls[name] = (batch, _without_grad(backbone, image))
+        fast: Detector = optimize_for_inference(stock, options)
+        calls[name] = (batch, _without_grad(fast.backbone, image))
     parts = RouteCost(stock).parts(setting.height, setting.width)
     work = {name: batch * (parts["bottom_up1"] + parts["neck"]) for name in ("eager", "compiled")}
     return interleave("Rate", calls, rounds), {**work, "convolution": convolved}
@@ -121,7 +121,8 @@ def _convolution(setting: Setting) -> tuple[Call, float]:
     """The call, and its multiply-adds."""
     gpu = setting.device == "cuda"
     batch = 16 if gpu else 1
-    conv = nn.Conv2d(256, 256, 3, padding=1).to(setting.device, memory_format=torch.channels_last)
+    conv = nn.Conv2d(256, 256, 3, padding=1).to(setting.device)
+    conv = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     features = torch.rand(batch, 256, setting.height // 4, setting.width // 4)
     features = features.to(setting.device, memory_format=torch.channels_last)
     if gpu:
@@ -140,7 +141,7 @@ def load_name(share: float) -> str:
     return f"{share:.0%} hard"
 
 
-def threshold_for(model: nn.Module, images: Sequence[dict], share: float) -> float:
+def threshold_for(model: Detector, images: Sequence[dict], share: float) -> float:
     """A threshold at which this share of these images is hard, by their own difficulties."""
     difficulties = [model.difficulties([image])[0] for image in images]
     threshold = threshold_for_hard_fraction(difficulties, share)
@@ -150,7 +151,7 @@ def threshold_for(model: nn.Module, images: Sequence[dict], share: float) -> flo
 
 
 def _call(
-    model: nn.Module, images: list[dict], threshold: float | None = None, autocast: bool = False
+    model: Detector, images: list[dict], threshold: float | None = None, autocast: bool = False
 ) -> Call:
     """One call of the model on one batch."""
 
@@ -163,7 +164,7 @@ def _call(
     return len(images), call
 
 
-def one_by_one(model: nn.Module, images: Sequence[dict], threshold: float | None) -> Call:
+def one_by_one(model: Detector, images: Sequence[dict], threshold: float | None) -> Call:
     """A call of the model on each image; None: of a static detector."""
     calls = [_call(model, [image], threshold)[1] for image in images]
     return len(images), lambda: [call() for call in calls]

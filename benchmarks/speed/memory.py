@@ -10,17 +10,24 @@ import sys
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from benchmarks.speed.inference import reduced_precision
-from benchmarks.speed.setting import DYNAMIC, STATIC, Setting, build_pair, optimized, stock_copy
+from benchmarks.speed.setting import (
+    DYNAMIC,
+    STATIC,
+    Detector,
+    Setting,
+    build_pair,
+    optimized,
+    stock_copy,
+)
 from benchmarks.speed.training import training_batch, training_step
 from dynamicdet_d2.modeling import DynamicDetector
 
 STEPS = 3
 
 
-def _inference(model: nn.Module, setting: Setting) -> Callable[[], object]:
+def _inference(model: Detector, setting: Setting) -> Callable[[], object]:
     """On one image; a dynamic detector on the hard route."""
     image = setting.images(1)
     if isinstance(model, DynamicDetector):

@@ -10,12 +10,13 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from benchmarks.speed.inference import one_by_one
 from benchmarks.speed.setting import (
     PROPOSALS,
+    Detector,
     Setting,
     drawn_proposals,
     optimized,
@@ -27,7 +28,7 @@ from benchmarks.speed.timing import Rounds, interleave
 SECTION = "peer"
 
 
-def time_peers(stock: nn.Module, dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
+def time_peers(stock: Detector, dynamic: Detector, setting: Setting, rounds: int) -> Rounds:
     """Stock and ours beside its peers, whole detectors, in turns."""
     image = setting.images(1)
     calls = {
@@ -43,7 +44,7 @@ def time_peers(stock: nn.Module, dynamic: nn.Module, setting: Setting, rounds: i
     return interleave("Peers", calls, rounds)
 
 
-def _compiled(stock: nn.Module) -> nn.Module:
+def _compiled(stock: Detector) -> Detector:
     """Whole two-stage detectors do not compile; what takes most of the time does."""
     model = copy.deepcopy(stock)
     model.backbone.forward = torch.compile(model.backbone.forward)

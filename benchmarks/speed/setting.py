@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import read_config
+
+Detector = Any
+"""Detectron2's, ours, or an optimised copy: their parts, which are timed, have no common type."""
 
 STATIC = "configs/faster_rcnn_R_50_FPN_1x.yaml"
 DYNAMIC = "configs/dy_faster_rcnn_R_50_FPN_1x.yaml"
@@ -49,7 +53,7 @@ class Setting:
         return [{"image": x, "height": self.height, "width": self.width} for x in drawn]
 
 
-def build_pair(setting: Setting) -> tuple[nn.Module, nn.Module]:
+def build_pair(setting: Setting) -> tuple[Detector, Detector]:
     """Stock Faster R-CNN R50-FPN with random weights, and the dynamic one with the same."""
     torch.manual_seed(0)
     stock = build_model(setting.config(STATIC)).eval()
@@ -65,18 +69,18 @@ def build_pair(setting: Setting) -> tuple[nn.Module, nn.Module]:
     return stock, dynamic
 
 
-def optimized(model: nn.Module, precision: str = "float32", compile: bool = False) -> nn.Module:
+def optimized(model: Detector, precision: str = "float32", compile: bool = False) -> Detector:
     """The optimised copy, with proposals as on COCO."""
     options = InferenceOptions(precision=precision, compile=compile)
     return with_coco_like_proposals(optimize_for_inference(model, options))
 
 
-def stock_copy(model: nn.Module) -> nn.Module:
+def stock_copy(model: Detector) -> Detector:
     """The model as it is, with proposals as on COCO."""
     return with_coco_like_proposals(copy.deepcopy(model))
 
 
-def with_coco_like_proposals(model: nn.Module) -> nn.Module:
+def with_coco_like_proposals(model: Detector) -> Detector:
     """Let the RPN do all of its work, and give other boxes, in place.
 
     With random weights all of its own are small, and cost less than real ones.

@@ -12,7 +12,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.setting import DYNAMIC, STATIC, Setting, with_coco_like_proposals
+from benchmarks.speed.setting import DYNAMIC, STATIC, Detector, Setting, with_coco_like_proposals
 from benchmarks.speed.timing import Rounds, interleave
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.engine.phases.router import CachedRouterObjective, OnlineRouterObjective
@@ -63,7 +63,7 @@ def training_step(
     return step
 
 
-def time_router_phase(dynamic: nn.Module, setting: Setting, rounds: int) -> Rounds:
+def time_router_phase(dynamic: Detector, setting: Setting, rounds: int) -> Rounds:
     """An image in the loss offset's pass, and in a step of each mode of the router's phase."""
     batch = training_batch(setting, 1)
     model = dynamic.eval()

@@ -13,7 +13,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from benchmarks.speed.inference import LOAD, SHARES, load_name, one_by_one, threshold_for
-from benchmarks.speed.setting import Setting
+from benchmarks.speed.setting import Detector, Setting
 from benchmarks.speed.timing import Rounds, interleave
 from benchmarks.speed.training import training_batch, training_step
 from dynamicdet_d2.acceleration import optimize_for_inference
@@ -28,7 +28,7 @@ TRAINING = "YOLOv7 training"
 BATCH = 4
 
 
-def build_yolos(setting: Setting) -> tuple[nn.Module, nn.Module]:
+def build_yolos(setting: Setting) -> tuple[Detector, Detector]:
     """The static detector with random weights, and the dynamic one with the same in both."""
     torch.manual_seed(0)
     static = build_model(setting.config(STATIC)).eval()

@@ -18,9 +18,9 @@ from dynamicdet_d2.evaluation.observe import observe
 from evidence import drawn
 from evidence.measure import measure
 from evidence.passes import INPUTS, passes, run_config
-from evidence.results import Result, read_all
+from evidence.records import Result, read_all
 from evidence.setups import Data, Run
-from evidence.times import measure_times
+from evidence.timing import measure_times
 
 FEW = {"train": 9, "val": 6, "test": 5}
 KEYS = ["SOLVER.ROUTER.EPOCHS", "1", "DATALOADER.NUM_WORKERS", "0"]

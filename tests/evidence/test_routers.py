@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from evidence.passes import Passes
-from evidence.results import FRACTIONS
+from evidence.records import FRACTIONS
 from evidence.routers import AUTO, AUTO_FOLDS, LINEAR, Judge, learners_of
 from tests.support.made_up import made_up_table
 from tests.support.toy import toy_cfg, toy_model

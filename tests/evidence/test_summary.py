@@ -11,11 +11,11 @@ from evidence import summary
 from evidence.costs import GFLOPS, costs_of, milliseconds
 from evidence.group import groups
 from evidence.plot import near
-from evidence.results import FRACTIONS, Route, read_all, write
-from evidence.results import RESULTS as SHIPPED
+from evidence.records import FRACTIONS, Route, read_all, write
+from evidence.records import RESULTS as SHIPPED
 from evidence.routers import AUTO
 from evidence.setups import SHOWN
-from evidence.times import FOLDER, read_times, write_times
+from evidence.timing import FOLDER, read_times, write_times
 from tests.support.made_up_results import RESULTS, TIMES, dynamic, static
 
 ROOT = Path(__file__).parents[2]

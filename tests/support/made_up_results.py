@@ -2,9 +2,9 @@
 """Made-up results of a few runs, for what reads them."""
 
 from dynamicdet_d2.engine.objectives import OBJECTIVES
-from evidence.results import FRACTIONS, DynamicSplit, Origin, Result, Route, Routing, StaticSplit
+from evidence.records import FRACTIONS, DynamicSplit, Origin, Result, Route, Routing, StaticSplit
 from evidence.routers import AUTO, AUTO_FOLDS
-from evidence.times import Times
+from evidence.timing import Times
 
 ORIGIN = Origin(
     "python -m evidence measure", "0123456789abcdef", "2026-01-01", "cpu", {"torch": "2"}

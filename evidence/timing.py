@@ -16,7 +16,6 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -31,7 +30,7 @@ from dynamicdet_d2.utils.files import read_json, write_json
 from dynamicdet_d2.utils.memory import keep_memory
 from dynamicdet_d2.utils.plain import from_plain, to_plain
 from evidence.passes import INPUTS, detector, run_config, with_inputs
-from evidence.results import Origin, Route, origin
+from evidence.records import Origin, Route, origin
 from evidence.setups import Data, Run
 
 logger = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ def measure_times(runs: Sequence[Run], data: Data, rounds: int = ROUNDS) -> Time
         setups[setup][inputs] = Route(easy, *(hard or [easy]))
     names = " ".join(f"{run.setup}_s{run.seed}" for run in runs)
     command = f"python -m evidence times {names} --data {data.name}"
-    device = device_name(torch.device(models[0].model.device))
+    device = device_name(next(models[0].model.parameters()).device)
     return Times(data.name, IMAGES, rounds, origin(command, device), setups)
 
 
