@@ -212,12 +212,13 @@ def _outputs(
         results = CocoResults(
             args.output, args.coco_ids, int(str(num_classes)), sources, predictor.class_names
         )
-    stack.enter_context(own_folder(args.output, _names(args, sources)))
+    stack.enter_context(own_folder(args.output))
     if results is not None:
         yield results
-    yield JsonLines(args.output, predictor.class_names)
+    # A line after its picture: where that cannot be written, there is none.
     if not args.no_drawing:
         yield DrawnFiles(args.output, predictor.class_names)
+    yield JsonLines(args.output, predictor.class_names)
 
 
 @contextmanager

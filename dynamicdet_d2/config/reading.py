@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.config import get_cfg as detectron2_cfg
 from detectron2.utils.file_io import PathManager
 
+from dynamicdet_d2.config.checking import refuse_no_config
 from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.pairs import (
@@ -77,7 +78,11 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
 
     Args:
         cfg: what ``detectron2.config.get_cfg()`` returns.
+
+    Raises:
+        ValueError: it is no config.
     """
+    refuse_no_config(cfg)
     again = isinstance(cfg, Config)
     if type(cfg) is CfgNode:
         object.__setattr__(cfg, "__class__", Config)  # a config's own attributes are its keys

@@ -2,6 +2,7 @@
 """What the header of an image file says, before any pixel is decoded."""
 
 import os
+from pathlib import Path
 
 from detectron2.utils.file_io import PathManager
 from PIL import Image
@@ -10,6 +11,8 @@ from dynamicdet_d2.utils.pixels import EXIF_ORIENTATION
 
 # Of image files that folders are searched for, in small letters.
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# The same kinds by Pillow's names.
+_KINDS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 # Pillow's modes of more than 8 bits a channel. Detectron2 converts all to 8, and everything above
 # 255 becomes 255.
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -49,6 +52,17 @@ def header_fault(path: str) -> str | None:
         f"has more than 8 bits a pixel (Pillow's mode '{mode}'), of which Detectron2 keeps what "
         "fits into 8: convert it"
     )
+
+
+def is_image_without_ending(path: Path) -> bool:
+    """Whether a file that says no kind begins as an image does, as of downloads and caches."""
+    if path.suffix or not path.is_file():
+        return False
+    try:
+        with Image.open(path, formats=_KINDS):
+            return True
+    except Exception:  # Pillow raises nearly anything on files that are none
+        return False
 
 
 def displayed_size(path: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import torch
 from dynamicdet_d2.export.piece import Piece
 from dynamicdet_d2.export.torch_pieces import save_traced
 from dynamicdet_d2.utils.files import whole_file
-from dynamicdet_d2.utils.words import in_words
+from dynamicdet_d2.utils.words import in_words, shown
 
 # The first that has layer norms, Swin's, as one operator.
 OPSET = 17
@@ -90,8 +90,8 @@ def check_installed(name: str) -> None:
         ValueError: a format that there is not.
         ImportError: naming what a format needs and what installs it.
     """
-    if name not in FORMATS:
-        raise ValueError(f"There is no format '{name}'; {', '.join(FORMATS)} are.")
+    if not isinstance(name, str) or name not in FORMATS:
+        raise ValueError(f"There is no format {shown(name)}; {', '.join(FORMATS)} are.")
     for package in NEEDS[name]:
         try:
             import_module(package)

@@ -30,6 +30,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode
 from torch import nn
 
@@ -38,6 +39,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import Calibration, check_fingerprint, fingerprint
 from dynamicdet_d2.operating_point.knobs import check_knobs
 from dynamicdet_d2.utils.pixels import MOST_PIXELS
+from dynamicdet_d2.utils.words import shown
 
 
 def input_settings(model: nn.Module, kind: Kind, cfg: CfgNode) -> dict[str, Any]:
@@ -113,15 +115,27 @@ def checked_sides(
     """By rising area.
 
     Raises:
-        ValueError: one that padding cannot give.
+        ValueError: one that padding cannot give, or no list of heights and widths.
     """
     if sides is None:
         return None
-    for height, width in sides:
+    pairs = _whole_pairs(sides)
+    for height, width in pairs:
         if min(height, width) < 1 or height % multiple or width % multiple:
             raise ValueError(
                 f"--sizes has {height}x{width}; heights and widths must be multiples of {multiple}."
             )
         if height * width > MOST_PIXELS:
             raise ValueError(f"--sizes has {height}x{width}, more than {MOST_PIXELS} pixels.")
-    return sorted(set(sides), key=lambda side: (side[0] * side[1], side))
+    return sorted(set(pairs), key=lambda side: (side[0] * side[1], side))
+
+
+def _whole_pairs(sides: object) -> list[tuple[int, int]]:
+    """Of lists or arrays of whole numbers, numpy's as well."""
+    array = np.asarray(sides) if isinstance(sides, list | tuple | np.ndarray) else np.zeros(0)
+    if array.ndim != 2 or array.shape[1] != 2 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"The sides are {shown(sides)}; they must be a list of (height, width), whole numbers "
+            "of pixels."
+        )
+    return [(int(height), int(width)) for height, width in array]

@@ -50,12 +50,19 @@ class TorchPieces:
         return run
 
 
-def open_exported(folder: str | Path, **arguments: Any) -> Runner:
+def open_exported(
+    folder: str | Path,
+    *,
+    threshold: float | None = None,
+    hard_fraction: float | None = None,
+    threads: int | None = None,
+) -> Runner:
     """A runner of a folder that was exported for torch.
 
     Args:
         folder: from a source that you trust: TorchScript can do more than compute.
-        arguments: of ``Runner``.
+        threshold, hard_fraction: as ``Runner`` takes them.
+        threads: of ROIAlign; None: as it likes. Those of torch are ``torch.set_num_threads``'s.
 
     Raises:
         ValueError: as ``Runner``, or the folder was exported for another runtime.
@@ -66,4 +73,10 @@ def open_exported(folder: str | Path, **arguments: Any) -> Runner:
             f"{folder} was exported for '{own.manifest['runtime']}', not for 'torch'; "
             "dynamicdet_d2.runner.Runner opens it."
         )
-    return Runner(folder, opener=TorchPieces(own), **arguments)
+    return Runner(
+        folder,
+        threshold=threshold,
+        hard_fraction=hard_fraction,
+        threads=threads,
+        opener=TorchPieces(own),
+    )

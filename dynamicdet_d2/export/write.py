@@ -17,6 +17,7 @@ from dynamicdet_d2 import __version__
 from dynamicdet_d2.acceleration.foldable import fold_blocks
 from dynamicdet_d2.acceleration.folding import fold_norms
 from dynamicdet_d2.acceleration.optimize import plain_copy
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.export.check import check_piece, check_pieces
 from dynamicdet_d2.export.formats import FORMATS, check_installed
 from dynamicdet_d2.export.kinds import kind_of
@@ -32,11 +33,11 @@ from dynamicdet_d2.export.pieces import Pieces, image_pieces, router_pieces
 from dynamicdet_d2.export.torch_pieces import TorchPieces
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import fingerprint
+from dynamicdet_d2.prediction.class_names import check_class_names
 from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sealed, sha256
 from dynamicdet_d2.runner.runtimes import opener_of
-from dynamicdet_d2.utils.files import names_a_file, whole_folder, write_json
+from dynamicdet_d2.utils.files import whole_folder, write_json
 from dynamicdet_d2.utils.folder_names import refuse_file_name
-from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -67,20 +68,39 @@ def export(model: nn.Module, cfg: CfgNode, folder: str | Path, request: Request)
         folder: which is not there yet.
 
     Raises:
-        ValueError: the folder is there, the detector cannot be exported or is of another precision
-            than float32, or what was written does not say what the model says.
+        ValueError: an argument is of another type, the folder is there, the detector cannot be
+            exported or is of another precision than float32, or what was written does not say what
+            the model says.
         ImportError: the format needs what is not installed.
     """
+    _check_given(model, cfg, request)
     precision = cfg.MODEL.INFERENCE.PRECISION
     if precision != "float32":
         raise ValueError(
             f"MODEL.INFERENCE.PRECISION is '{precision}'; what is exported is float32, and int8 "
             "by --precision: calibrate and export with 'float32'."
         )
-    check_installed(request.format)
     with new_folder(folder) as unfinished:
         _write(model, cfg, unfinished, request)
     return Path(folder)
+
+
+def _check_given(model: object, cfg: CfgNode, request: object) -> None:
+    """
+    Raises:
+        ValueError: one of ``export``'s arguments is none.
+        ImportError: the format needs what is not installed.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"The model is of type {type(model).__name__}; it must be a module of torch, such as a "
+            "predictor's model."
+        )
+    check(cfg, Use.MODEL)
+    if not isinstance(request, Request):
+        raise ValueError(f"The request is of type {type(request).__name__}; it must be a Request.")
+    check_class_names(request.class_names, cfg)
+    check_installed(request.format)
 
 
 def new_folder(path: str | Path) -> AbstractContextManager[Path]:
@@ -89,8 +109,6 @@ def new_folder(path: str | Path) -> AbstractContextManager[Path]:
     Raises:
         ValueError: something has the name, or it can be that of no folder.
     """
-    if not names_a_file(str(path).rstrip("/")):
-        raise ValueError(f"--output {shown(str(path))} names no folder.")
     refuse_file_name(path, "--output")
     if os.path.lexists(path):
         raise ValueError(f"--output {path} exists; an export makes a folder of its own.")

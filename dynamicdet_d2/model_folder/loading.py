@@ -10,12 +10,16 @@ import torch
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config.pairs import refuse_no_pairs
+from dynamicdet_d2.config.rules import device_exists, device_has_values
 from dynamicdet_d2.model_folder.manifest import CALIBRATION, CLASSES, CONFIG, WEIGHTS, verified
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.class_names import check_class_names
 from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.files import read_json
+from dynamicdet_d2.utils.paths import refuse_no_path
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +68,10 @@ def model_config(
     Raises:
         ValueError: as ``load``, or a key is wrong.
     """
+    refuse_no_path(folder, "a folder that 'dynamicdet package' wrote")
+    refuse_no_pairs(overrides)
+    if device is not None:
+        _check_device(device)
     root = Path(folder).absolute()
     files = verified(root).files
     for name in overrides[::2]:
@@ -79,6 +87,17 @@ def model_config(
         cfg.MODEL.DYNAMIC.CALIBRATION = str(root / CALIBRATION)
     cfg.MODEL.DEVICE = cfg.MODEL.DEVICE if device is None else str(device)
     return cfg, _class_names(root / CLASSES, cfg)
+
+
+def _check_device(device: object) -> None:
+    if not isinstance(device, str | torch.device):
+        raise ValueError(
+            f"device is {shown(device)}; it must be a name such as 'cpu' or 'cuda:1', or a "
+            "torch.device."
+        )
+    fault = device_exists(str(device)) or device_has_values(str(device))
+    if fault is not None:
+        raise ValueError(fault.replace("MODEL.DEVICE", "device", 1))
 
 
 def _class_names(path: Path, cfg: CfgNode) -> list[str]:

@@ -16,6 +16,7 @@ from dynamicdet_d2.prediction.predictor import (
 )
 from dynamicdet_d2.prediction.sources import Frame
 from dynamicdet_d2.prediction.tally import Tally
+from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Stream:
         self._tally = Tally(clock)
 
     def run(self, frames: Iterable[Frame | CorruptImageError], total: int | None = None) -> Tally:
-        """All frames; Ctrl-C ends the stream where it is, with what was done so far written.
+        """All frames; Ctrl-C ends the stream between two, with what was done so far written.
 
         Args:
             total: how many there are, for the log; None: not known.
@@ -65,17 +66,23 @@ class Stream:
         """
         progress = Progress(total, "Images", self._clock)
         try:
-            for batch in _batches(self._readable(frames), self._batch_size):
-                for frame, prediction in self._detected(batch):
-                    for output in self._outputs:
-                        output.write(frame, prediction)
-                    self._tally.add(prediction.get("route"))
-                    progress.step(self._note)
+            with stopping.signals_heeded():
+                for batch in _batches(self._readable(frames), self._batch_size):
+                    for frame, prediction in self._detected(batch):
+                        with stopping.deferred():  # a frame is in all outputs or in none
+                            self._write(frame, prediction)
+                        progress.step(self._note)
+                        stopping.look()
         except KeyboardInterrupt:
             self._tally.stopped = True
             for output in self._outputs:
                 output.stop()
         return self._tally
+
+    def _write(self, frame: Frame, prediction: Prediction) -> None:
+        for output in self._outputs:
+            output.write(frame, prediction)
+        self._tally.add(prediction.get("route"))
 
     def _readable(self, frames: Iterable[Frame | CorruptImageError]) -> Iterator[Frame]:
         for frame in frames:

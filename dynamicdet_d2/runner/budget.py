@@ -48,8 +48,10 @@ class Budget:
         """Of a share of hard images in [0, 1].
 
         Raises:
-            ValueError: outside [0, 1], or without a calibration.
+            ValueError: outside [0, 1], without a calibration, or of a static detector.
         """
+        if not self._dynamic:
+            raise ValueError(STATIC)
         if self._calibration is None:
             raise ValueError(
                 "The detector was exported without a calibration, so a share of hard images "

@@ -3,7 +3,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from dynamicdet_d2.runner.manifest import check_manifest
 from dynamicdet_d2.runner.runtimes import Arrays, Opener, Piece
 from dynamicdet_d2.utils.files import read_json
+from dynamicdet_d2.utils.paths import refuse_no_path
 from dynamicdet_d2.utils.words import in_words, shown
 
 MANIFEST = "manifest.json"
@@ -43,10 +43,7 @@ class Folder:
             ValueError: one sentence naming the file that is missing, changed, or of a kind that
                 this version does not know.
         """
-        if not isinstance(path, str | os.PathLike) or path == "":
-            raise ValueError(
-                f"{shown(path)} is no path of a folder that 'dynamicdet export' wrote."
-            )
+        refuse_no_path(path, "a folder that 'dynamicdet export' wrote")
         path = Path(path)
         if path.is_file():
             raise ValueError(f"{path} is a file; what 'dynamicdet export' writes is a folder.")

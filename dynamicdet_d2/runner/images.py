@@ -118,6 +118,8 @@ def _array(picture: Any, name: str) -> np.ndarray:
     """
     if isinstance(picture, Image.Image) and picture.mode != "RGB":  # HSV has three channels too
         raise ValueError(f"{name} has Pillow's mode {picture.mode}; it must be RGB.")
+    if isinstance(picture, np.ma.MaskedArray):  # whose mask would be passed over
+        raise ValueError(f"{name} is a masked array; it must be a plain one.")
     try:
         array = np.asarray(picture)
     except Exception as error:  # Pillow decodes only now, and raises nearly anything

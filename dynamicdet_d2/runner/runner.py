@@ -18,6 +18,7 @@ from dynamicdet_d2.runner.routes import Routes
 from dynamicdet_d2.runner.runtimes import Opener, Piece, opener_of
 from dynamicdet_d2.runner.two_stage import TwoStageHead
 from dynamicdet_d2.runner.yolo import YoloHead
+from dynamicdet_d2.utils.words import shown
 
 # More than any machine has.
 MOST_THREADS = 4096
@@ -73,7 +74,12 @@ class Runner:
         self.class_names: list[str] = manifest["class_names"]
         if threads is not None:
             threads = _checked_threads(threads)
-        opener = opener or opener_of(manifest["runtime"], threads)
+        if opener is None:
+            opener = opener_of(manifest["runtime"], threads)
+        if not callable(opener):
+            raise ValueError(
+                f"opener is {shown(opener)}; it must be a function of the path of a piece."
+            )
         opened = {name: own.open(name, opener) for name in manifest["pieces"]}
         self._pieces = Pieces(opened, manifest["sides"])
         self.head = _head(manifest["heads"], opened, "", threads)
@@ -212,7 +218,7 @@ def _checked_threads(threads: Any) -> int:
     whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
     if not (whole and 1 <= threads <= MOST_THREADS):
         raise ValueError(
-            f"threads is {threads!r}; it must be a whole number from 1 to {MOST_THREADS}."
+            f"threads is {shown(threads)}; it must be a whole number from 1 to {MOST_THREADS}."
         )
     return int(threads)
 

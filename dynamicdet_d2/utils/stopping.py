@@ -33,12 +33,17 @@ _state = _State()
 
 @contextmanager
 def signals_heeded() -> Iterator[None]:
-    """SIGINT and SIGTERM become requests inside; what was there before is put back afterwards."""
+    """SIGINT and SIGTERM become requests inside; what was there before is put back afterwards.
+
+    One that is ignored, as Ctrl-C is by what a script runs in the background, stays so.
+    """
     _state.requested, _state.deferred = 0, False
     if threading.current_thread() is not threading.main_thread():
         yield  # where no signal arrives
         return
-    before = {number: signal.signal(number, _came) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _came) for number in heard}
     try:
         yield
     finally:

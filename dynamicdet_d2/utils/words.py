@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values of unknown worth in sentences: never longer than a few lines, whatever they are."""
 
+import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
@@ -10,6 +11,7 @@ from typing import Any
 _MOST_LINES = 20
 # Python turns no longer number into digits.
 _MOST_BITS = 4096
+_LINES = re.compile(r"\s*\n\s*")
 
 
 class _Short(reprlib.Repr):
@@ -27,8 +29,8 @@ _short.maxlevel = 3
 
 
 def shown(value: object) -> str:
-    """A value for a sentence: its repr, cut where it is long."""
-    return _short.repr(value)
+    """A value for a sentence: its repr, cut where it is long, and in one line, as of an array."""
+    return _LINES.sub(" ", _short.repr(value))
 
 
 def as_number(value: Any, name: str) -> float:

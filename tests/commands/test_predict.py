@@ -3,10 +3,14 @@
 
 import json
 import logging
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
@@ -14,7 +18,7 @@ from detectron2.engine import DefaultPredictor
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES
-from dynamicdet_d2.prediction.outputs.place import WRITTEN
+from dynamicdet_d2.prediction.outputs.written import WRITTEN
 from tests.support.coco_files import clean_catalogs, image_entry, write_coco
 from tests.support.predicting import FRAMES, predicting_cfg, write_model_files
 
@@ -85,6 +89,40 @@ def test_a_video(toy: SimpleNamespace, tmp_path: Path) -> None:
     capture = cv2.VideoCapture(str(tmp_path / "film.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
     assert capture.get(cv2.CAP_PROP_FRAME_HEIGHT) == 480
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_lines_pictures_and_their_list_agree_after_an_interruption(
+    toy: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    status: int,
+) -> None:
+    def drawn_at_last(*_: object) -> np.ndarray:
+        os.kill(os.getpid(), number)
+        return np.zeros((64, 96, 3), np.uint8)
+
+    monkeypatch.setattr("dynamicdet_d2.prediction.outputs.drawn_files.drawn", drawn_at_last)
+    more = ["--batch-size", "2", "--input", str(toy.images)]
+    assert ended(lambda: run(toy, tmp_path, *more)) == status
+    assert [line["file_name"] for line in lines(tmp_path)] == [str(toy.images / "1.png")]
+    assert {path.name for path in tmp_path.iterdir()} == {"1.png", LINES, WRITTEN}
+    assert json.loads((tmp_path / WRITTEN).read_text()) == [LINES, "1.png"]
+
+
+def test_a_picture_that_cannot_be_written_has_no_line(toy: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "2.png").mkdir()
+    assert ended(lambda: run(toy, tmp_path, "--input", str(toy.images))) == 1
+    assert [line["file_name"] for line in lines(tmp_path)] == [str(toy.images / "1.png")]
+
+
+def ended(command: Callable[[], int]) -> object:
+    """Its status, whichever way it ends."""
+    try:
+        return command()
+    except SystemExit as stop:
+        return stop.code
 
 
 def test_keys_and_the_confidence_threshold_are_followed(

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import pytest
@@ -110,6 +111,29 @@ def test_the_folder_s_files_are_its_own(written: Path, key: str) -> None:
 def test_a_name_that_no_folder_can_have() -> None:
     with pytest.raises(ValueError, match="is no model folder: it is no folder."):
         dynamicdet_d2.load("x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        (0, "device is 0; it must be a name such as 'cpu' or 'cuda:1', or a torch.device."),
+        (True, "device is True; it must be a name"),
+        (["cpu"], "device is ['cpu']; it must be a name"),
+        ("gpu", "device is 'gpu', which torch refuses"),
+        ("", "device is '', which torch refuses"),
+        (torch.device("meta"), "device is 'meta', whose tensors have no values"),
+    ],
+)
+def test_what_is_no_device(written: Path, device: Any, says: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        dynamicdet_d2.load(written, device)
+    assert str(refused.value).startswith(says)
+
+
+@pytest.mark.parametrize("overrides", [None, {"SEED": 1}, 3, "SEED 1"])
+def test_what_are_no_overrides(written: Path, overrides: Any) -> None:
+    with pytest.raises(ValueError, match=r"^Config overrides are of type .*; they must be a list"):
+        model_config(written, overrides=overrides)
 
 
 def test_another_models_calibration_is_not_packed(files: SimpleNamespace, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from dynamicdet_d2.prediction.drawing import drawn
 from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES, line_of
+from dynamicdet_d2.prediction.outputs.written import WRITTEN
 from dynamicdet_d2.prediction.sources import Frame, ImageFile, VideoFile
 from dynamicdet_d2.utils.class_labels import CLASS_COLORS
 from tests.support.coco_files import image_entry, write_coco
@@ -99,13 +100,20 @@ def test_files_of_images_and_videos(tmp_path: Path) -> None:
         output.write(image_frame(), prediction())
         for number in range(4):
             output.write(Frame(video, blank(), number, number / 10), prediction())
-        (unfinished,) = {path.name for path in tmp_path.iterdir()} - {"001.jpg"}
+        (unfinished,) = {path.name for path in tmp_path.iterdir()} - {"001.jpg", WRITTEN}
+        assert listed(tmp_path) == ["001.jpg"]
         assert unfinished.startswith("unfinished-") and unfinished.endswith(".mp4")
         # The next file completes the video before it.
         output.write(image_frame("x/002.png"), prediction())
-        assert {path.name for path in tmp_path.iterdir()} == {"001.jpg", "002.png", "f.mp4"}
+        there = {"001.jpg", "002.png", "f.mp4"}
+        assert {path.name for path in tmp_path.iterdir()} == {*there, WRITTEN}
+        assert set(listed(tmp_path)) == there
     assert cv2.imread(str(tmp_path / "001.jpg")).shape == (480, 720, 3)
     assert frames_of(tmp_path / "f.mp4") == (4, 10.0)
+
+
+def listed(folder: Path) -> list[str]:
+    return json.loads((folder / WRITTEN).read_text())
 
 
 def frames_of(path: Path) -> tuple[int, float]:

@@ -2,6 +2,8 @@
 """A stream by a made-up predictor and a made-up clock, so that times are known."""
 
 import logging
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,6 +134,33 @@ def test_ctrl_c_ends_the_stream_with_what_was_done() -> None:
     clock, output = Clock(), Kept(interrupted_at=2)
     tally = Stream(MadeUp(clock), [output], clock=clock).run(frames([0.1] * 5))
     assert tally.stopped and tally.routes == {"easy": 2} and len(output.seen) == 2
+
+
+class Interrupting(Kept):
+    """A signal comes while it writes its second frame."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, frame: Frame, prediction: dict) -> None:
+        if len(self.seen) == 1:
+            os.kill(os.getpid(), self.number)
+        super().write(frame, prediction)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_frame_is_in_all_outputs_or_in_none(batch_size: int) -> None:
+    clock, outputs = Clock(), [Interrupting(signal.SIGINT), Kept()]
+    stream = Stream(MadeUp(clock), outputs, batch_size=batch_size, clock=clock)
+    tally = stream.run(frames([0.1] * 5))
+    assert tally.stopped and tally.routes == {"easy": 2}
+    assert [len(output.seen) for output in outputs] == [2, 2]
+    outputs = [Interrupting(signal.SIGTERM), Kept()]
+    with pytest.raises(SystemExit) as stop:
+        Stream(MadeUp(clock), outputs, clock=clock).run(frames([0.1] * 5))
+    assert stop.value.code == 143
+    assert [len(output.seen) for output in outputs] == [2, 2]
 
 
 def test_images_that_cannot_be_read(caplog: pytest.LogCaptureFixture) -> None:

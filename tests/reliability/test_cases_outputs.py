@@ -105,7 +105,7 @@ def test_a_video_takes_no_name_of_another(tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
         for source in (first, second):
             drawn.write(frame_of(source, 0), PREDICTION)
-    assert {x.name for x in (tmp_path / "out").iterdir()} == {"film.mp4", "film.unfinished.mp4"}
+    assert {x.name for x in (tmp_path / "out").glob("*.mp4")} == {"film.mp4", "film.unfinished.mp4"}
 
 
 @pytest.mark.parametrize("name", ["2026-11-29T12:30", "run:1"])
@@ -116,7 +116,7 @@ def test_a_colon_in_a_folder_s_name_is_no_protocol(
     Path(name).mkdir()
     with DrawnFiles(Path(name), []) as drawn:
         drawn.write(frame_of(film(tmp_path), 0), PREDICTION)
-    assert [path.name for path in (tmp_path / name).iterdir()] == ["film.mp4"]
+    assert (tmp_path / name / "film.mp4").is_file()
 
 
 def test_a_video_of_a_speed_that_no_file_has(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from dynamicdet_d2.commands.demo_photos import prepare
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.commands.upgrade import CONFIG, HEAD, RECORD, START, write_config
 from dynamicdet_d2.prediction.outputs.place import check_place, own_folder, say_drawn
+from dynamicdet_d2.prediction.outputs.written import note_written, written_names
 from dynamicdet_d2.prediction.sources import Source, sources_of
 from dynamicdet_d2.utils.folder_lock import FolderInUseError
 from dynamicdet_d2.utils.run_files import LAST
@@ -43,6 +44,13 @@ def sources(tmp_path: Path) -> list[Source]:
     return sources_of([str(tmp_path / "in" / name) for name in ("1.png", "film.mov")])
 
 
+def put_by_predict(folder: Path, *names: str) -> None:
+    """As a run does: the file, then its name."""
+    with own_folder(folder):
+        for name in names:
+            note_written(put(folder / name))
+
+
 def names(sources: list[Source], *more: str) -> list[str]:
     return [source.drawn_name for source in sources] + list(more)
 
@@ -66,14 +74,23 @@ def test_what_no_prediction_wrote_is_not_replaced(
     with pytest.raises(ValueError, match=f"out has {name}, which would be replaced and is of no"):
         check_place(tmp_path / "out", sources, written)
     check_place(tmp_path / "out", sources, [])  # nothing is drawn
-    with own_folder(tmp_path / "out", []):  # lines alone
-        put(tmp_path / "out" / "predictions.jsonl")
+    put_by_predict(tmp_path / "out", "predictions.jsonl")
     with pytest.raises(ValueError, match=f"out has {name}"):
         check_place(tmp_path / "out", sources, written)
-    with own_folder(tmp_path / "out", written):
-        pass
-    put(tmp_path / "out" / name)
+    put_by_predict(tmp_path / "out", name)
     check_place(tmp_path / "out", sources, written)  # an earlier run's
+
+
+def test_a_name_is_forgotten_with_its_file(tmp_path: Path, sources: list[Source]) -> None:
+    """By a run that came between: the file that has the name now is somebody's own."""
+    put_by_predict(tmp_path, "1.png", "2.png")
+    put_by_predict(tmp_path, "1.png")  # again
+    (tmp_path / "1.png").unlink()
+    put_by_predict(tmp_path, "predictions.jsonl")
+    put(tmp_path / "1.png")
+    assert written_names(tmp_path) == {"2.png", "predictions.jsonl"}
+    with pytest.raises(ValueError, match=r"has 1.png, which would be replaced and is of no"):
+        check_place(tmp_path, sources, names(sources))
 
 
 def test_lines_of_one_s_own_are_not_replaced(tmp_path: Path, sources: list[Source]) -> None:
@@ -86,9 +103,8 @@ def test_lines_of_one_s_own_are_not_replaced(tmp_path: Path, sources: list[Sourc
 
 
 def test_results_of_other_lines_are_taken_away(tmp_path: Path) -> None:
-    with own_folder(tmp_path, ["coco_instances_results.json"]):
-        put(tmp_path / "coco_instances_results.json")
-    with own_folder(tmp_path, []):
+    put_by_predict(tmp_path, "coco_instances_results.json")
+    with own_folder(tmp_path):
         assert not (tmp_path / "coco_instances_results.json").exists()
 
 
@@ -98,8 +114,7 @@ def test_lines_of_an_earlier_run_are_not_replaced_in_silence(
     """As by a shell's loop over films, of which the last one's would be left."""
     caplog.set_level(logging.INFO, "dynamicdet_d2")
     for again in (False, True):
-        with own_folder(tmp_path, []):
-            put(tmp_path / "predictions.jsonl")
+        put_by_predict(tmp_path, "predictions.jsonl")
         assert ("predictions.jsonl of an earlier run is replaced." in caplog.text) == again
 
 
@@ -109,8 +124,7 @@ def test_drawn_detections_are_not_taken_for_images_in_silence(
 ) -> None:
     say_drawn(sources)
     assert not caplog.text
-    with own_folder(tmp_path / "in", [name]):
-        put(tmp_path / "in" / name)
+    put_by_predict(tmp_path / "in", name)
     write_image(tmp_path / "in" / "0.png", width=96, height=64)
     say_drawn(sources_of([str(tmp_path / "in" / x) for x in ("0.png", name)]))
     said = "--input has 1 file(s) that an earlier 'dynamicdet predict' has drawn detections into"
@@ -119,10 +133,10 @@ def test_drawn_detections_are_not_taken_for_images_in_silence(
 
 def test_two_runs_do_not_mix_their_lines(tmp_path: Path) -> None:
     says = "^--output .*out is in use by this very process: two runs in one folder would mix"
-    with own_folder(tmp_path / "out", []):
-        with pytest.raises(FolderInUseError, match=says), own_folder(tmp_path / "out", []):
+    with own_folder(tmp_path / "out"):
+        with pytest.raises(FolderInUseError, match=says), own_folder(tmp_path / "out"):
             pass
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".written_by_predict.json"]
+    assert not list((tmp_path / "out").iterdir())
 
 
 # Calibrations and plans

@@ -17,6 +17,7 @@ from PIL import Image
 from dynamicdet_d2.export import open_exported
 from dynamicdet_d2.model_folder.manifest import verified
 from dynamicdet_d2.runner import Runner
+from dynamicdet_d2.runner.budget import Budget
 from dynamicdet_d2.runner.folder import Folder, sealed, sha256
 from dynamicdet_d2.runner.images import prepare
 from dynamicdet_d2.runner.two_stage import TwoStageHead
@@ -277,6 +278,7 @@ def test_a_piece_that_cannot_be_run_is_named(folder: Path) -> None:
         ([[[1], [2, 3]]], "A picture cannot be read: setting an array element with a sequence"),
         ([Image.open(io.BytesIO(BMP[:99]))], "A picture cannot be read: .*truncated"),
         ([Image.new("L", (9, 9))], "has Pillow's mode L"),
+        ([np.ma.masked_equal(np.ones((9, 9, 3), np.uint8), 3)], "A picture is a masked array; it"),
     ],
 )
 def test_what_are_no_pictures(pictures: Any, says: str) -> None:
@@ -284,10 +286,23 @@ def test_what_are_no_pictures(pictures: Any, says: str) -> None:
         prepare(pictures, INPUT, None)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 10**9, "x", True, 2.0, np.float64(2)])
+@pytest.mark.parametrize("threads", [0, -1, 10**9, 10**400, "x", True, 2.0, np.float64(2)])
 def test_threads_that_no_machine_has(folder: Path, threads: Any) -> None:
-    with pytest.raises(ValueError, match="threads is .*; it must be a whole number from 1 to 4096"):
+    with pytest.raises(
+        ValueError, match="^threads is .{1,50}; it must be a whole number from 1 to 4096"
+    ):
         Runner(folder, threads=threads)
+
+
+@pytest.mark.parametrize("opener", ["", 3, [], np.zeros(2)])
+def test_what_opens_no_pieces(folder: Path, opener: Any) -> None:
+    with pytest.raises(ValueError, match=r"^opener is .{1,20}; it must be a function of the path"):
+        Runner(folder, opener=opener)
+
+
+def test_a_static_detector_has_no_share_of_hard_images() -> None:
+    with pytest.raises(ValueError, match="^A static detector has one route and no threshold.$"):
+        Budget(None, None, dynamic=False).threshold_for(0.3)
 
 
 def test_threads_that_numpy_counted(folder: Path) -> None:

@@ -72,6 +72,22 @@ def test_pictures_that_are_not_searched_for_are_not_left_out_in_silence(
         assert len(sources_of([word])) == 1 and says in caplog.text
 
 
+def test_images_without_an_ending_are_images(tmp_path: Path) -> None:
+    """As downloads and caches have them."""
+    write_image(tmp_path / "1.jpg", width=96, height=64)
+    (tmp_path / "1.jpg").rename(tmp_path / "1")
+    write_image(tmp_path / "2.png", width=96, height=64)
+    (tmp_path / "LICENSE").write_text("words")
+    (tmp_path / "more").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for word in (str(tmp_path), str(tmp_path / "*")):
+        found = sources_of([word])
+        assert [source.drawn_name for source in found] == ["1.png", "2.png"]
+        assert next(found[0].frames()).image.shape == (64, 96, 3)
+    (tmp_path / "2.png").unlink()
+    assert len(sources_of([str(tmp_path)])) == 1
+
+
 def test_what_a_mac_leaves_in_a_folder_is_no_image(tmp_path: Path) -> None:
     write_image(tmp_path / "1.png", width=96, height=64)
     (tmp_path / "._1.png").write_bytes(b"resource fork")

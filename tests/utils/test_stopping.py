@@ -79,3 +79,13 @@ def test_handlers_are_put_back() -> None:
     with stopping.signals_heeded():
         assert stopping.requested() == 0
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopping.signals_heeded():
+            come(signal.SIGINT)
+            assert stopping.requested() == 0
+    finally:
+        signal.signal(signal.SIGINT, before)

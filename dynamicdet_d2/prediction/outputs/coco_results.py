@@ -13,6 +13,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from dynamicdet_d2.data.image_files import displayed_size
 from dynamicdet_d2.data.register import class_names, read_json
 from dynamicdet_d2.prediction.outputs.output import Output
+from dynamicdet_d2.prediction.outputs.written import note_written
 from dynamicdet_d2.prediction.sources import Frame, ImageFile, Source
 from dynamicdet_d2.utils.files import whole_file
 
@@ -89,6 +90,7 @@ class CocoResults(Output):
             return
         with whole_file(self._path) as file:
             file.write(json.dumps(self._results).encode())
+        note_written(self._path)
 
     def abandon(self) -> None:
         """Results of some of the images would look like poor results of all."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from dynamicdet_d2.prediction.drawing import drawn
 from dynamicdet_d2.prediction.outputs.output import Output
+from dynamicdet_d2.prediction.outputs.written import note_written
 from dynamicdet_d2.prediction.sources import Frame, Source
-from dynamicdet_d2.utils.files import UnwrittenFileError
+from dynamicdet_d2.utils.files import writing
 from dynamicdet_d2.utils.pictures import write_image
 
 CODEC = "mp4v"
@@ -37,6 +38,7 @@ class DrawnFiles(Output):
         if fps is None or frame.seconds is None:
             self.close()
             write_image(path, pixels, durable=False)
+            note_written(path)
             return
         if self._video is None or self._video.source is not frame.source:
             self.close()
@@ -87,20 +89,24 @@ class _Video:
             OSError: the file is not whole; OpenCV says nothing of a full disk.
         """
         self._writer.release()
+        try:
+            self._check_whole()
+            with writing(self._path):
+                os.replace(self._unfinished, self._path)
+        except BaseException:
+            self._unfinished.unlink(missing_ok=True)
+            raise
+        note_written(self._path)
+
+    def _check_whole(self) -> None:
         whole = cv2.VideoCapture(str(self._unfinished))
         frames = int(whole.get(cv2.CAP_PROP_FRAME_COUNT)) if whole.isOpened() else 0
         whole.release()
         if frames != self._written:
-            self._unfinished.unlink(missing_ok=True)
             raise OSError(
                 f"{self._path} cannot be written: OpenCV wrote {frames} of its {self._written} "
                 "frames; the disk may be full."
             )
-        try:
-            os.replace(self._unfinished, self._path)
-        except OSError as error:
-            self._unfinished.unlink(missing_ok=True)
-            raise UnwrittenFileError(self._path, error) from error
 
     def remove(self) -> None:
         self._writer.release()

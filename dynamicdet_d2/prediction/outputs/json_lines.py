@@ -9,6 +9,7 @@ from typing import Any
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
 from dynamicdet_d2.prediction.outputs.output import Output
+from dynamicdet_d2.prediction.outputs.written import note_written
 from dynamicdet_d2.prediction.sources import Frame
 from dynamicdet_d2.utils.files import refuse_links, refuse_pipes, writing
 
@@ -25,6 +26,7 @@ class JsonLines(Output):
         refuse_links(self._path, str(self._path))
         with writing(self._path):
             self._file = open(self._path, "w", encoding="utf-8")
+        note_written(self._path)
 
     def write(self, frame: Frame, prediction: dict[str, Any]) -> None:
         line = json.dumps(line_of(frame, prediction, self._class_names))

@@ -10,17 +10,16 @@ from pathlib import Path
 
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES
+from dynamicdet_d2.prediction.outputs.written import WRITTEN, list_anew, written_names
 from dynamicdet_d2.prediction.sources import Source
 from dynamicdet_d2.utils import folder_lock
-from dynamicdet_d2.utils.files import make_folder, read_json, refuse_links, write_json
+from dynamicdet_d2.utils.files import make_folder, refuse_links
 from dynamicdet_d2.utils.folder_names import refuse_file_name
 from dynamicdet_d2.utils.pictures import refuse_nameless
 
 logger = logging.getLogger(__name__)
 
 OPTION = "--output"
-# Names of what was written into the folder, which may be replaced.
-WRITTEN = ".written_by_predict.json"
 
 
 def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -> None:
@@ -42,7 +41,7 @@ def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -
             raise ValueError(
                 f"{OPTION} {folder} holds images of --input, which would be replaced: {written}."
             )
-    ours = _written(folder)
+    ours = written_names(folder)
     there = [x for x in (*names, LINES) if (folder / x).is_file() and x not in ours]
     if there:
         raise ValueError(
@@ -57,7 +56,7 @@ def say_drawn(sources: Sequence[Source]) -> None:
     for path in (Path(source.name) for source in sources):
         by_folder[path.parent].append(path.name)
     for folder, names in by_folder.items():
-        ours = _written(folder)
+        ours = written_names(folder)
         drawn = [name for name in names if name in ours]
         if drawn:
             logger.warning(
@@ -65,16 +64,6 @@ def say_drawn(sources: Sequence[Source]) -> None:
                 "into, such as %s.",
                 *(len(drawn), folder / drawn[0]),
             )
-
-
-def _written(folder: Path) -> set[str]:
-    """Names of files that earlier runs have written there."""
-    path = folder / WRITTEN
-    try:
-        names = read_json(path, str(path)) if path.is_file() else []
-    except ValueError:  # somebody has changed it
-        return set()
-    return {x for x in names if isinstance(x, str)} if isinstance(names, list) else set()
 
 
 def _are_one(one: Path, other: Path) -> bool:
@@ -86,21 +75,18 @@ def _are_one(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def own_folder(folder: Path, names: Sequence[str]) -> Iterator[None]:
+def own_folder(folder: Path) -> Iterator[None]:
     """Make the folder and hold it: two runs in one would mix their lines.
-
-    Args:
-        names: as for ``check_place``; from now on they are names of files that may be replaced.
 
     Raises:
         OSError: it cannot be made, or another run has it; one sentence.
     """
     make_folder(folder)
     with folder_lock.held(folder, OPTION):
-        written = _written(folder)
-        if LINES in written and (folder / LINES).exists():
+        written = written_names(folder)
+        if LINES in written:
             logger.info("%s of an earlier run is replaced.", folder / LINES)
         if RESULTS in written:  # of other lines than are there from now on
             (folder / RESULTS).unlink(missing_ok=True)
-        write_json(folder / WRITTEN, sorted(written | {*names, LINES}))
+        list_anew(folder)
         yield

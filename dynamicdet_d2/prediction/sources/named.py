@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
+from dynamicdet_d2.data.image_files import IMAGE_ENDINGS, is_image_without_ending
 from dynamicdet_d2.prediction.sources.source import Camera, ImageFile, Source, VideoFile
 from dynamicdet_d2.utils.files import read_lines
 from dynamicdet_d2.utils.words import shown
@@ -34,7 +34,8 @@ _CAMERA = re.compile(r"^camera:(\d{1,3})$")
 def sources_of(inputs: Sequence[str], *, drawn: bool = True) -> list[Source]:
     """What ``--input`` means, in the order given.
 
-    A word is ``camera:N``, a folder (its images that are not hidden, by name), a video, a list
+    A word is ``camera:N``, a folder (its images that are not hidden, by name, also such as have no
+    ending), a video, a list
     (.txt: a word per line, relative to the list's folder), a pattern (``**`` for any depth), or
     else an image.
 
@@ -112,7 +113,7 @@ def _path(word: str, said: str) -> Path:
 def _folder(folder: Path, said: str) -> Iterator[Source]:
     # As patterns do: "._1.jpg" is what a Mac leaves beside 1.jpg, and no image.
     files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
-    found = _ending(files, IMAGE_ENDINGS)
+    found = _readable(files, IMAGE_ENDINGS)
     if not found:
         raise ValueError(f"{said} has no images ({', '.join(IMAGE_ENDINGS)}).")
     _say_left_out(_ending(files, VIDEOS), "videos", said)
@@ -123,6 +124,11 @@ def _folder(folder: Path, said: str) -> Iterator[Source]:
 
 def _ending(files: Sequence[Path], endings: Sequence[str]) -> list[Path]:
     return [file for file in files if file.suffix.lower() in endings]
+
+
+def _readable(files: Sequence[Path], endings: Sequence[str]) -> list[Path]:
+    """Those of the endings, and images that have none, in the same order."""
+    return [x for x in files if x.suffix.lower() in endings or is_image_without_ending(x)]
 
 
 def _has_images(path: Path) -> bool:
@@ -145,7 +151,7 @@ def _say_left_out(others: Sequence[Path], kind: str, said: str) -> None:
 
 def _pattern(pattern: str, said: str) -> Iterator[Source]:
     files = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]
-    found = _ending(files, (*IMAGE_ENDINGS, *VIDEOS))
+    found = _readable(files, (*IMAGE_ENDINGS, *VIDEOS))
     if not found:
         raise ValueError(f"{said} matches no image and no video.")
     _say_left_out(_ending(files, OTHER_PICTURES), _OTHER_KINDS, said)
