@@ -21,7 +21,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from dynamicdet_d2.data import ResumableLoader
-from dynamicdet_d2.engine.checks import warn_of_class_counts, warn_of_doubtful_keys
+from dynamicdet_d2.engine.checks import warn_of_doubtful_keys
+from dynamicdet_d2.engine.learnt_classes import check_classes
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs
@@ -264,7 +265,7 @@ def test_another_number_of_classes_by_code_is_said(
         keys = cfg.clone()
         keys.defrost()
         keys.DATASETS.TRAIN = ("by_code", "not_known")
-        warn_of_class_counts(keys)
+        check_classes(keys, [])
     said = "'by_code' has 2 classes by its metadata, and MODEL.ROI_HEADS.NUM_CLASSES is 6."
     assert (said in caplog.text) == says
 
