@@ -3,6 +3,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -25,7 +26,7 @@ def check_classes(cfg: CfgNode, images: Sequence[dict]) -> None:
             ``DATASETS.CHECK`` False leaves it to the step that comes to it.
     """
     key = num_classes_key(cfg)
-    number = value_of(cfg, key)
+    number: Any = value_of(cfg, key)
     for name in cfg.DATASETS.TRAIN:
         classes = MetadataCatalog.get(name).get("thing_classes") or []
         if classes and len(classes) != number:
