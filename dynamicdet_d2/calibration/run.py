@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper, get_detection_dataset_dicts
+from detectron2.data import DatasetMapper
 from detectron2.modeling import build_model
 
 from dynamicdet_d2.calibration.output import check_output, write
@@ -23,7 +23,7 @@ from dynamicdet_d2.config import Use, read_with_weights
 from dynamicdet_d2.config.unread_by_commands import refuse_unread
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.data.check.run import warn_of_learnt_set, warn_of_other_classes
-from dynamicdet_d2.data.loading.images import check_registered
+from dynamicdet_d2.data.loading.images import images_of
 from dynamicdet_d2.data.loading.loaders import ImageLoader
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -135,8 +135,7 @@ def calibration_loader(cfg: CfgNode, num_images: int | None) -> ImageLoader:
     name = cfg.DATASETS.TEST[0]
     if num_images is None:
         return build_test_loader(cfg, name)
-    check_registered("DATASETS.TEST", [name])
-    images = get_detection_dataset_dicts([name], filter_empty=False)
+    images = images_of("DATASETS.TEST", [name], filter_empty=False)
     if not 1 <= num_images <= len(images):
         raise ValueError(f"--num-images is {num_images}; {name} allows 1 to {len(images)}.")
     chosen = np.random.default_rng(0).choice(len(images), num_images, replace=False)

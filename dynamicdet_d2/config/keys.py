@@ -212,7 +212,8 @@ key("RUN.TIMEOUT", 1800.0, above(0, below=1e8))
 # Own data without code: a list of [name, COCO json, image folder]; the names can then stand in
 # DATASETS.TRAIN and DATASETS.TEST.
 key("DATASETS.COCO_JSON", [], each(name_json_and_images))
-# Read the annotations of DATASETS.TRAIN and TEST before training and name what is wrong.
+# Read the annotations of DATASETS.TRAIN and TEST before training and name what is wrong, of images
+# that code registers too.
 key("DATASETS.CHECK", True, true_or_false)
 # Leave out images that cannot be read (each is named and counted) instead of stopping.
 key("DATALOADER.SKIP_CORRUPT_IMAGES", False, true_or_false)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from torch import Tensor
 from torch.optim import Optimizer
@@ -18,7 +17,6 @@ from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.ranges import integer, number
 from dynamicdet_d2.engine.hooks import PhaseSwitch
 from dynamicdet_d2.engine.plan import Plan
-from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.words import in_words, shown
 
@@ -191,18 +189,6 @@ def _warn_of_nothing_learnt(cfg: CfgNode) -> None:
             "MODEL.DYNAMIC.LOSS_WEIGHTS are %s: nothing is learnt from detector%d's loss.",
             *(weights, weights.index(0) + 1),
         )
-
-
-def warn_of_class_counts(cfg: CfgNode) -> None:
-    """Say where data sets, as those registered by code, have another number of classes."""
-    key = num_classes_key(cfg)
-    for name in cfg.DATASETS.TRAIN:
-        classes = MetadataCatalog.get(name).get("thing_classes") or []
-        if classes and len(classes) != value_of(cfg, key):
-            logger.warning(
-                "Data set '%s' has %d classes by its metadata, and %s is %s.",
-                *(name, len(classes), key, value_of(cfg, key)),
-            )
 
 
 def checked_model(model: object, trainer: type) -> DynamicDetector:

@@ -29,12 +29,12 @@ from dynamicdet_d2.engine.checks import (
     check_optimizer,
     check_state,
     state_fits,
-    warn_of_class_counts,
     warn_of_doubtful_keys,
 )
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
+from dynamicdet_d2.engine.learnt_classes import check_classes
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS
 from dynamicdet_d2.engine.reliable import ReliableTrainer
 from dynamicdet_d2.engine.step import TrainingStep
@@ -68,7 +68,7 @@ class StaticTrainer(ReliableTrainer, Builders):
         self._loader = self._trainer.data_loader
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
-        warn_of_class_counts(cfg)
+        check_classes(cfg, self.images)
         warn_of_doubtful_keys(cfg)
         self._go_on_from(0)
 

@@ -20,7 +20,7 @@ from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config import Use, check, refuse_no_config
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import ImageLoader
-from dynamicdet_d2.engine import checks
+from dynamicdet_d2.engine import checks, learnt_classes
 from dynamicdet_d2.engine.best import BestWeights
 from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.cached import CachedBatches
@@ -84,7 +84,7 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         self.cfg = cfg
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
-        checks.warn_of_class_counts(cfg)
+        learnt_classes.check_classes(cfg, self.images)
         checks.warn_of_doubtful_keys(cfg)
         self.detector = self._build_detector(cfg)
         self._trainable = [p for p in self.detector.parameters() if p.requires_grad]

@@ -121,7 +121,7 @@ class TradeoffEvaluator(Observer):
             return
         root = MetadataCatalog.get(self._dataset).get("image_root", "")
         for image in inputs:
-            known = self._ground_truth.coco.imgs.get(image["image_id"], {}).get("file_name")
+            known = self._ground_truth.coco.imgs.get(image.get("image_id"), {}).get("file_name")
             if not known or not image.get("file_name"):
                 continue
             paths = [os.path.abspath(p) for p in (os.path.join(root, known), image["file_name"])]

@@ -2,7 +2,7 @@
 """The passes over a data set that an evaluation makes: its own, and one for each further size."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -65,6 +65,11 @@ def evaluate(
     observed, loader = BothExits(model, measures_losses(cfg)), build_loader(cfg, dataset)
     if loader is None:
         raise ValueError(f"There is no loader of {dataset}: build_test_loader returns nothing.")
+    if not isinstance(loader, Sized):
+        raise ValueError(
+            f"The loader of {dataset} is of type {type(loader).__name__}, without a length: "
+            "build_test_loader must return one that has an end."
+        )
     results = inference_on_dataset(observed, loader, evaluator)
     if cfg.TEST.AUG.ENABLED:
         folder = getattr(evaluator, "output_dir", None) or str(Path(cfg.OUTPUT_DIR) / "inference")

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_backbone
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import EventStorage, get_event_storage
 from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
 from dynamicdet_d2.config import Use, check
+from dynamicdet_d2.modeling.backbone.checked import built_composite
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.batch import (
     Batch,
@@ -92,12 +92,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
     def from_config(cls, cfg: CfgNode) -> dict:
         """The arguments that every kind of detector has."""
         check(cfg, Use.MODEL)
-        backbone = build_backbone(cfg)
-        if not isinstance(backbone, CompositeBackbone):
-            raise ValueError(
-                f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME} builds a {type(backbone).__name__};"
-                " a dynamic detector needs a CompositeBackbone, of two."
-            )
+        backbone = built_composite(cfg)
         return {
             "backbone": backbone,
             "router": AdaptiveRouter(cfg, backbone.output_shape(), cls),

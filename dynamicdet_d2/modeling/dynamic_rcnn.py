@@ -161,13 +161,15 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         images, gt_instances = batch.images, batch.gt_instances
         rpn, roi_heads = (self.tail_module(detector, name) for name in self.head_names)
-        proposals, losses = rpn(images, pyramid, gt_instances)
-        _, detector_losses = roi_heads(images, pyramid, proposals, gt_instances)
+        proposals, losses = _both(rpn, rpn(images, pyramid, gt_instances))
+        found = roi_heads(images, pyramid, proposals, gt_instances)
+        _, detector_losses = _both(roi_heads, found)
         return proposals, {**losses, **detector_losses}
 
     def proposals(self, detector: int, images: ImageList, pyramid: Features) -> list[Instances]:
         """N images' proposals, in pixels of the network's input."""
-        return self.tail_module(detector, "proposal_generator")(images, pyramid, None)[0]
+        rpn = self.tail_module(detector, "proposal_generator")
+        return _both(rpn, rpn(images, pyramid, None))[0]
 
     def detections(
         self,
@@ -182,7 +184,8 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
             proposals = self.proposals(detector, images, pyramid)
         # The RPN gives its best ones first.
         proposals = [x[:n] if n else x for x, n in zip(proposals, limits, strict=True)]
-        return self.tail_module(detector, "roi_heads")(images, pyramid, proposals, None)[0]
+        roi_heads = self.tail_module(detector, "roi_heads")
+        return _both(roi_heads, roi_heads(images, pyramid, proposals, None))[0]
 
     @classmethod
     def objectness_channels(cls, cfg: CfgNode) -> int:
@@ -258,6 +261,16 @@ def _heads(cfg: CfgNode, neck: Backbone) -> dict[str, nn.Module]:
         "proposal_generator": build_proposal_generator(cfg, shapes),
         "roi_heads": build_roi_heads(cfg, shapes),
     }
+
+
+def _both(module: nn.Module, found: Any) -> tuple[list[Instances], dict[str, Tensor]]:
+    """What a proposal generator or ROI heads give; ValueError for what Detectron2's do not."""
+    if not (isinstance(found, tuple | list) and len(found) == 2 and isinstance(found[1], dict)):
+        raise ValueError(
+            f"{type(module).__name__} gives an object of type {type(found).__name__}; it must give "
+            "two: a list of Instances, one an image, and a dict of losses, empty in inference."
+        )
+    return found[0], found[1]
 
 
 def _in_given_boxes(given: list[Instances]) -> Callable[[Any, list[int]], list[Instances]]:

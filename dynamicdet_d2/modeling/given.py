@@ -5,21 +5,23 @@ Values are looked at where they can be without waiting: in the main memory.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import torch
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import BitMasks, Boxes, Instances, Keypoints, PolygonMasks
 from torch import Tensor
 
-from dynamicdet_d2.utils.words import shown
+from dynamicdet_d2.utils.words import named_image, shown
 
 logger = logging.getLogger(__name__)
 
 _NO_PIXELS = (torch.bool, torch.complex32, torch.complex64, torch.complex128)
 # What is normalised by the statistics of ImageNet is below 2.7. Every so many pixels are looked at.
 _MOST_PREPARED, _SOME = 3.0, 8
+# Of what models learn beside boxes and classes.
+_KINDS = {"gt_masks": (PolygonMasks, BitMasks), "gt_keypoints": (Keypoints,)}
 # More pixels a side are those of no image.
 _LARGEST_SIDE = 1 << 20
 
@@ -96,11 +98,7 @@ def _say_prepared() -> None:
 
 def image_name(source: Any, place: int) -> str:
     """How a sentence that begins with it calls the image of one of Detectron2's dicts."""
-    known = source if isinstance(source, dict) else {}
-    if "file_name" in known:
-        known_id = f" (id {known['image_id']!r})" if "image_id" in known else ""
-        return f"Image {known['file_name']}{known_id}"
-    return f"Image {known['image_id']!r}" if "image_id" in known else f"Image {place} of the batch"
+    return named_image(source, f"Image {place} of the batch")
 
 
 def checked_ground_truth(
@@ -173,14 +171,33 @@ def _fault(
         return f"whose 'gt_boxes' are of type {type(boxes).__name__}; they must be Boxes"
     if not isinstance(classes, Tensor) or classes.dtype != torch.int64 or classes.ndim != 1:
         return f"whose 'gt_classes' are {_kind(classes)}; they must be a tensor (n,) of int64"
+    if boxes.tensor.ndim != 2 or boxes.tensor.shape[1] != 4:
+        return f"whose 'gt_boxes' are {_kind(boxes.tensor)}; they must be (n, 4)"
     if len(boxes) != len(classes):
         return f"of {len(boxes)} boxes and {len(classes)} classes"
     if boxes.tensor.is_meta or classes.is_meta:
         return "without values, on device meta"
-    missing = [name for name in learnt if name not in fields] if len(boxes) else []
-    if missing:
-        return f"without '{missing[0]}', which the model learns"
-    return _fault_of_values(boxes.tensor, classes, num_classes)
+    fault = _fault_of_fields(fields, size, learnt) if len(boxes) else None
+    return fault or _fault_of_values(boxes.tensor, classes, num_classes)
+
+
+def _fault_of_fields(
+    fields: Mapping[str, Any], size: tuple[int, int], learnt: Sequence[str]
+) -> str | None:
+    """Of what is known of an image's objects beside boxes and classes."""
+    count = len(fields["gt_boxes"])
+    for name in learnt:
+        if name not in fields:
+            return f"without '{name}', which the model learns"
+        if not isinstance(fields[name], _KINDS[name]):
+            kinds = " or ".join(kind.__name__ for kind in _KINDS[name])
+            return f"whose '{name}' are {_kind(fields[name])}; they must be {kinds}"
+    for name, values in fields.items():
+        if len(values) != count:
+            return f"of {count} boxes and {len(values)} '{name}'"
+        if isinstance(values, BitMasks) and tuple(values.image_size) != tuple(size):
+            return f"with '{name}' of {tuple(values.image_size)} pixels; its own are {tuple(size)}"
+    return None
 
 
 def _kind(value: Any) -> str:

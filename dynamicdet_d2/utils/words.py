@@ -33,6 +33,19 @@ def shown(value: object) -> str:
     return _LINES.sub(" ", _short.repr(value))
 
 
+def named_image(source: Any, otherwise: str) -> str:
+    """How a sentence that begins with it calls the image of one of Detectron2's dicts.
+
+    Args:
+        otherwise: where it has neither file name nor id.
+    """
+    known = source if isinstance(source, dict) else {}
+    id_ = known.get("image_id")
+    if known.get("file_name") is not None:
+        return f"Image {known['file_name']}" + (f" (id {id_!r})" if id_ is not None else "")
+    return otherwise if id_ is None else f"Image {id_!r}"
+
+
 def as_number(value: Any, name: str) -> float:
     """A number of Python's or numpy's, or a tensor of one, as a float.
 

@@ -444,6 +444,30 @@ def test_a_mapper_that_fails_on_a_good_image_is_not_hidden(cfg: CfgNode) -> None
     assert "001.jpg" in caught.value.__notes__[0]
 
 
+def test_a_mapper_that_gives_no_dict(cfg: CfgNode) -> None:
+    """As a training on tuples of torchvision's has them."""
+
+    def mapper(dataset_dict: dict[str, Any]) -> Any:
+        return dataset_dict["file_name"], []
+
+    says = r"^The mapper makes a tuple of Image .*\.jpg \(id 1\); it must make a dict, with 'image'"
+    with pytest.raises(ValueError, match=says):
+        list(build_finite_loader(cfg, mapper))
+    stream = TrainingStream([{"image_id": 7}], lambda x: [x], seed=0)
+    with pytest.raises(ValueError, match="The mapper makes a list of Image 7; it must make a dict"):
+        stream[0]
+
+
+def test_a_mapper_that_stops_does_not_end_the_pass(cfg: CfgNode) -> None:
+    """torch would take it for the end of the data set, which is then shorter in silence."""
+
+    def mapper(dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        return next(iter([]))
+
+    with pytest.raises(RuntimeError, match="The mapper raised StopIteration"):
+        list(build_finite_loader(cfg, mapper))
+
+
 def test_a_mapper_that_refuses_an_image() -> None:
     with pytest.raises(CorruptImageError, match=r"a\.jpg \(id 4\) was refused by the mapper"):
         NamedErrors(lambda dataset_dict: None)({"file_name": "a.jpg", "image_id": 4})

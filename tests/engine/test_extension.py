@@ -21,7 +21,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from dynamicdet_d2.data import ResumableLoader
-from dynamicdet_d2.engine.checks import warn_of_class_counts, warn_of_doubtful_keys
+from dynamicdet_d2.engine.checks import warn_of_doubtful_keys
+from dynamicdet_d2.engine.learnt_classes import check_classes
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs
@@ -264,7 +265,7 @@ def test_another_number_of_classes_by_code_is_said(
         keys = cfg.clone()
         keys.defrost()
         keys.DATASETS.TRAIN = ("by_code", "not_known")
-        warn_of_class_counts(keys)
+        check_classes(keys, [])
     said = "'by_code' has 2 classes by its metadata, and MODEL.ROI_HEADS.NUM_CLASSES is 6."
     assert (said in caplog.text) == says
 
@@ -310,3 +311,42 @@ def test_keys_that_cannot_do_what_they_are_for_are_said(
     keys.merge_from_list(list(words))
     warn_of_doubtful_keys(keys)
     assert (says in caplog.text) if says else not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (None, "build_train_loader of Own returns nothing; it must be an iterable of batches."),
+        (5, "build_train_loader of Own returns 5; it must be an iterable of batches."),
+        (ResumableLoader, "ResumableLoader'>; it must be an iterable of batches."),
+    ],
+)
+def test_what_is_no_training_loader(cfg: CfgNode, given: object, says: str) -> None:
+    class Own(DynamicTrainer):
+        @classmethod
+        def build_train_loader(cls, cfg: CfgNode) -> object:
+            return given
+
+    with pytest.raises(ValueError) as refused:
+        Own(cfg)
+    assert says in str(refused.value)
+
+
+def test_a_test_loader_without_a_length(cfg: CfgNode) -> None:
+    class Own(DynamicTrainer):
+        @classmethod
+        def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> object:
+            return iter([])
+
+    with pytest.raises(ValueError, match="loader of toy_test is of type list_iterator, without a "):
+        Own.test(cfg, Own.build_model(cfg))
+
+
+def test_images_without_an_id_are_named(cfg: CfgNode) -> None:
+    class Own(DynamicTrainer):
+        @classmethod
+        def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> object:
+            return [[{"image": torch.rand(3, 64, 96) * 255, "file_name": "a.jpg"}]]
+
+    with pytest.raises(ValueError, match=r"Image a.jpg has no 'image_id', which its figures need"):
+        Own.test(cfg, Own.build_model(cfg))

@@ -296,3 +296,24 @@ def test_measuring_in_training_mode_changes_nothing_either() -> None:
     assert all(torch.equal(v, before[k]) or math.isnan(v) for k, v in model.state_dict().items())
     assert all(m.training for m in model.modules())
     assert torch.equal(measured, model.eval().detector_losses_per_image(inputs))
+
+
+@pytest.mark.parametrize("given", [None, {"loss": 0}, ([], None)])
+def test_own_heads_that_give_something_else(given: object) -> None:
+    """As where a user's own ROI heads forget what Detectron2's give."""
+    model = toy_model()
+    model.roi_heads = Given(given)
+    says = r"^Given gives an object of type \w+; it must give two: a list of Instances, one an"
+    with pytest.raises(ValueError, match=says):
+        model(toy_inputs(1))
+    with pytest.raises(ValueError, match=says):
+        model.detector_losses_per_image(toy_inputs(1))
+
+
+class Given(nn.Module):
+    def __init__(self, given: object) -> None:
+        super().__init__()
+        self.given = given
+
+    def forward(self, *arguments: object) -> object:
+        return self.given

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
-from detectron2.structures import Boxes, Instances, RotatedBoxes
+from detectron2.structures import BitMasks, Boxes, Instances, RotatedBoxes
 from PIL import Image
 
 from dynamicdet_d2.config import get_cfg, read_config
@@ -349,7 +349,8 @@ def truth(**fields: Any) -> Instances:
     """Of two objects, with fields put in the place of the right ones; None: left out."""
     found = toy_inputs(1)[0]["instances"]
     for name, value in fields.items():
-        found.remove(name)
+        if found.has(name):
+            found.remove(name)
         if value is not None:
             found._fields[name] = value
     return found
@@ -357,6 +358,13 @@ def truth(**fields: Any) -> Instances:
 
 def box(*corners: float) -> Boxes:
     return Boxes(torch.tensor([corners, (1.0, 1.0, 9.0, 9.0)]))
+
+
+def wide() -> Boxes:
+    """As a mapper that appends something to boxes makes them."""
+    found = box(1, 2, 3, 4)
+    found.tensor = torch.zeros(2, 5)
+    return found
 
 
 TRUTHS: list[tuple[Any, str]] = [
@@ -379,6 +387,12 @@ TRUTHS: list[tuple[Any, str]] = [
     (truth(gt_boxes=box(30, 30, 5, 5)), "with the box [30.0, 30.0, 5.0, 5.0]"),
     (truth(gt_boxes=box(-1e9, 0, 1e9, 9)), "with the box [-1000000000.0, 0.0, 1000000000.0, 9.0]"),
     (truth(gt_boxes=Boxes(torch.empty(2, 4, device="meta"))), "without values, on device meta."),
+    (truth(gt_boxes=wide()), "whose 'gt_boxes' are a tensor (2, 5) of torch.float32; they must be"),
+    (truth(gt_difficult=torch.zeros(1)), "of 2 boxes and 1 'gt_difficult'."),
+    (
+        truth(gt_masks=BitMasks(torch.zeros(2, 9, 9))),
+        "with 'gt_masks' of (9, 9) pixels; its own are (64, 96).",
+    ),
 ]
 
 
@@ -403,6 +417,9 @@ def test_masks_that_are_learnt_must_be_there() -> None:
     with pytest.raises(ValueError, match="Image 1 has ground truth without 'gt_masks', which the"):
         model.detector_losses_per_image(toy_inputs(1))
     assert torch.isfinite(model.detector_losses_per_image(toy_inputs(1, objects=0))).all()
+    given = {"image": IMAGE, "instances": truth(gt_masks=torch.zeros(2, 64, 96))}
+    with pytest.raises(ValueError, match=r"Image 0 .* whose 'gt_masks' are a tensor \(2, 64, 96\)"):
+        model.detector_losses_per_image([given])
 
 
 def test_images_of_double_precision(models: list[Any]) -> None:

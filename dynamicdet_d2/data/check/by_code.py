@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from detectron2.structures import BoxMode
 
 logger = logging.getLogger(__name__)
@@ -19,24 +18,6 @@ class _Box(NamedTuple):
     width: float
     height: float
     inside: bool
-
-
-def refuse_parts_of_classes(names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> None:
-    """
-    Args:
-        names, images: as for ``warn_of_boxes``.
-
-    Raises:
-        ValueError: a class with a fraction, which Detectron2 would cut off.
-    """
-    for image in images:
-        for annotation in image.get("annotations") or ():
-            given = annotation.get("category_id")
-            if isinstance(given, float | np.floating) and given % 1 != 0:
-                raise ValueError(
-                    f"Data sets {list(names)}: an object of {image.get('file_name')} has the "
-                    f"category_id {given:g}; it must be a whole number."
-                )
 
 
 def warn_of_boxes(names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> None:

@@ -47,6 +47,10 @@ class NoUsableImageError(ValueError):
     """So many corrupt images in a row that skipping them is no remedy."""
 
 
+class NoSampleError(ValueError):
+    """A mapper gives something else than a sample."""
+
+
 class NamedErrors(Generic[Read]):
     """A mapper, or what else reads an image, whose failures name the image.
 
@@ -64,6 +68,7 @@ class NamedErrors(Generic[Read]):
 
         Raises:
             CorruptImageError: also where the mapper returns None, Detectron2's way to refuse.
+            RuntimeError: it raises StopIteration, which would end the whole pass in silence.
         """
         sample: Read | None = None
         fault = header_fault(dataset_dict["file_name"]) if "file_name" in dataset_dict else None
@@ -75,6 +80,8 @@ class NamedErrors(Generic[Read]):
             fault = image_fault(dataset_dict)
             if fault is None:
                 error.add_note(f"While loading image {dataset_dict.get('file_name')}.")
+                if isinstance(error, StopIteration):
+                    raise RuntimeError("The mapper raised StopIteration.") from error
                 raise
         if sample is None or fault is not None:
             raise CorruptImageError(
@@ -125,7 +132,7 @@ class ErrorsAsItems(Dataset):
     def __getitem__(self, key: int) -> Sample | ValueError:
         try:
             return self._dataset[key]
-        except (CorruptImageError, NoUsableImageError) as error:
+        except (CorruptImageError, NoSampleError, NoUsableImageError) as error:
             return error
 
 

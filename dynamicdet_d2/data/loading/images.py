@@ -10,11 +10,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
-from dynamicdet_d2.data.check.by_code import (
-    refuse_parts_of_classes,
-    warn_of_boxes,
-    warn_of_shared_files,
-)
+from dynamicdet_d2.data.check.by_code import warn_of_boxes, warn_of_shared_files
+from dynamicdet_d2.data.check.records import Needs, refuse_malformed
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.utils.words import in_words
 
@@ -29,6 +26,9 @@ _COMPLAINTS = (
     TypeError,
     ValueError,
 )
+
+# What a data set is evaluated by.
+FIGURES = Needs(figures=True)
 
 
 def training_dicts(cfg: CfgNode) -> list[Sample]:
@@ -45,13 +45,13 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
     images = images_of(
         "DATASETS.TRAIN",
         cfg.DATASETS.TRAIN,
+        _needs(cfg, figures=False),
         filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
         min_keypoints=keypoints,
         proposal_files=proposals,
     )
     # Those of files are looked at by the check of data sets.
-    if not all(hasattr(MetadataCatalog.get(name), "json_file") for name in cfg.DATASETS.TRAIN):
-        refuse_parts_of_classes(cfg.DATASETS.TRAIN, images)
+    if not _are_of_files(cfg.DATASETS.TRAIN):
         warn_of_boxes(cfg.DATASETS.TRAIN, images)
         warn_of_shared_files(cfg.DATASETS.TRAIN, images)
     return images
@@ -64,18 +64,58 @@ def validation_dicts(cfg: CfgNode) -> list[Sample]:
         ValueError: the data set is not registered or is empty.
     """
     names = [cfg.SOLVER.ROUTER.VALIDATION]
-    return images_of("SOLVER.ROUTER.VALIDATION", names, filter_empty=False)
+    needs = _needs(cfg, figures=True)
+    return images_of("SOLVER.ROUTER.VALIDATION", names, needs, filter_empty=False)
 
 
-def images_of(key: str, names: Sequence[str], **options: object) -> list[Sample]:
-    """Detectron2's dicts of the data sets that a key names, with its complaints as ValueErrors."""
+def _needs(cfg: CfgNode, *, figures: bool) -> Needs | None:
+    if not cfg.DATASETS.CHECK:
+        return None
+    masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
+    return Needs(objects=True, figures=figures, masks=masks)
+
+
+def _are_of_files(names: Sequence[str]) -> bool:
+    return all(hasattr(MetadataCatalog.get(name), "json_file") for name in names)
+
+
+def images_of(
+    key: str, names: Sequence[str], needs: Needs | None = FIGURES, **options: object
+) -> list[Sample]:
+    """Detectron2's dicts of the data sets that a key names, with its complaints as ValueErrors.
+
+    Args:
+        key: of the config, or an option, for sentences.
+        needs: what they are read for; held against data sets that are registered by code. None:
+            these are not looked at.
+        options: of ``get_detection_dataset_dicts``.
+
+    Raises:
+        ValueError: a data set is not registered or cannot be loaded, or one that is registered by
+            code is malformed, naming the image.
+    """
     if not names:
         raise ValueError(f"{key} names no data set.")
     check_registered(key, names)
     try:
-        return get_detection_dataset_dicts(list(names), **options)
+        images = get_detection_dataset_dicts(list(names), **options)
     except _COMPLAINTS as error:
+        _name_malformed(names, needs or Needs())
         raise ValueError(f"{key} {list(names)} cannot be loaded: {in_words(error)}.") from error
+    if needs is not None and not _are_of_files(names):
+        refuse_malformed(names, images, needs)
+    return images
+
+
+def _name_malformed(names: Sequence[str], needs: Needs) -> None:
+    """Say it by the image, where that is what Detectron2 complains of."""
+    for name in names:
+        if not _are_of_files([name]):
+            try:
+                given = DatasetCatalog.get(name)
+            except Exception:  # a user's own function, whose fault is said by the caller
+                continue
+            refuse_malformed([name], given, needs)
 
 
 def check_registered(key: str, names: Sequence[str]) -> None:

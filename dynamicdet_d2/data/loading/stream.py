@@ -10,8 +10,9 @@ resumption therefore change nothing. N is the number of images, B the total batc
 import itertools
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +23,13 @@ from dynamicdet_d2.data.loading.corrupt import (
     REPLACED,
     CorruptImageError,
     Mapper,
+    NoSampleError,
     NoUsableImageError,
     Read,
     Sample,
 )
 from dynamicdet_d2.data.loading.epochs import Epochs, derived_seed
+from dynamicdet_d2.utils.words import named_image
 
 # Corrupt images in a row before skipping is given up: chance does not produce so many.
 MAX_TRIES = 20
@@ -46,6 +49,16 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             np.random.set_state(numpy_state)
             random.setstate(python_state)
+
+
+def _placed(sample: Any, index: int, images: DatasetFromList) -> Sample:
+    """A mapper's sample with the place of its image."""
+    if not isinstance(sample, Mapping):
+        raise NoSampleError(
+            f"The mapper makes a {type(sample).__name__} of "
+            f"{named_image(images[index], f'Image {index}')}; it must make a dict, with 'image'."
+        )
+    return {**sample, "dataset_index": index}
 
 
 class SeededImages(Dataset):
@@ -71,7 +84,7 @@ class SeededImages(Dataset):
         """The image at ``index``; the same sample whenever it is asked for."""
         with seeded(derived_seed(self._seed, "image", index)):
             sample = self._mapper(self._images[index])
-        return {**sample, "dataset_index": index}
+        return _placed(sample, index, self._images)
 
 
 class PositionStream(Dataset, ABC):
@@ -168,7 +181,7 @@ class TrainingStream(PositionStream):
         def mapped(index: int) -> Sample:
             with seeded(derived_seed(self._seed, "position", position)):
                 sample = self._mapper(self._images[index])
-            return {**sample, "dataset_index": index}
+            return _placed(sample, index, self._images)
 
         return self._usable(self._following(position), mapped, errors)
 

@@ -46,8 +46,12 @@ def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:
 def image_batches(cfg: CfgNode, start: Start) -> Iterable[list[dict]]:
     """Batches of the trainer's loader; our own goes on where the phase has come to."""
     loader = start.builders.build_train_loader(cfg)
-    if loader is None:
-        raise ValueError(f"build_train_loader of {start.builders.__name__} returns nothing.")
+    if not isinstance(loader, Iterable):
+        given = "nothing" if loader is None else shown(loader)
+        raise ValueError(
+            f"build_train_loader of {start.builders.__name__} returns {given}; it must be an "
+            "iterable of batches."
+        )
     stream = start.stream
     if isinstance(loader, ResumableLoader):
         return loader.starting_at(stream.step, stream.seed, stream.images)

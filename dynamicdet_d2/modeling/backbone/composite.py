@@ -149,12 +149,21 @@ def _check_staged(first: StagedBackbone, second: StagedBackbone) -> None:
         name = type(backbone).__name__
         if not isinstance(backbone, StagedBackbone):
             raise ValueError(f"{name} is no StagedBackbone, of which a CompositeBackbone has two.")
-        missing = [stage for stage in backbone.stage_names if stage not in backbone.output_shape()]
-        if missing:
+        shapes = backbone.output_shape()
+        missing = [stage for stage in backbone.stage_names if stage not in shapes]
+        if missing or not backbone.stage_names:
             raise ValueError(
                 f"{name} has the stage '{missing[0]}' in stage_names, of which its output_shape() "
                 "says nothing."
+                if missing
+                else f"{name} names no stage in stage_names."
             )
+        for stage, shape in shapes.items():
+            if not (isinstance(shape, ShapeSpec) and shape.channels and shape.stride):
+                raise ValueError(
+                    f"{name} has {shape} for '{stage}' in its output_shape(); it must be a "
+                    "ShapeSpec of channels and stride."
+                )
     if first is second:
         raise ValueError(f"Both backbones are one {name}; each has to be built for itself.")
 

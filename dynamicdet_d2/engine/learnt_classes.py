@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The classes of the training images beside those of the model."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.data.check.records import refuse_other_classes
+from dynamicdet_d2.modeling.architecture import num_classes_key
+
+logger = logging.getLogger(__name__)
+
+
+def check_classes(cfg: CfgNode, images: Sequence[dict]) -> None:
+    """Say where data sets, as those registered by code, have another number of classes.
+
+    Args:
+        images: ``training_dicts(cfg)``.
+
+    Raises:
+        ValueError: naming an image with an object of a class that the model does not have;
+            ``DATASETS.CHECK`` False leaves it to the step that comes to it.
+    """
+    key = num_classes_key(cfg)
+    number: Any = value_of(cfg, key)
+    for name in cfg.DATASETS.TRAIN:
+        classes = MetadataCatalog.get(name).get("thing_classes") or []
+        if classes and len(classes) != number:
+            logger.warning(
+                "Data set '%s' has %d classes by its metadata, and %s is %s.",
+                *(name, len(classes), key, number),
+            )
+    if cfg.DATASETS.CHECK:
+        refuse_other_classes(images, number, key)

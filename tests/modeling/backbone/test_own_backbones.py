@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backbones of a user's own that are not what they say, each with its sentence."""
+
+from typing import Any
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from torch import Tensor, nn
+
+from dynamicdet_d2.modeling import CompositeBackbone, StagedBackbone
+from dynamicdet_d2.modeling.backbone.checked import check_runs
+
+
+class Patches(StagedBackbone):
+    """Levels of stride 4 and 8, of 2 and 3 channels."""
+
+    stage_names = ("fine", "coarse")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 2, 4, stride=4)
+        self.stages = nn.ModuleList([nn.Conv2d(2, 2, 1), nn.Conv2d(2, 3, 2, stride=2)])
+        self.norm = nn.BatchNorm2d(2)
+
+    def output_shape(self) -> Any:
+        return {"fine": ShapeSpec(channels=2, stride=4), "coarse": ShapeSpec(channels=3, stride=8)}
+
+    def stem_forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.stem(images))
+
+    def run(self, stage: int, x: Tensor) -> Any:
+        return nn.functional.dropout(self.stages[stage](x), 0.5, self.training)
+
+    def connection(self, source: int, target: int, in_channels: int) -> Any:
+        return nn.Conv2d(in_channels, 2, 1)
+
+    def drop_shared(self) -> None:
+        del self.stem
+
+
+class OtherChannels(Patches):
+    def output_shape(self) -> Any:
+        return {**super().output_shape(), "fine": ShapeSpec(channels=9, stride=4)}
+
+    def connection(self, source: int, target: int, in_channels: int) -> Any:
+        return nn.Conv2d(2, 2, 1)
+
+
+class OtherStride(Patches):
+    def output_shape(self) -> Any:
+        return {**super().output_shape(), "coarse": ShapeSpec(channels=3, stride=16)}
+
+
+class NoFeature(Patches):
+    def feature(self, stage: int, x: Tensor) -> Any:
+        return None
+
+
+class NoConnection(Patches):
+    def connection(self, source: int, target: int, in_channels: int) -> Any:
+        return None
+
+
+class TooManyShared(Patches):
+    num_shared_stages = 5
+
+
+class NoStages(Patches):
+    stage_names = ()
+
+
+class NoStride(Patches):
+    def output_shape(self) -> Any:
+        return {name: ShapeSpec(channels=3) for name in self.stage_names}
+
+
+class Numbers(Patches):
+    def output_shape(self) -> Any:
+        return {"fine": 2, "coarse": 3}
+
+
+WRONG = [
+    (
+        OtherChannels,
+        "OtherChannels gives (1, 2, 4, 4) at 'fine' of an image of 16x16 pixels, where its "
+        "output_shape() says (1, 9, 4, 4).",
+    ),
+    (OtherStride, "(1, 3, 4, 4) at 'coarse' of an image of 32x32 pixels, where its output_shape()"),
+    (NoFeature, "NoFeature gives NoneType at 'fine' of an image of 16x16 pixels, where its out"),
+    (NoConnection, "NoConnection cannot be run on an image of 16x16 pixels: TypeError: 'NoneType'"),
+    (TooManyShared, "TooManyShared cannot be run on an image of 16x16 pixels: IndexError"),
+    (NoStages, "NoStages names no stage in stage_names."),
+    (NoStride, "for 'fine' in its output_shape(); it must be a ShapeSpec of channels and stride."),
+    (Numbers, "Numbers has 2 for 'fine' in its output_shape(); it must be a ShapeSpec of ch"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(WRONG)))
+def test_what_is_not_what_it_says(number: int) -> None:
+    family, says = WRONG[number]
+    with pytest.raises(ValueError) as refused:
+        check_runs(CompositeBackbone(bottom_up1=family(), bottom_up2=family()), channels=3)
+    assert says in str(refused.value)
+
+
+def test_looking_changes_nothing() -> None:
+    composite = CompositeBackbone(bottom_up1=Patches(), bottom_up2=Patches())
+    before = {name: value.clone() for name, value in composite.state_dict().items()}
+    state = torch.get_rng_state()
+    check_runs(composite, channels=3)
+    assert composite.training and torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[name], value) for name, value in composite.state_dict().items())

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets that code registers and that are malformed, each with what its sentence names."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.structures import BoxMode
+from pycocotools import mask as mask_api
+
+from dynamicdet_d2.data.loading.images import images_of, training_dicts
+from dynamicdet_d2.engine.learnt_classes import check_classes
+from tests.support.coco_files import clean_catalogs
+from tests.support.toy import toy_cfg
+
+NAN = float("nan")
+GONE = object()
+WORDS = ["5", "6", "10", "8"]
+POLYGON = [5, 6, 15, 6, 15, 14]
+MASK = np.zeros((30, 40), np.uint8, order="F")
+MASK[6:14, 5:15] = 1
+
+
+def changed(entry: dict, changes: dict) -> dict:
+    both = {**entry, **changes}
+    return {key: value for key, value in both.items() if value is not GONE}
+
+
+def an_object(**changes: Any) -> dict:
+    entry = {"bbox": [5, 6, 10, 8], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0}
+    return changed({**entry, "segmentation": [POLYGON]}, changes)
+
+
+def an_image(number: int, **changes: Any) -> dict:
+    entry = {"file_name": f"{number}.jpg", "image_id": number, "height": 30, "width": 40}
+    return changed({**entry, "annotations": [an_object()]}, changes)
+
+
+def read(given: Any, *keys: object, learnt: bool = True) -> list[dict]:
+    """A data set's images as a training or an evaluation reads them."""
+    with clean_catalogs():
+        DatasetCatalog.register("by_code", lambda: given)
+        if learnt:
+            return training_dicts(toy_cfg("DATASETS.TRAIN", ("by_code",), *keys))
+        return images_of("DATASETS.TEST", ["by_code"], filter_empty=False)
+
+
+OBJECTS = [
+    ({"bbox": GONE}, "without 'bbox'; it must be 4 numbers in pixels, XYWH_ABS"),
+    ({"bbox": None}, "with the bbox None"),
+    ({"bbox": "5 6 10 8"}, "with the bbox '5 6 10 8'"),
+    ({"bbox": WORDS}, "with the bbox ['5', '6', '10', '8']"),
+    ({"bbox": [5, 6, 10]}, "with the bbox [5, 6, 10]"),
+    ({"bbox": [[5, 6, 10, 8]]}, "with the bbox [[5, 6, 10, 8]]"),
+    ({"bbox": [5, [6], 10, 8]}, "with the bbox [5, [6], 10, 8]"),
+    ({"bbox": [5, 6, NAN, 8]}, "with the bbox [5, 6, nan, 8]"),
+    ({"bbox": {"x": 5}}, "with the bbox {'x': 5}"),
+    ({"bbox_mode": BoxMode.XYWHA_ABS}, "it must be 5 numbers in pixels, XYWHA_ABS"),
+    ({"bbox_mode": GONE}, "without 'bbox_mode'; it must be BoxMode.XYXY_ABS or BoxMode.XYWH_ABS"),
+    ({"bbox_mode": "XYWH_ABS"}, "with the bbox_mode 'XYWH_ABS'"),
+    ({"bbox_mode": BoxMode.XYWH_REL}, "with the bbox_mode <BoxMode.XYWH_REL: 3>"),
+    ({"bbox_mode": 9}, "with the bbox_mode 9"),
+    ({"category_id": GONE}, "without 'category_id'; it must be a whole number, from 0 on"),
+    ({"category_id": None}, "with the category_id None"),
+    ({"category_id": "0"}, "with the category_id '0'"),
+    ({"category_id": 1.7}, "with the category_id 1.7"),
+    ({"category_id": np.float32(0.5)}, "with the category_id "),
+    ({"category_id": NAN}, "with the category_id nan"),
+    ({"iscrowd": "0"}, "with iscrowd '0'; it must be 0 or 1"),
+    ({"iscrowd": None}, "with iscrowd None"),
+    ({"iscrowd": 2}, "with iscrowd 2"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(OBJECTS)))
+@pytest.mark.parametrize("learnt", [True, False])
+def test_an_object(number: int, learnt: bool) -> None:
+    change, says = OBJECTS[number]
+    images = [an_image(1), an_image(2, annotations=[an_object(), an_object(**change)])]
+    with pytest.raises(ValueError) as refused:
+        read(images, learnt=learnt)
+    start = "Data sets ['by_code']: Image 2.jpg (id 2) has an object "
+    assert str(refused.value).startswith(start) and says in str(refused.value)
+
+
+IMAGES = [
+    (None, "Entry 1 is None; it must be a dict"),
+    ("2.jpg", "Entry 1 is '2.jpg'; it must be a dict"),
+    ({"file_name": GONE}, "Image 2 has no 'file_name'; it must be the path of an image file"),
+    ({"file_name": 3}, "Image 3 (id 2) has the file_name 3"),
+    ({"height": "30"}, "Image 2.jpg (id 2) has the height '30'; it must be a whole number of pix"),
+    ({"width": 0}, "has the width 0"),
+    ({"annotations": {"a": 1}}, "has the annotations {'a': 1}; it must be a list, empty where"),
+    ({"annotations": [[5, 6, 10, 8]]}, "has an object that is [5, 6, 10, 8]; it must be a dict"),
+]
+LEARNT = [
+    ({"annotations": GONE}, "has no 'annotations'; it must be a list, empty where there is no ob"),
+    ({"annotations": None}, "has the annotations None"),
+]
+MEASURED = [
+    ({"image_id": GONE}, "Image 2.jpg has no 'image_id'; it must be a whole number or text"),
+    ({"image_id": [2]}, "has the image_id [2]"),
+    ({"image_id": 1}, "Image 2.jpg (id 1) has the image_id of entry 0, too"),
+    ({"height": GONE}, "has no 'height'; it must be a whole number of pixels"),
+]
+CASES = [
+    *((case, learnt) for case in IMAGES for learnt in (True, False)),
+    *((case, True) for case in LEARNT),
+    *((case, False) for case in MEASURED),
+]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_an_image(number: int) -> None:
+    (change, says), learnt = CASES[number]
+    second = an_image(2, **change) if isinstance(change, dict) else change
+    with pytest.raises(ValueError) as refused:
+        read([an_image(1), second], "DATALOADER.FILTER_EMPTY_ANNOTATIONS", False, learnt=learnt)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("given", [None, 3, iter([an_image(1)])])
+def test_what_is_no_list(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"gives an object of type \w+; it must be a list of dict"):
+        read(given)
+
+
+MASKS: list[tuple[Any, str, bool]] = [
+    ([POLYGON], "polygon", True),
+    ([np.array(POLYGON, float)], "polygon", True),
+    (GONE, "polygon", False),
+    (None, "polygon", False),
+    ([], "polygon", False),
+    (POLYGON, "polygon", False),
+    ([[5, 6, 15, 6]], "polygon", False),
+    ([[5, 6, 15, 6, 15]], "polygon", False),
+    ([[[5, 6], [15, 6], [15, 14]]], "polygon", False),
+    ([[5, 6, 15, 6, NAN, 14]], "polygon", False),
+    (mask_api.encode(MASK), "polygon", False),
+    (mask_api.encode(MASK), "bitmask", True),
+    (MASK, "bitmask", True),
+    (mask_api.encode(np.asfortranarray(MASK[:9])), "bitmask", False),
+    ({"size": [30, 40], "counts": [1200]}, "bitmask", False),
+    ({"counts": "abc"}, "bitmask", False),
+    ("abc", "bitmask", False),
+]
+
+
+@pytest.mark.parametrize("number", range(len(MASKS)))
+def test_a_mask(number: int) -> None:
+    given, kind, good = MASKS[number]
+    images = [an_image(2, annotations=[an_object(segmentation=given)])]
+    keys = ("MODEL.MASK_ON", True, "INPUT.MASK_FORMAT", kind)
+    if good:
+        assert len(read(images, *keys)) == 1
+        return
+    with pytest.raises(ValueError, match=r"2.jpg .* with(out '| the )segmentation.*MODEL.MASK_ON"):
+        read(images, *keys)
+    assert len(read(images)) == 1  # where masks are not learnt
+
+
+def test_what_detectron2_reads_as_it_is_meant() -> None:
+    objects = [
+        an_object(bbox=np.array([5, 6, 10, 8]), category_id=np.int64(2), iscrowd=False),
+        an_object(bbox=(5.0, 6, 10, 8), bbox_mode=int(BoxMode.XYXY_ABS), category_id=1.0),
+        an_object(bbox=torch.tensor([5.0, 6, 10, 8]), segmentation=GONE),
+    ]
+    image = an_image(1, file_name=Path("1.jpg"), annotations=objects, height=np.int64(30))
+    assert read([image]) == [image]
+    assert read((changed(image, {"image_id": GONE, "height": GONE}),))
+    assert read([an_image("a")], learnt=False)
+
+
+def test_data_sets_that_are_not_looked_at() -> None:
+    images = [an_image(1, annotations=[{"points": 3}])]
+    assert read(images, "DATASETS.CHECK", False) == images
+
+
+@pytest.mark.parametrize("class_", [-1, 3])
+def test_a_class_that_the_model_does_not_have(class_: int) -> None:
+    cfg = toy_cfg()
+    with clean_catalogs():
+        check_classes(cfg, [an_image(1), an_image(2)])
+        images = [an_image(1), an_image(2, annotations=[an_object(category_id=class_)])]
+        with pytest.raises(ValueError) as refused:
+            check_classes(cfg, images)
+    assert str(refused.value) == (
+        f"Image 2.jpg (id 2) has an object with the category_id {class_}; by "
+        "MODEL.ROI_HEADS.NUM_CLASSES classes are 0 to 2."
+    )
