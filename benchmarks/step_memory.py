@@ -57,6 +57,7 @@ def measure(name: str, images: int, height: int, width: int, steps: int) -> dict
     keep_memory()  # as training on a CPU does
     torch.manual_seed(0)
     model = build_model(cfg).train()
+    model.router.requires_grad_(False)  # which another phase trains
     optimizer = build_detectors_optimizer(cfg, model)
     counted = step_bytes(cfg, model, optimizer, images, height * width)
     before = resident()

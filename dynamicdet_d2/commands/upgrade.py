@@ -109,6 +109,8 @@ def run(args: argparse.Namespace) -> None:
             f"SOLVER.PHASES is {list(cfg.SOLVER.PHASES)}; an upgrade leaves detector1 as it is, "
             "which phase 'detectors' would train."
         )
+    if not args.prove_only:
+        say_untrained(cfg)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
     # What an upgrade goes on from: of other weights it would be shown not to be the detector.
     start = args.output / START
@@ -141,6 +143,18 @@ def _silent(log: logging.Logger) -> Iterator[None]:
         yield
     finally:
         log.handlers = log.handlers or handlers
+
+
+def say_untrained(cfg: CfgNode) -> None:
+    """Warn where no step trains what the upgrade adds: a router would choose between equals."""
+    phases, steps = list(cfg.SOLVER.PHASES), cfg.SOLVER.MAX_ITER
+    if "detector2" in phases and steps:
+        return
+    logger.warning(
+        "SOLVER.PHASES %s%s trains no backbone 2: it stays what it begins as, and the hard route "
+        "costs more and detects no better; phase 'detector2' trains it, for SOLVER.MAX_ITER steps.",
+        *(phases, "" if steps else " with SOLVER.MAX_ITER 0"),
+    )
 
 
 def _refuse_twice(args: argparse.Namespace) -> None:

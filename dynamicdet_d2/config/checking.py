@@ -7,7 +7,7 @@ from functools import cache
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.config.declare import KEYS, RULES, Key, Use
-from dynamicdet_d2.config.misspelt import misspelt
+from dynamicdet_d2.config.misspelt import misspelt, replaced
 from dynamicdet_d2.utils.words import in_lines
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     refuse_no_config(cfg)
     for sentence in misspelt(cfg):
         _say_once(sentence)
-    sentences = problems(cfg, use)
+    sentences = replaced(cfg) or problems(cfg, use)
     if sentences:
         raise ValueError(in_lines(sentences))
 

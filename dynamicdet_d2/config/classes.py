@@ -23,7 +23,7 @@ MOST_CLASSES = 100_000
 number_of_classes = Range(
     f"be a whole number in [1, {MOST_CLASSES}], or 0 for as many as the JSON of DATASETS.TRAIN "
     "has, which must then be there and stand in DATASETS.COCO_JSON",
-    integer(at_least=1, at_most=MOST_CLASSES).holds,
+    integer(at_least=FROM_JSON, at_most=MOST_CLASSES).holds,  # of 0, ``start_rules`` says what
 )
 
 # Detectron2's own; the others are declared beside the keys of their detectors.

@@ -2,22 +2,21 @@
 """Refuse what cannot be resumed, and say what can hardly be meant, before hours are spent in it."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import HookBase
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from dynamicdet_d2.checkpoint.complete import unfilled
+from dynamicdet_d2.checkpoint.report import LoadReport, summarise
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.ranges import integer, number
-from dynamicdet_d2.engine.hooks import PhaseSwitch
 from dynamicdet_d2.engine.plan import Plan
-from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.words import in_words, shown
 
 logger = logging.getLogger(__name__)
@@ -144,6 +143,24 @@ def warn_of_random_detectors(cfg: CfgNode) -> None:
         )
 
 
+def warn_of_untrained(report: LoadReport | None, trained: Collection[str], cfg: CfgNode) -> None:
+    """Say which weights of the detectors neither the file has nor a phase trains.
+
+    Args:
+        report: of the load of ``MODEL.WEIGHTS``; None where there was none.
+        trained: names of the weights and statistics that a phase trains.
+    """
+    names = unfilled(report) if report else []
+    left = [x for x in names if x not in trained and not x.startswith("router.")]
+    if report and left:
+        logger.warning(
+            "MODEL.WEIGHTS %s leaves parts of the detectors at initial values, which SOLVER.PHASES "
+            "%s with SOLVER.MAX_ITER %d does not train: %s.",
+            *(report.path, list(cfg.SOLVER.PHASES), cfg.SOLVER.MAX_ITER),
+            summarise(left, report.model_names),
+        )
+
+
 def warn_of_doubtful_keys(cfg: CfgNode) -> None:
     """Say which keys cannot do what they seem to be meant for."""
     if cfg.TEST.EVAL_PERIOD and not cfg.DATASETS.TEST:
@@ -188,41 +205,6 @@ def _warn_of_nothing_learnt(cfg: CfgNode) -> None:
         logger.warning(
             "MODEL.DYNAMIC.LOSS_WEIGHTS are %s: nothing is learnt from detector%d's loss.",
             *(weights, weights.index(0) + 1),
-        )
-
-
-def checked_model(model: object, trainer: type) -> DynamicDetector:
-    """What a subclass's ``build_model`` gives.
-
-    Raises:
-        ValueError: it has no two detectors.
-    """
-    if not isinstance(model, DynamicDetector):
-        raise ValueError(
-            f"build_model of {trainer.__name__} returns an object of type {type(model).__name__}; "
-            "it must be a DynamicDetector."
-        )
-    return model
-
-
-def check_hooks(hooks: Sequence[HookBase | None] | None, trainer: type) -> None:
-    """Refuse hooks that would train the first phase to the end of the run, and what is no hook.
-
-    Raises:
-        ValueError: the one that enters the next phase is missing, or one is no hook's instance.
-    """
-    if hooks is None:
-        raise ValueError(f"build_hooks of {trainer.__name__} returns nothing.")
-    for hook in hooks:
-        if not (hook is None or isinstance(hook, HookBase)):
-            raise ValueError(
-                f"build_hooks of {trainer.__name__} gives {shown(hook)}; it must be an instance of "
-                "Detectron2's HookBase."
-            )
-    if not any(isinstance(hook, PhaseSwitch) for hook in hooks):
-        raise ValueError(
-            f"build_hooks of {trainer.__name__} gives no {PhaseSwitch.__name__}, without which no "
-            "phase follows the first: add to the list that super().build_hooks() gives."
         )
 
 

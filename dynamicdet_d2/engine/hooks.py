@@ -84,7 +84,7 @@ class PhaseCheckpoint(HookBase):
 
 
 class StopOnSignal(HookBase):
-    """Ends the run after a step where a signal asks for it; SIGTERM leaves a checkpoint.
+    """Ends the run after a step where a signal asks for it; all but Ctrl-C leave a checkpoint.
 
     Its place is behind all that changes state or saves it, and before evaluations.
     """
@@ -106,7 +106,7 @@ class StopOnSignal(HookBase):
             return
         kept = "--resume goes on from the last checkpoint"
         is_last = done == self.trainer.max_iter - 1  # saved already, under another name
-        if number == signal.SIGTERM and self._whole == done and not is_last:
+        if number != signal.SIGINT and self._whole == done and not is_last:
             if comm.is_main_process():
                 self.trainer.checkpointer.save(f"model_{done:07d}", iteration=done)
             kept = f"--resume goes on from model_{done:07d}.pth"

@@ -14,6 +14,20 @@ class PassingTrainer(DefaultTrainer):
 
     plan: Plan
 
+    def before_train(self) -> None:
+        """As Detectron2's.
+
+        Raises:
+            ValueError: somebody has set ``max_iter``, which the plan knows nothing of.
+        """
+        if self.max_iter != self.plan.max_iter:
+            raise ValueError(
+                f"max_iter of the trainer is {self.max_iter}, and its phases have "
+                f"{self.plan.max_iter} iterations: SOLVER.MAX_ITER and SOLVER.ROUTER.EPOCHS say "
+                "how many, when it is built."
+            )
+        super().before_train()
+
     def before_step(self) -> None:
         if not self.plan.passes_over(self.iter):
             super().before_step()

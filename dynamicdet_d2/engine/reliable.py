@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from torch import nn
@@ -19,6 +19,7 @@ from dynamicdet_d2.config import check
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
 from dynamicdet_d2.engine.ema import WeightAverage
+from dynamicdet_d2.engine.overridden import check_one_schedule, checked_hooks
 from dynamicdet_d2.engine.resuming import (
     check_model,
     recorded,
@@ -31,8 +32,12 @@ from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.run_files import CONFIG
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
+
+# What ``enter`` builds, by the names that Detectron2's trainer has for it.
+_OF_A_PHASE = ("_trainer", "model", "optimizer", "data_loader")
 
 
 class ReliableTrainer(DefaultTrainer):
@@ -56,12 +61,38 @@ class ReliableTrainer(DefaultTrainer):
     _asked_for_weights = False
     _has_trained = False
 
+    def __getattr__(self, name: str) -> Any:
+        """Of what is not there yet, which Python would call unknown."""
+        if "_hooks" not in self.__dict__ and not name.startswith("__"):
+            own = type(self).__name__
+            raise AttributeError(f"{own} has no {name} yet: super().__init__(cfg) comes first.")
+        if name in _OF_A_PHASE:
+            raise AttributeError(
+                f"There is no {name} yet: the first phase measures the training images before it "
+                "builds what it trains with, when train() enters it; the model is 'detector'."
+            )
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def register_hooks(self, hooks: list[HookBase | None]) -> None:
+        """As Detectron2's.
+
+        Raises:
+            ValueError: what is given is no list of hooks.
+        """
+        super().register_hooks(checked_hooks(hooks, "register_hooks"))
+
     def resume_or_load(self, resume: bool = True) -> None:
         """As Detectron2's.
 
         Raises:
-            ValueError: weights that it loads are not finite: training would end with them.
+            ValueError: weights that it loads are not finite: training would end with them. Or
+                ``resume`` names something.
         """
+        if not isinstance(resume, (bool, int)):
+            raise ValueError(
+                f"resume_or_load is given {shown(resume)}; it must be True or False: MODEL.WEIGHTS "
+                "names weights, and OUTPUT_DIR the run to resume."
+            )
         self._asked_for_weights = True
         super().resume_or_load(resume=resume)
         check_finite(self.checkpointer)
@@ -95,6 +126,7 @@ class ReliableTrainer(DefaultTrainer):
                 f"This {type(self).__name__} has trained, to the end or not; a new one goes on "
                 "where it ended, by resume_or_load(resume=True)."
             )
+        check_one_schedule(self._hooks)
         self._has_trained = True
         if comm.is_main_process():  # writers of a user's own may not have made it
             PathManager.mkdirs(self.cfg.OUTPUT_DIR)

@@ -37,6 +37,7 @@ _PARTS: dict[str, type] = {
     "images": list,
     "batch": object,
 }
+_MUST = "replay needs a file diverged_*.pth, which a run writes of a step that was not finite."
 # What a step raises that is not the one of its model, config and batch.
 _COMPLAINTS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -80,7 +81,10 @@ def replay(path: str) -> Replayed:
     Raises:
         ValueError: the file cannot be read, or is no such file.
     """
-    content = read_checkpoint(path)
+    try:
+        content = read_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f"{str(error).rstrip('.')}; {_MUST}") from None
     _check(content, path)
     cfg = _config(content["config"], path)
     check(cfg, Use.MODEL)
@@ -111,10 +115,7 @@ def _check(content: Mapping[str, Any], path: str) -> None:
     for name, kind in _PARTS.items():
         if name not in content or not _is_part(name, content[name], kind):
             found = f"has {shown(content[name])} for" if name in content else "has no"
-            raise ValueError(
-                f"{path} {found} '{name}': it must be a file that a run wrote of a step that was "
-                "not finite."
-            )
+            raise ValueError(f"{path} {found} '{name}'; {_MUST}")
 
 
 def _is_part(name: str, value: Any, kind: type) -> bool:

@@ -57,7 +57,8 @@ def checked(cfg: CfgNode, use: Use) -> CfgNode:
 def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
     """``load_config``, OUTPUT_DIR, ``default_setup``, the package's log and the data check.
 
-    Inside, OUTPUT_DIR is this run's alone, and Ctrl-C and SIGTERM end it without half a step.
+    Inside, OUTPUT_DIR is this run's alone, and Ctrl-C, SIGTERM and a closed terminal end it
+    without half a step.
 
     ``OUTPUT_DIR/config.yaml`` has absolute paths, so that it works from any folder. An evaluation
     in the folder of a training leaves it as it is; the log has the evaluation's keys. So does a

@@ -11,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from dynamicdet_d2.utils.errors import FAILED
+from dynamicdet_d2.utils.stopping import ending_signals
 
 # Seconds between looks, and until those that do not end are asked more firmly.
 _LOOK, _PATIENCE = 1.0, 5.0
@@ -19,8 +20,9 @@ _LOOK, _PATIENCE = 1.0, 5.0
 class Supervisor:
     """Waits until all processes have ended, and ends the others once one has failed.
 
-    SIGTERM is passed on, so that the run saves a checkpoint. Ctrl-C reaches the processes from the
-    terminal; where it came here alone, they are told a little later.
+    SIGTERM is passed on, and sent for a closed terminal's SIGHUP too, so that the run saves a
+    checkpoint. Ctrl-C reaches the processes from the terminal; where it came here alone, they are
+    told a little later.
     """
 
     def __init__(
@@ -53,8 +55,7 @@ class Supervisor:
             exit status of the whole: 0, 128 + a signal that came, or that of the process that
             failed first.
         """
-        heeded = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._came) for number in heeded}
+        before = {number: signal.signal(number, self._came) for number in ending_signals()}
         failed: list[int] = []
         try:
             while alive := [p for p in self._processes if p.exitcode is None]:

@@ -9,18 +9,15 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, TrainerBase, hooks
-from detectron2.evaluation import DatasetEvaluator, print_csv_format
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from detectron2.utils.file_io import PathManager
-from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.config import Use, check, refuse_no_config
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.loading.images import training_dicts
-from dynamicdet_d2.data.loading.loaders import ImageLoader
-from dynamicdet_d2.engine import checks, learnt_classes
+from dynamicdet_d2.engine import checks, learnt_classes, overridden
 from dynamicdet_d2.engine.best import BestWeights
 from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.cached import CachedBatches
@@ -44,8 +41,7 @@ from dynamicdet_d2.engine.plan import Plan, planned_phases
 from dynamicdet_d2.engine.reliable import ReliableTrainer
 from dynamicdet_d2.engine.statistics import measure_statistics
 from dynamicdet_d2.engine.step import TrainingStep
-from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
-from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
+from dynamicdet_d2.engine.tester import TradeoffTester
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import freeze, modes_kept
@@ -56,7 +52,7 @@ logger = logging.getLogger(__name__)
 WRITE_PERIOD = 20
 
 
-class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
+class DynamicTrainer(ReliableTrainer, PassingTrainer, TradeoffTester, Builders):
     """Detectron2's default trainer, for the phases of a plan (``SOLVER.PHASES``).
 
     Extended as Detectron2's: a subclass's ``build_model``, ``build_train_loader``,
@@ -78,9 +74,10 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         # Not DefaultTrainer's: it builds one optimizer for the whole run, and wraps the model
         # for several processes in a way that a CPU refuses.
         TrainerBase.__init__(self)
-        refuse_no_config(cfg)
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         check(cfg, Use.TRAIN)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        check(cfg, Use.TRAIN)  # as it is scaled
+        overridden.check_builders(type(self))
         self.cfg = cfg
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
@@ -89,6 +86,8 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         self.detector = self._build_detector(cfg)
         self._trainable = [p for p in self.detector.parameters() if p.requires_grad]
         self.plan = Plan(planned_phases(cfg), len(self.images))
+        trained = {phase.name: phase.trained(self.detector) for phase in self.plan.phases}
+        overridden.check_trains(trained, type(self))
         self.max_iter = self.plan.max_iter
         self.average = WeightAverage.from_config(cfg, self.detector)
         own = weakref.proxy(self)
@@ -106,8 +105,10 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         self.training: Training | None = None
         if not self.phase.columns:  # else weights have to be loaded, and measured, first
             self.enter(self.phase, step=0)
-        own_hooks = self.build_hooks()
-        checks.check_hooks(own_hooks, type(self))
+        own_hooks = overridden.checked_hooks(
+            self.build_hooks(), f"build_hooks of {type(self).__name__}"
+        )
+        overridden.check_switch(own_hooks, type(self))
         self.register_hooks(own_hooks)
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -115,6 +116,7 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         super().resume_or_load(resume=resume)
         if not (resume and self.checkpointer.has_checkpoint()):
             checks.warn_of_random_detectors(self.cfg)
+            checks.warn_of_untrained(self.checkpointer.report, self._names_trained(), self.cfg)
             measure_statistics(self.cfg, self.detector, self.images)
 
     def build_hooks(self) -> list[hooks.HookBase]:
@@ -130,7 +132,12 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
         if self.cfg.SOLVER.BEST.METRIC:
             ret.append(BestWeights(self.cfg))
         if comm.is_main_process():
-            ret.append(hooks.PeriodicWriter(self.build_writers(), period=WRITE_PERIOD))
+            ret.append(
+                hooks.PeriodicWriter(
+                    overridden.checked_writers(self.build_writers(), type(self)),
+                    period=WRITE_PERIOD,
+                )
+            )
         return ret
 
     def build_writers(self) -> list[EventWriter]:
@@ -235,54 +242,17 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, Builders):
             )
         return model
 
-    @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:
-        """With annotations where ``TEST.DYNAMIC.LOSS_GAP`` needs them."""
-        return build_evaluation_loader(cfg, dataset_name)
-
-    @classmethod
-    def build_evaluator(
-        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
-    ) -> DatasetEvaluator:
-        """The trade-off of one data set.
-
-        Args:
-            output_folder: None: ``OUTPUT_DIR/inference``, and in it a folder per data set where
-                there are several.
-        """
-        if output_folder is None:
-            output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-            if len(cfg.DATASETS.TEST) > 1:
-                output_folder = os.path.join(output_folder, dataset_name)
-        return TradeoffEvaluator(dataset_name, cfg, output_dir=output_folder)
-
-    @classmethod
-    def test(
-        cls,
-        cfg: CfgNode,
-        model: nn.Module,
-        evaluators: Sequence[DatasetEvaluator] | None = None,
-    ) -> dict:
-        """Evaluate every data set of ``DATASETS.TEST`` at every operating point, in one pass each.
-
-        Args:
-            evaluators: one per data set; None: ``build_evaluator``'s.
-
-        Returns:
-            Detectron2's nested dict of floats; by data set where there are several.
-        """
-        results = {}
-        for place, name in enumerate(cfg.DATASETS.TEST):
-            evaluator = evaluators[place] if evaluators else cls.build_evaluator(cfg, name)
-            results[name] = evaluate(cfg, name, model, evaluator, cls.build_test_loader)
-            if comm.is_main_process():
-                print_csv_format(results[name])
-        return next(iter(results.values())) if len(results) == 1 else results
+    def _names_trained(self) -> set[str]:
+        phases = [phase for phase in self.plan.phases if self.plan.steps[phase.name]]
+        parts = [part for phase in phases for part in phase.trained(self.detector)]
+        own = {id(x) for part in parts for x in part.state_dict(keep_vars=True).values()}
+        named = self.detector.state_dict(keep_vars=True)
+        return {name for name, value in named.items() if id(value) in own}
 
     def _build_detector(self, cfg: CfgNode) -> DynamicDetector:
         # The initial weights follow from the seed, and are the same in every process.
         seed_all_rng(self.seed)
-        return checks.checked_model(self.build_model(cfg), type(self))
+        return overridden.checked_model(self.build_model(cfg), type(self))
 
     def _measured(self, columns: Sequence[str], step: int) -> LossTable:
         resumed = step > 0 or self.start_iter > 0

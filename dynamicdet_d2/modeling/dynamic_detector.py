@@ -27,7 +27,7 @@ from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_tracing
 from dynamicdet_d2.modeling.routed_batch import routed_detections
-from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.router import AdaptiveRouter, say_if_left_out
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.settable_threshold import SettableThreshold
 from dynamicdet_d2.modeling.tail_pass import TailPass
@@ -143,6 +143,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         refuse_tracing()
         if not self.training:
             return self.inference(batched_inputs)
+        say_if_left_out(self.router)
         self.optimized_copy.drop()  # of weights that are about to change
         batch = self._with_ground_truth(batched_inputs)
         features1, start = self.backbone.first(batch.images.tensor)

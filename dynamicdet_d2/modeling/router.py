@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The adaptive router: from what detector1 has seen of an image to its difficulty (section 3.2)."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
+from weakref import WeakSet
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -12,6 +14,11 @@ from torch import Tensor, nn
 from dynamicdet_d2.modeling.router_inputs import RouterInput, build_router_inputs
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.utils.precision import without_autocast
+
+logger = logging.getLogger(__name__)
+
+# Routers that a warning was of.
+_SAID: WeakSet[nn.Module] = WeakSet()
 
 MIN_HIDDEN = 8
 # Of numbers in float32, relative.
@@ -136,6 +143,22 @@ class AdaptiveRouter(nn.Module):
             # be that of the rounding, and another one in a batch or in an export.
             varies = spread > ROUNDING * mean.abs()
             self.spread.copy_(torch.where(varies, spread, torch.ones_like(spread)))
+
+
+def say_if_left_out(router: nn.Module) -> None:
+    """Warn, once for a router, that the losses of joint training do not reach it.
+
+    Whoever has frozen it knows, as our trainer does; another one, such as Detectron2's, would end
+    with a router at random values and say nothing.
+    """
+    if router in _SAID or not any(weight.requires_grad for weight in router.parameters()):
+        return
+    _SAID.add(router)
+    logger.warning(
+        "The router learns nothing from the losses of joint training: "
+        "dynamicdet_d2.engine.trainer.DynamicTrainer trains it behind the detectors, as "
+        "SOLVER.PHASES says; model.router.requires_grad_(False) says that it is not to learn."
+    )
 
 
 def open_sigmoid(logit: Tensor) -> Tensor:

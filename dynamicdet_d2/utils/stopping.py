@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and SIGTERM in a run: at once where nothing is half done, else when the step is done.
+"""What ends a run: at once where nothing is half done, else when the step is done.
+
+Ctrl-C, SIGTERM, and the SIGHUP of a terminal that closes.
 
 An exception out of the blue in the middle of a step would leave half a step, and can be lost in
 callbacks of libraries. So a signal is a request, which the training looks at after each step; in
@@ -31,19 +33,23 @@ class _State:
 _state = _State()
 
 
+def ending_signals() -> list[signal.Signals]:
+    """SIGINT, SIGTERM, and SIGHUP, by which a terminal closes, but for those that are ignored.
+
+    A job that a script runs in the background ignores the first, and nohup the last.
+    """
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return [number for number in ending if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 @contextmanager
 def signals_heeded() -> Iterator[None]:
-    """SIGINT and SIGTERM become requests inside; what was there before is put back afterwards.
-
-    One that is ignored, as Ctrl-C is by what a script runs in the background, stays so.
-    """
+    """``ending_signals`` become requests inside; what was there before is put back afterwards."""
     _state.requested, _state.deferred = 0, False
     if threading.current_thread() is not threading.main_thread():
         yield  # where no signal arrives
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, _came) for number in heard}
+    before = {number: signal.signal(number, _came) for number in ending_signals()}
     try:
         yield
     finally:

@@ -16,13 +16,14 @@ from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.commands.main import main
+from dynamicdet_d2.commands.upgrade import say_untrained
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset
 from dynamicdet_d2.engine.upgrade import dynamic_keys, equal, proof_dicts, stock_file
 from dynamicdet_d2.engine.upgrade.conversion import nested
 from tests.support.coco_files import clean_catalogs
 from tests.support.runs import TOY, run
-from tests.support.toy import toy_inputs
+from tests.support.toy import toy_cfg, toy_inputs
 
 # Detectron2's own keys alone, as a user's file has them.
 STOCK = {
@@ -239,6 +240,25 @@ def test_detectors_of_the_zoo_have_a_counterpart(name: str) -> None:
     with torch.device("meta"):
         cfg.MODEL.DEVICE = "meta"
         assert type(build_model(cfg)).__name__ == keys["MODEL.META_ARCHITECTURE"]
+
+
+@pytest.mark.parametrize(
+    ("phases", "steps", "said"),
+    [
+        (["detector2", "router"], 1, []),
+        (["router"], 1, ["SOLVER.PHASES ['router'] trains no backbone 2"]),
+        (
+            ["detector2", "router"],
+            0,
+            ["SOLVER.PHASES ['detector2', 'router'] with SOLVER.MAX_ITER 0 trains no backbone 2"],
+        ),
+    ],
+)
+def test_an_upgrade_without_a_trained_backbone_2_is_said(
+    phases: list, steps: int, said: list, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_untrained(toy_cfg("SOLVER.PHASES", phases, "SOLVER.MAX_ITER", steps))
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == said
 
 
 def test_images_to_compare_on(tmp_path: Path) -> None:

@@ -50,7 +50,19 @@ def test_without_the_json_it_is_said(tmp_path: Path) -> None:
     assert said == [
         "MODEL.ROI_HEADS.NUM_CLASSES is 0; it must be a whole number in [1, 100000], or 0 for as "
         "many as the JSON of DATASETS.TRAIN has, which must then be there and stand in "
-        "DATASETS.COCO_JSON."
+        "DATASETS.COCO_JSON: DATASETS.TRAIN is ['own_train']."
+    ]
+    misspelt = read_config(OWN, ["DATASETS.TRAIN", "('own_trian',)", KEY, str(entries(tmp_path))])
+    number = (
+        "MODEL.ROI_HEADS.NUM_CLASSES is 0; it must be a whole number in [1, 100000], or 0 for as "
+        "many as the JSON of DATASETS.TRAIN has, which must then be there and stand in "
+        "DATASETS.COCO_JSON: DATASETS.TRAIN is ['own_trian']. The nearest is 'own_train'."
+    )
+    assert problems(misspelt, Use.MODEL) == [number]
+    assert problems(misspelt, Use.TRAIN) == [
+        "DATASETS.TRAIN names 'own_trian', which is not registered: DATASETS.COCO_JSON registers "
+        "[name, json file, image folder]. The nearest is 'own_train'.",
+        number,
     ]
     gone = [["own_train", str(tmp_path / "gone.json"), str(tmp_path)]]
     with pytest.raises(ValueError) as refused:

@@ -186,36 +186,6 @@ def test_hooks_without_the_switch_of_phases_are_refused(cfg: CfgNode) -> None:
         Own(cfg)
 
 
-def given(name: str, returned: object) -> type[DynamicTrainer]:
-    """A trainer of which a method that builds something gives this."""
-    return type("Own", (DynamicTrainer,), {name: lambda *_: returned})
-
-
-@pytest.mark.parametrize(
-    ("name", "returned", "says"),
-    [
-        ("build_hooks", None, "build_hooks of Own returns nothing."),
-        ("build_hooks", [Counted], "build_hooks of Own gives <class .*; it must be an instance of"),
-        ("build_train_loader", None, "build_train_loader of Own returns nothing."),
-        ("build_optimizer", None, "build_optimizer of Own returns None; it must be a torch.optim"),
-        (
-            "build_optimizer",
-            torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1),
-            "build_optimizer of Own gives one of other parameters than the model's: it learns none",
-        ),
-        ("build_model", torch.nn.Linear(1, 1), "build_model of Own returns an object of type Lin"),
-    ],
-)
-def test_what_a_trainer_cannot_train_with(
-    cfg: CfgNode, name: str, returned: object, says: str
-) -> None:
-    with pytest.raises(ValueError, match=says):
-        own = given(name, returned)
-        if name in ("build_train_loader", "build_optimizer"):
-            setattr(own, name, classmethod(getattr(own, name)))
-        own(cfg)
-
-
 @pytest.mark.parametrize("cfg", ["configs/quickstart.yaml", None, {}])
 def test_what_is_no_config_of_a_trainer(cfg: object) -> None:
     with pytest.raises(ValueError, match="it must be a CfgNode, as dynamicdet_d2.config.read_co"):
@@ -228,6 +198,11 @@ def test_an_evaluation_without_evaluator_or_loader_is_none(cfg: CfgNode, name: s
     own = type("Own", (DynamicTrainer,), {name: classmethod(lambda *_: None)})
     with pytest.raises(ValueError, match=f"^There is no .* of toy_test: {name} returns nothing"):
         own.test(cfg, own.build_model(cfg).eval())
+
+
+def given(name: str, returned: object) -> type[DynamicTrainer]:
+    """A trainer of which a method that builds something gives this."""
+    return type("Own", (DynamicTrainer,), {name: lambda *_: returned})
 
 
 def test_without_writers_there_is_a_folder_for_checkpoints(cfg: CfgNode, tmp_path: Path) -> None:

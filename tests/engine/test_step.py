@@ -199,7 +199,7 @@ def test_a_step_that_goes_well_when_repeated_is_said_to(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     torch.save({"model": {"a": torch.zeros(1)}}, path)
-    with pytest.raises(ValueError, match="has no 'config': it must be a file that a run wrote"):
+    with pytest.raises(ValueError, match="has no 'config'; replay needs a file diverged_"):
         replay(str(path))
 
 

@@ -91,7 +91,11 @@ def test_a_stopped_process_is_killed_and_named(capfd: pytest.CaptureFixture) -> 
 
 @pytest.mark.parametrize(
     ("number", "status", "act"),
-    [(signal.SIGTERM, 143, saves_at_sigterm), (signal.SIGINT, 130, sleeps)],
+    [
+        (signal.SIGTERM, 143, saves_at_sigterm),
+        (signal.SIGHUP, 129, saves_at_sigterm),
+        (signal.SIGINT, 130, sleeps),
+    ],
 )
 def test_a_signal_reaches_the_processes(number: int, status: int, act: Callable) -> None:
     timer = threading.Timer(0.5, os.kill, (os.getpid(), number))

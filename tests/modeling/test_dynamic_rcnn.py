@@ -134,6 +134,24 @@ def test_training_returns_both_detectors_losses() -> None:
     assert all(p.grad is None for p in model.router.parameters())
 
 
+def test_joint_training_of_a_router_that_is_not_frozen_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = toy_model().train()
+    frozen = toy_model().train()
+    frozen.router.requires_grad_(False)
+    with EventStorage():
+        frozen(toy_inputs(1))
+        assert not caplog.records
+        for _ in range(2):
+            model(toy_inputs(1))
+    assert [record.getMessage() for record in caplog.records] == [
+        "The router learns nothing from the losses of joint training: "
+        "dynamicdet_d2.engine.trainer.DynamicTrainer trains it behind the detectors, as "
+        "SOLVER.PHASES says; model.router.requires_grad_(False) says that it is not to learn."
+    ]
+
+
 def test_loss_weights_scale_the_losses() -> None:
     totals = []
     for weights in ([1.0, 1.0], [0.5, 0.0]):

@@ -29,7 +29,12 @@ FULL, MEMORY = "full disk", "no memory"
 _TOO_MUCH = 1 << 60
 # Modules that a step calls before its memory is full; a step with fewer ends without any.
 _CALLS = 24
-SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
+SIGNALS = {
+    "SIGKILL": signal.SIGKILL,
+    "SIGTERM": signal.SIGTERM,
+    "SIGINT": signal.SIGINT,
+    "SIGHUP": signal.SIGHUP,
+}
 # Functions of os that change what lies in a folder.
 _EVENTS = ("fsync", "replace", "truncate", "ftruncate", "pwrite", "unlink")
 

@@ -266,6 +266,14 @@ def test_levels_of_dense_heads(head: str, key: str) -> None:
         ("MODEL.DYNAMIC", "TRESHOLD", "The nearest is 'MODEL.DYNAMIC.THRESHOLD'."),
         ("DATASETS", "TRAINS", "The nearest is 'DATASETS.TRAIN'."),
         ("MODEL.DYNAMIC", "merge_exits_iou", "The nearest is 'MODEL.DYNAMIC.MERGE_EXITS_IOU'."),
+        ("MODEL.DYNAMIC", "OWN", "MODEL.DYNAMIC.OWN is no key"),
+        ("MODEL.ROUTER", "EPOCHS", "reads it. There is SOLVER.ROUTER.EPOCHS."),
+        (
+            "",
+            "MAX_ITER",
+            "MAX_ITER is no key, and nothing of Detectron2 or this project reads i",
+        ),
+        ("", "OWN", ""),
         ("MODEL.RESNETS", "NUM_EXPERTS", ""),
         ("MODEL", "OWN", ""),
     ],
@@ -276,6 +284,29 @@ def test_a_key_that_a_program_misspelt_is_said(
     """An assignment makes a key of it; one of the user's own model is no mistake."""
     cfg = toy_cfg()
     cfg.merge_from_list(["DATASETS.TRAIN", ("shapes_train",), "DATASETS.TEST", ()])
-    setattr(reduce(getattr, section.split("."), cfg), name, 3)
+    setattr(reduce(getattr, section.split(".") if section else [], cfg), name, 3)
     check(cfg, Use.TRAIN)
     assert (says in caplog.text) if says else not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "says"),
+    [
+        ("SOLVER.AMP", True, "SOLVER.AMP is True; it must be the section that it was, of SOLVER.A"),
+        ("SOLVER.CLIP_GRADIENTS", True, "SOLVER.CLIP_GRADIENTS is True; it must be the section"),
+        (
+            "SOLVER.ROUTER",
+            None,
+            "SOLVER.ROUTER is None; it must be the section that it was, of SOLVER.ROUTER.BASE_LR, "
+            "SOLVER.ROUTER.EPOCHS, SOLVER.ROUTER.IMS_PER_BATCH.",
+        ),
+        ("DATASETS", "own", "DATASETS is 'own'; it must be the section that it was, of DATASETS."),
+    ],
+)
+def test_a_section_that_a_program_replaced(section: str, value: object, says: str) -> None:
+    cfg = toy_cfg()
+    *outer, name = section.split(".")
+    setattr(reduce(getattr, outer, cfg), name, value)
+    with pytest.raises(ValueError) as refused:
+        check(cfg, Use.TRAIN)
+    assert str(refused.value).startswith(says) and "missing" not in str(refused.value)

@@ -60,7 +60,7 @@ def classes(value: Any) -> Change:
 
 
 STEPS: list[tuple[Change, str]] = [
-    (put("config", None), "has None for 'config': it must be a file that a run wrote"),
+    (put("config", None), "has None for 'config'; replay needs a file diverged_*.pth"),
     (put("config", "x"), "The config in {path} holds 'x'; it must hold keys"),
     (put("config", "A: !!python/name:os.system ''"), "The config in {path} holds more than plain"),
     (put("config", "GONE: 1"), "{path}: GONE is no key."),
@@ -95,6 +95,29 @@ def test_a_step(step: Path, tmp_path: Path, number: int) -> None:
     with pytest.raises(ValueError) as refused:
         replay(str(path))
     assert says.format(path=path) in str(refused.value) and "/tmp/tmp" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("notes.txt", b"not a step", "{path} is no checkpoint or is damaged: it cannot be read as"),
+        ("empty.pth", b"", "{path} is no checkpoint or is damaged: it cannot be read as a file of"),
+        ("cut.pth", None, "{path} is no checkpoint or is damaged: it cannot be read as a file of"),
+        ("", b"", "The checkpoint {path} is a folder; it must be a file; replay needs a file"),
+        ("gone.pth", b"", "The checkpoint {path} does not exist; it must be a file; replay needs"),
+    ],
+)
+def test_what_is_no_step(
+    step: Path, tmp_path: Path, name: str, content: bytes | None, says: str
+) -> None:
+    path = tmp_path / name
+    if name and name != "gone.pth":
+        path.write_bytes(step.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(ValueError) as refused:
+        replay(str(path))
+    end = "; replay needs a file diverged_*.pth, which a run writes of a step that was not finite."
+    assert str(refused.value).startswith(says.format(path=path))
+    assert str(refused.value).endswith(end) and str(refused.value).count(". ") == 0
 
 
 # A report

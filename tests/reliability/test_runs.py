@@ -109,12 +109,13 @@ def test_a_run_survives(
     assert faults(toy.config, output, "loss", blow, whole) == []
 
 
-def test_sigterm_saves_a_checkpoint_of_the_step(toy: SimpleNamespace) -> None:
-    output = toy.folder / "terminated"
-    stopped = train(toy.config, output, *SHORT, kill=Blow("SIGTERM", "step", 5, str(output)))
-    assert stopped.status == 143
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_checkpoint_of_the_step_is_saved(toy: SimpleNamespace, name: str, status: int) -> None:
+    output = toy.folder / name
+    stopped = train(toy.config, output, *SHORT, kill=Blow(name, "step", 5, str(output)))
+    assert stopped.status == status
     assert (output / "last_checkpoint").read_text() == "model_0000004.pth"
-    assert "Stopped by SIGTERM in iteration 4" in log(output)
+    assert f"Stopped by {name} in iteration 4" in log(output)
 
 
 # Several processes

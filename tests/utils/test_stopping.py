@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and SIGTERM: at once, or when somebody looks."""
+"""Ctrl-C, SIGTERM and SIGHUP: at once, or when somebody looks."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 from dynamicdet_d2.utils import stopping
 
-STATUS = {signal.SIGINT: None, signal.SIGTERM: 143}
+STATUS = {signal.SIGINT: None, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +89,14 @@ def test_what_is_ignored_stays_ignored() -> None:
             assert stopping.requested() == 0
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping.signals_heeded():
+            come(signal.SIGHUP)
+            assert stopping.requested() == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -3,17 +3,19 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from detectron2.config import CfgNode
 from torch import nn
-from torch.optim import Optimizer
 
 from dynamicdet_d2.data.loading.loaders import ResumableLoader
 from dynamicdet_d2.engine.distributed import distributed
+from dynamicdet_d2.engine.overridden import (
+    check_optimizer_trains,
+    check_schedule_steps,
+    checked_loader,
+)
 from dynamicdet_d2.engine.phases.phase import Start, Training
 from dynamicdet_d2.engine.step_memory import log_step_memory
-from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +35,12 @@ def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:
         module: maps a batch to a dict of losses, named ``detector1/...`` and ``detector2/...``.
     """
     optimizer = start.builders.build_optimizer(cfg, start.model)
-    _check_optimizer(optimizer, start)
+    check_optimizer_trains(optimizer, start.model, start.builders)
     loader = image_batches(cfg, start)
     # Without a step there is no schedule: Detectron2's divides by MAX_ITER.
     schedule = start.builders.build_lr_scheduler
     scheduler = schedule(cfg, optimizer) if cfg.SOLVER.MAX_ITER else None
+    check_schedule_steps(scheduler, optimizer, start.builders)
     if cfg.SOLVER.MAX_ITER:
         log_step_memory(cfg, module, optimizer)
     return Training(distributed(module), loader, optimizer, scheduler, detector_losses)
@@ -45,13 +48,7 @@ def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:
 
 def image_batches(cfg: CfgNode, start: Start) -> Iterable[list[dict]]:
     """Batches of the trainer's loader; our own goes on where the phase has come to."""
-    loader = start.builders.build_train_loader(cfg)
-    if not isinstance(loader, Iterable):
-        given = "nothing" if loader is None else shown(loader)
-        raise ValueError(
-            f"build_train_loader of {start.builders.__name__} returns {given}; it must be an "
-            "iterable of batches."
-        )
+    loader = checked_loader(start.builders.build_train_loader(cfg), start.builders)
     stream = start.stream
     if isinstance(loader, ResumableLoader):
         return loader.starting_at(stream.step, stream.seed, stream.images)
@@ -60,21 +57,6 @@ def image_batches(cfg: CfgNode, start: Start) -> Iterable[list[dict]]:
         "not the run that was not interrupted, and the router learns from DATASETS.TRAIN."
     )
     return loader
-
-
-def _check_optimizer(optimizer: Any, start: Start) -> None:
-    """Refuse an optimizer by which no detector would learn; that of a part of it is one.
-
-    Raises:
-        ValueError: naming the trainer.
-    """
-    name = f"build_optimizer of {start.builders.__name__}"
-    if not isinstance(optimizer, Optimizer):
-        raise ValueError(f"{name} returns {shown(optimizer)}; it must be a torch.optim.Optimizer.")
-    own = {id(parameter) for parameter in start.model.parameters()}
-    held = (p for group in optimizer.param_groups for p in group["params"])
-    if own.isdisjoint(map(id, held)):
-        raise ValueError(f"{name} gives one of other parameters than the model's: it learns none.")
 
 
 def detector_losses(scalars: Mapping[str, float]) -> dict[str, float]:
