@@ -19,7 +19,8 @@ from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
-from dynamicdet_d2.config import Use, read_with_weights
+from dynamicdet_d2.config import Use, read_with_weights, refuse_no_config
+from dynamicdet_d2.config.ranges import integer
 from dynamicdet_d2.config.unread_by_commands import refuse_unread
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.data.check.run import warn_of_learnt_set, warn_of_other_classes
@@ -42,6 +43,7 @@ from dynamicdet_d2.operating_point import (
     threshold_table,
 )
 from dynamicdet_d2.utils.device import device_name
+from dynamicdet_d2.utils.plain import checked as checked_kind
 from dynamicdet_d2.utils.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,9 @@ logger = logging.getLogger(__name__)
 BINS = 50
 
 
-def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> CfgNode:
+def calibration_config(
+    config_file: str | os.PathLike[str], weights: str | os.PathLike[str], opts: Sequence[str]
+) -> CfgNode:
     """The config of a calibration run.
 
     Where its file takes its threshold from is reset: calibrating an already calibrated config anew
@@ -59,6 +63,7 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
     Raises:
         ValueError: naming the file, key or data set that is wrong.
     """
+    weights = os.fspath(weights)
     # Detectron2 also takes addresses such as detectron2://...
     if "://" not in weights and not os.path.isfile(weights):
         what = "is no file" if os.path.exists(weights) else "does not exist"
@@ -101,8 +106,10 @@ def calibrate(
         ValueError: the data set, the weights or the output are not usable, or the target is out
             of reach.
     """
-    output = os.fspath(output)
-    check_output(output)
+    refuse_no_config(cfg)
+    if target is not None:
+        checked_kind(Target, target, "The target", "None or a Target, such as HardFraction(0.5).")
+    output = check_output(output)
     loader = calibration_loader(cfg, num_images)
     truth = ground_truth(cfg) if target is not None and target.needs_ground_truth else None
     model = calibrated_model(cfg)
@@ -137,8 +144,8 @@ def calibration_loader(cfg: CfgNode, num_images: int | None) -> ImageLoader:
         return build_test_loader(cfg, name)
     check_registered("DATASETS.TEST", [name])
     images = get_detection_dataset_dicts([name], filter_empty=False)
-    if not 1 <= num_images <= len(images):
-        raise ValueError(f"--num-images is {num_images}; {name} allows 1 to {len(images)}.")
+    allowed = integer(at_least=1, at_most=len(images))
+    num_images = allowed.whole(num_images, f"--num-images of {name}")
     chosen = np.random.default_rng(0).choice(len(images), num_images, replace=False)
     images = [images[i] for i in sorted(chosen)]
     return build_finite_loader(cfg, DatasetMapper(cfg, is_train=False), dataset_dicts=images)

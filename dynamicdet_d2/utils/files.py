@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeGuard
 
+from dynamicdet_d2.utils.paths import refuse_no_path
 from dynamicdet_d2.utils.words import is_whole, shown
 
 _ENDING = re.compile(r"\.(\d+)-[0-9a-f]{8}\.tmp$")
@@ -52,7 +53,7 @@ def make_folder(path: str | os.PathLike) -> None:
         UnmadeFolderError: where the system refuses, or something else has the name.
         ValueError: it can be that of no folder.
     """
-    _refuse_byte_0(path)
+    refuse_no_path(path)
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
@@ -114,7 +115,7 @@ def whole_file(path: str | os.PathLike, *, durable: bool = True) -> Iterator[IO[
         UnwrittenFileError: where the system refuses; the old file is as it was.
         ValueError: it can be that of no file.
     """
-    _refuse_byte_0(path)
+    refuse_no_path(path)
     temporary = _temporary(os.fspath(path))
     try:
         with open(temporary, "xb") as file:
@@ -130,11 +131,6 @@ def whole_file(path: str | os.PathLike, *, durable: bool = True) -> Iterator[IO[
         if cause is not None:
             raise UnwrittenFileError(path, cause) from error
         raise
-
-
-def _refuse_byte_0(path: str | os.PathLike) -> None:
-    if "\0" in os.fspath(path):
-        raise ValueError(f"{shown(os.fspath(path))} has a byte 0, which no file's name can have.")
 
 
 def _temporary(path: str) -> str:
@@ -199,7 +195,7 @@ def refuse_pipes(path: str | os.PathLike, name: str) -> None:
     Raises:
         ValueError: it is a pipe, a socket or a device, or can be no file's name.
     """
-    _refuse_byte_0(path)
+    refuse_no_path(path)
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise ValueError(f"{name} is a pipe or a device; it must be a file.")
 

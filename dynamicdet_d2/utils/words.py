@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values of unknown worth in sentences: never longer than a few lines, whatever they are."""
 
+import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
@@ -8,6 +9,8 @@ from typing import Any
 
 # Sentences that are read at once.
 _MOST_LINES = 20
+# Arrays and tensors are shown in rows.
+_ROWS = re.compile(r"\n\s*")
 # Python turns no longer number into digits.
 _MOST_BITS = 4096
 
@@ -27,8 +30,8 @@ _short.maxlevel = 3
 
 
 def shown(value: object) -> str:
-    """A value for a sentence: its repr, cut where it is long."""
-    return _short.repr(value)
+    """A value for a sentence: its repr, cut where it is long, and in one line where it has rows."""
+    return _ROWS.sub(" ", _short.repr(value))
 
 
 def as_number(value: Any, name: str) -> float:

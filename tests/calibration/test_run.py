@@ -288,13 +288,16 @@ def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float)
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--hard-fraction", "1.5"], "A target for hard_fraction must be in [0, 1], not 1.5."),
-        (["--max-ap-drop", "-1"], "A target for ap_drop must be in [0, 100], not -1."),
+        (["--hard-fraction", "1.5"], "--hard-fraction is 1.5; it must lie in [0, 1]."),
+        (["--max-ap-drop", "-1"], "--max-ap-drop is -1; it must lie in [0, 100]."),
         (
             ["--target-latency-ms", "nan"],
-            "A target for latency_ms must be 0 or more and",
+            "--target-latency-ms is nan; it must be a number at",
         ),
-        (["--num-images", "7"], f"--num-images is 7; {DATASET} allows 1 to 6."),
+        (
+            ["--num-images", "7"],
+            f"--num-images of {DATASET} is 7; it must be a whole number in [1, 6].",
+        ),
         (["--weights", "gone.pth"], "--weights gone.pth does not exist."),
         (["--weights", ""], "--weights is empty."),
         (["--config-file", "gone.yaml"], "--config-file gone.yaml does not exist."),
