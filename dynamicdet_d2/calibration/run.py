@@ -23,6 +23,7 @@ from dynamicdet_d2.config import Use, read_with_weights, refuse_no_config
 from dynamicdet_d2.config.ranges import integer
 from dynamicdet_d2.config.unread_by_commands import refuse_unread
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
+from dynamicdet_d2.data.check.by_code import warn_of_shared_files
 from dynamicdet_d2.data.check.run import warn_of_learnt_set, warn_of_other_classes
 from dynamicdet_d2.data.loading.images import check_registered
 from dynamicdet_d2.data.loading.loaders import ImageLoader
@@ -191,6 +192,8 @@ def record_of(
     latencies: Mapping[str, Latency],
 ) -> Calibration:
     """The record of a pass and its latencies, without an operating point."""
+    files = [{"file_name": x.file_name} for x in observation.records if x.file_name]
+    warn_of_shared_files([cfg.DATASETS.TEST[0]], files)
     difficulties = observation.difficulties
     counts, edges = np.histogram(difficulties, bins=BINS, range=(0, 1))
     return Calibration(

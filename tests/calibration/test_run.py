@@ -118,6 +118,21 @@ def test_run_writes_what_the_model_reads(
         model(toy_inputs(1))
 
 
+def test_an_image_that_stands_twice_is_said(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, json_file, root = cfg.DATASETS.COCO_JSON[0]
+    content = json.loads(Path(json_file).read_text())
+    first = content["images"][0]
+    content["images"].append({**first, "id": 999})
+    (tmp_path / "twice.json").write_text(json.dumps(content))
+    cfg.DATASETS.COCO_JSON = [["twice", str(tmp_path / "twice.json"), root]]
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ("twice",)
+    assert calibrated(command(cfg, tmp_path)) == 0
+    twice = f"have several entries ({Path(root) / first['file_name']} has 2)"
+    assert f"Data sets ['twice']: 1 image file(s) {twice}" in caplog.text
+
+
 def test_milliseconds_hold_for_the_model_as_it_was_run(cfg: CfgNode, tmp_path: Path) -> None:
     assert calibrated(command(cfg, tmp_path)) == 0
     path = tmp_path / "calibration.json"
