@@ -44,6 +44,7 @@ from dynamicdet_d2.operating_point import (
     threshold_table,
 )
 from dynamicdet_d2.utils.device import device_name
+from dynamicdet_d2.utils.paths import refuse_no_path
 from dynamicdet_d2.utils.plain import checked as checked_kind
 from dynamicdet_d2.utils.versions import versions
 
@@ -64,6 +65,8 @@ def calibration_config(
     Raises:
         ValueError: naming the file, key or data set that is wrong.
     """
+    for path in (config_file, weights):
+        refuse_no_path(path)
     weights = os.fspath(weights)
     # Detectron2 also takes addresses such as detectron2://...
     if "://" not in weights and not os.path.isfile(weights):

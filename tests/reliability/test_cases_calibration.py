@@ -5,18 +5,21 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from dynamicdet_d2.budget import DriftMonitor
 from dynamicdet_d2.budget.goals import MeanLatency, PercentileLatency, Share
 from dynamicdet_d2.budget.machine_speed import MachineSpeed
 from dynamicdet_d2.calibration.plot import calibration_png
+from dynamicdet_d2.calibration.run import calibrate, calibration_config
 from dynamicdet_d2.calibration.summary import latency_interval, summary
 from dynamicdet_d2.calibration.targets import HardFraction
 from dynamicdet_d2.data.check.run import warn_of_learnt_set
@@ -157,7 +160,8 @@ def test_what_no_file_can_hold(value: Any) -> None:
 @pytest.mark.parametrize("path", ["", None, 3, True, b"c.json", ["c.json"]])
 def test_what_is_no_path(path: Any) -> None:
     """0 and 1 are open files to the system."""
-    for use in (Calibration.from_json, RECORD.to_json, read_routes):
+    makes_config = partial(calibration_config, weights="w.pth", opts=[])
+    for use in (Calibration.from_json, RECORD.to_json, read_routes, makes_config):
         with pytest.raises(ValueError, match=r"^The path of a file is .*; it must be a Path, or "):
             use(path)
 
@@ -195,6 +199,19 @@ def test_arguments_of_other_types(number: int) -> None:
         with pytest.raises(ValueError, match=says) as refused:
             make(value)
         assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("config.yaml", "c.json"), "^The config is of type str; it must be a CfgNode"),
+        ((CfgNode(), "c.json", 0.5), "^The target is 0.5; it must be None or a Target, such as"),
+        ((CfgNode(), None), "^--output None names no file"),
+    ],
+)
+def test_a_calibration_run_by_code(arguments: tuple, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        calibrate(*arguments)
 
 
 def test_numbers_of_numpys_and_tensors_are_numbers() -> None:

@@ -142,6 +142,22 @@ def test_routes_of_an_image_that_stands_for_another_make_no_report(tmp_path: Pat
         redraw(tmp_path)
 
 
+@pytest.mark.parametrize("compared", ["R101,39.4,283,55", None, [("R101", 39.4, 283, 55)], [3]])
+def test_what_is_no_list_of_detectors(tmp_path: Path, compared: Any) -> None:
+    with pytest.raises(
+        ValueError, match="^What is compared is .*; it must be a list of texts such"
+    ):
+        redraw(tmp_path, compared)
+    with pytest.raises(ValueError, match=r"^The path of a file is None; it must be a Path"):
+        redraw(None)  # type: ignore[arg-type]
+
+
+def test_a_detector_may_be_a_path(tmp_path: Path) -> None:
+    GOOD.to_json(tmp_path / "tradeoff.json")
+    write_routes(ROUTES, tmp_path / "routes.jsonl")
+    assert redraw(tmp_path, [tmp_path / "tradeoff.json"]) == tmp_path / "report.html"
+
+
 def test_folders_may_have_an_equals_sign_in_their_names(tmp_path: Path) -> None:
     (tmp_path / "lr=0.1").mkdir()
     path = tmp_path / "lr=0.1" / "tradeoff.json"
