@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps a running stream within its budget, by moving the threshold as the stream goes."""
 
-import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from dynamicdet_d2.budget.difficulty_window import DifficultyWindow
 from dynamicdet_d2.budget.drift import DriftMonitor
-from dynamicdet_d2.budget.goals import Goal, MeanLatency, PercentileLatency, Share
+from dynamicdet_d2.budget.goals import ABOVE_0, Goal, MeanLatency, PercentileLatency, Share
 from dynamicdet_d2.budget.machine_speed import MachineSpeed
 from dynamicdet_d2.operating_point import Calibration
-from dynamicdet_d2.utils.words import as_number, in_words
+from dynamicdet_d2.operating_point.record import refuse_no_calibration
+from dynamicdet_d2.operating_point.thresholds import checked_difficulties
 
 # How far one image may move the share of hard images: from one end to the other in 50 images.
 MAX_STEP = 0.02
@@ -91,11 +90,7 @@ class BudgetController:
         Raises:
             ValueError: not exactly one target, or one that is out of range; no calibration.
         """
-        if not isinstance(calibration, Calibration):
-            raise ValueError(
-                f"The calibration is of type {type(calibration).__name__}; it must be a "
-                "Calibration, as Calibration.from_json reads it from a file."
-            )
+        refuse_no_calibration(calibration)
         self._goal = _goal(target_ms, fps, hard_fraction, percentile)
         self.speed = MachineSpeed(calibration.latency_ms)
         self.drift = DriftMonitor(calibration.grid, calibration.num_images)
@@ -132,14 +127,17 @@ class BudgetController:
             ImplausibleTimeWarning: the time is less than 1/300 of what the images should take, or
                 more than 300 times as much.
         """
-        values = _numbers(difficulties)
-        if milliseconds is not None:
-            milliseconds = as_number(milliseconds, "A batch's time in milliseconds")
-        self._check(values, milliseconds)
+        values = checked_difficulties(difficulties)
+        if len(values) > 1 and isinstance(self._goal, PercentileLatency):
+            raise ValueError(
+                f"A percentile of the images' times needs them one by one; a batch has "
+                f"{len(values)}."
+            )
         if milliseconds is not None:
             hard = int(np.count_nonzero(values > self._threshold))
-            self._say_implausible(self.speed.expected(len(values) - hard, hard), milliseconds)
+            expected = self.speed.expected(len(values) - hard, hard)
             self.speed.observe(len(values) - hard, hard, milliseconds)
+            self._say_implausible(expected, float(milliseconds))
         self._window.add(values.tolist())
         self.drift.observe(values.tolist())
         self._move(self._goal.hard_fraction(self.speed), MAX_STEP * len(values))
@@ -160,19 +158,6 @@ class BudgetController:
         # The ends hold for all images, whatever the window has.
         if abs(realised - self._hard_fraction) > tolerance or self._hard_fraction in (0, 1):
             self._threshold = self._window.threshold_for(self._hard_fraction)
-
-    def _check(self, difficulties: np.ndarray, milliseconds: float | None) -> None:
-        if difficulties.ndim != 1 or not len(difficulties):
-            raise ValueError(f"Difficulties must be a list of one or more; found {difficulties}.")
-        if not np.all((difficulties >= 0) & (difficulties <= 1)):
-            raise ValueError(f"Difficulties must lie in [0, 1]; found {difficulties.tolist()}.")
-        if milliseconds is not None and not (math.isfinite(milliseconds) and milliseconds > 0):
-            raise ValueError(f"Milliseconds must be above 0, not {milliseconds}.")
-        if len(difficulties) > 1 and isinstance(self._goal, PercentileLatency):
-            raise ValueError(
-                f"A percentile of the images' times needs them one by one; a batch has "
-                f"{len(difficulties)}."
-            )
 
     def _say_implausible(self, expected: float, milliseconds: float) -> None:
         """Once."""
@@ -202,20 +187,6 @@ class BudgetController:
             warnings.warn(complaint, BudgetOutOfReachWarning, stacklevel=3)
 
 
-def _numbers(difficulties: Any) -> np.ndarray:
-    """
-    Raises:
-        ValueError: routes, whole outputs and the like.
-    """
-    try:
-        values = np.asarray(difficulties)
-        if values.dtype == bool:  # routes, which would be difficulties of 0 and 1
-            raise TypeError("they are true or false")
-        return values.astype(np.float64)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"Difficulties must be a list of numbers: {in_words(error)}.") from None
-
-
 def _goal(
     target_ms: float | None,
     fps: float | None,
@@ -229,21 +200,11 @@ def _goal(
         found = ", ".join(named) or "none"
         raise ValueError(f"A budget is one of target_ms, fps and hard_fraction; found {found}.")
     ((name, value),) = named.items()
-    value = as_number(value, name)
     if name == "hard_fraction":
         if percentile is not None:
             raise ValueError("A percentile is one of times; hard_fraction has none.")
-        if not 0 <= value <= 1:
-            raise ValueError(f"hard_fraction is {value}; it must lie in [0, 1].")
         return Share(value)
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} is {value:g}; it must be above 0, and finite.")
-    milliseconds = value if name == "target_ms" else 1000 / value
+    milliseconds = value if name == "target_ms" else 1000 / ABOVE_0.number(value, name)
     if percentile is None:
         return MeanLatency(milliseconds)
-    percentile = as_number(percentile, "percentile")
-    if not 1 <= percentile < 100:
-        raise ValueError(
-            f"percentile is {percentile:g}; it must be from 1 to below 100, such as 95."
-        )
     return PercentileLatency(milliseconds, percentile)

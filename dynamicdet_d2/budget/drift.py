@@ -8,11 +8,15 @@ and D says at once by how much a calibrated hard fraction can be off.
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dynamicdet_d2.config.ranges import integer
+from dynamicdet_d2.operating_point.record import checked_field
+from dynamicdet_d2.operating_point.thresholds import checked_difficulties
 
 # Images that are tested together, each once.
 WINDOW = 256
@@ -40,21 +44,30 @@ class DriftMonitor:
             grid: thresholds of the hard fractions 0 to 1, evenly spaced (``Calibration.grid``).
             num_images: that the grid was taken from, >= 1.
             size: images in a window, >= 1.
+
+        Raises:
+            ValueError: they are not.
         """
+        size = integer(at_least=1).whole(size, "size")
+        num_images = checked_field("num_images", num_images)
+        grid = checked_field("grid", grid)
         self._thresholds, self._least, self._most = runs(grid)
         self._critical = critical_distance(size, num_images)
         self._size = size
         self._window: list[float] = []
         self.drifted = False
 
-    def observe(self, difficulties: Iterable[float]) -> None:
+    def observe(self, difficulties: Sequence[float]) -> None:
         """The latest images' difficulties, each in [0, 1].
+
+        Raises:
+            ValueError: there is none, or one is out of range.
 
         Warns:
             DifficultyDriftWarning: a window differs from the calibration, and the one before did
                 not.
         """
-        for difficulty in difficulties:
+        for difficulty in checked_difficulties(difficulties).tolist():
             self._window.append(difficulty)
             if len(self._window) == self._size:
                 self._test(np.array(self._window))

@@ -7,16 +7,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from dynamicdet_d2.budget.machine_speed import MachineSpeed
+from dynamicdet_d2.budget.machine_speed import ABOVE_0, MachineSpeed
+from dynamicdet_d2.config.ranges import number
+from dynamicdet_d2.operating_point.thresholds import SHARE
 
 # The hysteresis: what a threshold may be off by without being moved, of a mean budget, of the share
 # of images that are late, and of a share of hard images; of the latter at most.
 MEAN_TOLERANCE, LATE_TOLERANCE, SHARE_TOLERANCE = 0.02, 0.005, 0.01
 LARGEST_TOLERANCE = 0.25
+_PERCENTILE = number(at_least=1, below=100)
 
 
 class Goal(ABC):
     """What a stream is kept to.
+
+    Values that are no numbers, or out of range, are met with a ValueError.
 
     Attributes:
         window: images that its threshold is taken from. More would follow a stream more slowly: in
@@ -49,6 +54,9 @@ class Share(Goal):
 
     value: float
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", SHARE.number(self.value, "hard_fraction"))
+
     def hard_fraction(self, speed: MachineSpeed) -> float:
         return self.value
 
@@ -58,6 +66,9 @@ class MeanLatency(Goal):
     """Mean milliseconds per image: eq. 14 with the routes' costs as they are now."""
 
     target_ms: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target_ms", ABOVE_0.number(self.target_ms, "target_ms"))
 
     def hard_fraction(self, speed: MachineSpeed) -> float:
         room, step = self.target_ms - speed.easy_ms, speed.hard_ms - speed.easy_ms
@@ -96,6 +107,10 @@ class PercentileLatency(Goal):
 
     target_ms: float
     percentile: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target_ms", ABOVE_0.number(self.target_ms, "target_ms"))
+        object.__setattr__(self, "percentile", _PERCENTILE.number(self.percentile, "percentile"))
 
     def hard_fraction(self, speed: MachineSpeed) -> float:
         wanted, easy, hard = self.percentile / 100, *speed.shares_within(self.target_ms)

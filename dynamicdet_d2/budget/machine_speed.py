@@ -7,6 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from dynamicdet_d2.budget.difficulty_window import evenly
+from dynamicdet_d2.config.ranges import above, integer
+from dynamicdet_d2.operating_point.record import checked_field
+
+ABOVE_0, _COUNT = above(0), integer(at_least=0)
 
 # Weight of an image's time in the estimate of the machine's speed: a machine that turns 1.5 times
 # as slow is known to 5 % after 75 images; times that scatter by 5 % leave 0.6 % in the estimate.
@@ -31,7 +35,11 @@ class MachineSpeed:
         """
         Args:
             latency_ms: "easy" and "hard" -> {"p50", "p95", "mean"} (``Calibration.latency_ms``).
+
+        Raises:
+            ValueError: they are not all numbers above 0.
         """
+        latency_ms = checked_field("latency_ms", latency_ms)
         self._calibrated = latency_ms["easy"]["mean"], latency_ms["hard"]["mean"]
         self._factor, self._ratio = 1.0, 1.0
         self._spreads = tuple(_calibrated_spread(latency_ms[route]) for route in ("easy", "hard"))
@@ -58,7 +66,14 @@ class MachineSpeed:
         Args:
             easy, hard: its images by route, not both 0.
             milliseconds: of all of them together, > 0.
+
+        Raises:
+            ValueError: they are not; nothing is learnt then.
         """
+        easy, hard = (_COUNT.whole(n, "A number of images") for n in (easy, hard))
+        milliseconds = ABOVE_0.number(milliseconds, "A batch's time in milliseconds")
+        if not easy + hard:
+            raise ValueError("A batch has no image.")
         expected = self.expected(easy, hard)
         relative = milliseconds / expected
         surprise = float(np.clip(relative - 1, *SURPRISE))

@@ -16,16 +16,20 @@ _CALIBRATION = frozenset({"num_images", "thresholds"})
 _PLAN = frozenset({"points", "front"})
 
 
-def check_output(output: str, *others: Path) -> None:
+def check_output(output: str | os.PathLike[str], *others: Path) -> str:
     """Refuse, before the measurement and not after it, a place that cannot take the files.
 
     Args:
         output: of the calibration.
         others: further files that are written in the same folder.
 
+    Returns:
+        the place, as text.
+
     Raises:
         ValueError: one sentence that names the path.
     """
+    output = os.fspath(output) if isinstance(output, os.PathLike) else output
     if not names_a_file(output):
         raise ValueError(f"--output {shown(output)} names no file.")
     path = Path(output).absolute()
@@ -43,6 +47,7 @@ def check_output(output: str, *others: Path) -> None:
     refuse_others(path, _CALIBRATION, _COMMAND, [plot_path(path)])
     for plan in [other for other in others if other.suffix == ".json"]:
         refuse_others(plan, _PLAN, _COMMAND, [other for other in others if other != plan])
+    return output
 
 
 def write(record: Calibration, output: str) -> None:

@@ -19,9 +19,11 @@ from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
-from dynamicdet_d2.config import Use, read_with_weights
+from dynamicdet_d2.config import Use, read_with_weights, refuse_no_config
+from dynamicdet_d2.config.ranges import integer
 from dynamicdet_d2.config.unread_by_commands import refuse_unread
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
+from dynamicdet_d2.data.check.by_code import warn_of_shared_files
 from dynamicdet_d2.data.check.run import warn_of_learnt_set, warn_of_other_classes
 from dynamicdet_d2.data.loading.images import images_of
 from dynamicdet_d2.data.loading.loaders import ImageLoader
@@ -42,6 +44,8 @@ from dynamicdet_d2.operating_point import (
     threshold_table,
 )
 from dynamicdet_d2.utils.device import device_name
+from dynamicdet_d2.utils.paths import refuse_no_path
+from dynamicdet_d2.utils.plain import checked as checked_kind
 from dynamicdet_d2.utils.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -50,7 +54,9 @@ logger = logging.getLogger(__name__)
 BINS = 50
 
 
-def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> CfgNode:
+def calibration_config(
+    config_file: str | os.PathLike[str], weights: str | os.PathLike[str], opts: Sequence[str]
+) -> CfgNode:
     """The config of a calibration run.
 
     Where its file takes its threshold from is reset: calibrating an already calibrated config anew
@@ -59,6 +65,9 @@ def calibration_config(config_file: str, weights: str, opts: Sequence[str]) -> C
     Raises:
         ValueError: naming the file, key or data set that is wrong.
     """
+    for path in (config_file, weights):
+        refuse_no_path(path)
+    weights = os.fspath(weights)
     # Detectron2 also takes addresses such as detectron2://...
     if "://" not in weights and not os.path.isfile(weights):
         what = "is no file" if os.path.exists(weights) else "does not exist"
@@ -101,8 +110,10 @@ def calibrate(
         ValueError: the data set, the weights or the output are not usable, or the target is out
             of reach.
     """
-    output = os.fspath(output)
-    check_output(output)
+    refuse_no_config(cfg)
+    if target is not None:
+        checked_kind(Target, target, "The target", "None or a Target, such as HardFraction(0.5).")
+    output = check_output(output)
     loader = calibration_loader(cfg, num_images)
     truth = ground_truth(cfg) if target is not None and target.needs_ground_truth else None
     model = calibrated_model(cfg)
@@ -136,8 +147,8 @@ def calibration_loader(cfg: CfgNode, num_images: int | None) -> ImageLoader:
     if num_images is None:
         return build_test_loader(cfg, name)
     images = images_of("DATASETS.TEST", [name], filter_empty=False)
-    if not 1 <= num_images <= len(images):
-        raise ValueError(f"--num-images is {num_images}; {name} allows 1 to {len(images)}.")
+    allowed = integer(at_least=1, at_most=len(images))
+    num_images = allowed.whole(num_images, f"--num-images of {name}")
     chosen = np.random.default_rng(0).choice(len(images), num_images, replace=False)
     images = [images[i] for i in sorted(chosen)]
     return build_finite_loader(cfg, DatasetMapper(cfg, is_train=False), dataset_dicts=images)
@@ -183,6 +194,8 @@ def record_of(
     latencies: Mapping[str, Latency],
 ) -> Calibration:
     """The record of a pass and its latencies, without an operating point."""
+    files = [{"file_name": x.file_name} for x in observation.records if x.file_name]
+    warn_of_shared_files([cfg.DATASETS.TEST[0]], files)
     difficulties = observation.difficulties
     counts, edges = np.histogram(difficulties, bins=BINS, range=(0, 1))
     return Calibration(

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: a calibration in words, for the one who made it."""
 
+import os
 import shlex
 
 from dynamicdet_d2.operating_point.knobs import as_pairs
-from dynamicdet_d2.operating_point.record import Calibration
+from dynamicdet_d2.operating_point.record import Calibration, refuse_no_calibration
 from dynamicdet_d2.operating_point.thresholds import ENOUGH_IMAGES, realised_interval
 
 
-def summary(record: Calibration, path: str) -> str:
+def summary(record: Calibration, path: str | os.PathLike[str]) -> str:
     """The table of a calibration, its operating point, and how to use its file.
 
     Args:
@@ -17,7 +18,11 @@ def summary(record: Calibration, path: str) -> str:
 
     Returns:
         Lines, the last one ended.
+
+    Raises:
+        ValueError: it is no calibration.
     """
+    refuse_no_calibration(record)
     lines = [f"{record.num_images} images of {record.measured['dataset']} on {record.device}"]
     for route, ms in record.latency_ms.items():
         lines.append(
@@ -33,7 +38,7 @@ def summary(record: Calibration, path: str) -> str:
         lines += ["", f"operating point for {target}:", _line(record, point)]
         lines += _guaranteed(point.get("guarantee"))
     lines += ["", _promise(record, fraction)]
-    file = shlex.quote(path)
+    file = shlex.quote(os.fspath(path))
     keys = f"MODEL.DYNAMIC.CALIBRATION {file} MODEL.DYNAMIC.HARD_FRACTION {fraction:.6g}"
     if point and "keys" in point:
         keys = f"{as_pairs(point['keys'])} {keys}"
@@ -48,7 +53,11 @@ def latency_interval(
     Args:
         hard_fraction: that the threshold was calibrated to, in [0, 1].
         num_images: new images, >= 1.
+
+    Raises:
+        ValueError: they are not, or it is no calibration.
     """
+    refuse_no_calibration(record)
     easy, hard = (record.latency_ms[route]["mean"] for route in ("easy", "hard"))
     shares = realised_interval(hard_fraction, record.num_images, num_images)
     low, high = sorted(easy + share * (hard - easy) for share in shares)

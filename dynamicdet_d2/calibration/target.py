@@ -9,12 +9,14 @@ from typing import ClassVar, TypedDict
 
 from detectron2.config import CfgNode
 
+from dynamicdet_d2.config.ranges import between, number
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth
 from dynamicdet_d2.evaluation.latency import Latency
 from dynamicdet_d2.evaluation.observe import Observation
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.operating_point.guarantee import Guarantee
+from dynamicdet_d2.utils.plain import checked
 
 # Hard fractions that are looked at one by one, where there is no formula.
 FRACTIONS = tuple(k / 100 for k in range(101))
@@ -107,11 +109,12 @@ class Target(ABC):
     guarantee: Guarantee | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.value <= self.largest or math.isinf(self.value):
-            open_end = math.isinf(self.largest)
-            allowed = "0 or more and finite" if open_end else f"in [0, {self.largest:g}]"
-            raise ValueError(f"A target for {self.name} must be {allowed}, not {self.value}.")
-        if self.guarantee is not None and self.guarantee.mode not in self.promises:
+        allowed = number(at_least=0) if math.isinf(self.largest) else between(0, self.largest)
+        object.__setattr__(self, "value", allowed.number(self.value, self.option))
+        if self.guarantee is None:
+            return
+        checked(Guarantee, self.guarantee, "The guarantee", "None or a Guarantee.")
+        if self.guarantee.mode not in self.promises:
             modes = f" --mode {self.guarantee.mode}" if self.promises else " --confidence"
             raise ValueError(f"{self.option} cannot be had with{modes}.")
 

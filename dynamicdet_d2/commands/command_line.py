@@ -9,7 +9,7 @@ import difflib
 import itertools
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 # Hyphen, en dash, em dash, minus.
@@ -45,15 +45,40 @@ def read_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpars
 
 
 def _adjust(parser: argparse.ArgumentParser) -> None:
-    """What argparse cannot be told: -1e-3 is a number, and nothing is no path."""
+    """What argparse cannot be told: -1e-3 is a number, nothing is no path, how numbers look."""
     parser._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")
+    readers: dict[object, Callable[[str], object]] = {Path: _path, float: _number, int: _whole}
     for action in parser._actions:
-        action.type = _path if action.type is Path else action.type
+        action.type = readers.get(action.type, action.type)
 
 
 def _path(word: str) -> Path | str:
     """Of nothing pathlib makes the working folder, which nobody has named."""
     return Path(word) if word else word
+
+
+def _number(word: str) -> float:
+    """
+    Raises:
+        ArgumentTypeError: 40ms, 50% or 0,5, for instance; with the right form.
+    """
+    try:
+        return float(word)
+    except ValueError:
+        form = "a number such as 40 or 0.5, with a point and without a unit or %, is needed"
+        raise argparse.ArgumentTypeError(f"invalid float value: {word!r}; {form}.") from None
+
+
+def _whole(word: str) -> int:
+    """
+    Raises:
+        ArgumentTypeError: 1,000 or 5k, for instance; with the right form.
+    """
+    try:
+        return int(word)
+    except ValueError:
+        form = "a whole number such as 40, in digits alone, is needed"
+        raise argparse.ArgumentTypeError(f"invalid int value: {word!r}; {form}.") from None
 
 
 def _refuse_line_ends(words: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 from fvcore.common.registry import Registry
 
-from dynamicdet_d2.utils.words import shown
+from dynamicdet_d2.utils.words import as_number, shown
 
 # What torch and numpy count in.
 _INTEGER_BITS = 63
@@ -41,6 +41,24 @@ class Range:
             return None
         must = f"lie within 2^{_INTEGER_BITS}" if _is_too_long(value) else self.must
         return f"{key} is {shown(value)}; it must {must}."
+
+    def number(self, value: object, name: str) -> float:
+        """A number that a program gives: Python's, numpy's or a tensor of one, as a float.
+
+        Raises:
+            ValueError: text, None, true or false, several numbers, or one out of range; one
+                sentence with the name, the value and what is allowed.
+        """
+        found = as_number(value, name)
+        # Whole numbers of numpy's are such in every range.
+        said = self.complaint(name, int(found) if found.is_integer() else found)
+        if said is not None:
+            raise ValueError(said)
+        return found
+
+    def whole(self, value: object, name: str) -> int:
+        """As ``number``, of a range of whole numbers."""
+        return int(self.number(value, name))
 
 
 @dataclass(frozen=True)
@@ -120,7 +138,7 @@ def one_of(*allowed: str | int) -> Range:
     """One of a few values."""
     *others, last = (repr(value) for value in allowed)
     words = f"{', '.join(others)} or {last}"
-    return Range(f"be {words}", lambda x: any(x == y and type(x) is type(y) for y in allowed))
+    return Range(f"be {words}", lambda x: any(type(x) is type(y) and x == y for y in allowed))
 
 
 def only(value: object, why: str) -> Range:

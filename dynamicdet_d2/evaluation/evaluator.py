@@ -85,7 +85,7 @@ class TradeoffEvaluator(Observer):
         self.tradeoff: Tradeoff | None = None
         self._given_model = None if model is None else unwrapped(model)
         self._model: DynamicDetector | None = None
-        self._other_images = False
+        self._other_images = self._training_mapper = False
         self._ground_truth = read_ground_truth(dataset_name) if comm.is_main_process() else None
 
     def reset(self) -> None:
@@ -103,7 +103,8 @@ class TradeoffEvaluator(Observer):
         """Keep what is needed of a batch: Detectron2's input dicts and ``BothExits`` of them.
 
         Raises:
-            ValueError: the outputs are not those of both exits, or as in ``reset``.
+            ValueError: the outputs are not those of both exits, or are of another size than the
+                data set's image; or as in ``reset``.
         """
         if any(name not in output for output in outputs for name in EXITS):
             raise ValueError(
@@ -113,6 +114,8 @@ class TradeoffEvaluator(Observer):
         if self._model is None:
             self._take(self._given_model or outputs[0]["model"])
         self._say_other_images(inputs)
+        self._say_training_mapper(inputs, outputs)
+        self._refuse_other_sizes(inputs, outputs)
         super().process(inputs, outputs)
 
     def _say_other_images(self, inputs: Sequence[dict]) -> None:
@@ -133,6 +136,38 @@ class TradeoffEvaluator(Observer):
                     *(image["image_id"], self._dataset, *paths),
                 )
                 return
+
+    def _say_training_mapper(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
+        """Once. Losses need the ground truth as the network sees it; without them nothing does."""
+        pairs = zip(inputs, outputs, strict=True)
+        if not self._training_mapper and any(
+            "instances" in x and "losses" not in y for x, y in pairs
+        ):
+            self._training_mapper = True
+            logger.warning(
+                "Images of data set %s come with 'instances', as by a mapper of training: where it "
+                "flips or crops them, the figures are wrong. DatasetMapper(cfg, is_train=False) "
+                "leaves them as they are.",
+                self._dataset,
+            )
+
+    def _refuse_other_sizes(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
+        """
+        Raises:
+            ValueError: as of an image without "height" and "width", whose boxes are in pixels of
+                the network's input then, and not in those of the ground truth.
+        """
+        if self._ground_truth is None:
+            return
+        for image, output in zip(inputs, outputs, strict=True):
+            known = self._ground_truth.coco.imgs.get(image.get("image_id"), {})
+            size, found = (known.get("height"), known.get("width")), output[EXITS[0]].image_size
+            if None not in size and size != tuple(found):
+                raise ValueError(
+                    f"Image {image.get('file_name', '')} (id {image['image_id']!r}) of data set "
+                    f"{self._dataset} has {size[0]} x {size[1]} pixels, and its detections are of "
+                    f"{found[0]} x {found[1]}: the loader must give its 'height' and 'width'."
+                )
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Build the trade-off and write its files.

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dynamicdet_d2.utils.numbers import as_numbers
+
 
 def pareto_front(costs: Sequence[float], aps: Sequence[float]) -> list[int]:
     """The points that no other one beats: none is as cheap with more AP, or cheaper with as much.
@@ -53,7 +55,7 @@ def cheapest_within_ap(costs: Sequence[float], aps: Sequence[float], least: floa
 def _checked(
     costs: Sequence[float], aps: Sequence[float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    cost, ap = np.asarray(costs, float), np.asarray(aps, float)
+    cost, ap = as_numbers(costs, "Costs"), as_numbers(aps, "AP")
     if cost.ndim != 1 or not len(cost) or cost.shape != ap.shape:
         raise ValueError(
             f"One cost and one AP a point are needed; found {cost.shape} and {ap.shape}."

@@ -23,6 +23,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dynamicdet_d2.config.ranges import number, one_of
+
 MODES = ("ap", "finite")
 DEFAULT_SHARE = 0.1
 # One image of a million; no data set shows that less of them miss a target.
@@ -47,10 +49,11 @@ class Guarantee:
     share: float = DEFAULT_SHARE
 
     def __post_init__(self) -> None:
-        if not 0.5 <= self.confidence < 1:
-            raise ValueError(f"--confidence must be in [0.5, 1), not {self.confidence:g}.")
-        if not SMALLEST_SHARE <= self.share < 1:
-            raise ValueError(f"--share must be in [{SMALLEST_SHARE:g}, 1), not {self.share:g}.")
+        number(at_least=0.5, below=1).number(self.confidence, "--confidence")
+        number(at_least=SMALLEST_SHARE, below=1).number(self.share, "--share")
+        said = one_of(*MODES).complaint("--mode", self.mode)
+        if said is not None:
+            raise ValueError(said)
 
 
 def leading(passed: Iterable[bool]) -> int:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: costs of the two routes, or AP at several hard fractions -> the hard fraction to choose."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from dynamicdet_d2.utils.words import as_number, rounded_inward
+from dynamicdet_d2.config.ranges import number
+from dynamicdet_d2.utils.numbers import as_numbers
+from dynamicdet_d2.utils.words import rounded_inward
+
+_NOT_NEGATIVE = number(at_least=0)
 
 
 def hard_fraction_for_latency(easy: float, hard: float, target: float) -> float:
@@ -40,13 +43,9 @@ def hard_fraction_for_cost(easy: float, hard: float, target: float, what: str, u
         ValueError: a cost is no finite number, hard is not above easy, or target outside [easy,
             hard].
     """
-    easy, hard = (as_number(x, f"The {what} of a route") for x in (easy, hard))
-    target = as_number(target, f"The target {what}")
-    if not all(math.isfinite(cost) and cost >= 0 for cost in (easy, hard, target)):
-        raise ValueError(
-            f"The {what} of the easy route, of the hard route and of the target must be finite and "
-            f"not negative; found {easy}, {hard} and {target} {unit}."
-        )
+    easy = _NOT_NEGATIVE.number(easy, f"The {what} of the easy route in {unit}")
+    hard = _NOT_NEGATIVE.number(hard, f"The {what} of the hard route in {unit}")
+    target = _NOT_NEGATIVE.number(target, f"The target {what} in {unit}")
     if hard <= easy:
         raise ValueError(
             f"The hard route's {what} ({hard:g} {unit}) is not above the easy route's "
@@ -76,7 +75,7 @@ def hard_fraction_for_ap_drop(
     Raises:
         ValueError: other shapes or ranges, or an AP that is not finite.
     """
-    fractions, points = np.asarray(hard_fractions, float), np.asarray(aps, float)
+    fractions, points = as_numbers(hard_fractions, "Hard fractions"), as_numbers(aps, "AP")
     if fractions.ndim != 1 or not len(fractions) or fractions.shape != points.shape:
         raise ValueError(
             f"As many AP as hard fractions are needed; found {points.shape} and {fractions.shape}."
@@ -85,6 +84,5 @@ def hard_fraction_for_ap_drop(
         raise ValueError(f"Hard fractions must rise within [0, 1] up to 1; found {hard_fractions}.")
     if not np.all(np.isfinite(points)):
         raise ValueError("AP is not a number; the data set may have no ground truth.")
-    if not drop >= 0:
-        raise ValueError(f"The AP drop must be 0 or more points, not {drop}.")
+    drop = _NOT_NEGATIVE.number(drop, "The AP drop in points")
     return float(fractions[np.argmax(points >= points[-1] - drop)])

@@ -10,6 +10,7 @@ from typing import Protocol
 from detectron2.config import CfgNode
 from torch import nn
 
+from dynamicdet_d2.config.ranges import integer
 from dynamicdet_d2.operating_point.fingerprint import (
     check_fingerprint,
     fingerprint,
@@ -17,7 +18,7 @@ from dynamicdet_d2.operating_point.fingerprint import (
 from dynamicdet_d2.operating_point.knobs import check_knobs
 from dynamicdet_d2.operating_point.milliseconds import check_milliseconds
 from dynamicdet_d2.operating_point.record import Calibration
-from dynamicdet_d2.utils.words import as_number
+from dynamicdet_d2.operating_point.thresholds import SHARE
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +51,11 @@ class OperatingPoint:
             easy_proposals: see above; >= 0.
 
         Raises:
-            ValueError: if the threshold is not a number in [0, 1], or a calibration comes without
-                its config.
+            ValueError: if the threshold is not a number in [0, 1], the number of proposals no whole
+                one, or a calibration comes without its config.
         """
-        name = "The threshold (MODEL.DYNAMIC.THRESHOLD)"
-        threshold = as_number(threshold, name)
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"{name} is {threshold}; it must lie in [0, 1].")
+        threshold = SHARE.number(threshold, "The threshold (MODEL.DYNAMIC.THRESHOLD)")
+        easy_proposals = integer(at_least=0).whole(easy_proposals, "easy_proposals")
         if calibration is not None and cfg is None:
             raise ValueError(
                 "A calibrated threshold needs the config that the model is built from."

@@ -13,7 +13,8 @@ from dynamicdet_d2.operating_point.hard_fraction import hard_fraction_for_latenc
 from dynamicdet_d2.operating_point.knobs import are_knobs
 from dynamicdet_d2.operating_point.thresholds import GRID, threshold_at
 from dynamicdet_d2.utils.files import read_json, whole_file
-from dynamicdet_d2.utils.plain import is_finite
+from dynamicdet_d2.utils.plain import checked, is_finite, to_plain
+from dynamicdet_d2.utils.words import in_words
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,8 @@ class Calibration:
     operating_point: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        for name, (allowed, says) in _ALLOWED.items():
-            try:
-                fits = bool(allowed(getattr(self, name)))
-            except (AttributeError, LookupError, TypeError, ValueError):
-                fits = False
-            if not fits:
-                raise ValueError(f"{name!r} must be {says}.")
-            try:
-                json.dumps(getattr(self, name), allow_nan=False)
-            except ValueError:
-                raise ValueError(f"{name!r} must be finite in all its numbers.") from None
+        for name in _ALLOWED:
+            object.__setattr__(self, name, checked_field(name, getattr(self, name)))
 
     def threshold(self, hard_fraction: float) -> float:
         """The threshold in [0, 1] for a hard fraction in [0, 1], to within 0.0005 of it."""
@@ -79,12 +71,13 @@ class Calibration:
         """Write the record; an interrupted write leaves the file that was there.
 
         Raises:
-            ValueError: a number is not finite.
+            ValueError: the path is none, or a field holds what it must not.
             OSError: the folder is missing or not writable.
         """
+        dataclasses.replace(self)  # which refuses what was put into a field since
         # One line a field, so that the file can be read: the grid alone has 1001 numbers.
         lines = [
-            f"  {json.dumps(field.name)}: {json.dumps(getattr(self, field.name), allow_nan=False)}"
+            f"  {json.dumps(field.name)}: {json.dumps(getattr(self, field.name))}"
             for field in dataclasses.fields(self)
         ]
         with whole_file(path) as file:
@@ -106,6 +99,39 @@ class Calibration:
             return cls(**{name: content[name] for name in names})
         except ValueError as error:
             raise ValueError(f"Calibration {path} is not valid: {error}") from None
+
+
+def refuse_no_calibration(calibration: object) -> None:
+    """Refuse the path of a calibration in its place, and the like.
+
+    Raises:
+        ValueError: it is none.
+    """
+    says = "a Calibration, as Calibration.from_json reads it from a file."
+    checked(Calibration, calibration, "The calibration", says)
+
+
+def checked_field(name: str, value: Any) -> Any:
+    """A field of a calibration as plain types, where it may hold numpy's.
+
+    Raises:
+        ValueError: naming the field and what it must be.
+    """
+    allowed, says = _ALLOWED[name]
+    value = to_plain(value)
+    try:
+        fits = bool(allowed(value))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{name!r} must be {says}.")
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ValueError(f"{name!r} must be finite in all its numbers.") from None
+    except TypeError as error:
+        raise ValueError(f"{name!r} holds what no file can: {in_words(error)}.") from None
+    return value
 
 
 def _share(value: Any) -> bool:

@@ -19,7 +19,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dynamicdet_d2.utils.words import as_number
+from dynamicdet_d2.config.ranges import above, between, integer
+from dynamicdet_d2.utils.numbers import as_numbers
+
+SHARE = between(0, 1)
+_CONFIDENCE, _COUNT, _SEED = above(0, below=1), integer(at_least=1), integer(at_least=0)
 
 # Below this many images the paper saw thresholds move by 0.11 (section 4.4.3, Fig. 9).
 ENOUGH_IMAGES = 1500
@@ -50,7 +54,8 @@ def threshold_for_hard_fraction(difficulties: ArrayLike, hard_fraction: float) -
     Raises:
         ValueError: difficulties empty, not finite or outside [0, 1]; hard_fraction outside [0, 1].
     """
-    return float(_nearest(*_reachable(_checked(difficulties)), [hard_fraction])[0])
+    share = SHARE.number(hard_fraction, "The hard fraction")
+    return float(_nearest(*_reachable(checked_difficulties(difficulties)), [share])[0])
 
 
 def realised_hard_fraction(difficulties: ArrayLike, threshold: float) -> float:
@@ -59,15 +64,13 @@ def realised_hard_fraction(difficulties: ArrayLike, threshold: float) -> float:
     Raises:
         ValueError: the threshold is no number in [0, 1], or there is no such difficulty.
     """
-    least = as_number(threshold, "The threshold")
-    if not 0 <= least <= 1:
-        raise ValueError(f"The threshold must be in [0, 1], not {least}.")
-    return float(np.mean(_checked(difficulties) > least))
+    least = SHARE.number(threshold, "The threshold")
+    return float(np.mean(checked_difficulties(difficulties) > least))
 
 
 def threshold_grid(difficulties: ArrayLike) -> list[float]:
     """The thresholds of the hard fractions 0, 0.001, ..., 1: 1001 values that never rise."""
-    return _nearest(*_reachable(_checked(difficulties)), GRID).tolist()
+    return _nearest(*_reachable(checked_difficulties(difficulties)), GRID).tolist()
 
 
 def threshold_at(grid: Sequence[float], hard_fraction: float) -> float:
@@ -79,9 +82,7 @@ def threshold_at(grid: Sequence[float], hard_fraction: float) -> float:
     Raises:
         ValueError: it is no number in [0, 1].
     """
-    share = as_number(hard_fraction, "The hard fraction")
-    if not 0 <= share <= 1:
-        raise ValueError(f"The hard fraction must be in [0, 1], not {share}.")
+    share = SHARE.number(hard_fraction, "The hard fraction")
     return grid[round(share * (len(grid) - 1))]
 
 
@@ -105,8 +106,13 @@ def threshold_interval(
 
     Returns:
         (low, high), both in [0, 1].
+
+    Raises:
+        ValueError: as :func:`threshold_for_hard_fraction`; confidence, resamples or seed are out
+            of range.
     """
-    low, high = _intervals(difficulties, [hard_fraction], confidence, resamples, seed)
+    share = SHARE.number(hard_fraction, "The hard fraction")
+    low, high = _intervals(difficulties, [share], confidence, resamples, seed)
     return float(low[0]), float(high[0])
 
 
@@ -134,7 +140,8 @@ def held_out(difficulties: ArrayLike, seed: int = 0) -> list[dict]:
         half), "interval" (where the realised fraction is expected, 95 %) and "realised" (on the
         second half). Empty for fewer than two images.
     """
-    values = np.random.default_rng(seed).permutation(_checked(difficulties))
+    rng = np.random.default_rng(_SEED.whole(seed, "The seed"))
+    values = rng.permutation(checked_difficulties(difficulties))
     fitted, tested = values[: len(values) // 2], values[len(values) // 2 :]
     if not len(fitted):
         return []
@@ -164,18 +171,28 @@ def realised_interval(
 
     Returns:
         (low, high), both in [0, 1]; the ends 0 and 1 are certain.
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
+    hard_fraction = SHARE.number(hard_fraction, "The hard fraction")
+    fitted_on, tested_on = (_COUNT.whole(n, "A number of images") for n in (fitted_on, tested_on))
+    confidence = _CONFIDENCE.number(confidence, "The confidence")
     spread = hard_fraction * (1 - hard_fraction)
     if spread == 0:
-        return float(hard_fraction), float(hard_fraction)
+        return hard_fraction, hard_fraction
     share = 1 / fitted_on + 1 / tested_on
     half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(spread * share) + share / 2
     return max(0.0, hard_fraction - half), min(1.0, hard_fraction + half)
 
 
-def _checked(difficulties: ArrayLike) -> NDArray[np.float64]:
-    """(N,) float64, N >= 1, all in [0, 1]."""
-    values = np.asarray(difficulties, dtype=np.float64).reshape(-1)
+def checked_difficulties(difficulties: ArrayLike) -> NDArray[np.float64]:
+    """(N,) float64, N >= 1, all in [0, 1].
+
+    Raises:
+        ValueError: they are not.
+    """
+    values = as_numbers(difficulties, "Difficulties").reshape(-1)
     if not len(values):
         raise ValueError("There are no difficulties; at least one image is needed.")
     # Negated, so that NaN is caught too.
@@ -218,12 +235,9 @@ def _nearest(
 
     Args:
         thresholds, fractions: (T,) as of :func:`_reachable`.
-        hard_fractions: (K,) wanted.
+        hard_fractions: (K,) wanted, in [0, 1].
     """
     wanted = np.asarray(hard_fractions, dtype=np.float64)
-    wrong = wanted[~((wanted >= 0) & (wanted <= 1))]
-    if len(wrong):
-        raise ValueError(f"The hard fraction must be in [0, 1], not {wrong[0]}.")
     above = np.searchsorted(fractions, wanted).clip(max=len(fractions) - 1)
     below = np.maximum(above - 1, 0)
     # With a margin, so that which of two equally close ones is taken does not hang on a last bit.
@@ -241,13 +255,10 @@ def _intervals(
     seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lower and upper bounds (K,) of the thresholds, all from the same resampled sets."""
-    if not (0 < confidence < 1 and resamples >= 1):
-        raise ValueError(
-            "Confidence must be in (0, 1) and resamples 1 or more; "
-            f"found {confidence} and {resamples}."
-        )
-    values = _checked(difficulties)
-    rng = np.random.default_rng(seed)
+    confidence = _CONFIDENCE.number(confidence, "The confidence")
+    resamples = _COUNT.whole(resamples, "The number of resamples")
+    values = checked_difficulties(difficulties)
+    rng = np.random.default_rng(_SEED.whole(seed, "The seed"))
     drawn = np.empty((resamples, len(hard_fractions)))
     for i in range(resamples):
         drawn[i] = _nearest(*_reachable(rng.choice(values, len(values))), hard_fractions)

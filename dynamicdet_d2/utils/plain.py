@@ -19,7 +19,7 @@ _NUMBERS = {float: "a number", int: "a whole number"}
 
 
 def to_plain(value: Any) -> Any:
-    """Dicts, lists, strings and numbers; keys in the order of the fields."""
+    """Dicts, lists, strings and numbers, of numpy's too; keys in the order of the fields."""
     if dataclasses.is_dataclass(value):
         fields = dataclasses.fields(value)
         return {field.name: to_plain(getattr(value, field.name)) for field in fields}
@@ -27,7 +27,7 @@ def to_plain(value: Any) -> Any:
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
-    return value
+    return value.tolist() if hasattr(value, "tolist") else value  # of arrays and single numbers
 
 
 def from_plain(kind: Any, content: Any, name: str) -> Any:

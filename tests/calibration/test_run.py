@@ -118,6 +118,21 @@ def test_run_writes_what_the_model_reads(
         model(toy_inputs(1))
 
 
+def test_an_image_that_stands_twice_is_said(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, json_file, root = cfg.DATASETS.COCO_JSON[0]
+    content = json.loads(Path(json_file).read_text())
+    first = content["images"][0]
+    content["images"].append({**first, "id": 999})
+    (tmp_path / "twice.json").write_text(json.dumps(content))
+    cfg.DATASETS.COCO_JSON = [["twice", str(tmp_path / "twice.json"), root]]
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ("twice",)
+    assert calibrated(command(cfg, tmp_path)) == 0
+    twice = f"have several entries ({Path(root) / first['file_name']} has 2)"
+    assert f"Data sets ['twice']: 1 image file(s) {twice}" in caplog.text
+
+
 def test_milliseconds_hold_for_the_model_as_it_was_run(cfg: CfgNode, tmp_path: Path) -> None:
     assert calibrated(command(cfg, tmp_path)) == 0
     path = tmp_path / "calibration.json"
@@ -288,13 +303,16 @@ def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float)
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--hard-fraction", "1.5"], "A target for hard_fraction must be in [0, 1], not 1.5."),
-        (["--max-ap-drop", "-1"], "A target for ap_drop must be in [0, 100], not -1."),
+        (["--hard-fraction", "1.5"], "--hard-fraction is 1.5; it must lie in [0, 1]."),
+        (["--max-ap-drop", "-1"], "--max-ap-drop is -1; it must lie in [0, 100]."),
         (
             ["--target-latency-ms", "nan"],
-            "A target for latency_ms must be 0 or more and",
+            "--target-latency-ms is nan; it must be a number at",
         ),
-        (["--num-images", "7"], f"--num-images is 7; {DATASET} allows 1 to 6."),
+        (
+            ["--num-images", "7"],
+            f"--num-images of {DATASET} is 7; it must be a whole number in [1, 6].",
+        ),
         (["--weights", "gone.pth"], "--weights gone.pth does not exist."),
         (["--weights", ""], "--weights is empty."),
         (["--config-file", "gone.yaml"], "--config-file gone.yaml does not exist."),

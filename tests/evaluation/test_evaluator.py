@@ -542,6 +542,36 @@ def test_a_loop_of_a_user_s_own(
     assert caplog.text.count("is a loader of another data set, the figures are wrong") == elsewhere
 
 
+@pytest.mark.parametrize(("given", "said"), [({}, True), ({"losses": (1.0, 0.5)}, False)])
+def test_a_mapper_of_training_is_said_once(
+    cfg: CfgNode,
+    model: nn.Module,
+    images: list[dict],
+    caplog: pytest.LogCaptureFixture,
+    given: dict,
+    said: bool,
+) -> None:
+    evaluator = TradeoffEvaluator(NAME, cfg, model)
+    for image in images[:2]:
+        annotated = {**image, "instances": Instances((HEIGHT, WIDTH))}
+        evaluator.process([annotated], [{**nothing_found(0.5), **given}])
+    assert caplog.text.count("come with 'instances', as by a mapper of training: where") == said
+
+
+def test_a_mapper_that_gives_no_sizes_is_refused(
+    cfg: CfgNode, model: nn.Module, images: list[dict]
+) -> None:
+    """The second image is 128 pixels wide to the network, and 96 in the data set."""
+    evaluator = TradeoffEvaluator(NAME, cfg, model)
+    without = {k: v for k, v in images[1].items() if k not in ("height", "width")}
+    says = (
+        rf"^Image 8.png \(id 8\) of data set {NAME} has 64 x 96 pixels, and its detections are of "
+        r"64 x 128: the loader must give its 'height' and 'width'\.$"
+    )
+    with pytest.raises(ValueError, match=says):
+        evaluator.process([without], model.exits([without]))
+
+
 def test_what_is_no_config_and_no_data_set(cfg: CfgNode) -> None:
     with pytest.raises(ValueError, match=r"^The config is of type str; it must be a CfgNode"):
         TradeoffEvaluator(NAME, "config.yaml")

@@ -116,8 +116,8 @@ def test_neighbouring_floats_are_told_apart(value: float) -> None:
         ([], 0.5, "There are no difficulties"),
         ([0.5, float("nan")], 0.5, "1 of 2 difficulties are outside [0, 1]; the first is nan"),
         ([0.5, 1.5, -1.0], 0.5, "2 of 3 difficulties are outside [0, 1]; the first is 1.5"),
-        ([0.5], 1.5, "The hard fraction must be in [0, 1], not 1.5."),
-        ([0.5], float("nan"), "The hard fraction must be in [0, 1], not nan."),
+        ([0.5], 1.5, "The hard fraction is 1.5; it must lie in [0, 1]."),
+        ([0.5], float("nan"), "The hard fraction is nan; it must lie in [0, 1]."),
     ],
 )
 def test_threshold_refusals(difficulties: list[float], hard_fraction: float, says: str) -> None:
@@ -142,7 +142,7 @@ def test_latency_by_hand() -> None:
         (20, 30, 31, "The target latency of 31 ms cannot be reached; 20 to 30 ms can."),
         (30, 20, 25, "The hard route's latency (20 ms) is not above the easy route's (30 ms)"),
         (20, 20, 20, "nothing to gain"),
-        (20, float("nan"), 20, "must be finite"),
+        (20, float("nan"), 20, "hard route in ms is nan; it must be a number at least 0."),
     ],
 )
 def test_latency_refusals(easy: float, hard: float, target: float, says: str) -> None:
@@ -186,7 +186,12 @@ def test_ap_drop_of_a_curve_with_a_hump() -> None:
         ([], [], 1.0, "As many AP as hard fractions"),
         ([0.0, 0.5], [38.0, 39.0], 1.0, "must rise within [0, 1] up to 1"),
         ([0.0, 1.0], [38.0, float("nan")], 1.0, "AP is not a number"),
-        ([0.0, 1.0], [38.0, 39.0], -1.0, "The AP drop must be 0 or more points, not -1.0."),
+        (
+            [0.0, 1.0],
+            [38.0, 39.0],
+            -1.0,
+            "The AP drop in points is -1; it must be a number at least 0.",
+        ),
     ],
 )
 def test_ap_drop_refusals(fractions: list[float], aps: list[float], drop: float, says: str) -> None:
@@ -215,16 +220,31 @@ def test_interval_of_the_certain() -> None:
     assert cal.threshold_interval([0.4], 0.7) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize(("confidence", "resamples"), [(0.0, 10), (1.0, 10), (0.9, 0)])
-def test_interval_refusals(confidence: float, resamples: int) -> None:
-    with pytest.raises(ValueError, match="Confidence must be in"):
-        cal.threshold_interval(HAND, 0.5, confidence, resamples)
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"confidence": 0.0}, r"^The confidence is 0; it must be a number in \(0, 1\)\.$"),
+        ({"confidence": 1.0}, "^The confidence is 1;"),
+        ({"confidence": "0.9"}, r"^The confidence is '0\.9'; it must be a number\.$"),
+        ({"resamples": 0}, "^The number of resamples is 0; it must be a whole number, at least 1"),
+        ({"resamples": 1.5}, "^The number of resamples is 1.5;"),
+        ({"seed": -1}, "^The seed is -1; it must be a whole number, at least 0"),
+        ({"hard_fraction": None}, "^The hard fraction is None; it must be a number"),
+        ({"difficulties": ["0.5"]}, r"^Difficulties are \['0\.5'\]; they must be a list of num"),
+    ],
+)
+def test_interval_refusals(arguments: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        cal.threshold_interval(**{"difficulties": HAND, "hard_fraction": 0.5, **arguments})
 
 
 def test_realised_interval_by_hand() -> None:
     # 1.96 * sqrt(0.25 * (1/100 + 1/100)) + (1/100 + 1/100) / 2 = 0.1386 + 0.01
     assert cal.realised_interval(0.5, 100, 100) == pytest.approx((0.3514, 0.6486), abs=1e-4)
     assert cal.realised_interval(1.0, 100, 100) == (1.0, 1.0)
+    assert cal.realised_interval(np.float32(1), np.int64(100), 100) == (1.0, 1.0)
+    with pytest.raises(ValueError, match="^A number of images is nan; it must be a whole number"):
+        cal.realised_interval(0.5, float("nan"), 100)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("hard_fraction", [0.1, 0.5, 0.9])
@@ -327,7 +347,9 @@ def test_record_answers_latency() -> None:
     assert record.threshold_for_latency(25) == pytest.approx(0.25)
     with pytest.raises(ValueError, match="20 to 30 ms can"):
         record.threshold_for_latency(35)
-    with pytest.raises(ValueError, match="hard fraction must be in"):
+    with pytest.raises(
+        ValueError, match=re.escape("The hard fraction is 1.5; it must lie in [0, 1].")
+    ):
         record.threshold(1.5)
 
 

@@ -4,16 +4,24 @@
 import dataclasses
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from dynamicdet_d2.budget import DriftMonitor
+from dynamicdet_d2.budget.goals import MeanLatency, PercentileLatency, Share
+from dynamicdet_d2.budget.machine_speed import MachineSpeed
 from dynamicdet_d2.calibration.plot import calibration_png
-from dynamicdet_d2.calibration.summary import summary
+from dynamicdet_d2.calibration.run import calibrate, calibration_config
+from dynamicdet_d2.calibration.summary import latency_interval, summary
+from dynamicdet_d2.calibration.targets import HardFraction
 from dynamicdet_d2.data.check.run import warn_of_learnt_set
 from dynamicdet_d2.evaluation.report.files import redraw
 from dynamicdet_d2.evaluation.tradeoff.routes import read_routes, write_routes
@@ -23,8 +31,11 @@ from dynamicdet_d2.operating_point import (
     check_fingerprint,
     differences,
     fingerprint,
+    hard_fraction_for_ap_drop,
     realised_hard_fraction,
 )
+from dynamicdet_d2.operating_point.front import pareto_front
+from dynamicdet_d2.operating_point.guarantee import Guarantee
 from dynamicdet_d2.operating_point.thresholds import held_out, threshold_grid, threshold_table
 from dynamicdet_d2.utils.device import device_name
 from tests.support.coco_files import clean_catalogs
@@ -129,9 +140,94 @@ def test_a_field(tmp_path: Path, field: str, value: object) -> None:
     assert f"is not valid: '{field}' must be " in refused(tmp_path / "c.json")
 
 
-def test_numbers_in_an_array_are_no_list() -> None:
-    with pytest.raises(ValueError, match=r"^'grid' must be 1001 thresholds in \[0, 1\]"):
-        dataclasses.replace(RECORD, grid=np.array(RECORD.grid))
+def test_numbers_and_arrays_of_numpys_are_written_as_plain_ones(tmp_path: Path) -> None:
+    ms = {name: np.float32(value) for name, value in MS.items()}
+    latency_ms = {"easy": RECORD.latency_ms["easy"], "hard": ms}
+    counts = {"edges": np.array([0.0, 0.5, 1.0]), "counts": np.array([4, 0])}
+    changes = {"num_images": np.int64(4), "latency_ms": latency_ms, "histogram": counts}
+    record = dataclasses.replace(RECORD, grid=np.array(RECORD.grid), **changes)
+    assert record == RECORD
+    record.to_json(tmp_path / "c.json")
+    assert Calibration.from_json(tmp_path / "c.json") == RECORD
+
+
+@pytest.mark.parametrize("value", [object(), {np.int64(1): 1}, torch.float32])
+def test_what_no_file_can_hold(value: Any) -> None:
+    with pytest.raises(ValueError, match="^'measured' holds what no file can: TypeError: "):
+        dataclasses.replace(RECORD, measured={"x": value})
+
+
+@pytest.mark.parametrize("path", ["", None, 3, True, b"c.json", ["c.json"]])
+def test_what_is_no_path(path: Any) -> None:
+    """0 and 1 are open files to the system."""
+    makes_config = partial(calibration_config, weights="w.pth", opts=[])
+    for use in (Calibration.from_json, RECORD.to_json, read_routes, makes_config):
+        with pytest.raises(ValueError, match=r"is no path of a file or a folder\.$"):
+            use(path)
+
+
+MADE: list[tuple[Callable[[Any], object], str]] = [
+    (MachineSpeed, r"^'latency_ms' must be p50, p95 and mean above 0 for 'easy' and 'hard'\."),
+    (lambda x: MachineSpeed(RECORD.latency_ms).observe(x, 1, 3), "^A number of images is .*; it"),
+    (lambda x: MachineSpeed(RECORD.latency_ms).observe(1, 1, x), "^A batch's time in millisec"),
+    (lambda x: DriftMonitor(x, 4), "^'grid' must be 1001 thresholds in"),
+    (lambda x: DriftMonitor(RECORD.grid, x), "^'num_images' must be a whole number above 0"),
+    (lambda x: DriftMonitor(RECORD.grid, 4, x), "^size is .*; it must be a "),
+    (Share, "^hard_fraction is .*; it must "),
+    (MeanLatency, "^target_ms is .*; it must be a number"),
+    (lambda x: PercentileLatency(2, x), "^percentile is .*; it must be a number"),
+    (HardFraction, "^--hard-fraction is .*; it must "),
+    (
+        lambda x: HardFraction(0.5, 1 if x is None else x),
+        "^The guarantee is .*; it must be None or a Guarantee",
+    ),
+    (Guarantee, "^--confidence is .*; it must be a number"),
+    (lambda x: Guarantee(0.95, x), "^--mode is .*; it must "),
+    (lambda x: Guarantee(0.95, "finite", x), "^--share is .*; it must be a number"),
+    (lambda x: OperatingPoint(threshold=0, easy_proposals=x), "^easy_proposals is .*; it must"),
+    (lambda x: hard_fraction_for_ap_drop([1], [1], x), "^The AP drop in points is .*; it must"),
+    (lambda x: latency_interval(RECORD, 0.5, x), "^A number of images is .*; it must be a"),
+    (lambda x: summary(x, "c.json"), "^The calibration is .*; it must be a Calibration, as "),
+    (lambda x: pareto_front([x, {}], [1, 2]), r"^Costs are .*; they must be a list of numbers\."),
+]
+
+
+@pytest.mark.parametrize("number", range(len(MADE)))
+def test_arguments_of_other_types(number: int) -> None:
+    make, says = MADE[number]
+    for value in ("0.5", None, True, NAN, -1, [0.5, 0.5], HUGE, np.ones((9, 9))):
+        with pytest.raises(ValueError, match=says) as refused:
+            make(value)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("config.yaml", "c.json"), "^The config is of type str; it must be a CfgNode"),
+        ((CfgNode(), "c.json", 0.5), "^The target is 0.5; it must be None or a Target, such as"),
+        ((CfgNode(), None), "^--output None names no file"),
+    ],
+)
+def test_a_calibration_run_by_code(arguments: tuple, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        calibrate(*arguments)
+
+
+def test_numbers_of_numpys_and_tensors_are_numbers() -> None:
+    assert MachineSpeed(RECORD.latency_ms).expected(np.int64(1), 1) == 3.5
+    assert MeanLatency(np.float32(2)) == MeanLatency(2)
+    assert PercentileLatency(torch.tensor(2.0), np.int64(95)).percentile == 95
+    assert HardFraction(np.float32(0.5)).value == 0.5
+    assert threshold_grid(torch.tensor(DIFFICULTIES, dtype=torch.float64)) == RECORD.grid
+
+
+def test_what_was_put_into_a_record_is_not_written(tmp_path: Path) -> None:
+    record = dataclasses.replace(RECORD)
+    record.grid[0] = 7.0
+    with pytest.raises(ValueError, match="^'grid' must be 1001 thresholds"):
+        record.to_json(tmp_path / "c.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_content_in_the_place_of_a_file() -> None:

@@ -165,6 +165,22 @@ def test_routes_of_an_image_that_stands_for_another_make_no_report(tmp_path: Pat
         redraw(tmp_path)
 
 
+@pytest.mark.parametrize("compared", ["R101,39.4,283,55", None, [("R101", 39.4, 283, 55)], [3]])
+def test_what_is_no_list_of_detectors(tmp_path: Path, compared: Any) -> None:
+    with pytest.raises(
+        ValueError, match="^What is compared is .*; it must be a list of texts such"
+    ):
+        redraw(tmp_path, compared)
+    with pytest.raises(ValueError, match=r"^None is no path of a file or a folder"):
+        redraw(None)  # type: ignore[arg-type]
+
+
+def test_a_detector_may_be_a_path(tmp_path: Path) -> None:
+    GOOD.to_json(tmp_path / "tradeoff.json")
+    write_routes(ROUTES, tmp_path / "routes.jsonl")
+    assert redraw(tmp_path, [tmp_path / "tradeoff.json"]) == tmp_path / "report.html"
+
+
 def test_folders_may_have_an_equals_sign_in_their_names(tmp_path: Path) -> None:
     (tmp_path / "lr=0.1").mkdir()
     path = tmp_path / "lr=0.1" / "tradeoff.json"
@@ -211,6 +227,30 @@ def test_a_comparison_with_another_machine_is_said(
 
 
 @pytest.mark.parametrize(
+    ("theirs", "ours", "said"),
+    [
+        (True, False, "counts the two products of attention in its GFLOPs, and what it is drawn "),
+        (False, True, "leaves out the two products of attention in its GFLOPs, and what it is "),
+        (True, True, ""),
+        (None, True, ""),
+        (False, None, ""),
+    ],
+)
+def test_a_comparison_by_other_flops_is_said(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    theirs: bool | None,
+    ours: bool | None,
+    said: str,
+) -> None:
+    dataclasses.replace(GOOD, attention_matmul=ours).to_json(tmp_path / "tradeoff.json")
+    write_routes(ROUTES, tmp_path / "routes.jsonl")
+    dataclasses.replace(GOOD, attention_matmul=theirs).to_json(tmp_path / "other.json")
+    redraw(tmp_path, [f"mine={tmp_path / 'other.json'}"])
+    assert (said in caplog.text) if said else not caplog.text
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("A,39,283e9,55", "has GFLOPS of 2.83e+11, and is drawn there beside 280: "),
@@ -236,6 +276,10 @@ def test_figures_that_may_be_in_another_unit_are_said(
         ("A,1,2,-3", "has MS of -3; it must be 0 or more."),
         ("A,1e999,2,3", "has '1e999' for a number"),
         ("A,1,2,3,4", "must be NAME,AP,GFLOPS,MS"),
+        ("A,37,6,283,55", "MS such as R101,39.4,283,55 (- for what is not known), or "),
+        ("A:37,6:283:55", "tradeoff.json. A comma stands between figures, and a point in them."),
+        ("A,39.4%,283,55", "has '39.4%' for a number; it must be NAME,AP,GFLOPS,MS such as R101,"),
+        ("A,39.4,283G,55", "has '283G' for a number; it must be NAME,AP,GFLOPS,MS such as R101,"),
         ("x" * 10_000 + ",1,2,3", "must be NAME,AP,GFLOPS,MS"),
         ("a=/dev/zero", "must be NAME,AP,GFLOPS,MS"),
         ("a\udcff,1,2,3", "has a character that is none."),

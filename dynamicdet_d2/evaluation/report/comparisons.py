@@ -19,7 +19,10 @@ logger = logging.getLogger(__name__)
 MOST_COMPARED = 50
 # Times as much or as little is no other detector, but another unit.
 _IMPLAUSIBLE = 300
-_FORM = "NAME,AP,GFLOPS,MS (or - for what is not known), or [NAME=]a tradeoff.json"
+_FORM = (
+    "NAME,AP,GFLOPS,MS such as R101,39.4,283,55 (- for what is not known), or [NAME=]a "
+    "tradeoff.json"
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def _typed(text: str) -> Series:
     """Of figures."""
     name, *numbers = (part.strip() for part in text.split(","))
     if not 1 <= len(name) <= LONGEST_NAME or len(numbers) != 3:
-        raise ValueError(f"--compare {text:.200} must be {_FORM}.")
+        comma = " A comma stands between figures, and a point in them." if numbers else ""
+        raise ValueError(f"--compare {text:.200} must be {_FORM}.{comma}")
     ap, gflops, ms = (_number(text, number) for number in numbers)
     for what, value, most in (("an AP", ap, 100.0), ("GFLOPS", gflops, None), ("MS", ms, None)):
         if value is not None and not 0 <= value <= (most or value):
@@ -102,6 +106,15 @@ def _say_other_run(text: str, other: Tradeoff, own: Tradeoff) -> None:
             "--compare %s was timed on %.200s, and what it is drawn beside on %.200s: milliseconds "
             "of other machines cannot be compared.",
             *(text, other.device, own.device),
+        )
+    counts = other.attention_matmul, own.attention_matmul
+    if None not in counts and counts[0] != counts[1]:
+        said = "counts", "leaves out"
+        logger.warning(
+            "--compare %s %s the two products of attention in its GFLOPs, and what it is drawn "
+            "beside %s them (TEST.DYNAMIC.ATTENTION_MATMUL): GFLOPs of detectors with attention "
+            "cannot be compared.",
+            *(text, *(said if counts[0] else said[::-1])),
         )
 
 

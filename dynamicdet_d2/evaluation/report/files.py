@@ -24,6 +24,7 @@ from dynamicdet_d2.evaluation.report.tables import csv_text
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute, read_routes, write_routes
 from dynamicdet_d2.utils.files import make_folder, whole_file
+from dynamicdet_d2.utils.paths import refuse_no_path
 from dynamicdet_d2.utils.words import shown
 
 TRADEOFF, ROUTES, PAGE = "tradeoff.json", "routes.jsonl", "report.html"
@@ -56,7 +57,7 @@ def write_report(
     return _draw(tradeoff, routes, folder)
 
 
-def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
+def redraw(folder: str | os.PathLike[str], compared: Sequence[str | os.PathLike[str]] = ()) -> Path:
     """Draw what can be drawn without the model again, with other detectors beside.
 
     Args:
@@ -70,10 +71,12 @@ def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
         ValueError: one sentence naming the file or the detector that is not what it should be.
         OSError: the folder cannot be written to.
     """
+    refuse_no_path(folder)
     folder = Path(folder)
+    texts = _texts(compared)
     if len(compared) > MOST_COMPARED:
         raise ValueError(f"--compare has {len(compared)} detectors; {MOST_COMPARED} at most fit.")
-    others = [parse_comparison(text) for text in compared]
+    others = [parse_comparison(text) for text in texts]
     if others:
         say_same_names(others)
     tradeoff = Tradeoff.from_json(folder / TRADEOFF)
@@ -84,6 +87,21 @@ def redraw(folder: str | os.PathLike, compared: Sequence[str] = ()) -> Path:
     routes = read_routes(folder / ROUTES)
     _check_together(tradeoff, routes, folder / ROUTES)
     return _draw(tradeoff, routes, folder)
+
+
+def _texts(compared: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """
+    Raises:
+        ValueError: one detector in the place of a list of them, or what is neither text nor path.
+    """
+    if isinstance(compared, list | tuple) and all(
+        isinstance(x, str | os.PathLike) for x in compared
+    ):
+        return [os.fspath(x) for x in compared]
+    raise ValueError(
+        f"What is compared is {shown(compared)}; it must be a list of texts such as "
+        "'R101,39.4,283,55', or of paths."
+    )
 
 
 def _check_together(tradeoff: Tradeoff, routes: Sequence[ImageRoute], path: Path) -> None:

@@ -95,6 +95,7 @@ def build_tradeoff(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={**versions(), "numpy": np.__version__},
         notes=_notes(cfg, kept_proposals(model), kept_proposals(model, "easy")),
+        attention_matmul=cfg.TEST.DYNAMIC.ATTENTION_MATMUL,
     )
     return _told(tradeoff, quality), _routes(records, quality, model.threshold)
 

@@ -137,6 +137,8 @@ class Tradeoff:
         date: ISO 8601.
         verdict, warnings: the figures in words.
         comparisons: other detectors beside this one.
+        attention_matmul: whether GFLOPs count the two products of attention; None in files of
+            before it was kept.
     """
 
     dataset: str
@@ -159,6 +161,7 @@ class Tradeoff:
     warnings: tuple[str, ...] = ()
     comparisons: tuple[Series, ...] = ()
     precision_curves: tuple[PrecisionCurve, ...] = ()
+    attention_matmul: bool | None = None
 
     def __post_init__(self) -> None:
         if len(self.points) < 2:
