@@ -180,10 +180,9 @@ def checked_loader(loader: Any, trainer: type) -> Iterable[list[dict]]:
         ValueError: it gives no batches.
     """
     name = f"build_train_loader of {trainer.__name__}"
-    if loader is None:
-        raise ValueError(f"{name} returns nothing.")
     if not isinstance(loader, Iterable):
-        raise ValueError(f"{name} returns {shown(loader)}; it must be an iterable of batches.")
+        given = "nothing" if loader is None else shown(loader)
+        raise ValueError(f"{name} returns {given}; it must be an iterable of batches.")
     return loader
 
 
