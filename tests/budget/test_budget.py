@@ -378,6 +378,7 @@ def test_another_budget_is_another_controller(name: str) -> None:
         ([0.5], "5", "^A batch's time in milliseconds is '5'; it must be a number.$"),
         ([0.5], [5.0, 5.0], r"time in milliseconds is \[5.0, 5.0\]; it must be a number."),
         ([True, False], 5.0, r"^Difficulties are \[True, False\]; they must be a list of numbers"),
+        (np.ma.array([0.5], mask=[True]), 5.0, "^Difficulties are masked_array"),
         (["easy"], 5.0, r"^Difficulties are \['easy'\]; they must be a list"),
         ([{"difficulty": 0.5}], 5.0, r"^Difficulties are \[{'difficulty': 0.5}\]; they"),
     ],
