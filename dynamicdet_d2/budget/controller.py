@@ -58,15 +58,15 @@ class BudgetController:
 
     # Nothing else can be set: another budget is another controller.
     __slots__ = (
+        "_drift",
         "_goal",
         "_hard_fraction",
         "_implausible",
         "_moving",
         "_out_of_reach",
+        "_speed",
         "_threshold",
         "_window",
-        "drift",
-        "speed",
     )
 
     def __init__(
@@ -92,10 +92,10 @@ class BudgetController:
         """
         refuse_no_calibration(calibration)
         self._goal = _goal(target_ms, fps, hard_fraction, percentile)
-        self.speed = MachineSpeed(calibration.latency_ms)
-        self.drift = DriftMonitor(calibration.grid, calibration.num_images)
+        self._speed = MachineSpeed(calibration.latency_ms)
+        self._drift = DriftMonitor(calibration.grid, calibration.num_images)
         self._window = DifficultyWindow(calibration.grid, self._goal.window)
-        self._hard_fraction = self._goal.hard_fraction(self.speed)
+        self._hard_fraction = self._goal.hard_fraction(self._speed)
         self._threshold = calibration.threshold(self._hard_fraction)
         self._moving = self._out_of_reach = self._implausible = False
 
@@ -108,6 +108,16 @@ class BudgetController:
     def hard_fraction(self) -> float:
         """Share of hard images that the threshold is meant to give."""
         return self._hard_fraction
+
+    @property
+    def speed(self) -> MachineSpeed:
+        """What the routes cost now."""
+        return self._speed
+
+    @property
+    def drift(self) -> DriftMonitor:
+        """Whether the stream's difficulties still are the calibration's."""
+        return self._drift
 
     def observe(self, difficulties: Sequence[float], milliseconds: float | None = None) -> None:
         """Images have been run at ``threshold``.
@@ -135,17 +145,17 @@ class BudgetController:
             )
         if milliseconds is not None:
             hard = int(np.count_nonzero(values > self._threshold))
-            expected = self.speed.expected(len(values) - hard, hard)
-            self.speed.observe(len(values) - hard, hard, milliseconds)
+            expected = self._speed.expected(len(values) - hard, hard)
+            self._speed.observe(len(values) - hard, hard, milliseconds)
             self._say_implausible(expected, float(milliseconds))
         self._window.add(values.tolist())
-        self.drift.observe(values.tolist())
-        self._move(self._goal.hard_fraction(self.speed), MAX_STEP * len(values))
+        self._drift.observe(values.tolist())
+        self._move(self._goal.hard_fraction(self._speed), MAX_STEP * len(values))
         self._say_out_of_reach()
 
     def _move(self, wanted: float, most: float) -> None:
         """Towards a share of hard images, by at most so much."""
-        tolerance = self._goal.tolerance(self.speed)
+        tolerance = self._goal.tolerance(self._speed)
         error = wanted - self._hard_fraction
         # Once it moves it goes all the way, or it would stop at the tolerance's edge each time.
         self._moving = self._moving or abs(error) > tolerance
@@ -157,7 +167,9 @@ class BudgetController:
         realised = self._window.share_above(self._threshold)
         # The ends hold for all images, whatever the window has.
         if abs(realised - self._hard_fraction) > tolerance or self._hard_fraction in (0, 1):
-            self._threshold = self._window.threshold_for(self._hard_fraction)
+            self._threshold = self._window.threshold_for(
+                self._hard_fraction, at_most=self._goal.is_limit
+            )
 
     def _say_implausible(self, expected: float, milliseconds: float) -> None:
         """Once."""
@@ -179,11 +191,11 @@ class BudgetController:
 
     def _say_out_of_reach(self) -> None:
         """Once, until the budget can be kept again."""
-        excess = self._goal.excess(self.speed)
+        excess = self._goal.excess(self._speed)
         before = self._out_of_reach
         self._out_of_reach = excess > (1.0 if before else OUT_OF_REACH)
         if self._out_of_reach and not before:
-            complaint = self._goal.complaint(self.speed)
+            complaint = self._goal.complaint(self._speed)
             warnings.warn(complaint, BudgetOutOfReachWarning, stacklevel=3)
 
 

@@ -45,9 +45,19 @@ class DifficultyWindow:
         """How many of the W are hard at a threshold, in [0, 1]."""
         return realised_hard_fraction(list(self._values), threshold)
 
-    def threshold_for(self, share: float) -> float:
-        """The threshold at which a share of the W, in [0, 1], is hard; the nearest with ties."""
-        return threshold_for_hard_fraction(list(self._values), share)
+    def threshold_for(self, share: float, *, at_most: bool = False) -> float:
+        """The threshold at which a share of the W, in [0, 1], is hard.
+
+        Args:
+            share: equal difficulties take one route, so that the nearest share is what it may give.
+            at_most: the nearest that is no larger, but for half an image of rounding.
+        """
+        values = list(self._values)
+        nearest = threshold_for_hard_fraction(values, share)
+        if not at_most or self.share_above(nearest) <= share + 0.5 / len(values):
+            return nearest
+        least_hard = min(value for value in values if value > nearest)
+        return threshold_for_hard_fraction(values, self.share_above(least_hard))
 
 
 def evenly(rising: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -27,9 +27,11 @@ class Goal(ABC):
         window: images that its threshold is taken from. More would follow a stream more slowly: in
             simulation the mean of 100 images was then further from the budget after every change,
             and no closer without one.
+        is_limit: whether more hard images than asked for break the budget, and fewer do not.
     """
 
     window: ClassVar[int] = 64
+    is_limit: ClassVar[bool] = True
 
     @abstractmethod
     def hard_fraction(self, speed: MachineSpeed) -> float:
@@ -51,6 +53,8 @@ class Goal(ABC):
 @dataclass(frozen=True)
 class Share(Goal):
     """A share of hard images itself, whatever it costs; ``value`` in [0, 1]."""
+
+    is_limit: ClassVar[bool] = False
 
     value: float
 

@@ -38,6 +38,7 @@ from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.evaluation.tradeoff.summary import summary
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.paths import refuse_no_path
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +76,14 @@ class TradeoffEvaluator(Observer):
             output_dir: None: ``OUTPUT_DIR/inference`` of the config.
 
         Raises:
-            ValueError: without annotations, or where a key is out of range.
+            ValueError: without annotations, or where a key is out of range; ``dataset_name`` is
+                not that of one data set, or ``output_dir`` no path.
         """
         check(cfg, Use.EVALUATE)
         super().__init__(cfg.TEST.DYNAMIC.LATENCY_IMAGES)
         self._dataset, self._cfg = dataset_name, cfg
         self.output_dir = output_dir or os.path.join(cfg.OUTPUT_DIR, "inference")
+        refuse_no_path(self.output_dir, "a folder")
         self.other_sizes: Mapping[int, Tradeoff] = {}
         self.tradeoff: Tradeoff | None = None
         self._given_model = None if model is None else unwrapped(model)

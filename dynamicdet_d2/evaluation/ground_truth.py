@@ -62,6 +62,10 @@ def read_ground_truth(dataset: str) -> GroundTruth:
         ValueError: one sentence that names the data set, where it has no annotations or they are
             not in COCO's or Detectron2's format.
     """
+    if not isinstance(dataset, str):
+        raise ValueError(
+            f"The evaluation names {shown(dataset)}; it must be the name of one data set."
+        )
     json_file = MetadataCatalog.get(dataset).get("json_file")
     content = _converted(dataset) if json_file is None else _from_file(json_file)
     if "annotations" not in content:

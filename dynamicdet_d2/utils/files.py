@@ -113,9 +113,9 @@ def whole_file(path: str | os.PathLike, *, durable: bool = True) -> Iterator[IO[
 
     Raises:
         UnwrittenFileError: where the system refuses; the old file is as it was.
-        ValueError: it can be that of no file.
+        ValueError: it can be that of no file, or is a pipe or a device, which a file would replace.
     """
-    refuse_no_path(path)
+    refuse_pipes(path, f"{path!s:.300}")
     temporary = _temporary(os.fspath(path))
     try:
         with open(temporary, "xb") as file:

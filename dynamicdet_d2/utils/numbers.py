@@ -16,9 +16,11 @@ def as_numbers(values: Any, name: str) -> NDArray[np.float64]:
         name: of them in the plural, for the sentence.
 
     Raises:
-        ValueError: text, true or false, rows of different lengths, ...
+        ValueError: text, true or false, rows of different lengths, a masked array, ...
     """
     try:
+        if isinstance(values, np.ma.MaskedArray):  # whose mask would be passed over
+            raise TypeError
         found = np.asarray(values)
         if found.dtype.kind not in "iufO":  # numpy takes "0.5" and True for numbers
             raise TypeError

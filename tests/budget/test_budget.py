@@ -72,6 +72,15 @@ def test_a_window_begins_as_calibrated_and_becomes_the_streams() -> None:
     assert (window.threshold_for(0), window.threshold_for(1)) == (1.0, 0.0)
 
 
+def test_of_equal_difficulties_a_limit_takes_fewer() -> None:
+    """Of seven images at 0.2 and three at 0.8, 0, 0.3 or all can be hard."""
+    window = DifficultyWindow(calibration().grid, 10)
+    window.add([0.2] * 7 + [0.8] * 3)
+    assert [window.threshold_for(share) for share in (0.3, 0.6, 0.7)] == [0.5, 0.5, 0.0]
+    limits = [window.threshold_for(share, at_most=True) for share in (0.2, 0.3, 0.6, 0.7, 1.0)]
+    assert limits == [1.0, 0.5, 0.5, 0.5, 0.0]
+
+
 # The machine
 
 
@@ -231,11 +240,20 @@ def test_a_steady_stream_moves_its_threshold_seldom() -> None:
     assert np.mean(thresholds) == pytest.approx(0.5, abs=0.05)
 
 
-def test_one_difficulty_for_all_images_stays_within_the_budget() -> None:
-    controller = BudgetController(calibration(), target_ms=50)
+@pytest.mark.parametrize("target", [{"target_ms": 50}, {"target_ms": 55}, {"fps": 18}])
+def test_one_difficulty_for_all_images_stays_within_the_budget(target: dict) -> None:
+    """At 55 ms three of four may be hard, so that all is nearer than none, and over the budget."""
+    controller = BudgetController(calibration(), **target)
     with pytest.warns(DifficultyDriftWarning):
         times = run(controller, [0.6] * 600)
-    assert times[200:].mean() <= 50
+    assert times[200:].mean() == 40
+
+
+def test_a_share_is_no_limit_where_images_are_equal() -> None:
+    controller = BudgetController(calibration(), hard_fraction=0.75)
+    with pytest.warns(DifficultyDriftWarning):
+        times = run(controller, [0.6] * 600)
+    assert times[200:].mean() == 60
 
 
 def test_a_budget_out_of_reach_is_said_once_and_again_when_it_comes_back() -> None:
@@ -340,7 +358,8 @@ def test_what_is_no_calibration() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["target_ms", "fps", "percentile", "hard_fraction", "threshold", "treshold"]
+    "name",
+    ["target_ms", "fps", "percentile", "hard_fraction", "threshold", "treshold", "speed", "drift"],
 )
 def test_another_budget_is_another_controller(name: str) -> None:
     controller = BudgetController(calibration(), target_ms=50)
@@ -359,6 +378,7 @@ def test_another_budget_is_another_controller(name: str) -> None:
         ([0.5], "5", "^A batch's time in milliseconds is '5'; it must be a number.$"),
         ([0.5], [5.0, 5.0], r"time in milliseconds is \[5.0, 5.0\]; it must be a number."),
         ([True, False], 5.0, r"^Difficulties are \[True, False\]; they must be a list of numbers"),
+        (np.ma.array([0.5], mask=[True]), 5.0, "^Difficulties are masked_array"),
         (["easy"], 5.0, r"^Difficulties are \['easy'\]; they must be a list"),
         ([{"difficulty": 0.5}], 5.0, r"^Difficulties are \[{'difficulty': 0.5}\]; they"),
     ],

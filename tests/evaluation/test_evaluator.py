@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -577,6 +578,12 @@ def test_what_is_no_config_and_no_data_set(cfg: CfgNode) -> None:
         TradeoffEvaluator(NAME, "config.yaml")
     with pytest.raises(ValueError, match=r"^The evaluation names 'gone', which is not registered"):
         TradeoffEvaluator("gone", cfg)
+    for given in (None, [NAME], (NAME,)):  # as cfg.DATASETS.TEST
+        says = re.escape(f"The evaluation names {given!r}; it must be the name of one data set.")
+        with pytest.raises(ValueError, match=f"^{says}$"):
+            TradeoffEvaluator(given, cfg)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="^5 is no path of a folder.$"):
+        TradeoffEvaluator(NAME, cfg, output_dir=5)  # type: ignore[arg-type]
 
 
 def test_both_exits_leave_the_mode_of_a_model_at_rest(model: nn.Module) -> None:

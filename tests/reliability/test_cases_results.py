@@ -257,7 +257,7 @@ def test_a_comparison_by_other_flops_is_said(
         ("A,39,0.2,-", "has GFLOPS of 0.2, and is drawn there"),
         ("A,39,283,0.055", "has MS of 0.055, and is drawn there beside 30: "),
         ("A,39,2,2000", ""),
-        ("A,39,0,", ""),
+        ("A,39,,", ""),
     ],
 )
 def test_figures_that_may_be_in_another_unit_are_said(
@@ -272,8 +272,9 @@ def test_figures_that_may_be_in_another_unit_are_said(
     [
         ("A,101,2,3", "has an AP of 101; it must be from 0 to 100."),
         ("A,-1,2,3", "has an AP of -1; it must be from 0 to 100."),
-        ("A,1,-2,3", "has GFLOPS of -2; it must be 0 or more."),
-        ("A,1,2,-3", "has MS of -3; it must be 0 or more."),
+        ("A,1,-2,3", "has GFLOPS of -2; it must be above 0, or - where it is not known."),
+        ("A,1,2,-3", "has MS of -3; it must be above 0, or - where it is not known."),
+        ("A,1,0,0", "has GFLOPS of 0; it must be above 0, or - where it is not known."),
         ("A,1e999,2,3", "has '1e999' for a number"),
         ("A,1,2,3,4", "must be NAME,AP,GFLOPS,MS"),
         ("A,37,6,283,55", "MS such as R101,39.4,283,55 (- for what is not known), or "),

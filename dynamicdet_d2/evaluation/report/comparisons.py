@@ -66,12 +66,16 @@ def _typed(text: str) -> Series:
         comma = " A comma stands between figures, and a point in them." if numbers else ""
         raise ValueError(f"--compare {text:.200} must be {_FORM}.{comma}")
     ap, gflops, ms = (_number(text, number) for number in numbers)
-    for what, value, most in (("an AP", ap, 100.0), ("GFLOPS", gflops, None), ("MS", ms, None)):
-        if value is not None and not 0 <= value <= (most or value):
-            limits = "from 0 to 100" if most else "0 or more"
-            raise ValueError(f"--compare {text} has {what} of {value:g}; it must be {limits}.")
     if ap is None:
         raise ValueError(f"--compare {text} has no AP; it must be {_FORM}.")
+    if not 0 <= ap <= 100:
+        raise ValueError(f"--compare {text} has an AP of {ap:g}; it must be from 0 to 100.")
+    for what, value in (("GFLOPS", gflops), ("MS", ms)):
+        if value is not None and value <= 0:
+            raise ValueError(
+                f"--compare {text} has {what} of {value:g}; it must be above 0, or - where it is "
+                "not known."
+            )
     if 0 < ap < 1:
         logger.warning(
             "--compare %s has an AP of %g, and is drawn there; AP is in per cent: 39.4, not 0.394.",
