@@ -155,6 +155,30 @@ CASES: list[tuple[str, int, str]] = [
     ),
     *(
         (
+            f"{command} --calibration c.json {opts}MODEL.DYNAMIC.THRESHOLD 0.9 {target} 0.5",
+            TYPED,
+            f"MODEL.DYNAMIC.THRESHOLD is not read beside {target} 0.5: give one of them",
+        )
+        for command, opts, target in (
+            (f"{PREDICT} --input {{folder}}/images", "--opts ", "MODEL.DYNAMIC.HARD_FRACTION"),
+            (f"{PACKAGE} --output {{folder}}/m", "", "MODEL.DYNAMIC.TARGET_LATENCY_MS"),
+            (
+                f"{PACKAGE.replace('package', 'export')} --format torch --output {{folder}}/m",
+                "",
+                "MODEL.DYNAMIC.HARD_FRACTION",
+            ),
+        )
+    ),
+    *(
+        (f"{command} --output s3://bucket/m", TYPED, "/m is an address, and a folder is written.")
+        for command in (
+            PACKAGE,
+            f"{PREDICT.partition(' --output')[0]} --input {{folder}}/images",
+            f"{PACKAGE.replace('package', 'export')} --format torch",
+        )
+    ),
+    *(
+        (
             f"{command} --threshold 0.5 {opts}{key} 0.9",
             TYPED,
             f"--threshold and {key} both say which images are hard; give one.",
