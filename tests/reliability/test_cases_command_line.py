@@ -554,14 +554,32 @@ CASES: list[tuple[str, int, str]] = [
     (
         "export --model m --format torch --output {folder}/x",
         TYPED,
-        "error: There is no option --model.",
+        "error: There is no option --model.\n",
     ),
     (
         "export --wieghts w.pth --format torch",
         TYPED,
         "There is no option --wieghts. The nearest is",
     ),
-    ("eval --config-file c.yaml --weights w.pth", TYPED, "are named by the key MODEL.WEIGHTS."),
+    ("eval --config-file c.yaml --weights w.pth", TYPED, "The key MODEL.WEIGHTS says it."),
+    (
+        "export --hard-fraction 0.5 --format torch",
+        TYPED,
+        "error: There is no option --hard-fraction. The key MODEL.DYNAMIC.HARD_FRACTION says it.",
+    ),
+    *(
+        (
+            f"{command} --config-file c.yaml SEED 1 MODEL.DEVICE cpu --output {{folder}}/m",
+            TYPED,
+            "error: --output stands behind config overrides; options stand before them.",
+        )
+        for command in ("package", "export")
+    ),
+    (
+        f"{PREDICT} --input {{folder}}/images --threshold 1.0000001",
+        TYPED,
+        "--threshold is 1.0000001; it must lie in [0, 1].",
+    ),
     (
         f"{PREDICT} --input {{folder}}/images TEST.DETECTIONS_PER_IMAGE 5",
         TYPED,
