@@ -98,7 +98,7 @@ def _meant(word: str, said: str) -> Iterator[Source]:
     elif glob.has_magic(word):
         yield from _pattern(str(path), said)
     else:
-        hint = "; cameras are camera:0, camera:1, ..." if _LIKE_A_CAMERA.match(word) else ""
+        hint = "; cameras are camera:0 to camera:999" if _LIKE_A_CAMERA.match(word) else ""
         raise ValueError(f"{said} does not exist{hint}.")
 
 
