@@ -16,6 +16,14 @@ from pathlib import Path
 _DASHES = "-\u2013\u2014\u2212"
 # A key of a config; an image may have the name of one.
 _KEY = re.compile(r"(DATALOADER|DATASETS|INPUT|MODEL|RUN|SOLVER|TEST)(\.[A-Z0-9_]+)+$|OUTPUT_DIR$")
+# Options of other commands, and what says the same where keys do.
+_KEYS_OF = {
+    "--weights": "MODEL.WEIGHTS",
+    "--device": "MODEL.DEVICE",
+    "--threshold": "MODEL.DYNAMIC.THRESHOLD",
+    "--hard-fraction": "MODEL.DYNAMIC.HARD_FRACTION",
+    "--target-latency-ms": "MODEL.DYNAMIC.TARGET_LATENCY_MS",
+}
 # An argument, or an option's value, that lies in the home folder.
 _HOME = re.compile(r"^((?:--[\w-]+=)?)~(?=/|$)")
 
@@ -36,7 +44,7 @@ def read_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpars
     words = _with_homes(words)
     options = parser._option_string_actions
     _refuse_other_dashes(words, options)
-    _refuse_behind_keys(words, options)
+    _refuse_behind_keys(words, parser)
     _refuse_unknown(words, parser)
     args = parser.parse_args(words)
     _refuse_empty(args, parser)
@@ -115,15 +123,18 @@ def _refuse_other_dashes(words: Sequence[str], options: Collection[str]) -> None
             raise ValueError(f"{name} {wrong}; the option is {option}.")
 
 
-def _refuse_behind_keys(words: Sequence[str], options: Collection[str]) -> None:
+def _refuse_behind_keys(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """
     Raises:
-        ValueError: an option stands behind ``--opts``, which takes it for a key; if it is a
-            required one, argparse would say that it is missing.
+        ValueError: an option stands behind ``--opts`` or the keys, which take it for a key; if it
+            is a required one, argparse would say that it is missing.
     """
-    behind = words[words.index("--opts") + 1 :] if "--opts" in words else ()
+    keys_follow = _keys_follow(parser)
+    begin = (x for x in words if x == "--opts" or (keys_follow and _KEY.match(x)))
+    first = next(begin, None)
+    behind = () if first is None else words[words.index(first) + 1 :]
     for name in (word.partition("=")[0] for word in behind):
-        if name.startswith("--") and name in options:
+        if name.startswith("--") and name in parser._option_string_actions:
             from dynamicdet_d2.config.pairs import option_behind
 
             raise ValueError(option_behind(name))
@@ -136,7 +147,7 @@ def _refuse_unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> No
             first key, and what stands behind it for more of them; or a key before ``--opts``.
     """
     options = parser._option_string_actions
-    keys_follow = any(x.dest == "opts" and not x.option_strings for x in parser._actions)
+    keys_follow = _keys_follow(parser)
     for word, following in itertools.pairwise(words):
         if word == "--opts" or (keys_follow and _KEY.match(word)):
             return
@@ -144,13 +155,20 @@ def _refuse_unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> No
             raise ValueError(f"{word} is a key, and here keys stand behind --opts.")
         unknown = word.startswith("--") and not any(name.startswith(word) for name in options)
         if keys_follow and unknown and "=" not in word and not following.startswith("-"):
-            hint = " Weights are named by the key MODEL.WEIGHTS." if word == "--weights" else ""
-            raise ValueError(f"There is no option {word}.{hint or _nearest(word, options)}")
+            key = _KEYS_OF.get(word)
+            hint = f" The key {key} says it." if key else _nearest(word, options)
+            raise ValueError(f"There is no option {word}.{hint}")
+
+
+def _keys_follow(parser: argparse.ArgumentParser) -> bool:
+    """Whether keys stand behind the options, without ``--opts``."""
+    return any(x.dest == "opts" and not x.option_strings for x in parser._actions)
 
 
 def _nearest(word: str, options: Collection[str]) -> str:
-    near = difflib.get_close_matches(word, options, n=1)
-    return f" The nearest is {near[0]}." if near else ""
+    names = [option.removeprefix("--") for option in options]  # all have the dashes in common
+    near = difflib.get_close_matches(word.removeprefix("--"), names, n=1)
+    return f" The nearest is --{near[0]}." if near else ""
 
 
 def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

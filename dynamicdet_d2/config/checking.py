@@ -23,7 +23,7 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     Args:
         cfg: Detectron2's and the project's keys.
         use: what it is about to be used for. For ``Use.MODEL`` the keys below MODEL and INPUT are
-            looked at, else all.
+            looked at, and ``DATASETS.TEST``, whose first data set names the classes; else all.
 
     Raises:
         ValueError: a sentence for each thing that is wrong, a line each.
@@ -80,7 +80,8 @@ def value_of(cfg: CfgNode, name: str) -> object:
 
 
 def _matters(key: Key, use: Use) -> bool:
-    return use != Use.MODEL or key.name.startswith(("MODEL.", "INPUT."))
+    of_models = key.name.startswith(("MODEL.", "INPUT.")) or key.name == "DATASETS.TEST"
+    return use != Use.MODEL or of_models
 
 
 def _complaint(key: Key, value: object) -> str | None:

@@ -40,6 +40,8 @@ class Range:
         if self.holds(value):
             return None
         must = f"lie within 2^{_INTEGER_BITS}" if _is_too_long(value) else self.must
+        if isinstance(value, str) and must.startswith("lie in"):
+            must = f"be a number and {must}"  # '0.5' looks as if it did
         return f"{key} is {shown(value)}; it must {must}."
 
     def number(self, value: object, name: str) -> float:

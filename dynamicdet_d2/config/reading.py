@@ -25,7 +25,7 @@ from dynamicdet_d2.config.pairs import (
     without_value,
 )
 from dynamicdet_d2.config.start_weights import say_start_weights
-from dynamicdet_d2.config.unread import unread
+from dynamicdet_d2.config.unread import unread, unread_threshold
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
 from dynamicdet_d2.utils.plain_yaml import Numbers, PlainYamlError, read_yaml
 from dynamicdet_d2.utils.shipped import shipped
@@ -144,12 +144,7 @@ def read_config(
     if not torch.cuda.is_available() and str(cfg.MODEL.DEVICE).startswith("cuda"):
         cfg.MODEL.DEVICE = "cpu"
     wrong += _merge(cfg, zip(overrides[::2], overrides[1::2], strict=True))
-    if "MODEL.DYNAMIC.THRESHOLD" in overrides[::2] and cfg.MODEL.DYNAMIC.CALIBRATION:
-        wrong.append(
-            "MODEL.DYNAMIC.THRESHOLD is not read beside MODEL.DYNAMIC.CALIBRATION "
-            f"{cfg.MODEL.DYNAMIC.CALIBRATION}: give one of them; 'predict' and 'package' take "
-            "--threshold in the place of both."
-        )
+    wrong += unread_threshold(cfg, overrides[::2])
     if not (wrong or shared):
         wrong = unread(cfg, overrides[::2])
     if wrong:

@@ -43,7 +43,8 @@ def device_exists(device: str) -> str | None:
             return f"MODEL.DEVICE is '{device}'; this machine has {found} GPUs that torch can use."
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
-        return f"MODEL.DEVICE is '{device}', which torch refuses: {reason}."
+        form = "it must be 'cpu', 'cuda' or one of several GPUs, such as 'cuda:1'"
+        return f"MODEL.DEVICE is '{device}', which torch refuses: {form} ({reason})."
     return None
 
 

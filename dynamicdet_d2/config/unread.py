@@ -235,3 +235,22 @@ def unread(cfg: CfgNode, typed: Sequence[str]) -> list[str]:
                 f"{name} would not be read: it is for {owner.words}; found {owner.decider} {value}."
             )
     return found
+
+
+def unread_threshold(cfg: CfgNode, typed: Sequence[str]) -> list[str]:
+    """A sentence where a threshold is typed beside what sets another one.
+
+    Args:
+        cfg, typed: as of ``unread``.
+    """
+    keys = cfg.MODEL.DYNAMIC
+    if "MODEL.DYNAMIC.THRESHOLD" not in typed:
+        return []
+    targets = "CALIBRATION", "HARD_FRACTION", "TARGET_LATENCY_MS"
+    name = next((x for x in targets if keys[x] not in (None, "")), None)
+    if name is None:
+        return []
+    return [
+        f"MODEL.DYNAMIC.THRESHOLD is not read beside MODEL.DYNAMIC.{name} {keys[name]}: give one "
+        "of them; 'predict' and 'package' take --threshold in the place of both."
+    ]

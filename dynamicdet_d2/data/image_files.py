@@ -56,10 +56,17 @@ def header_fault(path: str) -> str | None:
 
 def is_image_without_ending(path: Path) -> bool:
     """Whether a file that says no kind begins as an image does, as of downloads and caches."""
-    if path.suffix or not path.is_file():
-        return False
+    return not path.suffix and path.is_file() and begins_as_image(path, _KINDS)
+
+
+def begins_as_image(path: Path, kinds: tuple[str, ...] | None = None) -> bool:
+    """Whether Pillow finds a header in the file.
+
+    Args:
+        kinds: by Pillow's names; None: all that it knows.
+    """
     try:
-        with Image.open(path, formats=_KINDS):
+        with Image.open(path, formats=kinds):
             return True
     except Exception:  # Pillow raises nearly anything on files that are none
         return False

@@ -16,6 +16,7 @@ from detectron2.utils import comm
 from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.errors import FAILED
 from dynamicdet_d2.utils.files import refuse_links, refuse_pipes, remove_temporaries
+from dynamicdet_d2.utils.folder_names import unreplaced_variable
 from dynamicdet_d2.utils.own_files import kept_by_number
 from dynamicdet_d2.utils.run_files import CONFIG, LAST, LOG, METRICS
 
@@ -27,8 +28,6 @@ _IN_PLACE = (METRICS, CONFIG, LOG)
 _OF_A_RUN = re.compile(r"model_(final|best|detectors|detector2|router|\d{7})\.pth|best\.json")
 # A whole config, as Detectron2 writes it: sorted, so that these are its first and its last key.
 _WHOLE_CONFIG = re.compile(rb"CUDNN_BENCHMARK: .*^VIS_PERIOD: ", re.DOTALL | re.MULTILINE)
-# Of a shell, or of Windows.
-_VARIABLE = re.compile(r"\$\w+|\$\{\w+\}|%\w+%")
 _RESULTS_IN_PLACE = ("coco_instances_results.json", "instances_predictions.pth")
 
 
@@ -66,7 +65,7 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
                 said.append(keep_lost_run(Path(folder)) if resumes else "")
                 said.append("" if any(said[1:]) else keep_own_config(Path(folder)))
                 said.append(begins_after_all(Path(folder)) if resumes else "")
-                said.append(unreplaced_variable(folder))
+                said.append(unreplaced_variable(folder, "OUTPUT_DIR"))
             except (OSError, ValueError) as error:
                 fault = error
         everywhere = comm.all_gather(fault is None)
@@ -151,14 +150,6 @@ def begins_after_all(folder: Path) -> str:
     if (folder / LAST).exists() or any(folder.glob("model_*.pth")):  # ``keep_lost_run`` says those
         return ""
     return f"OUTPUT_DIR {folder} has no {LAST} for --resume to go on from: the run begins anew."
-
-
-def unreplaced_variable(folder: str) -> str:
-    """A sentence on a shell's variable in the name: no shell reads a config, nor what is quoted."""
-    found = _VARIABLE.search(folder)
-    if found is None:
-        return ""
-    return f"OUTPUT_DIR is '{folder}': {found[0]} is part of its name, as no shell has replaced it."
 
 
 def keep_own_config(folder: Path) -> str:

@@ -123,7 +123,8 @@ def checked_sides(
     for height, width in pairs:
         if min(height, width) < 1 or height % multiple or width % multiple:
             raise ValueError(
-                f"--sizes has {height}x{width}; heights and widths must be multiples of {multiple}."
+                f"--sizes has {height}x{width}; heights and widths must be multiples of "
+                f"{multiple}, from {multiple} on."
             )
         if height * width > MOST_PIXELS:
             raise ValueError(f"--sizes has {height}x{width}, more than {MOST_PIXELS} pixels.")

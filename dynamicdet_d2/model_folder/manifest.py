@@ -68,7 +68,8 @@ def verified(folder: Path) -> Manifest:
             model folder are ever opened, none of them is a link, and none lies elsewhere.
     """
     if not os.path.isdir(folder):  # which a name that no system takes is not either
-        raise ValueError(f"{folder} is no model folder: it is no folder.")
+        fault = "it is no folder" if os.path.lexists(folder) else "there is nothing of this name"
+        raise ValueError(f"{folder} is no model folder: {fault}.")
     path = folder / MANIFEST
     if not os.path.lexists(path):
         raise ValueError(

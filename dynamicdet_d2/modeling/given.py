@@ -18,8 +18,9 @@ from dynamicdet_d2.utils.words import named_image, shown
 logger = logging.getLogger(__name__)
 
 _NO_PIXELS = (torch.bool, torch.complex32, torch.complex64, torch.complex128)
-# What is normalised by the statistics of ImageNet is below 2.7. Every so many pixels are looked at.
-_MOST_PREPARED, _SOME = 3.0, 8
+# What is normalised by the statistics of ImageNet is below 2.7; of what only its mean is taken off,
+# dark pixels are below -100. Every so many pixels are looked at.
+_MOST_PREPARED, _LEAST, _SOME = 3.0, -30.0, 8
 # Of what models learn beside boxes and classes.
 _KINDS = {"gt_masks": (PolygonMasks, BitMasks), "gt_keypoints": (Keypoints,)}
 # More pixels a side are those of no image.
@@ -84,15 +85,18 @@ def _checked_image(source: Any, place: int, channels: int) -> Tensor:
 def _look_prepared(image: Tensor) -> bool:
     """Whether pixels are hardly from 0 to 255, by some of them; frames may be black."""
     some = image[:, ::_SOME, ::_SOME]
+    if some.amin() < _LEAST:
+        return True
     return bool(some.amax() <= _MOST_PREPARED) and bool((some % 1 != 0).any())
 
 
 @cache  # of a stream, once
 def _say_prepared() -> None:
     logger.warning(
-        "Images have pixels of %g at most, as if they were divided by 255 or normalised, by a "
-        "mapper for one: a detector takes them from 0 to 255, and normalises them itself.",
-        _MOST_PREPARED,
+        "Images have pixels of %g at most or below %g, as if they were divided by 255, normalised "
+        "or had a mean taken off, by a mapper for one: a detector takes them from 0 to 255, and "
+        "normalises them itself.",
+        *(_MOST_PREPARED, _LEAST),
     )
 
 
@@ -243,7 +247,7 @@ def original_size(source: dict, place: int, own: tuple[int, int]) -> tuple[int, 
         if not good:
             raise ValueError(
                 f"{image_name(source, place)} has {shown(side)} for '{name}'; it must be a "
-                "whole number of pixels, at least 1."
+                f"whole number of pixels, from 1 to {_LARGEST_SIDE}."
             )
         sides.append(whole)
     return sides[0], sides[1]

@@ -43,7 +43,7 @@ class Aim:
             ("--hard-fraction", self.hard_fraction),
         ):
             if share is not None and not 0 <= share <= 1:
-                raise ValueError(f"{option} is {share:g}; it must lie in [0, 1].")
+                raise ValueError(f"{option} is {share:.15g}; it must lie in [0, 1].")
         if self.target_ms is not None and not 0 < self.target_ms < math.inf:
             raise ValueError(
                 f"--target-latency-ms is {self.target_ms:g}; it must be above 0, and finite."

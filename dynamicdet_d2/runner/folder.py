@@ -137,9 +137,9 @@ def sha256(path: Path) -> str:
 
 def _check(folder: Path, file: str, digest: str) -> None:
     path = folder / file
-    if Path(file).name != file or not path.is_file() or path.is_symlink():
-        raise ValueError(
-            f"{folder / MANIFEST} names {shown(file)}, which is no file of the folder."
-        )
+    elsewhere = Path(file).name != file or not path.is_file()
+    if elsewhere or path.is_symlink():
+        kind = "no file of the folder" if elsewhere else "a link; its files are ordinary ones"
+        raise ValueError(f"{folder / MANIFEST} names {shown(file)}, which is {kind}.")
     if sha256(path) != digest:
         raise ValueError(f"{path} is not the file that the manifest was written with.")

@@ -96,6 +96,17 @@ class Runner:
         if hard_fraction is not None:
             self.hard_fraction(hard_fraction)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """
+        Raises:
+            AttributeError: what is a method, or no attribute at all.
+        """
+        if name == "hard_fraction":
+            raise AttributeError(
+                "hard_fraction is a method: hard_fraction(0.3) takes the threshold of that share."
+            )
+        super().__setattr__(name, value)
+
     @property
     def dynamic(self) -> bool:
         """Whether it has two routes."""

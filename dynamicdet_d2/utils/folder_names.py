@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A command that writes a folder does not call it as a file is called."""
+"""A command that writes a folder does not call it as a file or an address is called."""
 
+import logging
 import os
+import re
 from pathlib import Path
 
 from dynamicdet_d2.utils.files import names_a_file
 from dynamicdet_d2.utils.paths import refuse_no_path
 from dynamicdet_d2.utils.words import shown
 
+logger = logging.getLogger(__name__)
+
+# Of a shell, or of Windows.
+_VARIABLE = re.compile(r"\$\w+|\$\{\w+\}|%\w+%")
+# Of which pathlib keeps one slash; a drive of Windows' has one letter.
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
 _FILES = frozenset(
     (
         *(".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
@@ -19,20 +27,38 @@ _FILES = frozenset(
 
 
 def refuse_file_name(folder: str | os.PathLike, option: str) -> None:
-    """
+    """Say a shell's variable in the name, too.
+
     Args:
         folder: to be made, or that is there.
         option: that named it.
 
     Raises:
-        ValueError: it can be the name of no folder; or it is that of a file, which whoever gave it
-            would look for in vain.
+        ValueError: it can be the name of no folder; or it is that of a file or an address, where
+            whoever gave it would look in vain.
     """
     refuse_no_path(folder, f"a folder, for {option}")
     if not names_a_file(os.fspath(folder).rstrip("/") or "/."):
         raise ValueError(f"{option} {shown(os.fspath(folder))} names no folder.")
+    if _ADDRESS.match(os.fspath(folder)):
+        raise ValueError(f"{option} {folder} is an address, and a folder is written.")
+    variable = unreplaced_variable(os.fspath(folder), option)
+    if variable:
+        logger.warning(variable)
     ending = Path(folder).suffix.lower()
     if ending in _FILES and not os.path.isdir(folder):
         raise ValueError(
             f"{option} {folder} has the name of a file ({ending}), and a folder is written."
         )
+
+
+def unreplaced_variable(folder: str, said: str) -> str:
+    """A sentence on a shell's variable in the name: no shell reads a config, nor what is quoted.
+
+    Args:
+        said: key or option that named it.
+    """
+    found = _VARIABLE.search(folder)
+    if found is None:
+        return ""
+    return f"{said} is '{folder}': {found[0]} is part of its name, as no shell has replaced it."

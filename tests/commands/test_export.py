@@ -51,7 +51,11 @@ INT8 = ["--precision", "int8", "--calibration-data", "own"]
     ("more", "says"),
     [
         (["--sizes", "64"], "--sizes 64 is not a list of heights and widths, such as 512x672,"),
-        (["--sizes", "64x90"], "--sizes has 64x90; heights and widths must be multiples of 32."),
+        (["--sizes", "64x90"], "--sizes has 64x90; heights and widths must be multiples of 32,"),
+        (
+            ["--sizes", "0x64"],
+            "--sizes has 0x64; heights and widths must be multiples of 32, from ",
+        ),
         (["--weights", ""], "--weights is empty."),
         (["--calibration", "gone.json"], "Calibration gone.json cannot be read"),
         (["--config-file", "gone.yaml"], "--config-file gone.yaml does not exist."),

@@ -99,7 +99,11 @@ CONFIG = ["--config-file", "configs/quickstart.yaml"]
         (["cost", *F], 2, "--config-file gone.yaml does not exist."),
         (["calibrate", *F, "--weights", "gone.pth"], 2, "--weights gone.pth does not exist."),
         (["predict", *F, "--input", "gone"], 2, "--input gone does not exist."),
-        (["predict", *F, "--input", "setup.py"], 2, "--config-file gone.yaml does not exist."),
+        (
+            ["predict", *F, "--input", "docs/speed_cpu.png"],
+            2,
+            "--config-file gone.yaml does not exist.",
+        ),
         (["report", "gone"], 2, "gone/tradeoff.json cannot be read: No such file or directory."),
         (["report", "gone.json"], 2, "gone.json cannot be read: No such file or directory."),
         (["report", "c.json", "--compare", "A,1,2,3"], 2, "c.json is a calibration."),

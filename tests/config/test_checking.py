@@ -231,7 +231,12 @@ def test_every_key_of_a_rule_has_a_range() -> None:
     ("pairs", "use", "says"),
     [
         (["MODEL.DEVICE", "cuda:7"], Use.MODEL, "MODEL.DEVICE is 'cuda:7'; this machine has 1"),
-        (["MODEL.DEVICE", "gpu"], Use.MODEL, "MODEL.DEVICE is 'gpu', which torch refuses: "),
+        (
+            ["MODEL.DEVICE", "0"],
+            Use.MODEL,
+            "MODEL.DEVICE is '0', which torch refuses: it must be 'cpu', 'cuda' or one of several "
+            "GPUs, such as 'cuda:1' (Invalid device string: '0').",
+        ),
         (["MODEL.DEVICE", ""], Use.MODEL, "MODEL.DEVICE is '', which torch refuses: "),
         (
             ["MODEL.DYNAMIC.HARD_FRACTION", 0.5],

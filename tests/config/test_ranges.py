@@ -49,6 +49,7 @@ def test_by_hand(allowed: Range, inside: list, outside: list) -> None:
     ("allowed", "value", "sentence"),
     [
         (ranges.between(0, 1), 1.5, "K is 1.5; it must lie in [0, 1]."),
+        (ranges.between(0, 1), "0.5", "K is '0.5'; it must be a number and lie in [0, 1]."),
         (ranges.number(at_least=0), -1, "K is -1; it must be a number at least 0."),
         (ranges.above(1), 1, "K is 1; it must be a number above 1."),
         (ranges.above(1), 2**63, "K is 9223372036854775808; it must lie within 2^63."),

@@ -108,9 +108,17 @@ def test_the_folder_s_files_are_its_own(written: Path, key: str) -> None:
         model_config(written, overrides=["SEED", "1", key, "other"])
 
 
-def test_a_name_that_no_folder_can_have() -> None:
-    with pytest.raises(ValueError, match="is no model folder: it is no folder."):
-        dynamicdet_d2.load("x" * 5000)
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x" * 5000, "there is nothing of this name."),
+        ("gone", "there is nothing of this name."),
+        (__file__, "it is no folder."),
+    ],
+)
+def test_a_name_of_no_folder(name: str, says: str) -> None:
+    with pytest.raises(ValueError, match=f"is no model folder: {says}$"):
+        dynamicdet_d2.load(name)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +186,7 @@ def renamed(content: dict) -> None:
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        (lambda folder: shutil.rmtree(folder), "it is no folder"),
+        (lambda folder: shutil.rmtree(folder), "there is nothing of this name"),
         (
             lambda folder: (folder / "manifest.json").unlink(),
             "no model folder: it has no manifest.json",

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError
 from dynamicdet_d2.prediction.sources import (
@@ -43,8 +44,8 @@ def test_words_and_what_they_mean(tree: Path) -> None:
     assert names(tree / "*.jpg", tree / "film.mp4") == ["b.jpg", "film.mp4"]
     assert names(tree / "**" / "*.jpg") == ["b.jpg", "c.jpg"]
     assert names(tree / "list.txt") == ["b.jpg", "c.jpg", "film.mp4"]
-    # Whatever else is a file may be an image that has no ending.
-    assert names(tree / "notes.md") == ["notes.md"]
+    Image.new("RGB", (9, 9)).save(tree / "cached.0", "PNG")
+    assert names(tree / "cached.0") == ["cached.0"]
     kinds = sources_of([str(tree / "b.jpg"), str(tree / "film.mp4")])
     assert [type(kind) for kind in kinds] == [ImageFile, VideoFile]
     (camera,) = sources_of(["camera:2"])
@@ -73,6 +74,7 @@ def test_videos_in_a_folder_are_not_left_out_in_silence(
         (["wrong.txt"], "wrong.txt: .*gone.jpg does not exist"),
         (["nested.txt"], "names list.txt, another list"),
         (["b.jpg", "."], r"b\.jpg twice\."),
+        (["notes.md"], "notes.md is no image, and by its ending no video and no list"),
     ],
 )
 def test_what_they_cannot_mean(tree: Path, words: list[str], says: str) -> None:

@@ -155,6 +155,30 @@ CASES: list[tuple[str, int, str]] = [
     ),
     *(
         (
+            f"{command} --calibration c.json {opts}MODEL.DYNAMIC.THRESHOLD 0.9 {target} 0.5",
+            TYPED,
+            f"MODEL.DYNAMIC.THRESHOLD is not read beside {target} 0.5: give one of them",
+        )
+        for command, opts, target in (
+            (f"{PREDICT} --input {{folder}}/images", "--opts ", "MODEL.DYNAMIC.HARD_FRACTION"),
+            (f"{PACKAGE} --output {{folder}}/m", "", "MODEL.DYNAMIC.TARGET_LATENCY_MS"),
+            (
+                f"{PACKAGE.replace('package', 'export')} --format torch --output {{folder}}/m",
+                "",
+                "MODEL.DYNAMIC.HARD_FRACTION",
+            ),
+        )
+    ),
+    *(
+        (f"{command} --output s3://bucket/m", TYPED, "/m is an address, and a folder is written.")
+        for command in (
+            PACKAGE,
+            f"{PREDICT.partition(' --output')[0]} --input {{folder}}/images",
+            f"{PACKAGE.replace('package', 'export')} --format torch",
+        )
+    ),
+    *(
+        (
             f"{command} --threshold 0.5 {opts}{key} 0.9",
             TYPED,
             f"--threshold and {key} both say which images are hard; give one.",
@@ -530,14 +554,32 @@ CASES: list[tuple[str, int, str]] = [
     (
         "export --model m --format torch --output {folder}/x",
         TYPED,
-        "error: There is no option --model.",
+        "error: There is no option --model.\n",
     ),
     (
         "export --wieghts w.pth --format torch",
         TYPED,
         "There is no option --wieghts. The nearest is",
     ),
-    ("eval --config-file c.yaml --weights w.pth", TYPED, "are named by the key MODEL.WEIGHTS."),
+    ("eval --config-file c.yaml --weights w.pth", TYPED, "The key MODEL.WEIGHTS says it."),
+    (
+        "export --hard-fraction 0.5 --format torch",
+        TYPED,
+        "error: There is no option --hard-fraction. The key MODEL.DYNAMIC.HARD_FRACTION says it.",
+    ),
+    *(
+        (
+            f"{command} --config-file c.yaml SEED 1 MODEL.DEVICE cpu --output {{folder}}/m",
+            TYPED,
+            "error: --output stands behind config overrides; options stand before them.",
+        )
+        for command in ("package", "export")
+    ),
+    (
+        f"{PREDICT} --input {{folder}}/images --threshold 1.0000001",
+        TYPED,
+        "--threshold is 1.0000001; it must lie in [0, 1].",
+    ),
     (
         f"{PREDICT} --input {{folder}}/images TEST.DETECTIONS_PER_IMAGE 5",
         TYPED,

@@ -149,6 +149,7 @@ IDS: list[tuple[list, str]] = [
     ([{**ONE, "file_name": 3}, TWO], "and a 'file_name'."),
     ([1, TWO], "has no list of 'images'"),
     ([ONE], "2.png is no image of "),
+    ([ONE, {**TWO, "file_name": "a\\2.png"}], "json: its names have the backslashes of Windows."),
     ([ONE, TWO, {"id": 9, "file_name": "1.png"}], "has 1.png twice, with the ids 1 and 9."),
     ([ONE, {**TWO, "id": 1}], "1.png and 2.png both have the id 1"),
 ]

@@ -173,6 +173,21 @@ def test_a_choice_by_scores_that_would_change_nothing(predictor: DefaultPredicto
         predictor.confidence_threshold = 0.3
 
 
+@pytest.mark.parametrize("order", ["rgb", "BRG", None])
+def test_an_order_of_channels_that_is_none(predictor: DefaultPredictor, order: Any) -> None:
+    with pytest.raises(ValueError, match="^input_format is .*; it must be 'RGB' or 'BGR'.$"):
+        predictor.input_format = order
+    predictor.input_format = "BGR"
+
+
+def test_the_name_of_a_data_set_in_the_place_of_a_list() -> None:
+    cfg = cfg_of()
+    cfg.defrost()
+    cfg.DATASETS.TEST = "own_val"  # ("own_val"), without the comma
+    with pytest.raises(ValueError, match="^DATASETS.TEST is 'own_val'; it must be a list"):
+        DefaultPredictor(cfg)
+
+
 @pytest.mark.parametrize("cfg", ["config.yaml", None, {}])
 def test_what_is_no_config(cfg: Any) -> None:
     with pytest.raises(ValueError, match=r"^The config is of type .*; it must be a CfgNode, as"):
@@ -320,6 +335,7 @@ def models() -> list[Any]:
     [
         (IMAGE / 255, True),
         ((IMAGE - 110) / 58, True),
+        (IMAGE - 110, True),
         (IMAGE, False),
         (IMAGE.byte(), False),
         (IMAGE * 0, False),
@@ -332,7 +348,7 @@ def test_pixels_that_a_mapper_has_normalised_are_said(
     _say_prepared.cache_clear()
     for _ in range(2):
         models[0]([{"image": image}])
-    said = [x for x in caplog.messages if "Images have pixels of 3 at most, as if they were" in x]
+    said = [x for x in caplog.messages if "pixels of 3 at most or below -30, as if" in x]
     assert len(said) == says
 
 

@@ -239,7 +239,14 @@ def test_anchors_of_another_network_are_not_indexed(anchors: int) -> None:
         TwoStageHead(settings, {}, "", None).proposals(outputs, [(8, 8)])
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("tail.onnx")])
+def test_a_piece_that_is_a_link(folder: Path) -> None:
+    (folder / "first.onnx").unlink()
+    (folder / "first.onnx").symlink_to("tail.onnx")
+    says = "names 'first.onnx', which is a link; its files are ordinary ones."
+    assert says in said_of(folder, lambda _: None)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("gone")])
 def test_pieces_that_are_no_files(folder: Path, make: Callable[[Path], object]) -> None:
     (folder / "first.onnx").unlink()
     make(folder / "first.onnx")
@@ -339,6 +346,8 @@ def test_two_settings_at_once_and_ones_that_change_nothing(folder: Path) -> None
     with pytest.raises(ValueError, match=r"^threshold and hard_fraction both say .*; give one\.$"):
         Runner(folder, opener=opened, threshold=0.4, hard_fraction=0.9)
     runner: Any = Runner(folder, opener=opened)
+    with pytest.raises(AttributeError, match=r"^hard_fraction is a method: hard_fraction\(0.3\) "):
+        runner.hard_fraction = 0.3
     for name in ("hard_fraction", "latency", "treshold", "dynamic"):
         with pytest.raises(AttributeError, match=name):
             setattr(runner, name, 0.3)

@@ -28,6 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in (1, 2):
         write_image(folder / "images" / f"{number}.png", width=96, height=64)
     write_video(folder / "film.mp4")
+    (folder / "film").write_bytes((folder / "film.mp4").read_bytes())
+    (folder / "set.json").write_text("{}")
     return folder
 
 
@@ -47,7 +49,12 @@ WORDS: dict[str, str] = {
     "camera:-1": "camera:-1 is no camera",
     "camera:x": "camera:x is no camera",
     "camera:99999999999999999999": "is no camera; they are camera:0, camera:1, ... camera:999.",
-    "http://localhost/1.jpg": "http://localhost/1.jpg does not exist.",
+    "http://localhost/1.jpg": "http://localhost/1.jpg is an address; files of this machine are",
+    "0": "--input 0 does not exist; cameras are camera:0 to camera:999.",
+    "webcam": "--input webcam does not exist; cameras are camera:0 to",
+    "/dev/video77": "/dev/video77 does not exist; cameras are camera:0 to",
+    "{folder}/set.json": "set.json is no image, and by its ending no video and no list (.txt).",
+    "{folder}/film": "film is no image, and by its ending no video and no list (.txt).",
     "-": "--input - does not exist.",
     "/dev/zero": "--input /dev/zero is a pipe or a device; it must be a file",
 }
@@ -308,7 +315,7 @@ FILES: dict[str, tuple[bytes | Callable[[Path], object], str]] = {
     "giant.png": (header(2**31 - 1, 2**31 - 1), "cannot be read: DecompressionBombError"),
     "nothing.png": (header(0, 0), "Image {path} cannot be read"),
     "hollow.png": (header(10_000, 10_000), "cannot be read: OSError: image file is truncated"),
-    "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "Image {path} cannot be read"),
+    "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "vector.svg is no image, and by"),
     "scan.tif": (turned_tiff(6), "Image {path} is a TIFF whose orientation is not 1"),
     "upside down.tiff": (turned_tiff(3), "by which Pillow turns it and Detectron2 turns it once"),
     "program.jpg": (EPS, "Image {path} is PostScript, a program"),

@@ -151,7 +151,9 @@ def _image(name: str, by_name: dict[str, dict], json_file: str) -> dict:
         end = os.path.join(*parts[start:])
         if end in by_name:
             return by_name[end]
-    raise ValueError(f"{name} is no image of {json_file}.")
+    windows = any("\\" in other for other in by_name)
+    hint = ": its names have the backslashes of Windows" if windows else ""
+    raise ValueError(f"{name} is no image of {json_file}{hint}.")
 
 
 def _check_size(name: str, image: dict, json_file: str) -> None:

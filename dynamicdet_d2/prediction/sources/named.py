@@ -8,7 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dynamicdet_d2.data.image_files import IMAGE_ENDINGS, is_image_without_ending
+from dynamicdet_d2.data.image_files import (
+    IMAGE_ENDINGS,
+    begins_as_image,
+    is_image_without_ending,
+)
 from dynamicdet_d2.prediction.sources.source import Camera, ImageFile, Source, VideoFile
 from dynamicdet_d2.utils.files import read_lines
 from dynamicdet_d2.utils.words import shown
@@ -28,6 +32,9 @@ OTHER_PICTURES = (
 )
 LISTS = (".txt",)
 _OTHER_KINDS = "pictures of other kinds"
+# Of which pathlib keeps one slash; a drive of Windows' has one letter.
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
+_LIKE_A_CAMERA = re.compile(r"\d$|(web)?cam(era)?$|/dev/video\d+$")
 _CAMERA = re.compile(r"^camera:(\d{1,3})$")
 
 
@@ -85,13 +92,27 @@ def _meant(word: str, said: str) -> Iterator[Source]:
     elif path.is_file() and path.suffix.lower() in LISTS:
         yield from _list(path, said)
     elif path.is_file():
-        yield VideoFile(path) if path.suffix.lower() in VIDEOS else ImageFile(path)
+        yield _file(path, said)
     elif path.exists():
         raise ValueError(f"{said} is a pipe or a device; it must be a file or a folder.")
     elif glob.has_magic(word):
         yield from _pattern(str(path), said)
     else:
-        raise ValueError(f"{said} does not exist.")
+        hint = "; cameras are camera:0 to camera:999" if _LIKE_A_CAMERA.match(word) else ""
+        raise ValueError(f"{said} does not exist{hint}.")
+
+
+def _file(path: Path, said: str) -> Source:
+    """
+    Raises:
+        ValueError: it neither is an image nor called as one; nor, by its ending, a video or a list.
+    """
+    ending = path.suffix.lower()
+    if ending in VIDEOS:
+        return VideoFile(path)
+    if ending not in (*IMAGE_ENDINGS, *OTHER_PICTURES) and not begins_as_image(path):
+        raise ValueError(f"{said} is no image, and by its ending no video and no list (.txt).")
+    return ImageFile(path)
 
 
 def _path(word: str, said: str) -> Path:
@@ -103,7 +124,8 @@ def _path(word: str, said: str) -> Path:
         raise ValueError(f"{said.removesuffix(word)}{shown(word)} names no file.")
     try:
         path = Path(word).expanduser()
-        path.exists()
+        if not path.exists() and _ADDRESS.match(word):
+            raise ValueError(f"{said} is an address; files of this machine are read.")
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise ValueError(f"{said.removesuffix(word)}{shown(word)}: {reason}.") from None
