@@ -270,6 +270,13 @@ def test_another_number_of_classes_by_code_is_said(
             ("MODEL.DYNAMIC.LOSS_WEIGHTS", [1.0, 0.0]),
             "LOSS_WEIGHTS are [1.0, 0.0]: nothing is learnt from detector2's loss.",
         ),
+        (
+            ("SOLVER.ROUTER.EPOCHS", 0),
+            "SOLVER.ROUTER.EPOCHS is 0: no weight of the router",
+        ),
+        (("SOLVER.ROUTER.BASE_LR", 0.0), "SOLVER.ROUTER.BASE_LR is 0: no weight of the router"),
+        (("SOLVER.ROUTER.BASE_LR", 0.0, "SOLVER.ROUTER.OBJECTIVE", "auto"), ""),
+        (("SOLVER.ROUTER.EPOCHS", 0, "SOLVER.PHASES", ["detectors"]), ""),
         (("SOLVER.BASE_LR", 0.0, "SOLVER.PHASES", ["router"]), ""),
         (("MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0], "MODEL.PIXEL_STD", [255.0, 255.0, 255.0]), ""),
         (("INPUT.MAX_SIZE_TRAIN", 320, "INPUT.MOSAIC.ENABLED", True), ""),
@@ -291,7 +298,7 @@ def test_keys_that_cannot_do_what_they_are_for_are_said(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (None, "build_train_loader of Own returns nothing; it must be an iterable of batches."),
+        (None, "build_train_loader of Own returns nothing."),
         (5, "build_train_loader of Own returns 5; it must be an iterable of batches."),
         (ResumableLoader, "ResumableLoader'>; it must be an iterable of batches."),
     ],
