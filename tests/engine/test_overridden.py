@@ -138,6 +138,16 @@ def test_a_phase_of_which_all_is_frozen(cfg: CfgNode, part: str, phase: str) -> 
         frozen(part)(cfg)
 
 
+def test_hooks_that_are_kept_from_running(cfg: CfgNode) -> None:
+    class Own(DynamicTrainer):
+        def before_step(self) -> None:
+            pass
+
+    says = r"^before_step of Own does not call super\(\).before_step\(\), without which no hook"
+    with pytest.raises(ValueError, match=says):
+        Own(cfg).train()
+
+
 def test_what_is_registered_beside_the_trainers_own_hooks(cfg: CfgNode) -> None:
     trainer = DynamicTrainer(cfg)
     for given_hooks, says in (
