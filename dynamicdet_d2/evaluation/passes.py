@@ -50,10 +50,15 @@ def evaluate(
         build_loader: called with the config, and with one for each further input size.
 
     Raises:
-        ValueError: a trainer's methods give no evaluator or no loader.
+        ValueError: a trainer's methods give no evaluator, a class of one, or no loader.
     """
     if evaluator is None:
         raise ValueError(f"There is no evaluator of {dataset}: build_evaluator returns nothing.")
+    if isinstance(evaluator, type):
+        raise ValueError(
+            f"build_evaluator of {dataset} returns the class {evaluator.__name__}; it must be an "
+            "instance, as by calling it."
+        )
     if isinstance(evaluator, TradeoffEvaluator):
         folder = evaluator.output_dir
         evaluator.other_sizes = _evaluate_sizes(cfg, dataset, model, folder, build_loader)

@@ -200,6 +200,12 @@ def test_an_evaluation_without_evaluator_or_loader_is_none(cfg: CfgNode, name: s
         own.test(cfg, own.build_model(cfg).eval())
 
 
+def test_an_evaluator_is_an_instance(cfg: CfgNode) -> None:
+    own = type("Own", (DynamicTrainer,), {"build_evaluator": classmethod(lambda *_: Ids)})
+    with pytest.raises(ValueError, match="^build_evaluator of toy_test returns the class Ids; it"):
+        own.test(cfg, own.build_model(cfg).eval())
+
+
 def given(name: str, returned: object) -> type[DynamicTrainer]:
     """A trainer of which a method that builds something gives this."""
     return type("Own", (DynamicTrainer,), {name: lambda *_: returned})
