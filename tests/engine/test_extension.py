@@ -206,6 +206,16 @@ def test_an_evaluator_is_an_instance(cfg: CfgNode) -> None:
         own.test(cfg, own.build_model(cfg).eval())
 
 
+def test_an_evaluator_gives_figures_by_task(cfg: CfgNode) -> None:
+    class Number(Ids):
+        def evaluate(self) -> float:
+            return 0.5
+
+    own = type("Own", (DynamicTrainer,), {"build_evaluator": classmethod(lambda *_: Number())})
+    with pytest.raises(ValueError, match="^The evaluator of toy_test is a Number and gives 0.5; "):
+        own.test(cfg, own.build_model(cfg).eval())
+
+
 def given(name: str, returned: object) -> type[DynamicTrainer]:
     """A trainer of which a method that builds something gives this."""
     return type("Own", (DynamicTrainer,), {name: lambda *_: returned})
