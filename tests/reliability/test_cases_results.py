@@ -444,6 +444,7 @@ def test_weights_that_a_trainer_was_not_asked_for_are_said(
     monkeypatch.setattr(DefaultTrainer, "train", lambda _: None)
     trainer = object.__new__(DynamicTrainer)
     trainer.cfg, trainer._asked_for_weights = toy_cfg("MODEL.WEIGHTS", weights), asks
+    trainer._hooks = []
     trainer.train()
     said = "resume_or_load was not called, so that nothing of MODEL.WEIGHTS w.pth is loaded"
     assert (said in caplog.text) == (bool(weights) and not asks)
