@@ -100,6 +100,12 @@ class DynamicCheckpointer(DetectionCheckpointer):
         weights = content.pop("model")
         # A whole dynamic detector, such as a checkpoint to resume from, has a backbone 2 itself.
         second = "" if names.recognise(weights) == names.DYNAMICDET else self.weights2
+        if self.weights2 and not second:
+            logger.info(
+                "MODEL.COMPOSITE.WEIGHTS2 %s is not read: %s is a whole dynamic detector, with a "
+                "backbone 2 of its own.",
+                *(self.weights2, path),
+            )
         if path:
             place = _beside_backbone2 if second else None
             self.report = self._place(weights, path, place)

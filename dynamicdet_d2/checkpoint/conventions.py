@@ -141,15 +141,16 @@ def _classes_learnt(path: str) -> list[str]:
     return list(known.values())
 
 
-def say_other_boxes(path: str, cfg: CfgNode) -> None:
+def say_other_boxes(path: str, cfg: CfgNode, trained_by: str = "") -> None:
     """Say where boxes would be made of what a detector gives otherwise than it has learnt, by its
     config: every tensor has its place all the same.
 
     Args:
         path: as for ``say_other_classes``.
         cfg: that the detector is run by.
+        trained_by: as for ``messages``.
     """
-    trained = _config_of(path)
+    trained = _config_of(path, trained_by)
     if trained is None:
         return
     pairs = {name: (value_of(cfg, name), value_of(trained, name)) for name in _OF_BOXES}
@@ -161,13 +162,13 @@ def say_other_boxes(path: str, cfg: CfgNode) -> None:
     if wrong:
         logger.warning(
             "%s will not detect what it did: %s (by %s).",
-            *(path, "; ".join(wrong), confirming_config(path)),
+            *(path, "; ".join(wrong), trained_by or confirming_config(path)),
         )
 
 
-def _config_of(path: str) -> CfgNode | None:
+def _config_of(path: str, trained_by: str = "") -> CfgNode | None:
     """The config that weights are of; None: it cannot be found or read."""
-    file = confirming_config(path) if path else None
+    file = trained_by or (confirming_config(path) if path else None)
     try:
         return None if file is None else read_config(file)
     except ValueError:  # of another version, or with code in it

@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-_NAME = re.compile(r"^efficientnet-lite\d+$")
+_NAME = re.compile(r"^efficientnet[-_]lite\d+$")
 MEMBERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 VERSION = "0.1.0"
 """Of the packages; the one that the weights were tried with."""

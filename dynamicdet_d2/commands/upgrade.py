@@ -20,6 +20,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
+from dynamicdet_d2.checkpoint.conventions import say_other_boxes
 from dynamicdet_d2.commands import train
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.config.pairs import BASE
@@ -37,6 +38,7 @@ from dynamicdet_d2.utils.run_files import LAST
 logger = logging.getLogger(__name__)
 
 CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
+_OF_EASY_ROUTE = ("MODEL.COMPOSITE.NUM_BLOCKS1", "MODEL.DYNAMIC.EASY_PROPOSALS")
 HEAD = "# The stock detector's config with a hard route: dynamicdet upgrade.\n"
 
 
@@ -100,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
             "to go on with."
         )
     stock = read_config(stock_file(args.config_file), args.opts, shared=True)
+    say_other_boxes(args.weights, stock, stock_file(args.config_file))
     config = write_config(args, dynamic_keys(stock))
     overrides = [*args.opts, "OUTPUT_DIR", str(args.output)]
     cfg = read_config(config, overrides)
@@ -245,9 +248,11 @@ def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg:
     except CorruptImageError as error:
         raise ValueError(f"{error.sentence} It was to be compared on.") from None
     if proof.differing:
+        by = [name for name in _OF_EASY_ROUTE if name in args.opts[::2]]
+        why = f" It is changed by {' and '.join(by)}." if by else ""
         raise ValueError(
             f"The easy route is not the stock detector: {len(proof.differing)} of {proof.images} "
-            f"images have another output, the first {proof.differing[0]}."
+            f"images have another output, the first {proof.differing[0]}.{why}"
         )
     little = "" if proof.detections else " Without any they show little: name others by --images."
     sys.stdout.write(

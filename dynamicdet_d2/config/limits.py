@@ -52,9 +52,17 @@ expected = Range(
         and all(type(y) in (int, float) for y in x[2:])
     ),
 )
+# As word processors write them: to YAML and shells they are letters.
+_TYPOGRAPHIC = "\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb"
 folder = Range(
-    "be a string that can name a folder, and no address",
-    lambda x: type(x) is str and bool(x) and "\0" not in x and "://" not in x,
+    "be a string that can name a folder, and no address or typographic quote",
+    lambda x: (
+        type(x) is str
+        and bool(x)
+        and "\0" not in x
+        and "://" not in x
+        and not (x[0] in _TYPOGRAPHIC or x[-1] in _TYPOGRAPHIC)
+    ),
 )
 
 # Detectron2's default stands for pooling over one level and for several.

@@ -206,6 +206,12 @@ def _warn_of_nothing_learnt(cfg: CfgNode) -> None:
             "MODEL.DYNAMIC.LOSS_WEIGHTS are %s: nothing is learnt from detector%d's loss.",
             *(weights, weights.index(0) + 1),
         )
+    router = cfg.SOLVER.ROUTER
+    still = [name for name in ("EPOCHS", "BASE_LR") if not router[name]]
+    if router.OBJECTIVE == "auto" and "BASE_LR" in still:  # it has rates of its own
+        still.remove("BASE_LR")
+    if "router" in cfg.SOLVER.PHASES and still:
+        logger.warning("SOLVER.ROUTER.%s is 0: no weight of the router changes.", still[0])
 
 
 def check_checkpoint(state: dict, plan: Plan, cfg: CfgNode) -> None:

@@ -16,7 +16,7 @@ from dynamicdet_d2.checkpoint.complete import not_finite
 from dynamicdet_d2.checkpoint.files import plain
 from dynamicdet_d2.data.loading.epochs import derived_seed
 from dynamicdet_d2.engine.batch_file import encoded
-from dynamicdet_d2.engine.step import TrainingStep, as_dict, check_finite
+from dynamicdet_d2.engine.step import TrainingStep, check_finite, losses_of
 from dynamicdet_d2.utils.files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def _float32_losses(failed: FailedStep) -> dict[str, float] | None:
     module: Any = getattr(step.model, "module", step.model)
     try:
         with torch.no_grad():
-            losses = as_dict(module(step.batch))
+            losses = losses_of(module, step.batch)
         check_finite(losses)
     except FloatingPointError:
         return None

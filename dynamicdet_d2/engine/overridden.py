@@ -2,10 +2,13 @@
 """What a subclass of a trainer, or a program, gives it to train with, refused by name."""
 
 import inspect
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
-from detectron2.engine import HookBase
+import torch
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import LRScheduler as LRSchedulerHook
 from detectron2.evaluation import DatasetEvaluator
 from torch import nn
@@ -16,6 +19,10 @@ from dynamicdet_d2.engine.hooks import LearningRate, PhaseSwitch
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.words import shown
 
+logger = logging.getLogger(__name__)
+
+# As difflib measures it: build_optimiser and build_optimizer have 0.93.
+_CLOSE = 0.9
 # Asked of the class, each with what it is called with.
 _BUILDERS = {
     "build_train_loader": ("cfg",),
@@ -28,6 +35,8 @@ _BUILDERS = {
 
 def check_builders(trainer: type) -> None:
     """Refuse methods that cannot be called as Detectron2's are, before a model is built.
+
+    One whose name is nearly that of a builder is remarked on: nobody would ask it.
 
     Raises:
         ValueError: naming the method.
@@ -42,18 +51,32 @@ def check_builders(trainer: type) -> None:
             raise ValueError(
                 f"{name} of {trainer.__name__} must be {kind}: {name}({', '.join(arguments)})."
             ) from None
+    known = [name for name in dir(DefaultTrainer) if name.startswith("build_")]
+    for name in set(dir(trainer)) - set(known):
+        close = get_close_matches(name, known, n=1, cutoff=_CLOSE)
+        if close:
+            logger.warning(
+                "%s of %s is asked by nothing. The nearest is %s.",
+                *(name, trainer.__name__, close[0]),
+            )
 
 
 def checked_model(model: object, trainer: type) -> DynamicDetector:
     """What a subclass's ``build_model`` gives.
 
     Raises:
-        ValueError: it has no two detectors.
+        ValueError: it has no two detectors, or is not in float32.
     """
     if not isinstance(model, DynamicDetector):
         raise ValueError(
             f"build_model of {trainer.__name__} returns an object of type {type(model).__name__}; "
             "it must be a DynamicDetector."
+        )
+    types = {x.dtype for x in model.parameters() if x.is_floating_point()} - {torch.float32}
+    if types:
+        raise ValueError(
+            f"build_model of {trainer.__name__} returns weights of {types.pop()}; they are trained "
+            "in float32, and SOLVER.AMP.ENABLED computes in less."
         )
     return model
 

@@ -155,9 +155,16 @@ class ReliableTrainer(DefaultTrainer):
         """As Detectron2's.
 
         Raises:
+            ValueError: a subclass keeps its hooks from running.
             FloatingPointError: where losses, boxes or gradients are not finite, with iteration,
                 losses, learning rate, images, and the file that repeats the step.
         """
+        storage = getattr(self, "storage", None)
+        if storage is not None and storage.iter != self.iter:  # where TrainerBase counts
+            raise ValueError(
+                f"before_step of {type(self).__name__} does not call super().before_step(), "
+                "without which no hook runs before a step, and no phase follows the first."
+            )
         try:
             super().run_step()
         except FloatingPointError as error:

@@ -19,7 +19,7 @@ from dynamicdet_d2.engine.batch_file import decoded
 from dynamicdet_d2.engine.divergence import step_seed
 from dynamicdet_d2.engine.phases import PHASES
 from dynamicdet_d2.engine.static import StaticTrainer
-from dynamicdet_d2.engine.step import as_dict
+from dynamicdet_d2.engine.step import losses_of
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.modes import freeze
 from dynamicdet_d2.utils.words import in_words, shown
@@ -169,7 +169,7 @@ def _step(
     fault = ""
     with EventStorage(content["iteration"]), _first_not_finite(module) as found, precision:
         try:
-            losses = as_dict(module(decoded(content["batch"])))
+            losses = losses_of(module, decoded(content["batch"]))
         except FloatingPointError as error:
             fault = str(error).partition("\n")[0]
     return {name: loss.item() for name, loss in losses.items()}, fault, next(iter(found), "")

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 # Gradients that overflow float16 below this scale would overflow unscaled, too.
 _LEAST_SCALE = 1.0
+# As fvcore's losses begin.
+_BAD_BOX = "bad box:"
 
 
 class TrainingStep(SimpleTrainer):
@@ -58,14 +60,14 @@ class TrainingStep(SimpleTrainer):
         Raises:
             ValueError: the loader has come to an end, or the model gives no losses.
             FloatingPointError: naming a loss of this process that is not finite, or saying that
-                gradients overflow.
+                predicted boxes are not, or that gradients overflow.
         """
         start = time.perf_counter()
         self.batch, self.losses = self._next_batch(), {}
         data_time = time.perf_counter() - start
         self.buffers = {id(buffer): buffer.clone() for buffer in self._running}
         with self.precision():
-            self.losses = as_dict(self.model(self.batch))
+            self.losses = losses_of(self.model, self.batch)
         check_finite(self.losses)
         total: Any = sum(self.losses.values())
         self.optimizer.zero_grad()
@@ -124,6 +126,22 @@ class TrainingStep(SimpleTrainer):
             raise FloatingPointError(
                 f"gradients overflow float16 at every scale down to {before:g}"
             )
+
+
+def losses_of(model: nn.Module, batch: Any) -> dict[str, Tensor]:
+    """Losses of a batch by name, as the model in training mode gives them.
+
+    Raises:
+        ValueError: as ``as_dict``.
+        FloatingPointError: a loss of boxes met predictions that are not finite.
+    """
+    try:
+        return as_dict(model(batch))
+    except AssertionError as error:
+        # The losses by overlap, FCOS's among them, assert that x1 <= x2, which NaN is not.
+        if not str(error).startswith(_BAD_BOX):
+            raise
+        raise FloatingPointError("predicted boxes are not finite") from error
 
 
 def as_dict(losses: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:

@@ -39,6 +39,7 @@ from dynamicdet_d2.evaluation.tradeoff.summary import summary
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import whole_file
 from dynamicdet_d2.utils.paths import refuse_no_path
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class TradeoffEvaluator(Observer):
 
         Raises:
             ValueError: the outputs are not those of both exits, or are of another size than the
-                data set's image; or as in ``reset``.
+                data set's image, which must be one of it; or as in ``reset``.
         """
         if any(name not in output for output in outputs for name in EXITS):
             raise ValueError(
@@ -116,10 +117,20 @@ class TradeoffEvaluator(Observer):
             )
         if self._model is None:
             self._take(self._given_model or outputs[0]["model"])
+        self._refuse_unknown_images(inputs)
         self._say_other_images(inputs)
         self._say_training_mapper(inputs, outputs)
         self._refuse_other_sizes(inputs, outputs)
         super().process(inputs, outputs)
+
+    def _refuse_unknown_images(self, inputs: Sequence[dict]) -> None:
+        known = {} if self._ground_truth is None else self._ground_truth.coco.imgs
+        for image in inputs:
+            if known and "image_id" in image and image["image_id"] not in known:
+                raise ValueError(
+                    f"The loader gives image {shown(image['image_id'])}, which data set "
+                    f"{self._dataset} does not have: it is a loader of another one."
+                )
 
     def _say_other_images(self, inputs: Sequence[dict]) -> None:
         """Once. Ids alone do not tell data sets apart: most count their images from 1."""

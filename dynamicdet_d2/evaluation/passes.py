@@ -14,6 +14,7 @@ from dynamicdet_d2.evaluation.augmented import evaluate_augmented
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.observe import BothExits
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +51,16 @@ def evaluate(
         build_loader: called with the config, and with one for each further input size.
 
     Raises:
-        ValueError: a trainer's methods give no evaluator or no loader.
+        ValueError: a trainer's methods give no evaluator, a class of one, or no loader; or
+            the evaluator gives no figures by task.
     """
     if evaluator is None:
         raise ValueError(f"There is no evaluator of {dataset}: build_evaluator returns nothing.")
+    if isinstance(evaluator, type):
+        raise ValueError(
+            f"build_evaluator of {dataset} returns the class {evaluator.__name__}; it must be an "
+            "instance, as by calling it."
+        )
     if isinstance(evaluator, TradeoffEvaluator):
         folder = evaluator.output_dir
         evaluator.other_sizes = _evaluate_sizes(cfg, dataset, model, folder, build_loader)
@@ -71,6 +78,11 @@ def evaluate(
             "build_test_loader must return one that has an end."
         )
     results = inference_on_dataset(observed, loader, evaluator)
+    if not isinstance(results, dict):
+        raise ValueError(
+            f"The evaluator of {dataset} is a {type(evaluator).__name__} and gives "
+            f"{shown(results)}; it must be a dict of figures by task."
+        )
     if cfg.TEST.AUG.ENABLED:
         folder = getattr(evaluator, "output_dir", None) or str(Path(cfg.OUTPUT_DIR) / "inference")
         results = {**(results or {}), **evaluate_augmented(cfg, dataset, model, folder)}

@@ -75,7 +75,9 @@ def building() -> Iterator[None]:
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ValueError(
             "No model can be built from the config's keys below MODEL, which do not go together: "
-            f"{in_words(error)} (in {place.name} of {Path(place.filename).name})."
+            # Of an assertion without words its own line.
+            f"{in_words(error) if str(error) else place.line} (in {place.name} of "
+            f"{Path(place.filename).name})."
         ) from error
 
 

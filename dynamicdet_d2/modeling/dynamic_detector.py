@@ -21,6 +21,7 @@ from dynamicdet_d2.modeling.batch import (
     postprocessed,
     routed_outputs,
 )
+from dynamicdet_d2.modeling.built_from import check_parts, check_statistics
 from dynamicdet_d2.modeling.exit_merging import ExitMerging, hard_detections
 from dynamicdet_d2.modeling.given import checked_images
 from dynamicdet_d2.modeling.loading import TakesOtherNames
@@ -75,6 +76,8 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             exit_merging: of both exits; None: hard images leave by detector2 alone (the paper).
             inference_options: of the optimised copy that inference runs on; None: no copy.
         """
+        check_parts(backbone, router, operating_point, exit_merging)
+        check_statistics(pixel_mean, pixel_std)
         # Not super(): a kind of detector may also be one of Detectron2's own.
         nn.Module.__init__(self)
         self.backbone = backbone

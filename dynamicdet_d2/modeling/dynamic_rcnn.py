@@ -22,6 +22,7 @@ from dynamicdet_d2.modeling.batch import (
     postprocessed,
     routed_outputs,
 )
+from dynamicdet_d2.modeling.built_from import check_classes
 from dynamicdet_d2.modeling.dense import anchors_of
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.exit_merging import ExitMerging
@@ -78,6 +79,7 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
             backbone, router, pixel_mean, pixel_std, operating_point, loss_weights, exit_merging,
                 inference_options: as in ``DynamicDetector``.
         """
+        check_classes(roi_heads)
         DynamicDetector.__init__(
             self,
             backbone=backbone,

@@ -144,6 +144,8 @@ def _doubt(boxes: Tensor, size: tuple[int, int]) -> str:
     """What is hardly meant of boxes (n, 4), which Detectron2's mapper cuts and leaves out."""
     if not (boxes[:, :2] < boxes[:, 2:]).all():
         return "without an area"
+    if max(size) > 1 and boxes.max() <= 1:
+        return "within a pixel of the corner, as shares of the sides are"
     corner = boxes.new_tensor([size[1], size[0]])
     outside = (boxes[:, :2] >= corner).any(dim=1) | (boxes[:, 2:] <= 0).any(dim=1)
     return "outside of its image" if outside.any() else ""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dynamicdet_d2.modeling.router_inputs import RouterInput, build_router_inputs
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.utils.precision import without_autocast
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,10 @@ class AdaptiveRouter(nn.Module):
                 (``set_standard``). Counts, sums and logarithms of sizes have no common scale.
 
         Raises:
-            ValueError: if the hidden layer would be empty.
+            ValueError: if there is no input, the hidden layer would be empty, or an argument is of
+                another type.
         """
+        _check_arguments(inputs, reduction, standardize)
         super().__init__()
         self.inputs = cast(Mapping[str, RouterInput], nn.ModuleDict(inputs))
         self.reads = tuple(dict.fromkeys(own.reads for own in inputs.values()))
@@ -165,6 +168,19 @@ def open_sigmoid(logit: Tensor) -> Tensor:
     """The sigmoid, kept above 0 and below 1 where the number type would round it to them."""
     limits = torch.finfo(logit.dtype)
     return logit.sigmoid().clamp(limits.tiny, 1 - limits.eps)
+
+
+def _check_arguments(inputs: Any, reduction: Any, standardize: Any) -> None:
+    of_inputs = isinstance(inputs, Mapping) and all(
+        isinstance(own, RouterInput) for own in inputs.values()
+    )
+    for name, value, holds, must in (
+        ("inputs", inputs, of_inputs and bool(inputs), "RouterInputs by name, at least one"),
+        ("reduction", reduction, type(reduction) is int, "a whole number"),
+        ("standardize", standardize, isinstance(standardize, bool), "True or False"),
+    ):
+        if not holds:
+            raise ValueError(f"{name} of the router is {shown(value)}; it must be {must}.")
 
 
 def _hidden_units(inputs: Mapping[str, RouterInput], reduction: int) -> int:

@@ -57,7 +57,9 @@ def read_yaml(text: str | IO[str], numbers: Numbers = Numbers.AS_YAML) -> Any:
         raise PlainYamlError(
             f"holds more than plain values, and no code runs from it: {_one_line(error)}."
         ) from None
-    except (yaml.YAMLError, ValueError) as error:  # bad UTF-8, dates and numbers too
+    except UnicodeDecodeError as error:
+        raise PlainYamlError(f"is no text in UTF-8: {_one_line(error)}.") from None
+    except (yaml.YAMLError, ValueError) as error:  # dates and numbers too
         raise PlainYamlError(f"is not YAML: {_one_line(error)}.") from None
     except RecursionError:
         raise PlainYamlError("is nested too deeply.") from None
@@ -74,6 +76,10 @@ class _PlainLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
         if isinstance(node, yaml.MappingNode):
+            lists = [key for key, _ in node.value if isinstance(key, yaml.CollectionNode)]
+            if lists:  # as {{ x }} has, of templates
+                line = lists[0].start_mark.line + 1
+                raise PlainYamlError(f"has a list or mapping in the place of a key at line {line}.")
             names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is refused to be measured: weights that leave parts random, or are not finite."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,17 @@ def test_values_of_backbone_2_s_own_file_are_said_to_be_in_that(tmp_path: Path) 
     checkpointer.load("")
     with pytest.raises(ValueError, match="two.pth has values in backbone.bottom_up2.res3.0.conv1"):
         check_finite(checkpointer)
+
+
+def test_weights_of_backbone_2_beside_a_whole_dynamic_detector(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save({"model": toy_model().state_dict()}, tmp_path / "whole.pth")
+    path = str(tmp_path / "whole.pth")
+    with caplog.at_level(logging.INFO):
+        DynamicCheckpointer(toy_model(), weights2="gone.pth").load(path)
+    says = f"MODEL.COMPOSITE.WEIGHTS2 gone.pth is not read: {path} is a whole dynamic detector"
+    assert len([x for x in caplog.messages if x.startswith(says)]) == 1
 
 
 def test_nan_of_an_offset_that_was_never_measured_is_no_fault(check: Callable[..., None]) -> None:

@@ -152,7 +152,11 @@ def test_weights_of_other_boxes(
     say_other_boxes("", toy_cfg(key, now))
     assert warnings(caplog) == []
     say_other_boxes(str(tmp_path / "model.pth"), toy_cfg(key, now))
-    found = [f"model.pth will not detect what it did: {key} is {now}, and it was trained with"]
+    # By a config elsewhere, as an upgrade is told of.
+    (tmp_path / "config.yaml").rename(tmp_path / "stock.yaml")
+    say_other_boxes(str(tmp_path / "model.pth"), toy_cfg(key, now))
+    say_other_boxes(str(tmp_path / "model.pth"), toy_cfg(key, now), str(tmp_path / "stock.yaml"))
+    found = [f"model.pth will not detect what it did: {key} is {now}, and it was trained with"] * 2
     expected = [] if "NMS" in key else found
     said = warnings(caplog)
     assert len(said) == len(expected) and all(map(str.__contains__, said, expected))

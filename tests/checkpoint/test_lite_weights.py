@@ -140,6 +140,10 @@ def test_there_are_three_packages() -> None:
     sentence = "no weights 'efficientnet-lite4'; there are efficientnet-lite0, efficientnet-lite1,"
     with pytest.raises(ValueError, match=sentence):
         loaded(lite_model(), "efficientnet-lite4")
+    with pytest.raises(
+        ValueError, match="There are no weights 'efficientnet_lite0'; there are eff"
+    ):
+        loaded(lite_model(), "efficientnet_lite0")
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,9 @@ def test_it_goes_on_with_its_own_weights_alone(
 
     says = "so there is no upgrade to go on with"
     assert says in refused("stock.pth", image, "--resume", output="none")
+    easy = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "MODEL.DYNAMIC.EASY_PROPOSALS", "1")
+    said = refused("stock.pth", image, "--opts", *easy, output="fewer")
+    assert said.endswith(" It is changed by MODEL.DYNAMIC.EASY_PROPOSALS.\n")
     broken.write_text("none")
     said = refused("stock.pth", broken)  # nothing is left out here, whatever a key says
     assert f"Image {broken} cannot be read" in said and "SKIP_CORRUPT_IMAGES" not in said

@@ -198,6 +198,7 @@ def test_values_nested_without_end_are_refused(value: str) -> None:
         ("word", "holds 'word'; it must hold keys"),
         ("3", "holds 3; it must hold keys"),
         ("SOLVER: [1", "is not YAML: "),
+        ("SEED: 1\nSOLVER: {{ keys }}", "has a list or mapping in the place of a key at line 2."),
         ("\x00", "is not YAML: "),
         ("[" * 5000, "is "),
         ("_BASE_: f.yaml", "includes itself by _BASE_: "),
@@ -217,7 +218,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert refusal("gone.yaml") == ["--config-file gone.yaml does not exist."]
     assert refusal(str(tmp_path)) == [f"--config-file {tmp_path} cannot be read: Is a directory."]
     (tmp_path / "latin.yaml").write_bytes(b"OUTPUT_DIR: \xe9\xff")
-    assert "is not YAML" in refusal(str(tmp_path / "latin.yaml"))[0]
+    assert "latin.yaml is no text in UTF-8: " in refusal(str(tmp_path / "latin.yaml"))[0]
 
 
 def test_a_path_names_a_file_as_well(tmp_path: Path) -> None:

@@ -257,6 +257,11 @@ def test_keys_that_cannot_be_followed(cfg: CfgNode) -> None:
     cfg.DATASETS.TRAIN = ("toys",)
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN names 'toys'.* Close to it: toy"):
         training_dicts(cfg)
+    says = (
+        r"programs call dynamicdet_d2\.data\.register_coco_json\(cfg\.DATASETS\.COCO_JSON\)\. Close"
+    )
+    with pytest.raises(ValueError, match=says):
+        training_dicts(cfg)
     cfg.DATASETS.TRAIN = ()
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN names no data set"):
         training_dicts(cfg)

@@ -200,6 +200,22 @@ def test_an_evaluation_without_evaluator_or_loader_is_none(cfg: CfgNode, name: s
         own.test(cfg, own.build_model(cfg).eval())
 
 
+def test_an_evaluator_is_an_instance(cfg: CfgNode) -> None:
+    own = type("Own", (DynamicTrainer,), {"build_evaluator": classmethod(lambda *_: Ids)})
+    with pytest.raises(ValueError, match="^build_evaluator of toy_test returns the class Ids; it"):
+        own.test(cfg, own.build_model(cfg).eval())
+
+
+def test_an_evaluator_gives_figures_by_task(cfg: CfgNode) -> None:
+    class Number(Ids):
+        def evaluate(self) -> float:
+            return 0.5
+
+    own = type("Own", (DynamicTrainer,), {"build_evaluator": classmethod(lambda *_: Number())})
+    with pytest.raises(ValueError, match="^The evaluator of toy_test is a Number and gives 0.5; "):
+        own.test(cfg, own.build_model(cfg).eval())
+
+
 def given(name: str, returned: object) -> type[DynamicTrainer]:
     """A trainer of which a method that builds something gives this."""
     return type("Own", (DynamicTrainer,), {name: lambda *_: returned})
@@ -270,6 +286,13 @@ def test_another_number_of_classes_by_code_is_said(
             ("MODEL.DYNAMIC.LOSS_WEIGHTS", [1.0, 0.0]),
             "LOSS_WEIGHTS are [1.0, 0.0]: nothing is learnt from detector2's loss.",
         ),
+        (
+            ("SOLVER.ROUTER.EPOCHS", 0),
+            "SOLVER.ROUTER.EPOCHS is 0: no weight of the router",
+        ),
+        (("SOLVER.ROUTER.BASE_LR", 0.0), "SOLVER.ROUTER.BASE_LR is 0: no weight of the router"),
+        (("SOLVER.ROUTER.BASE_LR", 0.0, "SOLVER.ROUTER.OBJECTIVE", "auto"), ""),
+        (("SOLVER.ROUTER.EPOCHS", 0, "SOLVER.PHASES", ["detectors"]), ""),
         (("SOLVER.BASE_LR", 0.0, "SOLVER.PHASES", ["router"]), ""),
         (("MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0], "MODEL.PIXEL_STD", [255.0, 255.0, 255.0]), ""),
         (("INPUT.MAX_SIZE_TRAIN", 320, "INPUT.MOSAIC.ENABLED", True), ""),
@@ -291,7 +314,7 @@ def test_keys_that_cannot_do_what_they_are_for_are_said(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (None, "build_train_loader of Own returns nothing; it must be an iterable of batches."),
+        (None, "build_train_loader of Own returns nothing."),
         (5, "build_train_loader of Own returns 5; it must be an iterable of batches."),
         (ResumableLoader, "ResumableLoader'>; it must be an iterable of batches."),
     ],

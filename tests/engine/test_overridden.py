@@ -138,6 +138,46 @@ def test_a_phase_of_which_all_is_frozen(cfg: CfgNode, part: str, phase: str) -> 
         frozen(part)(cfg)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_weights_that_training_cannot_take(cfg: CfgNode, kind: torch.dtype) -> None:
+    class Own(DynamicTrainer):
+        @classmethod
+        def build_model(cls, cfg: CfgNode) -> nn.Module:
+            return super().build_model(cfg).to(kind)
+
+    says = f"^build_model of Own returns weights of {kind}; they are trained in float32, and SOLV"
+    with pytest.raises(ValueError, match=says):
+        Own(cfg)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "build_optimiser",
+            "build_optimiser of Own is asked by nothing. The nearest is build",
+        ),
+        ("build_my_parts", ""),
+    ],
+)
+def test_a_builder_that_is_misspelt(
+    cfg: CfgNode, caplog: pytest.LogCaptureFixture, name: str, says: str
+) -> None:
+    given(name, None)(cfg)
+    said = [x for x in caplog.messages if "is asked by nothing" in x]
+    assert len(said) == bool(says) and all(map(str.startswith, said, [says]))
+
+
+def test_hooks_that_are_kept_from_running(cfg: CfgNode) -> None:
+    class Own(DynamicTrainer):
+        def before_step(self) -> None:
+            pass
+
+    says = r"^before_step of Own does not call super\(\).before_step\(\), without which no hook"
+    with pytest.raises(ValueError, match=says):
+        Own(cfg).train()
+
+
 def test_what_is_registered_beside_the_trainers_own_hooks(cfg: CfgNode) -> None:
     trainer = DynamicTrainer(cfg)
     for given_hooks, says in (

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
+from dynamicdet_d2.engine.phases.solver import FIXED_KEYS
 from dynamicdet_d2.engine.resuming import (
     check_model,
     recorded,
@@ -49,6 +50,10 @@ def test_what_must_stay_is_refused() -> None:
     with pytest.raises(ValueError, match="SOLVER.OPTIMIZER is 'ADAMW', and the run began with"):
         record = recorded(toy_cfg())
         settle(toy_cfg("SOLVER.OPTIMIZER", "ADAMW"), record, held=HELD, fixed=FIXED)
+    own = toy_cfg("MODEL.COMPOSITE.SHARE_HEADS", False)
+    says = "^MODEL.COMPOSITE.SHARE_HEADS is False, and the run began with True: it must stay"
+    with pytest.raises(ValueError, match=says):
+        settle(own, record, held=HELD, fixed=FIXED_KEYS)
 
 
 def test_a_checkpoint_from_before_there_was_a_record_says_nothing() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dynamicdet_d2.engine.batch_file import decoded, encoded
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged, step_seed
 from dynamicdet_d2.engine.replay import replay
-from dynamicdet_d2.engine.step import TrainingStep, check_finite
+from dynamicdet_d2.engine.step import TrainingStep, check_finite, losses_of
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
 
@@ -68,6 +68,22 @@ def test_a_loss_that_is_not_finite_is_named_and_not_trained_on(bad: float) -> No
     assert step.model.seen == 1
     assert list(step.buffers.values()) == [0]
     check_finite({})
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("bad box: y1 larger than y2", FloatingPointError), ("another one", AssertionError)],
+)
+def test_boxes_that_are_not_finite_are_a_divergence(said: str, kind: type[Exception]) -> None:
+    """NaN is no x1 <= x2, which losses by overlap assert."""
+
+    class Overlap(Line):
+        def forward(self, batch: float) -> dict[str, Tensor]:
+            raise AssertionError(said)
+
+    says = "predicted boxes are not finite" if kind is FloatingPointError else said
+    with pytest.raises(kind, match=f"^{says}$"):
+        losses_of(Overlap(), 1.0)
 
 
 def test_an_overflow_of_mixed_precision_is_no_divergence(caplog: pytest.LogCaptureFixture) -> None:

@@ -541,6 +541,9 @@ def test_a_loop_of_a_user_s_own(
         evaluator.process([{**image, "file_name": name}], model.exits([image]))
     assert len(evaluator.observation().records) == 2
     assert caplog.text.count("is a loader of another data set, the figures are wrong") == elsewhere
+    says = f"^The loader gives image 777, which data set {NAME} does not have: it is a loader of an"
+    with pytest.raises(ValueError, match=says):
+        evaluator.process([{**images[0], "image_id": 777}], model.exits([images[0]]))
 
 
 @pytest.mark.parametrize(("given", "said"), [({}, True), ({"losses": (1.0, 0.5)}, False)])

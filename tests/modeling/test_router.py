@@ -48,6 +48,25 @@ def test_reduction_without_hidden_units_is_refused() -> None:
         paper_router(reduction=9)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            {"inputs": {}},
+            "inputs of the router is {}; it must be RouterInputs by name, at least one.",
+        ),
+        ({"inputs": [PooledFeatures(SHAPES)]}, "it must be RouterInputs by name, at least one."),
+        ({"inputs": {"features": "map"}}, "it must be RouterInputs by name, at least one."),
+        ({"reduction": 1.5}, "reduction of the router is 1.5; it must be a whole number."),
+        ({"standardize": "no"}, "standardize of the router is 'no'; it must be True or False."),
+    ],
+)
+def test_what_no_router_is_built_from(arguments: dict, says: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        AdaptiveRouter(**{"inputs": {"features": PooledFeatures(SHAPES)}, **arguments})
+    assert str(refused.value).endswith(says)
+
+
 @pytest.mark.parametrize("bias", [-1e4, 1e4])
 def test_difficulty_stays_inside_the_open_interval(bias: float) -> None:
     router = paper_router()

@@ -90,7 +90,7 @@ CASES: list[tuple[str, int, str]] = [
     ("cost --config-file gone.yaml", TYPED, "--config-file gone.yaml does not exist."),
     ("cost --config-file {folder}", TYPED, "cannot be read: Is a directory."),
     ("cost --config-file {folder}/pipe", TYPED, "pipe is a pipe or a device; it must be a file."),
-    ("cost --config-file {folder}/w.pth", TYPED, "w.pth is not YAML"),
+    ("cost --config-file {folder}/w.pth", TYPED, "w.pth is no text in UTF-8"),
     (f"{COST} --height 0", TYPED, "0"),
     (f"{COST} --width -5", TYPED, "-5"),
     (f"{COST} --height x", TYPED, "--height: invalid int value: 'x'"),

@@ -193,7 +193,11 @@ OVERRIDES = [
     (("DATASETS.COCO_JSON", "[[1, 2, 3]]"), "DATASETS.COCO_JSON has [1, 2, 3]"),
     (("OUTPUT_DIR", ""), "OUTPUT_DIR is ''; it must be a string that can name a folder, and"),
     (("OUTPUT_DIR", "s3://bucket/run"), "OUTPUT_DIR is 's3://bucket/run'; it must be"),
-    (("OUTPUT_DIR", "file:///tmp/run"), "can name a folder, and no address."),
+    (("OUTPUT_DIR", "file:///tmp/run"), "can name a folder, and no address"),
+    (
+        ("OUTPUT_DIR", "\u201coutput/x\u201d"),
+        "can name a folder, and no address or typographic quote.",
+    ),
     (("OUTPUT_DIR", "setup.py"), "OUTPUT_DIR is 'setup.py', which is a file"),
     (("TEST.DETECTIONS_PER_IMAGE", "-3"), "TEST.DETECTIONS_PER_IMAGE is -3"),
     (("TEST.DYNAMIC.HARD_FRACTIONS", "[2]"), "TEST.DYNAMIC.HARD_FRACTIONS has 2"),

@@ -129,8 +129,9 @@ def check_registered(key: str, names: Sequence[str]) -> None:
             close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
             hint = f" Close to it: {', '.join(close)}." if close else ""
             raise ValueError(
-                f"{key} names '{name}', which is not registered: DATASETS.COCO_JSON registers "
-                f"[name, json file, image folder].{hint}"
+                f"{key} names '{name}', which is not registered: commands register "
+                "[name, json file, image folder] of DATASETS.COCO_JSON, and programs call "
+                f"dynamicdet_d2.data.register_coco_json(cfg.DATASETS.COCO_JSON).{hint}"
             )
 
 

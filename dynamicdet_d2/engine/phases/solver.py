@@ -25,7 +25,8 @@ OPTIMIZER_KEYS = (
     *("SOLVER.NESTEROV", "SOLVER.WEIGHT_DECAY", "SOLVER.WEIGHT_DECAY_NORM"),
     "SOLVER.WEIGHT_DECAY_BIAS",
 )
-FIXED_KEYS = ("SOLVER.OPTIMIZER",)
+# Which weights there are to learn, beside the kind of the optimizer.
+FIXED_KEYS = (*("SOLVER.OPTIMIZER", "MODEL.COMPOSITE.SHARE_NECK", "MODEL.COMPOSITE.SHARE_HEADS"),)
 
 
 def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:

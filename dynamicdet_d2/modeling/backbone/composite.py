@@ -213,9 +213,12 @@ class CompositeBackbone(Backbone):
             one_neck: whether both feed one neck, so that they must be equally wide.
 
         Raises:
-            ValueError: if the two do not agree in their stages and output shapes.
+            ValueError: if the two do not agree in their stages and output shapes, or ``share_stem``
+                is neither True nor False.
         """
         super().__init__()
+        if not isinstance(share_stem, bool):
+            raise ValueError(f"share_stem is {share_stem!r}; it must be True or False.")
         _check_staged(bottom_up1, bottom_up2)
         self.share_stem = share_stem and bottom_up2.can_share_stem
         _check_shapes(bottom_up1, bottom_up2, one_neck, self.share_stem)

@@ -104,6 +104,11 @@ def test_what_is_not_what_it_says(number: int) -> None:
     assert says in str(refused.value)
 
 
+def test_a_stem_is_shared_or_not() -> None:
+    with pytest.raises(ValueError, match=r"^share_stem is 'no'; it must be True or False\.$"):
+        CompositeBackbone(bottom_up1=Patches(), bottom_up2=Patches(), share_stem="no")
+
+
 def test_looking_changes_nothing() -> None:
     composite = CompositeBackbone(bottom_up1=Patches(), bottom_up2=Patches())
     before = {name: value.clone() for name, value in composite.state_dict().items()}

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program or a LazyConfig builds a detector from, refused by name."""
+
+from typing import Any
+
+import pytest
+from detectron2.config import LazyConfig, instantiate
+from detectron2.modeling import build_model
+from torch import nn
+
+from dynamicdet_d2.modeling.architecture import building
+from dynamicdet_d2.modeling.built_from import check_classes, check_parts, check_statistics
+from tests.support.toy import toy_cfg, toy_model
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kind"),
+    [
+        ("backbone", nn.Identity(), "CompositeBackbone"),
+        ("router", None, "AdaptiveRouter"),
+        ("operating_point", 0.5, "OperatingPoint"),
+        ("exit_merging", 0.6, "ExitMerging"),
+    ],
+)
+def test_parts_of_another_type(name: str, given: Any, kind: str) -> None:
+    model = toy_model()
+    parts = {"backbone": model.backbone, "router": model.router}
+    parts |= {"operating_point": None, "exit_merging": None}
+    check_parts(**parts)
+    with pytest.raises(ValueError) as refused:
+        check_parts(**{**parts, name: given})
+    said = str(refused.value)
+    assert said.startswith(f"{name} of the detector is ")
+    assert said.endswith(f"; it must be of type {kind}.")
+
+
+@pytest.mark.parametrize(("mean", "std"), [([1.0, 2.0], [1.0, 1.0, 1.0]), ([1.0], [0.0]), ([], [])])
+def test_statistics_of_pixels(mean: list[float], std: list[float]) -> None:
+    says = r"they must have a number for each channel, and pixel_std numbers above 0\.$"
+    with pytest.raises(ValueError, match=says):
+        check_statistics(mean, std)
+    check_statistics([103.5], [1.0])
+
+
+def test_heads_and_their_predictor_have_the_same_classes() -> None:
+    """As where a LazyConfig has the number changed in one of two places."""
+    heads = LazyConfig.load("configs/lazy/dy_faster_rcnn_R_50_FPN.py").model.roi_heads
+    check_classes(instantiate(heads))
+    heads.num_classes = 3
+    says = "^num_classes of roi_heads is 3, and its box_predictor has 80; they must be the same"
+    with pytest.raises(ValueError, match=says):
+        check_classes(instantiate(heads))
+
+
+def test_an_assertion_without_words_is_said_by_its_line() -> None:
+    """Heads of one level, given several; Detectron2 asserts that and says no more."""
+    says = r"do not go together: assert len\(.*\) == 1 \(in from_config of roi_heads.py\)\.$"
+    with pytest.raises(ValueError, match=says), building():
+        build_model(toy_cfg("MODEL.ROI_HEADS.NAME", "Res5ROIHeads"))
