@@ -314,7 +314,7 @@ def test_keys_that_cannot_do_what_they_are_for_are_said(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (None, "build_train_loader of Own returns nothing."),
+        (None, "build_train_loader of Own returns nothing; it must be"),
         (5, "build_train_loader of Own returns 5; it must be an iterable of batches."),
         (ResumableLoader, "ResumableLoader'>; it must be an iterable of batches."),
     ],

@@ -40,7 +40,7 @@ ELSEWHERE = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1)
     [
         ("build_hooks", None, "build_hooks of Own returns nothing."),
         ("build_hooks", [Counted], "build_hooks of Own gives <class .*; it must be an instance of"),
-        ("build_train_loader", None, "build_train_loader of Own returns nothing; it must be an iterable of"),
+        ("build_train_loader", None, "build_train_loader of Own returns nothing; it must be"),
         ("build_optimizer", None, "build_optimizer of Own returns None; it must be a torch.optim"),
         (
             "build_optimizer",
