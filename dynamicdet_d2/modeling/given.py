@@ -142,7 +142,9 @@ def _doubt(boxes: Tensor, size: tuple[int, int]) -> str:
         return "without an area"
     corner = boxes.new_tensor([size[1], size[0]])
     outside = (boxes[:, :2] >= corner).any(dim=1) | (boxes[:, 2:] <= 0).any(dim=1)
-    return "outside of its image" if outside.any() else ""
+    if outside.any():
+        return "outside of its image"
+    return "within its first pixel, as if in shares of the image" if (boxes <= 1).all() else ""
 
 
 @cache  # of a stream, once

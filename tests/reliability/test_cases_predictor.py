@@ -443,6 +443,7 @@ def test_weights_that_are_not_finite_stop_at_the_first_image() -> None:
     [
         ([4.0, 4, 4, 20], "Ground truth has a box without an area, by a mapper for one"),
         ([400.0, 4, 420, 20], "Ground truth has a box outside of its image, by a mapper"),
+        ([0.2, 0.1, 0.9, 1.0], "Ground truth has a box within its first pixel, as if in shares of"),
         ([-9.0, 4, 420, 20], ""),
     ],
 )
