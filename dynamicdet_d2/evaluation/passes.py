@@ -14,6 +14,7 @@ from dynamicdet_d2.evaluation.augmented import evaluate_augmented
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.observe import BothExits
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +51,15 @@ def evaluate(
         build_loader: called with the config, and with one for each further input size.
 
     Raises:
-        ValueError: a trainer's methods give no evaluator or no loader.
+        ValueError: a trainer's methods, or a program, give no evaluator or no loader.
     """
     if evaluator is None:
         raise ValueError(f"There is no evaluator of {dataset}: build_evaluator returns nothing.")
+    if isinstance(evaluator, type) or not hasattr(evaluator, "process"):
+        raise ValueError(
+            f"The evaluator of {dataset} is {shown(evaluator)}; it must be an instance of a "
+            "DatasetEvaluator."
+        )
     if isinstance(evaluator, TradeoffEvaluator):
         folder = evaluator.output_dir
         evaluator.other_sizes = _evaluate_sizes(cfg, dataset, model, folder, build_loader)

@@ -572,6 +572,16 @@ def test_a_mapper_that_gives_no_sizes_is_refused(
         evaluator.process([without], model.exits([without]))
 
 
+def test_an_image_of_another_data_set_is_refused(
+    cfg: CfgNode, model: nn.Module, images: list[dict]
+) -> None:
+    evaluator = TradeoffEvaluator(NAME, cfg, model)
+    other = {**images[1], "image_id": 999}
+    says = rf"^Image 8.png \(id 999\) is none of data set {NAME}: is the loader that of another one"
+    with pytest.raises(ValueError, match=says):
+        evaluator.process([other], model.exits([other]))
+
+
 def test_what_is_no_config_and_no_data_set(cfg: CfgNode) -> None:
     with pytest.raises(ValueError, match=r"^The config is of type str; it must be a CfgNode"):
         TradeoffEvaluator(NAME, "config.yaml")
