@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
 from dynamicdet_d2.data.check.run import check_datasets
@@ -55,6 +55,15 @@ def test_detectron2_s_own_way_of_registering(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="No image has an object to train on"):
         prepare_data(cfg)
     cfg.DATASETS.CHECK = False
+    prepare_data(cfg)
+
+
+def test_a_data_set_by_code_that_coco_s_figures_are_asked_of(tmp_path: Path) -> None:
+    """As tutorials set it; the check is of files."""
+    cfg = config(tmp_path)
+    DatasetCatalog.register("by_code", list)
+    MetadataCatalog.get("by_code").set(evaluator_type="coco", thing_classes=["disc", "ring"])
+    cfg.DATASETS.TRAIN = ("by_code",)
     prepare_data(cfg)
 
 

@@ -125,7 +125,7 @@ def check_datasets(
     num_classes = reduce(getattr, num_classes_key.split("."), cfg)
     reports = []
     for name in dict.fromkeys([*train, *judged]):
-        if name not in DatasetCatalog or MetadataCatalog.get(name).get("evaluator_type") != "coco":
+        if not _is_of_coco_files(name):
             continue
         metadata = MetadataCatalog.get(name)
         report = check_dataset(
@@ -175,6 +175,15 @@ def _read_for(cfg: CfgNode, num_classes: int) -> tuple:
     masks = cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT
     skips = cfg.DATALOADER.SKIP_CORRUPT_IMAGES
     return train, judged, tuple(files), written, num_classes, masks, skips
+
+
+def _is_of_coco_files(name: str) -> bool:
+    """Unlike one that is registered by code, and evaluated by COCO's figures."""
+    if name not in DatasetCatalog:
+        return False
+    metadata = MetadataCatalog.get(name)
+    files = (metadata.get("json_file"), metadata.get("image_root"))
+    return metadata.get("evaluator_type") == "coco" and None not in files
 
 
 def warn_of_other_classes(train: Sequence[str], test: Sequence[str]) -> None:
