@@ -204,6 +204,7 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "Config overrides are KEY VALUE pairs; 'SOLVER.MAX_ITER=3' has no value.",
     ),
+    ("demo-photos set.json images --output {folder}/x", TYPED, "error: set.json is no key."),
     (
         "demo-photos --output {folder}/x SOLVER.MAX_ITER SOLVER.BASE_LR 0.1",
         TYPED,
