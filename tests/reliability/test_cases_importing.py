@@ -239,7 +239,7 @@ def test_labels_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
 
 
 DESCRIPTIONS: dict[str, tuple[bytes | str, str]] = {
-    "empty": ("", "data.yaml is no data.yaml: it holds no keys in YAML"),
+    "empty": ("", "data.yaml holds no keys in YAML, such as"),
     "no names": ("train: images", "(looked for 'names'): --classes A B C gives them."),
     "a gap": ("train: images\nnames: {0: a, 2: b}", "'names' must be a list, or have the keys"),
     "a name twice": ("train: images\nnames: [a, a]", "'names' has the class 'a' twice."),

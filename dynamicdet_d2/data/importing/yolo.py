@@ -124,8 +124,8 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
         raise ValueError(f"{file} {error}") from None
     if not isinstance(content, dict):
         raise ValueError(
-            f"{file} is no data.yaml: it holds no keys in YAML, such as 'train' and 'names'. A "
-            "data set without one is named by its folder."
+            f"{file} holds no keys in YAML, such as 'train' and 'names'; a data set without a "
+            "data.yaml is named by its folder."
         )
     for key in content:
         split = meant(str(key))
