@@ -25,6 +25,9 @@ _KEYS_OF = {
     "--target-latency-ms": "MODEL.DYNAMIC.TARGET_LATENCY_MS",
 }
 # An argument, or an option's value, that lies in the home folder.
+# pathlib makes one slash of two.
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*\}?(/|$)|%[A-Za-z_]\w*%([/\\]|$)")
 _HOME = re.compile(r"^((?:--[\w-]+=)?)~(?=/|$)")
 
 
@@ -48,6 +51,7 @@ def read_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpars
     _refuse_unknown(words, parser)
     args = parser.parse_args(words)
     _refuse_empty(args, parser)
+    _refuse_no_place(getattr(args, "output", None))
     _refuse_plan(args)
     return args
 
@@ -181,6 +185,21 @@ def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         if value == "" and parser.get_default(name) != "":
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option if option in options else name.upper()} is empty.")
+
+
+def _refuse_no_place(output: Path | str | None) -> None:
+    """
+    Raises:
+        ValueError: what is to be written would be in a folder called "s3:" or "$HOME".
+    """
+    word = str(output or "")
+    if _ADDRESS.match(word):
+        raise ValueError(f"--output is {word}, an address; it must be a place on this machine.")
+    if _VARIABLE.match(word):
+        raise ValueError(
+            f"--output is {word}, as no shell has replaced the variable: in single quotes it is "
+            "part of the name."
+        )
 
 
 def _refuse_plan(args: argparse.Namespace) -> None:

@@ -48,15 +48,15 @@ def check_call(config: str, overrides: Sequence[str]) -> None:
     """Refuse any folder but the root of the repository, which has the config of a demo.
 
     Raises:
-        ValueError: elsewhere, or the overrides are no pairs, or have ``OUTPUT_DIR``: each step
+        ValueError: elsewhere, or the overrides cannot be read, or have ``OUTPUT_DIR``: each step
             looks for the files of the one before in the same folder; or they have the threshold.
     """
     if not Path(config).is_file():
         raise ValueError(f"{config} is not here: run the demo from the root of the repository.")
-    if len(overrides) % 2:
+    if overrides:
         from dynamicdet_d2.config import read_config  # Detectron2's, for which steps wait anyway
 
-        read_config(config, overrides)  # says which of them has no value
+        read_config(config, overrides)  # before images are drawn
     if "OUTPUT_DIR" in overrides[::2]:
         raise ValueError("OUTPUT_DIR is not an override here: name the folder with --output.")
     if "MODEL.DYNAMIC.THRESHOLD" in overrides[::2]:  # the last steps would refuse it

@@ -117,7 +117,9 @@ def read_json(json_file: str) -> dict[str, Any]:
         raise ValueError(f"{json_file} cannot be read: {error.strerror}.") from error
     except RecursionError:
         raise ValueError(f"{json_file} is nested too deeply.") from None
-    except ValueError as error:  # bad JSON, bad UTF-8
+    except UnicodeDecodeError:
+        raise ValueError(f"{json_file} is not JSON: it is no text in UTF-8.") from None
+    except ValueError as error:
         raise ValueError(f"{json_file} is not JSON: {error}.") from error
     if not isinstance(content, dict):
         raise ValueError(

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One COCO file split by chance, such as into images to train on, to choose by, and to test on."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dynamicdet_d2.data.importing.mark import MARK, refuse_own_annotations
+from dynamicdet_d2.data.importing.mark import marked, refuse_own_annotations
 from dynamicdet_d2.data.register import class_names, read_json
 from dynamicdet_d2.utils.files import make_folder, whole_file
 from dynamicdet_d2.utils.words import shown
@@ -96,7 +95,12 @@ def _check(images: list, annotations: list, json_file: str) -> None:
         if found in seen:
             raise ValueError(f"{json_file}: the image id {shown(found)} is used more than once.")
         if not isinstance(file, str):
-            raise ValueError(f"{json_file}: the image {shown(found)} has no 'file_name'.")
+            fault = (
+                f"has the 'file_name' {shown(file)}; it must be text"
+                if "file_name" in known
+                else "has no 'file_name'"
+            )
+            raise ValueError(f"{json_file}: the image {shown(found)} {fault}.")
         place = os.path.normpath(file)
         if place in files:  # it could be learnt and tested on
             raise ValueError(f"{json_file}: the file {shown(file)} is that of two images.")
@@ -120,5 +124,4 @@ def _write(content: dict[str, Any], places: Sequence[int], path: Path) -> None:
     ids = {image["id"] for image in images}
     annotations = [x for x in content["annotations"] if x.get("image_id") in ids]
     with whole_file(path) as file:
-        own = {**content, **MARK, "images": images, "annotations": annotations}
-        file.write(json.dumps(own).encode())
+        file.write(marked({**content, "images": images, "annotations": annotations}))

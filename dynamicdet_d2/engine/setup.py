@@ -14,9 +14,8 @@ from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.data.check.run import check_datasets
-from dynamicdet_d2.data.register import register_coco_json
-from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.engine.ending import failures_in_a_sentence
+from dynamicdet_d2.engine.run_data import register_data
 from dynamicdet_d2.engine.run_folder import folder_of_run
 from dynamicdet_d2.engine.saved_config import config_of_training, put_back, save_config
 from dynamicdet_d2.modeling.architecture import num_classes_key
@@ -47,8 +46,7 @@ def checked(cfg: CfgNode, use: Use) -> CfgNode:
         ValueError: naming the keys or the data set that is wrong.
     """
     check(cfg, use)
-    register_coco_json(cfg.DATASETS.COCO_JSON)
-    register_shapes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, cfg.SOLVER.ROUTER.VALIDATION])
+    register_data(cfg)
     cfg.freeze()
     return cfg
 

@@ -37,6 +37,7 @@ from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
 from dynamicdet_d2.engine.learnt_classes import check_classes
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS
 from dynamicdet_d2.engine.reliable import ReliableTrainer
+from dynamicdet_d2.engine.run_data import prepare_data
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
@@ -63,6 +64,7 @@ class StaticTrainer(ReliableTrainer, Builders):
 
     def __init__(self, cfg: CfgNode) -> None:
         check(cfg, Use.TRAIN)
+        prepare_data(cfg)
         super().__init__(cfg)
         self.iter = -1  # nothing is done yet
         self._loader = self._trainer.data_loader

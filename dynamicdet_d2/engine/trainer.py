@@ -39,6 +39,7 @@ from dynamicdet_d2.engine.phases import Phase
 from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
 from dynamicdet_d2.engine.plan import Plan, planned_phases
 from dynamicdet_d2.engine.reliable import ReliableTrainer
+from dynamicdet_d2.engine.run_data import prepare_data
 from dynamicdet_d2.engine.statistics import measure_statistics
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.engine.tester import TradeoffTester
@@ -80,6 +81,7 @@ class DynamicTrainer(ReliableTrainer, PassingTrainer, TradeoffTester, Builders):
         overridden.check_builders(type(self))
         self.cfg = cfg
         self.seed = run_seed(cfg)
+        prepare_data(cfg)
         self.images = training_dicts(cfg)
         learnt_classes.check_classes(cfg, self.images)
         checks.warn_of_doubtful_keys(cfg)

@@ -39,7 +39,7 @@ from dynamicdet_d2.evaluation.tradeoff.summary import summary
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import whole_file
 from dynamicdet_d2.utils.paths import refuse_no_path
-from dynamicdet_d2.utils.words import shown
+from dynamicdet_d2.utils.words import named_image
 
 logger = logging.getLogger(__name__)
 
@@ -117,20 +117,10 @@ class TradeoffEvaluator(Observer):
             )
         if self._model is None:
             self._take(self._given_model or outputs[0]["model"])
-        self._refuse_unknown_images(inputs)
         self._say_other_images(inputs)
         self._say_training_mapper(inputs, outputs)
-        self._refuse_other_sizes(inputs, outputs)
+        self._refuse_other_images(inputs, outputs)
         super().process(inputs, outputs)
-
-    def _refuse_unknown_images(self, inputs: Sequence[dict]) -> None:
-        known = {} if self._ground_truth is None else self._ground_truth.coco.imgs
-        for image in inputs:
-            if known and "image_id" in image and image["image_id"] not in known:
-                raise ValueError(
-                    f"The loader gives image {shown(image['image_id'])}, which data set "
-                    f"{self._dataset} does not have: it is a loader of another one."
-                )
 
     def _say_other_images(self, inputs: Sequence[dict]) -> None:
         """Once. Ids alone do not tell data sets apart: most count their images from 1."""
@@ -165,16 +155,22 @@ class TradeoffEvaluator(Observer):
                 self._dataset,
             )
 
-    def _refuse_other_sizes(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
+    def _refuse_other_images(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
         """
         Raises:
-            ValueError: as of an image without "height" and "width", whose boxes are in pixels of
-                the network's input then, and not in those of the ground truth.
+            ValueError: one that the data set does not have, or of another size, as without
+                "height" and "width": its boxes are in pixels of the network's input then, and not
+                in those of the ground truth.
         """
         if self._ground_truth is None:
             return
         for image, output in zip(inputs, outputs, strict=True):
-            known = self._ground_truth.coco.imgs.get(image.get("image_id"), {})
+            known = self._ground_truth.coco.imgs.get(image.get("image_id"))
+            if known is None:
+                raise ValueError(
+                    f"{named_image(image, 'An image')} is none of data set {self._dataset}: is the "
+                    "loader that of another one?"
+                )
             size, found = (known.get("height"), known.get("width")), output[EXITS[0]].image_size
             if None not in size and size != tuple(found):
                 raise ValueError(

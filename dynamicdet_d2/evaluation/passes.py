@@ -51,15 +51,14 @@ def evaluate(
         build_loader: called with the config, and with one for each further input size.
 
     Raises:
-        ValueError: a trainer's methods give no evaluator, a class of one, or no loader; or
-            the evaluator gives no figures by task.
+        ValueError: a trainer's methods, or a program, give no evaluator or no loader.
     """
     if evaluator is None:
         raise ValueError(f"There is no evaluator of {dataset}: build_evaluator returns nothing.")
-    if isinstance(evaluator, type):
+    if isinstance(evaluator, type) or not hasattr(evaluator, "process"):
         raise ValueError(
-            f"build_evaluator of {dataset} returns the class {evaluator.__name__}; it must be an "
-            "instance, as by calling it."
+            f"The evaluator of {dataset} is {shown(evaluator)}; it must be an instance of a "
+            "DatasetEvaluator."
         )
     if isinstance(evaluator, TradeoffEvaluator):
         folder = evaluator.output_dir

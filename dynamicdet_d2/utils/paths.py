@@ -17,6 +17,7 @@ def refuse_no_path(path: object, of: str = "a file or a folder") -> None:
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{shown(path)} is no path of {of}.")
+        said = shown(path if text is None else text)
+        raise ValueError(f"{said} is no path of {of}.")
     if "\0" in text:
         raise ValueError(f"{shown(text)} has a byte 0, which no file's name can have.")

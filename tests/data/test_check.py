@@ -115,7 +115,9 @@ def test_what_is_unusual_but_fine(check: Checker) -> None:
         object_entry(2, 1, iscrowd=1, segmentation={"size": [30, 40], "counts": [600, 600]}),
         object_entry(3, 1, iscrowd=1, segmentation=compressed),
         object_entry(4, 1, bbox=[35, 6, 6.5, 8], segmentation=[]),  # 1.5 of 6.5 pixels outside
-        object_entry(5, 1, bbox=[34, 6, 6.5, 8.0]),  # half a pixel outside: rounding
+        object_entry(
+            5, 1, bbox=[34, 6, 6.5, 8.0], segmentation=[]
+        ),  # half a pixel outside: rounding
     ]
     report = check(annotations)
     assert not report.errors

@@ -202,7 +202,9 @@ def test_an_evaluation_without_evaluator_or_loader_is_none(cfg: CfgNode, name: s
 
 def test_an_evaluator_is_an_instance(cfg: CfgNode) -> None:
     own = type("Own", (DynamicTrainer,), {"build_evaluator": classmethod(lambda *_: Ids)})
-    with pytest.raises(ValueError, match="^build_evaluator of toy_test returns the class Ids; it"):
+    with pytest.raises(
+        ValueError, match="^The evaluator of toy_test is <class .*Ids'>; it must be an"
+    ):
         own.test(cfg, own.build_model(cfg).eval())
 
 

@@ -541,9 +541,6 @@ def test_a_loop_of_a_user_s_own(
         evaluator.process([{**image, "file_name": name}], model.exits([image]))
     assert len(evaluator.observation().records) == 2
     assert caplog.text.count("is a loader of another data set, the figures are wrong") == elsewhere
-    says = f"^The loader gives image 777, which data set {NAME} does not have: it is a loader of an"
-    with pytest.raises(ValueError, match=says):
-        evaluator.process([{**images[0], "image_id": 777}], model.exits([images[0]]))
 
 
 @pytest.mark.parametrize(("given", "said"), [({}, True), ({"losses": (1.0, 0.5)}, False)])
@@ -574,6 +571,16 @@ def test_a_mapper_that_gives_no_sizes_is_refused(
     )
     with pytest.raises(ValueError, match=says):
         evaluator.process([without], model.exits([without]))
+
+
+def test_an_image_of_another_data_set_is_refused(
+    cfg: CfgNode, model: nn.Module, images: list[dict]
+) -> None:
+    evaluator = TradeoffEvaluator(NAME, cfg, model)
+    other = {**images[1], "image_id": 999}
+    says = rf"^Image 8.png \(id 999\) is none of data set {NAME}: is the loader that of another one"
+    with pytest.raises(ValueError, match=says):
+        evaluator.process([other], model.exits([other]))
 
 
 def test_what_is_no_config_and_no_data_set(cfg: CfgNode) -> None:

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from detectron2.config import CfgNode
@@ -67,6 +68,13 @@ def test_any_evaluator_and_loader_will_do(cfg: CfgNode, caplog: pytest.LogCaptur
         assert evaluate(cfg, NAME, toy_model(), Ids(), loaders) == {"ids": [1, 2]}
     assert loaders.asked == [(64, NAME)]
     assert "INPUT_SIZES is left out: it needs a TradeoffEvaluator, not a Ids" in caplog.text
+
+
+@pytest.mark.parametrize("given", ["coco", Ids])
+def test_what_is_no_evaluator(cfg: CfgNode, given: Any) -> None:
+    says = rf"^The evaluator of {NAME} is .*(coco|Ids).*; it must be an instance of a DatasetEvalu"
+    with pytest.raises(ValueError, match=says):
+        evaluate(cfg, NAME, toy_model(), given, Loaders())
 
 
 @pytest.mark.usefixtures("_dataset")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
 
@@ -164,14 +164,57 @@ def test_a_mask(number: int) -> None:
 
 def test_what_detectron2_reads_as_it_is_meant() -> None:
     objects = [
-        an_object(bbox=np.array([5, 6, 10, 8]), category_id=np.int64(2), iscrowd=False),
+        an_object(bbox=np.array([5, 6, 15, 14]), bbox_mode=BoxMode.XYXY_ABS, iscrowd=False),
         an_object(bbox=(5.0, 6, 10, 8), bbox_mode=int(BoxMode.XYXY_ABS), category_id=1.0),
-        an_object(bbox=torch.tensor([5.0, 6, 10, 8]), segmentation=GONE),
+        an_object(bbox=torch.tensor([5.0, 6, 15, 14]), bbox_mode=BoxMode.XYXY_ABS),
+        an_object(category_id=np.int64(2), segmentation=GONE),
     ]
     image = an_image(1, file_name=Path("1.jpg"), annotations=objects, height=np.int64(30))
     assert read([image]) == [image]
     assert read((changed(image, {"image_id": GONE, "height": GONE}),))
     assert read([an_image("a")], learnt=False)
+
+
+@pytest.mark.parametrize("bbox", [np.array([5, 6, 10, 8]), torch.tensor([5.0, 6, 10, 8])])
+def test_sides_in_an_array(bbox: Any) -> None:
+    """Detectron2 converts a list, or an array of several boxes, and fails on one of one box."""
+    images = [an_image(1, annotations=[an_object(bbox=bbox)])]
+    kind = type(bbox).__name__
+    with pytest.raises(ValueError, match=f"of type {kind}; as XYWH_ABS it must be a list of numb"):
+        read(images)
+    assert read(images, learnt=False) == images  # it takes those where they are measured
+
+
+@pytest.mark.parametrize("annotations", [[], [an_object(iscrowd=1)]])
+def test_nothing_to_learn(annotations: list) -> None:
+    keys = ("DATALOADER.FILTER_EMPTY_ANNOTATIONS", False)
+    images = [an_image(1, annotations=annotations)] * 2
+    with pytest.raises(
+        ValueError, match=r"^DATASETS.TRAIN \['by_code'\]: no image has an object t"
+    ):
+        read(images, *keys)
+    assert read(images, *keys, "DATASETS.CHECK", False) == images
+    assert len(read([*images, an_image(2)], *keys)) == 3
+
+
+def test_a_class_without_a_name() -> None:
+    """No figures would count its objects."""
+    images = [an_image(1), an_image(2, annotations=[an_object(category_id=2)])]
+    with clean_catalogs():
+        DatasetCatalog.register("by_code", lambda: images)
+        assert images_of("DATASETS.TEST", ["by_code"], filter_empty=False)
+        MetadataCatalog.get("by_code").set(thing_classes=["disc", "ring"])
+        with pytest.raises(ValueError) as refused:
+            images_of("DATASETS.TEST", ["by_code"], filter_empty=False)
+    assert str(refused.value) == (
+        "Data sets ['by_code']: Image 2.jpg (id 2) has an object with the category_id 2; by the "
+        "metadata's thing_classes classes are 0 to 1."
+    )
+
+
+def test_a_whole_file_in_the_place_of_images() -> None:
+    with pytest.raises(ValueError, match=r"Entry 0 is 'images'; .* registered a list of such dict"):
+        read({"images": [], "annotations": []})
 
 
 def test_data_sets_that_are_not_looked_at() -> None:

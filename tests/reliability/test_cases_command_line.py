@@ -228,6 +228,7 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "Config overrides are KEY VALUE pairs; 'SOLVER.MAX_ITER=3' has no value.",
     ),
+    ("demo-photos set.json images --output {folder}/x", TYPED, "error: set.json is no key."),
     (
         "demo-photos --output {folder}/x SOLVER.MAX_ITER SOLVER.BASE_LR 0.1",
         TYPED,
@@ -588,6 +589,9 @@ CASES: list[tuple[str, int, str]] = [
     (f"{PREDICT} --input {{folder}}/images --threshold -1e-3", TYPED, "--threshold is -0.001; it"),
     (f"{CALIBRATE} --max-ap-drop -inf", TYPED, "--max-ap-drop is -inf; it must lie in [0, 100]"),
     ("draw-shapes --output= --num-images 1", TYPED, "error: --output is empty."),
+    ("draw-shapes --output s3://b/x --num-images 1", TYPED, "an address; it must be a place on t"),
+    ("draw-shapes --output $HOME/x --num-images 1", TYPED, "$HOME/x, as no shell has replaced th"),
+    ("draw-shapes --output x --num-images 99999999", TYPED, "sets have at most 10000000 images;"),
     (
         f"{PREDICT} --input {{folder}}/images --opts SEED 1 --threshold 1",
         TYPED,

@@ -239,7 +239,7 @@ def test_labels_in_capitals_are_not_passed_over(tmp_path: Path) -> None:
 
 
 DESCRIPTIONS: dict[str, tuple[bytes | str, str]] = {
-    "empty": ("", "data.yaml holds no keys"),
+    "empty": ("", "data.yaml holds no keys in YAML, such as"),
     "no names": ("train: images", "(looked for 'names'): --classes A B C gives them."),
     "a gap": ("train: images\nnames: {0: a, 2: b}", "'names' must be a list, or have the keys"),
     "a name twice": ("train: images\nnames: [a, a]", "'names' has the class 'a' twice."),
@@ -290,7 +290,10 @@ def replaced(name: str, make: Change) -> Change:
 
 
 PLACES: dict[str, tuple[Change, str]] = {
-    "a missing image": (listed(b"images/1.png\nimages/9.png\n"), "9.png does not exist."),
+    "a missing image": (
+        listed(b"images/1.png\nimages/9.png\n"),
+        "list.txt has 'images/9.png', but ",
+    ),
     "no image": (listed(b"images/1.png\nlabels/1.txt\n"), "1.txt cannot be read as an image"),
     "bytes": (listed(b"\xff\xfe\0"), "list.txt, a list of images, is no text file"),
     "byte 0": (listed(b"images/1\0.png\n"), "does not exist."),

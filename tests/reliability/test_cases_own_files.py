@@ -299,6 +299,25 @@ def test_what_a_command_wrote_it_replaces(tmp_path: Path) -> None:
     assert kept["written_by"] == "dynamicdet import-data" and len(kept["images"]) == 2
 
 
+def test_annotations_that_were_corrected_since_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    coco(tmp_path)
+    words = IMPORT.replace("--output {folder}", "--output {folder}/out").format(folder=tmp_path)
+    assert main(words.split()) == 0
+    file = tmp_path / "out" / "instances_val.json"
+    corrected = json.loads(file.read_text())
+    corrected["annotations"][0]["bbox"] = [1, 2, 3, 4]
+    file.write_text(json.dumps(corrected, indent=1))
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    assert stop.value.code == 2 and json.loads(file.read_text()) == corrected
+    assert f"{file}, which was changed since 'dynamicdet import-data'" in capsys.readouterr().err
+    del corrected["written_sha256"]  # of an earlier version, or a tool that keeps what it knows
+    file.write_text(json.dumps(corrected))
+    assert main(words.split()) == 0
+
+
 @pytest.mark.parametrize(
     ("output", "says"),
     [

@@ -467,6 +467,7 @@ SPLITS: list[tuple[Any, Any, str]] = [
     ),
     ([image_entry(i) for i in range(30)], [{"id": 7, "image_id": 1.0}], "7 has the image_id 1.0, "),
     ([{"id": i} for i in range(30)], [], "the image 0 has no 'file_name'."),
+    ([{"id": 3, "file_name": 7}], [], "the image 3 has the 'file_name' 7; it must be text."),
     ([image_entry(i) for i in range(5)], [], "has 5 image(s); at least 20 are needed"),
     (
         [image_entry(i) for i in range(30)],

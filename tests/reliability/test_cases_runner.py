@@ -316,10 +316,10 @@ def test_threads_that_numpy_counted(folder: Path) -> None:
     assert Runner(folder, opener=opened, threads=np.int64(2)).threshold == 0.5  # type: ignore
 
 
-@pytest.mark.parametrize("path", [None, "", b"exported", 3])
+@pytest.mark.parametrize("path", [None, "", b"exported", Path(" "), 3])
 def test_what_is_no_path_of_a_folder(path: Any) -> None:
     with pytest.raises(ValueError, match=r"^.{1,11} is no path of a folder that 'dynamicdet exp"):
-        Runner(path)
+        Runner(path)  # as it was typed, not as pathlib shows it
 
 
 @pytest.mark.parametrize("target", ["40", NAN, float("inf"), True, 0, -4, None])

@@ -5,9 +5,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as mask_api
-
 from dynamicdet_d2.data.check.segmentations import are_polygons, has_area
 from dynamicdet_d2.utils.plain import is_finite
 from dynamicdet_d2.utils.words import shown
@@ -26,13 +23,13 @@ _ROUNDING = 0.01
 class Agreement:
     """Counts the objects whose parts contradict each other, and keeps the first of each kind."""
 
-    def __init__(self, *, areas: bool, polygons: bool) -> None:
+    def __init__(self, *, areas: bool) -> None:
         """
         Args:
-            areas, polygons: what is looked at.
+            areas: are looked at.
         """
-        self._looks = {"areas": areas, "masks": polygons}
-        self._counts = {"areas": 0, "masks": 0}
+        self._looks_at_areas = areas
+        self._counts = {"areas": 0, "polygons": 0}
         self._areas_as_corners = self._areas_as_sides = 0
         self._first: dict[str, str] = {}
 
@@ -50,15 +47,15 @@ class Agreement:
             between = max(width - x, 0.0) * max(height - y, 0.0)
             self._areas_as_corners += math.isclose(area, between, rel_tol=_ROUNDING)
             self._areas_as_sides += math.isclose(area, width * height, rel_tol=_ROUNDING)
-        if self._looks["areas"] and is_finite(area):
+        if self._looks_at_areas and is_finite(area):
             low, high = (share * box[2] * box[3] for share in _AREAS)
             if not low <= area <= high:
                 self._note("areas", annotation, f"the area {shown(area)} in {shown(box)}")
-        if self._looks["masks"] and polygons and are_polygons(polygons):
+        if polygons and are_polygons(polygons):
             extent = _extent(polygons)
             if extent is not None and _overlap(extent, box) < _OVERLAP:
                 found = f"polygons in {shown(extent)}, its box {shown(box)}"
-                self._note("masks", annotation, found)
+                self._note("polygons", annotation, found)
 
     def _note(self, kind: str, annotation: dict[str, Any], found: str) -> None:
         self._counts[kind] += 1
@@ -78,7 +75,7 @@ class Agreement:
             )
         for kind, what, so in (
             ("areas", "an area that no object in their box has", "AP by size goes by it"),
-            ("masks", "polygons elsewhere than their box", "masks are learnt from them"),
+            ("polygons", "polygons elsewhere than their box", "one of both is wrong"),
         ):
             if self._counts[kind]:
                 yield (
@@ -100,5 +97,9 @@ def _extent(polygons: list[list[float]]) -> Box | None:
 
 def _overlap(one: Box, other: Box) -> float:
     """Intersection over union, of sides of at least a pixel: polygons may be lines."""
-    wide = [[(x, y, max(w, 1.0), max(h, 1.0))] for x, y, w, h in (one, other)]
-    return float(mask_api.iou(*np.array(wide, dtype=np.float64), [False])[0, 0])
+    (x1, y1, w1, h1), (x2, y2, w2, h2) = (
+        (x, y, max(w, 1.0), max(h, 1.0)) for x, y, w, h in (one, other)
+    )
+    width = max(min(x1 + w1, x2 + w2) - max(x1, x2), 0.0)
+    height = max(min(y1 + h1, y2 + h2) - max(y1, y2), 0.0)
+    return width * height / (w1 * h1 + w2 * h2 - width * height)

@@ -62,7 +62,7 @@ class AnnotationCheck:
         self._fit_as_fractions = 0
         self._boxes: set[int] = set()  # hashes: those of COCO's own would take 200 MB
         self._repeated = 0
-        self._agreement = Agreement(areas=testing, polygons=mask_format is not None)
+        self._agreement = Agreement(areas=testing)
 
     def run(self, annotations: list[Any]) -> None:
         """Adds everything wrong with the annotations to the report."""

@@ -131,16 +131,20 @@ def _check_files(
 
 def _warn_of_files_elsewhere(files: Iterable[str], image_root: str, report: DatasetReport) -> None:
     """Names may lead out of the folder, which whoever shares the data set may not know."""
-    outside = [
-        name
-        for name in files
-        if os.path.isabs(name) or os.path.normpath(name).split(os.sep, 1)[0] == os.pardir
-    ]
+    root = os.path.abspath(image_root)
+    outside = [name for name in files if not _is_below(name, root)]
     if outside:
         report.warnings.add(
             "files elsewhere",
             f"{len(outside)} file(s) lie outside of {image_root} by their names ({outside[0]}).",
         )
+
+
+def _is_below(name: str, root: str) -> bool:
+    """Whether a name, which may be a whole path, stays in a folder."""
+    if os.path.isabs(name):
+        return os.path.normpath(name).startswith(os.path.join(root, ""))
+    return os.path.normpath(name).split(os.sep, 1)[0] != os.pardir
 
 
 def _present(names: list[str], image_root: str) -> dict[str, None]:

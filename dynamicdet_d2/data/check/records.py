@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from dynamicdet_d2.data.check.segmentations import are_run_lengths
@@ -52,6 +53,9 @@ def refuse_malformed(names: Sequence[str], images: object, needs: Needs) -> None
         if fault is None and needs.figures:
             first = places.setdefault(image["image_id"], place)
             fault = f"has the image_id of entry {first}, too" if first != place else None
+        fault = fault or (_unnamed(image, names) if needs.figures else None)
+        if fault is not None and isinstance(image, str):  # as of a dict's keys
+            fault += ", and what is registered a list of such dicts"
         if fault is not None:
             called = named_image(image, f"Entry {place}")
             raise ValueError(f"Data sets {list(names)}: {called} {fault}.")
@@ -94,9 +98,22 @@ def _image_fault(image: Any, needs: Needs) -> str | None:
     if not isinstance(annotations, list | tuple):
         return f"{_has(image, 'annotations')}; it must be a list, empty where there is no object"
     for annotation in annotations:
-        fault = _fault(annotation, image, needs.masks)
+        fault = _fault(annotation, image, needs)
         if fault is not None:
             return f"has an object {fault}"
+    return None
+
+
+def _unnamed(image: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """As ``_image_fault``, of a class without a name, whose objects no figures would count."""
+    named = max(len(MetadataCatalog.get(name).get("thing_classes") or ()) for name in names)
+    for annotation in image.get("annotations") or () if named else ():
+        class_ = annotation["category_id"]
+        if not 0 <= class_ < named:
+            return (
+                f"has an object with the category_id {shown(class_)}; by the metadata's "
+                f"thing_classes classes are 0 to {named - 1}"
+            )
     return None
 
 
@@ -119,7 +136,7 @@ def _is_whole(value: Any) -> bool:
         return False
 
 
-def _fault(annotation: Any, image: Mapping[str, Any], masks: str | None) -> str | None:
+def _fault(annotation: Any, image: Mapping[str, Any], needs: Needs) -> str | None:
     """As ``_image_fault``, of one of its annotations."""
     if not isinstance(annotation, dict):
         return f"that is {shown(annotation)}; it must be a dict"
@@ -131,12 +148,16 @@ def _fault(annotation: Any, image: Mapping[str, Any], masks: str | None) -> str 
             f"{_with(annotation, 'bbox')}; it must be {_NUMBERS_OF[BoxMode(mode)]} numbers in "
             f"pixels, {BoxMode(mode).name}"
         )
+    one_by_one = mode == BoxMode.XYXY_ABS or isinstance(annotation["bbox"], list | tuple)
+    if needs.objects and not one_by_one:
+        kind = type(annotation["bbox"]).__name__  # of which Detectron2 converts several at a time
+        return f"with a bbox of type {kind}; as {BoxMode(mode).name} it must be a list of numbers"
     if not _is_whole(annotation.get("category_id")):
         return f"{_with(annotation, 'category_id')}; it must be a whole number, from 0 on"
     crowd = annotation.get("iscrowd", 0)
     if crowd not in (0, 1):
         return f"with iscrowd {shown(crowd)}; it must be 0 or 1"
-    return _mask_fault(annotation, image, masks) if masks and not crowd else None
+    return _mask_fault(annotation, image, needs.masks) if needs.masks and not crowd else None
 
 
 def _are_numbers(value: Any, count: int | None = None) -> bool:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A data set between the form that it has and COCO's, and the writing of the latter."""
 
-import json
 import math
 import zlib
 from collections.abc import Iterable, Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dynamicdet_d2.data.check.images import displayed_size
-from dynamicdet_d2.data.importing.mark import MARK
+from dynamicdet_d2.data.importing.mark import marked
 from dynamicdet_d2.data.register import LONGEST_NAME, is_class_name
 from dynamicdet_d2.utils.files import whole_file
 from dynamicdet_d2.utils.words import in_words, shown
@@ -190,7 +189,6 @@ def write_json(
     for number, image in enumerate(images, start=1):
         annotations += [_annotation(entry, number) for entry in image.objects]
     content = {
-        **MARK,
         "images": [
             {
                 "id": number,
@@ -204,7 +202,7 @@ def write_json(
         "categories": [{"id": i, "name": name} for i, name in enumerate(classes, start=1)],
     }
     with whole_file(path) as file:
-        file.write(json.dumps(content).encode())
+        file.write(marked(content))
 
 
 def _annotation(entry: ObjectEntry, image_id: int) -> dict:

@@ -1,17 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Annotations that were written here, told from somebody's own, which are not replaced."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from dynamicdet_d2.utils.files import read_json
 from dynamicdet_d2.utils.own_files import refuse_others
 
 COMMAND = "dynamicdet import-data"
-# A key on the highest level of the JSON, which COCO's readers leave alone.
-MARK = {"written_by": COMMAND}
+# Keys on the highest level of the JSON, which COCO's readers leave alone: who, and what.
+_WRITTEN_BY = "written_by"
+_HASH = "written_sha256"
+
+
+def marked(content: Mapping[str, Any]) -> bytes:
+    """JSON of COCO's format that says who has written it, and a hash of all else that is in it."""
+    plain = {key: value for key, value in content.items() if key not in (_WRITTEN_BY, _HASH)}
+    return json.dumps({_WRITTEN_BY: COMMAND, _HASH: _hash(plain), **plain}).encode()
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def refuse_own_annotations(file: Path, read_from: Path | None = None) -> None:
-    """Refuse to replace annotations that the command has not written, or reads.
+    """Refuse to replace annotations that the command has not written, or as it has not written
+    them: boxes may have been corrected since. Or ones that it reads.
 
     Args:
         file: that will be written.
@@ -20,8 +37,17 @@ def refuse_own_annotations(file: Path, read_from: Path | None = None) -> None:
     Raises:
         ValueError: naming the file.
     """
-    refuse_others(file, MARK.keys(), COMMAND)
+    refuse_others(file, {_WRITTEN_BY}, COMMAND)
     if read_from is not None and file.exists() and file.samefile(read_from):
         raise ValueError(
             f"--output would replace {file}, which is imported; choose another folder."
         )
+    if file.exists():
+        content = read_json(file, str(file))
+        written = content.pop(_HASH, None)
+        content.pop(_WRITTEN_BY)
+        if written is not None and written != _hash(content):
+            raise ValueError(
+                f"--output would replace {file}, which was changed since '{COMMAND}' has written "
+                "it; choose another folder, or remove it."
+            )

@@ -130,5 +130,17 @@ def image_files(parts: Sequence[Path]) -> list[Path]:
             files += visible(found, part)
             continue
         lines = (line.strip() for line in read_lines(part, f"{part}, a list of images,"))
-        files += [part.parent / line for line in lines if line]
+        files += [_listed(line, part) for line in lines if line]
     return list(dict.fromkeys(map(absolute, files)))
+
+
+def _listed(line: str, of: Path) -> Path:
+    """The image that a line of a list names, from the list's folder on.
+
+    Raises:
+        ValueError: naming the list, where there is no such file.
+    """
+    file = of.parent / line
+    if not file.exists():
+        raise ValueError(f"{of} has {shown(line)}, but {file} does not exist.")
+    return file

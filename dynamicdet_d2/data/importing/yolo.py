@@ -123,7 +123,10 @@ def _described(file: Path) -> tuple[list[str], dict[str, list[Path]]]:
     except PlainYamlError as error:
         raise ValueError(f"{file} {error}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{file} holds no keys; it must have 'train' and 'names'.")
+        raise ValueError(
+            f"{file} holds no keys in YAML, such as 'train' and 'names'; a data set without a "
+            "data.yaml is named by its folder."
+        )
     for key in content:
         split = meant(str(key))
         if split is not None and key not in (*SPLITS, "valid"):  # its images would be in no split

@@ -38,7 +38,8 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
     ``DATALOADER.FILTER_EMPTY_ANNOTATIONS`` is False.
 
     Raises:
-        ValueError: no data set is named, one is not registered, or none has a usable image.
+        ValueError: no data set is named, one is not registered, or none has a usable image, or an
+            object.
     """
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
     proposals = cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None
@@ -52,6 +53,10 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
     )
     # Those of files are looked at by the check of data sets.
     if not _are_of_files(cfg.DATASETS.TRAIN):
+        if cfg.DATASETS.CHECK and not any(map(_has_object, images)):
+            raise ValueError(
+                f"DATASETS.TRAIN {list(cfg.DATASETS.TRAIN)}: no image has an object to train on."
+            )
         warn_of_boxes(cfg.DATASETS.TRAIN, images)
         warn_of_shared_files(cfg.DATASETS.TRAIN, images)
     return images
@@ -66,6 +71,10 @@ def validation_dicts(cfg: CfgNode) -> list[Sample]:
     names = [cfg.SOLVER.ROUTER.VALIDATION]
     needs = _needs(cfg, figures=True)
     return images_of("SOLVER.ROUTER.VALIDATION", names, needs, filter_empty=False)
+
+
+def _has_object(image: Sample) -> bool:
+    return any(not annotation.get("iscrowd") for annotation in image.get("annotations") or ())
 
 
 def _needs(cfg: CfgNode, *, figures: bool) -> Needs | None:
@@ -129,8 +138,8 @@ def check_registered(key: str, names: Sequence[str]) -> None:
             close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
             hint = f" Close to it: {', '.join(close)}." if close else ""
             raise ValueError(
-                f"{key} names '{name}', which is not registered: commands register "
-                "[name, json file, image folder] of DATASETS.COCO_JSON, and programs call "
+                f"{key} names '{name}', which is not registered: commands and trainers register "
+                "[name, json file, image folder] of DATASETS.COCO_JSON, and other programs call "
                 f"dynamicdet_d2.data.register_coco_json(cfg.DATASETS.COCO_JSON).{hint}"
             )
 

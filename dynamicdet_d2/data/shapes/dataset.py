@@ -24,6 +24,9 @@ from dynamicdet_d2.utils.pixels import MOST_PIXELS
 
 logger = logging.getLogger(__name__)
 
+# More fill a disk.
+MOST_IMAGES = 10_000_000
+
 # Raise it when drawing changes: pictures of another version are drawn anew.
 VERSION = 2
 JPEG_QUALITY = 95
@@ -91,6 +94,8 @@ def draw_dataset(folder: Path, recipe: Recipe) -> None:
         )
     if recipe.width * recipe.height > MOST_PIXELS:
         raise ValueError(f"Drawn images have at most {MOST_PIXELS} pixels; found {recipe}.")
+    if recipe.num_images > MOST_IMAGES:
+        raise ValueError(f"Drawn sets have at most {MOST_IMAGES} images; found {recipe}.")
     info = {"description": DESCRIPTION, "version": VERSION, **asdict(recipe)}
     annotations = folder / "instances.json"
     if _drawn(folder) == info:

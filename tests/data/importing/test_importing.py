@@ -138,7 +138,7 @@ def test_paths_of_a_description_as_tools_write_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("- a", "holds no keys"),
+        ("- a", "holds no keys in YAML, such as 'train' and 'names'; a data set with"),
         ("names: [a]", "has no 'train'"),
         ("{train: gone, names: [a]}", "'train' is gone, which does not exist"),
         ("{train: ., names: 3}", "'names' must be a list"),

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data sets of a run: registered from its config, and checked before they are learnt."""
+
+from detectron2.config import CfgNode
+
+from dynamicdet_d2.data.check.run import check_unchecked_datasets
+from dynamicdet_d2.data.register import register_coco_json
+from dynamicdet_d2.data.shapes.dataset import register_shapes
+from dynamicdet_d2.modeling.architecture import num_classes_key
+
+
+def register_data(cfg: CfgNode) -> None:
+    """Register what the config itself says of data sets.
+
+    Raises:
+        ValueError: naming the entry of ``DATASETS.COCO_JSON`` that is wrong.
+    """
+    register_coco_json(cfg.DATASETS.COCO_JSON)
+    register_shapes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, cfg.SOLVER.ROUTER.VALIDATION])
+
+
+def prepare_data(cfg: CfgNode) -> None:
+    """For a trainer: what a program of somebody's own, unlike the commands, has not done before.
+
+    Raises:
+        ValueError: as ``register_data``, or one for all that is wrong with data sets of COCO files
+            (``DATASETS.CHECK``).
+    """
+    register_data(cfg)
+    if cfg.DATASETS.CHECK:
+        check_unchecked_datasets(cfg, num_classes_key(cfg))

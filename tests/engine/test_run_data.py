@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainers of a program of somebody's own register and check data sets as the commands do."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+
+from dynamicdet_d2.data.check.run import check_datasets
+from dynamicdet_d2.engine.run_data import prepare_data, register_data
+from dynamicdet_d2.engine.static import StaticTrainer
+from dynamicdet_d2.engine.trainer import DynamicTrainer
+from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
+from tests.support.toy import toy_cfg
+
+SWAPPED = [{"id": 2, "name": "disc"}, {"id": 1, "name": "ring"}]
+KEY = "MODEL.ROI_HEADS.NUM_CLASSES"
+
+
+@pytest.fixture(autouse=True)
+def catalogs() -> Iterator[None]:
+    with clean_catalogs():
+        yield
+
+
+def config(folder: Path, **measured: object) -> CfgNode:
+    """With data sets in its COCO_JSON that nobody has registered."""
+    learnt = write_coco(folder / "a", [image_entry(1)], [object_entry(1, 1)])
+    other = write_coco(folder / "b", [image_entry(2)], [object_entry(1, 2)], **measured)
+    data = [["learnt", *learnt], ["measured", *other]]
+    names = ("DATASETS.TRAIN", ("learnt",), "DATASETS.TEST", ("measured",), KEY, 2)
+    return toy_cfg("DATASETS.COCO_JSON", data, "OUTPUT_DIR", str(folder), *names)
+
+
+@pytest.mark.parametrize("trainer", [DynamicTrainer, StaticTrainer])
+def test_a_trainer_registers_and_checks(tmp_path: Path, trainer: type) -> None:
+    cfg = config(tmp_path, categories=SWAPPED)
+    if trainer is StaticTrainer:
+        cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
+        cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    with pytest.raises(ValueError, match="Its classes are ring, disc, but those of 'learnt' are d"):
+        trainer(cfg)
+    assert "measured" in DatasetCatalog
+
+
+def test_detectron2_s_own_way_of_registering(tmp_path: Path) -> None:
+    cfg = config(tmp_path)
+    file, root = write_coco(tmp_path / "c", [image_entry(3)], [object_entry(1, 3, iscrowd=1)])
+    register_coco_instances("crowds", {}, file, root)
+    cfg.DATASETS.TRAIN = ("crowds",)
+    with pytest.raises(ValueError, match="No image has an object to train on"):
+        prepare_data(cfg)
+    cfg.DATASETS.CHECK = False
+    prepare_data(cfg)
+
+
+def test_a_data_set_by_code_that_coco_s_figures_are_asked_of(tmp_path: Path) -> None:
+    """As tutorials set it; the check is of files."""
+    cfg = config(tmp_path)
+    DatasetCatalog.register("by_code", list)
+    MetadataCatalog.get("by_code").set(evaluator_type="coco", thing_classes=["disc", "ring"])
+    cfg.DATASETS.TRAIN = ("by_code",)
+    prepare_data(cfg)
+
+
+def test_what_a_command_has_checked_is_not_checked_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = config(tmp_path)
+    with caplog.at_level(logging.INFO, "dynamicdet_d2"):
+        register_data(cfg)
+        check_datasets(cfg, KEY)
+        said = len(caplog.messages)
+        prepare_data(cfg)
+        assert len(caplog.messages) == said > 0
+    file = Path(cfg.DATASETS.COCO_JSON[1][1])
+    file.write_text(file.read_text().replace('"image_id": 2', '"image_id": 7'))
+    with pytest.raises(ValueError, match="the image_id 7"):
+        prepare_data(cfg)
