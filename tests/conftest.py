@@ -8,6 +8,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.support.signals import heed_ignored
+
+heed_ignored()
 torch.set_num_threads(1)
 # How long an example takes is the machine's affair.
 settings.register_profile("unhurried", deadline=None)

@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 WRITE_PERIOD = 20
 
 
-class DynamicTrainer(ReliableTrainer, PassingTrainer, TradeoffTester, Builders):
+class DynamicTrainer(PassingTrainer, ReliableTrainer, TradeoffTester, Builders):
     """Detectron2's default trainer, for the phases of a plan (``SOLVER.PHASES``).
 
     Extended as Detectron2's: a subclass's ``build_model``, ``build_train_loader``,

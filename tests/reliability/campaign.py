@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.reliability.kills import FULL, MEMORY, SIGNALS, Blow
 from tests.reliability.trials import MODES, SHORT, STEPS, Reference, faults, reference
 from tests.support.runs import differing, weights, write_toy
+from tests.support.signals import heed_ignored
 
 # Bytes; smaller than a checkpoint of the toy detector, larger than its other files.
 SMALL_DISK = 300_000
@@ -104,6 +105,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=int(time.time()))
     options.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     args = options.parse_args()
+    heed_ignored()
     say(f"{args.trials} trials, seed {args.seed}")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
