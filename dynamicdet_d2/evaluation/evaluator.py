@@ -165,7 +165,9 @@ class TradeoffEvaluator(Observer):
         if self._ground_truth is None:
             return
         for image, output in zip(inputs, outputs, strict=True):
-            known = self._ground_truth.coco.imgs.get(image.get("image_id"))
+            if "image_id" not in image:
+                continue  # the observer names it
+            known = self._ground_truth.coco.imgs.get(image["image_id"])
             if known is None:
                 raise ValueError(
                     f"{named_image(image, 'An image')} is none of data set {self._dataset}: is the "
