@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The words of a command line, and what argparse would make of them against their meaning.
 
-Only the standard library is imported here, as in ``main.py``.
+Nothing is imported here that imports more than the standard library, as in ``main.py``.
 """
 
 import argparse
@@ -11,6 +11,8 @@ import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+
+from dynamicdet_d2.utils.paths import refuse_address, unreplaced_variable
 
 # Hyphen, en dash, em dash, minus.
 _DASHES = "-\u2013\u2014\u2212"
@@ -25,9 +27,6 @@ _KEYS_OF = {
     "--target-latency-ms": "MODEL.DYNAMIC.TARGET_LATENCY_MS",
 }
 # An argument, or an option's value, that lies in the home folder.
-# pathlib makes one slash of two.
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
-_VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*\}?(/|$)|%[A-Za-z_]\w*%([/\\]|$)")
 _HOME = re.compile(r"^((?:--[\w-]+=)?)~(?=/|$)")
 
 
@@ -192,14 +191,11 @@ def _refuse_no_place(output: Path | str | None) -> None:
     Raises:
         ValueError: what is to be written would be in a folder called "s3:" or "$HOME".
     """
-    word = str(output or "")
-    if _ADDRESS.match(word):
-        raise ValueError(f"--output is {word}, an address; it must be a place on this machine.")
-    if _VARIABLE.match(word):
-        raise ValueError(
-            f"--output is {word}, as no shell has replaced the variable: in single quotes it is "
-            "part of the name."
-        )
+    if output is not None:
+        refuse_address(output, "--output")
+        variable = unreplaced_variable(str(output), "--output")
+        if variable:
+            raise ValueError(variable)
 
 
 def _refuse_plan(args: argparse.Namespace) -> None:

@@ -16,8 +16,8 @@ from detectron2.utils import comm
 from dynamicdet_d2.utils import folder_lock
 from dynamicdet_d2.utils.errors import FAILED
 from dynamicdet_d2.utils.files import refuse_links, refuse_pipes, remove_temporaries
-from dynamicdet_d2.utils.folder_names import unreplaced_variable
 from dynamicdet_d2.utils.own_files import kept_by_number
+from dynamicdet_d2.utils.paths import unreplaced_variable
 from dynamicdet_d2.utils.run_files import CONFIG, LAST, LOG, METRICS
 
 logger = logging.getLogger(__name__)

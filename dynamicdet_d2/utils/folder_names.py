@@ -3,19 +3,14 @@
 
 import logging
 import os
-import re
 from pathlib import Path
 
 from dynamicdet_d2.utils.files import names_a_file
-from dynamicdet_d2.utils.paths import refuse_no_path
+from dynamicdet_d2.utils.paths import refuse_address, refuse_no_path, unreplaced_variable
 from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
-# Of a shell, or of Windows.
-_VARIABLE = re.compile(r"\$\w+|\$\{\w+\}|%\w+%")
-# Of which pathlib keeps one slash; a drive of Windows' has one letter.
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
 _FILES = frozenset(
     (
         *(".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
@@ -40,8 +35,7 @@ def refuse_file_name(folder: str | os.PathLike, option: str) -> None:
     refuse_no_path(folder, f"a folder, for {option}")
     if not names_a_file(os.fspath(folder).rstrip("/") or "/."):
         raise ValueError(f"{option} {shown(os.fspath(folder))} names no folder.")
-    if _ADDRESS.match(os.fspath(folder)):
-        raise ValueError(f"{option} {folder} is an address, and a folder is written.")
+    refuse_address(folder, option)
     variable = unreplaced_variable(os.fspath(folder), option)
     if variable:
         logger.warning(variable)
@@ -50,15 +44,3 @@ def refuse_file_name(folder: str | os.PathLike, option: str) -> None:
         raise ValueError(
             f"{option} {folder} has the name of a file ({ending}), and a folder is written."
         )
-
-
-def unreplaced_variable(folder: str, said: str) -> str:
-    """A sentence on a shell's variable in the name: no shell reads a config, nor what is quoted.
-
-    Args:
-        said: key or option that named it.
-    """
-    found = _VARIABLE.search(folder)
-    if found is None:
-        return ""
-    return f"{said} is '{folder}': {found[0]} is part of its name, as no shell has replaced it."

@@ -170,7 +170,7 @@ CASES: list[tuple[str, int, str]] = [
         )
     ),
     *(
-        (f"{command} --output s3://bucket/m", TYPED, "/m is an address, and a folder is written.")
+        (f"{command} --output s3://bucket/m", TYPED, "/m, an address; it must be a place on this")
         for command in (
             PACKAGE,
             f"{PREDICT.partition(' --output')[0]} --input {{folder}}/images",
@@ -590,7 +590,11 @@ CASES: list[tuple[str, int, str]] = [
     (f"{CALIBRATE} --max-ap-drop -inf", TYPED, "--max-ap-drop is -inf; it must lie in [0, 100]"),
     ("draw-shapes --output= --num-images 1", TYPED, "error: --output is empty."),
     ("draw-shapes --output s3://b/x --num-images 1", TYPED, "an address; it must be a place on t"),
-    ("draw-shapes --output $HOME/x --num-images 1", TYPED, "$HOME/x, as no shell has replaced th"),
+    (
+        "draw-shapes --output $HOME/x --num-images 1",
+        TYPED,
+        "$HOME is part of its name, as no s",
+    ),
     ("draw-shapes --output x --num-images 99999999", TYPED, "sets have at most 10000000 images;"),
     (
         f"{PREDICT} --input {{folder}}/images --opts SEED 1 --threshold 1",

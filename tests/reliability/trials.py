@@ -123,6 +123,7 @@ def _of_the_end(struck: Run, blow: Blow, mode: Mode) -> list[str]:
         "SIGKILL": {-signal.SIGKILL, 1} if mode.processes > 1 else {-signal.SIGKILL},
         "SIGTERM": {143, -signal.SIGTERM},  # the latter before the run has begun
         "SIGINT": {130},
+        "SIGHUP": {129, -signal.SIGHUP},
         FULL: {1},
         MEMORY: {1},
     }[blow.what] | {0}  # it was over before

@@ -11,7 +11,7 @@ from dynamicdet_d2.utils.folder_names import refuse_file_name
 
 @pytest.mark.parametrize("name", ["s3://bucket/x", Path("s3://bucket/x"), "file:///tmp/x"])
 def test_an_address_is_no_folder(name: str | Path) -> None:
-    with pytest.raises(ValueError, match="^--output .* is an address, and a folder is written.$"):
+    with pytest.raises(ValueError, match="^--output is .*, an address; it must be a place on this"):
         refuse_file_name(name, "--output")
 
 

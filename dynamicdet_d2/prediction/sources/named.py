@@ -15,6 +15,7 @@ from dynamicdet_d2.data.image_files import (
 )
 from dynamicdet_d2.prediction.sources.source import Camera, ImageFile, Source, VideoFile
 from dynamicdet_d2.utils.files import read_lines
+from dynamicdet_d2.utils.paths import is_address
 from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,6 @@ OTHER_PICTURES = (
 )
 LISTS = (".txt",)
 _OTHER_KINDS = "pictures of other kinds"
-# Of which pathlib keeps one slash; a drive of Windows' has one letter.
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
 _LIKE_A_CAMERA = re.compile(r"\d$|(web)?cam(era)?$|/dev/video\d+$")
 _CAMERA = re.compile(r"^camera:(\d{1,3})$")
 
@@ -124,7 +123,7 @@ def _path(word: str, said: str) -> Path:
         raise ValueError(f"{said.removesuffix(word)}{shown(word)} names no file.")
     try:
         path = Path(word).expanduser()
-        if not path.exists() and _ADDRESS.match(word):
+        if not path.exists() and is_address(word):
             raise ValueError(f"{said} is an address; files of this machine are read.")
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
