@@ -32,12 +32,17 @@ def failures_in_a_sentence(cfg: CfgNode) -> Iterator[None]:
 
     Raises:
         RunError: one sentence, with the library's error as its cause.
-        SystemExit: where a signal had asked the run to stop, and the rest follows from that; a
-            checkpoint that could not be saved does not.
+        SystemExit: where a signal had asked the run to stop, and the rest follows from that, as
+            what a library makes of an end in its middle; a checkpoint that could not be saved does
+            not.
     """
     try:
         yield
-    except (RuntimeError, MemoryError, OSError, EOFError) as error:
+    except Exception as error:
+        if stopping.obeyed() and not _is_full(error):
+            sys.exit(128 + stopping.obeyed())
+        if not isinstance(error, (RuntimeError, MemoryError, OSError, EOFError)):
+            raise
         sentence = _sentence(error, cfg)
         if sentence is None:
             raise

@@ -24,10 +24,12 @@ class _State:
     Attributes:
         requested: number of the first signal that came, 0: none.
         deferred: whether signals wait for someone to look.
+        obeyed: number of the signal by which an end has been raised, 0: none.
     """
 
     requested: int = 0
     deferred: bool = False
+    obeyed: int = 0
 
 
 _state = _State()
@@ -45,7 +47,7 @@ def ending_signals() -> list[signal.Signals]:
 @contextmanager
 def signals_heeded() -> Iterator[None]:
     """``ending_signals`` become requests inside; what was there before is put back afterwards."""
-    _state.requested, _state.deferred = 0, False
+    _state.requested, _state.deferred, _state.obeyed = 0, False, 0
     if threading.current_thread() is not threading.main_thread():
         yield  # where no signal arrives
         return
@@ -55,7 +57,7 @@ def signals_heeded() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _state.requested = 0
+        _state.requested = _state.obeyed = 0
 
 
 @contextmanager
@@ -102,6 +104,14 @@ def requested() -> int:
     return _state.requested
 
 
+def obeyed() -> int:
+    """Number of the signal by which ``stop`` has ended something; 0: none.
+
+    A library in the middle of which that came may have made an error of its own of it.
+    """
+    return _state.obeyed
+
+
 def request(number: int) -> None:
     """Note the signal of another process of the run as if it had come here."""
     _state.requested = _state.requested or number
@@ -123,6 +133,7 @@ def stop(number: int) -> NoReturn:
         KeyboardInterrupt: for SIGINT.
         SystemExit: for others, with the status by which shells count them.
     """
+    _state.obeyed = number
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)

@@ -83,3 +83,14 @@ def test_what_follows_from_a_signal_is_no_failure(monkeypatch: pytest.MonkeyPatc
             stopping.request(signal.SIGTERM)
             raise RuntimeError(GLOO)
     assert stop.value.code == 143
+
+
+def test_what_a_library_makes_of_an_end_in_its_middle_is_that_end() -> None:
+    with stopping.signals_heeded(), pytest.raises(SystemExit) as stop:
+        with failures_in_a_sentence(toy_cfg()):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except SystemExit as error:
+                raise KeyError("OUT_FEATURES") from error
+    assert stop.value.code == 143
+    assert stopping.obeyed() == 0
