@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 FRACTIONS = INNER
 DIGITS = 4
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -195,12 +197,21 @@ def read_all(folder: Path) -> list[Result]:
     Raises:
         ValueError: naming the file that is none.
     """
+    return read_folder(folder, Result, "is no result")
+
+
+def read_folder(folder: Path, kind: type[Record], fault: str) -> list[Record]:
+    """Every JSON file of a folder, by name.
+
+    Raises:
+        ValueError: naming the file that is none of the kind, with the fault.
+    """
     found = []
     for path in sorted(folder.glob("*.json")):
         try:
-            found.append(from_plain(Result, read_json(path, str(path)), ""))
+            found.append(from_plain(kind, read_json(path, str(path)), ""))
         except ValueError as error:
-            raise ValueError(f"{path} is no result: {error}.") from None
+            raise ValueError(f"{path} {fault}: {error}.") from None
     return found
 
 

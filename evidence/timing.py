@@ -26,11 +26,11 @@ from dynamicdet_d2.engine.static import AsRun, StaticTrainer
 from dynamicdet_d2.evaluation.latency import measure_thresholds
 from dynamicdet_d2.modeling.architecture import is_dynamic
 from dynamicdet_d2.utils.device import device_name
-from dynamicdet_d2.utils.files import read_json, write_json
+from dynamicdet_d2.utils.files import write_json
 from dynamicdet_d2.utils.memory import keep_memory
-from dynamicdet_d2.utils.plain import from_plain, to_plain
+from dynamicdet_d2.utils.plain import to_plain
 from evidence.passes import INPUTS, detector, run_config, with_inputs
-from evidence.records import Origin, Route, origin
+from evidence.records import Origin, Route, origin, read_folder
 from evidence.setups import Data, Run
 
 logger = logging.getLogger(__name__)
@@ -109,13 +109,7 @@ def read_times(folder: Path) -> list[Times]:
     Raises:
         ValueError: naming the file that is not such a file.
     """
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            found.append(from_plain(Times, read_json(path, str(path)), ""))
-        except ValueError as error:
-            raise ValueError(f"{path} holds no times: {error}.") from None
-    return found
+    return read_folder(folder, Times, "holds no times")
 
 
 def _models(run: Run, data: Data) -> list[_Timed]:

@@ -168,17 +168,18 @@ class TradeoffEvaluator(Observer):
             if "image_id" not in image:
                 continue  # the observer names it
             known = self._ground_truth.coco.imgs.get(image["image_id"])
+            called = named_image(image, "An image")
             if known is None:
                 raise ValueError(
-                    f"{named_image(image, 'An image')} is none of data set {self._dataset}: is the "
+                    f"{called} is none of data set {self._dataset}: is the "
                     "loader that of another one?"
                 )
             size, found = (known.get("height"), known.get("width")), output[EXITS[0]].image_size
             if None not in size and size != tuple(found):
                 raise ValueError(
-                    f"Image {image.get('file_name', '')} (id {image['image_id']!r}) of data set "
-                    f"{self._dataset} has {size[0]} x {size[1]} pixels, and its detections are of "
-                    f"{found[0]} x {found[1]}: the loader must give its 'height' and 'width'."
+                    f"{called} of data set {self._dataset} has {size[0]} x {size[1]} pixels, and "
+                    f"its detections are of {found[0]} x {found[1]}: the loader must give its "
+                    "'height' and 'width'."
                 )
 
     def evaluate(self) -> dict[str, dict[str, float]]:

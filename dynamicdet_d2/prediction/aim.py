@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from dynamicdet_d2.budget import BudgetController, DriftMonitor
 from dynamicdet_d2.modeling.architecture import is_dynamic
 from dynamicdet_d2.operating_point import Calibration
+from dynamicdet_d2.operating_point.thresholds import SHARE
 
 # Keys that say what the options do, in the options' order.
 _KEYS = tuple(f"MODEL.DYNAMIC.{x}" for x in ("THRESHOLD", "HARD_FRACTION", "TARGET_LATENCY_MS"))
@@ -42,8 +43,8 @@ class Aim:
             ("--threshold", self.threshold),
             ("--hard-fraction", self.hard_fraction),
         ):
-            if share is not None and not 0 <= share <= 1:
-                raise ValueError(f"{option} is {share:.15g}; it must lie in [0, 1].")
+            if share is not None:
+                SHARE.number(share, option)
         if self.target_ms is not None and not 0 < self.target_ms < math.inf:
             raise ValueError(
                 f"--target-latency-ms is {self.target_ms:g}; it must be above 0, and finite."

@@ -5,6 +5,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from pycocotools import mask as mask_api
+
 from dynamicdet_d2.data.check.segmentations import are_polygons, has_area
 from dynamicdet_d2.utils.plain import is_finite
 from dynamicdet_d2.utils.words import shown
@@ -97,9 +100,5 @@ def _extent(polygons: list[list[float]]) -> Box | None:
 
 def _overlap(one: Box, other: Box) -> float:
     """Intersection over union, of sides of at least a pixel: polygons may be lines."""
-    (x1, y1, w1, h1), (x2, y2, w2, h2) = (
-        (x, y, max(w, 1.0), max(h, 1.0)) for x, y, w, h in (one, other)
-    )
-    width = max(min(x1 + w1, x2 + w2) - max(x1, x2), 0.0)
-    height = max(min(y1 + h1, y2 + h2) - max(y1, y2), 0.0)
-    return width * height / (w1 * h1 + w2 * h2 - width * height)
+    wide = [[(x, y, max(w, 1.0), max(h, 1.0))] for x, y, w, h in (one, other)]
+    return float(mask_api.iou(*np.array(wide, dtype=np.float64), [False])[0, 0])
