@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evidence.figures import Figure
 from evidence.records import FRACTIONS, DynamicSplit, Result, Routing, StaticSplit
-from evidence.routers import AUTO
+from evidence.routers import AUTO, AUTOS
 from evidence.setups import SETUPS, title
 
 HALF = FRACTIONS.index(0.5)
@@ -70,9 +70,16 @@ class Group:
         return max(areas, key=lambda inputs: areas[inputs] or 0.0, default=())
 
     @property
+    def choices(self) -> list[str]:
+        """The ways to choose among all candidates that every run has."""
+        runs = [{x.learns for x in split.routings} for split in self.dynamic]
+        return [name for name in AUTOS if all(name in learnt for learnt in runs)]
+
+    @property
     def learners(self) -> list[str]:
-        """What routers learn, in the order of the file."""
-        return list(dict.fromkeys(x.learns for x in self.dynamic[0].routings if x.inputs))
+        """What routers learn, choices first."""
+        learnt = (x.learns for x in self.dynamic[0].routings if x.inputs)
+        return list(dict.fromkeys((*self.choices, *(name for name in learnt if name not in AUTOS))))
 
     @property
     def references(self) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All routers of a trained detector: trained on its table, chosen on val, judged on the splits.
+"""All routers of a trained detector: trained on its table, chosen by val or folds, judged.
 
 Routers learn as phase "router" has them learn (``engine.auto``), all objectives and learning rates
 at once. K: candidates; I: images of a split; F: hard fractions.
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynamicdet_d2.engine.auto.candidates import CANDIDATES, Course
-from dynamicdet_d2.engine.auto.judge import judged, judged_on_folds
+from dynamicdet_d2.engine.auto.judge import HeldOut, held_out_in_folds, judged
 from dynamicdet_d2.engine.auto.record import Choice
 from dynamicdet_d2.engine.loss_table import LossTable
 from dynamicdet_d2.engine.objectives import OBJECTIVES
@@ -34,7 +34,9 @@ from evidence.records import FRACTIONS, DynamicSplit, Route, Routing
 ROUTER_SEEDS = (1, 2, 3)
 # Random routings that their expectation is taken over.
 DRAWS = 100
-AUTO, AUTO_FOLDS = "auto", "auto on folds"
+# What chooses among all candidates: val, folds of the training images, or both, each image counting
+# once. The last two are what a training does without and with SOLVER.ROUTER.VALIDATION.
+AUTO, AUTO_FOLDS, AUTO_BOTH = AUTOS = ("auto", "auto on folds", "auto on folds and val")
 LINEAR: dict[str, type[Ridge | Classification]] = {"ridge": Ridge, "classification": Classification}
 
 Scores = Mapping[str, NDArray[np.float64]]
@@ -163,8 +165,9 @@ def dynamic_splits(found: Passes) -> dict[str, DynamicSplit]:
 def learners_of(found: Passes, router: AdaptiveRouter) -> dict[str, list[Scored]]:
     """What a router with certain inputs can learn -> its scores by each seed of the router."""
     train, val = found.tables["train"], found.tables["val"]
-    folds = judged_on_folds(Course(found.cfg, router, ROUTER_SEEDS[0]), train)
-    learners: dict[str, list[Scored]] = {name: [] for name in (AUTO, AUTO_FOLDS, *OBJECTIVES)}
+    folds = held_out_in_folds(Course(found.cfg, router, ROUTER_SEEDS[0]), train)
+    by_folds = judged([folds], ROUTER_SEEDS[0])
+    learners: dict[str, list[Scored]] = {name: [] for name in (*AUTOS, *OBJECTIVES)}
     for seed in ROUTER_SEEDS:
         course = Course(found.cfg, router, seed)
         stack = course.trained(train, range(len(train)))
@@ -173,22 +176,25 @@ def learners_of(found: Passes, router: AdaptiveRouter) -> dict[str, list[Scored]
             for split, table in found.tables.items()
             if split != "train"
         }
-        choice = judged(val, scores["val"], "val", seed)
-        for learns, place in _places(choice, folds).items():
-            own = {split: all_of[place] for split, all_of in scores.items()}
-            learners[learns].append(Scored(own, _name(place)))
+        own = HeldOut.of("val", val, scores["val"])
+        choices = {
+            AUTO: judged([own], seed),
+            AUTO_FOLDS: by_folds,
+            AUTO_BOTH: judged([folds, own], seed),
+        }
+        for learns, place in _places(choices).items():
+            learnt = {split: all_of[place] for split, all_of in scores.items()}
+            learners[learns].append(Scored(learnt, _name(place)))
     return {**learners, **_linear(found, router)}
 
 
-def _places(choice: Choice, folds: Choice) -> dict[str, int]:
-    """What is learnt -> the candidate that is taken for it."""
-    places = {
-        AUTO: choice.candidates.index(choice.chosen),
-        AUTO_FOLDS: folds.candidates.index(folds.chosen),
-    }
+def _places(choices: Mapping[str, Choice]) -> dict[str, int]:
+    """What is learnt -> the candidate that is taken for it; of an objective, val's choice."""
+    places = {name: made.candidates.index(made.chosen) for name, made in choices.items()}
+    on_val = choices[AUTO].candidates
     for name in OBJECTIVES:
         own = [i for i, candidate in enumerate(CANDIDATES) if candidate.objective == name]
-        places[name] = max(own, key=lambda i: choice.candidates[i].rank)
+        places[name] = max(own, key=lambda i: on_val[i].rank)
     return places
 
 

@@ -9,12 +9,14 @@ from evidence.costs import GFLOPS, WITH_ENDS, Cost, with_ends
 from evidence.figures import Figure
 from evidence.group import HALF, Group, routing
 from evidence.records import FRACTIONS, Route
-from evidence.routers import AUTO, AUTO_FOLDS
+from evidence.routers import AUTO, AUTO_BOTH, AUTO_FOLDS
 from evidence.setups import title
 from evidence.timing import Times
 
 # Hard fractions of which a short table speaks: the first, half, the last.
 PLACES = (0, HALF, len(FRACTIONS) - 1)
+# By what a router was chosen, behind what it sees.
+CHOSEN_ON = {AUTO: "", AUTO_FOLDS: ", chosen on folds", AUTO_BOTH: ", chosen on folds and val"}
 
 
 def detectors(groups: Sequence[Group]) -> str:
@@ -81,9 +83,9 @@ def curves(group: Group, costs: Sequence[Cost], every: Sequence[Group]) -> str:
         ["oracle", *_texts(group.at(lambda x: with_ends(x, x.oracle_ap)))],
     ]
     for inputs in group.inputs:
-        name = "+".join(inputs)
-        rows += _curve(group, inputs, AUTO, f"**{name}**", costs, every)
-        rows += _curve(group, inputs, AUTO_FOLDS, f"**{name}**, chosen on folds", costs, every)
+        for learns in group.choices:
+            name = f"**{'+'.join(inputs)}**{CHOSEN_ON[learns]}"
+            rows += _curve(group, inputs, learns, name, costs, every)
     return _table(rows, ("", *(f"{k:g}" for k in WITH_ENDS)))
 
 
@@ -126,10 +128,10 @@ def _routes(route: Route, inputs: str) -> str:
 
 
 def routers(group: Group) -> str:
-    """What is chosen on val and on folds, by inputs, and scores that look at the ground truth."""
+    """What is chosen by each way, by inputs, and scores that look at the ground truth."""
     rows = [
-        _quality(group, inputs, learns, "+".join(inputs) + chosen_on)
-        for learns, chosen_on in ((AUTO, ""), (AUTO_FOLDS, ", chosen on folds"))
+        _quality(group, inputs, learns, "+".join(inputs) + CHOSEN_ON[learns])
+        for learns in group.choices
         for inputs in group.inputs
     ]
     rows += [_quality(group, (), name, f"*{name}*") for name in group.references]
@@ -167,12 +169,12 @@ def _lead(group: Group, inputs: Sequence[str], learns: str) -> str:
 
 
 def chosen(group: Group) -> str:
-    """What was chosen on val and on folds, by inputs."""
+    """What was chosen by each way, by inputs."""
     rows = [
-        ["+".join(inputs), *(group.chosen(inputs, name) for name in group.learners[:2])]
+        ["+".join(inputs), *(group.chosen(inputs, name) for name in group.choices)]
         for inputs in group.inputs
     ]
-    return _table(rows, ("router sees", *group.learners[:2]))
+    return _table(rows, ("router sees", *group.choices))
 
 
 def _seeds(group: Group) -> str:

@@ -193,7 +193,8 @@ key(
     "loss",
     one_of("loss", "ap", "hardness", "gain", "gain_rank", "auto"),
 )
-# Data set that "auto" judges on, none of DATASETS.TEST; "": parts of the training set in turn.
+# Data set that "auto" judges on beside parts of the training set in turn, each image counting once;
+# none of DATASETS.TEST. "": those parts alone.
 key("SOLVER.ROUTER.VALIDATION", "", text)
 # AdamW, constant (section 4.1). BASE_LR is not read by "auto".
 key("SOLVER.ROUTER.BASE_LR", 1e-5, number(at_least=0))

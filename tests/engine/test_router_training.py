@@ -83,12 +83,12 @@ def test_auto_is_chosen_logged_and_kept(config: Config) -> None:
     assert content["judged_on"] == "3 folds of 6 training images"
 
 
-def test_auto_judges_on_another_data_set(config: Config) -> None:
+def test_auto_judges_on_another_data_set_as_well(config: Config) -> None:
     keys = ("SOLVER.ROUTER.OBJECTIVE", "auto", "SOLVER.ROUTER.VALIDATION", "toy_test")
     cfg = config("run", "['detections']", *keys)
     trained(cfg)
     content = json.loads((Path(cfg.OUTPUT_DIR) / "router_objective.json").read_text())
-    assert content["judged_on"] == "6 images of toy_test"
+    assert content["judged_on"] == "3 folds of 6 training images and 6 images of toy_test"
 
 
 @pytest.mark.parametrize("mode", ["cached", "online"])

@@ -6,7 +6,7 @@ import pytest
 
 from evidence.passes import Passes
 from evidence.records import FRACTIONS
-from evidence.routers import AUTO, AUTO_FOLDS, LINEAR, Judge, learners_of
+from evidence.routers import AUTO, AUTOS, LINEAR, Judge, learners_of
 from tests.support.made_up import made_up_table
 from tests.support.toy import toy_cfg, toy_model
 
@@ -25,13 +25,13 @@ def passes() -> Passes:
 def test_all_learners_are_judged_and_the_gain_is_chosen(passes: Passes) -> None:
     """The loss gap says the opposite of what is worth while; gain and ridge know it."""
     learners = learners_of(passes, toy_model(*KEYS[:2]).router)
-    assert {AUTO, AUTO_FOLDS, *LINEAR, "loss", "gain", "hardness"} <= learners.keys()
+    assert {*AUTOS, *LINEAR, "loss", "gain", "hardness"} <= learners.keys()
     judge = Judge(passes.tables["test"])
     area = {
         name: judge.routing(("detections",), name, [(s.scores["test"], s.by) for s in found]).area
         for name, found in learners.items()
     }
-    right = [area[name] for name in (AUTO, AUTO_FOLDS, "gain", *LINEAR)]
+    right = [area[name] for name in (*AUTOS, "gain", *LINEAR)]
     assert min(right) > 1 > 0 > area["loss"]
     assert all(scored.by.startswith(("gain", "ap", "hardness")) for scored in learners[AUTO])
 

@@ -3,7 +3,7 @@
 
 from dynamicdet_d2.engine.objectives import OBJECTIVES
 from evidence.records import FRACTIONS, DynamicSplit, Origin, Result, Route, Routing, StaticSplit
-from evidence.routers import AUTO, AUTO_FOLDS
+from evidence.routers import AUTOS
 from evidence.timing import Times
 
 ORIGIN = Origin(
@@ -34,7 +34,7 @@ def dynamic(seed: int, lead: float, setup: str = "short") -> Result:
     routings = [
         routing(inputs, learns, lead + extra)
         for inputs, extra in ((("features",), 0.0), (("rpn",), 0.5))
-        for learns in (AUTO, AUTO_FOLDS, *OBJECTIVES)
+        for learns in (*AUTOS, *OBJECTIVES)
     ]
     split = DynamicSplit(
         images=200,

@@ -13,7 +13,7 @@ from dynamicdet_d2.data.loading.loaders import (
     build_finite_loader,
 )
 from dynamicdet_d2.engine.auto.candidates import CANDIDATES, Course
-from dynamicdet_d2.engine.auto.judge import judged_on_folds, judged_on_validation
+from dynamicdet_d2.engine.auto.judge import held_out_in_folds, held_out_set, judged
 from dynamicdet_d2.engine.auto.record import Choice, load_choice, save_choice
 from dynamicdet_d2.engine.loss_table import LossTable, measure_losses
 from dynamicdet_d2.engine.objectives import OBJECTIVES, Lesson
@@ -58,10 +58,10 @@ def _made(course: Course, model: DynamicDetector, table: LossTable) -> Choice:
     choice = None
     if comm.is_main_process():
         logger.info("Trying %d ways to train the router", len(CANDIDATES))
-        if validation is None:
-            choice = judged_on_folds(course, table)
-        else:
-            choice = judged_on_validation(course, table, validation, name)
+        parts = [held_out_in_folds(course, table)]
+        if validation is not None:
+            parts.append(held_out_set(course, table, validation, name))
+        choice = judged(parts, course.seed)
     return comm.all_gather(choice)[0]
 
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well candidates route images that they have not learnt from.
 
-K: candidates; N: images of the loss table; V: validation images.
+K: candidates; N: images of the loss table; V: validation images; n: images of a part of them.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,7 @@ from dynamicdet_d2.engine.auto.candidates import CANDIDATES, Candidate, Course
 from dynamicdet_d2.engine.auto.record import Choice, Judged
 from dynamicdet_d2.engine.loss_table import LossTable
 from dynamicdet_d2.evaluation.coco.matched_sweep import MatchedSweep, from_rows
+from dynamicdet_d2.evaluation.coco.set_gains import MatchedImage
 from dynamicdet_d2.evaluation.tradeoff.ranks import midranks
 from dynamicdet_d2.evaluation.tradeoff.score_quality import (
     INNER,
@@ -27,11 +31,33 @@ DRAWS = 20
 HALF = INNER.index(0.5)
 
 
-def judged_on_folds(course: Course, table: LossTable) -> Choice:
-    """Each third of the training images is scored by routers that learnt from the other two.
+@dataclass(frozen=True)
+class HeldOut:
+    """Images that candidates have scored without having learnt from them.
 
-    Difficulties of different routers have no common scale, so that each third's are ranked within
-    it, and all images are judged together.
+    Attributes:
+        images: in words.
+        matched: of each of n images, its detections and objects.
+        scores: (K, n) in (0, 1], a candidate's difficulties by their ranks: those of different
+            routers have no common scale.
+    """
+
+    images: str
+    matched: Sequence[MatchedImage]
+    scores: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, images: str, table: LossTable, difficulties: NDArray[np.float64]) -> "HeldOut":
+        """All images of a table, with (K, n) difficulties by one router of each candidate."""
+        matched = from_rows(table["matched"].numpy(), len(table))
+        return cls(images, matched, _ranks(difficulties))
+
+
+def held_out_in_folds(course: Course, table: LossTable) -> HeldOut:
+    """Each third of the training images, scored by routers that learnt from the other two.
+
+    Args:
+        table: with the columns of ``COLUMNS``.
 
     Raises:
         ValueError: if there are fewer images than folds.
@@ -46,45 +72,48 @@ def judged_on_folds(course: Course, table: LossTable) -> Choice:
     for fold in range(FOLDS):
         own = order[fold::FOLDS]
         stack = course.trained(table, np.setdiff1d(order, own).tolist())
-        difficulties = course.difficulties(stack, table, own.tolist())
-        scores[:, own] = [midranks(row) / len(own) for row in difficulties]
-    return judged(table, scores, f"{FOLDS} folds of {len(table)} training images", course.seed)
+        scores[:, own] = _ranks(course.difficulties(stack, table, own.tolist()))
+    # Ranks of what are ranks within a fold already: their order stays.
+    return HeldOut.of(f"{FOLDS} folds of {len(table)} training images", table, scores)
 
 
-def judged_on_validation(
-    course: Course, table: LossTable, validation: LossTable, name: str
-) -> Choice:
-    """All training images are learnt from, and the images of another set are scored.
+def held_out_set(course: Course, table: LossTable, validation: LossTable, name: str) -> HeldOut:
+    """The images of another set, scored by routers that learnt from all training images.
 
     Args:
         table, validation: (N) and (V) images, with the columns of ``COLUMNS``.
-        name: of the other set, for the log.
+        name: of the other set.
     """
     stack = course.trained(table, range(len(table)))
-    scores = course.difficulties(stack, validation, range(len(validation)))
-    return judged(validation, scores, f"{len(validation)} images of {name}", course.seed)
+    difficulties = course.difficulties(stack, validation, range(len(validation)))
+    return HeldOut.of(f"{len(validation)} images of {name}", validation, difficulties)
 
 
-def judged(table: LossTable, scores: NDArray[np.float64], judged_on: str, seed: int) -> Choice:
-    """Every candidate's lead over random routing on the images of a table.
+def judged(parts: Sequence[HeldOut], seed: int) -> Choice:
+    """Every candidate's lead over random routing on all images together, which count alike.
 
     Args:
-        table: with column "matched".
-        scores: (K, n), by their order the difficulties of the table's n images.
-        judged_on: the images, in words.
         seed: of the random routings that tell what chance does.
     """
-    sweep = MatchedSweep(from_rows(table["matched"].numpy(), len(table)))
+    matched = [image for part in parts for image in part.matched]
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    sweep = MatchedSweep(matched)
     random = random_routing(sweep, DRAWS)
     generator = _generator(seed, "random")
     by_chance = [
-        score_quality(sweep, generator.permutation(len(table)), random).area for _ in range(DRAWS)
+        score_quality(sweep, generator.permutation(len(matched)), random).area for _ in range(DRAWS)
     ]
     candidates = tuple(
         _as_record(candidate, score_quality(sweep, own, random))
         for candidate, own in zip(CANDIDATES, scores, strict=True)
     )
-    return Choice(judged_on, candidates, _rounded(float(np.std(by_chance))))
+    images = " and ".join(part.images for part in parts)
+    return Choice(images, candidates, _rounded(float(np.std(by_chance))))
+
+
+def _ranks(difficulties: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(K, n) in (0, 1], each candidate's own."""
+    return np.array([midranks(row) / len(row) for row in difficulties])
 
 
 def _as_record(candidate: Candidate, quality: ScoreQuality) -> Judged:

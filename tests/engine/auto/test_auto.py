@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from dynamicdet_d2.engine import auto
 from dynamicdet_d2.engine.auto import choose
 from dynamicdet_d2.engine.auto.candidates import CANDIDATES, LEARNING_RATES, Course
-from dynamicdet_d2.engine.auto.judge import judged_on_folds, judged_on_validation
+from dynamicdet_d2.engine.auto.judge import HeldOut, held_out_in_folds, held_out_set, judged
 from dynamicdet_d2.engine.auto.record import Choice, Judged, load_choice, save_choice
 from dynamicdet_d2.engine.loss_table import LossTable
 from dynamicdet_d2.engine.objectives import OBJECTIVES
@@ -48,10 +48,14 @@ def course(model: DynamicDetector) -> Course:
 
 @pytest.fixture(scope="module")
 def gain_is_right(course: Course) -> Choice:
-    return judged_on_folds(course, made_up_table(COUNT, helps=True))
+    return on_folds(course, made_up_table(COUNT, helps=True))
 
 
-def judged(objective: str, area: float | None, rate: float = 0.1) -> Judged:
+def on_folds(course: Course, table: LossTable) -> Choice:
+    return judged([held_out_in_folds(course, table)], course.seed)
+
+
+def candidate(objective: str, area: float | None, rate: float = 0.1) -> Judged:
     return Judged(objective, rate, area, area, None, None)
 
 
@@ -125,7 +129,7 @@ def test_nothing_beats_random_where_both_exits_are_alike(
 
 def test_a_router_that_knows_nothing_is_within_chance(course: Course) -> None:
     table = made_up_table(COUNT, helps=True, informed=False)
-    choice = judged_on_folds(course, table)
+    choice = on_folds(course, table)
     assert abs(choice.best.area) < 5 * choice.random_std
 
 
@@ -133,7 +137,7 @@ def test_images_without_objects_have_no_ap(course: Course) -> None:
     table = made_up_table(6, helps=True)
     rows = table["matched"]
     nothing = LossTable({**table.columns, "matched": rows[rows[:, 1] != 2]})
-    choice = judged_on_folds(course, nothing)
+    choice = on_folds(course, nothing)
     assert all(x.area is None for x in choice.candidates)
     assert choice.random_std is None
     assert not choice.beats_random and choice.chosen.objective == "loss"
@@ -143,21 +147,40 @@ def test_images_without_objects_have_no_ap(course: Course) -> None:
 
 def test_too_few_images_are_refused(course: Course) -> None:
     with pytest.raises(ValueError, match="'auto' needs at least 3 training images; there are 2"):
-        judged_on_folds(course, made_up_table(2, helps=True))
+        on_folds(course, made_up_table(2, helps=True))
 
 
 def test_a_validation_set_judges_what_all_training_images_teach(course: Course) -> None:
     table, validation = (made_up_table(60, helps=True, seed=seed) for seed in (0, 1))
-    choice = judged_on_validation(course, table, validation, "kept_aside")
+    choice = judged([held_out_set(course, table, validation, "kept_aside")], course.seed)
     assert choice.judged_on == "60 images of kept_aside"
     assert choice.beats_random and choice.chosen.objective in ("gain", "gain_rank")
+
+
+def test_each_image_counts_once() -> None:
+    """Candidate 0 knows the larger set's gains, candidate 1 the smaller one's."""
+    parts = []
+    for knows, count in ((0, 60), (1, 20)):
+        table = made_up_table(count, helps=True, seed=knows)
+        scores = np.random.default_rng(0).random((len(CANDIDATES), count))
+        scores[knows] = table["gain"].numpy() + scores[knows] / 1e3
+        parts.append(HeldOut.of(f"{count} images", table, 1e6 * scores))
+    larger, smaller = (judged([part], 1) for part in parts)
+    assert (larger.chosen, smaller.chosen) == (larger.candidates[0], smaller.candidates[1])
+    both = judged(parts, 1)
+    assert both.chosen == both.candidates[0]
+    assert both.judged_on == "60 images and 20 images"
+    one = HeldOut(
+        "", [*parts[0].matched, *parts[1].matched], np.hstack([part.scores for part in parts])
+    )
+    assert judged([one], 1).candidates == both.candidates
 
 
 # The choice
 
 
 def test_the_choice_by_hand() -> None:
-    candidates = (judged("loss", -0.5), judged("loss", 0.1, 0.2), judged("gain", 0.45))
+    candidates = (candidate("loss", -0.5), candidate("loss", 0.1, 0.2), candidate("gain", 0.45))
     choice = Choice("images", candidates, random_std=0.2)
     assert choice.beats_random and choice.chosen == candidates[2]
     lesson = choice.lesson()
@@ -176,7 +199,7 @@ def test_the_choice_by_hand() -> None:
 
 
 def test_the_table_has_the_best_first() -> None:
-    candidates = (judged("loss", None), judged("ap", -1.0), judged("gain", 0.25, 1e-3))
+    candidates = (candidate("loss", None), candidate("ap", -1.0), candidate("gain", 0.25, 1e-3))
     lines = Choice("images", candidates, 0.1).table().splitlines()[2:]
     assert [line.split() for line in lines] == [
         ["gain", "0.001", "+0.250", "+0.250", "-", "-"],
@@ -202,8 +225,8 @@ def test_a_resumed_run_takes_the_choice_that_was_made(
     cfg, table = config("OUTPUT_DIR", str(tmp_path)), made_up_table(30, helps=True)
     lesson = auto.chosen_lesson(cfg, model, table, seed=1, resumed=False)
     calls = []
-    made = choose.judged_on_folds
-    monkeypatch.setattr(choose, "judged_on_folds", lambda *x: calls.append(1) or made(*x))
+    made = choose.judged
+    monkeypatch.setattr(choose, "judged", lambda *x: calls.append(1) or made(*x))
     # What a router has learnt since does not matter.
     torch.nn.init.zeros_(model.router.score.weight)
     assert auto.chosen_lesson(cfg, model, table, seed=1, resumed=True) == lesson
