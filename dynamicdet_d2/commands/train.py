@@ -17,11 +17,12 @@ from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.config.pairs import option_behind
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.config.start_weights import say_start_weights
+from dynamicdet_d2.data.check import check_datasets
 from dynamicdet_d2.engine.launch import launch
 from dynamicdet_d2.engine.setup import setup, use_of
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
-from dynamicdet_d2.modeling.architecture import is_dynamic
+from dynamicdet_d2.modeling.architecture import is_dynamic, num_classes_key
 from dynamicdet_d2.utils.errors import one_sentence
 from dynamicdet_d2.utils.run_files import CONFIG, LAST
 from dynamicdet_d2.utils.words import shown
@@ -127,11 +128,14 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``.
 
     Raises:
-        ValueError: there is none, or no data set, or no image of one; parts of the model have
-            random values; ``TEST.EXPECTED_RESULTS`` names what is not measured.
+        ValueError: there is none, or no data set, or no image of one; a data set is malformed
+            (``DATASETS.CHECK``); parts of the model have random values;
+            ``TEST.EXPECTED_RESULTS`` names what is not measured.
     """
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST names no data set to evaluate on.")
+    if cfg.DATASETS.CHECK:  # as a trainer does of what it learns from
+        check_datasets(cfg, num_classes_key(cfg), eval_only=True)
     model = trainer_of(cfg).build_model(cfg)
     weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
     checkpointer = DynamicCheckpointer(model, cfg.OUTPUT_DIR, weights2=weights2)

@@ -3,7 +3,7 @@
 
 from detectron2.config import CfgNode
 
-from dynamicdet_d2.data.check.run import check_unchecked_datasets
+from dynamicdet_d2.data.check.run import check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.modeling.architecture import num_classes_key
@@ -20,7 +20,7 @@ def register_data(cfg: CfgNode) -> None:
 
 
 def prepare_data(cfg: CfgNode) -> None:
-    """For a trainer: what a program of somebody's own, unlike the commands, has not done before.
+    """For a trainer, before it builds anything.
 
     Raises:
         ValueError: as ``register_data``, or one for all that is wrong with data sets of COCO files
@@ -28,4 +28,4 @@ def prepare_data(cfg: CfgNode) -> None:
     """
     register_data(cfg)
     if cfg.DATASETS.CHECK:
-        check_unchecked_datasets(cfg, num_classes_key(cfg))
+        check_datasets(cfg, num_classes_key(cfg))

@@ -13,12 +13,10 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.config import Use, check, read_config
-from dynamicdet_d2.data.check.run import check_datasets
 from dynamicdet_d2.engine.ending import failures_in_a_sentence
 from dynamicdet_d2.engine.run_data import register_data
 from dynamicdet_d2.engine.run_folder import folder_of_run
 from dynamicdet_d2.engine.saved_config import config_of_training, put_back, save_config
-from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.memory import keep_memory
 from dynamicdet_d2.utils.shipped import shipped
@@ -53,7 +51,7 @@ def checked(cfg: CfgNode, use: Use) -> CfgNode:
 
 @contextmanager
 def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
-    """``load_config``, OUTPUT_DIR, ``default_setup``, the package's log and the data check.
+    """``load_config``, OUTPUT_DIR, ``default_setup`` and the package's log.
 
     Inside, OUTPUT_DIR is this run's alone, and Ctrl-C, SIGTERM and a closed terminal end it
     without half a step.
@@ -90,8 +88,6 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
             logger.warning(remark)
         if cfg.MODEL.DEVICE == "cpu":
             keep_memory()
-        if cfg.DATASETS.CHECK:
-            check_datasets(cfg, num_classes_key(cfg), eval_only=args.eval_only)
         yield cfg
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainers of a program of somebody's own register and check data sets as the commands do."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
-from dynamicdet_d2.data.check.run import check_datasets
-from dynamicdet_d2.engine.run_data import prepare_data, register_data
+from dynamicdet_d2.engine.run_data import prepare_data
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
@@ -65,19 +63,3 @@ def test_a_data_set_by_code_that_coco_s_figures_are_asked_of(tmp_path: Path) -> 
     MetadataCatalog.get("by_code").set(evaluator_type="coco", thing_classes=["disc", "ring"])
     cfg.DATASETS.TRAIN = ("by_code",)
     prepare_data(cfg)
-
-
-def test_what_a_command_has_checked_is_not_checked_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    cfg = config(tmp_path)
-    with caplog.at_level(logging.INFO, "dynamicdet_d2"):
-        register_data(cfg)
-        check_datasets(cfg, KEY)
-        said = len(caplog.messages)
-        prepare_data(cfg)
-        assert len(caplog.messages) == said > 0
-    file = Path(cfg.DATASETS.COCO_JSON[1][1])
-    file.write_text(file.read_text().replace('"image_id": 2', '"image_id": 7'))
-    with pytest.raises(ValueError, match="the image_id 7"):
-        prepare_data(cfg)

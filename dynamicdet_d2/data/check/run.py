@@ -17,9 +17,6 @@ from dynamicdet_d2.utils.words import spelt_alike
 
 logger = logging.getLogger(__name__)
 
-# What was checked and found good for a training, as ``_read_for`` has it.
-_good: set[tuple] = set()
-
 
 def check_dataset(
     name: str,
@@ -147,34 +144,7 @@ def check_datasets(
     if wrong:
         wrong.append("DATASETS.CHECK False goes on without this check.")
         raise ValueError("\n".join(wrong))
-    if not eval_only:
-        _good.add(_read_for(cfg, num_classes))
     return reports
-
-
-def check_unchecked_datasets(cfg: CfgNode, num_classes_key: str) -> None:
-    """``check_datasets`` for a training, unless it has found these files good already.
-
-    Raises:
-        ValueError: as there.
-    """
-    if _read_for(cfg, reduce(getattr, num_classes_key.split("."), cfg)) not in _good:
-        check_datasets(cfg, num_classes_key)
-
-
-def _read_for(cfg: CfgNode, num_classes: int) -> tuple:
-    """All that the check of a training depends on; of files when they were written."""
-    train, test = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.TEST)
-    judged = (*test, cfg.SOLVER.ROUTER.VALIDATION)
-    files = [
-        MetadataCatalog.get(name).get("json_file") or ""
-        for name in (*train, *judged)
-        if name in DatasetCatalog
-    ]
-    written = tuple(os.stat(file).st_mtime_ns if os.path.isfile(file) else 0 for file in files)
-    masks = cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT
-    skips = cfg.DATALOADER.SKIP_CORRUPT_IMAGES
-    return train, judged, tuple(files), written, num_classes, masks, skips
 
 
 def _is_of_coco_files(name: str) -> bool:
