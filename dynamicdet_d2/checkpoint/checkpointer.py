@@ -144,7 +144,7 @@ class DynamicCheckpointer(DetectionCheckpointer):
         """The checkpoint to resume from, which ``last_checkpoint`` in the folder names.
 
         Raises:
-            ValueError: it names none.
+            ValueError: it names none, or one that is not there.
         """
         tag = os.path.join(self.save_dir, LAST)
         refuse_pipes(tag, tag)
@@ -154,7 +154,10 @@ class DynamicCheckpointer(DetectionCheckpointer):
             raise ValueError(
                 f"{tag} holds {shown(name)}; it must hold the name of a checkpoint in its folder."
             )
-        return os.path.join(self.save_dir, os.fsdecode(name))
+        path = os.path.join(self.save_dir, os.fsdecode(name))
+        if not os.path.exists(path):
+            raise ValueError(f"{tag} names {shown(os.fsdecode(name))}, which is not there.")
+        return path
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Write ``last_checkpoint``, which names the file to resume from."""

@@ -3,6 +3,7 @@
 
 import os
 import re
+import warnings
 from contextlib import suppress
 from typing import IO, Any
 
@@ -84,7 +85,9 @@ def read_torch(path: str, map_location: Any = "cpu") -> Any:
     try:
         damaged = damaged_record(path)
         if damaged is None:
-            return torch.load(path, map_location=map_location, weights_only=True)
+            with warnings.catch_warnings():  # torch's own, of what is refused in a sentence
+                warnings.simplefilter("ignore")
+                return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # a damaged file raises anything at all
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise (_forbidden(path, found[1]) if found else _unreadable(path)) from None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dynamicdet_d2.checkpoint.names import DYNAMICDET
 
 _MAX_GROUPS = 20
+_MAX_MISMATCHES = 10
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,15 @@ class LoadReport:
         if self.unmatched:
             groups = summarise(self.unmatched, self.file_names)
             lines.append((level, f"Not used from the file ({len(self.unmatched)}): {groups}."))
-        for mismatch in self.mismatched:
-            text = f"Left at initial value, because the shapes differ: {mismatch}."
-            lines.append((logging.WARNING, text))
+        lines += [(logging.WARNING, text) for text in self._other_shapes()]
         return lines
+
+    def _other_shapes(self) -> list[str]:
+        """A line each of the first ones: of another depth there are hundreds."""
+        said = "Left at initial value, because the shapes differ: "
+        lines = [f"{said}{mismatch}." for mismatch in self.mismatched[:_MAX_MISMATCHES]]
+        more = len(self.mismatched) - len(lines)
+        return [*lines, f"{said}{more} more."] if more else lines
 
     def _summary(self) -> str:
         text = f"Loaded {len(self.loaded)} tensors from {self.path} ({self.file_format} names)"

@@ -29,7 +29,6 @@ def parser() -> argparse.ArgumentParser:
     add("--output", required=True, type=Path, metavar="FOLDER", help="a new or empty one")
     add(
         "--calibration",
-        default="",
         metavar="FILE",
         help="that 'dynamicdet calibrate' wrote; default: MODEL.DYNAMIC.CALIBRATION",
     )

@@ -109,7 +109,6 @@ def _add_operating_point(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument(
         "--calibration",
-        default="",
         metavar="FILE",
         help="that 'dynamicdet calibrate' wrote; default: the model folder's or the config's",
     )

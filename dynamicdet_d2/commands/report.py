@@ -42,15 +42,27 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Draw, and print which file to open."""
-    is_folder = args.path.suffix != ".json" and not args.path.is_file()
+    is_folder = args.path.is_dir() or (args.path.suffix != ".json" and not args.path.is_file())
     if not is_folder and args.path.name != TRADEOFF:
         if args.compare:
             raise ValueError(f"--compare is for an evaluation; {args.path} is a calibration.")
         drawn = write_plot(_calibration(args.path), args.path)
     else:
         folder = args.path.parent if args.path.name == TRADEOFF else args.path
+        _refuse_above(folder)
         drawn = redraw(folder, args.compare)
     sys.stdout.write(f"{drawn}\n")
+
+
+def _refuse_above(folder: Path) -> None:
+    """
+    Raises:
+        ValueError: the folder of a run is given, and not that of its evaluation.
+    """
+    below = (folder / name for name in ("dynamic", "inference/dynamic"))
+    there = [place for place in below if (place / TRADEOFF).is_file()]
+    if there and not (folder / TRADEOFF).exists():
+        raise ValueError(f"{folder} has no {TRADEOFF}; {there[0]} has one.")
 
 
 def _calibration(path: Path) -> Calibration:

@@ -26,7 +26,7 @@ _APART_SECTIONS = ("TEST.", "RUN.", "GLOBAL.", "MODEL.INFERENCE.")
 def recorded(cfg: CfgNode) -> dict[str, object]:
     """What a checkpoint keeps of the config: full name of each key -> its value, plain."""
     return {
-        name: _lists(value)
+        name: as_lists(value)
         for name, value in _leaves(cfg, "")
         if name not in _APART and not name.startswith(_APART_SECTIONS)
     }
@@ -65,9 +65,9 @@ def _leaves(node: CfgNode, prefix: str) -> Iterator[tuple[str, object]]:
             yield f"{prefix}{name}", value
 
 
-def _lists(value: object) -> object:
-    """Sequences as lists: of which kind they are depends on where they were read."""
-    return [_lists(part) for part in value] if isinstance(value, (list, tuple)) else value
+def as_lists(value: object) -> object:
+    """Sequences as lists: of which kind they are depends on where a config was read."""
+    return [as_lists(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def check_model(report: LoadReport | None, record: Mapping[str, object], cfg: CfgNode) -> None:

@@ -28,6 +28,8 @@ _IN_PLACE = (METRICS, CONFIG, LOG)
 _OF_A_RUN = re.compile(r"model_(final|best|detectors|detector2|router|\d{7})\.pth|best\.json")
 # A whole config, as Detectron2 writes it: sorted, so that these are its first and its last key.
 _WHOLE_CONFIG = re.compile(rb"CUDNN_BENCHMARK: .*^VIS_PERIOD: ", re.DOTALL | re.MULTILINE)
+# Steps between two lines of metrics, and what a kill may have cut off.
+_BETWEEN_LINES = 40
 _RESULTS_IN_PLACE = ("coco_instances_results.json", "instances_predictions.pth")
 
 
@@ -189,7 +191,8 @@ def begun_anew(folder: Path) -> str:
 def forget_metrics_from(folder: str, iteration: int) -> None:
     """Leave out of ``metrics.json`` the iterations that a resumed run will do again.
 
-    A line that a kill cut short goes, too. Lines are not in the order of iterations. The file is
+    A line that a kill cut short goes, too. Where they are of a run that has not come as far as the
+    checkpoint, this is said. Lines are not in the order of iterations. The file is
     the same one afterwards, since a writer may have it open.
     """
     path = os.path.join(folder, METRICS)
@@ -205,9 +208,23 @@ def forget_metrics_from(folder: str, iteration: int) -> None:
                 "%s has %d lines that are no run's, which are left out.%s",
                 *(path, foreign, kept(Path(folder))),
             )
+        kept_before = _last_kept(Path(folder))
+        reached = max((of for of in known if of < math.inf), default=-1)
+        if kept_before and reached < iteration - _BETWEEN_LINES:
+            logger.warning(
+                "%s names a checkpoint of an earlier run, whose metrics are %s: the run that began "
+                "anew after it has saved none. The earlier one is gone on with.",
+                *(os.path.join(folder, LAST), kept_before),
+            )
         file.seek(0)
         file.write(b"".join(line for line, of in zip(lines, known, strict=True) if of < iteration))
         file.truncate()
+
+
+def _last_kept(folder: Path) -> str:
+    """Name of the metrics that were kept last; empty where none were."""
+    numbers = [int(path.stem[len("metrics_") :]) for path in folder.glob("metrics_[0-9]*.json")]
+    return f"metrics_{max(numbers)}.json" if numbers else ""
 
 
 def _iteration(line: bytes) -> float:

@@ -64,7 +64,7 @@ def write_model(
     if point is not None:
         point.check(predictor.model)
     say_nameless(predictor.class_names)
-    with whole_folder(folder) as unfinished:
+    with whole_folder(folder.resolve()) as unfinished:  # a link to an empty folder stays one
         _write_files(predictor, unfinished)
         return load(unfinished, device=cfg.MODEL.DEVICE)
 

@@ -56,11 +56,11 @@ class Aim:
         if self.percentile is not None and self.target_ms is None:
             raise ValueError("--percentile is one of times, and needs --target-latency-ms.")
 
-    def apply(self, cfg: CfgNode, calibration: str, typed: Sequence[str] = ()) -> None:
+    def apply(self, cfg: CfgNode, calibration: str | None, typed: Sequence[str] = ()) -> None:
         """Set the config's operating point, in place.
 
         Args:
-            calibration: file; "": that of the config.
+            calibration: file; None: that of the config.
             typed: keys and values in turn that the user has set in the config.
 
         Raises:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet as torchvision_resnet
 
 from dynamicdet_d2 import add_dynamicdet_config
-from dynamicdet_d2.checkpoint import DynamicCheckpointer, LoadReport, load_weights
+from dynamicdet_d2.checkpoint import DynamicCheckpointer, LoadReport, ShapeMismatch, load_weights
 
 BASE = str(Path(__file__).parents[2] / "configs" / "Base-Dynamic-RCNN-FPN.yaml")
 STOCK = {"MODEL.META_ARCHITECTURE": "GeneralizedRCNN"}
@@ -338,6 +338,16 @@ def test_other_classes_are_named_and_left(
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len([w for w in warnings if "because the shapes differ" in w]) == 4
     assert any("cls_score.weight (4, 32) in the file, (2, 32) in the model" in w for w in warnings)
+
+
+def test_of_many_other_shapes_the_first_ones_are_said() -> None:
+    """As of a ResNet of another depth: a line each were hundreds."""
+    other = tuple(ShapeMismatch(f"w{i}", (1,), (2,)) for i in range(12))
+    report = LoadReport("a.pth", "torchvision", ("x",), (), (), (), (), other, (), ())
+    said = [text for level, text in report.messages() if level == logging.WARNING]
+    start = "Left at initial value, because the shapes differ:"
+    assert said[0] == f"{start} w0 (1,) in the file, (2,) in the model."
+    assert said[9:] == [f"{start} w9 (1,) in the file, (2,) in the model.", f"{start} 2 more."]
 
 
 def test_own_checkpoint_that_does_not_fit_is_a_warning(model: nn.Module) -> None:

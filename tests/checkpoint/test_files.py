@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def test_damaged_files_are_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"{name} is no checkpoint or is damaged") as caught:
             read_checkpoint(str(tmp_path / name))
         assert caught.value.__suppress_context__
+
+
+@pytest.mark.filterwarnings("error")  # torch says its own of either
+def test_files_of_other_kinds_are_one_sentence(tmp_path: Path) -> None:
+    pickled, traced = tmp_path / "pickled.pth", tmp_path / "traced.pth"
+    pickled.write_bytes(pickle.dumps({"model": {"a": np.ones(2)}}, protocol=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(nn.Linear(2, 3), torch.zeros(1, 2)).save(traced)
+    for path in (pickled, traced):
+        with pytest.raises(ValueError) as refused:
+            read_checkpoint(str(path))
+        says = "is no checkpoint or is damaged: it cannot be read as a file of torch.save."
+        assert str(refused.value) == f"{path} {says}"
 
 
 def test_other_contents_are_refused(tmp_path: Path) -> None:

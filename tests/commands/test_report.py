@@ -24,6 +24,20 @@ def test_command_draws_again_with_others(tmp_path: Path, capsys: pytest.CaptureF
     assert "another, 0.5 hard" not in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize("given", ["run", "run/inference"])
+def test_the_folder_of_a_run_is_refused_with_that_of_its_evaluation(
+    tmp_path: Path, capsys: pytest.CaptureFixture, given: str
+) -> None:
+    evaluated = tmp_path / "run" / "inference" / "dynamic"
+    evaluated.mkdir(parents=True)
+    a_tradeoff(EASY, HARD).to_json(evaluated / "tradeoff.json")
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(tmp_path / given)])
+    assert ended.value.code == 2
+    says = f"{tmp_path / given} has no tradeoff.json; {evaluated} has one.\n"
+    assert capsys.readouterr().err.endswith(f"error: {says}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

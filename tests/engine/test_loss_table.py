@@ -200,6 +200,21 @@ def test_a_table_belongs_to_the_keys_that_it_follows_from(
     assert f"differs in {key}: it is measured anew." in caplog.text
 
 
+def test_a_table_belongs_to_a_config_wherever_it_was_read(tmp_path: Path) -> None:
+    """What is written as a list of lists is read as that, where the default has tuples."""
+    cfg, model = toy_cfg(), toy_model()
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    read = toy_cfg()
+    read.merge_from_file(str(tmp_path / "config.yaml"))
+    weights = "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS"
+    before, after = (table_fingerprint(c, IMAGES, model) for c in (cfg, read))
+    assert isinstance(cfg.MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS[0], tuple)
+    assert after == before
+    assert after[weights] == (
+        "[[10.0, 10.0, 5.0, 5.0], [20.0, 20.0, 10.0, 10.0], [30.0, 30.0, 15.0, 15.0]]"
+    )
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -101,6 +101,37 @@ def test_lines_that_are_no_runs_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "metrics_1.json").read_text() == text
 
 
+@pytest.mark.parametrize(
+    ("kept", "iterations", "start", "name"),
+    [
+        ([1], (), 60, "metrics_1.json"),
+        ([9, 10], (19,), 90000, "metrics_10.json"),
+        ([1], (19, 39), 60, ""),  # its own checkpoint, before the next line of metrics
+        ([], (), 60, ""),
+    ],
+)
+def test_a_checkpoint_that_an_earlier_run_has_left_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: list[int],
+    iterations: tuple[int, ...],
+    start: int,
+    name: str,
+) -> None:
+    """A run that begins over another and is killed before it saves leaves the other's to resume."""
+    said: list[str] = []
+    monkeypatch.setattr(run_folder.logger, "warning", lambda text, *of: said.append(text % of))
+    for number in kept:
+        (tmp_path / f"metrics_{number}.json").touch()
+    (tmp_path / "metrics.json").write_text(lines(*iterations))
+    forget_metrics_from(str(tmp_path), start)
+    expected = (
+        f"{tmp_path}/last_checkpoint names a checkpoint of an earlier run, whose metrics are "
+        f"{name}: the run that began anew after it has saved none. The earlier one is gone on with."
+    )
+    assert said == ([expected] if name else [])
+
+
 def test_no_metrics_are_no_matter(tmp_path: Path) -> None:
     forget_metrics_from(str(tmp_path), 3)
     assert list(tmp_path.iterdir()) == []

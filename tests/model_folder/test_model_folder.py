@@ -66,6 +66,14 @@ def test_it_works_from_another_place(
     assert predictor(image)["difficulty"] == expected(image)["difficulty"]
 
 
+def test_a_link_to_an_empty_folder_stays_one(files: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "model").symlink_to("disk")
+    write_model(predicting_cfg("MODEL.WEIGHTS", files.weights), tmp_path / "model", NAMES)
+    assert (tmp_path / "model").is_symlink()
+    assert {path.name for path in (tmp_path / "disk").iterdir()} == FILES - {"calibration.json"}
+
+
 def test_nothing_in_it_names_the_machine_that_wrote_it(written: Path) -> None:
     for path in written.iterdir():
         if path.suffix != ".pth":

@@ -116,8 +116,8 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
         (b"a\\b", "last_checkpoint holds "),
         (b"a.pth\nb.pth", "last_checkpoint holds b'a.pth\\nb.pth'"),
         (b"x" * 300, "last_checkpoint holds b'xxx"),
-        (b"gone.pth", "gone.pth does not exist; it must be a file."),
-        (b"\xff\xfe", "does not exist; it must be a file."),
+        (b"gone.pth", "last_checkpoint names 'gone.pth', which is not there."),
+        (b"\xff\xfe", ", which is not there."),
     ],
 )
 def test_a_checkpoint_to_resume_from(tmp_path: Path, content: bytes, says: str) -> None:

@@ -437,6 +437,8 @@ CASES: list[tuple[str, int, str]] = [
     ("predict --config-file= --input {folder}/images", TYPED, "--config-file is empty."),
     ("cost --config-file=", TYPED, "--config-file is empty."),
     ("calibrate --config-file x --weights=", TYPED, "--weights is empty."),
+    ("package --config-file x --output y --calibration=", TYPED, "--calibration is empty."),
+    ("predict --config-file x --input y --calibration=", TYPED, "--calibration is empty."),
     (
         f"{PREDICT} --input {{folder}}/images --percentile nan",
         TYPED,

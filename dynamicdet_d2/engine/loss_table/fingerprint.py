@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from dynamicdet_d2.data.loading.images import images_hash
+from dynamicdet_d2.engine.resuming import as_lists
 from dynamicdet_d2.operating_point import weights_fingerprint
 
 # What is measured follows from these keys. Some of MODEL's and INPUT's count for training alone;
@@ -49,7 +50,7 @@ def _keys(cfg: CfgNode) -> Iterable[tuple[str, str]]:
         node = cfg
         for part in key.split("."):
             node = node[part]
-        yield key, repr(node)
+        yield key, repr(as_lists(node))
 
 
 def _leaves(name: str, node: object) -> Iterable[tuple[str, str]]:
@@ -57,4 +58,4 @@ def _leaves(name: str, node: object) -> Iterable[tuple[str, str]]:
         for key, value in node.items():
             yield from _leaves(f"{name}.{key}", value)
     elif name not in _LEFT_OUT:
-        yield name, repr(node)
+        yield name, repr(as_lists(node))
