@@ -6,7 +6,7 @@ import functools
 import logging
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from itertools import chain
 from typing import Any
 
@@ -147,7 +147,7 @@ class _Weights:
         ]
         # Hooks, and attributes in the place of methods, are seen by their number.
         hooks = [own for x in modules[1:] for own in (x._forward_hooks, x._forward_pre_hooks)]
-        self._contents = [*contents, *hooks, *map(vars, modules[1:])]
+        self._contents: list[Sized] = [*contents, *hooks, *map(vars, modules[1:])]
         self._counts = list(map(len, self._contents))
         # Most modules have nothing inside and no tensors of their own.
         self._filled = [own for own in contents if own]
@@ -159,7 +159,8 @@ class _Weights:
         self._state = self._read()
 
     def changed(self) -> bool:
-        """Whether a module, a weight or a buffer was replaced since, or changed in place."""
+        """Whether a module, a weight or a buffer was replaced since, or changed in place; whether
+        hooks or attributes came or went."""
         return (
             list(map(len, self._contents)) != self._counts
             or not all(map(operator.is_, self._look(), self._inside))
