@@ -17,7 +17,7 @@ def replace_fully_connected(model: nn.Module) -> int:
 
     Args:
         model: box heads are replaced wherever a ``box_pooler`` stands beside a ``box_head``, one
-            or a list of them; others stay.
+            or a list of them; others stay, and so do those with other layers than their own.
 
     Returns:
         how many layers were replaced.
@@ -29,9 +29,14 @@ def replace_fully_connected(model: nn.Module) -> int:
             continue
         pooled, heads = children["box_pooler"].output_size, children["box_head"]
         for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
-            if type(head) is FastRCNNConvFCHead and head.fcs:
+            if type(head) is FastRCNNConvFCHead and head.fcs and _linear(head) == head.fcs:
                 replaced += _replace(head, tuple(pooled))
     return replaced
+
+
+def _linear(head: FastRCNNConvFCHead) -> list[nn.Module]:
+    """Fewer than the head was built with where a caller has put others in their place."""
+    return [child for child in head.children() if type(child) is nn.Linear]
 
 
 def _replace(head: FastRCNNConvFCHead, pooled: tuple[int, int]) -> int:

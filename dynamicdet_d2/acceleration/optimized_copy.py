@@ -3,16 +3,21 @@
 
 import dataclasses
 import functools
+import logging
 import operator
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence, Sized
 from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration.optimize import optimize_for_inference
 from dynamicdet_d2.acceleration.options import InferenceOptions
 from dynamicdet_d2.parts import parts_of
+
+logger = logging.getLogger(__name__)
 
 _PLAIN = (bool, int, float, str)
 _VERSION = operator.attrgetter("_version")
@@ -23,8 +28,10 @@ class OptimizedCopy:
 
     Weights are loaded, and trained, after a model was built, so nothing can be prepared then. It
     is not part of the model's state: copies and pickles of the model begin without one. Plain
-    settings of the heads, such as a score threshold, are followed as they are set. What it cannot
-    see is a change of weights through ``.data``; ``drop`` it then.
+    settings of the heads, such as a score threshold, are followed as they are set. A model with
+    hooks inside, or with functions in the place of a module's ``forward``, is run as it is: the
+    copy lacks modules that they may be on. Of changes through ``.data``, which are not counted,
+    one value of each weight is looked at; ``drop`` it after smaller ones.
     """
 
     def __init__(self, options: InferenceOptions | None) -> None:
@@ -38,11 +45,14 @@ class OptimizedCopy:
         self._heads: list[_Settings] = []
 
     def of(self, model: nn.Module) -> nn.Module:
-        """The copy of the model as it is now; the model itself without options."""
+        """The copy of the model as it is now; the model itself without options, or with hooks."""
         if self.options is None:
             return model
         if self._copy is None or self._weights is None or self._weights.changed():
             self.drop()
+            if name := _watched(model):
+                _say_it_runs_as_it_is(name)
+                return model
             self._copy, self._weights = optimize_for_inference(model, self.options), _Weights(model)
             self._heads = _heads(model, self._copy)
         for ours, theirs, names in self._heads:
@@ -72,6 +82,29 @@ def on_optimized_copy(method: Callable) -> Callable:
     return call
 
 
+def _watched(model: nn.Module) -> str:
+    """The first module inside that has hooks or another ``forward`` than its class's; '' if none.
+
+    Hooks of the model itself are called whatever is run.
+    """
+    inside = ((name, x) for name, x in model.named_modules() if name)
+    watched = (n for n, x in inside if x._forward_hooks or x._forward_pre_hooks or _patched(x))
+    return next(watched, "")
+
+
+def _patched(module: nn.Module) -> bool:
+    return "forward" in vars(module)
+
+
+@functools.cache  # a name is said once
+def _say_it_runs_as_it_is(name: str) -> None:
+    logger.warning(
+        "%s of the model has a hook or a forward of its own: the model is run as it is, without "
+        "what MODEL.INFERENCE says, which is slower.",
+        name,
+    )
+
+
 _Settings = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
 """Attributes of a module, of its counterpart in the copy, and the names that are settings."""
 
@@ -94,7 +127,9 @@ def _settings(module: nn.Module) -> list[str]:
 
 
 def _is_plain(value: object) -> bool:
-    """A number, text, or a dataclass that holds them."""
+    """A number, text, or a dataclass or dict of them, as RPNs have of numbers of proposals."""
+    if isinstance(value, dict):
+        return bool(value) and all(isinstance(x, _PLAIN) for x in value.values())
     return isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
 
 
@@ -107,20 +142,25 @@ class _Weights:
 
     def __init__(self, model: nn.Module) -> None:
         modules = list(model.modules())
-        self._contents: list[dict[str, Any]] = [
+        contents: list[dict[str, Any]] = [
             own for x in modules for own in (x._modules, x._parameters, x._buffers)
         ]
+        # Hooks, and attributes in the place of methods, are seen by their number.
+        hooks = [own for x in modules[1:] for own in (x._forward_hooks, x._forward_pre_hooks)]
+        self._contents: list[Sized] = [*contents, *hooks, *map(vars, modules[1:])]
         self._counts = list(map(len, self._contents))
         # Most modules have nothing inside and no tensors of their own.
-        self._filled = [own for own in self._contents if own]
+        self._filled = [own for own in contents if own]
         self._inside = self._look()
         self._tensors = [x for x in self._inside if isinstance(x, Tensor)]
         # Tensors made in inference mode count no changes.
         self._counted = [x for x in self._tensors if not x.is_inference()]
+        self._values = _values_of(model)
         self._state = self._read()
 
     def changed(self) -> bool:
-        """Whether a module, a weight or a buffer was replaced since, or changed in place."""
+        """Whether a module, a weight or a buffer was replaced since, or changed in place; whether
+        hooks or attributes came or went."""
         return (
             list(map(len, self._contents)) != self._counts
             or not all(map(operator.is_, self._look(), self._inside))
@@ -130,6 +170,22 @@ class _Weights:
     def _look(self) -> list[Any]:
         return list(chain.from_iterable(map(dict.values, self._filled)))
 
-    def _read(self) -> tuple[list[int], list[int]]:
-        """Where each tensor lies, and how often it was changed in place."""
-        return list(map(Tensor.data_ptr, self._tensors)), list(map(_VERSION, self._counted))
+    def _read(self) -> tuple[list[int], list[int], list[bytes]]:
+        """Where each tensor lies, how often it was changed in place, and what the weights have."""
+        return (
+            list(map(Tensor.data_ptr, self._tensors)),
+            list(map(_VERSION, self._counted)),
+            [
+                torch.stack(values).view(torch.uint8).cpu().numpy().tobytes()
+                for values in self._values
+            ],
+        )
+
+
+def _values_of(model: nn.Module) -> list[list[Tensor]]:
+    """The first value of each weight, as a view of it; lists of one type and place."""
+    found: defaultdict[Any, list[Tensor]] = defaultdict(list)
+    for weight in model.parameters():
+        if weight.numel():
+            found[weight.dtype, weight.device].append(weight.detach()[(0,) * weight.dim()])
+    return list(found.values())

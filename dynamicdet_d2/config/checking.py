@@ -14,6 +14,9 @@ logger = logging.getLogger(__name__)
 
 MISSING = object()
 
+# The first data set names the classes.
+_OF_MODELS = ("DATASETS.TEST", "TEST.DETECTIONS_PER_IMAGE")
+
 
 def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     """Refuse a config that a later part of the run would stumble over.
@@ -23,7 +26,7 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     Args:
         cfg: Detectron2's and the project's keys.
         use: what it is about to be used for. For ``Use.MODEL`` the keys below MODEL and INPUT are
-            looked at, and ``DATASETS.TEST``, whose first data set names the classes; else all.
+            looked at, and two others that models and predictors read; else all.
 
     Raises:
         ValueError: a sentence for each thing that is wrong, a line each.
@@ -80,8 +83,7 @@ def value_of(cfg: CfgNode, name: str) -> object:
 
 
 def _matters(key: Key, use: Use) -> bool:
-    of_models = key.name.startswith(("MODEL.", "INPUT.")) or key.name == "DATASETS.TEST"
-    return use != Use.MODEL or of_models
+    return use != Use.MODEL or key.name.startswith(("MODEL.", "INPUT.")) or key.name in _OF_MODELS
 
 
 def _complaint(key: Key, value: object) -> str | None:

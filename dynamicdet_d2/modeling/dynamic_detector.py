@@ -26,7 +26,7 @@ from dynamicdet_d2.modeling.exit_merging import ExitMerging, hard_detections
 from dynamicdet_d2.modeling.given import checked_images
 from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
-from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_tracing
+from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_halves, refuse_tracing
 from dynamicdet_d2.modeling.routed_batch import routed_detections
 from dynamicdet_d2.modeling.router import AdaptiveRouter, say_if_left_out
 from dynamicdet_d2.modeling.routing import Features
@@ -144,6 +144,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             weighted, so that their sum is the objective of eq. 9; else as ``inference``.
         """
         refuse_tracing()
+        refuse_halves(self.pixel_mean.dtype)
         if not self.training:
             return self.inference(batched_inputs)
         say_if_left_out(self.router)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modes of modules: freezing, evaluating, losses of frozen heads, and no tracing."""
+"""Modes of modules: freezing, evaluating, losses of frozen heads, no tracing, no halves."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,4 +89,20 @@ def refuse_tracing() -> None:
         raise RuntimeError(
             "A dynamic detector cannot be traced as a whole, since a trace has one route for all "
             "images; 'dynamicdet export' writes its static pieces and what runs them."
+        )
+
+
+def refuse_halves(dtype: torch.dtype) -> None:
+    """Routers see numbers in float32, and boxes are computed in it.
+
+    Args:
+        dtype: of the model's weights.
+
+    Raises:
+        ValueError: ``model.half()`` was called, for one.
+    """
+    if dtype in (torch.float16, torch.bfloat16):
+        raise ValueError(
+            f"The model was turned into {dtype}, in which it cannot be run: its weights stay in "
+            "float32, and MODEL.INFERENCE.PRECISION (with OPTIMIZE True) computes in less."
         )

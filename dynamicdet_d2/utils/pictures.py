@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files, written whole."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+from cv2.utils import logging as opencvs
 
 from dynamicdet_d2.utils.files import whole_file
 
@@ -24,10 +27,23 @@ def _writes_colour(ending: str) -> bool:
     if not cv2.haveImageWriter(f"image{ending}"):
         return False
     try:
-        done, _ = cv2.imencode(ending, np.zeros((64, 64, 3), np.uint8))
+        with _unsaid():
+            done, _ = cv2.imencode(ending, np.zeros((64, 64, 3), np.uint8))
     except cv2.error:
         return False
     return bool(done)
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """What OpenCV cannot encode is said by the caller, or no fault; it would put it on the screen
+    as an error of its own."""
+    level = opencvs.getLogLevel()
+    opencvs.setLogLevel(opencvs.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        opencvs.setLogLevel(level)
 
 
 def refuse_nameless(path: Path, said: str) -> None:
@@ -68,7 +84,8 @@ def write_image(
         )
     options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
     try:
-        done, content = cv2.imencode(path.suffix, pixels, options)
+        with _unsaid():
+            done, content = cv2.imencode(path.suffix, pixels, options)
     except cv2.error:
         done = False
     if not done:

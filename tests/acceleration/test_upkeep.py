@@ -123,6 +123,16 @@ def one_buffer_more(model: nn.Module) -> None:
     model.roi_heads.box_head.fc_relu1.register_buffer("slope", torch.zeros(1))
 
 
+def averaged(model: nn.Module) -> None:
+    """As many write an average of weights, in a way that tensors do not count."""
+    for weight in model.parameters():
+        weight.data.mul_(0.5).add_(torch.ones_like(weight), alpha=0.5)
+
+
+def through_numpy(model: nn.Module) -> None:
+    model.router.score.weight.detach().numpy()[:] = 3.0
+
+
 CHANGES = {
     "loaded": lambda model: model.load_state_dict(detector().state_dict()),
     "in place": lambda model: nn.init.constant_(model.router.score.bias, 1.0),
@@ -135,6 +145,8 @@ CHANGES = {
     "there and back": lambda model: model.to(torch.bfloat16).to(torch.float32),
     "a training step": step,
     "statistics": only_statistics,
+    "through .data": averaged,
+    "through numpy": through_numpy,
 }
 
 
@@ -149,7 +161,7 @@ def test_the_copy_is_made_anew_after(change: str) -> None:
     assert model.optimized_copy.of(model) is after
 
 
-@pytest.mark.parametrize("change", [step, only_statistics])
+@pytest.mark.parametrize("change", [step, only_statistics, averaged])
 def test_results_follow_the_weights(change: Callable[[nn.Module], None]) -> None:
     model, inputs = detector(optimize=True), toy_inputs(2)
     before = raw(model, inputs)
@@ -206,4 +218,11 @@ def test_settings_of_the_heads_can_be_changed() -> None:
     model = detector(optimize=True)
     assert len(raw(model, toy_inputs(1))[0]) > 0
     model.roi_heads.box_predictor.test_score_thresh = 1.0
+    assert len(raw(model, toy_inputs(1))[0]) == 0
+
+
+def test_numbers_of_proposals_can_be_changed() -> None:
+    model = detector(optimize=True)
+    assert len(raw(model, toy_inputs(1))[0]) > 0
+    model.proposal_generator.post_nms_topk = {True: 1, False: 0}
     assert len(raw(model, toy_inputs(1))[0]) == 0

@@ -208,6 +208,13 @@ def test_a_model_needs_its_own_keys_alone() -> None:
     assert len(problems(cfg, Use.EVALUATE)) == 3
 
 
+def test_a_model_needs_detections_to_give() -> None:
+    """Of 0 Detectron2 keeps none, and says nothing."""
+    assert problems(changed("TEST.DETECTIONS_PER_IMAGE", 0), Use.MODEL) == [
+        "TEST.DETECTIONS_PER_IMAGE is 0; it must be a whole number, at least 1."
+    ]
+
+
 def test_a_config_without_the_projects_keys_is_told_so() -> None:
     with pytest.raises(ValueError, match="MODEL.DYNAMIC.THRESHOLD is missing: add_dynamicdet_con"):
         check(get_cfg())

@@ -54,6 +54,12 @@ def test_words_and_what_they_mean(tree: Path) -> None:
     assert [x.drawn_name for x in drawn] == ["a.PNG", "a.png", "f.mp4", "camera-2.mp4"]
 
 
+def test_a_file_may_begin_with_a_tilde(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    (tree / "~nobody.jpg").touch()
+    assert names("~nobody.jpg") == ["~nobody.jpg"]
+
+
 def test_videos_in_a_folder_are_not_left_out_in_silence(
     tree: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

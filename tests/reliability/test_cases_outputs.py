@@ -219,6 +219,15 @@ def test_ids_by_names_as_tools_write_them(
     assert "1 of 2 image(s) of ids.json are not in --input: AP over all would" in caplog.text
 
 
+def test_an_image_that_stands_twice_is_not_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "ids.json"
+    file.write_text(json.dumps({"images": [ONE, ONE], "categories": [{"id": 1, "name": "a"}]}))
+    CocoResults(tmp_path, str(file), 1, [ImageFile(Path("1.png"))])
+    assert caplog.text == ""
+
+
 def test_results_of_a_stopped_stream_are_none(tmp_path: Path) -> None:
     """They would look like poor results of all images."""
     file = tmp_path / "ids.json"

@@ -444,6 +444,12 @@ def test_images_of_double_precision(models: list[Any]) -> None:
         assert single["difficulty"] == double["difficulty"]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_models_in_half_precision_are_named(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=f"^The model was turned into {dtype}, in which it cannot"):
+        toy_model().to(dtype)([{"image": IMAGE}])
+
+
 def test_weights_that_are_not_finite_stop_at_the_first_image() -> None:
     """Its difficulty would be NaN, and its route easy."""
     model = toy_model()

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dynamicdet_d2.utils.pictures import write_image
+from dynamicdet_d2.utils.pictures import _writes_colour, can_write, write_image
 
 PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 
@@ -35,3 +35,10 @@ def test_an_image_without_pixels_is_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="a.png cannot be written: No such file"):
         write_image(tmp_path / "gone" / "a.png", PIXELS)
+
+
+def test_opencv_says_nothing_of_formats_that_it_lacks(capfd: pytest.CaptureFixture) -> None:
+    """Grey bitmaps are no colour images, which it reports as an error of its own."""
+    _writes_colour.cache_clear()
+    assert [can_write(name) for name in ("a.pbm", "a.pgm", "a.ppm")] == [False, False, True]
+    assert capfd.readouterr() == ("", "")

@@ -58,11 +58,12 @@ class CocoResults(Output):
                 "and a 'file_name'."
             )
         self._ids = _ids_of(sources, images, json_file)
-        if len(self._ids) < len(images):
+        num_images = len({image["id"] for image in images})  # one may stand there twice
+        if len(self._ids) < num_images:
             logger.warning(
                 "%d of %d image(s) of %s are not in --input: AP over all would count their objects "
                 "as missed.",
-                *(len(images) - len(self._ids), len(images), json_file),
+                *(num_images - len(self._ids), num_images, json_file),
             )
         categories = class_names(content.get("categories"), json_file)
         if len(categories) != num_classes:

@@ -122,7 +122,8 @@ def _path(word: str, said: str) -> Path:
     if not word.strip() or "\0" in word:
         raise ValueError(f"{said.removesuffix(word)}{shown(word)} names no file.")
     try:
-        path = Path(word).expanduser()
+        path = Path(word)  # "~1.jpg" may be a file here
+        path = path if path.exists() else path.expanduser()
         if not path.exists() and is_address(word):
             raise ValueError(f"{said} is an address; files of this machine are read.")
     except (OSError, RuntimeError) as error:

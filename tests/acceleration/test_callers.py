@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a caller has put inside a model that has an optimised copy: hooks, functions and layers."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+from dynamicdet_d2.acceleration.optimized_copy import _say_it_runs_as_it_is
+from tests.support.optimized import assert_same, detector, raw
+from tests.support.toy import toy_inputs
+
+
+def hooked(model: nn.Module) -> list[str]:
+    seen: list[str] = []
+    layers = {
+        "norm": model.backbone.bottom_up1.res3[0].conv1.norm,
+        "fc1": model.roi_heads.box_head.fc1,
+    }
+    for name, layer in layers.items():
+        layer.register_forward_hook(lambda *_, name=name: seen.append(name))
+    return seen
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_hooks_are_called_whenever_they_come(late: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Norms are folded in the copy, and the box head's layers are others."""
+    _say_it_runs_as_it_is.cache_clear()
+    model, inputs = detector(optimize=True), toy_inputs(1)
+    if late:
+        model(inputs)
+    seen = hooked(model)
+    model.threshold = 1.0
+    model(inputs)
+    model(inputs)
+    assert seen == ["norm", "fc1"] * 2
+    assert [x.message for x in caplog.records] == [
+        "backbone.bottom_up1.res3.0.conv1.norm of the model has a hook or a forward of its own: "
+        "the model is run as it is, without what MODEL.INFERENCE says, which is slower."
+    ]
+
+
+def test_without_its_hooks_a_model_is_optimised_again() -> None:
+    model = detector(optimize=True)
+    handle = model.router.register_forward_hook(lambda *_: None)
+    assert model.optimized_copy.of(model) is model
+    handle.remove()
+    assert model.optimized_copy.of(model) is not model
+
+
+def test_hooks_of_the_model_itself_leave_it_its_copy() -> None:
+    model, seen = detector(optimize=True), []
+    model.register_forward_hook(lambda *_: seen.append(1))
+    model(toy_inputs(1))
+    assert seen == [1] and model.optimized_copy._copy is not None
+
+
+def test_a_forward_of_the_callers_is_run() -> None:
+    model, inputs = detector(optimize=True), toy_inputs(1)
+    model(inputs)
+    model.router.score.forward = lambda x: torch.zeros(len(x), 1)
+    assert model(inputs)[0]["difficulty"] == 0.5
+
+
+def test_a_pruned_model_is_run() -> None:
+    """Its weights are computed by a hook, and cannot be copied."""
+    model, inputs = detector(optimize=True), toy_inputs(1)
+    prune.random_unstructured(model.router.score, "weight", 1.0)
+    with torch.no_grad():
+        model.router.score.bias.zero_()
+    assert model(inputs)[0]["difficulty"] == 0.5
+
+
+class Adapted(nn.Module):
+    """A layer that is there twice."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * self.layer(x)
+
+
+def test_a_layer_of_the_callers_in_the_box_head_is_run() -> None:
+    plain, fast = detector(), detector(optimize=True)
+    for model in (plain, fast):
+        model.roi_heads.box_head.fc1 = Adapted(model.roi_heads.box_head.fc1)
+    assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
