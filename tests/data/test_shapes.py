@@ -173,6 +173,10 @@ def test_names_are_drawn_and_registered_on_demand(
     try:
         assert len(DatasetCatalog.get("shapes_tiny")) == 4
         assert "Drawing 4 images" in caplog.text
+        monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "other"))
+        with pytest.raises(ValueError, match="^The data set 'shapes_tiny' is a drawn one: call"):
+            register_shapes(["shapes_tiny"])
+        assert not (tmp_path / "other").exists()
     finally:
         DatasetCatalog.remove("shapes_tiny")
         MetadataCatalog.remove("shapes_tiny")

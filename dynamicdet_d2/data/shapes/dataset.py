@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 
 from dynamicdet_d2.data.register import register_coco_json
@@ -70,10 +71,15 @@ SPLITS = {
 
 
 def register_shapes(names: Iterable[str]) -> None:
-    """Draw, where they are not there yet, and register those of the names that are drawn sets."""
+    """Draw, where they are not there yet, and register those of the names that are drawn sets.
+
+    Raises:
+        ValueError: a data set of another file has such a name, before anything is drawn.
+    """
     root = Path(os.getenv("DETECTRON2_DATASETS", "datasets")) / "shapes"
     wanted = sorted(set(names) & SPLITS.keys())
     for name in wanted:
+        _refuse_other_file(name, root / name / "instances.json")
         if comm.is_main_process():
             draw_dataset(root / name, SPLITS[name])
     if wanted:
@@ -84,6 +90,12 @@ def register_shapes(names: Iterable[str]) -> None:
             for name in wanted
         ]
     )
+
+
+def _refuse_other_file(name: str, file: Path) -> None:
+    taken = name in DatasetCatalog
+    if taken and MetadataCatalog.get(name).get("json_file") != os.path.abspath(file):
+        raise ValueError(f"The data set '{name}' is a drawn one: call one of your own otherwise.")
 
 
 def draw_dataset(folder: str | os.PathLike[str], recipe: Recipe) -> None:
