@@ -19,7 +19,7 @@ from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
-from dynamicdet_d2.config import Use, read_with_weights, refuse_no_config
+from dynamicdet_d2.config import Use, read_with_weights
 from dynamicdet_d2.config.ranges import integer
 from dynamicdet_d2.config.unread_by_commands import refuse_unread
 from dynamicdet_d2.data import build_finite_loader, build_test_loader
@@ -43,6 +43,7 @@ from dynamicdet_d2.operating_point import (
     threshold_interval,
     threshold_table,
 )
+from dynamicdet_d2.utils.arguments import refuse_no_config
 from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.paths import refuse_no_path
 from dynamicdet_d2.utils.plain import checked as checked_kind

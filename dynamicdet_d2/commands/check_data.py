@@ -6,6 +6,7 @@ import os
 import sys
 
 from dynamicdet_d2.data.check.run import check_dataset
+from dynamicdet_d2.utils.arguments import as_whole
 from dynamicdet_d2.utils.errors import FAILED
 
 
@@ -23,7 +24,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings; 1 where something is wrong, else 0."""
+    """Print the findings; 1 where something is wrong, else 0.
+
+    Raises:
+        ValueError: a number of classes that there cannot be.
+    """
+    if args.num_classes is not None:
+        as_whole(args.num_classes, "--num-classes", least=0)
     report = check_dataset(
         os.path.basename(args.json),
         args.json,

@@ -113,7 +113,8 @@ def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
     lines = _named(classes)
     entries, there = [], dict[str, set[Path]]()
     for name, (path, content) in parts.items():
-        crowds = [bool(entry.get("iscrowd")) for entry in content["annotations"]]
+        # Text is left to the check of the parts: "0" would count as a crowd.
+        crowds = [entry.get("iscrowd") in (1, True) for entry in content["annotations"]]
         lines += _counted(name, len(content["images"]), crowds)
         named = [Path(images, image["file_name"]) for image in content["images"]]
         missing = [file for file in named if not file.is_file()]

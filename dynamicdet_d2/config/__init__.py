@@ -13,7 +13,7 @@ from dynamicdet_d2.config import (
     training_limits,
     yolo_keys,
 )
-from dynamicdet_d2.config.checking import check, refuse_no_config
+from dynamicdet_d2.config.checking import check
 from dynamicdet_d2.config.declare import Use
 from dynamicdet_d2.config.reading import (
     Config,
@@ -35,7 +35,6 @@ __all__ = [
     "read_config",
     "read_with_weights",
     "recipe_keys",
-    "refuse_no_config",
     "router_rules",
     "rules",
     "start_rules",

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 
 from dynamicdet_d2.config.declare import KEYS, RULES, Key, Use
 from dynamicdet_d2.config.misspelt import misspelt, replaced
+from dynamicdet_d2.utils.arguments import refuse_no_config
 from dynamicdet_d2.utils.words import in_lines
 
 logger = logging.getLogger(__name__)
@@ -37,19 +38,6 @@ def check(cfg: CfgNode, use: Use = Use.TRAIN) -> None:
     sentences = replaced(cfg) or problems(cfg, use)
     if sentences:
         raise ValueError(in_lines(sentences))
-
-
-def refuse_no_config(cfg: object) -> None:
-    """Refuse a path in the place of the config that it names, and the like.
-
-    Raises:
-        ValueError: naming the type.
-    """
-    if not isinstance(cfg, CfgNode):
-        raise ValueError(
-            f"The config is of type {type(cfg).__name__}; it must be a CfgNode, as "
-            "dynamicdet_d2.config.read_config reads it from a file."
-        )
 
 
 @cache  # a config is checked by each part that is built from it

@@ -13,7 +13,6 @@ from detectron2.config import CfgNode
 from detectron2.config import get_cfg as detectron2_cfg
 from detectron2.utils.file_io import PathManager
 
-from dynamicdet_d2.config.checking import refuse_no_config
 from dynamicdet_d2.config.classes import fill_num_classes
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.pairs import (
@@ -26,6 +25,7 @@ from dynamicdet_d2.config.pairs import (
 )
 from dynamicdet_d2.config.start_weights import say_start_weights
 from dynamicdet_d2.config.unread import unread, unread_threshold
+from dynamicdet_d2.utils.arguments import refuse_no_config
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
 from dynamicdet_d2.utils.plain_yaml import Numbers, PlainYamlError, read_yaml
 from dynamicdet_d2.utils.shipped import shipped

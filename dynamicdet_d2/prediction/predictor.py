@@ -12,9 +12,9 @@ from detectron2.data.catalog import Metadata
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynamicdet_d2.config import refuse_no_config
 from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.prediction.class_names import check_class_names, class_names_of
+from dynamicdet_d2.utils.arguments import refuse_no_config
 
 Image = NDArray[Any]
 Prediction = dict[str, Any]

@@ -173,6 +173,26 @@ def test_names_are_drawn_and_registered_on_demand(
     try:
         assert len(DatasetCatalog.get("shapes_tiny")) == 4
         assert "Drawing 4 images" in caplog.text
+        monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "other"))
+        with pytest.raises(ValueError, match="^The data set 'shapes_tiny' is a drawn one: call"):
+            register_shapes(["shapes_tiny"])
+        assert not (tmp_path / "other").exists()
     finally:
         DatasetCatalog.remove("shapes_tiny")
         MetadataCatalog.remove("shapes_tiny")
+
+
+def test_what_is_no_recipe_is_refused(tmp_path: Path) -> None:
+    for values, says in (
+        ((2.0, 1), "A drawn set's num_images is 2.0; it must be a whole number."),
+        ((2, None), "A drawn set's seed is None; it must be a whole number."),
+        ((2, 1, 96.5, 64), "A drawn set's width is 96.5; it must be a whole number."),
+    ):
+        with pytest.raises(ValueError) as error:
+            Recipe(*values)
+        assert str(error.value) == says
+    with pytest.raises(ValueError, match=r"^recipe is \(2, 1\); it must be a Recipe\("):
+        draw_dataset(tmp_path, (2, 1))
+    assert list(tmp_path.iterdir()) == []
+    draw_dataset(str(tmp_path), Recipe(np.int64(1), np.int64(7), 96, 64))
+    assert json.loads((tmp_path / "instances.json").read_text())["info"]["num_images"] == 1

@@ -16,11 +16,11 @@ from pycocotools import mask as rle
 from torch import Tensor, nn
 
 from dynamicdet_d2.data.check.run import check_dataset
+from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import (
     build_finite_loader,
     build_test_loader,
     build_training_loader,
-    training_dicts,
 )
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset

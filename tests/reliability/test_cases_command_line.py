@@ -101,6 +101,11 @@ CASES: list[tuple[str, int, str]] = [
     (f"{COST} --num-proposals 1000000000", TYPED, "num_proposals is 1000000000; more than 100000."),
     ("check-data --images .", TYPED, "required: --json"),
     (f"{CHECK} --num-classes x", TYPED, "--num-classes: invalid int value"),
+    (
+        f"{CHECK} --num-classes -1",
+        TYPED,
+        "--num-classes is -1; it must be a whole number, at least",
+    ),
     (f"{CHECK} --masks rle", TYPED, "--masks: invalid choice: 'rle'"),
     (f"{CHECK} --num-classes 5", FAILED, "MODEL.ROI_HEADS.NUM_CLASSES is 5."),
     (

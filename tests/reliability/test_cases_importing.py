@@ -116,15 +116,15 @@ def test_a_split_without_images_is_no_split_of_the_others(tmp_path: Path, split:
     description = yaml.safe_dump({**places, "names": ["a"]})
     folder = yolo(tmp_path / "described", description=description)
     (folder / "none").mkdir()
-    says = f" for '{split}': fill it, or leave it out."
-    assert says in refused(read_yolo, folder)
+    says = f" for '{split}' in {{}}: fill it, or leave it out."
+    assert says.format(folder / "none") in refused(read_yolo, folder)
     (folder / "none").rmdir()
     (folder / "none").write_text("\n")  # a list
-    assert says in refused(read_yolo, folder)
+    assert says.format(folder / "none") in refused(read_yolo, folder)
     if split != "train":
         folder = by_split(tmp_path / "found", "train")
         (folder / split / "images").mkdir(parents=True)
-        assert says in refused(read_yolo, folder)
+        assert says.format(folder / split / "images") in refused(read_yolo, folder)
 
 
 @pytest.mark.parametrize("text", ["a\n\nb\n", "\na\nb", "a\n \t\nb"])
@@ -331,6 +331,18 @@ def test_a_place(tmp_path: Path, name: str) -> None:
     assert says.format(folder=folder) in refused(read_yolo, folder)
 
 
+def test_a_list_of_cvat(tmp_path: Path) -> None:
+    """Its lines begin with "data", which is what it calls the folder that the list is in."""
+    folder = yolo(tmp_path / "set", description="train: list.txt\nnames: [a, b]")
+    listed(b"data/images/1.png\ndata/images/2.png\n")(folder)
+    assert [x.file for x in read_yolo(folder).splits["train"]] == [
+        folder / "images" / f"{i}.png" for i in (1, 2)
+    ]
+    listed(b"data/images/9.png\n")(folder)
+    says = f"list.txt has 'data/images/9.png', but {folder}/data/images/9.png does not exist."
+    assert says in refused(read_yolo, folder)
+
+
 def test_an_image_that_is_listed_twice_is_there_once(tmp_path: Path) -> None:
     folder = yolo(tmp_path / "set", description="train: list.txt\nnames: [a, b]")
     listed(b"\xef\xbb\xbfimages/1.png\nimages/1.png\nimages/2.png\n")(folder)
@@ -387,7 +399,10 @@ XML: dict[str, tuple[bytes | str, str]] = {
     "corner a word": (xml(obj("x 1 5 5")), "1.xml has xmin 'x'; it must be a number."),
     "corner with a comma": (xml(obj("1 1,5 5 5")), "1.xml has ymin '1,5'; it must be a number."),
     "corner empty": (xml(obj(" 1 5 5")), "1.xml has an object or a box without 'xmin'."),
-    "corners exchanged": (xml(obj("10 10 1 1")), "an object 'a' has a box of which nothing"),
+    "corners exchanged": (
+        xml(obj("10 10 1 1")),
+        "an object 'a' has a box that ends before it begins.",
+    ),
     "outside": (xml(obj("100 100 200 200")), "an object 'a' has a box of which nothing"),
     "no name": (xml(obj(name=" ")), "1.xml has an object or a box without 'name'."),
     "an endless name": (xml(obj(name="b" * 9999)), "The annotations of {folder} have 'bbbb"),
@@ -460,6 +475,18 @@ def test_objects_that_are_all_difficult_are_none_to_learn(
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "objects, " in said and " of them difficult or crowds\n" in said and NONE in said
+
+
+def test_text_for_the_flag_of_crowds_is_no_crowd(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """What is wrong with "0" is for the check of the parts to say."""
+    entries = [object_entry(i, i, iscrowd="0") for i in (1, 2)]
+    file, images = write_coco(tmp_path, [image_entry(1), image_entry(2)], entries)
+    words = ["import-data", "--coco", file, "--images", images, "--output", str(tmp_path / "out")]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "# train: 1 images, 1 objects\n" in said and NONE not in said
 
 
 def test_a_copy_of_an_annotation(tmp_path: Path) -> None:

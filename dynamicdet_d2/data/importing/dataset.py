@@ -121,11 +121,13 @@ def clipped(
         where: the object is from, for messages.
 
     Raises:
-        ValueError: a corner is not finite, or what is inside has a side that files have no digits
-            for.
+        ValueError: a corner is not finite, the corners are in another order, or what is inside has
+            a side that files have no digits for.
     """
     if not all(map(math.isfinite, (left, top, right, bottom))):
         raise ValueError(f"{where} has a box that is not finite.")
+    if right < left or bottom < top:
+        raise ValueError(f"{where} has a box that ends before it begins.")
     left, right = (min(max(x, 0.0), float(size[0])) for x in (left, right))
     top, bottom = (min(max(y, 0.0), float(size[1])) for y in (top, bottom))
     if min(right - left, bottom - top) < SMALLEST_SIDE:

@@ -47,7 +47,7 @@ def refuse_hidden_splits(files: Iterable[Path], folder: Path) -> None:
                 raise ValueError(
                     f"{file} would be learnt, but is in {shown(part)}, which is called as a split "
                     f"is: call the splits' folders {', '.join(SPLITS)}, and name the folder that "
-                    "they are in."
+                    "they are in, or put them into 'images', beside 'labels'."
                 )
 
 
@@ -135,12 +135,13 @@ def image_files(parts: Sequence[Path]) -> list[Path]:
 
 
 def _listed(line: str, of: Path) -> Path:
-    """The image that a line of a list names, from the list's folder on.
+    """The image that a line of a list names, from the list's folder on; CVAT calls that "data".
 
     Raises:
         ValueError: naming the list, where there is no such file.
     """
     file = of.parent / line
-    if not file.exists():
-        raise ValueError(f"{of} has {shown(line)}, but {file} does not exist.")
-    return file
+    for place in (file, of.parent / line.removeprefix("data/")):
+        if place.exists():
+            return place
+    raise ValueError(f"{of} has {shown(line)}, but {file} does not exist.")

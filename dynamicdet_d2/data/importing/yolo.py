@@ -65,8 +65,9 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
     empty = [split for split, found in files.items() if not found]
     if empty:  # a "val" would be made of "train", which is not the one that was meant
         endings = ", ".join(IMAGE_ENDINGS)
-        some = f" for '{empty[0]}': fill it, or leave it out" if len(files) > len(empty) else ""
-        raise ValueError(f"{path} has no images ({endings}){some}.")
+        place = f" for '{empty[0]}' in {folders[empty[0]][0]}"
+        mend = ": fill it, or leave it out" if len(files) > len(empty) else ""
+        raise ValueError(f"{path} has no images ({endings}){place}{mend}.")
     for part in folders["train"] if description is None else ():
         refuse_hidden_splits([file for file in files["train"] if part in file.parents], part)
     known = f", as --classes has {len(names)} name(s)" if classes else ""

@@ -5,7 +5,7 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from detectron2.data.detection_utils import read_image
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dynamicdet_d2.data.image_files import header_fault
 from dynamicdet_d2.utils import stopping
-from dynamicdet_d2.utils.words import in_words
+from dynamicdet_d2.utils.words import in_words, shown
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,19 @@ class NoSampleError(ValueError):
     """A mapper gives something else than a sample."""
 
 
+def refuse_no_mapper(mapper: object) -> None:
+    """
+    Raises:
+        ValueError: it cannot be called, or is a class that no samples are of, such as
+            ``DatasetMapper`` itself.
+    """
+    if not callable(mapper) or (isinstance(mapper, type) and not issubclass(mapper, Mapping)):
+        raise ValueError(
+            f"The mapper is {shown(mapper)}; it must be a function of one of Detectron2's dicts, "
+            "or an object such as DatasetMapper(cfg, is_train=True)."
+        )
+
+
 class NamedErrors(Generic[Read]):
     """A mapper, or what else reads an image, whose failures name the image.
 
@@ -61,6 +74,11 @@ class NamedErrors(Generic[Read]):
     """
 
     def __init__(self, mapper: Callable[[Sample], Read]) -> None:
+        """
+        Raises:
+            ValueError: it is none.
+        """
+        refuse_no_mapper(mapper)
         self._mapper = mapper
 
     def __call__(self, dataset_dict: Sample) -> Read:

@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from dynamicdet_d2.utils.arguments import as_whole
+
 
 def derived_seed(*parts: object) -> int:
     """A 64-bit seed in [0, 2**64) that depends on all parts."""
@@ -40,7 +42,8 @@ class Epochs:
             seed: of the run.
             repeats: (N,), how often each image stands in an epoch, >= 1; None: once.
         """
-        self._num_images, self._seed, self._repeats = num_images, seed, repeats
+        self._num_images, self._repeats = num_images, repeats
+        self._seed = as_whole(seed, "seed")
         self._starts = [0]
         self._last: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 

@@ -7,13 +7,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
 from dynamicdet_d2.data.check.by_code import warn_of_boxes, warn_of_shared_files
 from dynamicdet_d2.data.check.records import Needs, refuse_malformed
 from dynamicdet_d2.data.loading.corrupt import Sample
-from dynamicdet_d2.utils.words import in_words
+from dynamicdet_d2.utils.arguments import refuse_no_config
+from dynamicdet_d2.utils.words import in_words, shown
 
 # Of those who read a data set, where nobody has checked it before.
 _COMPLAINTS = (
@@ -41,6 +43,7 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
         ValueError: no data set is named, one is not registered, or none has a usable image, or an
             object.
     """
+    refuse_no_config(cfg)
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
     proposals = cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None
     images = images_of(
@@ -60,6 +63,40 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
         warn_of_boxes(cfg.DATASETS.TRAIN, images)
         warn_of_shared_files(cfg.DATASETS.TRAIN, images)
     return images
+
+
+def training_images(cfg: CfgNode, given: Sequence[Sample] | None) -> Sequence[Sample]:
+    """What a program gives as the images to learn from; None: ``training_dicts(cfg)``.
+
+    Raises:
+        ValueError: as ``training_dicts``; or what is given is no list of Detectron2's dicts.
+    """
+    if given is None:
+        return training_dicts(cfg)
+    refuse_no_config(cfg)
+    # Detectron2's DatasetFromList is as good as a list, and a generator could be read once alone.
+    listed = hasattr(given, "__len__") and not isinstance(given, str | bytes | Mapping)
+    if not listed or not len(given) or not all(isinstance(image, dict) for image in given):
+        raise ValueError(
+            f"dataset_dicts is {shown(given)}; it must be a list of Detectron2's dicts, one an "
+            "image, as DatasetCatalog.get(name) gives."
+        )
+    return given
+
+
+def landscape(images: Sequence[Sample]) -> np.ndarray:
+    """(N,) bool: which images are wider than high.
+
+    Raises:
+        ValueError: naming one without sizes.
+    """
+    for image in images:
+        if "width" not in image or "height" not in image:
+            raise ValueError(
+                "DATALOADER.ASPECT_RATIO_GROUPING needs the size of every image, but "
+                f"{image.get('file_name')} has no 'width' and 'height'."
+            )
+    return np.array([image["width"] > image["height"] for image in images], dtype=bool)
 
 
 def validation_dicts(cfg: CfgNode) -> list[Sample]:
@@ -103,6 +140,8 @@ def images_of(
         ValueError: a data set is not registered or cannot be loaded, or one that is registered by
             code is malformed, naming the image.
     """
+    if isinstance(names, str):  # whose letters would be taken for names
+        raise ValueError(f"{key} is {shown(names)}; it must be a list of names of data sets.")
     if not names:
         raise ValueError(f"{key} names no data set.")
     check_registered(key, names)
@@ -134,6 +173,8 @@ def check_registered(key: str, names: Sequence[str]) -> None:
         ValueError: with the config's key and names that are close.
     """
     for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"{key} names {shown(name)}; it must be the name of one data set.")
         if name not in DatasetCatalog:
             close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
             hint = f" Close to it: {', '.join(close)}." if close else ""

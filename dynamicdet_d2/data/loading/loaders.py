@@ -27,8 +27,9 @@ from dynamicdet_d2.data.loading.corrupt import (
     Mapper,
     NamedErrors,
     Sample,
+    refuse_no_mapper,
 )
-from dynamicdet_d2.data.loading.images import images_of, training_dicts
+from dynamicdet_d2.data.loading.images import images_of, landscape, training_images
 from dynamicdet_d2.data.loading.multi_image import MultiImageStream
 from dynamicdet_d2.data.loading.stream import (
     PositionBatches,
@@ -36,6 +37,7 @@ from dynamicdet_d2.data.loading.stream import (
     SeededImages,
     TrainingStream,
 )
+from dynamicdet_d2.utils.arguments import as_whole, refuse_no_config
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +61,12 @@ def build_training_loader(
         dataset_dicts: ``training_dicts(cfg)`` if None.
 
     Raises:
-        ValueError: as ``training_dicts``; a batch size that the ranks cannot share; a sampler
-            that cannot be followed (``repeat_factors``); a mapper beside multi-image augmentation.
+        ValueError: as ``training_images``; an argument of another type or range; a batch size that
+            the ranks cannot share; a sampler that cannot be followed (``repeat_factors``); a mapper
+            beside multi-image augmentation.
     """
-    images = training_dicts(cfg) if dataset_dicts is None else dataset_dicts
-    batch_size = total_batch_size or cfg.SOLVER.IMS_PER_BATCH
+    images = training_images(cfg, dataset_dicts)
+    batch_size = cfg.SOLVER.IMS_PER_BATCH if total_batch_size is None else total_batch_size
     repeats = repeat_factors(cfg, images)
     # With mosaics all images are squares of one size, and none needs padding.
     grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING and not cfg.INPUT.MOSAIC.ENABLED
@@ -74,7 +77,7 @@ def build_training_loader(
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
         start_batch=start_iter,
-        landscape=_landscape(images) if grouped else None,
+        landscape=landscape(images) if grouped else None,
         repeats=repeats,
     )
     return _loader(cfg, _stream(cfg, mapper, images, seed, batch_size, repeats), batches)
@@ -125,7 +128,13 @@ class ResumableLoader:
         Args:
             mapper: as for ``build_training_loader``.
             dataset_dicts: the images; those of ``DATASETS.TRAIN`` if None.
+
+        Raises:
+            ValueError: the config or the mapper is none.
         """
+        refuse_no_config(cfg)
+        if mapper is not None:
+            refuse_no_mapper(mapper)
         self._cfg, self._mapper, self._images = cfg, mapper, dataset_dicts
 
     def starting_at(
@@ -196,7 +205,7 @@ def build_finite_loader(
     Args:
         batch_size: images a rank gets at a time.
     """
-    images = training_dicts(cfg) if dataset_dicts is None else dataset_dicts
+    images = training_images(cfg, dataset_dicts)
     return _finite(cfg, images, mapper, batch_size=batch_size, seed=seed)
 
 
@@ -210,8 +219,9 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
         mapper: ``DatasetMapper(cfg, is_train=False)`` if None.
 
     Raises:
-        ValueError: the data set is not registered or is empty.
+        ValueError: the data set is not registered or is empty, or an argument of another type.
     """
+    refuse_no_config(cfg)
     proposals = None
     if cfg.MODEL.LOAD_PROPOSALS:
         proposals = [cfg.DATASETS.PROPOSAL_FILES_TEST[list(cfg.DATASETS.TEST).index(dataset_name)]]
@@ -234,7 +244,7 @@ class ConsecutiveBatches(Sampler[list[int]]):
         self, num_images: int, batch_size: int, rank: int = 0, world_size: int = 1
     ) -> None:
         self._part = range(num_images * rank // world_size, num_images * (rank + 1) // world_size)
-        self._batch_size = batch_size
+        self._batch_size = as_whole(batch_size, "batch_size", least=1)
 
     def __len__(self) -> int:
         return -(-len(self._part) // self._batch_size)
@@ -286,14 +296,3 @@ def _end_with_the_run() -> None:
 
 def _as_list(items: list[Sample]) -> list[Sample]:
     return items
-
-
-def _landscape(images: Sequence[Sample]) -> np.ndarray:
-    """(N,) bool: which images are wider than high."""
-    for image in images:
-        if "width" not in image or "height" not in image:
-            raise ValueError(
-                "DATALOADER.ASPECT_RATIO_GROUPING needs the size of every image, but "
-                f"{image.get('file_name')} has no 'width' and 'height'."
-            )
-    return np.array([image["width"] > image["height"] for image in images], dtype=bool)

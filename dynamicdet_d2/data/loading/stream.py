@@ -29,6 +29,7 @@ from dynamicdet_d2.data.loading.corrupt import (
     Sample,
 )
 from dynamicdet_d2.data.loading.epochs import Epochs, derived_seed
+from dynamicdet_d2.utils.arguments import as_whole
 from dynamicdet_d2.utils.words import named_image
 
 # Corrupt images in a row before skipping is given up: chance does not produce so many.
@@ -75,7 +76,7 @@ class SeededImages(Dataset):
     def __init__(self, dataset_dicts: Sequence[Sample], mapper: Mapper, seed: int) -> None:
         self._images = DatasetFromList(list(dataset_dicts), copy=False)
         self._mapper = mapper
-        self._seed = seed
+        self._seed = as_whole(seed, "seed")
 
     def __len__(self) -> int:
         return len(self._images)
@@ -109,9 +110,9 @@ class PositionStream(Dataset, ABC):
         repeats: np.ndarray | None = None,
     ) -> None:
         self._images = DatasetFromList(list(dataset_dicts), copy=False)
-        self._seed = seed
+        self._seed = as_whole(seed, "seed")
         self._skip_corrupt = skip_corrupt
-        self._epochs = Epochs(len(self._images), seed, repeats)
+        self._epochs = Epochs(len(self._images), self._seed, repeats)
 
     def index(self, position: int) -> int:
         """Which image, in [0, N), stands at the position."""
@@ -214,16 +215,18 @@ class PositionBatches(Sampler[list[int]]):
         landscape: np.ndarray | None = None,
         repeats: np.ndarray | None = None,
     ) -> None:
-        if total_batch_size < 1 or total_batch_size % world_size:
+        self._total = as_whole(total_batch_size, "The total batch size (SOLVER.IMS_PER_BATCH)")
+        if self._total < 1 or self._total % world_size:
             raise ValueError(
-                f"The total batch size (SOLVER.IMS_PER_BATCH) is {total_batch_size}; it must be a "
+                f"The total batch size (SOLVER.IMS_PER_BATCH) is {self._total}; it must be a "
                 f"positive multiple of the number of processes, {world_size}."
             )
+        if not 0 <= rank < world_size:  # its batches would be empty
+            raise ValueError(f"rank is {rank}; of {world_size} it must be 0 to {world_size - 1}.")
         self._epochs = Epochs(num_images, seed, repeats)
-        self._total = total_batch_size
-        share = total_batch_size // world_size
+        share = self._total // world_size
         self._slice = slice(rank * share, (rank + 1) * share)
-        self._start_batch = start_batch
+        self._start_batch = as_whole(start_batch, "The batch to start with", least=0)
         self._landscape = landscape
 
     def __iter__(self) -> Iterator[list[int]]:

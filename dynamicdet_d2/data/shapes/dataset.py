@@ -14,13 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils import comm
 
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.drawing import CLASSES, Shape, draw_picture
+from dynamicdet_d2.utils.arguments import as_whole
 from dynamicdet_d2.utils.files import make_folder, read_json, whole_file
 from dynamicdet_d2.utils.pictures import write_image
 from dynamicdet_d2.utils.pixels import MOST_PIXELS
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,14 @@ class Recipe:
     width: int = 256
     height: int = 192
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: naming what is no whole number.
+        """
+        for name, value in asdict(self).items():
+            object.__setattr__(self, name, as_whole(value, f"A drawn set's {name}"))
+
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in asdict(self).items())
 
@@ -60,10 +71,15 @@ SPLITS = {
 
 
 def register_shapes(names: Iterable[str]) -> None:
-    """Draw, where they are not there yet, and register those of the names that are drawn sets."""
+    """Draw, where they are not there yet, and register those of the names that are drawn sets.
+
+    Raises:
+        ValueError: a data set of another file has such a name, before anything is drawn.
+    """
     root = Path(os.getenv("DETECTRON2_DATASETS", "datasets")) / "shapes"
     wanted = sorted(set(names) & SPLITS.keys())
     for name in wanted:
+        _refuse_other_file(name, root / name / "instances.json")
         if comm.is_main_process():
             draw_dataset(root / name, SPLITS[name])
     if wanted:
@@ -76,15 +92,24 @@ def register_shapes(names: Iterable[str]) -> None:
     )
 
 
-def draw_dataset(folder: Path, recipe: Recipe) -> None:
+def _refuse_other_file(name: str, file: Path) -> None:
+    taken = name in DatasetCatalog
+    if taken and MetadataCatalog.get(name).get("json_file") != os.path.abspath(file):
+        raise ValueError(f"The data set '{name}' is a drawn one: call one of your own otherwise.")
+
+
+def draw_dataset(folder: str | os.PathLike[str], recipe: Recipe) -> None:
     """Draw a set into ``folder``: ``images/*.jpg``, and ``instances.json``, written last.
 
     A set of the same recipe that is there already is left as it is, but for missing pictures.
 
     Raises:
-        ValueError: if the recipe is out of range, or the folder has anything else in it.
+        ValueError: if the recipe is none or out of range, or the folder has anything else in it.
         OSError: a picture cannot be written; one sentence.
     """
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"recipe is {shown(recipe)}; it must be a Recipe(num_images, seed).")
+    folder = Path(folder)
     if recipe.num_images < 1 or min(recipe.width, recipe.height) < 64:
         raise ValueError(f"Drawn sets need at least one image of 64 pixels a side; found {recipe}.")
     if max(recipe.width, recipe.height) > LONGEST_SIDE or not 0 <= recipe.seed < 2**63:
