@@ -66,7 +66,7 @@ def _refuse_unclear(args: argparse.Namespace) -> None:
     """
     if not args.config_file:
         if "--config-file" in args.opts:
-            raise ValueError(option_behind("--config-file"))
+            raise ValueError(option_behind("--config-file", args.opts[0]))
         raise ValueError("There is no config: name a file with --config-file.")
     if args.eval_only and args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
         raise ValueError(

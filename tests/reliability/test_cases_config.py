@@ -178,6 +178,13 @@ OVERRIDES = [
     (("INPUT.MIN_SIZE_TRAIN", "(0,)"), "INPUT.MIN_SIZE_TRAIN has 0"),
     (("INPUT.MIN_SIZE_TRAIN_SAMPLING", "any"), "must be 'choice' or 'range'"),
     (("DATASETS.TRAIN", "()"), "DATASETS.TRAIN names no data set."),
+    (
+        ("DATASETS.TRAIN", "('a')"),
+        "is '('a')'; it must be a list, with words in quotes: ['a', 'b']",
+    ),
+    (("DATASETS.TRAIN", "a"), "is 'a'; it must be a list, with words in quotes: ['a', 'b']."),
+    (("INPUT.MIN_SIZE_TRAIN", "64"), "is '64'; it must be a list of at least 1, such as [1, 2]."),
+    (("MODEL.YOLO.WIDTH", 50.0), "MODEL.YOLO.WIDTH is 50.0; it must be a number in (0, 8)."),
     (("DATASETS.TRAIN", "('shape_train',)"), "The nearest is 'shapes_train'."),
     (("DATASETS.TEST", "'shapes_test'"), "DATASETS.TEST is "),
     (("DATASETS.COCO_JSON", "[['a', 'gone.json', '.']]"), "the json file of 'a' does not exist"),
