@@ -17,7 +17,10 @@ from dynamicdet_d2.utils.paths import refuse_address, unreplaced_variable
 # Hyphen, en dash, em dash, minus.
 _DASHES = "-\u2013\u2014\u2212"
 # A key of a config; an image may have the name of one.
-_KEY = re.compile(r"(DATALOADER|DATASETS|INPUT|MODEL|RUN|SOLVER|TEST)(\.[A-Z0-9_]+)+$|OUTPUT_DIR$")
+_KEY = re.compile(
+    r"(DATALOADER|DATASETS|INPUT|MODEL|RUN|SOLVER|TEST)(\.[A-Z0-9_]+)+$"
+    r"|(CUDNN_BENCHMARK|OUTPUT_DIR|SEED|VERSION|VIS_PERIOD)$"
+)
 # Options of other commands, and what says the same where keys do.
 _KEYS_OF = {
     "--weights": "MODEL.WEIGHTS",

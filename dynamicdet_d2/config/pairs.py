@@ -76,7 +76,7 @@ def _dots(name: str) -> list[int]:
 def unknown_key(name: str, value: object, known: Sequence[str]) -> str:
     """For a name that is none of the known ones, with the one that was meant."""
     if name.startswith("--"):
-        return f"{name} stands in the place of a key; options stand before config overrides."
+        return f"{name} stands behind config overrides; options stand before them."
     if any(key.startswith(f"{name}.") for key in known):
         switch = f" There is {name}.ENABLED." if f"{name}.ENABLED" in known else ""
         return f"{name} is {shown(value)}, but it is a section, whose keys have values.{switch}"

@@ -250,7 +250,8 @@ def _no_depth(cfg: CfgNode, typed: Collection[str]) -> list[str]:
 
     It says which kind of blocks there are in any case, so that who types both can mean it.
     """
-    blocks = [list(value_of(cfg, name)) for name in _BLOCKS]
+    keys = cfg.MODEL.COMPOSITE
+    blocks = [list(keys.NUM_BLOCKS1), list(keys.NUM_BLOCKS2)]
     if _DEPTH not in typed or not all(blocks) or set(_BLOCKS).intersection(typed):
         return []
     return [
