@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.utils.words import shown
 
 # Of this project and of Detectron2; those that others have registered may read what they like.
@@ -252,7 +253,8 @@ def _no_depth(cfg: CfgNode, typed: Collection[str]) -> list[str]:
     """
     keys = cfg.MODEL.COMPOSITE
     blocks = [list(keys.NUM_BLOCKS1), list(keys.NUM_BLOCKS2)]
-    if _DEPTH not in typed or not all(blocks) or set(_BLOCKS).intersection(typed):
+    wrong = not KEYS[_DEPTH].range.holds(cfg.MODEL.RESNETS.DEPTH)  # which check says
+    if wrong or _DEPTH not in typed or not all(blocks) or set(_BLOCKS).intersection(typed):
         return []
     return [
         f"{_DEPTH} would change no number of blocks: {_BLOCKS[0]} and NUM_BLOCKS2 say them, "

@@ -115,6 +115,7 @@ KEYS: list[tuple[tuple, str]] = [
         ("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256),
         "as of ResNets of 50 layers and more; with 18 or 34 it must be 64, or less.",
     ),
+    (("MODEL.YOLO.WIDTH", 50.0), "MODEL.YOLO.WIDTH is 50.0; it must be a number in (0, 8)."),
     (("MODEL.ROI_HEADS.NAME", "CascadeROIHeads"), "CLS_AGNOSTIC_BBOX_REG must be True."),
     (("MODEL.ROI_HEADS.NAME", "Res5ROIHeads"), "it must name one, or the heads be 'StandardROIHe"),
     (("RUN.TIMEOUT", INF), "RUN.TIMEOUT is inf; it must be a number in (0, 1e+08)."),
