@@ -151,7 +151,7 @@ def _refuse_behind_keys(words: Sequence[str], parser: argparse.ArgumentParser) -
     first = next(begin, None)
     behind = () if first is None else words[words.index(first) + 1 :]
     for name in (word.partition("=")[0] for word in behind):
-        if name.startswith("--") and name in parser._option_string_actions:
+        if name in parser._option_string_actions:
             from dynamicdet_d2.config.pairs import option_behind
 
             raise ValueError(option_behind(name, str(first)))

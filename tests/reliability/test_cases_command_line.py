@@ -537,6 +537,11 @@ CASES: list[tuple[str, int, str]] = [
     ),
     (f"{TRAIN} SEED=1", TYPED, "KEY VALUE pairs; there is no '=' between them: 'SEED=1'."),
     (f"{TRAIN} SEED = 1", TYPED, "KEY VALUE pairs; there is no '=' between them: 'SEED = 1'."),
+    (
+        f"{TRAIN} SEED 1 -h",
+        TYPED,
+        "-h stands behind config overrides, which begin with 'SEED'; opt",
+    ),
     (f"{TRAIN} --output x", TYPED, "There is no option --output. The key OUTPUT_DIR says it."),
     ("cost --config-file c.yaml --output x", TYPED, "error: There is no option --output.\n"),
     ("train MODEL.DYNAMIC.THRESHOLD 0.3", TYPED, "no config: name a file with --config-file."),
@@ -643,6 +648,13 @@ def test_lines_that_were_written_on_windows(
     assert stop.value.code == TYPED and said.count("\n") == 1 and "\r" not in said
     assert f"error: {words[-1]!r} ends with the end of a line" in said
     assert not list(toy.folder.glob("*\r"))
+
+
+def test_an_option_and_its_value_in_one_pair_of_quotes(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["calibrate", "--config-file", "c.yaml", "--weights w.pth"])
+    said = "'--weights w.pth' is one word; an option and its value are two: --weights w.pth.\n"
+    assert stop.value.code == TYPED and capsys.readouterr().err.endswith(f"error: {said}")
 
 
 @pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
