@@ -10,8 +10,10 @@ import re
 import sys
 from pathlib import Path
 
-_NAME = re.compile(r"^efficientnet[-_]lite\d+$")
+_NAME = re.compile(r"^efficientnet[-_]lite\d+$", re.IGNORECASE)
 MEMBERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+# Pixels as they were trained on: INPUT.FORMAT, and PIXEL_MEAN and PIXEL_STD of each channel.
+CONVENTIONS = ("RGB", [127.0] * 3, [128.0] * 3)
 VERSION = "0.1.0"
 """Of the packages; the one that the weights were tried with."""
 

@@ -17,7 +17,10 @@ from dynamicdet_d2.utils.paths import refuse_address, unreplaced_variable
 # Hyphen, en dash, em dash, minus.
 _DASHES = "-\u2013\u2014\u2212"
 # A key of a config; an image may have the name of one.
-_KEY = re.compile(r"(DATALOADER|DATASETS|INPUT|MODEL|RUN|SOLVER|TEST)(\.[A-Z0-9_]+)+$|OUTPUT_DIR$")
+_KEY = re.compile(
+    r"(DATALOADER|DATASETS|INPUT|MODEL|RUN|SOLVER|TEST)(\.[A-Z0-9_]+)+$"
+    r"|(CUDNN_BENCHMARK|OUTPUT_DIR|SEED|VERSION|VIS_PERIOD)$"
+)
 # Options of other commands, and what says the same where keys do.
 _KEYS_OF = {
     "--weights": "MODEL.WEIGHTS",
@@ -25,6 +28,13 @@ _KEYS_OF = {
     "--threshold": "MODEL.DYNAMIC.THRESHOLD",
     "--hard-fraction": "MODEL.DYNAMIC.HARD_FRACTION",
     "--target-latency-ms": "MODEL.DYNAMIC.TARGET_LATENCY_MS",
+}
+# Of commands that train, by keys alone.
+_KEYS_OF_RUNS = {
+    "--output": "OUTPUT_DIR",
+    "--seed": "SEED",
+    "--batch-size": "SOLVER.IMS_PER_BATCH",
+    "--lr": "SOLVER.BASE_LR",
 }
 # An argument, or an option's value, that lies in the home folder.
 _HOME = re.compile(r"^((?:--[\w-]+=)?)~(?=/|$)")
@@ -116,10 +126,14 @@ def _refuse_other_dashes(words: Sequence[str], options: Collection[str]) -> None
     """
     Raises:
         ValueError: -hard-fraction, for one, which argparse takes for -h, or the dashes of a text
-            processor, by which it takes an option for something else.
+            processor, by which it takes an option for something else; or an option and its value in
+            one pair of quotes.
     """
     for word in words:
         name = word.partition("=")[0]
+        option, blank, value = name.partition(" ")
+        if blank and value and option in options:
+            raise ValueError(f"{word!r} is one word; an option and its value are two: {word}.")
         option = f"--{name.lstrip(_DASHES)}"
         if name != option and name.startswith(tuple(_DASHES)) and option in options:
             wrong = "has one dash" if f"-{name}" == option else "begins with other dashes"
@@ -137,10 +151,10 @@ def _refuse_behind_keys(words: Sequence[str], parser: argparse.ArgumentParser) -
     first = next(begin, None)
     behind = () if first is None else words[words.index(first) + 1 :]
     for name in (word.partition("=")[0] for word in behind):
-        if name.startswith("--") and name in parser._option_string_actions:
+        if name in parser._option_string_actions:
             from dynamicdet_d2.config.pairs import option_behind
 
-            raise ValueError(option_behind(name))
+            raise ValueError(option_behind(name, str(first)))
 
 
 def _refuse_unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
@@ -158,7 +172,8 @@ def _refuse_unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> No
             raise ValueError(f"{word} is a key, and here keys stand behind --opts.")
         unknown = word.startswith("--") and not any(name.startswith(word) for name in options)
         if keys_follow and unknown and "=" not in word and not following.startswith("-"):
-            key = _KEYS_OF.get(word)
+            trains = "--resume" in options
+            key = _KEYS_OF.get(word) or (_KEYS_OF_RUNS.get(word) if trains else None)
             hint = f" The key {key} says it." if key else _nearest(word, options)
             raise ValueError(f"There is no option {word}.{hint}")
 

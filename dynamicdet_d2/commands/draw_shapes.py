@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset
+from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset, refuse_other
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,5 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Draw, and print where the annotations are."""
-    draw_dataset(args.output, Recipe(args.num_images, args.seed, args.width, args.height))
+    recipe = Recipe(args.num_images, args.seed, args.width, args.height)
+    refuse_other(args.output, recipe)
+    draw_dataset(args.output, recipe)
     sys.stdout.write(f"{args.output / 'instances.json'}\n")

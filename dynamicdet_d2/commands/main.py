@@ -12,6 +12,7 @@ must run where libraries are missing.
 import difflib
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -54,9 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(overview())
         return 0
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        near = difflib.get_close_matches(name.lower(), COMMANDS, n=1)
         hint = f" The nearest is '{near[0]}'." if near else ""
-        sys.stderr.write(f"{PROGRAM}: error: there is no command '{name}'.{hint}\n")
+        if name.startswith("-"):
+            hint = " Options stand behind the command."
+        sys.stderr.write(f"{PROGRAM}: error: there is no command {name!r}.{hint}\n")
         return TYPED
     return run(f"{PROGRAM} {name}", name, others)
 
@@ -73,6 +76,7 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
         SystemExit: from the parser, and where something is wrong.
     """
     open_closed()
+    os.environ["MPLBACKEND"] = "agg"  # no command shows a window, and the user's may not be there
     for stream in (sys.stdout, sys.stderr):
         # A file's name may have characters that the terminal has not.
         if isinstance(stream, io.TextIOWrapper):

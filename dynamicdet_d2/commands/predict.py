@@ -22,6 +22,7 @@ from dynamicdet_d2.model_folder import model_config
 from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.aim import Aim
+from dynamicdet_d2.prediction.class_names import say_nameless
 from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines, Output
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES
@@ -125,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
     say_drawn(sources)
     cfg, class_names = _config(args, aim)
     predictor = DynamicPredictor(cfg, class_names)
+    say_nameless(predictor.class_names)
     point = getattr(predictor.model, "operating_point", None)
     if point is not None:
         point.check(predictor.model)
@@ -176,6 +178,8 @@ def _check(args: argparse.Namespace) -> None:
             "and AP of it would be too low; 0 keeps all.",
             *(RESULTS, args.confidence_threshold),
         )
+    if args.coco_ids and not Path(args.coco_ids).exists():
+        raise ValueError(f"--coco-ids {args.coco_ids} cannot be read: there is no such file.")
     refuse_of_reports(args.opts)
     if args.model and args.weights:
         raise ValueError("--weights goes with --config-file; a model folder has its own.")

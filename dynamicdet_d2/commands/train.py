@@ -15,9 +15,9 @@ from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
 from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.config.pairs import option_behind
-from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.config.start_weights import say_start_weights
 from dynamicdet_d2.data.check import check_datasets
+from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.launch import launch
 from dynamicdet_d2.engine.setup import setup, use_of
 from dynamicdet_d2.engine.static import StaticTrainer
@@ -25,7 +25,6 @@ from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.architecture import is_dynamic, num_classes_key
 from dynamicdet_d2.utils.errors import one_sentence
 from dynamicdet_d2.utils.run_files import CONFIG, LAST
-from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ def _refuse_unclear(args: argparse.Namespace) -> None:
     """
     if not args.config_file:
         if "--config-file" in args.opts:
-            raise ValueError(option_behind("--config-file"))
+            raise ValueError(option_behind("--config-file", args.opts[0]))
         raise ValueError("There is no config: name a file with --config-file.")
     if args.eval_only and args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
         raise ValueError(
@@ -154,27 +153,9 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
         _refuse_unread(cfg.DATASETS.TEST, results)
-        _refuse_unknown(cfg.TEST.EXPECTED_RESULTS, results)
+        check_expected(cfg.TEST.EXPECTED_RESULTS, results)
         verify_results(cfg, results)
     return results
-
-
-def _refuse_unknown(expected: Sequence[Sequence], results: dict) -> None:
-    """
-    Raises:
-        ValueError: a task or a metric that an evaluation does not give.
-    """
-    for task, metric, *_ in expected:
-        if task not in results:
-            raise ValueError(
-                f"TEST.EXPECTED_RESULTS names '{task}'; the evaluation gives "
-                f"{', '.join(results) or 'nothing'}."
-            )
-        if metric not in results[task]:
-            raise ValueError(
-                f"TEST.EXPECTED_RESULTS names {shown(metric)} of '{task}', which the evaluation "
-                f"does not give.{nearest(str(metric), list(results[task]))}"
-            )
 
 
 def _refuse_unread(names: Sequence[str], results: dict) -> None:

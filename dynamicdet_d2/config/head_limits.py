@@ -37,6 +37,8 @@ channels = integer(at_least=1, at_most=1 << 20)
 layers = integer(at_least=0, at_most=MOST_LAYERS)
 # Points of a bin along a side; more take minutes an image. 0: as many as there are pixels.
 samples = integer(at_least=0, at_most=64)
+# Channels of res2 in ResNets of 18 and 34 layers.
+_WIDEST_OF_SHALLOW = 64
 weight = number(at_least=0)
 loss_type = one_of("smooth_l1", "giou", "diou", "ciou")
 width_of_a_layer = Range(
@@ -227,4 +229,35 @@ def strides_double(backbone: str, dilation: int) -> str | None:
     return (
         f"MODEL.RESNETS.RES5_DILATION is {dilation}; behind '{backbone}' stands an FPN, for whose "
         "levels it must be 1."
+    )
+
+
+@rule("MODEL.BACKBONE.NAME", "MODEL.RESNETS.DEPTH", "MODEL.RESNETS.RES2_OUT_CHANNELS")
+def shallow_resnets_are_narrow(backbone: str, depth: int, channels: int) -> str | None:
+    """The default is of bottlenecks, whose convolutions are a quarter as wide as what they give."""
+    if depth not in (18, 34) or channels <= _WIDEST_OF_SHALLOW or "resnet" not in backbone:
+        return None
+    return (
+        f"MODEL.RESNETS.DEPTH is {depth} and MODEL.RESNETS.RES2_OUT_CHANNELS {channels}, as of "
+        f"ResNets of 50 layers and more; with 18 or 34 it must be {_WIDEST_OF_SHALLOW}, or less."
+    )
+
+
+@rule("MODEL.ROI_HEADS.NAME", "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG")
+def cascades_share_their_boxes(heads: str, agnostic: bool) -> str | None:
+    if heads != "CascadeROIHeads" or agnostic:
+        return None
+    return (
+        "MODEL.ROI_HEADS.NAME is 'CascadeROIHeads', whose boxes are those of no class: "
+        "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG must be True."
+    )
+
+
+@rule("MODEL.META_ARCHITECTURE", "MODEL.ROI_HEADS.NAME", "MODEL.ROI_HEADS.IN_FEATURES")
+def heads_of_one_level_have_one(architecture: str, heads: str, levels: Sequence[str]) -> str | None:
+    if not is_a("DynamicRCNN", architecture) or heads != "Res5ROIHeads" or len(levels) == 1:
+        return None
+    return (
+        "MODEL.ROI_HEADS.NAME is 'Res5ROIHeads', which read one level: MODEL.ROI_HEADS.IN_FEATURES "
+        f"is {shown(list(levels))}; it must name one, or the heads be 'StandardROIHeads'."
     )

@@ -15,13 +15,20 @@ from dynamicdet_d2.utils.words import shown
 BASE = "_BASE_"
 # Of a key that can be said as it is.
 _NAME = r"[\w.-]+"
+# Keys of one name that are all said.
+_MANY = 6
 # A letter in a list: its words are to stand in quotes.
 _WORD = re.compile("[A-Za-z]")
 
 
-def option_behind(name: str) -> str:
-    """For an option among the keys."""
-    return f"{name} stands behind config overrides; options stand before them."
+def option_behind(name: str, first: str) -> str:
+    """For an option among the keys.
+
+    Args:
+        first: the word that is taken for the first of them.
+    """
+    begin = f"which begin with {shown(first)}; options stand before them."
+    return f"{name} stands behind config overrides, {begin}"
 
 
 def refuse_no_pairs(overrides: object) -> None:
@@ -52,7 +59,9 @@ def without_value(overrides: Sequence[str], known: set[str]) -> str:
     for place in range(0, len(overrides), 2):
         name, *value = overrides[place : place + 2]
         if name.startswith("--"):
-            return option_behind(name)
+            return option_behind(name, overrides[0])
+        if "=" in overrides[place : place + 2] or name.partition("=")[0] in known - {name}:
+            return f"{said} there is no '=' between them: {shown(' '.join(overrides))}."
         if place + 1 < len(overrides) and name not in known and value[0] in known:
             return f"{said} '{name}' stands in the place of a key."
         if name in known and (not value or value[0] in known):
@@ -67,9 +76,10 @@ def _dots(name: str) -> list[int]:
 def unknown_key(name: str, value: object, known: Sequence[str]) -> str:
     """For a name that is none of the known ones, with the one that was meant."""
     if name.startswith("--"):
-        return option_behind(name)
+        return f"{name} stands behind config overrides; options stand before them."
     if any(key.startswith(f"{name}.") for key in known):
-        return f"{name} is {shown(value)}, but it is a section, whose keys have values."
+        switch = f" There is {name}.ENABLED." if f"{name}.ENABLED" in known else ""
+        return f"{name} is {shown(value)}, but it is a section, whose keys have values.{switch}"
     last = name.rpartition(".")[2]
     if last.strip("_").upper() == BASE.strip("_"):
         return f"{name} is no key. {BASE} names other files, at the top of a file."
@@ -78,8 +88,12 @@ def unknown_key(name: str, value: object, known: Sequence[str]) -> str:
     by_last = {key.rpartition(".")[2]: key for key in known}
     # By the whole name or, for a key in another section, by its last part.
     moved = [key for key in known if key.rpartition(".")[2] == last]
-    by_whole = "" if len(moved) == 1 else nearest(name, known)
-    hint = by_whole or nearest(last, by_last)
+    hint = "" if len(moved) == 1 else nearest(name, known)
+    hint = hint or nearest(last, by_last)
+    section = name.rpartition(".")[0]
+    if 1 < len(moved) <= _MANY and any(key.startswith(f"{section}.") for key in known):
+        # Its own section is left out: whose key is meant depends on the model.
+        hint = f" There are {', '.join(moved[:-1])} and {moved[-1]}."
     return f"{name if re.fullmatch(_NAME, name, re.ASCII) else shown(name)} is no key.{hint}"
 
 
@@ -93,8 +107,8 @@ def mismatch(name: str, value: object, default: object) -> str:
     if name in KEYS:
         allowed = KEYS[name].range
         # What was typed may be right as a string, before yacs has read something else out of it.
-        read = shown(value).strip("'")
-        if read[:1] in ("[", "(") and allowed.must.startswith("be a list"):
+        read = shown(value).strip("'\"")
+        if isinstance(value, str) and allowed.must.startswith("be a list"):
             form = "with words in quotes: ['a', 'b']" if _WORD.search(read) else "such as [1, 2]"
             return f"{name} is '{read}'; it must {allowed.must}, {form}."
         return allowed.complaint(name, value) or f"{name} is {read}; it must {allowed.must}."

@@ -100,3 +100,15 @@ def crops_are_of_some_size(enabled: bool, kind: str, size: Sequence[float]) -> s
         must = "be two whole numbers of pixels"
         must += "" if kind == "absolute" else ", the least first"
     return f"INPUT.CROP.SIZE is {shown(list(size))}; with INPUT.CROP.TYPE '{kind}' it must {must}."
+
+
+@rule("TEST.EXPECTED_RESULTS", "DATASETS.TEST", when=Use.EVALUATE)
+def expected_figures_are_of_one_data_set(
+    expected: Sequence[Sequence[object]], names: Sequence[str]
+) -> str | None:
+    if not expected or len(set(names)) == 1:
+        return None
+    return (
+        f"TEST.EXPECTED_RESULTS is {shown(list(expected))}, figures of one data set, but "
+        f"DATASETS.TEST is {shown(list(names))}; it must name one."
+    )

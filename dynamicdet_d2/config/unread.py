@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.utils.words import shown
 
 # Of this project and of Detectron2; those that others have registered may read what they like.
@@ -37,6 +38,8 @@ _ARCHITECTURE, _BACKBONE = "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME"
 _SCHEDULE = "SOLVER.LR_SCHEDULER_NAME"
 _TOP_INPUT = "MODEL.FPN.TOP_BLOCK_INPUT"
 _SHARED = ("MODEL.COMPOSITE.SHARE_NECK", "MODEL.COMPOSITE.SHARE_HEADS")
+_DEPTH = "MODEL.RESNETS.DEPTH"
+_BLOCKS = ("MODEL.COMPOSITE.NUM_BLOCKS1", "MODEL.COMPOSITE.NUM_BLOCKS2")
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,13 @@ OWNERS = (
         "ResNets that are no pair",
         _BACKBONE,
         ("build_composite_resnet_backbone",),
-        *("MODEL.RESNETS.OUT_FEATURES", "MODEL.RESNETS.DEFORM_MODULATED"),
+        *(f"MODEL.RESNETS.{x}" for x in ("OUT_FEATURES", "DEFORM_MODULATED", "DEFORM_NUM_GROUPS")),
     ),
     _without(
         "ResNets of 50 layers and more",
-        "MODEL.RESNETS.DEPTH",
+        _DEPTH,
         (18, 34),
-        "MODEL.RESNETS.STRIDE_IN_1X1",
+        *(f"MODEL.RESNETS.{x}" for x in ("STRIDE_IN_1X1", "NUM_GROUPS", "WIDTH_PER_GROUP")),
     ),
     _where("MODEL.FPN.TOP_BLOCK", "p6p7", _TOP_INPUT),
     _detectors(
@@ -149,6 +152,12 @@ OWNERS = (
         "panoptic detectors", _TWO_STAGE | _DENSE, "MODEL.SEM_SEG_HEAD", "MODEL.PANOPTIC_FPN"
     ),
     Owner("detectors with anchors", ("MODEL.ANCHOR_GENERATOR",), _ARCHITECTURE, _has_no_anchors),
+    _without(
+        "RotatedAnchorGenerator",
+        "MODEL.ANCHOR_GENERATOR.NAME",
+        ("DefaultAnchorGenerator",),
+        "MODEL.ANCHOR_GENERATOR.ANGLES",
+    ),
     _detectors("YOLOv7", {"DynamicYOLO"}, "MODEL.YOLO.AUXILIARY"),
     _detectors("detectors other than YOLOs", {"DynamicYOLO"}, *_SHARED),
     _detectors("YOLOs", (_TWO_STAGE | _DENSE) - _YOLO, "MODEL.YOLO"),
@@ -234,7 +243,23 @@ def unread(cfg: CfgNode, typed: Sequence[str]) -> list[str]:
             found.append(
                 f"{name} would not be read: it is for {owner.words}; found {owner.decider} {value}."
             )
-    return found
+    return found or _no_depth(cfg, typed)
+
+
+def _no_depth(cfg: CfgNode, typed: Collection[str]) -> list[str]:
+    """A sentence where a depth is typed, and the file says the number of blocks in its place.
+
+    It says which kind of blocks there are in any case, so that who types both can mean it.
+    """
+    keys = cfg.MODEL.COMPOSITE
+    blocks = [list(keys.NUM_BLOCKS1), list(keys.NUM_BLOCKS2)]
+    wrong = not KEYS[_DEPTH].range.holds(cfg.MODEL.RESNETS.DEPTH)  # which check says
+    if wrong or _DEPTH not in typed or not all(blocks) or set(_BLOCKS).intersection(typed):
+        return []
+    return [
+        f"{_DEPTH} would change no number of blocks: {_BLOCKS[0]} and NUM_BLOCKS2 say them, "
+        f"{blocks[0]} and {blocks[1]}; type those beside it, or [] for what the depth says."
+    ]
 
 
 def unread_threshold(cfg: CfgNode, typed: Sequence[str]) -> list[str]:

@@ -33,8 +33,9 @@ anchors_of_a_level = Range(
 
 # Layers and their widths: "yolov7", "yolov7x" or "yolov7_w6".
 key("MODEL.YOLO.VARIANT", "yolov7", one_of("yolov7", "yolov7x", "yolov7_w6"))
-# Every number of channels is multiplied by it, > 0; rounded to multiples of 4, at least 4.
-key("MODEL.YOLO.WIDTH", 1.0, above(0))
+# Every number of channels is multiplied by it, > 0; rounded to multiples of 4, at least 4. A
+# detector of 8 would fill 10 GB.
+key("MODEL.YOLO.WIDTH", 1.0, above(0, below=8))
 # 3x3 convolutions in the blocks of each level of the backbone, p1 (the finest) first, at least
 # 1 each; empty: the variant's own. MODEL.COMPOSITE.NUM_BLOCKS1 and 2 override composite ones.
 key("MODEL.YOLO.DEPTHS", [], each(integer(at_least=1, at_most=MOST_LAYERS)))

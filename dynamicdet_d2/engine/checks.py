@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.checkpoint.complete import unfilled
+from dynamicdet_d2.checkpoint.packaged import CONVENTIONS, is_packaged
 from dynamicdet_d2.checkpoint.report import LoadReport, summarise
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.ranges import integer, number
@@ -176,6 +177,7 @@ def warn_of_doubtful_keys(cfg: CfgNode) -> None:
                 "MODEL.PIXEL_MEAN and PIXEL_STD are so, too.",
                 *(name, numbers),
             )
+    _warn_of_other_pixels(cfg)
     _warn_of_sizes(cfg)
     _warn_of_nothing_learnt(cfg)
 
@@ -193,6 +195,20 @@ def _warn_of_sizes(cfg: CfgNode) -> None:
                 "%d, and so no shorter one of %d.",
                 *(kind, shorter, kind, longer, longer, shorter),
             )
+
+
+def _warn_of_other_pixels(cfg: CfgNode) -> None:
+    """Of weights that come as a package, whose conventions are known without a config."""
+    keys = cfg.MODEL
+    found = (cfg.INPUT.FORMAT, list(keys.PIXEL_MEAN), list(keys.PIXEL_STD))
+    for name in (keys.WEIGHTS, keys.COMPOSITE.WEIGHTS2):
+        if is_packaged(name) and found != CONVENTIONS:
+            logger.warning(
+                "%s were trained on pixels under INPUT.FORMAT %s, MODEL.PIXEL_MEAN %s and "
+                "MODEL.PIXEL_STD %s; here they are %s, %s and %s.",
+                *(name, *CONVENTIONS, *found),
+            )
+            return
 
 
 def _warn_of_nothing_learnt(cfg: CfgNode) -> None:
@@ -267,4 +283,5 @@ def _asked(plan: Plan, name: str, cfg: CfgNode) -> str:
     """What the config asks of a phase, as the beginning of a sentence."""
     key, steps = plan.named(name).steps_key, plan.steps[name]
     value = value_of(cfg, key)
-    return f"{key} is {value}" if value == steps else f"{key} is {value}, {steps} iterations"
+    said = f"{key} is {value}"
+    return said if key == "SOLVER.MAX_ITER" else f"{said}, {steps} iterations of DATASETS.TRAIN"

@@ -104,7 +104,8 @@ class StopOnSignal(HookBase):
         number, done = stopping.requested(), self.trainer.iter
         if not number or done >= self.trainer.max_iter:
             return
-        kept = "--resume goes on from the last checkpoint"
+        there = self.trainer.checkpointer.has_checkpoint()
+        kept = f"--resume {'goes on from the last checkpoint' if there else 'begins anew'}"
         is_last = done == self.trainer.max_iter - 1  # saved already, under another name
         if number != signal.SIGINT and self._whole == done and not is_last:
             if comm.is_main_process():

@@ -33,6 +33,7 @@ from dynamicdet_d2.engine.checks import (
 )
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.ema import WeightAverage
+from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
 from dynamicdet_d2.engine.learnt_classes import check_classes
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS
@@ -158,6 +159,7 @@ class StaticTrainer(ReliableTrainer, Builders):
     def _evaluate(self) -> dict:
         with stopping.at_once(), self.average.in_place():
             self._last_eval_results = self.test(self.cfg, self.model)
+        check_expected(self.cfg.TEST.EXPECTED_RESULTS, self._last_eval_results)
         return self._last_eval_results
 
 

@@ -23,6 +23,7 @@ from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.cached import CachedBatches
 from dynamicdet_d2.engine.distributed import run_seed, share_statistics
 from dynamicdet_d2.engine.ema import WeightAverage
+from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.hooks import (
     Evaluation,
     LearningRate,
@@ -269,4 +270,5 @@ class DynamicTrainer(PassingTrainer, ReliableTrainer, TradeoffTester, Builders):
         with stopping.at_once(), self.average.in_place(), modes_kept(self.detector):
             share_statistics(self.detector)
             self._last_eval_results = self.test(self.cfg, self.detector)
+        check_expected(self.cfg.TEST.EXPECTED_RESULTS, self._last_eval_results)
         return self._last_eval_results

@@ -25,6 +25,8 @@ MOST_VALUES = 100_000
 # 010 and 12:30, and not 0, 0x1F or 0b1.
 _OLD_NUMBER = re.compile(r"[+-]?(0_*[0-7]|[^x]*:)")
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+# As folders are called: 2026-11-29.
+_DATE = "tag:yaml.org,2002:timestamp"
 
 
 class PlainYamlError(Exception):
@@ -65,8 +67,18 @@ def read_yaml(text: str | IO[str], numbers: Numbers = Numbers.AS_YAML) -> Any:
         raise PlainYamlError("is nested too deeply.") from None
 
 
+def _resolvers(loader: type[yaml.SafeLoader], *without: str) -> dict:
+    """What a loader takes words without quotes for, but for some tags."""
+    return {
+        first: [(tag, form) for tag, form in found if tag not in without]
+        for first, found in loader.yaml_implicit_resolvers.items()
+    }
+
+
 class _PlainLoader(yaml.SafeLoader):
-    """Plain values alone, every key of a mapping once, and aliases that end."""
+    """Plain values alone, every key of a mapping once, and aliases that end; a date is text."""
+
+    yaml_implicit_resolvers = _resolvers(yaml.SafeLoader, _DATE)
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
@@ -120,10 +132,7 @@ _NewNumbersLoader.add_constructor(_NUMBERS[0], _new_number)
 class _WordsLoader(_PlainLoader):
     """Numbers are text."""
 
-    yaml_implicit_resolvers = {
-        first: [(tag, form) for tag, form in found if tag not in _NUMBERS]
-        for first, found in _PlainLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = _resolvers(_PlainLoader, *_NUMBERS)
 
 
 _LOADERS = {

@@ -144,6 +144,8 @@ def test_there_are_three_packages() -> None:
         ValueError, match="There are no weights 'efficientnet_lite0'; there are eff"
     ):
         loaded(lite_model(), "efficientnet_lite0")
+    with pytest.raises(ValueError, match="no weights 'EfficientNet-Lite0'; there are efficientn"):
+        loaded(lite_model(), "EfficientNet-Lite0")
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

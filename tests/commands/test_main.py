@@ -61,7 +61,13 @@ def test_the_installed_command_is_this_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("tain", " The nearest is 'train'."), ("xyz", ""), ("--config-file", "")]
+    ("name", "hint"),
+    [
+        ("tain", " The nearest is 'train'."),
+        ("TRAIN", " The nearest is 'train'."),
+        ("xyz", ""),
+        ("--config-file", " Options stand behind the command."),
+    ],
 )
 def test_a_command_that_is_none_gets_the_nearest(
     capsys: pytest.CaptureFixture, name: str, hint: str

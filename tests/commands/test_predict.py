@@ -149,6 +149,14 @@ def test_results_for_coco(toy: SimpleNamespace, tmp_path: Path) -> None:
     assert len(results) == sum(len(line["detections"]) for line in lines(tmp_path / "output"))
 
 
+def test_classes_without_names_are_said(
+    toy: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = ["--input", str(toy.images), "--no-drawing", "--opts", "DATASETS.TEST", "('gone',)"]
+    assert run(toy, tmp_path, *more) == 0
+    assert "No class names are known: detections will have numbers in their place." in caplog.text
+
+
 @pytest.mark.parametrize("lowest", ["0.5", "0"])
 def test_results_for_coco_that_lack_detections_are_said(
     caplog: pytest.LogCaptureFixture, lowest: str
@@ -231,7 +239,10 @@ def test_a_corrupt_image_is_named_or_left_out(
             "--target-latency-ms is 0; it must be above 0",
         ),
         (["--input", "{images}", "--percentile", "95"], "needs --target-latency-ms"),
-        (["--input", "{images}", "--coco-ids", "gone.json"], "gone.json cannot be read"),
+        (
+            ["--input", "{images}", "--coco-ids", "gone.json"],
+            "--coco-ids gone.json cannot be read: there",
+        ),
         (["--input", "{images}", "--weights", "gone.pth"], "gone.pth does not exist"),
         (["--input", "{images}", "--weights", ""], "--weights is empty."),
         (["--input", "{images}", "--weights", "{half}"], "half.pth"),

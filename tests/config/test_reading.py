@@ -158,17 +158,35 @@ def test_a_misspelt_key_gets_the_nearest(tmp_path: Path, key: str, nearest: str)
     assert refusal(file)[0].startswith(f"{file}: ")
 
 
+def test_a_key_without_its_section_gets_all_of_its_name() -> None:
+    """Which one is read depends on the model."""
+    said = "MODEL.NMS_THRESH_TEST is no key. There are MODEL.ROI_HEADS.NMS_THRESH_TEST, "
+    others = ", ".join(f"MODEL.{x}.NMS_THRESH_TEST" for x in ("RETINANET", "FCOS"))
+    assert refusal("", "MODEL.NMS_THRESH_TEST", "0.5") == [
+        f"{said}{others} and MODEL.YOLO.NMS_THRESH_TEST."
+    ]
+
+
+def test_a_date_is_text(tmp_path: Path) -> None:
+    file = write(tmp_path / "f.yaml", "OUTPUT_DIR: 2026-11-29")
+    assert read_config(file).OUTPUT_DIR == "2026-11-29"
+
+
 def test_all_that_is_wrong_is_said_with_its_file(tmp_path: Path) -> None:
     base = write(tmp_path / "base.yaml", "SOLVER: {MAX_ITER: many, GAMA: 1}")
     leaf = write(
         tmp_path / "leaf.yaml", "_BASE_: base.yaml\nMODEL: {MASK_ON: 1}\nTEST: [3]\nSEED:\n"
     )
-    assert refusal(leaf, "INPUT", "{}", "MODEL.SWIN.SIZE", "[1]", "GONE", "1") == [
+    assert refusal(
+        leaf, "INPUT", "{}", "SOLVER.AMP", "True", "MODEL.SWIN.SIZE", "[1]", "GONE", "1"
+    ) == [
         f"{base}: SOLVER.MAX_ITER is 'many'; it must be a whole number, at least 0.",
         f"{base}: SOLVER.GAMA is no key. The nearest is 'SOLVER.GAMMA'.",
         f"{leaf}: MODEL.MASK_ON is 1; it must be True or False.",
         f"{leaf}: TEST is [3], but it is a section, whose keys have values.",
         "INPUT is '{}', but it is a section, whose keys have values.",
+        "SOLVER.AMP is 'True', but it is a section, whose keys have values. There is "
+        "SOLVER.AMP.ENABLED.",
         "MODEL.SWIN.SIZE is '[1]'; it must be 'T', 'S' or 'B'.",
         "GONE is no key.",
     ]

@@ -74,6 +74,25 @@ CONFIGS = (
             "more; found MODEL.RESNETS.DEPTH 18.",
         ),
         (
+            "bccd_faster_rcnn_R_18.yaml",
+            ["MODEL.RESNETS.NUM_GROUPS", "32"],
+            "MODEL.RESNETS.NUM_GROUPS would not be read: it is for ResNets of 50 layers and "
+            "more; found MODEL.RESNETS.DEPTH 18.",
+        ),
+        (
+            "quickstart.yaml",
+            ["MODEL.RESNETS.DEPTH", "34"],
+            "MODEL.RESNETS.DEPTH would change no number of blocks: MODEL.COMPOSITE.NUM_BLOCKS1 and "
+            "NUM_BLOCKS2 say them, [1, 1, 1, 1] and [1, 4, 6, 3]; type those beside it, or [] for "
+            "what the depth says.",
+        ),
+        (
+            "faster_rcnn_R_50_FPN_1x.yaml",
+            ["MODEL.ANCHOR_GENERATOR.ANGLES", "[[0]]"],
+            "MODEL.ANCHOR_GENERATOR.ANGLES would not be read: it is for RotatedAnchorGenerator; "
+            "found MODEL.ANCHOR_GENERATOR.NAME 'DefaultAnchorGenerator'.",
+        ),
+        (
             "dy_yolov7.yaml",
             ["SOLVER.GAMMA", "0.2"],
             "SOLVER.GAMMA would not be read: it is for WarmupMultiStepLR; found "
@@ -92,6 +111,11 @@ def test_a_key_of_another_kind_is_refused_where_it_is_typed(
 def test_what_decides_may_be_typed_beside_it() -> None:
     typed = ["SOLVER.OPTIMIZER", "SGD", "SOLVER.MOMENTUM", "0.8"]
     assert read_config("configs/dy_faster_rcnn_lite0.yaml", typed).SOLVER.MOMENTUM == 0.8
+
+
+def test_a_depth_may_be_typed_beside_the_numbers_of_its_blocks() -> None:
+    typed = ["MODEL.RESNETS.DEPTH", "34", "MODEL.COMPOSITE.NUM_BLOCKS1", "[]"]
+    assert read_config("configs/quickstart.yaml", typed).MODEL.RESNETS.DEPTH == 34
 
 
 def test_masks_are_read_by_mosaics_of_every_detector() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dynamicdet_d2.data.check.run import check_dataset
 from dynamicdet_d2.data.shapes import dataset as shapes
-from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset, register_shapes
+from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset, refuse_other, register_shapes
 from dynamicdet_d2.data.shapes.drawing import (
     CLASSES,
     POINTED,
@@ -23,6 +23,7 @@ from dynamicdet_d2.data.shapes.drawing import (
     outline,
     place_shapes,
 )
+from dynamicdet_d2.utils.folder_lock import FolderInUseError, held
 
 SMALL = Recipe(num_images=4, seed=7, width=96, height=64)
 
@@ -142,6 +143,23 @@ def test_a_folder_of_other_things_is_not_drawn_into(tmp_path: Path) -> None:
     mine = (tmp_path / "other.txt").rename(tmp_path / ".DS_Store")  # as a Mac's empty folder
     draw_dataset(tmp_path, SMALL)
     assert mine.is_file() and (tmp_path / "instances.json").is_file()
+
+
+def test_a_set_of_another_recipe_may_be_somebodys(tmp_path: Path) -> None:
+    refuse_other(tmp_path, SMALL)
+    draw_dataset(tmp_path, SMALL)
+    refuse_other(tmp_path, SMALL)
+    said = r"a drawn set of num_images 4, seed 7, width 96, height 64, which would be replaced"
+    with pytest.raises(ValueError, match=said):
+        refuse_other(tmp_path, Recipe(2, 7, 96, 64))
+
+
+def test_two_processes_do_not_draw_one_set(tmp_path: Path) -> None:
+    with held(tmp_path, "The drawn set"), pytest.raises(FolderInUseError) as refused:
+        draw_dataset(tmp_path, SMALL)
+    assert str(refused.value).startswith(f"The drawn set {tmp_path} is in use by this very process")
+    draw_dataset(tmp_path, SMALL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "instances.json"]
 
 
 def test_an_interrupted_drawing_is_begun_again(

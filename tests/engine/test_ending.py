@@ -3,11 +3,13 @@
 
 import errno
 import signal
+from types import SimpleNamespace
 
 import pytest
 from detectron2.utils import comm
 
 from dynamicdet_d2.engine.ending import failures_in_a_sentence
+from dynamicdet_d2.engine.hooks import StopOnSignal
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.errors import RunError
 from dynamicdet_d2.utils.files import UnwrittenFileError
@@ -94,3 +96,18 @@ def test_what_a_library_makes_of_an_end_in_its_middle_is_that_end() -> None:
                 raise KeyError("OUT_FEATURES") from error
     assert stop.value.code == 143
     assert stopping.obeyed() == 0
+
+
+@pytest.mark.parametrize(
+    ("there", "said"), [(True, "goes on from the last checkpoint."), (False, "begins anew.")]
+)
+def test_what_a_stopped_run_can_go_on_from_is_said(
+    caplog: pytest.LogCaptureFixture, there: bool, said: str
+) -> None:
+    hook = StopOnSignal()
+    saved = SimpleNamespace(has_checkpoint=lambda: there)
+    hook.trainer = SimpleNamespace(iter=0, max_iter=5, checkpointer=saved)
+    with stopping.signals_heeded():
+        stopping.request(signal.SIGINT)
+        hook.after_train()
+    assert f"Stopped by SIGINT in iteration 0: --resume {said}" in caplog.text

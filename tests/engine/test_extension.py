@@ -283,6 +283,17 @@ def test_another_number_of_classes_by_code_is_said(
             "INPUT.MIN_SIZE_TRAIN is 2000 and INPUT.MAX_SIZE_TRAIN 1333: images get no longer",
         ),
         (("INPUT.MAX_SIZE_TEST", 32), "and INPUT.MAX_SIZE_TEST 32: images get no longer side"),
+        (
+            ("MODEL.WEIGHTS", "efficientnet-lite0", "INPUT.FORMAT", "BGR"),
+            "efficientnet-lite0 were trained on pixels under INPUT.FORMAT RGB, MODEL.PIXEL_MEAN "
+            "[127.0, 127.0, 127.0] and MODEL.PIXEL_STD [128.0, 128.0, 128.0]; here they are BGR, "
+            "[103.53, 116.28, 123.675] and [58.0, 57.0, 57.0].",
+        ),
+        (
+            ("MODEL.WEIGHTS", "efficientnet-lite0", "INPUT.FORMAT", "RGB")
+            + ("MODEL.PIXEL_MEAN", [127.0] * 3, "MODEL.PIXEL_STD", [128.0] * 3),
+            "",
+        ),
         (("SOLVER.BASE_LR", 0.0), "SOLVER.BASE_LR is 0: no weight of a detector changes."),
         (
             ("MODEL.DYNAMIC.LOSS_WEIGHTS", [1.0, 0.0]),

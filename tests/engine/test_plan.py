@@ -87,7 +87,7 @@ def test_runs_that_may_go_on() -> None:
         (
             {**recorded("router", 9, "detectors", "router"), "plan": {"detectors": 4, "router": 9}},
             ("detectors", "router"),
-            "SOLVER.ROUTER.EPOCHS is 2, 5 iterations; .* has done 6 iterations of phase router",
+            "EPOCHS is 2, 5 iterations of DATASETS.TRAIN; .* has done 6 iterations of phase router",
         ),
         (
             {**recorded("router", 6, "detectors", "router"), "phase": "gone"},

@@ -67,6 +67,8 @@ CASES: list[tuple[str, int, str]] = [
     ("gone", TYPED, "there is no command 'gone'."),
     ("trian", TYPED, "there is no command 'trian'. The nearest is 'train'."),
     ("--version", TYPED, "there is no command '--version'."),
+    ("--config-file c.yaml train", TYPED, "'--config-file'. Options stand behind the command."),
+    ("TRAIN", TYPED, "there is no command 'TRAIN'. The nearest is 'train'."),
     (f"{DRAW} --num-images 1 --width 60000 --height 60000", TYPED, "at most 178956970 pixels"),
     (f"{DRAW} --num-images 0", TYPED, "at least one image of 64 pixels a side"),
     (f"{DRAW} --num-images -5", TYPED, "at least one image of 64 pixels a side"),
@@ -231,7 +233,7 @@ CASES: list[tuple[str, int, str]] = [
     (
         "demo --output {folder}/x SOLVER.MAX_ITER=3",
         TYPED,
-        "Config overrides are KEY VALUE pairs; 'SOLVER.MAX_ITER=3' has no value.",
+        "there is no '=' between them: 'SOLVER.MAX_ITER=3'.",
     ),
     ("demo-photos set.json images --output {folder}/x", TYPED, "error: set.json is no key."),
     (
@@ -422,7 +424,7 @@ CASES: list[tuple[str, int, str]] = [
     (
         f"{PREDICT} --opts MODEL.DEVICE cpu --input {{folder}}/images",
         TYPED,
-        "--input stands behind config overrides; options stand before them.",
+        "--input stands behind config overrides, which begin with '--opts'; options stand before",
     ),
     (
         "import-data --yolo {folder} --output {folder} --classes {folder}/text.txt",
@@ -530,7 +532,25 @@ CASES: list[tuple[str, int, str]] = [
         )
     ),
     ("train --config-file", TYPED, "--config-file: expected one argument"),
-    ("train SEED 1 --config-file c.yaml", TYPED, "--config-file stands behind config overrides;"),
+    (
+        "train SEED 1 --config-file c.yaml",
+        TYPED,
+        "--config-file stands behind config overrides, which begin with 'SEED'; options stand",
+    ),
+    (
+        "train --resume out --config-file c.yaml",
+        TYPED,
+        "overrides, which begin with 'out'; options",
+    ),
+    (f"{TRAIN} SEED=1", TYPED, "KEY VALUE pairs; there is no '=' between them: 'SEED=1'."),
+    (f"{TRAIN} SEED = 1", TYPED, "KEY VALUE pairs; there is no '=' between them: 'SEED = 1'."),
+    (
+        f"{TRAIN} SEED 1 -h",
+        TYPED,
+        "-h stands behind config overrides, which begin with 'SEED'; opt",
+    ),
+    (f"{TRAIN} --output x", TYPED, "There is no option --output. The key OUTPUT_DIR says it."),
+    ("cost --config-file c.yaml --output x", TYPED, "error: There is no option --output.\n"),
     ("train MODEL.DYNAMIC.THRESHOLD 0.3", TYPED, "no config: name a file with --config-file."),
     (
         f"{TRAIN} --eval-only --resume MODEL.WEIGHTS {{folder}}/w.pth",
@@ -579,7 +599,7 @@ CASES: list[tuple[str, int, str]] = [
         (
             f"{command} --config-file c.yaml SEED 1 MODEL.DEVICE cpu --output {{folder}}/m",
             TYPED,
-            "error: --output stands behind config overrides; options stand before them.",
+            "--output stands behind config overrides, which begin with 'SEED'; options stand befor",
         )
         for command in ("package", "export")
     ),
@@ -635,6 +655,13 @@ def test_lines_that_were_written_on_windows(
     assert stop.value.code == TYPED and said.count("\n") == 1 and "\r" not in said
     assert f"error: {words[-1]!r} ends with the end of a line" in said
     assert not list(toy.folder.glob("*\r"))
+
+
+def test_an_option_and_its_value_in_one_pair_of_quotes(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["calibrate", "--config-file", "c.yaml", "--weights w.pth"])
+    said = "'--weights w.pth' is one word; an option and its value are two: --weights w.pth.\n"
+    assert stop.value.code == TYPED and capsys.readouterr().err.endswith(f"error: {said}")
 
 
 @pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")

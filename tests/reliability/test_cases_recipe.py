@@ -103,6 +103,21 @@ KEYS: list[tuple[tuple, str]] = [
     (("INPUT.CROP.SIZE", [0.5]), "INPUT.CROP.SIZE is [0.5]; it must be a list of 2."),
     (("TEST.AUG.MIN_SIZES", ()), "TEST.AUG.MIN_SIZES is (); it must be a list of at least 1."),
     (("TEST.EXPECTED_RESULTS", [["bbox"]]), "has ['bbox']; each must be a list [task, metric,"),
+    (
+        ("TEST.EXPECTED_RESULTS", [["bbox", "AP", 40.0, 1.0]], "DATASETS.TEST", ()),
+        "figures of one data set, but DATASETS.TEST is []; it must name one.",
+    ),
+    (
+        ("TEST.EXPECTED_RESULTS", [["bbox", "AP", 40.0, 1.0]], "DATASETS.TEST", ("a", "b")),
+        "figures of one data set, but DATASETS.TEST is ['a', 'b']; it must name one.",
+    ),
+    (
+        ("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256),
+        "as of ResNets of 50 layers and more; with 18 or 34 it must be 64, or less.",
+    ),
+    (("MODEL.YOLO.WIDTH", 50.0), "MODEL.YOLO.WIDTH is 50.0; it must be a number in (0, 8)."),
+    (("MODEL.ROI_HEADS.NAME", "CascadeROIHeads"), "CLS_AGNOSTIC_BBOX_REG must be True."),
+    (("MODEL.ROI_HEADS.NAME", "Res5ROIHeads"), "it must name one, or the heads be 'StandardROIHe"),
     (("RUN.TIMEOUT", INF), "RUN.TIMEOUT is inf; it must be a number in (0, 1e+08)."),
     (("RUN.TIMEOUT", 1e300), "RUN.TIMEOUT is 1e+300; it must be a number in (0, 1e+08)."),
     (("TEST.EXPECTED_RESULTS", [["bbox", "AP", "x", 1]]), "each must be a list [task, metric,"),

@@ -21,6 +21,8 @@ from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.drawing import CLASSES, Shape, draw_picture
 from dynamicdet_d2.utils.arguments import as_whole
 from dynamicdet_d2.utils.files import make_folder, read_json, whole_file
+from dynamicdet_d2.utils.folder_lock import NAME as LOCK
+from dynamicdet_d2.utils.folder_lock import held
 from dynamicdet_d2.utils.pictures import write_image
 from dynamicdet_d2.utils.pixels import MOST_PIXELS
 from dynamicdet_d2.utils.words import shown
@@ -105,7 +107,7 @@ def draw_dataset(folder: str | os.PathLike[str], recipe: Recipe) -> None:
 
     Raises:
         ValueError: if the recipe is none or out of range, or the folder has anything else in it.
-        OSError: a picture cannot be written; one sentence.
+        OSError: a picture cannot be written, or another process draws there; one sentence.
     """
     if not isinstance(recipe, Recipe):
         raise ValueError(f"recipe is {shown(recipe)}; it must be a Recipe(num_images, seed).")
@@ -122,20 +124,36 @@ def draw_dataset(folder: str | os.PathLike[str], recipe: Recipe) -> None:
     if recipe.num_images > MOST_IMAGES:
         raise ValueError(f"Drawn sets have at most {MOST_IMAGES} images; found {recipe}.")
     info = {"description": DESCRIPTION, "version": VERSION, **asdict(recipe)}
-    annotations = folder / "instances.json"
     if _drawn(folder) == info:
         _draw_missing(folder, recipe)
         return
     logger.info("Drawing %d images into %s", recipe.num_images, folder)
-    make_folder(folder / "images")
-    with whole_file(folder / UNFINISHED):
-        pass
-    content: dict = {"info": info, "images": [], "annotations": [], "categories": _categories()}
-    for number in range(recipe.num_images):
-        _add_image(content, folder, recipe, number)
-    with whole_file(annotations) as file:
-        file.write(json.dumps(content).encode())
-    (folder / UNFINISHED).unlink()
+    make_folder(folder)
+    with held(folder, "The drawn set"):
+        make_folder(folder / "images")
+        with whole_file(folder / UNFINISHED):
+            pass
+        content: dict = {"info": info, "images": [], "annotations": [], "categories": _categories()}
+        for number in range(recipe.num_images):
+            _add_image(content, folder, recipe, number)
+        with whole_file(folder / "instances.json") as file:
+            file.write(json.dumps(content).encode())
+        (folder / UNFINISHED).unlink()
+
+
+def refuse_other(folder: Path, recipe: Recipe) -> None:
+    """Refuse to draw over a finished set of another recipe, which may have been edited since.
+
+    Raises:
+        ValueError: there is one, or the folder has anything else in it.
+    """
+    found = _drawn(folder)
+    others = {name: found.get(name) for name in asdict(recipe)}
+    if found and others != asdict(recipe):
+        raise ValueError(
+            f"{folder} has a drawn set of {', '.join(f'{x} {n}' for x, n in others.items())}, "
+            "which would be replaced; name another folder, or remove it."
+        )
 
 
 def _draw_missing(folder: Path, recipe: Recipe) -> None:
@@ -158,7 +176,9 @@ def _drawn(folder: Path) -> dict:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; a drawn set is a folder, there or not yet.")
     # What is hidden, as a Mac leaves it, is nobody's data.
-    there = folder.is_dir() and any(not x.name.startswith(".") for x in folder.iterdir())
+    there = folder.is_dir() and any(
+        not x.name.startswith(".") and x.name != LOCK for x in folder.iterdir()
+    )
     if not there or (folder / UNFINISHED).is_file():
         return {}
     content = read_json(annotations, str(annotations)) if annotations.is_file() else None
