@@ -56,10 +56,11 @@ class PhaseStatistics(HookBase):
 
 
 class PhaseSwitch(HookBase):
-    """Moves from one phase of the plan to the next.
+    """Ends phases of the plan, and moves from one to the next.
 
     It must be the first hook: the others' ``before_step`` belongs to the new phase, and the pass
-    that measures what it learns from to no step's time.
+    that measures what it learns from to no step's time; their ``after_step`` saves what a phase has
+    made of its end.
     """
 
     def before_step(self) -> None:
@@ -68,6 +69,12 @@ class PhaseSwitch(HookBase):
         if phase is not trainer.phase or trainer.training is None:
             with stopping.at_once():  # what it may begin with is a pass over all images
                 trainer.enter(phase, step=0)
+
+    def after_step(self) -> None:
+        trainer = self.trainer
+        finish = trainer.training.finish
+        if finish is not None and trainer.iter + 1 == trainer.plan.ends[trainer.phase.name]:
+            finish()
 
 
 class PhaseCheckpoint(HookBase):

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 _SAID: WeakSet[nn.Module] = WeakSet()
 
 MIN_HIDDEN = 8
+# Of training images, once the router is trained: float32 has no further difficulty below 1 behind a
+# logit of 16, and new images may be harder.
+LARGEST_LOGIT = 8.0
 # Of numbers in float32, relative.
 ROUNDING = torch.finfo(torch.float32).eps
 
@@ -118,9 +121,12 @@ class AdaptiveRouter(nn.Module):
         Returns:
             (N,), in (0, 1), 1 = hard.
         """
+        return open_sigmoid(self.logit(numbers))
+
+    def logit(self, numbers: Tensor) -> Tensor:
+        """(N, d) -> (N,), what the sigmoid of ``difficulty`` is of."""
         with without_autocast(numbers):
-            logit = self.score(torch.relu(self.hidden(self.standardized(numbers)))).squeeze(1)
-        return open_sigmoid(logit)
+            return self.score(torch.relu(self.hidden(self.standardized(numbers)))).squeeze(1)
 
     def standardized(self, numbers: Tensor) -> Tensor:
         """(N, d) -> (N, d), what the layers see."""
@@ -146,6 +152,24 @@ class AdaptiveRouter(nn.Module):
             # be that of the rounding, and another one in a batch or in an export.
             varies = spread > ROUNDING * mean.abs()
             self.spread.copy_(torch.where(varies, spread, torch.ones_like(spread)))
+
+    @torch.no_grad()
+    def tell_apart(self, numbers: Tensor) -> None:
+        """Give images that are hard beyond doubt difficulties of their own again.
+
+        Objectives such as eq. 12 are linear in the difficulty, so that training drives logits
+        apart without end; behind some 16 their sigmoids are one number in float32, and no
+        threshold parts them. The last layer is scaled down until no logit is larger than
+        ``LARGEST_LOGIT``, where one is: the order of images, and the side of 0.5 that each is on,
+        stay.
+
+        Args:
+            numbers: (N, d) of the training images.
+        """
+        largest = self.logit(numbers.to(self.score.weight.device)).abs().max()
+        if largest > LARGEST_LOGIT:
+            for parameter in self.score.parameters():
+                parameter.mul_(LARGEST_LOGIT / largest)
 
 
 def say_if_left_out(router: nn.Module) -> None:

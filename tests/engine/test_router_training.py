@@ -15,6 +15,7 @@ from dynamicdet_d2.commands.train import evaluate
 from dynamicdet_d2.config import Use
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.modeling.router import LARGEST_LOGIT, AdaptiveRouter
 from tests.support import runs
 from tests.support.coco_files import clean_catalogs
 from tests.support.runs import NUM_IMAGES, differing, write_toy
@@ -89,6 +90,29 @@ def test_auto_judges_on_another_data_set_as_well(config: Config) -> None:
     trained(cfg)
     content = json.loads((Path(cfg.OUTPUT_DIR) / "router_objective.json").read_text())
     assert content["judged_on"] == "3 folds of 6 training images and 6 images of toy_test"
+
+
+@pytest.mark.parametrize("mode", ["cached", "online"])
+def test_the_last_step_leaves_no_image_beyond_what_numbers_tell_apart(
+    config: Config, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At such a rate logits are in the thousands; what is saved has them scaled."""
+    seen = []
+    tell_apart = AdaptiveRouter.tell_apart
+
+    def noted(router: AdaptiveRouter, numbers: torch.Tensor) -> None:
+        seen.append((numbers, router.logit(numbers).abs().max()))
+        tell_apart(router, numbers)
+
+    monkeypatch.setattr(AdaptiveRouter, "tell_apart", noted)
+    keys = ("SOLVER.ROUTER.BASE_LR", 10, "SOLVER.ROUTER.MODE", mode)
+    trainer = trained(config(mode, "['detections']", *keys))
+    ((numbers, largest),) = seen
+    assert len(numbers) == NUM_IMAGES and largest > LARGEST_LOGIT
+    logits = trainer.detector.router.logit(numbers)
+    assert float(logits.abs().max()) == pytest.approx(LARGEST_LOGIT)
+    saved = torch.load(Path(trainer.cfg.OUTPUT_DIR) / "model_final.pth", weights_only=True)["model"]
+    assert torch.equal(saved["router.score.weight"], trainer.detector.router.score.weight)
 
 
 @pytest.mark.parametrize("mode", ["cached", "online"])

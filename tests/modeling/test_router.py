@@ -37,6 +37,24 @@ def test_difficulty_of_known_weights() -> None:
     assert router.difficulty(torch.ones(1, 8)).item() == pytest.approx(1 / (1 + 2.718281828**-5))
 
 
+def test_images_that_are_hard_beyond_doubt_are_told_apart() -> None:
+    router = paper_router()
+    for parameter in router.parameters():
+        torch.nn.init.constant_(parameter, 0.5)
+    # Hidden units relu(4 x + 0.5), logit that + 0.5: 5, 41, 81 and, with both units at 0, 0.5.
+    numbers = torch.tensor([1.0, 10.0, 20.0, -1.0]).view(4, 1).expand(4, 8)
+    assert router.logit(numbers).tolist() == [5, 41, 81, 0.5]
+    _, hard, harder, _ = router.difficulty(numbers)
+    assert hard == harder
+    router.tell_apart(numbers[:1])  # none is too large: nothing changes
+    assert router.logit(numbers).tolist() == [5, 41, 81, 0.5]
+    router.tell_apart(numbers)
+    expected = [logit * 8 / 81 for logit in (5, 41, 81, 0.5)]
+    assert router.logit(numbers).tolist() == pytest.approx(expected)
+    _, hard, harder, _ = router.difficulty(numbers)
+    assert hard < harder < 0.9997
+
+
 def test_hidden_layer_is_a_quarter_rounded_down() -> None:
     assert paper_router().hidden.out_features == 2
     r50 = {f"res{i}": ShapeSpec(channels=256 * 2**i) for i in range(4)}

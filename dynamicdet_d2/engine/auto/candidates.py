@@ -87,9 +87,12 @@ class Course:
     def difficulties(
         self, stack: RouterStack, table: LossTable, images: Sequence[int]
     ) -> NDArray[np.float64]:
-        """What the routers of all candidates say of n images of a table: (K, n)."""
+        """What the routers of all candidates say of n images of a table: (K, n).
+
+        In logits, as the phase's last step keeps their order (``AdaptiveRouter.tell_apart``).
+        """
         numbers = self._numbers(table)[torch.as_tensor(images)]
-        return stack(numbers).flatten(0, 1).cpu().double().numpy()
+        return stack.logits(numbers).flatten(0, 1).cpu().double().numpy()
 
     def _numbers(self, table: LossTable) -> Tensor:
         """(N, d), what the router sees, on its device."""

@@ -54,9 +54,12 @@ class RouterStack(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """(B, d) -> difficulties (L, O, B), each as ``AdaptiveRouter.difficulty`` gives it."""
+        return open_sigmoid(self.logits(numbers))
+
+    def logits(self, numbers: Tensor) -> Tensor:
+        """(B, d) -> (L, O, B), each as ``AdaptiveRouter.logit`` gives it."""
         weight, bias, score, offset = map(torch.stack, zip(*self.weights, strict=True))
         seen = self.router.standardized(numbers)
         wide = torch.relu(F.linear(seen, weight.flatten(0, 2), bias.flatten()))
         own = wide.view(len(numbers), *bias.shape)  # (B, L, O, h)
-        logit = (own * score.squeeze(2)).sum(dim=3) + offset.squeeze(2)
-        return open_sigmoid(logit).permute(1, 2, 0)
+        return ((own * score.squeeze(2)).sum(dim=3) + offset.squeeze(2)).permute(1, 2, 0)

@@ -66,6 +66,7 @@ class Training:
         statistics: the scalars of a step, by name -> further scalars for log and metrics.
         kept: what the phase's ``module`` needs beside the model, in tensors and plain types, for
             the file of a step that failed.
+        finish: called after the phase's last step, before that is saved.
     """
 
     module: nn.Module
@@ -74,6 +75,7 @@ class Training:
     scheduler: LRScheduler | None
     statistics: Callable[[Mapping[str, float]], dict[str, float]]
     kept: Mapping[str, Any] = field(default_factory=dict)
+    finish: Callable[[], None] | None = None
 
 
 class Phase(ABC):

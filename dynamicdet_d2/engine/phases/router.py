@@ -77,7 +77,8 @@ class RouterPhase(Phase):
         def statistics(scalars: Mapping[str, float]) -> dict[str, float]:
             return {**module.statistics(scalars), **lesson.scalars}
 
-        return Training(wrapped, loader, optimizer, None, statistics, kept)
+        finish = partial(router.tell_apart, numbers)
+        return Training(wrapped, loader, optimizer, None, statistics, kept, finish)
 
     def module(self, model: DynamicDetector, kept: Mapping[str, Any]) -> "RouterObjective":
         """

@@ -80,7 +80,7 @@ def test_candidates_learn_by_the_phases_own_steps(
         training.module(batch)["loss_router"].backward()
         training.optimizer.step()
     with torch.no_grad():
-        alone = model.router.difficulty(table["detections"])
+        alone = model.router.logit(table["detections"])
     together = course.difficulties(stack, table, range(len(table)))[place]
     assert together == pytest.approx(alone.numpy(), abs=1e-4)
     assert np.ptp(together) > 1e-3
