@@ -97,6 +97,8 @@ def _refuse_moved(args: argparse.Namespace, cfg: CfgNode) -> None:
 def _process(args: argparse.Namespace) -> None:
     with one_sentence(args.program), setup(args) as cfg:
         if args.eval_only:
+            if cfg.DATASETS.CHECK:  # as a trainer does of what it learns from
+                check_datasets(cfg, num_classes_key(cfg), eval_only=True)
             if not args.resume and "MODEL.WEIGHTS" not in args.opts[::2]:
                 say_start_weights(args.config_file, cfg)
             evaluate(cfg, args.resume)
@@ -127,14 +129,11 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``.
 
     Raises:
-        ValueError: there is none, or no data set, or no image of one; a data set is malformed
-            (``DATASETS.CHECK``); parts of the model have random values;
-            ``TEST.EXPECTED_RESULTS`` names what is not measured.
+        ValueError: there is none, or no data set, or no image of one; parts of the model have
+            random values; ``TEST.EXPECTED_RESULTS`` names what is not measured.
     """
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST names no data set to evaluate on.")
-    if cfg.DATASETS.CHECK:  # as a trainer does of what it learns from
-        check_datasets(cfg, num_classes_key(cfg), eval_only=True)
     model = trainer_of(cfg).build_model(cfg)
     weights2 = cfg.MODEL.COMPOSITE.WEIGHTS2
     checkpointer = DynamicCheckpointer(model, cfg.OUTPUT_DIR, weights2=weights2)

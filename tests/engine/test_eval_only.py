@@ -4,10 +4,8 @@
 import json
 from pathlib import Path
 
-import pytest
 import torch
 
-from dynamicdet_d2.commands.train import _refuse_unknown
 from tests.support.runs import NUM_IMAGES, train, write_toy
 from tests.support.toy import toy_model
 
@@ -61,10 +59,3 @@ def test_weights_that_leave_parts_random_are_refused(tmp_path: Path) -> None:
     assert said.startswith(f"train_net.py: error: {weights} leaves parts of the model at random")
     assert "backbone.bottom_up2 (" in said
     assert not (tmp_path / "out" / "inference").exists()
-
-
-def test_an_expected_metric_that_there_is_not_is_named() -> None:
-    results = {"bbox": {"AP": 1.0, "AP50": 2.0}}
-    _refuse_unknown([["bbox", "AP", 1.0, 0.1]], results)
-    with pytest.raises(ValueError, match="names 'AP05' of 'bbox', which .* The nearest is 'AP50'"):
-        _refuse_unknown([["bbox", "AP05", 1.0, 0.1]], results)

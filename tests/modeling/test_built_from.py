@@ -55,5 +55,7 @@ def test_heads_and_their_predictor_have_the_same_classes() -> None:
 def test_an_assertion_without_words_is_said_by_its_line() -> None:
     """Heads of one level, given several; Detectron2 asserts that and says no more."""
     says = r"do not go together: assert len\(.*\) == 1 \(in from_config of roi_heads.py\)\.$"
+    static = ("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "MODEL.RESNETS.DEPTH", 50)
+    backbone = ("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone")
     with pytest.raises(ValueError, match=says), building():
-        build_model(toy_cfg("MODEL.ROI_HEADS.NAME", "Res5ROIHeads"))
+        build_model(toy_cfg(*static, *backbone, "MODEL.ROI_HEADS.NAME", "Res5ROIHeads"))
