@@ -6,8 +6,8 @@ import os
 import sys
 
 from dynamicdet_d2.data.check.run import check_dataset
-from dynamicdet_d2.utils.arguments import as_whole
 from dynamicdet_d2.utils.errors import FAILED
+from dynamicdet_d2.utils.numbers import as_whole
 
 
 def parser() -> argparse.ArgumentParser:

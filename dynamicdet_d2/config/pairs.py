@@ -21,14 +21,14 @@ _MANY = 6
 _WORD = re.compile("[A-Za-z]")
 
 
-def option_behind(name: str, first: str) -> str:
+def option_behind(name: str, first: str = "") -> str:
     """For an option among the keys.
 
     Args:
-        first: the word that is taken for the first of them.
+        first: the word that is taken for the first of them; "": it is not known.
     """
-    begin = f"which begin with {shown(first)}; options stand before them."
-    return f"{name} stands behind config overrides, {begin}"
+    begin = f", which begin with {shown(first)}" if first else ""
+    return f"{name} stands behind config overrides{begin}; options stand before them."
 
 
 def refuse_no_pairs(overrides: object) -> None:
@@ -76,7 +76,7 @@ def _dots(name: str) -> list[int]:
 def unknown_key(name: str, value: object, known: Sequence[str]) -> str:
     """For a name that is none of the known ones, with the one that was meant."""
     if name.startswith("--"):
-        return f"{name} stands behind config overrides; options stand before them."
+        return option_behind(name)
     if any(key.startswith(f"{name}.") for key in known):
         switch = f" There is {name}.ENABLED." if f"{name}.ENABLED" in known else ""
         return f"{name} is {shown(value)}, but it is a section, whose keys have values.{switch}"

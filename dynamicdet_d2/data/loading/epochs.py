@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dynamicdet_d2.utils.arguments import as_whole
+from dynamicdet_d2.utils.numbers import as_whole
 
 
 def derived_seed(*parts: object) -> int:

@@ -37,7 +37,8 @@ from dynamicdet_d2.data.loading.stream import (
     SeededImages,
     TrainingStream,
 )
-from dynamicdet_d2.utils.arguments import as_whole, refuse_no_config
+from dynamicdet_d2.utils.arguments import refuse_no_config
+from dynamicdet_d2.utils.numbers import as_whole
 
 logger = logging.getLogger(__name__)
 

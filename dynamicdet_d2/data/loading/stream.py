@@ -29,7 +29,7 @@ from dynamicdet_d2.data.loading.corrupt import (
     Sample,
 )
 from dynamicdet_d2.data.loading.epochs import Epochs, derived_seed
-from dynamicdet_d2.utils.arguments import as_whole
+from dynamicdet_d2.utils.numbers import as_whole
 from dynamicdet_d2.utils.words import named_image
 
 # Corrupt images in a row before skipping is given up: chance does not produce so many.

@@ -19,10 +19,10 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.drawing import CLASSES, Shape, draw_picture
-from dynamicdet_d2.utils.arguments import as_whole
 from dynamicdet_d2.utils.files import make_folder, read_json, whole_file
 from dynamicdet_d2.utils.folder_lock import NAME as LOCK
 from dynamicdet_d2.utils.folder_lock import held
+from dynamicdet_d2.utils.numbers import as_whole
 from dynamicdet_d2.utils.pictures import write_image
 from dynamicdet_d2.utils.pixels import MOST_PIXELS
 from dynamicdet_d2.utils.words import shown

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments of other types are said by name."""
+"""Numbers of other types are said by name."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dynamicdet_d2.utils.arguments import as_whole
+from dynamicdet_d2.utils.numbers import as_whole
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
