@@ -182,16 +182,16 @@ key("SOLVER.OPTIMIZER", "SGD", one_of("SGD", "ADAMW"))
 # seen, so the phase costs one pass over the data. "online": the paper's procedure, with the
 # training augmentations and new losses at every step.
 key("SOLVER.ROUTER.MODE", "cached", one_of("cached", "online"))
-# What the router learns: "loss", the loss gap (eq. 12); "hardness", L1 against its median; and in
-# mode "cached" only: "gain", what an image adds to the whole set's AP by detector2 (first order),
-# against its median; "gain_rank", the same by ranks; "ap", which detector has the better AP on an
-# image (the paper's ablation, section 4.4.2); "auto", whichever of these routes images kept aside
-# best, at whichever of three learning rates. Random routing, the third of the ablation, needs no
-# training: every report has it.
+# What the router learns: "loss", the loss gap (eq. 12); "hardness", L1 against its median;
+# "hardness_regression", the rank of L1, by least squares; and in mode "cached" only: "gain", what
+# an image adds to the whole set's AP by detector2 (first order), against its median; "gain_rank",
+# the same by ranks; "ap", which detector has the better AP on an image (the paper's ablation,
+# section 4.4.2); "auto", whichever of these routes images kept aside best, at whichever of three
+# learning rates. Random routing, the third of the ablation, needs no training: every report has it.
 key(
     "SOLVER.ROUTER.OBJECTIVE",
     "loss",
-    one_of("loss", "ap", "hardness", "gain", "gain_rank", "auto"),
+    one_of("loss", "ap", "hardness", "hardness_regression", "gain", "gain_rank", "auto"),
 )
 # Data set that "auto" judges on beside parts of the training set in turn, each image counting once;
 # none of DATASETS.TEST. "": those parts alone.

@@ -11,7 +11,7 @@ from dynamicdet_d2.config.rules import unregistered
 
 @rule("SOLVER.ROUTER.OBJECTIVE", "SOLVER.ROUTER.MODE", when=Use.TRAIN)
 def gains_are_learnt_from_the_table(objective: str, mode: str) -> str | None:
-    if objective in ("loss", "hardness") or mode == "cached":
+    if objective in ("loss", "hardness", "hardness_regression") or mode == "cached":
         return None
     return (
         f"SOLVER.ROUTER.OBJECTIVE '{objective}' needs SOLVER.ROUTER.MODE 'cached'; found '{mode}'."

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dynamicdet_d2.modeling.losses import (
@@ -59,19 +60,32 @@ def _hardness(losses: Tensor) -> Loss:
     return lambda difficulty, losses: router_gain_loss(difficulty, losses[:, 0], middle)
 
 
+def _hardness_regression(losses: Tensor) -> Loss:
+    rank = _rank_among(losses[:, 0])
+    return lambda difficulty, losses: F.mse_loss(difficulty, rank(losses[:, 0].detach()))
+
+
 def _gain_rank(gains: Tensor) -> Loss:
-    ordered = gains.sort().values
-
-    def rank(gains: Tensor) -> Tensor:
-        """In [0, 1], of equal gains the mean of their places."""
-        places = [
-            torch.searchsorted(ordered.to(gains.device), gains.contiguous(), right=right)
-            for right in (False, True)
-        ]
-        return (places[0] + places[1]).to(gains.dtype) / (2 * len(ordered))
-
+    rank = _rank_among(gains)
     middle = median(rank(gains))
     return lambda difficulty, gains: router_gain_loss(difficulty, rank(gains), middle)
+
+
+def _rank_among(values: Tensor) -> Callable[[Tensor], Tensor]:
+    """The share of (N,) values that others (B,) are above: (B,), in [0, 1].
+
+    Of equal values, half counts.
+    """
+    ordered = values.sort().values
+
+    def rank(others: Tensor) -> Tensor:
+        places = [
+            torch.searchsorted(ordered.to(others.device), others.contiguous(), right=right)
+            for right in (False, True)
+        ]
+        return (places[0] + places[1]).to(others.dtype) / (2 * len(ordered))
+
+    return rank
 
 
 OBJECTIVES = {
@@ -82,6 +96,9 @@ OBJECTIVES = {
     # Hard where L1 is above its median: what detector1 finds difficult, whatever detector2 makes
     # of it.
     "hardness": Objective("losses", _hardness, online=True),
+    # How hard, and not only on which side of the median: the difficulty becomes the share of the
+    # training images that have a smaller L1, by least squares.
+    "hardness_regression": Objective("losses", _hardness_regression, online=True),
     # Hard where the image adds more to the whole set's AP, by detector2, than the median image.
     "gain": Objective("gain", _gain, online=False),
     # The same by the rank of the gain, so that a few images of a large one do not outweigh all.

@@ -52,6 +52,9 @@ def test_every_objective_pushes_by_hand() -> None:
     assert slopes("loss", LOSSES) == pytest.approx([-0.7 / 3, 0, 0.5 / 3], abs=1e-7)
     # L1 0.9, 0.3, 0.5 of median 0.5; L2 says nothing.
     assert slopes("hardness", LOSSES) == pytest.approx([-0.4 / 3, 0.2 / 3, 0], abs=1e-7)
+    # Its ranks 5/6, 1/6, 3/6, which the difficulty 0.3 is to become: 2 (0.3 - rank) / 3.
+    expected = [2 * (0.3 - rank) / 3 for rank in (5 / 6, 1 / 6, 3 / 6)]
+    assert slopes("hardness_regression", LOSSES) == pytest.approx(expected)
     # Gains -1, 0, 2, 4 of median 1.
     gains = torch.tensor([-1.0, 0.0, 2.0, 4.0])
     assert slopes("gain", gains) == pytest.approx([0.5, 0.25, -0.25, -0.75])
@@ -68,6 +71,15 @@ def test_every_objective_pushes_by_hand() -> None:
 def test_images_that_are_all_alike_move_nothing(name: str) -> None:
     column = LOSSES[:1].expand(4, 2) if OBJECTIVES[name].column == "losses" else torch.ones(4)
     assert slopes(name, column) == pytest.approx([0, 0, 0, 0], abs=1e-7)
+
+
+def test_what_regresses_ranks_an_image_among_those_that_it_was_fitted_to() -> None:
+    """L1 of 0.4 lies above one of three, of 0.5 above one and a half, of 2 above all."""
+    loss = OBJECTIVES["hardness_regression"].fit(LOSSES)
+    for loss1, rank in ((0.4, 1 / 3), (0.5, 0.5), (2.0, 1.0)):
+        own = torch.tensor([[loss1, 0.0]])
+        assert loss(torch.tensor([rank]), own).item() == pytest.approx(0, abs=1e-12)
+        assert loss(torch.tensor([rank - 0.2]), own).item() == pytest.approx(0.04)
 
 
 @given(st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=9))

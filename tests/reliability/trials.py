@@ -34,6 +34,7 @@ _TWO = "--num-gpus 2 --dist-url auto"
 MODES = {
     "loss": Mode(),
     "hardness": Mode((_OBJECTIVE, "hardness")),
+    "hardness_regression": Mode((_OBJECTIVE, "hardness_regression")),
     "ap": Mode((_OBJECTIVE, "ap")),
     "gain": Mode((_OBJECTIVE, "gain")),
     "gain_rank": Mode((_OBJECTIVE, "gain_rank")),

@@ -62,7 +62,7 @@ def candidate(objective: str, area: float | None, rate: float = 0.1) -> Judged:
 # Training
 
 
-@pytest.mark.parametrize("place", [0, 4, 8, 11])
+@pytest.mark.parametrize("place", [0, 5, 9, 13])
 def test_candidates_learn_by_the_phases_own_steps(
     model: DynamicDetector, course: Course, place: int
 ) -> None:
