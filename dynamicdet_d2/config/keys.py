@@ -219,7 +219,8 @@ key("DATASETS.CHECK", True, true_or_false)
 # Leave out images that cannot be read (each is named and counted) instead of stopping.
 key("DATALOADER.SKIP_CORRUPT_IMAGES", False, true_or_false)
 
-# Operating points of the trade-off table, each in [0, 1].
+# Operating points of the trade-off table beside 0, 0.1, 0.5, 0.9 and 1, which it always has, each
+# in [0, 1].
 key("TEST.DYNAMIC.HARD_FRACTIONS", [0.0, 0.1, 0.5, 0.9, 1.0], each(between(0, 1)))
 # Images that latency is measured on, at batch 1 (0: none), and leading ones that are not counted.
 key("TEST.DYNAMIC.LATENCY_IMAGES", 50, integer(at_least=0))

@@ -72,7 +72,7 @@ def checked_entry(entry: object) -> tuple[str, str, str]:
     if name in (os.curdir, os.pardir) or not re.fullmatch(r"[^/\\\0]+", name):
         raise ValueError(
             f"{KEY}: the name {shown(name)} cannot be that of a folder: it must have no slash and "
-            "no backslash."
+            "no backslash, and be neither '.' nor '..'."
         )
     if "\0" in json_file + image_root:
         raise ValueError(f"{KEY}: a path of '{name}' holds the character 0.")

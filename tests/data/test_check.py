@@ -253,6 +253,32 @@ def test_folders_below_the_image_folder(check: Checker, tmp_path: Path) -> None:
     assert "8.png does not exist" in errors(report)
 
 
+@pytest.mark.parametrize(
+    ("named", "there", "says"),
+    [
+        ("CAT.jpg", "cat.JPG", "CAT.jpg does not exist; its folder has 'cat.JPG'."),
+        ("sub/cat.jpg", "sub/cat.png", "cat.jpg does not exist; its folder has 'cat.png'."),
+        (
+            "caf\u00e9.jpg",
+            "cafe\u0301.jpg",
+            "; its folder has 'cafe\\u0301.jpg', the same name in another form of Unicode.",
+        ),
+        ("cat.jpg", "cat.txt", "cat.jpg does not exist."),
+    ],
+)
+def test_what_a_folder_has_instead_of_a_missing_image(
+    check: Checker, tmp_path: Path, named: str, there: str, says: str
+) -> None:
+    file = tmp_path / "images" / there
+    file.parent.mkdir(parents=True)
+    file.touch()
+    missing = {**image_entry(2), "file_name": named}
+    assert says in errors(check(images=[image_entry(1), missing]))
+    alone = errors(check(images=[missing]))
+    hint = says.split("does not exist")[-1].rstrip(".")
+    assert alone.startswith("None of the 1 image files") and f"{named}{hint})?" in alone
+
+
 def test_exif_rotation_is_the_displayed_size(check: Checker, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     exif = Image.Exif()

@@ -191,7 +191,7 @@ OVERRIDES = [
     (("DATASETS.COCO_JSON", "[['a', 'tests', '.']]"), "the json file of 'a' is no file: "),
     (("DATASETS.COCO_JSON", "[['a', 'setup.py', 'setup.py']]"), "folder of 'a' is no folder: "),
     (("DATASETS.COCO_JSON", "[['../a', 'setup.py', '.']]"), "'../a' cannot be that of a folder"),
-    (("DATASETS.COCO_JSON", "[['..', 'setup.py', '.']]"), "'..' cannot be that of a folder"),
+    (("DATASETS.COCO_JSON", "[['..', 'setup.py', '.']]"), "and be neither '.' nor '..'."),
     (("DATASETS.COCO_JSON", "[['a/b', 'setup.py', '.']]"), "'a/b' cannot be that of a folder"),
     (("DATASETS.COCO_JSON", r"[['a\\b', 'setup.py', '.']]"), "cannot be that of a folder"),
     (("DATASETS.COCO_JSON", r"[['a', 'b\0', '.']]"), "a path of 'a' holds the character 0"),

@@ -160,6 +160,24 @@ def test_names_of_classes_that_contradict_each_other_are_said(
     assert len(read_yolo(folder, typed).remarks) == len(others) - (not typed)
 
 
+@pytest.mark.parametrize("typed", [(), ("a", "b")])
+def test_names_of_classes_beside_the_labels_of_a_split_are_said(
+    tmp_path: Path, typed: tuple[str, ...]
+) -> None:
+    """LabelImg writes them there, in an order of its own: two people's need not agree."""
+    for split, names in (("train", "a\nb\n"), ("val", "b\na\n")):
+        pictures(tmp_path / "images" / split)
+        labels = tmp_path / "labels" / split
+        labels.mkdir(parents=True)
+        (labels / "1.txt").write_text(GOOD)
+        (labels / "classes.txt").write_text(names)
+    found = read_yolo(tmp_path, typed)
+    holds = "--classes" if typed else tmp_path / "labels" / "train" / "classes.txt"
+    other = tmp_path / "labels" / "val" / "classes.txt"
+    assert found.classes == ("a", "b")
+    assert found.remarks == (f"The classes are those of {holds}; {other} has others: b, a.",)
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -294,6 +312,7 @@ PLACES: dict[str, tuple[Change, str]] = {
         listed(b"images/1.png\nimages/9.png\n"),
         "list.txt has 'images/9.png', but ",
     ),
+    "a folder": (listed(b"images/1.png\nimages\n"), "list.txt has 'images', but "),
     "no image": (listed(b"images/1.png\nlabels/1.txt\n"), "1.txt cannot be read as an image"),
     "bytes": (listed(b"\xff\xfe\0"), "list.txt, a list of images, is no text file"),
     "byte 0": (listed(b"images/1\0.png\n"), "does not exist."),

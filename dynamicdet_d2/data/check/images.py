@@ -2,12 +2,13 @@
 """Checks the "images" of a COCO json: ids, sizes, and whether the files are there."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
-from dynamicdet_d2.data.image_files import displayed_size, header_fault
+from dynamicdet_d2.data.image_files import IMAGE_ENDINGS, displayed_size, header_fault
 from dynamicdet_d2.data.register import LARGEST_ID
 from dynamicdet_d2.utils.files import names_a_file
 from dynamicdet_d2.utils.words import in_words, shown
@@ -113,17 +114,21 @@ def _check_files(
         report.errors.add("missing folders", f"The image folder {image_root} {fault}.")
         return
     _warn_of_files_elsewhere(files, image_root, report)
-    present = _present(list(files), image_root)
+    listings = _listings(files, image_root)
+    present = _present(list(files), image_root, listings)
+    missing = [name for name in files if name not in present]
+    instead = _instead(missing, listings)
     if files and not present:
+        first = missing[0] + instead.get(missing[0], "")
         report.errors.add(
             "missing folders",
             f"None of the {len(files)} image files is in {image_root}: is it the right folder "
-            f"(first file: {next(iter(files))})?",
+            f"(first file: {first})?",
         )
         return
-    for name in files:
-        if name not in present:
-            unusable.add("missing image files", f"{os.path.join(image_root, name)} does not exist.")
+    for name in missing:
+        said = f"{os.path.join(image_root, name)} does not exist{instead.get(name, '')}."
+        unusable.add("missing image files", said)
     names = list(present)
     for name in names[:: max(1, len(names) // SIZES_COMPARED)][:SIZES_COMPARED]:
         _compare_size(os.path.join(image_root, name), files[name], unusable)
@@ -147,14 +152,19 @@ def _is_below(name: str, root: str) -> bool:
     return os.path.normpath(name).split(os.sep, 1)[0] != os.pardir
 
 
-def _present(names: list[str], image_root: str) -> dict[str, None]:
-    """Those names that exist, in order. One listing a folder instead of one system call a file."""
-    listings: dict[str, set[str]] = {}
+def _listings(names: Iterable[str], image_root: str) -> dict[str, set[str]]:
+    """Folder below the root -> what it has; one listing instead of one system call a file."""
+    listings = {}
     for folder in {os.path.dirname(name) for name in names}:
         path = os.path.join(image_root, folder)
         if os.path.isdir(path):
             with os.scandir(path) as entries:
                 listings[folder] = {entry.name for entry in entries}
+    return listings
+
+
+def _present(names: list[str], image_root: str, listings: dict[str, set[str]]) -> dict[str, None]:
+    """Those names that exist, in order."""
 
     def exists(name: str) -> bool:
         folder, base = os.path.split(name)
@@ -164,6 +174,35 @@ def _present(names: list[str], image_root: str) -> dict[str, None]:
         return folder in listings and os.path.isfile(os.path.join(image_root, name))
 
     return dict.fromkeys(name for name in names if exists(name))
+
+
+def _instead(missing: list[str], listings: dict[str, set[str]]) -> dict[str, str]:
+    """Missing name -> what is said of the image that its folder has instead: of another ending, in
+    other capitals, or in another form of Unicode, which looks the same and which Macs write."""
+    pictures = (
+        (folder, name)
+        for folder, names in (listings.items() if missing else ())
+        for name in sorted(names)
+        if name.lower().endswith(IMAGE_ENDINGS)
+    )
+    alike = {(folder, _stem(name)): name for folder, name in pictures}
+    found = {}
+    for name in missing:
+        folder, base = os.path.split(name)
+        other = alike.get((folder, _stem(base)))
+        if other is None:
+            continue
+        same = unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", base)
+        found[name] = (
+            f"; its folder has {other!a}, the same name in another form of Unicode"
+            if same
+            else f"; its folder has {other!r}"
+        )
+    return found
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(unicodedata.normalize("NFC", name).casefold())[0]
 
 
 def _compare_size(path: str, size: tuple[int, int] | None, unusable: Findings) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of the classes of a data set in YOLO's form, which several places may say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dynamicdet_d2.data.importing.dataset import check_classes
@@ -12,12 +12,12 @@ FILES = ("classes.txt", "obj.names")
 
 
 def classes_of(
-    folder: Path, named: Mapping[str, Sequence[str]]
+    places: Iterable[Path], named: Mapping[str, Sequence[str]]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names that hold, which are the first; () where there are none.
 
     Args:
-        folder: that may have lists of them, also in its ``labels``.
+        places: folders that may have lists of them; a tool writes its own beside the labels.
         named: who comes before these lists -> the names, () where there are none.
 
     Returns:
@@ -27,7 +27,7 @@ def classes_of(
         ValueError: the list that holds cannot be read, or has what is no name.
     """
     found = {who: tuple(names) for who, names in named.items() if names}
-    for file in (place / name for place in (folder, folder / "labels") for name in FILES):
+    for file in (place / name for place in places for name in FILES):
         try:
             names = _listed(file) if file.is_file() else ()
         except ValueError:

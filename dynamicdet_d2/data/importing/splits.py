@@ -138,10 +138,11 @@ def _listed(line: str, of: Path) -> Path:
     """The image that a line of a list names, from the list's folder on; CVAT calls that "data".
 
     Raises:
-        ValueError: naming the list, where there is no such file.
+        ValueError: naming the list, where it has what is no file.
     """
     file = of.parent / line
     for place in (file, of.parent / line.removeprefix("data/")):
-        if place.exists():
+        if place.is_file():
             return place
-    raise ValueError(f"{of} has {shown(line)}, but {file} does not exist.")
+    fault = "is no file" if file.exists() else "does not exist"
+    raise ValueError(f"{of} has {shown(line)}, but {file} {fault}.")

@@ -22,7 +22,12 @@ from dynamicdet_d2.data.importing.dataset import (
     image_size,
     sticks_out,
 )
-from dynamicdet_d2.data.importing.labels import label_file, remarks_on_images, remarks_on_labels
+from dynamicdet_d2.data.importing.labels import (
+    LABELS,
+    label_file,
+    remarks_on_images,
+    remarks_on_labels,
+)
 from dynamicdet_d2.data.importing.splits import (
     SPLITS,
     absolute,
@@ -55,12 +60,6 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
         ([], split_folders(path)) if description is None else _described(description)
     )
     typed = check_classes(classes, "--classes has")
-    names, contradictions = classes_of(folder, {"--classes": typed, str(description): described})
-    if not names:
-        looked = "'names'" if description is not None else ", ".join((*_DESCRIPTIONS, *FILES))
-        raise ValueError(
-            f"{path} has no names of classes (looked for {looked}): --classes A B C gives them."
-        )
     files = {split: image_files(parts) for split, parts in folders.items()}
     empty = [split for split, found in files.items() if not found]
     if empty:  # a "val" would be made of "train", which is not the one that was meant
@@ -70,15 +69,26 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
         raise ValueError(f"{path} has no images ({endings}){place}{mend}.")
     for part in folders["train"] if description is None else ():
         refuse_hidden_splits([file for file in files["train"] if part in file.parents], part)
+    images = [file for found in files.values() for file in found]
+    beside = {label_file(file).parent for file in images}
+    beside -= {absolute(folder), absolute(folder / LABELS)}
+    names, contradictions = classes_of(
+        (folder, folder / LABELS, *sorted(beside)),
+        {"--classes": typed, str(description): described},
+    )
+    if not names:
+        looked = "'names'" if description is not None else ", ".join((*_DESCRIPTIONS, *FILES))
+        raise ValueError(
+            f"{path} has no names of classes (looked for {looked}): --classes A B C gives them."
+        )
     known = f", as --classes has {len(names)} name(s)" if classes else ""
     splits = {
         split: tuple(_entry(file, len(names), known) for file in found)
         for split, found in files.items()
     }
     _check_objects(splits, path)
-    root = Path(os.path.commonpath([*(f.parent for x in files.values() for f in x)]))
+    root = Path(os.path.commonpath([file.parent for file in images]))
     root = absolute(folder) if absolute(folder) in (root, *root.parents) else root
-    images = [image.file for found in splits.values() for image in found]
     remarks = (*remarks_on_labels(images), *remarks_on_images(images, absolute(folder)))
     return Found(root, names, splits, (*contradictions, *remarks))
 

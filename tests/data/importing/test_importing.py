@@ -143,7 +143,7 @@ def test_paths_of_a_description_as_tools_write_them(tmp_path: Path) -> None:
         ("{train: gone, names: [a]}", "'train' is gone, which does not exist"),
         ("{train: ., names: 3}", "'names' must be a list"),
         ("{train: ., names: {1: a}}", "'names' must be a list"),
-        ("{train: .}", "--classes A B C gives them"),
+        ("{train: ., names: [a]}", "has no images (.bmp"),
         ("train: !!python/object/apply:os.getcwd []", "no code runs from it"),
     ],
 )
