@@ -7,6 +7,8 @@ that Detectron2 runs nothing that a file holds (SECURITY.md).
 
 import sys
 
+from dynamicdet_d2.utils.nameless_user import name_the_nameless
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
 
 _missing: ImportError | None = None
 try:
+    name_the_nameless()
     from dynamicdet_d2.budget import BudgetController
     from dynamicdet_d2.checkpoint import guard, load_foreign  # noqa: F401 (Detectron2's readers)
     from dynamicdet_d2.config import add_dynamicdet_config

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynamicdet_d2.utils.paths import absent
 from dynamicdet_d2.utils.unpickling import ForbiddenName, damaged_record, load
 
 # Where files keep their state dict: Detectron2, common training scripts, pycls, Detectron.
@@ -33,8 +34,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
             not a tensor, a numpy array or a plain type.
     """
     if not os.path.isfile(path):
-        found = "is a folder" if os.path.isdir(path) else "does not exist"
-        found = found if os.path.isdir(path) or not os.path.exists(path) else "is a device or pipe"
+        found = "is a device or pipe" if os.path.exists(path) else absent(path)
+        found = "is a folder" if os.path.isdir(path) else found
         raise ValueError(f"The checkpoint {path} {found}; it must be a file.")
     content = _read(path)
     if not isinstance(content, dict):

@@ -100,11 +100,11 @@ def _imported(name: str) -> ModuleType:
     Raises:
         ImportError: of the libraries, too, where they do not fit each other.
     """
-    try:
-        return importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")
-    except (AttributeError, OSError, RuntimeError) as error:
-        missing = dynamicdet_d2._missing
-        raise error if missing is None else missing from error
+    missing = dynamicdet_d2._missing
+    if missing is not None and name != "doctor":
+        # A second try finds libraries that are there in part, and fails anywhere behind it.
+        raise missing
+    return importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")
 
 
 def _check_python() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynamicdet_d2.utils.files import read_json, write_json
+from dynamicdet_d2.utils.paths import absent
 from dynamicdet_d2.utils.plain import from_plain, to_plain
 
 MANIFEST = "manifest.json"
@@ -68,8 +69,8 @@ def verified(folder: Path) -> Manifest:
             model folder are ever opened, none of them is a link, and none lies elsewhere.
     """
     if not os.path.isdir(folder):  # which a name that no system takes is not either
-        fault = "it is no folder" if os.path.lexists(folder) else "there is nothing of this name"
-        raise ValueError(f"{folder} is no model folder: {fault}.")
+        fault = "is no folder" if os.path.lexists(folder) else absent(folder)
+        raise ValueError(f"{folder} is no model folder: it {fault}.")
     path = folder / MANIFEST
     if not os.path.lexists(path):
         raise ValueError(

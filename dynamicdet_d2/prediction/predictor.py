@@ -29,8 +29,11 @@ class UnusableImageError(ValueError):
     """
 
     def __init__(self, place: int, sentence: str) -> None:
-        super().__init__(f"Number {place} of the list: {sentence}")
+        super().__init__(place, sentence)
         self.place, self.sentence = place, sentence
+
+    def __str__(self) -> str:
+        return f"Number {self.place} of the list: {self.sentence}"
 
 
 class DynamicPredictor(Predictor):

@@ -119,7 +119,7 @@ def _named(said: str) -> Iterator[None]:
     """Runtimes raise errors of their own, some of them pages long."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, TimeoutError):  # the latter of a program that waits no longer, by a signal
         raise
     except Exception as error:
         words = in_words(error)

@@ -35,6 +35,10 @@ class UnwrittenFileError(OSError):
     def __init__(self, path: str | os.PathLike, cause: OSError) -> None:
         super().__init__(cause.errno, cause.strerror, os.fspath(path))
 
+    def __reduce__(self) -> tuple[type, tuple[str, OSError]]:
+        # OSError's own would call this class as OSError is called.
+        return type(self), (self.filename, OSError(self.errno, self.strerror))
+
     def __str__(self) -> str:
         return f"{self.filename} cannot be written: {self.strerror}."
 

@@ -29,6 +29,20 @@ def refuse_no_path(path: object, of: str = "a file or a folder") -> None:
         raise ValueError(f"{shown(text)} has a byte 0, which no file's name can have.")
 
 
+def absent(path: str | os.PathLike) -> str:
+    """Why nothing was found at a path, as the end of a sentence.
+
+    ``os.path.exists`` also says no where a folder above may not be looked into.
+    """
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        return f"cannot be read: {error.strerror}"
+    except (OSError, ValueError):
+        pass
+    return "does not exist"
+
+
 def is_address(text: str) -> bool:
     """As of a file elsewhere: ``s3://...``, ``https://...``."""
     return _ADDRESS.match(text) is not None

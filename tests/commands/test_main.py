@@ -202,3 +202,16 @@ def test_a_home_folder_that_a_shell_has_left(
     status, _, err = said(capsys, ["draw-shapes", *output, "--num-images", "1"])
     assert status != 0 and str(tmp_path / "x") in err
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_libraries_that_were_imported_in_part_are_not_tried_again(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there of them would do for a while, and fail anywhere behind."""
+    monkeypatch.setattr(dynamicdet_d2, "_missing", ImportError("No usable folder: '/nowhere'"))
+    assert said(capsys, ["cost", "--help"]) == (
+        1,
+        "",
+        "dynamicdet cost: error: No usable folder: '/nowhere': 'python -m dynamicdet_d2 doctor' "
+        "says what is missing and what installs it.\n",
+    )

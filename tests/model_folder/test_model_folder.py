@@ -119,8 +119,8 @@ def test_the_folder_s_files_are_its_own(written: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("x" * 5000, "there is nothing of this name."),
-        ("gone", "there is nothing of this name."),
+        ("x" * 5000, "it does not exist."),
+        ("gone", "it does not exist."),
         (__file__, "it is no folder."),
     ],
 )
@@ -194,7 +194,7 @@ def renamed(content: dict) -> None:
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        (lambda folder: shutil.rmtree(folder), "there is nothing of this name"),
+        (lambda folder: shutil.rmtree(folder), "it does not exist"),
         (
             lambda folder: (folder / "manifest.json").unlink(),
             "no model folder: it has no manifest.json",

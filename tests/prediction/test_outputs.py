@@ -113,7 +113,10 @@ def test_files_of_images_and_videos(tmp_path: Path) -> None:
 
 
 def listed(folder: Path) -> list[str]:
-    return json.loads((folder / WRITTEN).read_text())
+    """Names in the list, whose sizes are those of the files."""
+    entries = json.loads((folder / WRITTEN).read_text())
+    assert all(size == (folder / name).stat().st_size for name, size in entries)
+    return [name for name, _ in entries]
 
 
 def frames_of(path: Path) -> tuple[int, float]:

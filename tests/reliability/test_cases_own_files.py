@@ -93,6 +93,31 @@ def test_a_name_is_forgotten_with_its_file(tmp_path: Path, sources: list[Source]
         check_place(tmp_path, sources, names(sources))
 
 
+def test_a_file_that_was_changed_since_is_somebody_s_own(
+    tmp_path: Path, sources: list[Source]
+) -> None:
+    """The photograph itself, copied to where it was drawn into, or a picture with notes."""
+    with own_folder(tmp_path):
+        for name in ("1.png", "2.png"):
+            note_written(put(tmp_path / name, b"drawn"))
+        note_written(put(tmp_path / "predictions.jsonl", b""), grows=True)
+        put(tmp_path / "predictions.jsonl", b"{}\n")
+    assert written_names(tmp_path) == {"1.png", "2.png", "predictions.jsonl"}
+    put(tmp_path / "1.png", b"somebody's")
+    with pytest.raises(ValueError, match=r"has 1.png, which would be replaced and is of no"):
+        check_place(tmp_path, sources, names(sources))
+    put_by_predict(tmp_path)
+    assert written_names(tmp_path) == {"2.png", "predictions.jsonl"}
+    assert (tmp_path / "1.png").read_bytes() == b"somebody's"
+
+
+def test_a_list_of_names_alone_is_read(tmp_path: Path) -> None:
+    """As runs wrote it before sizes were noted."""
+    put(tmp_path / "1.png")
+    put(tmp_path / ".written_by_predict.json", b'["1.png", ["2.png"], ["3.png", 1, 2], 4]\n')
+    assert written_names(tmp_path) == {"1.png"}
+
+
 def test_lines_of_one_s_own_are_not_replaced(tmp_path: Path, sources: list[Source]) -> None:
     put(tmp_path / "predictions.jsonl")
     with pytest.raises(ValueError, match=r"has predictions.jsonl, which would be replaced"):

@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -258,6 +259,24 @@ def test_a_piece_that_no_runtime_opens_is_named(folder: Path) -> None:
     changed = put("pieces.first.files", {"first.onnx": sha256(folder / "first.onnx")})
     said = said_of(folder, changed)
     assert "first.onnx cannot be opened: RuntimeError: no such graph and a page of text." in said
+
+
+def test_a_program_that_waits_no_longer_is_told_so(folder: Path) -> None:
+    """By its own error, which a signal's handler raises while a piece runs."""
+
+    def piece(inputs: object, wanted: object) -> dict[str, np.ndarray]:
+        signal.raise_signal(signal.SIGALRM)
+        return {}
+
+    def late(*_: object) -> None:
+        raise TimeoutError("40 ms are over")
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        with pytest.raises(TimeoutError, match=r"^40 ms are over$"):
+            Folder.read(folder).open("tail", lambda _: piece)({}, [])
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_piece_that_cannot_be_run_is_named(folder: Path) -> None:

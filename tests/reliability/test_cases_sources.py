@@ -234,6 +234,23 @@ def test_what_a_video_says_of_itself_may_be_no_number(
     assert len(frames) == 2 and source.fps in (25.0, 1e300)
 
 
+@pytest.mark.parametrize("pattern", ["**/*.png", "**", "*/*.png"])
+def test_a_folder_that_may_not_be_looked_into_is_said(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    pattern: str,
+) -> None:
+    for folder in ("open", "closed"):
+        (tmp_path / folder).mkdir()
+    write_image(tmp_path / "open" / "1.png", width=96, height=64)
+    says = f"1 folder(s) may not be looked into, such as {tmp_path}/closed/: what is in them is"
+    assert len(sources_of([f"{tmp_path}/{pattern}"])) == 1 and says not in caplog.text
+    # Whoever runs the tests may look into every folder.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed")
+    assert len(sources_of([f"{tmp_path}/{pattern}"])) == 1 and says in caplog.text
+
+
 def test_a_pattern_in_a_list_is_not_one_of_its_folder(tmp_path: Path) -> None:
     for name, number in (("[1]", 1), ("1", 2)):
         (tmp_path / name).mkdir()

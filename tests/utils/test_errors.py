@@ -1,9 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a command ends when something is wrong."""
 
+import pickle
+from collections.abc import Iterator
+
 import pytest
 
+from dynamicdet_d2.data.loading.corrupt import CorruptImageError
+from dynamicdet_d2.prediction.predictor import UnusableImageError
 from dynamicdet_d2.utils.errors import one_sentence
+from dynamicdet_d2.utils.files import UnmadeFolderError, UnwrittenFileError
+
+FULL = OSError(28, "No space left")
+# Of each class that is made of something else than its sentence.
+MADE = {
+    UnusableImageError(1, "It is too narrow."): "Number 1 of the list: It is too narrow.",
+    CorruptImageError("a.jpg", 7, "is cut"): "Image a.jpg (id 7) is cut. "
+    "DATALOADER.SKIP_CORRUPT_IMAGES True leaves such images out.",
+    UnwrittenFileError("a.pth", FULL): "a.pth cannot be written: No space left.",
+    UnmadeFolderError("a", FULL): "a cannot be made a folder: No space left.",
+}
 
 
 @pytest.mark.parametrize(
@@ -43,3 +59,21 @@ def test_other_errors_pass_through(error: BaseException) -> None:
     with pytest.raises(BaseException) as raised, one_sentence("tool"):
         raise error
     assert raised.type is (error if isinstance(error, type) else type(error))
+
+
+@pytest.mark.parametrize("error", MADE)
+def test_an_error_reaches_another_process(error: Exception) -> None:
+    """One that cannot be read there ends a pool of processes, or has it wait for ever."""
+    there = pickle.loads(pickle.dumps(error))
+    assert type(there) is type(error) and vars(there) == vars(error)
+    assert str(there) == str(error) == MADE[error]
+
+
+def test_all_such_errors_are_tried() -> None:
+    def below(kind: type) -> Iterator[type]:
+        for one in kind.__subclasses__():
+            yield one
+            yield from below(one)
+
+    ours = {x for x in below(BaseException) if x.__module__.startswith("dynamicdet_d2.")}
+    assert {x for x in ours if "__init__" in vars(x)} <= {type(error) for error in MADE}

@@ -26,7 +26,7 @@ class JsonLines(Output):
         refuse_links(self._path, str(self._path))
         with writing(self._path):
             self._file = open(self._path, "w", encoding="utf-8")
-        note_written(self._path)
+        note_written(self._path, grows=True)
 
     def write(self, frame: Frame, prediction: dict[str, Any]) -> None:
         line = json.dumps(line_of(frame, prediction, self._class_names))

@@ -173,6 +173,7 @@ def _say_left_out(others: Sequence[Path], kind: str, said: str) -> None:
 
 def _pattern(pattern: str, said: str) -> Iterator[Source]:
     files = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]
+    _say_closed(pattern, said)
     found = _readable(files, (*IMAGE_ENDINGS, *VIDEOS))
     if not found:
         raise ValueError(f"{said} matches no image and no video.")
@@ -182,6 +183,19 @@ def _pattern(pattern: str, said: str) -> Iterator[Source]:
     _say_left_out(folders, "folders of images", said)
     for file in found:
         yield VideoFile(file) if file.suffix.lower() in VIDEOS else ImageFile(file)
+
+
+def _say_closed(pattern: str, said: str) -> None:
+    """Say where a pattern's folders may not be looked into, which ``glob`` passes over."""
+    above, last = os.path.split(pattern)
+    folders = pattern if last == "**" else above
+    searched = glob.glob(os.path.join(folders, ""), recursive=True)
+    closed = [x for x in sorted(searched) if not os.access(x, os.R_OK | os.X_OK)]
+    if closed:
+        logger.warning(
+            "%s: %d folder(s) may not be looked into, such as %s: what is in them is left out.",
+            *(said, len(closed), closed[0]),
+        )
 
 
 def _list(file: Path, said: str) -> Iterator[Source]:
