@@ -96,6 +96,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
     def from_config(cls, cfg: CfgNode) -> dict:
         """The arguments that every kind of detector has."""
         check(cfg, Use.MODEL)
+        cls.check_shared(cfg)
         backbone = built_composite(cfg)
         return {
             "backbone": backbone,

@@ -43,6 +43,19 @@ class Tails(ABC):
         each route's images pass their own."""
         return self.shared_neck and self.shared_heads
 
+    @classmethod
+    def check_shared(cls, cfg: CfgNode) -> None:
+        """
+        Raises:
+            ValueError: detector2 is to have a neck or heads of its own, and this kind has but one.
+        """
+        for key, name in (("SHARE_NECK", "shared_neck"), ("SHARE_HEADS", "shared_heads")):
+            if not cfg.MODEL.COMPOSITE[key] and getattr(cls, name) is getattr(Tails, name):
+                raise ValueError(
+                    f"MODEL.COMPOSITE.{key} is False, but both detectors of a {cls.__name__} have "
+                    "one and the same: a kind that can have two is a SharableTail."
+                )
+
     pass_type: ClassVar[type[TailPass]] = TailPass
     """The steps of a tail that can be taken one at a time."""
 

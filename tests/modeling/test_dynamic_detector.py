@@ -151,6 +151,24 @@ def test_a_kind_of_detector_must_say_what_its_tails_do() -> None:
         Unfinished(backbone=nn.Identity(), router=nn.Identity(), pixel_mean=[0], pixel_std=[1])
 
 
+class OneTail(Unfinished):
+    shared_neck = False
+
+
+def test_a_kind_that_shares_what_it_is_not_to_share() -> None:
+    cfg = config("DynamicRCNN")
+    Unfinished.check_shared(cfg)
+    cfg.MODEL.COMPOSITE.SHARE_NECK = False
+    with pytest.raises(ValueError) as error:
+        Unfinished.check_shared(cfg)
+    assert str(error.value) == (
+        "MODEL.COMPOSITE.SHARE_NECK is False, but both detectors of a Unfinished have one and the "
+        "same: a kind that can have two is a SharableTail."
+    )
+    for own in (OneTail, DynamicRCNN):
+        own.check_shared(cfg)
+
+
 # What a config says of the architecture
 
 
