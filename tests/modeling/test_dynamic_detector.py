@@ -15,6 +15,7 @@ from dynamicdet_d2.evaluation.cost import count_flops, count_parts
 from dynamicdet_d2.modeling import DynamicDetector, DynamicRCNN
 from dynamicdet_d2.modeling.architecture import (
     architecture_of,
+    building,
     is_dynamic,
     num_classes_key,
 )
@@ -167,6 +168,32 @@ def test_a_kind_that_shares_what_it_is_not_to_share() -> None:
     )
     for own in (OneTail, DynamicRCNN):
         own.check_shared(cfg)
+
+
+class KeyOfNothing(Unfinished):
+    @classmethod
+    def num_classes_key(cls, cfg: CfgNode) -> str:
+        return "MODEL.POINTS.NUM_CLASSES"
+
+
+def test_a_number_of_classes_that_no_key_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(META_ARCH_REGISTRY._obj_map, "KeyOfNothing", KeyOfNothing)
+    with pytest.raises(ValueError) as error:
+        num_classes_key(config("KeyOfNothing"))
+    assert str(error.value) == (
+        "num_classes_key() of KeyOfNothing gives 'MODEL.POINTS.NUM_CLASSES', which is no key."
+    )
+
+
+def test_a_class_that_takes_other_arguments() -> None:
+    def build(cfg: CfgNode) -> None: ...
+
+    with pytest.raises(ValueError) as error, building():
+        build()  # type: ignore[call-arg]
+    assert str(error.value).startswith(
+        "No model can be built from the config's keys below MODEL, of which one names what takes "
+        "other arguments: TypeError: "
+    )
 
 
 # What a config says of the architecture
