@@ -6,7 +6,7 @@ N: images of a batch.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from detectron2.config import CfgNode
 from detectron2.structures import ImageList, Instances
@@ -26,6 +26,16 @@ class Tails(ABC):
     """
 
     operating_point: OperatingPoint
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """
+        Raises:
+            TypeError: a method in the place of a property, which would be true whatever it says.
+        """
+        super().__init_subclass__(**options)
+        for name in ("shared_neck", "shared_heads", "shared_tail", "heads", "regions"):
+            if callable(vars(cls).get(name)):
+                raise TypeError(f"{name} of {cls.__name__} must be a property, and is a method.")
 
     @property
     def shared_neck(self) -> bool:

@@ -170,6 +170,11 @@ def test_a_kind_that_shares_what_it_is_not_to_share() -> None:
         own.check_shared(cfg)
 
 
+def test_a_method_in_the_place_of_a_property() -> None:
+    with pytest.raises(TypeError, match=r"^shared_neck of Own must be a property, and is a method"):
+        type("Own", (Unfinished,), {"shared_neck": lambda self: False})
+
+
 class KeyOfNothing(Unfinished):
     @classmethod
     def num_classes_key(cls, cfg: CfgNode) -> str:
