@@ -37,8 +37,11 @@ def by_name(**inputs: PooledFeatures) -> dict[str, PooledFeatures]:
 
 
 def staged_resnet(depth: int) -> StagedResNet:
-    """As torchvision's: the stride is in the 3x3 convolution."""
-    stages = ResNet.make_default_stages(depth, stride_in_1x1=False, norm="FrozenBN")
+    """As torchvision's: the stride is in the 3x3 convolution, Detectron2's default.
+
+    ``SHAPES`` are those of 50 layers and more; with 18 or 34 channels are a quarter.
+    """
+    stages = ResNet.make_default_stages(depth, norm="FrozenBN")
     resnet = StagedResNet(
         stem=BasicStem(norm="FrozenBN"),
         stages=[nn.Sequential(*blocks) for blocks in stages],

@@ -130,6 +130,7 @@ def calibrate(
             choice = target.choose(measured)
         except ValueError as error:
             raise ValueError(f"{error} {output} is written, without an operating point.") from None
+        checked_kind(Choice, choice, f"choose() of {type(target).__name__}", "a Choice.")
         point = operating_point_of(target, choice, record, observation)
         record = dataclasses.replace(record, operating_point=point)
         write(record, output)

@@ -13,6 +13,7 @@ from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.operating_point import hard_fraction_for_cost
 from dynamicdet_d2.operating_point.guarantee import DEFAULT_SHARE, MODES, Guarantee
+from dynamicdet_d2.utils.words import shown
 
 
 class HardFraction(Target):
@@ -62,6 +63,7 @@ TARGETS: tuple[type[Target], ...] = (HardFraction, Latency, LatencyP95, Gflops, 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """One option per target, of which at most one can be given, and those of a guarantee."""
     group = parser.add_mutually_exclusive_group()
+    _check_targets()
     for target in TARGETS:
         group.add_argument(target.option, type=float, metavar=target.metavar, help=target.help)
     able = " and ".join(target.option for target in TARGETS if target.promises)
@@ -83,6 +85,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="A",
         help=f"with --mode finite: share of images that may lose more; default: {DEFAULT_SHARE:g}",
     )
+
+
+def _check_targets() -> None:
+    """
+    Raises:
+        ValueError: one that a program has put into ``TARGETS`` cannot be one.
+    """
+    options: list[str] = []
+    for target in TARGETS:
+        if not (isinstance(target, type) and issubclass(target, Target)):
+            raise ValueError(f"TARGETS has {shown(target)}; each must be a subclass of Target.")
+        missing = [x for x in ("name", "option", "metavar", "help") if not hasattr(target, x)]
+        if missing:
+            raise ValueError(f"{target.__name__}, a target, has no {missing[0]}.")
+        if target.option in options:
+            raise ValueError(
+                f"{target.__name__}, a target, has the option {target.option}; another has it."
+            )
+        options.append(target.option)
 
 
 def target_of(arguments: argparse.Namespace) -> Target | None:

@@ -19,7 +19,7 @@ from dynamicdet_d2.data.check.run import warn_of_other_classes
 from dynamicdet_d2.export import open_exported
 from dynamicdet_d2.export.accuracy import Accuracy, ImageSet, exported_records, model_records
 from dynamicdet_d2.export.comparison import FIELDS, Comparison
-from dynamicdet_d2.export.kinds import kind_of
+from dynamicdet_d2.export.kinds import checked_kind_of
 from dynamicdet_d2.operating_point import differences, fingerprint
 from dynamicdet_d2.runner import Runner
 from dynamicdet_d2.runner.folder import Folder
@@ -112,7 +112,7 @@ def check_model(folder: Folder, model: nn.Module, cfg: CfgNode) -> None:
     Raises:
         ValueError: the folder was made from another model, or of other settings of its heads.
     """
-    heads = json.loads(json.dumps(kind_of(model).heads))  # as the manifest has them
+    heads = json.loads(json.dumps(checked_kind_of(model).heads))  # as the manifest has them
     differing = differences(folder.manifest["fingerprint"], fingerprint(model, cfg))
     differing = differing or differences(folder.manifest["heads"], heads)
     if differing:

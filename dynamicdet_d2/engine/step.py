@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from dynamicdet_d2.modeling.tail_results import checked_losses
+
 logger = logging.getLogger(__name__)
 
 # Gradients that overflow float16 below this scale would overflow unscaled, too.
@@ -69,7 +71,7 @@ class TrainingStep(SimpleTrainer):
         with self.precision():
             self.losses = losses_of(self.model, self.batch)
         check_finite(self.losses)
-        total: Any = sum(self.losses.values())
+        total = total_of(self.losses)
         self.optimizer.zero_grad()
         if self.scaler is None:
             total.backward()
@@ -148,14 +150,30 @@ def as_dict(losses: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
     """Losses by name; one that has none is the total.
 
     Raises:
-        ValueError: a model in evaluation mode gives detections.
+        ValueError: a model in evaluation mode gives detections; or as ``checked_losses``.
     """
     if isinstance(losses, list):
         raise ValueError(
             "The model gave detections in the place of losses: something, a hook for one, has left "
             "it in evaluation mode; after model.eval() belongs model.train()."
         )
-    return {"total_loss": losses} if isinstance(losses, Tensor) else losses
+    by_name = {"total_loss": losses} if isinstance(losses, Tensor) else losses
+    return checked_losses(by_name, "The model")
+
+
+def total_of(losses: Mapping[str, Tensor]) -> Tensor:
+    """The objective of a step.
+
+    Raises:
+        ValueError: nothing would be learnt from it.
+    """
+    total: Any = sum(losses.values())
+    if not total.requires_grad:
+        raise ValueError(
+            f"The losses {', '.join(losses)} have no gradient, by which weights would learn: none "
+            "of them may be detached, or computed under torch.no_grad()."
+        )
+    return total
 
 
 def check_finite(losses: Mapping[str, Tensor]) -> None:
@@ -167,7 +185,10 @@ def check_finite(losses: Mapping[str, Tensor]) -> None:
     Raises:
         FloatingPointError: naming the first.
     """
-    if not losses or torch.stack([x.detach().float() for x in losses.values()]).isfinite().all():
+    if (
+        not losses
+        or torch.cat([x.detach().float().flatten() for x in losses.values()]).isfinite().all()
+    ):
         return
     name = next(name for name, loss in losses.items() if not loss.isfinite())
     raise FloatingPointError(f"{name} is {losses[name].item()}")

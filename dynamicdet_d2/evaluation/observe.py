@@ -5,6 +5,7 @@
 evaluator is one. Works on several processes, and reports progress as Detectron2 does.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,10 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, SpreadSample, merged
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.routing import route_name
+
+logger = logging.getLogger(__name__)
 
 _KEYS_FOR_INFERENCE = ("image", "height", "width", "image_id", "file_name")
 
@@ -117,6 +121,13 @@ class BothExits(_View):
         """
         super().__init__(model)
         self.with_losses = with_losses
+        kind = type(self.model).__name__
+        for name in own_methods(self.model, ("forward", "inference")):
+            logger.warning(
+                "%s() of %s is not asked where both exits of every image are: what it changes is "
+                "in no figure and in no results; detections() is the place for it.",
+                *(name, kind),
+            )
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         """As the model's ``exits``, with more in each dict.

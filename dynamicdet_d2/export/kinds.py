@@ -19,10 +19,17 @@ from dynamicdet_d2.export.two_stage import TwoStage, anchor_settings
 from dynamicdet_d2.modeling.dense import FCOS
 from dynamicdet_d2.modeling.dynamic_dense import DynamicDenseDetector
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
+from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.yolo.dynamic_yolo import DynamicYOLO
 from dynamicdet_d2.modeling.yolo.padding import Padding
 from dynamicdet_d2.modeling.yolo.yolov7 import YOLOv7
 from dynamicdet_d2.parts import run_dense_head
+
+# What a runner does by itself, and no piece holds.
+_BY_THE_RUNNER = (
+    *("forward", "inference", "preprocess_image", "proposals", "detections"),
+    *("forward_inference", "inference_single_image"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,21 @@ class Kind:
     heads: Mapping[str, Any]
     padding: Padding | None = None
     regions: tuple[TwoStage, ...] = ()
+
+
+def checked_kind_of(model: nn.Module) -> Kind:
+    """As ``kind_of``; also refused is a subclass that does other than its kind.
+
+    Raises:
+        ValueError: naming the class, and the method that would be left out.
+    """
+    kind, own = kind_of(model), own_methods(model, _BY_THE_RUNNER)
+    if own and type(model) not in kind_of.registry:
+        raise ValueError(
+            f"{type(model).__name__} has {own[0]}() of its own, which an export would leave out: a "
+            "runner does by itself what it does."
+        )
+    return kind
 
 
 @singledispatch

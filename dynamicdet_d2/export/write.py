@@ -20,7 +20,7 @@ from dynamicdet_d2.acceleration.optimize import plain_copy
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.export.check import check_piece, check_pieces
 from dynamicdet_d2.export.formats import FORMATS, check_installed
-from dynamicdet_d2.export.kinds import kind_of
+from dynamicdet_d2.export.kinds import checked_kind_of
 from dynamicdet_d2.export.manifest import (
     calibration_settings,
     checked_sides,
@@ -117,7 +117,7 @@ def new_folder(path: str | Path) -> AbstractContextManager[Path]:
 
 def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> None:
     folded = _folded(model)
-    kind = kind_of(folded)
+    kind = checked_kind_of(folded)
     multiple = divisibility(folded, kind, cfg)
     sides = checked_sides(request.sides, multiple)
     threshold, calibration = calibration_settings(model, cfg, request.calibration)

@@ -11,9 +11,10 @@ from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
+from dynamicdet_d2.config.checking import MISSING, value_of
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.errors import is_out_of_memory
-from dynamicdet_d2.utils.words import in_words
+from dynamicdet_d2.utils.words import in_words, shown
 
 # What Detectron2's builders raise for values that do not go together.
 _COMPLAINTS = (
@@ -25,6 +26,8 @@ _COMPLAINTS = (
     RuntimeError,
     TypeError,
 )
+
+_TOGETHER = "which do not go together: "
 
 # Of static detectors, those that do not count classes as Detectron2's R-CNNs do.
 _CLASS_KEYS = {
@@ -73,10 +76,12 @@ def building() -> Iterator[None]:
                 f"stands: {in_words(error)}."
             ) from error
         place = traceback.extract_tb(error.__traceback__)[-1]
+        called = isinstance(error, TypeError) and "argument" in str(error)
         raise ValueError(
-            "No model can be built from the config's keys below MODEL, which do not go together: "
+            "No model can be built from the config's keys below MODEL, "
+            + ("of which one names what takes other arguments: " if called else _TOGETHER)
             # Of an assertion without words its own line.
-            f"{in_words(error) if str(error) else place.line} (in {place.name} of "
+            + f"{in_words(error) if str(error) else place.line} (in {place.name} of "
             f"{Path(place.filename).name})."
         ) from error
 
@@ -93,8 +98,17 @@ def is_dynamic(cfg: CfgNode) -> bool:
 
 
 def num_classes_key(cfg: CfgNode) -> str:
-    """Dotted name of the key that holds the number of classes."""
+    """Dotted name of the key that holds the number of classes.
+
+    Raises:
+        ValueError: a user's own detector names another.
+    """
     architecture = architecture_of(cfg)
     if issubclass(architecture, DynamicDetector):
-        return architecture.num_classes_key(cfg)
+        key = architecture.num_classes_key(cfg)
+        if not isinstance(key, str) or value_of(cfg, key) is MISSING:
+            raise ValueError(
+                f"num_classes_key() of {architecture.__name__} gives {shown(key)}, which is no key."
+            )
+        return key
     return _CLASS_KEYS.get(architecture.__name__, "MODEL.ROI_HEADS.NUM_CLASSES")

@@ -32,6 +32,7 @@ from dynamicdet_d2.modeling.router import AdaptiveRouter, say_if_left_out
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.settable_threshold import SettableThreshold
 from dynamicdet_d2.modeling.tail_pass import TailPass
+from dynamicdet_d2.modeling.tail_results import losses_of_tail
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import rounded_up
@@ -95,6 +96,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
     def from_config(cls, cfg: CfgNode) -> dict:
         """The arguments that every kind of detector has."""
         check(cfg, Use.MODEL)
+        cls.check_shared(cfg)
         backbone = built_composite(cfg)
         return {
             "backbone": backbone,
@@ -156,7 +158,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         for detector, features in zip(DETECTORS, (features1, features2), strict=True):
             weight = self.loss_weights[detector - 1]
             with get_event_storage().name_scope(f"detector{detector}"):
-                own = self.losses(detector, batch, self.pyramid(detector, features))
+                own = losses_of_tail(self, detector, batch, self.pyramid(detector, features))
             losses.update({f"detector{detector}/{k}": weight * loss for k, loss in own.items()})
         return losses
 
@@ -183,7 +185,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         features2 = self.backbone.second(features1, start)
         training = {module for part in self.second_parts() for module in part.modules()}
         with loss_mode(*{*self.heads} - training), get_event_storage().name_scope("detector2"):
-            own = self.losses(2, batch, self.pyramid(2, features2))
+            own = losses_of_tail(self, 2, batch, self.pyramid(2, features2))
         return {f"detector2/{name}": loss for name, loss in own.items()}
 
     def inference(

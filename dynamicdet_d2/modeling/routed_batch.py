@@ -16,6 +16,7 @@ from dynamicdet_d2.modeling.exit_merging import hard_detections
 from dynamicdet_d2.modeling.modes import evaluating
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
+from dynamicdet_d2.modeling.tail_results import detections_of_tail
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
@@ -58,7 +59,8 @@ def _by_one_pass(
     features, difficulties = routed_features(model, images)
     easy, hard = (model.operating_point.limit(detector) for detector in (1, 2))
     limits = [hard if difficulty > model.threshold else easy for difficulty in difficulties]
-    return model.detections(1, images, model.pyramid(1, features), limits), difficulties
+    found = detections_of_tail(model, 1, images, model.pyramid(1, features), limits)
+    return found, difficulties
 
 
 def routed_results(

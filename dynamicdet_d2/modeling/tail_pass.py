@@ -12,6 +12,7 @@ from detectron2.structures import ImageList, Instances
 
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.tail_results import detections_of_tail
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
@@ -51,7 +52,7 @@ class TailPass:
     @cached_property
     def detections(self) -> list[Instances]:
         """N images' detections, in pixels of the network's input."""
-        return self.tails.detections(self.detector, self.images, self.pyramid, self.limits)
+        return detections_of_tail(self.tails, self.detector, self.images, self.pyramid, self.limits)
 
     @property
     def limits(self) -> list[int]:
@@ -99,9 +100,8 @@ class ProposalPass(TailPass):
 
     @cached_property
     def detections(self) -> list[Instances]:
-        return self.tails.detections(
-            self.detector, self.images, self.pyramid, self.limits, self.proposals
-        )
+        seen = self.images, self.pyramid, self.limits, self.proposals
+        return detections_of_tail(self.tails, self.detector, *seen)
 
 
 def _select(result: Any, indices: Sequence[int]) -> Any:

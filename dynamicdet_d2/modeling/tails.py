@@ -6,7 +6,7 @@ N: images of a batch.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from detectron2.config import CfgNode
 from detectron2.structures import ImageList, Instances
@@ -27,6 +27,16 @@ class Tails(ABC):
 
     operating_point: OperatingPoint
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """
+        Raises:
+            TypeError: a method in the place of a property, which would be true whatever it says.
+        """
+        super().__init_subclass__(**options)
+        for name in ("shared_neck", "shared_heads", "shared_tail", "heads", "regions"):
+            if callable(vars(cls).get(name)):
+                raise TypeError(f"{name} of {cls.__name__} must be a property, and is a method.")
+
     @property
     def shared_neck(self) -> bool:
         """Whether both detectors have one and the same neck."""
@@ -42,6 +52,19 @@ class Tails(ABC):
         """Whether a batch's features pass neck and heads once, whatever their routes; otherwise
         each route's images pass their own."""
         return self.shared_neck and self.shared_heads
+
+    @classmethod
+    def check_shared(cls, cfg: CfgNode) -> None:
+        """
+        Raises:
+            ValueError: detector2 is to have a neck or heads of its own, and this kind has but one.
+        """
+        for key, name in (("SHARE_NECK", "shared_neck"), ("SHARE_HEADS", "shared_heads")):
+            if not cfg.MODEL.COMPOSITE[key] and getattr(cls, name) is getattr(Tails, name):
+                raise ValueError(
+                    f"MODEL.COMPOSITE.{key} is False, but both detectors of a {cls.__name__} have "
+                    "one and the same: a kind that can have two is a SharableTail."
+                )
 
     pass_type: ClassVar[type[TailPass]] = TailPass
     """The steps of a tail that can be taken one at a time."""

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -23,10 +24,10 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from dynamicdet_d2 import calibration as cal
-from dynamicdet_d2.calibration import run
+from dynamicdet_d2.calibration import run, targets
 from dynamicdet_d2.calibration.ap_drop import ApDrop
 from dynamicdet_d2.calibration.plot import plot_path
-from dynamicdet_d2.calibration.target import Measured
+from dynamicdet_d2.calibration.target import Measured, Target
 from dynamicdet_d2.calibration.targets import (
     TARGETS,
     Gflops,
@@ -383,6 +384,41 @@ def test_weights_without_a_router_are_refused(
         calibrated(command(cfg, tmp_path))
     assert "nothing to measure: router (4)." in capsys.readouterr().err
     assert not (tmp_path / "calibration.json").exists()
+
+
+class Half(HardFraction):
+    option = "--half"
+
+    def choose(self, measured: Measured) -> Any:
+        return 0.5
+
+
+class SameOption(HardFraction):
+    """Has the option of its parent."""
+
+
+class Nameless(Target):
+    option, metavar, help = "--nameless", "X", "nothing"
+
+
+def test_a_choice_that_is_none(cfg: CfgNode, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as error:
+        run.calibrate(cfg, tmp_path / "calibration.json", Half(0.5))
+    assert str(error.value) == "choose() of Half is 0.5; it must be a Choice."
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (HardFraction(0.5), "TARGETS has HardFraction(value=0.5, guarantee=None); each must be a "),
+        (Nameless, "Nameless, a target, has no name."),
+        (SameOption, "SameOption, a target, has the option --hard-fraction; another has it."),
+    ],
+)
+def test_targets_of_a_program(target: Any, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "TARGETS", (*TARGETS, target))
+    with pytest.raises(ValueError, match="^" + re.escape(says)):
+        add_options(argparse.ArgumentParser())
 
 
 def test_two_targets_are_refused(cfg: CfgNode, tmp_path: Path) -> None:

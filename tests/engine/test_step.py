@@ -57,6 +57,13 @@ def test_it_is_detectron2s_step() -> None:
     assert ours.state_dict() == theirs.state_dict()
 
 
+def test_losses_without_a_gradient() -> None:
+    step = step_of(1.0)
+    step.model.weight.requires_grad_(False)
+    with pytest.raises(ValueError, match="^The losses loss_a, loss_b have no gradient, by which"):
+        run(step)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_is_named_and_not_trained_on(bad: float) -> None:
     step = step_of(bad)

@@ -2,6 +2,7 @@
 """One pass over a data set: every image once, what was asked for, and images at fault named."""
 
 from dataclasses import replace
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, merged
 from dynamicdet_d2.evaluation.observe import BothExits, observe
+from dynamicdet_d2.modeling import DynamicRCNN
 from tests.support.toy import toy_inputs, toy_model
 
 RECORD = ExitRecord(3, "3.png", 0.5, (64, 96), ([], []))
@@ -34,6 +36,23 @@ def test_one_pass_sees_every_image(detections: bool) -> None:
 def test_no_readable_image_is_refused() -> None:
     with pytest.raises(ValueError, match="No image of the data set"):
         observe(toy_model(), [], sample_size=1, detections=False)
+
+
+class OwnInference(DynamicRCNN):
+    def inference(self, *arguments: Any, **options: Any) -> list:
+        return super().inference(*arguments, **options)
+
+
+def test_an_inference_that_no_figure_is_of(caplog: pytest.LogCaptureFixture) -> None:
+    model = toy_model()
+    BothExits(model)
+    assert not caplog.messages
+    model.__class__ = OwnInference
+    BothExits(model)
+    assert caplog.messages == [
+        "inference() of OwnInference is not asked where both exits of every image are: what it "
+        "changes is in no figure and in no results; detections() is the place for it."
+    ]
 
 
 def test_both_exits_have_the_routed_output_too() -> None:

@@ -17,9 +17,10 @@ from torch import nn
 from dynamicdet_d2.commands.check_export import check_model
 from dynamicdet_d2.export import export, open_exported
 from dynamicdet_d2.export.check import check_pieces
-from dynamicdet_d2.export.kinds import kind_of
+from dynamicdet_d2.export.kinds import checked_kind_of, kind_of
 from dynamicdet_d2.export.pieces import image_pieces
 from dynamicdet_d2.export.write import Request
+from dynamicdet_d2.modeling import DynamicRCNN
 from dynamicdet_d2.operating_point import Calibration, fingerprint, threshold_grid, threshold_table
 from dynamicdet_d2.runner import Detections, Runner
 from dynamicdet_d2.runner.folder import Folder
@@ -263,6 +264,29 @@ def test_another_detector_and_a_folder_that_is_there(tmp_path: Path) -> None:
         export(nn.Linear(1, 1), toy_cfg(), tmp_path / "folder", Request("torch"))
     with pytest.raises(ValueError, match="exists; an export makes a folder of its own"):
         export(toy_model(), toy_cfg(), tmp_path, Request("torch"))
+
+
+class OwnDetections(DynamicRCNN):
+    def detections(self, *arguments: object) -> list:
+        return [x[:1] for x in super().detections(*arguments)]
+
+
+class OwnPyramid(DynamicRCNN):
+    def pyramid(self, *arguments: object) -> dict:
+        return super().pyramid(*arguments)
+
+
+def test_methods_that_no_piece_holds() -> None:
+    model = toy_model()
+    model.__class__ = OwnDetections
+    with pytest.raises(ValueError) as error:
+        checked_kind_of(model)
+    assert str(error.value) == (
+        "OwnDetections has detections() of its own, which an export would leave out: a runner does "
+        "by itself what it does."
+    )
+    model.__class__ = OwnPyramid  # is traced
+    assert checked_kind_of(model).heads == kind_of(toy_model()).heads
 
 
 def test_a_piece_that_differs_is_named() -> None:

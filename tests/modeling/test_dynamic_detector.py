@@ -15,6 +15,7 @@ from dynamicdet_d2.evaluation.cost import count_flops, count_parts
 from dynamicdet_d2.modeling import DynamicDetector, DynamicRCNN
 from dynamicdet_d2.modeling.architecture import (
     architecture_of,
+    building,
     is_dynamic,
     num_classes_key,
 )
@@ -149,6 +150,55 @@ class Unfinished(DynamicDetector):
 def test_a_kind_of_detector_must_say_what_its_tails_do() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Unfinished(backbone=nn.Identity(), router=nn.Identity(), pixel_mean=[0], pixel_std=[1])
+
+
+class OneTail(Unfinished):
+    shared_neck = False
+
+
+def test_a_kind_that_shares_what_it_is_not_to_share() -> None:
+    cfg = config("DynamicRCNN")
+    Unfinished.check_shared(cfg)
+    cfg.MODEL.COMPOSITE.SHARE_NECK = False
+    with pytest.raises(ValueError) as error:
+        Unfinished.check_shared(cfg)
+    assert str(error.value) == (
+        "MODEL.COMPOSITE.SHARE_NECK is False, but both detectors of a Unfinished have one and the "
+        "same: a kind that can have two is a SharableTail."
+    )
+    for own in (OneTail, DynamicRCNN):
+        own.check_shared(cfg)
+
+
+def test_a_method_in_the_place_of_a_property() -> None:
+    with pytest.raises(TypeError, match=r"^shared_neck of Own must be a property, and is a method"):
+        type("Own", (Unfinished,), {"shared_neck": lambda self: False})
+
+
+class KeyOfNothing(Unfinished):
+    @classmethod
+    def num_classes_key(cls, cfg: CfgNode) -> str:
+        return "MODEL.POINTS.NUM_CLASSES"
+
+
+def test_a_number_of_classes_that_no_key_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(META_ARCH_REGISTRY._obj_map, "KeyOfNothing", KeyOfNothing)
+    with pytest.raises(ValueError) as error:
+        num_classes_key(config("KeyOfNothing"))
+    assert str(error.value) == (
+        "num_classes_key() of KeyOfNothing gives 'MODEL.POINTS.NUM_CLASSES', which is no key."
+    )
+
+
+def test_a_class_that_takes_other_arguments() -> None:
+    def build(cfg: CfgNode) -> None: ...
+
+    with pytest.raises(ValueError) as error, building():
+        build()  # type: ignore[call-arg]
+    assert str(error.value).startswith(
+        "No model can be built from the config's keys below MODEL, of which one names what takes "
+        "other arguments: TypeError: "
+    )
 
 
 # What a config says of the architecture

@@ -17,7 +17,8 @@ def built_composite(cfg: CfgNode) -> CompositeBackbone:
     """The backbone of ``MODEL.BACKBONE.NAME``, which has been run.
 
     Raises:
-        ValueError: it is no composite of two, or as ``check_runs``.
+        ValueError: it is no composite of two, shares what it is not to share, or as
+            ``check_runs``.
     """
     name, channels = cfg.MODEL.BACKBONE.NAME, len(cfg.MODEL.PIXEL_MEAN)
     backbone = BACKBONE_REGISTRY.get(name)(cfg, ShapeSpec(channels=channels))
@@ -25,6 +26,11 @@ def built_composite(cfg: CfgNode) -> CompositeBackbone:
         raise ValueError(
             f"MODEL.BACKBONE.NAME {name} builds a {type(backbone).__name__}; a dynamic detector "
             "needs a CompositeBackbone, of two."
+        )
+    if backbone.share_stem and not cfg.MODEL.COMPOSITE.SHARE_STEM:
+        raise ValueError(
+            f"MODEL.COMPOSITE.SHARE_STEM is False, and MODEL.BACKBONE.NAME {name} builds two that "
+            "share the stem: its builder hands the key on, as CompositeBackbone's share_stem."
         )
     check_runs(backbone, channels)
     return backbone

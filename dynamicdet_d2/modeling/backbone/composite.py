@@ -158,6 +158,15 @@ def _check_staged(first: StagedBackbone, second: StagedBackbone) -> None:
                 if missing
                 else f"{name} names no stage in stage_names."
             )
+        dotted = [stage for stage in backbone.stage_names if "." in stage]
+        if dotted:  # a stage names a module
+            raise ValueError(f"{name} has the stage '{dotted[0]}', in whose name no dot can be.")
+        shared, stages = backbone.num_shared_stages, len(backbone.stage_names)
+        if not 0 <= shared < stages:
+            raise ValueError(
+                f"{name} has {shared} as num_shared_stages, of {stages} stages; backbone 2 needs "
+                "one of its own at least."
+            )
         for stage, shape in shapes.items():
             if not (isinstance(shape, ShapeSpec) and shape.channels and shape.stride):
                 raise ValueError(
@@ -176,8 +185,8 @@ def _check_shapes(
     if one_neck and shapes1 != shapes2:
         raise ValueError(
             "Both backbones feed one neck and must agree in their output shapes, or "
-            "MODEL.COMPOSITE.SHARE_NECK must be False; found "
-            f"{shapes1} and {shapes2}."
+            "MODEL.COMPOSITE.SHARE_NECK must be False, which an own builder hands on as one_neck; "
+            f"found {shapes1} and {shapes2}."
         )
     strides1, strides2 = ({n: s.stride for n, s in x.items()} for x in (shapes1, shapes2))
     shared = second.stage_names[: second.num_shared_stages] if share_stem else ()

@@ -63,7 +63,14 @@ class NoConnection(Patches):
 
 
 class TooManyShared(Patches):
-    num_shared_stages = 5
+    num_shared_stages = 2
+
+
+class Dotted(Patches):
+    stage_names = ("s.1", "coarse")
+
+    def output_shape(self) -> Any:
+        return {"s.1": ShapeSpec(channels=2, stride=4), "coarse": ShapeSpec(channels=3, stride=8)}
 
 
 class NoStages(Patches):
@@ -89,7 +96,12 @@ WRONG = [
     (OtherStride, "(1, 3, 4, 4) at 'coarse' of an image of 32x32 pixels, where its output_shape()"),
     (NoFeature, "NoFeature gives NoneType at 'fine' of an image of 16x16 pixels, where its out"),
     (NoConnection, "NoConnection cannot be run on an image of 16x16 pixels: TypeError: 'NoneType'"),
-    (TooManyShared, "TooManyShared cannot be run on an image of 16x16 pixels: IndexError"),
+    (
+        TooManyShared,
+        "TooManyShared has 2 as num_shared_stages, of 2 stages; backbone 2 needs one of its own at "
+        "least.",
+    ),
+    (Dotted, "Dotted has the stage 's.1', in whose name no dot can be."),
     (NoStages, "NoStages names no stage in stage_names."),
     (NoStride, "for 'fine' in its output_shape(); it must be a ShapeSpec of channels and stride."),
     (Numbers, "Numbers has 2 for 'fine' in its output_shape(); it must be a ShapeSpec of ch"),

@@ -86,3 +86,12 @@ def test_it_is_counted(model: nn.Module) -> None:
     assert parts["bottom_up2"] == stages
     assert parts["connections"] == area * 8 * 4 + area // 4 * (16 * 4 + 16 * 8)
     assert parts["router"] == 24 * 6 + 6
+
+
+def test_a_builder_that_passes_the_shared_stem_over(model: nn.Module) -> None:
+    with pytest.raises(ValueError) as error:
+        toy_model("MODEL.BACKBONE.NAME", "build_pair_backbone", "MODEL.COMPOSITE.SHARE_STEM", False)
+    assert str(error.value) == (
+        "MODEL.COMPOSITE.SHARE_STEM is False, and MODEL.BACKBONE.NAME build_pair_backbone builds "
+        "two that share the stem: its builder hands the key on, as CompositeBackbone's share_stem."
+    )

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user's own detector gives, refused by name before anything is done with it."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from detectron2.structures import ImageList, Instances
+from torch import Tensor
+
+from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.utils.words import shown
+
+if TYPE_CHECKING:
+    from dynamicdet_d2.modeling.batch import Batch
+    from dynamicdet_d2.modeling.tails import Tails
+
+_FIELDS = ("pred_boxes", "scores", "pred_classes")
+
+
+def losses_of_tail(
+    tails: "Tails", detector: int, batch: "Batch", pyramid: Features
+) -> dict[str, Tensor]:
+    """``tails.losses``; ValueError as ``checked_losses``."""
+    losses = tails.losses(detector, batch, pyramid)
+    return checked_losses(losses, f"losses() of {type(tails).__name__}")
+
+
+def detections_of_tail(
+    tails: "Tails",
+    detector: int,
+    images: ImageList,
+    pyramid: Features,
+    limits: Sequence[int],
+    *proposals: list[Instances],
+) -> list[Instances]:
+    """``tails.detections``, of two-stage detectors from proposals.
+
+    Raises:
+        ValueError: they are not one ``Instances`` an image, of its size, with boxes, scores and
+            classes.
+    """
+    found = tails.detections(detector, images, pyramid, limits, *proposals)
+    _check_detections(found, images.image_sizes, f"detections() of {type(tails).__name__}")
+    return found
+
+
+def checked_losses(losses: Any, giver: str) -> dict[str, Tensor]:
+    """Losses of a step by name.
+
+    Args:
+        giver: what gives them, as the beginning of a sentence.
+
+    Raises:
+        ValueError: they are no mapping, or one is no tensor of one number.
+    """
+    if not isinstance(losses, Mapping) or not losses:
+        raise ValueError(f"{giver} gives {shown(losses)}; it must be a dict of losses by name.")
+    for name, loss in losses.items():
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            found = f"has the shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else None
+            raise ValueError(
+                f"{giver} gives '{name}', which {found or f'is {shown(loss)}'}; a loss must be a "
+                "tensor of one number."
+            )
+    return dict(losses)
+
+
+def _check_detections(found: Any, sizes: Sequence[tuple[int, int]], giver: str) -> None:
+    if not isinstance(found, list | tuple) or len(found) != len(sizes):
+        given = f"{len(found)}" if isinstance(found, list | tuple) else shown(found)
+        raise ValueError(f"{giver} gives {given}; it must be a list of {len(sizes)} Instances.")
+    for own, size in zip(found, sizes, strict=True):
+        if not isinstance(own, Instances):
+            raise ValueError(f"{giver} gives {shown(own)}; each image has Instances.")
+        missing = [name for name in _FIELDS if not own.has(name)]
+        if missing:
+            raise ValueError(f"{giver} gives Instances without '{missing[0]}'.")
+        if tuple(own.image_size) != tuple(size):
+            raise ValueError(
+                f"{giver} gives Instances of an image of {tuple(own.image_size)} (height, width), "
+                f"where it is {tuple(size)} without padding: images.image_sizes has them."
+            )

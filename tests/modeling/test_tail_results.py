@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user's own detector gives in the place of losses and detections."""
+
+from typing import Any
+
+import pytest
+import torch
+from detectron2.structures import Boxes, ImageList, Instances
+
+from dynamicdet_d2.modeling.tail_results import detections_of_tail, losses_of_tail
+
+
+class Points:
+    """A kind of detector that gives what it is told to."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+
+    def losses(self, *_: object) -> Any:
+        return self.result
+
+    detections = losses
+
+
+def found(size: tuple[int, int] = (4, 6), without: str = "") -> Instances:
+    fields = {
+        "pred_boxes": Boxes(torch.tensor([[0.0, 1, 2, 3]])),
+        "scores": torch.tensor([0.5]),
+        "pred_classes": torch.tensor([0]),
+    }
+    return Instances(size, **{k: v for k, v in fields.items() if k != without})
+
+
+LOSSES = [
+    (None, "losses() of Points gives None; it must be a dict of losses by name."),
+    ({}, "losses() of Points gives {}; it must be a dict of losses by name."),
+    (
+        {"loss_cls": 0.5},
+        "losses() of Points gives 'loss_cls', which is 0.5; a loss must be a tensor of one number.",
+    ),
+    (
+        {"loss_cls": torch.ones(2, 3)},
+        "losses() of Points gives 'loss_cls', which has the shape (2, 3); a loss must be a tensor "
+        "of one number.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), LOSSES)
+def test_losses_that_are_none(given: Any, says: str) -> None:
+    with pytest.raises(ValueError) as error:
+        losses_of_tail(Points(given), 1, None, {})  # type: ignore[arg-type]
+    assert str(error.value) == says
+
+
+def test_losses() -> None:
+    given = {"loss_cls": torch.tensor(0.5), "loss_box": torch.tensor([0.25])}
+    assert losses_of_tail(Points(given), 1, None, {}) == given  # type: ignore[arg-type]
+
+
+DETECTIONS = [
+    (None, "detections() of Points gives None; it must be a list of 1 Instances."),
+    ([], "detections() of Points gives 0; it must be a list of 1 Instances."),
+    ([3], "detections() of Points gives 3; each image has Instances."),
+    ([found(without="scores")], "detections() of Points gives Instances without 'scores'."),
+    (
+        [found((8, 8))],  # of the padded batch
+        "detections() of Points gives Instances of an image of (8, 8) (height, width), where it is "
+        "(4, 6) without padding: images.image_sizes has them.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), DETECTIONS)
+def test_detections_that_are_none(given: Any, says: str) -> None:
+    with pytest.raises(ValueError) as error:
+        detections_of_tail(Points(given), 1, _images(), {}, [0])  # type: ignore[arg-type]
+    assert str(error.value) == says
+
+
+def test_detections() -> None:
+    given = [found()]
+    assert detections_of_tail(Points(given), 1, _images(), {}, [0]) is given  # type: ignore[arg-type]
+
+
+def _images() -> ImageList:
+    return ImageList(torch.zeros(1, 3, 8, 8), [(4, 6)])
