@@ -19,7 +19,7 @@ from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
 from dynamicdet_d2.checkpoint import names
-from dynamicdet_d2.checkpoint.learnt import recorded_by
+from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_classes
 from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.config.checking import value_of
@@ -128,7 +128,7 @@ def say_other_classes(path: str, test: Sequence[str]) -> None:
         path: file or address of the weights; "": none.
         test: names of data sets.
     """
-    recorded = recorded_by(path).get("classes")
+    recorded = recorded_classes(recorded_by(path))
     if recorded:
         warn_of_classes(recorded, f"{path}, by its own record,", test)
     else:

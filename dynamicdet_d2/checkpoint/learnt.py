@@ -61,6 +61,17 @@ def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     return record if isinstance(record, Mapping) else {}
 
 
+def recorded_classes(record: Mapping[str, Any]) -> list[str]:
+    """Names of classes in the model's order; empty: a record does not know them.
+
+    Args:
+        record: ``recorded_images``, as a checkpoint has it.
+    """
+    names = record.get("classes")
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return names if known else []
+
+
 def say_learnt_images(path: str | os.PathLike[str], name: str, files: Iterable[str]) -> None:
     """Say where weights are measured on images that they have learnt.
 

@@ -81,17 +81,19 @@ def _refuse_unclear(args: argparse.Namespace) -> None:
 def _refuse_moved(args: argparse.Namespace, cfg: CfgNode) -> None:
     """
     Raises:
-        ValueError: a run is to be gone on with by its ``config.yaml``, and was moved or copied, so
-            that the OUTPUT_DIR in that is another folder.
+        ValueError: a run is to be gone on with or evaluated by its ``config.yaml``, and was moved
+            or copied, so that the OUTPUT_DIR in that is another folder, with a report of its own.
     """
     folder, name = os.path.split(os.path.abspath(args.config_file))
-    if not args.resume or "OUTPUT_DIR" in args.opts[::2] or name != CONFIG:
+    begins = not (args.resume or args.eval_only)
+    if begins or "OUTPUT_DIR" in args.opts[::2] or name != CONFIG:
         return
+    purpose = "--resume goes on in" if args.resume else "the evaluation is written to"
     moved = os.path.realpath(folder) != os.path.realpath(cfg.OUTPUT_DIR)
     if moved and os.path.isfile(os.path.join(folder, LAST)):
         raise ValueError(
             f"--config-file {args.config_file} lies beside a {LAST}, but its OUTPUT_DIR is "
-            f"{cfg.OUTPUT_DIR}: type behind the options which folder --resume goes on in, "
+            f"{cfg.OUTPUT_DIR}: type behind the options which folder {purpose}, "
             f"OUTPUT_DIR {folder} or OUTPUT_DIR {cfg.OUTPUT_DIR}."
         )
 

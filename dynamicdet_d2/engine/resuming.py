@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.checkpoint.complete import unfilled
+from dynamicdet_d2.checkpoint.learnt import recorded_classes
 from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config.ranges import shown
 from dynamicdet_d2.data.check.run import listed
@@ -47,12 +48,12 @@ def say_other_images(record: object, now: Mapping[str, object]) -> None:
             record.get("count"),
             now["count"],
         )
-    before = record.get("classes")
-    if before and now["classes"] and before != now["classes"]:
+    before, classes = recorded_classes(record), recorded_classes(now)
+    if before and classes and before != classes:
         logger.warning(
             "The classes of DATASETS.TRAIN are %s, and the run began with %s: where these were "
             "learnt, classes are mixed up.",
-            *(listed(now["classes"]), listed(before)),
+            *(listed(classes), listed(before)),
         )
 
 

@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from dynamicdet_d2.checkpoint.conventions import say_other_classes
-from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_images, say_learnt_images
+from dynamicdet_d2.checkpoint.learnt import (
+    recorded_by,
+    recorded_classes,
+    recorded_images,
+    say_learnt_images,
+)
 from dynamicdet_d2.data.register import register_coco_json
 from tests.support.coco_files import clean_catalogs, image_entry, write_coco
 
@@ -28,6 +33,8 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_record_is_read_from_its_checkpoint(tmp_path: Path) -> None:
     record = recorded_by(write(tmp_path, ["disc"]))
     assert (record["count"], record["classes"], record["files"].shape) == (2, ["disc"], (2,))
+    for wrong in ({}, {"classes": 3}, {"classes": [1, 2]}):
+        assert recorded_classes(wrong) == []
     torch.save({"model": {}}, tmp_path / "bare.pth")
     (tmp_path / "text.pth").write_text("hello")
     for path in ("", "efficientnet-lite0", tmp_path / "gone.pth", tmp_path / "bare.pth"):
