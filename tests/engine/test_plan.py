@@ -87,8 +87,8 @@ def test_runs_that_may_go_on() -> None:
         (
             {**recorded("router", 9, "detectors", "router"), "plan": {"detectors": 4, "router": 9}},
             ("detectors", "router"),
-            "EPOCHS is 2, 5 iterations of DATASETS.TRAIN; .* has done 6 iterations of phase router, "
-            "so that at least 6 must be asked for.$",
+            "EPOCHS is 2, 5 iterations of DATASETS.TRAIN; .* has done 6 iterations of phase router"
+            ", so that at least 6 must be asked for.$",
         ),
         (
             {

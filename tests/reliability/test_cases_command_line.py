@@ -496,7 +496,11 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "INPUT.MIN_SIZE_TEST would not be read: here --height and --width say it.",
     ),
-    (f"{COST} MODEL.RPN.POST_NMS_TOPK_TEST 20", TYPED, "would not be read: here --num-proposals"),
+    (
+        f"{COST} --num-proposals 7 MODEL.RPN.POST_NMS_TOPK_TEST 20",
+        TYPED,
+        "MODEL.RPN.POST_NMS_TOPK_TEST and --num-proposals say the same: give one of them.",
+    ),
     *(
         (
             f"upgrade --config-file c --weights w --output {{folder}}/up --opts {key} x",
