@@ -53,6 +53,8 @@ def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     Returns:
         {} where it has no record, or cannot be read, which is said where its weights are.
     """
+    if not os.path.isfile(path):  # an address, or a pipe, which would be waited for
+        return {}
     try:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         record = content["trainer"]["images"]
