@@ -70,8 +70,9 @@ def recorded_classes(record: Mapping[str, Any]) -> list[str]:
         record: ``recorded_images``, as a checkpoint has it.
     """
     names = record.get("classes")
-    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return names if known else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return []
+    return names
 
 
 def say_learnt_images(path: str | os.PathLike[str], name: str, files: Iterable[str]) -> None:

@@ -21,6 +21,7 @@ from dynamicdet_d2.data.check import check_datasets
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.launch import launch
+from dynamicdet_d2.engine.run_data import said_once
 from dynamicdet_d2.engine.setup import setup, use_of
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
@@ -103,7 +104,8 @@ def _process(args: argparse.Namespace) -> None:
         if args.eval_only:
             reports = []
             if cfg.DATASETS.CHECK:  # as a trainer does of what it learns from
-                reports = check_datasets(cfg, num_classes_key(cfg), eval_only=True)
+                with said_once():
+                    reports = check_datasets(cfg, num_classes_key(cfg), eval_only=True)
             if not args.resume and "MODEL.WEIGHTS" not in args.opts[::2]:
                 say_start_weights(args.config_file, cfg)
             evaluate(cfg, args.resume, reports)
