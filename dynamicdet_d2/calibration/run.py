@@ -19,6 +19,7 @@ from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
+from dynamicdet_d2.checkpoint.learnt import say_learnt_images
 from dynamicdet_d2.config import Use, read_with_weights
 from dynamicdet_d2.config.ranges import integer
 from dynamicdet_d2.config.unread_by_commands import refuse_unread
@@ -198,6 +199,7 @@ def record_of(
     """The record of a pass and its latencies, without an operating point."""
     files = [{"file_name": x.file_name} for x in observation.records if x.file_name]
     warn_of_shared_files([cfg.DATASETS.TEST[0]], files)
+    say_learnt_images(cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST[0], [x["file_name"] for x in files])
     difficulties = observation.difficulties
     counts, edges = np.histogram(difficulties, bins=BINS, range=(0, 1))
     return Calibration(

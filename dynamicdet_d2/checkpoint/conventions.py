@@ -19,6 +19,7 @@ from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
 from dynamicdet_d2.checkpoint import names
+from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_classes
 from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.config.checking import value_of
@@ -119,14 +120,19 @@ def confirming_config(path: str) -> Path | None:
 
 
 def say_other_classes(path: str, test: Sequence[str]) -> None:
-    """Say where weights are measured on other classes than they were trained on, by their config
-    and the JSON that it names; nothing where these cannot be found.
+    """Say where weights are measured on other classes than they were trained on, by what their
+    checkpoint records, or by their config and the JSON that it names; nothing where neither is
+    found.
 
     Args:
         path: file or address of the weights; "": none.
         test: names of data sets.
     """
-    warn_of_classes(_classes_learnt(path), f"{path}, by the config that it is of,", test)
+    recorded = recorded_classes(recorded_by(path))
+    if recorded:
+        warn_of_classes(recorded, f"{path}, by its own record,", test)
+    else:
+        warn_of_classes(_classes_learnt(path), f"{path}, by the config that it is of,", test)
 
 
 def _classes_learnt(path: str) -> list[str]:

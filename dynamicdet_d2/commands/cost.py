@@ -3,10 +3,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 
-from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from dynamicdet_d2.config import Use, check, read_config
@@ -16,7 +14,7 @@ from dynamicdet_d2.modeling.architecture import building
 
 
 def parser() -> argparse.ArgumentParser:
-    """Config, image size and number of proposals; by default those of the paper's tables."""
+    """Config, image size (by default the paper's) and number of proposals (the config's)."""
     options = argparse.ArgumentParser(
         description="Multiply-adds of a config's model by part and route, and as in the paper."
     )
@@ -32,19 +30,21 @@ def parser() -> argparse.ArgumentParser:
 _SIZES = {
     "INPUT.MIN_SIZE_TEST": "--height and --width",
     "INPUT.MAX_SIZE_TEST": "--height and --width",
-    "MODEL.RPN.POST_NMS_TOPK_TEST": "--num-proposals",
 }
+_GIVEN = ("height", "width", "num_proposals")
+_PROPOSALS = "MODEL.RPN.POST_NMS_TOPK_TEST"
 
 
-def _refuse_sizes(cfg: CfgNode, opts: Sequence[str]) -> None:
+def _refuse_unread(args: argparse.Namespace) -> None:
     """
     Raises:
         ValueError: a key that would be passed over.
     """
-    for name in opts[::2]:
-        # Beside fewer proposals of easy images those of hard ones are read.
-        if name in _SIZES and not ("RPN" in name and cfg.MODEL.DYNAMIC.EASY_PROPOSALS):
+    for name in args.opts[::2]:
+        if name in _SIZES:
             raise ValueError(f"{name} would not be read: here {_SIZES[name]} say it.")
+        if name == _PROPOSALS and args.num_proposals is not None:
+            raise ValueError(f"{name} and --num-proposals say the same: give one of them.")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,18 +54,20 @@ def run(args: argparse.Namespace) -> None:
         ValueError: naming the key or the option that is wrong.
     """
     cfg = read_config(args.config_file, args.opts)
-    _refuse_sizes(cfg, args.opts)
+    _refuse_unread(args)
     # A route costs the same wherever the threshold comes from and whatever the weights are.
     dynamic = cfg.MODEL.DYNAMIC
     dynamic.CALIBRATION, dynamic.HARD_FRACTION, dynamic.TARGET_LATENCY_MS = "", None, None
     cfg.MODEL.DEVICE = "cpu"
     check(cfg, Use.MODEL)
-    names = ("height", "width", "num_proposals")
-    given = {name: vars(args)[name] for name in names if vars(args)[name] is not None}
+    given = {name: vars(args)[name] for name in _GIVEN if vars(args)[name] is not None}
     with building():
         model = build_model(cfg)
-    if args.num_proposals is not None and not kept_proposals(model):
+    kept = kept_proposals(model)
+    if args.num_proposals is not None and not kept:
         raise ValueError(
             f"--num-proposals is {args.num_proposals}; a {cfg.MODEL.META_ARCHITECTURE} has none."
         )
+    if kept:
+        given.setdefault("num_proposals", kept)
     sys.stdout.write(table(model, cfg, replace(setting_of(cfg), **given)))

@@ -85,9 +85,7 @@ def steps(
     options = ["--config-file", config]
     other_images = ["DATASETS.TEST", f"('{validation}',)"]
     shown = some_images() if images is None else images
-    # What the training starts from is not what it ends with.
-    pairs = zip(overrides[::2], overrides[1::2], strict=True)
-    trained = [word for pair in pairs if pair[0] != "MODEL.WEIGHTS" for word in pair]
+    trained = _of_every_step(overrides)
     half = ["MODEL.DYNAMIC.CALIBRATION", calibration, "MODEL.DYNAMIC.HARD_FRACTION", "0.5"]
     # What a step takes from the one before comes last: it holds, whatever the overrides say.
     return [
@@ -111,6 +109,17 @@ def steps(
             + ["--opts", *trained, *half],
         ),
     ]
+
+
+def _of_every_step(overrides: Sequence[str]) -> list[str]:
+    """Without the weights that training starts from, and without what a report alone has."""
+    if not overrides:
+        return []
+    from dynamicdet_d2.config.unread_by_commands import EVALUATION_KEYS  # as in check_call
+
+    others = ("MODEL.WEIGHTS", *EVALUATION_KEYS)
+    pairs = zip(overrides[::2], overrides[1::2], strict=True)
+    return [word for pair in pairs if pair[0] not in others for word in pair]
 
 
 def some_images() -> list[str]:

@@ -13,12 +13,15 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
+from dynamicdet_d2.checkpoint.learnt import say_learnt_images
 from dynamicdet_d2.config import check, read_config
 from dynamicdet_d2.config.pairs import option_behind
 from dynamicdet_d2.config.start_weights import say_start_weights
 from dynamicdet_d2.data.check import check_datasets
+from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.launch import launch
+from dynamicdet_d2.engine.run_data import said_once
 from dynamicdet_d2.engine.setup import setup, use_of
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
@@ -79,17 +82,19 @@ def _refuse_unclear(args: argparse.Namespace) -> None:
 def _refuse_moved(args: argparse.Namespace, cfg: CfgNode) -> None:
     """
     Raises:
-        ValueError: a run is to be gone on with by its ``config.yaml``, and was moved or copied, so
-            that the OUTPUT_DIR in that is another folder.
+        ValueError: a run is to be gone on with or evaluated by its ``config.yaml``, and was moved
+            or copied, so that the OUTPUT_DIR in that is another folder, with a report of its own.
     """
     folder, name = os.path.split(os.path.abspath(args.config_file))
-    if not args.resume or "OUTPUT_DIR" in args.opts[::2] or name != CONFIG:
+    begins = not (args.resume or args.eval_only)
+    if begins or "OUTPUT_DIR" in args.opts[::2] or name != CONFIG:
         return
+    purpose = "--resume goes on in" if args.resume else "the evaluation is written to"
     moved = os.path.realpath(folder) != os.path.realpath(cfg.OUTPUT_DIR)
     if moved and os.path.isfile(os.path.join(folder, LAST)):
         raise ValueError(
             f"--config-file {args.config_file} lies beside a {LAST}, but its OUTPUT_DIR is "
-            f"{cfg.OUTPUT_DIR}: type behind the options which folder --resume goes on in, "
+            f"{cfg.OUTPUT_DIR}: type behind the options which folder {purpose}, "
             f"OUTPUT_DIR {folder} or OUTPUT_DIR {cfg.OUTPUT_DIR}."
         )
 
@@ -97,11 +102,13 @@ def _refuse_moved(args: argparse.Namespace, cfg: CfgNode) -> None:
 def _process(args: argparse.Namespace) -> None:
     with one_sentence(args.program), setup(args) as cfg:
         if args.eval_only:
+            reports = []
             if cfg.DATASETS.CHECK:  # as a trainer does of what it learns from
-                check_datasets(cfg, num_classes_key(cfg), eval_only=True)
+                with said_once():
+                    reports = check_datasets(cfg, num_classes_key(cfg), eval_only=True)
             if not args.resume and "MODEL.WEIGHTS" not in args.opts[::2]:
                 say_start_weights(args.config_file, cfg)
-            evaluate(cfg, args.resume)
+            evaluate(cfg, args.resume, reports)
         else:
             say_unread_weights(args, cfg)
             train(cfg, args.resume)
@@ -125,8 +132,11 @@ def train(cfg: CfgNode, resume: bool) -> None:
     trainer.train()
 
 
-def evaluate(cfg: CfgNode, resume: bool) -> dict:
+def evaluate(cfg: CfgNode, resume: bool, reports: Sequence[DatasetReport] = ()) -> dict:
     """Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint in ``OUTPUT_DIR``.
+
+    Args:
+        reports: of the data sets that were checked, whose images are compared with the learnt.
 
     Raises:
         ValueError: there is none, or no data set, or no image of one; parts of the model have
@@ -149,6 +159,8 @@ def evaluate(cfg: CfgNode, resume: bool) -> dict:
     weights = checkpointer.get_checkpoint_file() if resume else cfg.MODEL.WEIGHTS
     say_other_classes(weights, cfg.DATASETS.TEST)
     say_other_boxes(weights, cfg)
+    for report in reports:
+        say_learnt_images(weights, report.name, report.files)
     results = trainer_of(cfg).test(cfg, model)
     if comm.is_main_process():
         _refuse_unread(cfg.DATASETS.TEST, results)

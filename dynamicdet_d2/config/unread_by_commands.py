@@ -9,7 +9,7 @@ _POINT_KEYS = tuple(
     f"MODEL.DYNAMIC.{x}" for x in ("CALIBRATION", "THRESHOLD", "HARD_FRACTION", "TARGET_LATENCY_MS")
 )
 # What a report has, and a pass over the images for something else has not.
-_EVALUATION_KEYS = ("TEST.AUG.ENABLED", "TEST.EVAL_LOSS", "TEST.EXPECTED_RESULTS") + tuple(
+EVALUATION_KEYS = ("TEST.AUG.ENABLED", "TEST.EVAL_LOSS", "TEST.EXPECTED_RESULTS") + tuple(
     f"TEST.DYNAMIC.{x}"
     for x in ("HARD_FRACTIONS", "INPUT_SIZES", "LOSS_GAP", "GALLERY", "RANDOM_DRAWS", "MIN_SCORE")
 )
@@ -38,7 +38,7 @@ def refuse_of_reports(typed: Sequence[str]) -> None:
         ValueError: a key was typed that says what a report has, or the folder of a training.
     """
     for name in typed[::2]:
-        if name in _EVALUATION_KEYS:
+        if name in EVALUATION_KEYS:
             raise ValueError(f"{name} would not be read: it is for 'train' and 'eval'.")
         if name == "OUTPUT_DIR":
             raise ValueError("OUTPUT_DIR would not be read: --output says where to write.")

@@ -268,7 +268,7 @@ def check_checkpoint(state: dict, plan: Plan, cfg: CfgNode) -> None:
     if done > plan.steps[phase]:
         raise ValueError(
             f"{_asked(plan, phase, cfg)}; the run to resume has done {done} iterations of phase "
-            f"{phase}: it must be at least {done}."
+            f"{phase}, so that at least {done} must be asked for.{_other_count(state, plan)}"
         )
 
 
@@ -277,6 +277,15 @@ def _recorded_steps(state: dict) -> dict[str, int]:
     # Runs from before there was a plan had these two phases.
     before = {"detectors": state.get("detectors_iters"), "router": None}
     return state.get("plan", before)
+
+
+def _other_count(state: dict, plan: Plan) -> str:
+    """A sentence where the training images, which iterations follow from, are not as many."""
+    record = state.get("images")
+    before = record.get("count") if isinstance(record, Mapping) else None
+    if before in (None, plan.num_images):
+        return ""
+    return f" DATASETS.TRAIN had {before} images then, and has {plan.num_images} now."
 
 
 def _asked(plan: Plan, name: str, cfg: CfgNode) -> str:

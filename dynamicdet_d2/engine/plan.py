@@ -14,6 +14,7 @@ class Plan:
 
     Attributes:
         phases: in order.
+        num_images: size of the training set.
         steps: name -> number of steps.
         ends: name -> the iteration at which the phase ends, its last one plus 1.
         max_iter: iterations of the run.
@@ -26,7 +27,7 @@ class Plan:
             phases: at least one, each of another name.
             num_images: size of the training set.
         """
-        self.phases = tuple(phases)
+        self.phases, self.num_images = tuple(phases), num_images
         self.steps = {phase.name: phase.steps(num_images) for phase in phases}
         self.ends = dict(zip(self.steps, accumulate(self.steps.values()), strict=True))
         self.max_iter = sum(self.steps.values())

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_finite
+from dynamicdet_d2.checkpoint.learnt import recorded_images
 from dynamicdet_d2.config import check
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
@@ -23,7 +25,6 @@ from dynamicdet_d2.engine.overridden import check_one_schedule, checked_hooks
 from dynamicdet_d2.engine.resuming import (
     check_model,
     recorded,
-    recorded_images,
     say_other_images,
     settle,
 )
@@ -220,7 +221,8 @@ class ReliableTrainer(DefaultTrainer):
 
     @cached_property
     def _images(self) -> dict[str, object]:
-        return recorded_images(self.images)
+        classes = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or []
+        return recorded_images(self.images, classes)
 
     def phase_of_step(self) -> tuple[str, Mapping[str, Any]]:
         """Name of the phase and what its module is built from; ("", {}) of a static detector."""

@@ -3,14 +3,14 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.checkpoint.complete import unfilled
+from dynamicdet_d2.checkpoint.learnt import recorded_classes
 from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config.ranges import shown
-from dynamicdet_d2.data.loading.images import images_hash
+from dynamicdet_d2.data.check.run import listed
 
 logger = logging.getLogger(__name__)
 
@@ -32,28 +32,28 @@ def recorded(cfg: CfgNode) -> dict[str, object]:
     }
 
 
-def recorded_images(images: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-    """What a checkpoint keeps of the training images: how many, and their hash.
-
-    Args:
-        images: in Detectron2's format.
-    """
-    return {"count": len(images), "hash": images_hash(images)}
-
-
 def say_other_images(record: object, now: Mapping[str, object]) -> None:
-    """Say that a run resumes on other images than it began with.
+    """Say that a run resumes on other images than it began with, or under other classes.
 
     Args:
         record: ``recorded_images`` as the checkpoint has them; None where it has none.
         now: of the run that resumes.
     """
-    if isinstance(record, Mapping) and record != now:
+    if not isinstance(record, Mapping):
+        return
+    if any(record.get(name) != now[name] for name in ("count", "hash")):
         logger.warning(
             "The images of DATASETS.TRAIN, their objects or their folder are not those that the "
             "run began with (%s then, %s now): the new ones hold from here on.",
             record.get("count"),
             now["count"],
+        )
+    before, classes = recorded_classes(record), recorded_classes(now)
+    if before and classes and before != classes:
+        logger.warning(
+            "The classes of DATASETS.TRAIN are %s, and the run began with %s: where these were "
+            "learnt, classes are mixed up.",
+            *(listed(classes), listed(before)),
         )
 
 

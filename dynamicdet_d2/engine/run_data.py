@@ -1,12 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data sets of a run: registered from its config, and checked before they are learnt."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from detectron2.config import CfgNode
+from detectron2.utils import comm
 
 from dynamicdet_d2.data.check.run import check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.modeling.architecture import num_classes_key
+from dynamicdet_d2.utils.errors import TYPED
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """A fault that the processes of a run find alike is said by the first of them.
+
+    Raises:
+        ValueError: as inside.
+        SystemExit: in the other processes, those that find nothing wrong among them.
+    """
+    fault: ValueError | None = None
+    try:
+        yield
+    except ValueError as error:
+        fault = error
+    found = comm.all_gather(None if fault is None else str(fault))
+    if fault is not None and found.index(str(fault)) == comm.get_rank():
+        raise fault
+    if any(said is not None for said in found):
+        sys.exit(TYPED)
 
 
 def register_data(cfg: CfgNode) -> None:
@@ -26,6 +52,7 @@ def prepare_data(cfg: CfgNode) -> None:
         ValueError: as ``register_data``, or one for all that is wrong with data sets of COCO files
             (``DATASETS.CHECK``).
     """
-    register_data(cfg)
-    if cfg.DATASETS.CHECK:
-        check_datasets(cfg, num_classes_key(cfg))
+    with said_once():
+        register_data(cfg)
+        if cfg.DATASETS.CHECK:
+            check_datasets(cfg, num_classes_key(cfg))

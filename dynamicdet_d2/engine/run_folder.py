@@ -122,8 +122,16 @@ def keep_earlier_run(folder: Path) -> str:
     return (
         f"OUTPUT_DIR {folder} holds an earlier run ({name}). This one begins anew and replaces its "
         "checkpoints as it comes to their names; --resume would have gone on with it."
-        f"{begun_anew(folder)}"
+        f"{begun_anew(folder)}{_results_of(folder)}"
     )
+
+
+def _results_of(folder: Path) -> str:
+    """The end of a sentence where figures of an earlier run lie, which are not the new one's."""
+    results = folder / "inference"
+    if not results.is_dir() or not any(results.iterdir()):
+        return ""
+    return f" Until this run is evaluated, {results} is of the earlier one."
 
 
 def holds_a_training(folder: Path) -> bool:

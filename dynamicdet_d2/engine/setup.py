@@ -14,7 +14,7 @@ from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.engine.ending import failures_in_a_sentence
-from dynamicdet_d2.engine.run_data import register_data
+from dynamicdet_d2.engine.run_data import register_data, said_once
 from dynamicdet_d2.engine.run_folder import folder_of_run
 from dynamicdet_d2.engine.saved_config import config_of_training, put_back, save_config
 from dynamicdet_d2.utils import stopping
@@ -66,7 +66,8 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
     Raises:
         ValueError, RunError, OSError: one sentence.
     """
-    cfg = load_config(args.config_file, args.opts, use_of(args))
+    with said_once():
+        cfg = load_config(args.config_file, args.opts, use_of(args))
     begins = not (args.resume or args.eval_only)
     resumes = args.resume and not args.eval_only
     with (

@@ -85,5 +85,11 @@ def test_each_step_takes_the_files_of_the_one_before() -> None:
     assert calibrate[calibrate.index("--weights") + 1] == "own/model_final.pth"
     assert read_config(demo.CONFIG, evaluate[4:]).MODEL.WEIGHTS == "own/model_final.pth"
     assert predict[predict.index("--weights") + 1] == "own/model_final.pth"
+    # Calibrating and predicting make no report, and refuse keys of one.
+    keys = ["TEST.DYNAMIC.RANDOM_DRAWS", "3", "SEED", "2"]
+    train, calibrated, evaluate, shown = (x for _, x in demo.steps(Path("own"), keys))
+    for command in (calibrated, shown):
+        assert keys[0] not in command and command[command.index("SEED") + 1] == "2"
+    assert keys[0] in train and keys[0] in evaluate
     # They refuse two files of weights, and a folder that they would not write to.
     assert {"MODEL.WEIGHTS", "OUTPUT_DIR"}.isdisjoint([*calibrate, *predict])

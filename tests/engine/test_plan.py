@@ -87,7 +87,16 @@ def test_runs_that_may_go_on() -> None:
         (
             {**recorded("router", 9, "detectors", "router"), "plan": {"detectors": 4, "router": 9}},
             ("detectors", "router"),
-            "EPOCHS is 2, 5 iterations of DATASETS.TRAIN; .* has done 6 iterations of phase router",
+            "EPOCHS is 2, 5 iterations of DATASETS.TRAIN; .* has done 6 iterations of phase router"
+            ", so that at least 6 must be asked for.$",
+        ),
+        (
+            {
+                **recorded("router", 9, "detectors", "router"),
+                **{"plan": {"detectors": 4, "router": 9}, "images": {"count": 9}},
+            },
+            ("detectors", "router"),
+            "must be asked for. DATASETS.TRAIN had 9 images then, and has 5 now.$",
         ),
         (
             {**recorded("router", 6, "detectors", "router"), "phase": "gone"},

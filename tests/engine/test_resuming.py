@@ -6,12 +6,12 @@ import logging
 import pytest
 import torch
 
+from dynamicdet_d2.checkpoint.learnt import recorded_images
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS
 from dynamicdet_d2.engine.resuming import (
     check_model,
     recorded,
-    recorded_images,
     say_other_images,
     settle,
 )
@@ -94,3 +94,9 @@ def test_other_images_are_said(caplog: pytest.LogCaptureFixture) -> None:
         caplog.clear()
         say_other_images(recorded_images(other), now)
         assert f"({len(other)} then, 2 now): the new ones hold from here on." in caplog.text
+    caplog.clear()
+    say_other_images(recorded_images(images, ["a", "b"]), recorded_images(images, ["b", "a"]))
+    assert [record.getMessage() for record in caplog.records] == [
+        "The classes of DATASETS.TRAIN are b, a, and the run began with a, b: where these were "
+        "learnt, classes are mixed up."
+    ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainers of a program of somebody's own register and check data sets as the commands do."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
+from detectron2.utils import comm
 
-from dynamicdet_d2.engine.run_data import prepare_data
+from dynamicdet_d2.engine.run_data import prepare_data, said_once
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
@@ -63,3 +65,27 @@ def test_a_data_set_by_code_that_coco_s_figures_are_asked_of(tmp_path: Path) -> 
     MetadataCatalog.get("by_code").set(evaluator_type="coco", thing_classes=["disc", "ring"])
     cfg.DATASETS.TRAIN = ("by_code",)
     prepare_data(cfg)
+
+
+@pytest.mark.parametrize(
+    ("rank", "found", "says"),
+    [
+        (0, ["a", "a", None], True),
+        (1, ["a", "a", None], False),  # rank 0 says it
+        (2, ["a", "a", None], False),
+        (1, [None, "b", None], True),  # a file that one machine lacks
+        (1, ["a", "b", None], True),
+        (0, [None, None], None),
+    ],
+)
+def test_a_fault_is_said_by_the_first_that_finds_it(
+    monkeypatch: pytest.MonkeyPatch, rank: int, found: list[str | None], says: bool | None
+) -> None:
+    monkeypatch.setattr(comm, "get_rank", lambda: rank)
+    monkeypatch.setattr(comm, "all_gather", lambda own: [*found[:rank], own, *found[rank + 1 :]])
+    ends = contextlib.nullcontext()
+    if says is not None:
+        ends = pytest.raises(ValueError if says else SystemExit, match=found[rank] if says else "2")
+    with ends, said_once():
+        if found[rank] is not None:
+            raise ValueError(found[rank])

@@ -35,10 +35,21 @@ def test_an_earlier_run_is_kept_under_the_next_number(tmp_path: Path) -> None:
         (tmp_path / "last_checkpoint").write_text("model_final.pth")
         said = keep_earlier_run(tmp_path)
         assert "holds an earlier run (model_final.pth). This one begins anew" in said
-        assert f"Kept of it: metrics_{number}.json and config_{number}.yaml." in said
+        assert said.endswith(f"Kept of it: metrics_{number}.json and config_{number}.yaml.")
         assert metrics.read_text() == ""
         assert (tmp_path / f"metrics_{number}.json").read_text() == lines(number)
         assert (tmp_path / f"config_{number}.yaml").read_text() == f"SEED: {number}"
+
+
+def test_the_figures_of_an_earlier_run_are_said_to_be_its(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text(lines(3))
+    results = tmp_path / "inference"
+    results.mkdir()
+    assert keep_earlier_run(tmp_path).endswith("Kept of it: metrics_1.json.")
+    (results / "coco_instances_results.json").touch()
+    (tmp_path / "metrics.json").write_text(lines(3))
+    said = keep_earlier_run(tmp_path)
+    assert said.endswith(f" Until this run is evaluated, {results} is of the earlier one.")
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_is_one(tmp_path: Path) -> None:

@@ -500,7 +500,7 @@ def test_a_calibration_of_other_weights_is_refused(toy: SimpleNamespace, complet
     [
         ("model_final", 18, "in phase router, after 20 iterations of phase detectors"),
         ("model_final", 22, "it must stay 20"),
-        ("model_detectors", 18, "it must be at least 20"),
+        ("model_detectors", 18, "so that at least 20 must be asked for"),
     ],
 )
 def test_a_checkpoint_of_other_phases_is_refused(

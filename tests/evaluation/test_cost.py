@@ -544,6 +544,20 @@ def test_command_prints_parts_and_routes(
     assert "mask_head" not in rows and "average at 0.5" not in rows
 
 
+@pytest.mark.parametrize("number", [3, 20])
+def test_command_counts_the_proposals_of_the_config(
+    config_file: str, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    """As a report does, where no number is given."""
+    size = ["--height", "64", "--width", "96"]
+    command = ["cost", "--config-file", config_file, *size]
+    assert main([*command, "MODEL.RPN.POST_NMS_TOPK_TEST", str(number)]) == 0
+    by_key = capsys.readouterr().out
+    assert main([*command, "--num-proposals", str(number)]) == 0
+    assert f"at 3x64x96, {number} proposals," in by_key
+    assert capsys.readouterr().out == by_key
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -496,7 +496,11 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "INPUT.MIN_SIZE_TEST would not be read: here --height and --width say it.",
     ),
-    (f"{COST} MODEL.RPN.POST_NMS_TOPK_TEST 20", TYPED, "would not be read: here --num-proposals"),
+    (
+        f"{COST} --num-proposals 7 MODEL.RPN.POST_NMS_TOPK_TEST 20",
+        TYPED,
+        "MODEL.RPN.POST_NMS_TOPK_TEST and --num-proposals say the same: give one of them.",
+    ),
     *(
         (
             f"upgrade --config-file c --weights w --output {{folder}}/up --opts {key} x",
@@ -567,9 +571,14 @@ CASES: list[tuple[str, int, str]] = [
             f"{MOVED} {options}",
             TYPED,
             "moved/config.yaml lies beside a last_checkpoint, but its OUTPUT_DIR is /gone: type "
-            "behind the options which folder --resume goes on in, OUTPUT_DIR {folder}/moved or",
+            f"behind the options which folder {purpose}, OUTPUT_DIR {{folder}}/moved or",
         )
-        for options in ("--resume", "--resume --eval-only", "--resume SEED 1")
+        for options, purpose in (
+            ("--resume", "--resume goes on in"),
+            ("--resume --eval-only", "--resume goes on in"),
+            ("--resume SEED 1", "--resume goes on in"),
+            ("--eval-only SEED 1", "the evaluation is written to"),
+        )
     ),
     (f"{TRAIN} --gone", TYPED, "unrecognized arguments: --gone"),
     (f"{TRAIN} SOLVER.MAX_ITER", TYPED, "'SOLVER.MAX_ITER' has no value."),

@@ -84,13 +84,13 @@ def _check_categories(
     if num_classes is not None and len(names) != num_classes:
         report.errors.add(
             "class counts",
-            f"The json defines {len(names)} categories ({_listed(report.class_names)}), but "
+            f"The json defines {len(names)} categories ({listed(report.class_names)}), but "
             f"{num_classes_key} is {num_classes}.",
         )
     repeated = sorted({name for name in names.values() if report.class_names.count(name) > 1})
     if repeated:
         report.warnings.add(
-            "class names", f"Several categories have the same name: {_listed(repeated)}."
+            "class names", f"Several categories have the same name: {listed(repeated)}."
         )
     for sentence in spelt_alike(report.class_names):
         report.warnings.add("class names", sentence)
@@ -207,7 +207,7 @@ def warn_of_classes(learnt: Sequence[str], whose: str, test: Sequence[str]) -> N
             logger.warning(
                 "The classes of '%s' are %s, but those of %s are %s: where these were learnt, "
                 "classes are mixed up.",
-                *(name, _listed(measured), whose, _listed(learnt)),
+                *(name, listed(measured), whose, listed(learnt)),
             )
 
 
@@ -218,8 +218,8 @@ def _compare_classes(reports: list[DatasetReport]) -> None:
         if report.class_names != known[0].class_names:
             report.errors.add(
                 "class lists",
-                f"Its classes are {_listed(report.class_names)}, but those of '{known[0].name}' "
-                f"are {_listed(known[0].class_names)}; they must be the same in the same order.",
+                f"Its classes are {listed(report.class_names)}, but those of '{known[0].name}' "
+                f"are {listed(known[0].class_names)}; they must be the same in the same order.",
             )
 
 
@@ -245,6 +245,7 @@ def _log(reports: list[DatasetReport]) -> None:
             logger.warning("Data set '%s': %s", report.name, line)
 
 
-def _listed(names: Sequence[str], limit: int = 10) -> str:
+def listed(names: Sequence[str], limit: int = 10) -> str:
+    """The first names of classes, and how many there are where these are not all."""
     rest = f", ... ({len(names)} in all)" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest

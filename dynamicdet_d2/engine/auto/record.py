@@ -105,7 +105,8 @@ class Choice:
     def verdict(self) -> str:
         """What was chosen and why, in a sentence or two."""
         chosen, best = self.chosen, self.best
-        by_chance = f"by chance +-{self.random_std or 0:.3f}"
+        margin = MIN_DEVIATIONS * (self.random_std or 0)
+        by_chance = f"where chance alone may give {margin:.3f}"
         if self.beats_random:
             return (
                 f"The router learns '{chosen.objective}' at learning rate "

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What weights have learnt from, which the checkpoints of a run record: images and classes.
+
+The files that a run's config names may be others by now, as after another split into images to
+learn from and images to judge on.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dynamicdet_d2.data.loading.images import images_hash
+
+logger = logging.getLogger(__name__)
+
+_BYTES = 8
+
+
+def recorded_images(
+    images: Sequence[Mapping[str, Any]], classes: Sequence[str] = ()
+) -> dict[str, object]:
+    """What a checkpoint keeps of the training images.
+
+    Args:
+        images: in Detectron2's format.
+        classes: their names, in the model's order; empty: not known.
+
+    Returns:
+        "count", "hash" of all that stands in the images, "classes", and "files": of each file's
+        path 8 bytes of a hash, int64 (count,).
+    """
+    files = [image["file_name"] for image in images if image.get("file_name")]
+    return {
+        "count": len(images),
+        "hash": images_hash(images),
+        "classes": list(classes),
+        "files": torch.tensor([_digest(file) for file in files], dtype=torch.int64),
+    }
+
+
+def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """``recorded_images`` of the run that wrote a checkpoint.
+
+    Args:
+        path: file or address of weights; "": none.
+
+    Returns:
+        {} where it has no record, or cannot be read, which is said where its weights are.
+    """
+    if not os.path.isfile(path):  # an address, or a pipe, which would be waited for
+        return {}
+    try:
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        record = content["trainer"]["images"]
+    except Exception:  # a file that is no checkpoint of a run raises anything at all
+        return {}
+    return record if isinstance(record, Mapping) else {}
+
+
+def recorded_classes(record: Mapping[str, Any]) -> list[str]:
+    """Names of classes in the model's order; empty: a record does not know them.
+
+    Args:
+        record: ``recorded_images``, as a checkpoint has it.
+    """
+    names = record.get("classes")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return []
+    return names
+
+
+def say_learnt_images(path: str | os.PathLike[str], name: str, files: Iterable[str]) -> None:
+    """Say where weights are measured on images that they have learnt.
+
+    Args:
+        path: as for ``recorded_by``.
+        name: of the data set.
+        files: paths of its images.
+    """
+    learnt = recorded_by(path).get("files")
+    if not isinstance(learnt, Tensor):
+        return
+    known, measured = set(learnt.tolist()), set(files)
+    shared = sum(_digest(file) in known for file in measured)
+    if shared:
+        logger.warning(
+            "Data set '%s': %s has learnt %d of its %d images, so that their figures say nothing "
+            "of new images.",
+            *(name, path, shared, len(measured)),
+        )
+
+
+def _digest(file: str | os.PathLike[str]) -> int:
+    """Of a path; one folder may be known by two names."""
+    folder, name = os.path.split(os.path.abspath(file))
+    digest = hashlib.sha256(os.fsencode(os.path.join(_real(folder), name))).digest()
+    return int.from_bytes(digest[:_BYTES], "big", signed=True)
+
+
+@lru_cache(maxsize=1024)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)

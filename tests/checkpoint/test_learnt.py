@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a checkpoint records of what was learnt, beside what is measured."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from dynamicdet_d2.checkpoint.conventions import say_other_classes
+from dynamicdet_d2.checkpoint.learnt import (
+    recorded_by,
+    recorded_classes,
+    recorded_images,
+    say_learnt_images,
+)
+from dynamicdet_d2.data.register import register_coco_json
+from tests.support.coco_files import clean_catalogs, image_entry, write_coco
+
+
+def write(folder: Path, classes: list[str]) -> str:
+    """A checkpoint that has learnt a.jpg and b.jpg of a folder."""
+    images = [{"file_name": str(folder / name), "image_id": 1} for name in ("a.jpg", "b.jpg")]
+    record = recorded_images(images, classes)
+    torch.save({"model": {}, "trainer": {"images": record}}, folder / "model_final.pth")
+    return str(folder / "model_final.pth")
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_a_record_is_read_from_its_checkpoint(tmp_path: Path) -> None:
+    record = recorded_by(write(tmp_path, ["disc"]))
+    assert (record["count"], record["classes"], record["files"].shape) == (2, ["disc"], (2,))
+    for wrong in ({}, {"classes": 3}, {"classes": [1, 2]}):
+        assert recorded_classes(wrong) == []
+    torch.save({"model": {}}, tmp_path / "bare.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    for path in ("", "efficientnet-lite0", tmp_path / "gone.pth", tmp_path / "bare.pth"):
+        assert recorded_by(path) == {}
+    assert recorded_by(tmp_path / "text.pth") == {}
+
+
+def test_images_that_the_weights_have_learnt_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, [])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    say_learnt_images(path, "own", [str(tmp_path / "other" / "a.jpg"), str(tmp_path / "c.jpg")])
+    say_learnt_images("", "own", [str(tmp_path / "a.jpg")])
+    assert said(caplog) == []
+    monkeypatch.chdir(tmp_path)
+    for files in (["a.jpg", "c.jpg"], [str(tmp_path / "link" / "b.jpg"), "other/a.jpg"]):
+        caplog.clear()
+        say_learnt_images(path, "own", files)
+        assert said(caplog) == [
+            f"Data set 'own': {path} has learnt 1 of its 2 images, so that their figures say "
+            "nothing of new images."
+        ]
+
+
+def test_the_record_is_believed_before_the_files_that_a_config_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They may have been written anew, with the classes in another order."""
+    with clean_catalogs():
+        register_coco_json([["own", *write_coco(tmp_path / "own", [image_entry(1)], [])]])
+        say_other_classes(write(tmp_path, ["disc", "ring"]), ["own"])
+        assert said(caplog) == []
+        path = write(tmp_path, ["ring", "disc"])
+        say_other_classes(path, ["own"])
+    assert said(caplog) == [
+        f"The classes of 'own' are disc, ring, but those of {path}, by its own record, are ring, "
+        "disc: where these were learnt, classes are mixed up."
+    ]
