@@ -71,6 +71,19 @@ def test_from_training_to_a_calibrated_evaluation(config: Config, tmp_path: Path
     assert results["realised_hard_fraction"] == pytest.approx(0.5, abs=1 / NUM_IMAGES)
 
 
+def test_a_regression_learns_online(config: Config) -> None:
+    """Ranks among the losses of the offset's pass, of images that are augmented anew."""
+    objective = ("SOLVER.ROUTER.OBJECTIVE", "hardness_regression", "SOLVER.ROUTER.MODE", "online")
+    trainer = trained(config("run", "['detections']", *objective))
+    losses = [loss for loss, _ in trainer.storage.history("loss_router").values()]
+    assert len(losses) == ROUTER
+    # Squares of differences in [0, 1]; eq. 12 has the size of the detectors' losses.
+    assert all(0 < loss < 1 for loss in losses)
+    start = config("start", "['detections']", *objective, "SOLVER.ROUTER.EPOCHS", 0)
+    before, after = (x.detector.router.score.weight for x in (trained(start), trainer))
+    assert not torch.equal(before, after)
+
+
 def test_auto_is_chosen_logged_and_kept(config: Config) -> None:
     keys = ("SOLVER.ROUTER.OBJECTIVE", "auto")
     cfg = config("run", "['detections', 'features']", *keys)
