@@ -17,6 +17,7 @@ from dynamicdet_d2.data.importing.dataset import (
     Found,
     ImageEntry,
     ObjectEntry,
+    Point,
     check_classes,
     clipped,
     image_size,
@@ -90,7 +91,7 @@ def read_yolo(path: Path, classes: Sequence[str] = ()) -> Found:
     root = Path(os.path.commonpath([file.parent for file in images]))
     root = absolute(folder) if absolute(folder) in (root, *root.parents) else root
     remarks = (*remarks_on_labels(images), *remarks_on_images(images, absolute(folder)))
-    return Found(root, names, splits, (*contradictions, *remarks))
+    return Found(root, names, splits, (*contradictions, *remarks, *_remarks_on_poses(splits)))
 
 
 def _check_objects(splits: dict[str, tuple[ImageEntry, ...]], path: Path) -> None:
@@ -112,6 +113,36 @@ def _check_objects(splits: dict[str, tuple[ImageEntry, ...]], path: Path) -> Non
         raise ValueError(
             f"{path} has no labelled object; those of {first} would be in {label_file(first)}."
         )
+
+
+def _remarks_on_poses(splits: dict[str, tuple[ImageEntry, ...]]) -> tuple[str, ...]:
+    """Says where every polygon could as well be a pose, whose line has the same form: a box, and
+    points in it, as many for each object."""
+    polygons = [
+        entry.polygon
+        for found in splits.values()
+        for image in found
+        for entry in image.objects
+        if entry.polygon
+    ]
+    if not polygons or len({*map(len, polygons)}) > 1 or not all(map(_may_be_pose, polygons)):
+        return ()
+    return (
+        f"Each of the {len(polygons)} polygon(s) may be a pose, a box and the points in it: where "
+        "they are, their boxes are others, and 'kpt_shape' in the data.yaml would say so.",
+    )
+
+
+def _may_be_pose(polygon: Sequence[Point]) -> bool:
+    """Whether the first two corners are centre and size of a box that has all others in it.
+
+    A point of a pose that is not to be seen is (0, 0).
+    """
+    (x, y), (width, height), *points = polygon
+    return all(
+        (a, b) == (0, 0) or (abs(a - x) <= width / 2 + 1 and abs(b - y) <= height / 2 + 1)
+        for a, b in points
+    )
 
 
 def _description(path: Path) -> Path | None:

@@ -99,6 +99,23 @@ def test_a_wrong_line_is_named(line: str, says: str) -> None:
 # YOLO, a data set
 
 
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("0 0.4 0.4 0.2 0.2 0.35 0.45 0.4 0.4", True),
+        ("0 0.4 0.4 0.2 0.2 0.35 0.45", False),  # another number of points
+        ("0 0.1 0.1 0.9 0.1 0.9 0.9 0.1 0.9", False),  # a rectangle
+    ],
+)
+def test_polygons_that_may_be_poses_are_said(tmp_path: Path, second: str, said: bool) -> None:
+    """A box from 0.3 to 0.7, a point in it, and one that is not to be seen."""
+    label(label_file(image(tmp_path / "a.jpg")), "0 0.5 0.5 0.4 0.4 0.4 0.6 0 0")
+    label(label_file(image(tmp_path / "b.jpg")), second)
+    remarks = read_yolo(tmp_path, ["a"]).remarks
+    begins = [x.startswith("Each of the 2 polygon(s) may be a pose") for x in remarks]
+    assert begins == ([True] if said else [])
+
+
 @pytest.mark.parametrize("layout", ["images/{}", "{}/images"])
 @pytest.mark.parametrize("described", [True, False])
 def test_both_layouts_with_and_without_a_description(
