@@ -209,6 +209,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             ValueError: if the threshold comes from a calibration of another model, or an image or
                 its difficulty is not finite.
         """
+        refuse_tracing()
         self.operating_point.check(self)
         return self._inference(batched_inputs, do_postprocess)
 

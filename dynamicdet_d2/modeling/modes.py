@@ -88,7 +88,8 @@ def refuse_tracing() -> None:
     if torch.jit.is_tracing() or exporting():
         raise RuntimeError(
             "A dynamic detector cannot be traced as a whole, since a trace has one route for all "
-            "images; 'dynamicdet export' writes its static pieces and what runs them."
+            "images; 'dynamicdet export' writes its static pieces and what runs them, and "
+            "'dynamicdet cost' counts the operations of each route."
         )
 
 

@@ -244,6 +244,18 @@ def test_the_whole_detector_is_not_traced() -> None:
         torch.jit.trace(Whole(), torch.zeros(3, 64, 96))
 
 
+def test_inference_is_not_traced_either() -> None:
+    """Which is what scripts of Detectron2's own trace and export."""
+    model = toy_model()
+
+    class Raw(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return model.inference([{"image": image}], do_postprocess=False)[0].scores
+
+    with pytest.raises(RuntimeError, match="one route for all images.*'dynamicdet cost'"):
+        torch.jit.trace(Raw(), torch.zeros(3, 64, 96))
+
+
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
