@@ -91,6 +91,8 @@ class StagedBackbone(Backbone):
     def run_blocks(self, blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
         """A stage's blocks one after the other, for ``run``."""
         recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        if isinstance(blocks, nn.Sequential) and not recompute:
+            return blocks(x)  # as a whole, so that hooks of the stage are called
         for block in blocks:
             x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
         return x

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dynamicdet_d2.modeling.backbone import CompositeBackbone, StagedBackbone
 from dynamicdet_d2.modeling.backbone.resnet import build_composite_resnet_backbone
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
-from tests.support.toy import toy_cfg, toy_model
+from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
 IMAGE = ShapeSpec(channels=3)
 
@@ -205,3 +205,13 @@ def test_a_builder_that_forgets_to_compose() -> None:
 def test_neck_refuses_unknown_levels() -> None:
     with pytest.raises(ValueError, match="MODEL.FPN.IN_FEATURES is \\['res9'\\]"):
         build_fpn_neck(toy_cfg("MODEL.FPN.IN_FEATURES", ["res9"]), {"res2": IMAGE})
+
+
+def test_hooks_on_stages_are_called() -> None:
+    """As of Detectron2's own ResNet; on both backbones, each once."""
+    model, seen = toy_model(), []
+    model.threshold = 0.0
+    for backbone in (model.backbone.bottom_up1, model.backbone.bottom_up2):
+        backbone.res5.register_forward_hook(lambda *given: seen.append(given[2].shape[1]))
+    model.eval()(toy_inputs(1))
+    assert seen == [model.backbone.output_shape()["res5"].channels] * 2
