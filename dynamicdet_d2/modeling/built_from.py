@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from torch import nn
 
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
@@ -44,18 +45,39 @@ def check_statistics(mean: Sequence[float], std: Sequence[float]) -> None:
         )
 
 
-def check_classes(roi_heads: Any) -> None:
-    """Refuse heads that count other classes than their predictor scores.
+def check_classes(*roi_heads: Any) -> None:
+    """Refuse heads that count other classes than their predictor scores, or than each other.
+
+    At each step too: where trained heads are given a new predictor and keep their number, the
+    background would be learnt as one of its classes.
+
+    Args:
+        roi_heads: detector1's first; those that count no classes are passed over.
 
     Raises:
         ValueError: giving both numbers.
     """
-    predictor = getattr(roi_heads, "box_predictor", None)
-    own = predictor if isinstance(predictor, nn.ModuleList) else [predictor]
-    for one in own:
-        scored = getattr(one, "num_classes", roi_heads.num_classes)
-        if scored != roi_heads.num_classes:
+    counted = [heads for heads in roi_heads if hasattr(heads, "num_classes")]
+    for heads in counted:
+        predictor = getattr(heads, "box_predictor", None)
+        own = predictor if isinstance(predictor, nn.ModuleList) else [predictor]
+        for scored in (_scored(one, heads.num_classes) for one in own):
+            if scored != heads.num_classes:
+                raise ValueError(
+                    f"num_classes of roi_heads is {heads.num_classes}, and its box_predictor has "
+                    f"{scored}; they must be the same."
+                )
+    first, *others = [heads.num_classes for heads in counted] or [0]
+    for other in others:
+        if other != first:
             raise ValueError(
-                f"num_classes of roi_heads is {roi_heads.num_classes}, and its box_predictor has "
-                f"{scored}; they must be the same."
+                f"num_classes of detector1's roi_heads is {first}, and of detector2's {other}; "
+                "they must be the same."
             )
+
+
+def _scored(predictor: Any, classes: int) -> int:
+    """What a box predictor scores beside background; as many as expected of an unknown kind."""
+    if type(predictor) is FastRCNNOutputLayers and isinstance(predictor.cls_score, nn.Linear):
+        return predictor.cls_score.out_features - 1
+    return getattr(predictor, "num_classes", classes)

@@ -163,6 +163,7 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         images, gt_instances = batch.images, batch.gt_instances
         rpn, roi_heads = (self.tail_module(detector, name) for name in self.head_names)
+        check_classes(self.roi_heads, roi_heads)
         proposals, losses = _both(rpn, rpn(images, pyramid, gt_instances))
         found = roi_heads(images, pyramid, proposals, gt_instances)
         _, detector_losses = _both(roi_heads, found)

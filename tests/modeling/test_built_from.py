@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from detectron2.config import LazyConfig, instantiate
 from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
 from torch import nn
 
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.built_from import check_classes, check_parts, check_statistics
-from tests.support.toy import toy_cfg, toy_model
+from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,23 @@ def test_heads_and_their_predictor_have_the_same_classes() -> None:
     says = "^num_classes of roi_heads is 3, and its box_predictor has 80; they must be the same"
     with pytest.raises(ValueError, match=says):
         check_classes(instantiate(heads))
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_a_predictor_of_other_classes_is_not_trained(share: bool) -> None:
+    """Of 3 classes and background; with 6 of them class 3 would be learnt as background."""
+    model = toy_model("MODEL.COMPOSITE.SHARE_HEADS", share).train()
+    width = model.roi_heads.box_predictor.cls_score.in_features
+    model.roi_heads.box_predictor.cls_score = nn.Linear(width, 7)
+    says = "^num_classes of roi_heads is 3, and its box_predictor has 6; they must be the same"
+    with EventStorage(), pytest.raises(ValueError, match=says):
+        model(toy_inputs(1))
+    model.roi_heads.num_classes = 6
+    if share:
+        return check_classes(model.roi_heads, model.roi_heads)
+    says = "^num_classes of detector1's roi_heads is 6, and of detector2's 3; they must be the same"
+    with EventStorage(), pytest.raises(ValueError, match=says):
+        model(toy_inputs(1))
 
 
 def test_an_assertion_without_words_is_said_by_its_line() -> None:
