@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import inspect
 import logging
 import operator
 from collections import defaultdict
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _PLAIN = (bool, int, float, str)
 _VERSION = operator.attrgetter("_version")
+_TRAINING = operator.attrgetter("training")
+_BEFORE_THE_COPY = ("forward", "inference")
 
 
 class OptimizedCopy:
@@ -29,8 +32,8 @@ class OptimizedCopy:
     Weights are loaded, and trained, after a model was built, so nothing can be prepared then. It
     is not part of the model's state: copies and pickles of the model begin without one. Plain
     settings of the heads, such as a score threshold, are followed as they are set. A model with
-    hooks inside, or with functions in the place of a module's ``forward``, is run as it is: the
-    copy lacks modules that they may be on. Of changes through ``.data``, which are not counted,
+    hooks inside, with functions in the place of methods, or with modules in training mode, is run
+    as it is: the copy lacks them. Of changes through ``.data``, which are not counted,
     one value of each weight is looked at; ``drop`` it after smaller ones.
     """
 
@@ -50,8 +53,8 @@ class OptimizedCopy:
             return model
         if self._copy is None or self._weights is None or self._weights.changed():
             self.drop()
-            if name := _watched(model):
-                _say_it_runs_as_it_is(name)
+            if reason := _watched(model):
+                _say_it_runs_as_it_is(reason)
                 return model
             self._copy, self._weights = optimize_for_inference(model, self.options), _Weights(model)
             self._heads = _heads(model, self._copy)
@@ -83,25 +86,30 @@ def on_optimized_copy(method: Callable) -> Callable:
 
 
 def _watched(model: nn.Module) -> str:
-    """The first module inside that has hooks or another ``forward`` than its class's; '' if none.
+    """What the copy would lack, in words; '' if nothing.
 
-    Hooks of the model itself are called whatever is run.
+    That is hooks, another ``forward`` than its class's, and training mode of a module inside, such
+    as dropout that samples at inference; and another function in the place of a method of the
+    model's own. Hooks of the model itself are called whatever is run, and ``forward`` and
+    ``inference`` before the copy is.
     """
-    inside = ((name, x) for name, x in model.named_modules() if name)
-    watched = (n for n, x in inside if x._forward_hooks or x._forward_pre_hooks or _patched(x))
-    return next(watched, "")
+    inside = [(name, x) for name, x in model.named_modules() if name]
+    for name, x in inside:
+        if x._forward_hooks or x._forward_pre_hooks or "forward" in vars(x):
+            return f"{name} of the model has a hook or a forward of its own"
+    training = [name for name, x in inside if x.training]
+    if training and not model.training:
+        return f"{training[0]} of the model is in training mode, and the model is not"
+    replaced = [name for name in vars(model) if name not in _BEFORE_THE_COPY]
+    own = [name for name in replaced if inspect.isroutine(getattr(type(model), name, None))]
+    return f"{own[0]} of the model is another function than its class's" if own else ""
 
 
-def _patched(module: nn.Module) -> bool:
-    return "forward" in vars(module)
-
-
-@functools.cache  # a name is said once
-def _say_it_runs_as_it_is(name: str) -> None:
+@functools.cache  # a reason is said once
+def _say_it_runs_as_it_is(reason: str) -> None:
     logger.warning(
-        "%s of the model has a hook or a forward of its own: the model is run as it is, without "
-        "what MODEL.INFERENCE says, which is slower.",
-        name,
+        "%s: the model is run as it is, without what MODEL.INFERENCE says, which is slower.",
+        reason,
     )
 
 
@@ -147,8 +155,9 @@ class _Weights:
         ]
         # Hooks, and attributes in the place of methods, are seen by their number.
         hooks = [own for x in modules[1:] for own in (x._forward_hooks, x._forward_pre_hooks)]
-        self._contents: list[Sized] = [*contents, *hooks, *map(vars, modules[1:])]
+        self._contents: list[Sized] = [*contents, *hooks, *map(vars, modules)]
         self._counts = list(map(len, self._contents))
+        self._modules, self._modes = modules, list(map(_TRAINING, modules))
         # Most modules have nothing inside and no tensors of their own.
         self._filled = [own for own in contents if own]
         self._inside = self._look()
@@ -160,9 +169,10 @@ class _Weights:
 
     def changed(self) -> bool:
         """Whether a module, a weight or a buffer was replaced since, or changed in place; whether
-        hooks or attributes came or went."""
+        hooks or attributes came or went, or modes changed."""
         return (
             list(map(len, self._contents)) != self._counts
+            or list(map(_TRAINING, self._modules)) != self._modes
             or not all(map(operator.is_, self._look(), self._inside))
             or self._read() != self._state
         )

@@ -87,3 +87,43 @@ def test_a_layer_of_the_callers_in_the_box_head_is_run() -> None:
     for model in (plain, fast):
         model.roi_heads.box_head.fc1 = Adapted(model.roi_heads.box_head.fc1)
     assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
+
+
+def test_a_function_in_the_place_of_a_method_is_called() -> None:
+    """Before and after the copy was made."""
+    model, inputs, seen = detector(optimize=True), toy_inputs(1), []
+    model(inputs)
+    prepared = model.preprocess_image
+    model.preprocess_image = lambda given: (seen.append(1), prepared(given))[1]
+    model(inputs)
+    assert seen == [1] and model.optimized_copy.of(model) is model
+
+
+def test_a_wrapped_forward_leaves_a_model_its_copy() -> None:
+    model = detector(optimize=True)
+    forward = model.forward
+    model.forward = lambda given: forward(given)
+    model(toy_inputs(1))
+    assert model.optimized_copy._copy is not None
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_dropout_that_samples_is_run(late: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """All of it is dropped, so that the difficulty is that of a bias of 0."""
+    _say_it_runs_as_it_is.cache_clear()
+    model, inputs = detector(optimize=True), toy_inputs(1)
+    dropout = nn.Dropout(1.0)
+    model.router.hidden = nn.Sequential(model.router.hidden, dropout)
+    model.eval()
+    if late:
+        model(inputs)
+    dropout.train()
+    with torch.no_grad():
+        model.router.score.bias.zero_()
+    assert model(inputs)[0]["difficulty"] == 0.5
+    assert [x.message for x in caplog.records] == [
+        "router.hidden.1 of the model is in training mode, and the model is not: the model is run "
+        "as it is, without what MODEL.INFERENCE says, which is slower."
+    ]
+    model.eval()
+    assert model.optimized_copy.of(model) is not model
