@@ -89,9 +89,9 @@ def _watched(model: nn.Module) -> str:
     """What the copy would lack, in words; '' if nothing.
 
     That is hooks, another ``forward`` than its class's, and training mode of a module inside, such
-    as dropout that samples at inference; and another function in the place of a method of the
-    model's own. Hooks of the model itself are called whatever is run, and ``forward`` and
-    ``inference`` before the copy is.
+    as dropout that samples at inference; weights of ``torch.func.functional_call``, which last for
+    a call; and another function in the place of a method of the model's own. Hooks of the model
+    itself are called whatever is run, and ``forward`` and ``inference`` before the copy is.
     """
     inside = [(name, x) for name, x in model.named_modules() if name]
     for name, x in inside:
@@ -100,6 +100,9 @@ def _watched(model: nn.Module) -> str:
     training = [name for name, x in inside if x.training]
     if training and not model.training:
         return f"{training[0]} of the model is in training mode, and the model is not"
+    lent = [name for name, x in model.named_parameters() if not isinstance(x, nn.Parameter)]
+    if lent:
+        return f"{lent[0]} of the model is a tensor that is no parameter"
     replaced = [name for name in vars(model) if name not in _BEFORE_THE_COPY]
     own = [name for name in replaced if inspect.isroutine(getattr(type(model), name, None))]
     return f"{own[0]} of the model is another function than its class's" if own else ""

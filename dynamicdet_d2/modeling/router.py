@@ -176,7 +176,7 @@ def say_if_left_out(router: nn.Module) -> None:
     """Warn, once for a router, that the losses of joint training do not reach it.
 
     Whoever has frozen it knows, as our trainer does; another one, such as Detectron2's, would end
-    with a router at random values and say nothing.
+    with a router at random values, and without what else it does not read, and say nothing.
     """
     if router in _SAID or not any(weight.requires_grad for weight in router.parameters()):
         return
@@ -184,7 +184,9 @@ def say_if_left_out(router: nn.Module) -> None:
     logger.warning(
         "The router learns nothing from the losses of joint training: "
         "dynamicdet_d2.engine.trainer.DynamicTrainer trains it behind the detectors, as "
-        "SOLVER.PHASES says; model.router.requires_grad_(False) says that it is not to learn."
+        "SOLVER.PHASES says; model.router.requires_grad_(False) says that it is not to learn. "
+        "Nor do Detectron2's trainers read SOLVER.OPTIMIZER (they take SGD), SOLVER.EMA, "
+        "SOLVER.BEST and INPUT.MOSAIC."
     )
 
 

@@ -127,3 +127,15 @@ def test_dropout_that_samples_is_run(late: bool, caplog: pytest.LogCaptureFixtur
     ]
     model.eval()
     assert model.optimized_copy.of(model) is not model
+
+
+def test_weights_that_are_lent_for_a_call() -> None:
+    """A bias of 0, and a score without weights, give the difficulty 0.5; then its own again."""
+    model, inputs = detector(optimize=True), toy_inputs(1)
+    own = model(inputs)[0]["difficulty"]
+    zeros = {
+        f"router.score.{k}": torch.zeros_like(v) for k, v in model.router.score.state_dict().items()
+    }
+    assert torch.func.functional_call(model, zeros, (inputs,))[0]["difficulty"] == 0.5
+    assert model(inputs)[0]["difficulty"] == own != 0.5
+    assert model.optimized_copy.of(model) is not model
