@@ -211,7 +211,8 @@ key("SOLVER.ROUTER.LOSS_PROPOSALS", 512, integer(at_least=1))
 key("RUN.TIMEOUT", 1800.0, above(0, below=1e8))
 
 # Own data without code: a list of [name, COCO json, image folder]; the names can then stand in
-# DATASETS.TRAIN and DATASETS.TEST.
+# DATASETS.TRAIN and DATASETS.TEST. Programs of one's own register them by
+# dynamicdet_d2.data.register_coco_json(cfg.DATASETS.COCO_JSON).
 key("DATASETS.COCO_JSON", [], each(name_json_and_images))
 # Read the annotations of DATASETS.TRAIN and TEST before training and name what is wrong, of images
 # that code registers too.
