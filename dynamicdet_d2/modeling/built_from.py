@@ -10,12 +10,13 @@ from torch import nn
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.exit_merging import ExitMerging
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.router_inputs.pooled_features import PooledFeatures
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.utils.words import shown
 
 
 def check_parts(backbone: Any, router: Any, operating_point: Any, exit_merging: Any) -> None:
-    """Refuse parts that are of another type.
+    """Refuse parts that are of another type, or do not fit each other.
 
     Raises:
         ValueError: naming the first.
@@ -30,6 +31,15 @@ def check_parts(backbone: Any, router: Any, operating_point: Any, exit_merging: 
             raise ValueError(
                 f"{name} of the detector is {shown(part)}; it must be of type {kind.__name__}."
             )
+    shapes = backbone.output_shape()
+    for own in router.inputs.values():
+        if isinstance(own, PooledFeatures):
+            given = sum(shapes[level].channels for level in own.in_features if level in shapes)
+            if given != own.count:
+                raise ValueError(
+                    f"The router pools {own.count} channels of {list(own.in_features)}, of which "
+                    f"the backbone gives {given}; its input_shape must be the backbone's."
+                )
 
 
 def check_statistics(mean: Sequence[float], std: Sequence[float]) -> None:

@@ -35,6 +35,15 @@ def test_parts_of_another_type(name: str, given: Any, kind: str) -> None:
     assert said.endswith(f"; it must be of type {kind}.")
 
 
+def test_a_router_for_another_backbone() -> None:
+    """As where a LazyConfig has its depth changed, and not the shapes."""
+    model, other = toy_model(), toy_model("MODEL.RESNETS.RES2_OUT_CHANNELS", 32)
+    # 32 (1 + 2 + 4 + 8) and 8 (1 + 2 + 4 + 8).
+    says = r"^The router pools 480 channels of \['res2',.*\], of which the backbone gives 120;"
+    with pytest.raises(ValueError, match=says):
+        check_parts(model.backbone, other.router, None, None)
+
+
 @pytest.mark.parametrize(("mean", "std"), [([1.0, 2.0], [1.0, 1.0, 1.0]), ([1.0], [0.0]), ([], [])])
 def test_statistics_of_pixels(mean: list[float], std: list[float]) -> None:
     says = r"they must have a number for each channel, and pixel_std numbers above 0\.$"
