@@ -92,7 +92,7 @@ class MeanLatency(Goal):
     def complaint(self, speed: MachineSpeed) -> str:
         return (
             f"{self.target_ms:g} ms per image are out of reach: the easy route alone takes "
-            f"{speed.easy_ms:.3g} ms on this machine at present."
+            f"{speed.easy_ms:.3g} ms, by the calibration and the images so far."
         )
 
 
@@ -135,5 +135,6 @@ class PercentileLatency(Goal):
         easy, _ = speed.shares_within(self.target_ms)
         return (
             f"{self.target_ms:g} ms for {self.percentile:g} % of the images are out of reach: of "
-            f"those on the easy route {100 * easy:.0f} % keep them on this machine at present."
+            f"those on the easy route {100 * easy:.0f} % keep them, by the calibration and the "
+            "images so far."
         )

@@ -33,6 +33,8 @@ def check_output(output: str | os.PathLike[str], *others: Path) -> str:
     if not names_a_file(output):
         raise ValueError(f"--output {shown(output)} names no file.")
     path = Path(output).absolute()
+    if not path.parent.is_dir():
+        raise ValueError(f"--output {output} is in {path.parent}, which is no folder.")
     # With "/.", which a file has not: it would be found out after the measurement.
     if path.is_dir() or not os.access(f"{path.parent}/.", os.W_OK):
         raise ValueError(f"--output {path} must be a file in a folder that can be written to.")

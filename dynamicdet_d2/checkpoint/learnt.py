@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ def recorded_images(
 
     Returns:
         "count", "hash" of all that stands in the images, "classes", and "files": of each file's
-        path 8 bytes of a hash, int64 (count,).
+        path 8 bytes of a hash, int64 (count,); ``with_earlier`` has more of them.
     """
     files = [image["file_name"] for image in images if image.get("file_name")]
     return {
@@ -63,6 +63,35 @@ def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     return record if isinstance(record, Mapping) else {}
 
 
+def learnt_by(path: str | os.PathLike[str]) -> Tensor:
+    """Which image files weights have learnt, whatever they began with included.
+
+    Args:
+        path: as for ``recorded_by``.
+
+    Returns:
+        hashes as in ``recorded_images``, int64 (N,); of none where there is no record.
+    """
+    files = recorded_by(path).get("files")
+    if isinstance(files, Tensor) and files.dtype == torch.int64:
+        return files.flatten()
+    return torch.empty(0, dtype=torch.int64)
+
+
+def with_earlier(record: Mapping[str, object], earlier: Sequence[Tensor]) -> dict[str, object]:
+    """A run's record with what its weights had learnt before, from other images.
+
+    Args:
+        record: ``recorded_images`` of the run.
+        earlier: ``learnt_by`` of the weights that it began with or went on from.
+
+    Returns:
+        the record with all "files", int64 (N,); the rest says what is learnt at present.
+    """
+    files = torch.cat([cast(Tensor, record["files"]), *earlier])
+    return {**record, "files": torch.unique(files)}
+
+
 def recorded_classes(record: Mapping[str, Any]) -> list[str]:
     """Names of classes in the model's order; empty: a record does not know them.
 
@@ -83,10 +112,7 @@ def say_learnt_images(path: str | os.PathLike[str], name: str, files: Iterable[s
         name: of the data set.
         files: paths of its images.
     """
-    learnt = recorded_by(path).get("files")
-    if not isinstance(learnt, Tensor):
-        return
-    known, measured = set(learnt.tolist()), set(files)
+    known, measured = set(learnt_by(path).tolist()), set(files)
     shared = sum(_digest(file) in known for file in measured)
     if shared:
         logger.warning(

@@ -13,11 +13,17 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from torch import nn
+from torch import Tensor, nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_finite
-from dynamicdet_d2.checkpoint.learnt import recorded_images
+from dynamicdet_d2.checkpoint.learnt import (
+    learnt_by,
+    recorded_images,
+    say_learnt_images,
+    with_earlier,
+)
 from dynamicdet_d2.config import check
+from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
 from dynamicdet_d2.engine.ema import WeightAverage
@@ -49,18 +55,21 @@ class ReliableTrainer(DefaultTrainer):
 
     Attributes:
         cfg, seed, images: of the run; images in Detectron2's format.
+        reports: of its data sets; none where ``DATASETS.CHECK`` is False.
         average: of the weights.
     """
 
     cfg: CfgNode
     seed: int
     images: Sequence[Sample]
+    reports: Sequence[DatasetReport] = ()
     average: WeightAverage
     checkpointer: DynamicCheckpointer
     _trainer: TrainingStep
     _resumed = False
     _asked_for_weights = False
     _has_trained = False
+    _learnt_before: Sequence[Tensor] = ()
 
     def __getattr__(self, name: str) -> Any:
         """Of what is not there yet, which Python would call unknown."""
@@ -97,6 +106,7 @@ class ReliableTrainer(DefaultTrainer):
         self._asked_for_weights = True
         super().resume_or_load(resume=resume)
         check_finite(self.checkpointer)
+        self._note_learnt()
         # Where a checkpoint has no trainer's state the run begins anew, with its weights.
         there = self.checkpointer.has_checkpoint()
         self._resumed = resume and (self.start_iter > 0 or not there)
@@ -115,6 +125,17 @@ class ReliableTrainer(DefaultTrainer):
             )
         elif resume and comm.is_main_process() and Path(self.cfg.OUTPUT_DIR, CONFIG).is_file():
             save_config(self.cfg)  # with the keys that hold from here on
+
+    def _note_learnt(self) -> None:
+        """What the weights have learnt stays on record, and is said where it is measured."""
+        loaded = (self.checkpointer.report, self.checkpointer.report2)
+        paths = [report.path for report in loaded if report is not None]
+        self._learnt_before = [learnt_by(path) for path in paths]
+        judged = (*self.cfg.DATASETS.TEST, self.cfg.SOLVER.ROUTER.VALIDATION)
+        for report in self.reports:
+            if report.name in judged:
+                for path in paths:
+                    say_learnt_images(path, report.name, report.files)
 
     def train(self) -> Any:
         """As Detectron2's, once; signals that come in a step wait for its end.
@@ -176,7 +197,8 @@ class ReliableTrainer(DefaultTrainer):
     def state_dict(self) -> dict:
         """With the seed, the step's state and the keys of the config."""
         own = {"seed": self.seed, "_trainer": self._trainer.state_dict()}
-        kept = {"config": recorded(self.cfg), "images": self._images}
+        images = with_earlier(self._images, self._learnt_before)
+        kept = {"config": recorded(self.cfg), "images": images}
         return {**super().state_dict(), **own, **kept}
 
     @contextmanager

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
+from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.run import check_datasets
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
@@ -45,8 +46,11 @@ def register_data(cfg: CfgNode) -> None:
     register_shapes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST, cfg.SOLVER.ROUTER.VALIDATION])
 
 
-def prepare_data(cfg: CfgNode) -> None:
+def prepare_data(cfg: CfgNode) -> list[DatasetReport]:
     """For a trainer, before it builds anything.
+
+    Returns:
+        of each data set that is checked.
 
     Raises:
         ValueError: as ``register_data``, or one for all that is wrong with data sets of COCO files
@@ -54,5 +58,4 @@ def prepare_data(cfg: CfgNode) -> None:
     """
     with said_once():
         register_data(cfg)
-        if cfg.DATASETS.CHECK:
-            check_datasets(cfg, num_classes_key(cfg))
+        return check_datasets(cfg, num_classes_key(cfg)) if cfg.DATASETS.CHECK else []

@@ -65,7 +65,7 @@ class StaticTrainer(ReliableTrainer, Builders):
 
     def __init__(self, cfg: CfgNode) -> None:
         check(cfg, Use.TRAIN)
-        prepare_data(cfg)
+        self.reports = prepare_data(cfg)
         super().__init__(cfg)
         self.iter = -1  # nothing is done yet
         self._loader = self._trainer.data_loader

@@ -82,7 +82,7 @@ class DynamicTrainer(PassingTrainer, ReliableTrainer, TradeoffTester, Builders):
         overridden.check_builders(type(self))
         self.cfg = cfg
         self.seed = run_seed(cfg)
-        prepare_data(cfg)
+        self.reports = prepare_data(cfg)
         self.images = training_dicts(cfg)
         learnt_classes.check_classes(cfg, self.images)
         checks.warn_of_doubtful_keys(cfg)

@@ -317,7 +317,7 @@ def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float)
         (["--weights", "gone.pth"], "--weights gone.pth does not exist."),
         (["--weights", ""], "--weights is empty."),
         (["--config-file", "gone.yaml"], "--config-file gone.yaml does not exist."),
-        (["--output", "/gone/c.json"], "--output /gone/c.json must be a file in a folder that"),
+        (["--output", "/gone/c.json"], "--output /gone/c.json is in /gone, which is no folder"),
         (["--output", "/"], "--output '/' names no file."),
         (["--output", "c.png"], "c.png has the name of a picture; a calibration is a JSON file"),
         (["--output", "C.PNG"], "C.PNG has the name of a picture"),

@@ -9,10 +9,12 @@ import torch
 
 from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.checkpoint.learnt import (
+    learnt_by,
     recorded_by,
     recorded_classes,
     recorded_images,
     say_learnt_images,
+    with_earlier,
 )
 from dynamicdet_d2.data.register import register_coco_json
 from tests.support.coco_files import clean_catalogs, image_entry, write_coco
@@ -59,6 +61,19 @@ def test_images_that_the_weights_have_learnt_are_said(
             f"Data set 'own': {path} has learnt 1 of its 2 images, so that their figures say "
             "nothing of new images."
         ]
+
+
+def test_a_record_keeps_what_the_weights_had_learnt_before(tmp_path: Path) -> None:
+    """As of a run that goes on, or begins, with weights that had other images to learn from."""
+    first = learnt_by(write(tmp_path, []))  # a.jpg, b.jpg
+    images = [{"file_name": str(tmp_path / name), "image_id": 1} for name in ("b.jpg", "c.jpg")]
+    now = recorded_images(images, ["disc"])
+    record = with_earlier(now, [first, learnt_by(tmp_path / "gone.pth")])
+    assert {**record, "files": 0} == {**now, "files": 0}
+    every = recorded_images([{"file_name": str(tmp_path / f"{name}.jpg")} for name in "abc"])
+    assert sorted(record["files"].tolist()) == sorted(every["files"].tolist())
+    torch.save({"model": {}, "trainer": {"images": {"files": "a.jpg"}}}, tmp_path / "edited.pth")
+    assert learnt_by(tmp_path / "edited.pth").tolist() == []
 
 
 def test_the_record_is_believed_before_the_files_that_a_config_names(

@@ -14,7 +14,7 @@ from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.evaluation.cost import count_flops
 from tests.support.coco_files import clean_catalogs
-from tests.support.runs import write_toy
+from tests.support.runs import NUM_IMAGES, write_toy
 
 STATIC = [
     *("MODEL.META_ARCHITECTURE", "GeneralizedRCNN"),
@@ -62,6 +62,25 @@ def test_its_checkpoint_holds_the_optimizer_and_resumes(
     assert resumed.start_iter == 2
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(value, trained.model.state_dict()[name]), name
+
+
+def test_what_its_weights_had_learnt_before_stays_on_record(
+    cfg: CfgNode, trained: StaticTrainer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new run from them, and one that goes on, on another split."""
+    weights = str(Path(cfg.OUTPUT_DIR, "model_final.pth"))
+    swapped = cfg.clone()
+    swapped.defrost()
+    swapped.DATASETS.TRAIN, swapped.DATASETS.TEST = cfg.DATASETS.TEST, cfg.DATASETS.TRAIN
+    for resume in (False, True):
+        caplog.clear()
+        swapped.MODEL.WEIGHTS = "" if resume else weights
+        swapped.OUTPUT_DIR = cfg.OUTPUT_DIR if resume else str(tmp_path)
+        trainer = StaticTrainer(swapped)
+        trainer.resume_or_load(resume=resume)
+        assert f"Data set 'toy_train': {weights} has learnt {NUM_IMAGES} of its" in caplog.text
+        files = {image["file_name"] for image in [*trained.images, *trainer.images]}
+        assert len(trainer.state_dict()["images"]["files"]) == len(files) > NUM_IMAGES
 
 
 def test_a_one_stage_detector_is_measured_as_well(cfg: CfgNode) -> None:

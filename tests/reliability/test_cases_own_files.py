@@ -203,6 +203,13 @@ def test_a_calibration_without_a_name(output: str) -> None:
         check_output(output)
 
 
+def test_a_calibration_in_no_folder(tmp_path: Path) -> None:
+    put(tmp_path / "file")
+    for folder in (tmp_path / "gone", tmp_path / "file"):
+        with pytest.raises(ValueError, match=f"c.json is in {folder}, which is no folder"):
+            check_output(str(folder / "c.json"))
+
+
 # Whole commands
 
 
