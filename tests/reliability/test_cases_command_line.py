@@ -354,7 +354,7 @@ CASES: list[tuple[str, int, str]] = [
     (f"{CALIBRATE} --num-images 0", TYPED, "of own is 0; it must be a whole number in [1, 1]."),
     (f"{CALIBRATE} --num-images 9", TYPED, "of own is 9; it must be a whole number in [1, 1]."),
     (f"{CALIBRATE} --output {{folder}}", TYPED, "must be a file in a folder"),
-    (f"{CALIBRATE} --output {{folder}}/text.txt/c.json", TYPED, "must be a file in a folder"),
+    (f"{CALIBRATE} --output {{folder}}/text.txt/c.json", TYPED, "text.txt, which is no folder."),
     (
         "check-export --folder x --config-file x --output {folder}/text.txt/c.json",
         TYPED,
@@ -379,7 +379,7 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "merge_exits_iou is no key. The nearest is 'MODEL.DYNAMIC.MERGE_EXITS_IOU'.",
     ),
-    (f"{CALIBRATE} --output {{folder}}/gone/c.json", TYPED, "must be a file in a folder"),
+    (f"{CALIBRATE} --output {{folder}}/gone/c.json", TYPED, "gone, which is no folder."),
     (f"{CALIBRATE} --output {{folder}}/c.png", TYPED, "c.png has the name of a picture"),
     (f"{CALIBRATE} --output {{folder}}/pipe", TYPED, "pipe, which is no ordinary file"),
     (f"{CALIBRATE} DATASETS.TEST ()", TYPED, "DATASETS.TEST names no data set to calibrate on."),
