@@ -46,7 +46,7 @@ from dynamicdet_d2.operating_point import (
 )
 from dynamicdet_d2.utils.arguments import refuse_no_config
 from dynamicdet_d2.utils.device import device_name
-from dynamicdet_d2.utils.paths import absent, refuse_no_path
+from dynamicdet_d2.utils.paths import no_such, refuse_no_path
 from dynamicdet_d2.utils.plain import checked as checked_kind
 from dynamicdet_d2.utils.versions import versions
 
@@ -72,8 +72,7 @@ def calibration_config(
     weights = os.fspath(weights)
     # Detectron2 also takes addresses such as detectron2://...
     if "://" not in weights and not os.path.isfile(weights):
-        what = "is no file" if os.path.exists(weights) else absent(weights)
-        raise ValueError(f"--weights {weights} {what}.")
+        raise ValueError(f"--weights {weights} {no_such('file', weights)}.")
     cfg = read_with_weights(config_file, weights, opts)
     refuse_unread(opts, "what a calibration is to meet is said by options, such as --hard-fraction")
     cfg.MODEL.DYNAMIC.CALIBRATION = ""

@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
 from dynamicdet_d2.utils.files import RepeatedKeyError, once_each, refuse_pipes
-from dynamicdet_d2.utils.paths import absent
+from dynamicdet_d2.utils.paths import no_such
 from dynamicdet_d2.utils.words import is_whole, shown
 
 KEY = "DATASETS.COCO_JSON"
@@ -81,10 +81,10 @@ def checked_entry(entry: object) -> tuple[str, str, str]:
         os.path.abspath(os.path.expanduser(path)) for path in (json_file, image_root)
     )
     if not os.path.isfile(json_file):
-        fault = "is no file" if os.path.exists(json_file) else absent(json_file)
+        fault = no_such("file", json_file)
         raise ValueError(f"{KEY}: the json file of '{name}' {fault}: {json_file}.")
     if not os.path.isdir(image_root):
-        fault = "is no folder" if os.path.exists(image_root) else absent(image_root)
+        fault = no_such("folder", image_root)
         raise ValueError(f"{KEY}: the image folder of '{name}' {fault}: {image_root}.")
     return name, json_file, image_root
 

@@ -43,6 +43,11 @@ def absent(path: str | os.PathLike) -> str:
     return "does not exist"
 
 
+def no_such(kind: str, path: str | os.PathLike) -> str:
+    """Why no "file" or "folder" was found at a path, as the end of a sentence."""
+    return f"is no {kind}" if os.path.exists(path) else absent(path)
+
+
 def is_address(text: str) -> bool:
     """As of a file elsewhere: ``s3://...``, ``https://...``."""
     return _ADDRESS.match(text) is not None

@@ -11,7 +11,7 @@ from dynamicdet_d2.data.check.findings import DatasetReport, Findings
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS, displayed_size, header_fault
 from dynamicdet_d2.data.register import LARGEST_ID
 from dynamicdet_d2.utils.files import names_a_file
-from dynamicdet_d2.utils.paths import absent
+from dynamicdet_d2.utils.paths import no_such
 from dynamicdet_d2.utils.words import in_words, shown
 
 # Opening a file header costs about a millisecond: enough of them to find sizes that are wrong as a
@@ -111,7 +111,7 @@ def _check_files(
     unusable: Findings,
 ) -> None:
     if not os.path.isdir(image_root):
-        fault = "is no folder" if os.path.exists(image_root) else absent(image_root)
+        fault = no_such("folder", image_root)
         report.errors.add("missing folders", f"The image folder {image_root} {fault}.")
         return
     _warn_of_files_elsewhere(files, image_root, report)
