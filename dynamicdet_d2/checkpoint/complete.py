@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from dynamicdet_d2.checkpoint.checkpointer import DynamicCheckpointer
+from dynamicdet_d2.checkpoint.learnt import say_untrained_router
 from dynamicdet_d2.checkpoint.names import DYNAMICDET
 from dynamicdet_d2.checkpoint.report import LoadReport, summarise
 
@@ -34,7 +35,8 @@ def check_complete(
 ) -> None:
     """Refuse weights that leave parts of the model at random values or are not finite.
 
-    A model that nothing was loaded into is random as a whole, and its user knows.
+    A model that nothing was loaded into is random as a whole, and its user knows. A router that has
+    learnt nothing yet, where one decides, is said.
 
     Args:
         checkpointer: after loading.
@@ -57,6 +59,9 @@ def check_complete(
                 without_second=without_second,
             )
     check_finite(checkpointer)
+    routed = any(name.startswith(_ROUTER) for name in checkpointer.report.model_names)
+    if routed and not (one_exit or without_router):
+        say_untrained_router(checkpointer.report.path)
 
 
 def unfilled(report: LoadReport) -> list[str]:

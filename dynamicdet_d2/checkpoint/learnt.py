@@ -20,6 +20,8 @@ from dynamicdet_d2.data.loading.images import images_hash
 logger = logging.getLogger(__name__)
 
 _BYTES = 8
+# The phases that train no router.
+_BEFORE_THE_ROUTER = ("detectors", "detector2")
 
 
 def recorded_images(
@@ -45,7 +47,7 @@ def recorded_images(
 
 
 def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """``recorded_images`` of the run that wrote a checkpoint.
+    """``recorded_images`` of the run that the weights of a checkpoint or a model folder come from.
 
     Args:
         path: file or address of weights; "": none.
@@ -53,14 +55,34 @@ def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     Returns:
         {} where it has no record, or cannot be read, which is said where its weights are.
     """
+    record = _kept_by(path).get("images")
+    return record if isinstance(record, Mapping) else {}
+
+
+def say_untrained_router(path: str | os.PathLike[str]) -> None:
+    """Say where the router of a checkpoint has learnt nothing from the detectors beside it.
+
+    Args:
+        path: as for ``recorded_by``.
+    """
+    phase = _kept_by(path).get("phase")
+    if phase in _BEFORE_THE_ROUTER:
+        logger.warning(
+            "%s is of phase '%s', before the router was trained for these detectors: which images "
+            "are hard is left to chance.",
+            *(path, phase),
+        )
+
+
+def _kept_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """What a checkpoint has beside its weights; {} where it has nothing, or cannot be read."""
     if not os.path.isfile(path):  # an address, or a pipe, which would be waited for
         return {}
     try:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        record = content["trainer"]["images"]
+        return {**content.get("trainer", content)}  # a model folder has no trainer to go on with
     except Exception:  # a file that is no checkpoint of a run raises anything at all
         return {}
-    return record if isinstance(record, Mapping) else {}
 
 
 def learnt_by(path: str | os.PathLike[str]) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 
+from dynamicdet_d2.checkpoint.learnt import recorded_by
 from dynamicdet_d2.model_folder.loading import load
 from dynamicdet_d2.model_folder.manifest import (
     CALIBRATION,
@@ -71,8 +72,12 @@ def write_model(
 
 def _write_files(predictor: DynamicPredictor, folder: Path) -> None:
     keys = predictor.cfg.MODEL.DYNAMIC
+    weights = {
+        "model": predictor.model.state_dict(),
+        "images": recorded_by(predictor.cfg.MODEL.WEIGHTS),
+    }
     with whole_file(folder / WEIGHTS) as file:
-        torch.save({"model": predictor.model.state_dict()}, file)
+        torch.save(weights, file)
     write_json(folder / CLASSES, predictor.class_names)
     cfg = predictor.cfg.clone()
     cfg.defrost()

@@ -47,6 +47,26 @@ def check(tmp_path: Path) -> Callable[..., None]:
     return check_changed
 
 
+@pytest.mark.parametrize("phase", ["detectors", "detector2"])
+def test_a_router_that_has_learnt_nothing_yet_is_said(
+    phase: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "w.pth"
+    checkpointer = loaded(dict(toy_model().state_dict()), tmp_path)
+    for kept in ({}, {"trainer": {"phase": "router"}}, {"trainer": {"phase": ["detectors"]}}):
+        torch.save({"model": {}, **kept}, path)
+        check_complete(checkpointer)
+    torch.save({"model": {}, "trainer": {"phase": phase}}, path)
+    check_complete(checkpointer, one_exit=True)
+    check_complete(checkpointer, without_router=True)
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    check_complete(checkpointer)
+    assert caplog.records[-1].getMessage() == (
+        f"{path} is of phase '{phase}', before the router was trained for these detectors: which "
+        "images are hard is left to chance."
+    )
+
+
 def test_complete_weights_are_accepted_with_or_without_a_loss_offset(
     check: Callable[..., None],
 ) -> None:

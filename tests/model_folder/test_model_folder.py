@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import dynamicdet_d2
+from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_classes, recorded_images
 from dynamicdet_d2.model_folder import model_config, write_model
 from dynamicdet_d2.model_folder.manifest import FileRecord, Manifest, verified
 from dynamicdet_d2.operating_point import Calibration
@@ -74,13 +75,28 @@ def test_a_link_to_an_empty_folder_stays_one(files: SimpleNamespace, tmp_path: P
     assert {path.name for path in (tmp_path / "disk").iterdir()} == FILES - {"calibration.json"}
 
 
+def test_it_keeps_which_images_its_weights_have_learnt(
+    files: SimpleNamespace, tmp_path: Path
+) -> None:
+    images = recorded_images([{"file_name": str(tmp_path / "a.jpg")}], NAMES)
+    content = torch.load(files.weights, weights_only=True)
+    torch.save({**content, "trainer": {"images": images}}, tmp_path / "run.pth")
+    first, second = tmp_path / "first", tmp_path / "second"
+    write_model(predicting_cfg("MODEL.WEIGHTS", str(tmp_path / "run.pth")), first, NAMES)
+    write_model(predicting_cfg("MODEL.WEIGHTS", str(first / "model.pth")), second, NAMES)
+    for folder in (first, second):
+        record = recorded_by(folder / "model.pth")
+        assert record["files"].tolist() == images["files"].tolist()
+        assert recorded_classes(record) == NAMES
+
+
 def test_nothing_in_it_names_the_machine_that_wrote_it(written: Path) -> None:
     for path in written.iterdir():
         if path.suffix != ".pth":
             text = path.read_text()
             assert str(written.parents[2]) not in text and "/home/me" not in text
     content = torch.load(written / "model.pth", weights_only=True)
-    assert list(content) == ["model"]
+    assert (list(content), content["images"]) == (["model", "images"], {})
     assert list(written.parent.iterdir()) == [written]
 
 
