@@ -59,11 +59,12 @@ class Gflops(Target):
         keys, sizes = measured.cfg, measured.observation.sizes
         cost = RouteCost(measured.model, keys.TEST.DYNAMIC.ATTENTION_MATMUL)
         costs = cost.of_images(sizes)
+        easy, hard = costs.mean(axis=0).tolist()
         # Which refuses what is out of reach.
-        hard_fraction_for_cost(*costs.mean(axis=0), self.value, "cost", "GFLOPs")
+        hard_fraction_for_cost(easy, hard, self.value, "cost", "GFLOPs")
         order = np.argsort(-np.array(measured.observation.difficulties), kind="stable")
         more = np.cumsum((costs[:, 1] - costs[:, 0])[order]) / len(order)
-        means = costs[:, 0].mean() + np.append(0.0, more)
+        means = easy + np.append(0.0, more)
         return Choice(float(np.interp(self.value, means, np.linspace(0, 1, len(means)))))
 
 
