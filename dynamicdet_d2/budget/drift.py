@@ -52,6 +52,8 @@ class DriftMonitor:
         num_images = checked_field("num_images", num_images)
         grid = checked_field("grid", grid)
         self._thresholds, self._least, self._most = runs(grid)
+        # 0 stands for all images, whatever was seen: difficulties of exactly 0 are not above it.
+        self._least[self._thresholds == 0] = 0
         self._critical = critical_distance(size, num_images)
         self._size = size
         self._window: list[float] = []

@@ -112,12 +112,14 @@ def _few_images(record: Calibration) -> list[str]:
 
 def _ties(record: Calibration) -> list[str]:
     """Half an image is rounding; more comes from equal difficulties."""
-    rounding = 0.5 / record.num_images + 1e-6
-    missed = [
+    # The operating point's threshold is the grid's, of a hard fraction that is up to 0.0005 off.
+    rounding = 0.5 / record.num_images + 0.0005 + 1e-6
+    point = record.operating_point
+    missed = dict.fromkeys(
         f"{row['hard_fraction']:g} ({row['realised_hard_fraction']:.3f})"
-        for row in record.thresholds
+        for row in [*record.thresholds, *([point] if point else [])]
         if abs(row["realised_hard_fraction"] - row["hard_fraction"]) > rounding
-    ]
+    )
     if not missed:
         return []
     return [

@@ -236,9 +236,9 @@ key("TEST.DYNAMIC.LOSS_GAP", False, true_or_false)
 # Put the means of L1 and L2 over the test images into the results of every evaluation, as losses/L1
 # and losses/L2, for SOLVER.BEST.METRIC, metrics.json and TensorBoard; needs what LOSS_GAP needs.
 key("TEST.EVAL_LOSS", False, true_or_false)
-# Images in each row of the report's pictures (easiest, hardest, sent the wrong way), >= 0; 0: no
-# pictures.
-key("TEST.DYNAMIC.GALLERY", 4, integer(at_least=0))
+# Images in each row of the report's pictures (easiest, hardest, sent the wrong way); 0: no
+# pictures. More than 50 take minutes to draw, and then no file can take them.
+key("TEST.DYNAMIC.GALLERY", 4, integer(at_least=0, at_most=50))
 # Further INPUT.MIN_SIZE_TEST, in pixels, to evaluate both ends at (Fig. 10): one more pass over the
 # images for each. INPUT.MAX_SIZE_TEST grows or shrinks in proportion.
 key("TEST.DYNAMIC.INPUT_SIZES", [], each(side))

@@ -2,7 +2,7 @@
 """Test-time augmentation of a dynamic detector, by Detectron2's own (``TEST.AUG``)."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from torch import nn
 
-from dynamicdet_d2.data.loading.loaders import build_test_loader
 from dynamicdet_d2.evaluation.observe import unwrapped
 from dynamicdet_d2.modeling.routing import route_name
 from dynamicdet_d2.operating_point.point import at_threshold
@@ -47,7 +46,7 @@ class DynamicRCNNWithTTA(GeneralizedRCNNWithTTA):
 
 
 def evaluate_augmented(
-    cfg: CfgNode, dataset: str, model: nn.Module, output_dir: str
+    cfg: CfgNode, dataset: str, model: nn.Module, output_dir: str, loader: Iterable[list[dict]]
 ) -> dict[str, dict[str, float]]:
     """COCO figures at the model's own threshold with ``TEST.AUG``, as "bbox_TTA" and "segm_TTA".
 
@@ -55,9 +54,10 @@ def evaluate_augmented(
         dataset: in Detectron2's catalogs, with annotations.
         model: a ``DynamicRCNN``.
         output_dir: its results go into ``augmented`` there.
+        loader: of the data set's images; has a length.
     """
     folder = os.path.join(output_dir, "augmented")
     evaluator = COCOEvaluator(dataset, output_dir=folder, use_fast_impl=False)
     augmented = DynamicRCNNWithTTA(cfg, unwrapped(model))
-    results = inference_on_dataset(augmented, build_test_loader(cfg, dataset), evaluator)
+    results = inference_on_dataset(augmented, loader, evaluator)
     return {f"{task}_TTA": figures for task, figures in (results or {}).items()}

@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 from numpy.typing import NDArray
 from torch import nn
 
-from dynamicdet_d2.config.ranges import MOST_PROPOSALS
+from dynamicdet_d2.config.ranges import MOST_PROPOSALS, integer
 from dynamicdet_d2.evaluation.flop_meter import (
     NOTHING,
     NUM_DETECTIONS,
@@ -25,6 +25,8 @@ from dynamicdet_d2.evaluation.flop_meter import (
 )
 from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, system_name
 from dynamicdet_d2.parts import EASY, parts_of, rounded_up
+
+_SIDE, _PROPOSALS = integer(at_least=1), integer(at_least=1, at_most=MOST_PROPOSALS)
 
 
 def count_flops(
@@ -82,11 +84,14 @@ def route_flops(parts: Mapping[str, int], routes: Mapping[str, Sequence[str]]) -
 
 
 def padded_size(model: nn.Module, height: int, width: int) -> tuple[int, int]:
-    """An image's size in pixels -> the size that the model pads it to when it is alone."""
-    if height < 1 or width < 1:
-        raise ValueError(f"The image size is {height}x{width}; both sides must be at least 1.")
+    """An image's size in pixels -> the size that the model pads it to when it is alone.
+
+    Raises:
+        ValueError: a side is no whole number, at least 1.
+    """
+    height, width = _SIDE.whole(height, "height"), _SIDE.whole(width, "width")
     padded_side = parts_of(model).padded_side
-    return padded_side(int(height)), padded_side(int(width))
+    return padded_side(height), padded_side(width)
 
 
 def kept_proposals(model: nn.Module, route: str = "hard") -> int:
@@ -115,10 +120,8 @@ class RouteCost:
             size_multiple: what an optimised copy of a static detector pads to on top, in pixels
                 (``MODEL.INFERENCE.SIZE_MULTIPLE``); a dynamic detector knows it itself.
         """
-        if num_proposals is not None and num_proposals < 1:
-            raise ValueError(f"num_proposals is {num_proposals}; it must be at least 1.")
-        if num_proposals is not None and num_proposals > MOST_PROPOSALS:
-            raise ValueError(f"num_proposals is {num_proposals}; more than {MOST_PROPOSALS}.")
+        if num_proposals is not None:
+            num_proposals = _PROPOSALS.whole(num_proposals, "num_proposals")
         self.model = model
         self.attention_matmul = attention_matmul
         self.num_proposals = num_proposals

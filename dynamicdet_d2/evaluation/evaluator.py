@@ -115,7 +115,7 @@ class TradeoffEvaluator(Observer):
                 "TradeoffEvaluator needs the detections of both exits: "
                 "inference_on_dataset(BothExits(model), loader, evaluator)."
             )
-        if self._model is None:
+        if self._model is None and outputs:
             self._take(self._given_model or outputs[0]["model"])
         self._say_other_images(inputs)
         self._say_training_mapper(inputs, outputs)

@@ -81,7 +81,7 @@ def measure_thresholds(
     Raises:
         ValueError: as :func:`measure_points`, or a threshold is out of range.
     """
-    points = [None if x is None else model.operating_point.moved(x) for x in thresholds]
+    points = [None if x is None else model.operating_point.tried(x) for x in thresholds]
     return measure_points(model, inputs, points, warmup, clock)
 
 

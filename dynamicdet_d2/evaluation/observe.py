@@ -17,6 +17,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, SpreadSample, merged
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.modes import modes_kept
 from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.routing import route_name
 
@@ -68,7 +69,8 @@ def observe(
     """
     observer = Observer(sample_size, with_masks=False)
     observed = BothExits(model) if detections else Difficulties(model)
-    inference_on_dataset(observed, loader, observer)
+    with modes_kept(model):
+        inference_on_dataset(observed, loader, observer)
     observation = observer.observation()
     if comm.is_main_process() and not observation.records:
         raise ValueError("No image of the data set could be read; the log names each.")
@@ -109,7 +111,8 @@ class BothExits(_View):
     """A dynamic detector whose output is that of both exits.
 
     The routed detector's own output is part of it, so that any evaluator of Detectron2 can be
-    used beside ``TradeoffEvaluator``.
+    used beside ``TradeoffEvaluator``: one call can have both where their results have other names,
+    which those of ``COCOEvaluator`` have not ("bbox" is both's).
     """
 
     def __init__(self, model: nn.Module, with_losses: bool = False) -> None:

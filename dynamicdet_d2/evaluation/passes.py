@@ -14,6 +14,7 @@ from dynamicdet_d2.evaluation.augmented import evaluate_augmented
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.observe import BothExits
 from dynamicdet_d2.evaluation.tradeoff.record import Tradeoff
+from dynamicdet_d2.modeling.modes import modes_kept
 from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,8 @@ def evaluate(
             f"The loader of {dataset} is of type {type(loader).__name__}, without a length: "
             "build_test_loader must return one that has an end."
         )
-    results = inference_on_dataset(observed, loader, evaluator)
+    with modes_kept(model):
+        results = inference_on_dataset(observed, loader, evaluator)
     if not isinstance(results, dict):
         raise ValueError(
             f"The evaluator of {dataset} is a {type(evaluator).__name__} and gives "
@@ -84,7 +86,9 @@ def evaluate(
         )
     if cfg.TEST.AUG.ENABLED:
         folder = getattr(evaluator, "output_dir", None) or str(Path(cfg.OUTPUT_DIR) / "inference")
-        results = {**(results or {}), **evaluate_augmented(cfg, dataset, model, folder)}
+        with modes_kept(model):  # Detectron2's class would pass on its own, that of training
+            found = evaluate_augmented(cfg, dataset, model, folder, build_loader(cfg, dataset))
+        results = {**results, **found}
     return results
 
 

@@ -64,7 +64,7 @@ class OperatingPoint:
         self.calibration = calibration
         self.easy_proposals = easy_proposals
         self._cfg = cfg
-        self._checked = False
+        self._checked = self._silent = False
         self._seen: list[float] = []
 
     @classmethod
@@ -101,6 +101,12 @@ class OperatingPoint:
     def moved(self, threshold: float) -> "OperatingPoint":
         """Another threshold, set by hand, in [0, 1]."""
         return OperatingPoint(threshold=threshold, easy_proposals=self.easy_proposals)
+
+    def tried(self, threshold: float) -> "OperatingPoint":
+        """Another threshold, in [0, 1], to be measured: nothing is said of its routes."""
+        point = self.moved(threshold)
+        point._silent = True
+        return point
 
     def limited(self, easy_proposals: int) -> "OperatingPoint":
         """Another number of candidates of easy images, >= 0, set by hand."""
@@ -139,7 +145,7 @@ class OperatingPoint:
         Args:
             difficulties: of the images that were just routed.
         """
-        if self.calibration is not None or not 0 < self.threshold < 1:
+        if self._silent or self.calibration is not None or not 0 < self.threshold < 1:
             return
         if len(self._seen) >= ENOUGH:
             return

@@ -192,6 +192,9 @@ def test_equal_difficulties_and_few_images_are_no_drift() -> None:
         warnings.simplefilter("error")
         monitor.observe(np.random.default_rng(1).permutation(tied)[:500])
         DriftMonitor(calibration([0.1, 0.9]).grid, 2, size=100).observe(even(500))
+        # Those of exactly 0 are not above the threshold that stands for all images.
+        nothing = [0.0] * 500 + [0.6] * 500
+        DriftMonitor(calibration(nothing).grid, 1000, size=100).observe(nothing[450:550])
 
 
 # The controller

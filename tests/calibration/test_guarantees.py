@@ -2,6 +2,7 @@
 """Targets with a guarantee, by hand, and how they are asked for."""
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +99,18 @@ def test_latency_p95_by_hand() -> None:
     assert promised.guarantee["hard_fraction_without"] == 0.05
     with pytest.raises(ValueError, match=r"of 9 ms cannot be reached; 10 ms .* 40 ms"):
         LatencyP95(9.0).choose(measured)
+
+
+@pytest.mark.parametrize(("count", "low"), [(50, 48), (20, 19), (19, 19), (1, 1), (60, 57)])
+def test_the_p95_latency_that_is_said_to_be_had_is(count: int, low: int) -> None:
+    # Of 50 images two may be late, so that 48 keep within the 48th time; of 20 one, of 19 none.
+    times = Latency.of([1.0 + i for i in range(count)])
+    measured = replace(latency_measured(count, 0), latencies={"easy": times, "hard": times})
+    with pytest.raises(ValueError, match=f"; {low} ms .all easy. to {low} ms"):
+        LatencyP95(0.5).choose(measured)
+    assert LatencyP95(float(low)).choose(measured).hard_fraction == 1.0
+    with pytest.raises(ValueError, match="cannot be reached"):
+        LatencyP95(low - 0.01).choose(measured)
 
 
 def test_latency_p95_needs_enough_timed_images() -> None:

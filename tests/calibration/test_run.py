@@ -262,22 +262,44 @@ def test_hard_fraction_and_latency_targets(cfg: CfgNode) -> None:
     assert Latency(24.0).choose(measured).hard_fraction == pytest.approx(0.4)
 
 
-def test_gflops_target_averages_over_the_sizes(cfg: CfgNode) -> None:
+# 10 and 20 G of 64x64, 30 and 60 of 64x192: 20 on average, 40 with both hard, and 35 where the
+# larger image alone is hard, or 25 where the smaller one is.
+@pytest.mark.parametrize(
+    ("larger", "target", "hard_fraction"),
+    [(0.8, 35.0, 0.5), (0.2, 25.0, 0.5), (0.8, 23.0, 0.1), (0.2, 40.0, 1.0), (0.2, 20.0, 0.0)],
+)
+def test_gflops_target_is_of_the_images_that_turn_hard(
+    cfg: CfgNode, larger: float, target: float, hard_fraction: float
+) -> None:
     class Cost:
         """10 and 20 G an image of 64x64, in proportion to the area."""
 
         def __init__(self, *_: object, **__: object) -> None: ...
 
-        def average(self, sizes: list[tuple[int, int]], hard: list[bool]) -> float:
-            area = np.array([height * width / 64**2 for height, width in sizes])
-            return float(np.mean(area * (10 + 10 * np.array(hard))))
+        def of_images(self, sizes: list[tuple[int, int]]) -> np.ndarray:
+            return np.array([[h * w / 64**2 * each for each in (10, 20)] for h, w in sizes])
 
-    sizes = [(64, 64), (64, 192)]
-    records = [ExitRecord(i, "", 0.5, size, ([], [])) for i, size in enumerate(sizes)]
+    images = [(0.5, (64, 64)), (larger, (64, 192))]
+    records = [ExitRecord(i, "", d, size, ([], [])) for i, (d, size) in enumerate(images)]
     measured = Measured(cfg, nn.Identity(), hand_record(), Observation(records, []))
     with mock.patch("dynamicdet_d2.calibration.targets.RouteCost", Cost):
-        # Means 20 and 40.
-        assert Gflops(25.0).choose(measured).hard_fraction == 0.25
+        chosen = Gflops(target).choose(measured).hard_fraction
+        assert chosen == pytest.approx(hard_fraction, abs=1e-12)
+        with pytest.raises(ValueError, match="20 to 40 GFLOPs can"):
+            Gflops(41.0).choose(measured)
+
+
+def test_a_target_that_equal_difficulties_miss_is_said() -> None:
+    # 80 of 1000 images are alike: of the hardest 110 to 190 none can be chosen.
+    difficulties = [*np.linspace(0.1, 0.5, 810), *[0.6] * 80, *np.linspace(0.7, 0.9, 110)]
+    table = [{**row, "interval": [0, 1]} for row in cal.threshold_table(difficulties)]
+    grid = cal.threshold_grid(difficulties)
+    record = dataclasses.replace(hand_record(), num_images=1000, thresholds=table, grid=grid)
+    assert not [said for said in cal.remarks(record) if "out of reach" in said]
+    point = {"hard_fraction": 0.15, "threshold": record.threshold(0.15), "interval": [0, 1]}
+    point["realised_hard_fraction"] = cal.realised_hard_fraction(difficulties, point["threshold"])
+    said = cal.remarks(dataclasses.replace(record, operating_point=point))
+    assert any("brackets) are out of reach: 0.15 (0.110)." in sentence for sentence in said)
 
 
 @pytest.mark.parametrize(("drop", "hard_fraction"), [(0.0, 0.38), (30.0, 0.13), (60.0, 0.0)])

@@ -108,7 +108,7 @@ WRONG = {
     "TEST.DYNAMIC.RANDOM_DRAWS": (0, "in [1, 100000]"),
     "TEST.DYNAMIC.MIN_SCORE": (2, "in [0, 1]"),
     "TEST.DYNAMIC.LOSS_GAP": (None, "True or False"),
-    "TEST.DYNAMIC.GALLERY": (-1, "at least 0"),
+    "TEST.DYNAMIC.GALLERY": (51, "in [0, 50]"),
     "TEST.DYNAMIC.INPUT_SIZES": ([640, 0], "in [1, 32768]"),
     "TEST.DYNAMIC.PLAN.EASY_PROPOSALS": ([300, -1], "at least 0"),
     "TEST.DYNAMIC.PLAN.INPUT_SIZES": ([640, 0], "in [1, 32768]"),

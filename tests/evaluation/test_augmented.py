@@ -69,6 +69,26 @@ def test_an_evaluation_adds_its_figures(tmp_path: Path) -> None:
     assert "AP" in results["bbox_TTA"]
 
 
+def test_the_loader_is_the_callers_own_and_modes_are_kept(tmp_path: Path) -> None:
+    files = write_coco(
+        tmp_path,
+        [image_entry(i, width=96, height=64) for i in (1, 2)],
+        [object_entry(1, 1), object_entry(2, 2)],
+        categories=CATEGORIES,
+    )
+    model = decided(toy_model("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0))
+    model.router.train()  # a part alone, as in some phases of a training
+    modes = [module.training for module in model.modules()]
+    with clean_catalogs():
+        register_coco_json([["aug", *files]])
+        cfg = toy_cfg(*AUGMENTED, "OUTPUT_DIR", str(tmp_path))
+        found = evaluate(cfg, "aug", model, Ids(), lambda *_: [[toy_inputs(2)[1]]])
+    assert found["ids"] == [2]
+    results = tmp_path / "inference" / "augmented" / "coco_instances_results.json"
+    assert {result["image_id"] for result in json.loads(results.read_text())} == {2}
+    assert [module.training for module in model.modules()] == modes
+
+
 def test_kinds_without_it_refuse_it() -> None:
     dense = toy_cfg(*dense_keys("RetinaNet"), "TEST.AUG.ENABLED", True, "DATASETS.TEST", ())
     assert problems(dense, Use.EVALUATE) == [

@@ -370,8 +370,13 @@ def test_average_of_nothing_is_refused(
 
 
 def test_impossible_sizes_are_refused(route_cost: RouteCost) -> None:
-    with pytest.raises(ValueError, match="0x64"):
-        route_cost.at(0, 64)
+    for side, must in ((0, "a whole number"), (64.5, "a whole number"), ("64", "a number")):
+        with pytest.raises(ValueError, match=f"height is {side!r}; it must be {must}"):
+            route_cost.at(side, 64)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="width is -1;"):
+        route_cost.at(64, -1)
+    with pytest.raises(ValueError, match="num_proposals is 1.5; it must be a whole number in"):
+        RouteCost(tiny_model(), num_proposals=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_proposals is 0"):
         count_flops(tiny_model(), 64, 64, num_proposals=0)
 
@@ -563,7 +568,7 @@ def test_command_counts_the_proposals_of_the_config(
     [
         (["--config-file", "no/such.yaml"], "no/such.yaml does not exist"),
         (["MODEL.NO_SUCH_KEY", "1"], "MODEL.NO_SUCH_KEY"),
-        (["--height", "0"], "0x1280"),
+        (["--height", "0"], "height is 0; it must be a whole number, at least 1."),
         (["--num-proposals", "0"], "num_proposals is 0"),
     ],
 )

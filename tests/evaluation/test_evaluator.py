@@ -37,6 +37,7 @@ from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import BothExits, observe
 from dynamicdet_d2.evaluation.report import pictures
+from dynamicdet_d2.evaluation.tradeoff.build import operating_points
 from tests.support.toy import toy_cfg, toy_model
 
 NAME = "tradeoff_test"
@@ -600,3 +601,8 @@ def test_both_exits_leave_the_mode_of_a_model_at_rest(model: nn.Module) -> None:
     wrapper = BothExits(model)
     assert wrapper.training is model.training is False
     assert BothExits(wrapper.model).model is model
+
+
+def test_hard_fractions_have_the_digits_that_their_rows_are_called_by() -> None:
+    cfg = toy_cfg("TEST.DYNAMIC.HARD_FRACTIONS", [0.33333333, 0.3333334, 0.1])
+    assert operating_points(cfg) == [0.0, 0.1, 0.333333, 0.5, 0.9, 1.0]

@@ -87,6 +87,9 @@ def test_a_threshold_that_is_meant_so_is_not() -> None:
         assert not said(OperatingPoint(threshold=threshold), [0.5] * 50)
     assert not said(OperatingPoint(threshold=0.5), [0.6] * 19)  # too few
     assert not said(OperatingPoint(threshold=0.5), [0.6] * 19, [0.4], [0.6] * 50)
+    # One that a measurement tries is nobody's key.
+    tried = OperatingPoint(threshold=0.5, easy_proposals=7).tried(0.4)
+    assert (tried.threshold, tried.easy_proposals) == (0.4, 7) and not said(tried, [0.6] * 50)
     record = SimpleNamespace(fingerprint={})
     calibrated = OperatingPoint(threshold=0.5, calibration=record, cfg=toy_cfg())
     assert not said(calibrated, [0.6] * 50)

@@ -100,7 +100,11 @@ CASES: list[tuple[str, int, str]] = [
     (f"{COST} SEED", TYPED, "'SEED' has no value."),
     (f"{COST} MODEL.RPN.IN_FEATURES ['p9']", TYPED, "MODEL.RPN.IN_FEATURES is ['p9']"),
     (f"{COST} MODEL.ROI_BOX_HEAD.NAME Gone", TYPED, "MODEL.ROI_BOX_HEAD.NAME is 'Gone'; it must"),
-    (f"{COST} --num-proposals 1000000000", TYPED, "num_proposals is 1000000000; more than 100000."),
+    (
+        f"{COST} --num-proposals 1000000000",
+        TYPED,
+        "num_proposals is 1000000000; it must",
+    ),
     ("check-data --images .", TYPED, "required: --json"),
     (f"{CHECK} --num-classes x", TYPED, "--num-classes: invalid int value"),
     (

@@ -12,8 +12,10 @@ from dynamicdet_d2.utils.class_labels import color_of, name_of
 
 # Detections below this are not drawn.
 MIN_SCORE = 0.5
-# Pixels that an image is wide in a picture, whatever the file has.
+# Pixels that an image is wide in a picture, whatever the file has, unless it is this many times as
+# high: one of a few pixels' width would become one of gigabytes.
 WIDTH = 480
+TALLEST = 4
 
 
 def draw(
@@ -28,14 +30,16 @@ def draw(
         class_names: by class as the model counts it; the class's number where there is none.
 
     Returns:
-        (H', W', 3) RGB, 480 pixels wide.
+        (H', W', 3) RGB, 480 pixels wide, or narrower and 1920 high.
     """
     shown = [item for item in found if item.get("score", 1.0) >= MIN_SCORE]
     with_masks = bool(shown) and all(item.get("segmentation") for item in shown)
     boxes = np.array([item["bbox"] for item in shown], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
+    height, width = pixels.shape[:2]
+    scale = min(WIDTH / width, max(TALLEST * WIDTH / height, 1 / width))
     with chart_style():
-        visualizer = Visualizer(pixels, scale=WIDTH / pixels.shape[1])
+        visualizer = Visualizer(pixels, scale=scale)
         visualizer.overlay_instances(
             boxes=boxes,
             labels=[_label(item, class_names) for item in shown],

@@ -52,6 +52,8 @@ _PICTURES = (
     ),
 )
 
+# How far from half of the images a hard fraction is called half.
+_HALF = 0.05
 _PRECISION_NOTE = (
     "Over all scores, the mean over the classes; at each recall the best precision that is reached "
     "there or beyond, as AP takes it. AP50 and AP75 are the means of these curves."
@@ -112,17 +114,24 @@ def _subtitle(tradeoff: Tradeoff) -> str:
 
 def _tiles(tradeoff: Tradeoff) -> list[Tile]:
     middle = tradeoff.middle
+    half = _named(middle)
     named = {
         "all easy (detector1)": tradeoff.easy_end,
-        "half hard": middle,
+        **({half: middle} if middle.uses_both_routes else {}),
         "all hard (detector2)": tradeoff.hard_end,
     }
     tiles = [Tile(name, f"{shown(p.box.AP)} AP", _cost(p)) for name, p in named.items()]
     share = middle.box.oracle_share
     if share is not None and beats_random(middle):
-        below = "at half hard; random is 0 %"
+        below = f"at {half}; random is 0 %"
         tiles.append(Tile("share of the oracle's gain", f"{share:.0%}", below))
     return tiles
+
+
+def _named(middle: Point) -> str:
+    """As a tile calls the point nearest to half of the images hard, which ties keep from it."""
+    share = middle.realised_hard_fraction
+    return "half hard" if abs(share - 0.5) <= _HALF else f"{share:.2g} hard"
 
 
 def _cost(point: Point) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dynamicdet_d2.evaluation.exit_records import EXITS
-from dynamicdet_d2.evaluation.report.drawing import draw
+from dynamicdet_d2.evaluation.report.drawing import TALLEST, draw
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.utils.charts import CARD, INK, PAGE_COLORS, chart_style
 from dynamicdet_d2.utils.files import whole_file
@@ -111,9 +111,10 @@ class Album:
             pixels = [list(map(self._drawn, row.images, row.drawn)) for row in rows]
             captions = [list(map(_caption, row.images, row.drawn)) for row in rows]
             # A row is as high as its images need at the width of a column.
-            shape = np.median([p.shape[0] / p.shape[1] for of_row in pixels for p in of_row])
+            shapes = [p.shape[0] / p.shape[1] for of_row in pixels for p in of_row]
+            shape = min(float(np.median(shapes)), TALLEST)
             lines = [max(caption.count("\n") for caption in of_row) for of_row in captions]
-            heights = [_INCHES * float(shape) + 0.66 + 0.16 * more for more in lines]
+            heights = [_INCHES * shape + 0.66 + 0.16 * more for more in lines]
             size = (_INCHES * columns, sum(heights))
             figure = Figure(figsize=size, dpi=110, layout="constrained", facecolor=_GROUND)
             parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]

@@ -38,9 +38,9 @@ ALWAYS = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 
 def operating_points(cfg: CfgNode) -> list[float]:
-    """The hard fractions of a report's table, ascending."""
+    """The hard fractions of a report's table, ascending; of six digits, as rows are called."""
     asked = cfg.TEST.DYNAMIC.HARD_FRACTIONS
-    return sorted({*ALWAYS, *map(float, asked)})
+    return sorted({*ALWAYS, *(float(f"{fraction:g}") for fraction in asked)})
 
 
 def build_tradeoff(

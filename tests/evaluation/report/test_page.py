@@ -43,6 +43,21 @@ class Tags(HTMLParser):
         self.text += data
 
 
+@pytest.mark.parametrize(
+    ("realised", "named"),
+    [(0.5, "half hard"), (0.45, "half hard"), (0.3, "0.3 hard"), (0.0, None), (1.0, None)],
+)
+def test_tiles_call_half_what_is_about_half(
+    tmp_path: Path, realised: float, named: str | None
+) -> None:
+    # Equal difficulties keep the share from the half that was asked for.
+    inner = a_point(0.5, 31.5, 31.0, realised_hard_fraction=realised)
+    text = Tags(page(a_tradeoff(EASY, inner, HARD), ROUTES, tmp_path)).text
+    tiles = text[text.index("all easy (detector1)") : text.index("all hard (detector2)")]
+    assert ("31.50 AP" in tiles) == (named is not None) and tiles.count("GFLOPs") == 1 + bool(named)
+    assert named is None or named in tiles
+
+
 def test_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "gallery.jpg")
     html = page(GOOD, ROUTES, tmp_path)

@@ -89,6 +89,24 @@ def test_objects_are_drawn_with_their_names_alone() -> None:
     assert not (np.abs(draw(GREY, both, []).astype(int) - 90) > 10).any(axis=2)[160, 200]
 
 
+# Sides that a picture is drawn with: 480 pixels wide, unless it is more than four times as high.
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((80, 120), (320, 480)),
+        ((4, 1000), (1, 480)),
+        ((1000, 4), (1920, 7)),
+        ((3000, 1), (3000, 1)),
+    ],
+)
+def test_a_picture_of_a_few_pixels_width_is_drawn_narrower(
+    given: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    pixels = np.full((*given, 3), 90, np.uint8)
+    drawn = draw(pixels, [detection([0, 0, 1, 1], 0.9)], ["disc"])
+    assert drawn.shape == (*expected, 3)
+
+
 @pytest.fixture
 def routes(tmp_path: Path) -> list[ImageRoute]:
     """With an image file each."""
@@ -116,6 +134,12 @@ def test_pictures_are_written_where_images_are(tmp_path: Path, routes: list[Imag
     # Two images of 3.2 inches at 110 dots per inch; one a row where one alone went wrong.
     assert [width for width, _ in shapes] == [704, 352]
     assert shapes[1][1] > 1.4 * shapes[0][1]  # six rows, not four
+    # A cell is at most four times as high as wide, and so a picture of such images can be written.
+    for route in routes:
+        Image.fromarray(np.full((500, 2, 3), 90, np.uint8)).save(route.file_name)
+    album.write(tmp_path, routes)
+    width, height = Image.open(tmp_path / pictures.GALLERY).size
+    assert width == 704 and 110 * 4 * 4 * 3.2 < height < 110 * 4 * (4 * 3.2 + 1)
     # Nothing went the wrong way any more, and image files are gone.
     right = [route for route in routes if route.image_id in (0, 2)]
     album.write(tmp_path, right)
