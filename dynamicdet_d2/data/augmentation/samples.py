@@ -95,7 +95,7 @@ def _read(annotation: Annotation, masks: bool) -> Annotation:
     return found
 
 
-def _is_outline(polygon: object) -> bool:
+def _is_outline(polygon: Any) -> bool:
     """Three points or more as flat numbers: others are drawn by nobody, Detectron2 included."""
     return np.ndim(polygon) == 1 and len(polygon) >= 6 and len(polygon) % 2 == 0
 
