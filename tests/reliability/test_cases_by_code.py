@@ -142,7 +142,7 @@ MASKS: list[tuple[Any, str, bool]] = [
     ([[5, 6, 15, 6, NAN, 14]], "polygon", False),
     (mask_api.encode(MASK), "polygon", False),
     (mask_api.encode(MASK), "bitmask", True),
-    (MASK, "bitmask", True),
+    (MASK, "bitmask", False),
     (mask_api.encode(np.asfortranarray(MASK[:9])), "bitmask", False),
     ({"size": [30, 40], "counts": [1200]}, "bitmask", False),
     ({"counts": "abc"}, "bitmask", False),

@@ -26,8 +26,8 @@ def read_picture(
         dataset_dict: in Detectron2's format.
         image_format: "RGB" or "BGR".
         size: of the longest side, in pixels.
-        masks: keep masks that are no polygons (run lengths, arrays); polygons are kept always,
-            since boxes follow from them.
+        masks: keep masks that are no polygons (run lengths); polygons are kept always, since
+            boxes follow from them.
 
     Raises:
         SizeMismatchError: the image has another size than the dict says.
@@ -90,8 +90,6 @@ def _read(annotation: Annotation, masks: bool) -> Annotation:
             found["segmentation"] = [np.asarray(x, np.float64).reshape(-1, 2) for x in outlines]
     elif isinstance(segmentation, dict) and masks:
         found["segmentation"] = coco_masks.decode(segmentation)
-    elif isinstance(segmentation, np.ndarray) and masks:
-        found["segmentation"] = (segmentation != 0).astype(np.uint8)
     return found
 
 

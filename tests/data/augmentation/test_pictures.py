@@ -321,15 +321,6 @@ def test_crowds_are_not_trained_on(tmp_path: Path) -> None:
     assert len(finished(picture, source, False, "polygon")["instances"]) == 0
 
 
-def test_arrays_are_masks_where_they_are_trained(tmp_path: Path) -> None:
-    mask = np.zeros((20, 40), dtype=np.uint8)
-    mask[2:8, 4:12] = 255
-    source = dataset_dict(tmp_path, segmentation=mask)
-    sample = finished(read_picture(source, "RGB", 80, masks=True), source, True, "bitmask")
-    assert sample["instances"].gt_masks.tensor.sum() == 12 * 16
-    assert "segmentation" not in read_picture(source, "RGB", 80, masks=False).annotations[0]
-
-
 @pytest.mark.parametrize(
     "outlines", [[4, 2, 12, 2, 12, 8], [[4, 2, 12, 2, 12, 8, 4]], [[[4, 2], [12, 2], [12, 8]]], "?"]
 )
