@@ -13,7 +13,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
 from dynamicdet_d2.checkpoint import conventions, names
-from dynamicdet_d2.checkpoint.files import plain, read_checkpoint
+from dynamicdet_d2.checkpoint.files import plain, read_checkpoint, unreadable_weights
 from dynamicdet_d2.checkpoint.filling import load_weights
 from dynamicdet_d2.checkpoint.packaged import is_packaged, packaged_file
 from dynamicdet_d2.checkpoint.report import LoadReport
@@ -72,11 +72,25 @@ class DynamicCheckpointer(DetectionCheckpointer):
                 trained; "": it is looked for beside the weights.
             as_saved: a context in which the model has the weights that are saved.
             kwargs: as Detectron2's, checkpointables among them.
+
+        Raises:
+            ValueError: there is a folder to save in, and the model has a state that could not be
+                read again, such as a sparse buffer.
         """
         super().__init__(model, save_dir, **kwargs)
         has_second = any(name.startswith(_BACKBONE2) for name, _ in self.model.named_parameters())
         self.weights2 = weights2 if has_second else ""
         self._as_saved, self._trained_by = as_saved, trained_by
+        if save_dir:  # at the end of a training it would be too late
+            self._refuse_unreadable()
+
+    def _refuse_unreadable(self) -> None:
+        bad = unreadable_weights(self.model.state_dict())
+        if bad:
+            raise ValueError(
+                f"The model's state has '{bad[0]}', which is no plain tensor: a checkpoint with it "
+                "could not be read again. A buffer can be kept out by persistent=False."
+            )
 
     def load(
         self, path: str | os.PathLike, checkpointables: Sequence[str] | None = None
@@ -187,6 +201,8 @@ class DynamicCheckpointer(DetectionCheckpointer):
             return path
         try:
             return self.path_manager.get_local_path(path)
+        except LookupError:
+            raise ValueError(f"The checkpoint {path} is not in Detectron2's catalog.") from None
         except (OSError, RuntimeError) as error:  # RuntimeError: of a name in Detectron2's catalog
             raise ValueError(f"The checkpoint {path} cannot be fetched: {error}.") from None
 

@@ -6,12 +6,12 @@ detects something else. What can confirm them is the config that it was trained 
 """
 
 import logging
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import detectron2
 from detectron2.config import CfgNode
@@ -108,8 +108,9 @@ def confirming_config(path: str) -> Path | None:
     Args:
         path: file or address.
     """
-    beside = Path(path).with_name("config.yaml")
-    if not urlparse(path).scheme and beside.is_file():
+    # Names that are no file's, as of a package's weights, have nothing beside them.
+    beside = Path(path).with_name("config.yaml") if os.path.isfile(path) else None
+    if beside is not None and beside.is_file():
         return beside
     found = _ZOO.search(path)
     if found is None:

@@ -7,6 +7,7 @@ nothing of them is shipped, and nothing in them is run.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from dynamicdet_d2.config import add_dynamicdet_config
 from dynamicdet_d2.modeling.yolo.build import dynamic_parts, static_parts
 from dynamicdet_d2.modeling.yolo.variants import VARIANTS
 from dynamicdet_d2.utils.files import names_a_file, whole_file
-from dynamicdet_d2.utils.plain_yaml import PlainYamlError, read_yaml
 from dynamicdet_d2.utils.words import shown
 
 _ANCHOR_TOLERANCE = 2e-3
@@ -73,7 +73,7 @@ def convert(path: str, output: str) -> Converted:
     with whole_file(target) as file:
         torch.save({"model": weights}, file)
     with whole_file(config) as file:
-        file.write(yaml.safe_dump(keys, sort_keys=False).encode())
+        file.write(_marked(yaml.safe_dump(keys, sort_keys=False)).encode())
     classes = keys["MODEL"]["YOLO"]["NUM_CLASSES"]
     return Converted(layout, classes, target, config)
 
@@ -83,21 +83,25 @@ def _check_output(published: Path, target: Path, config: Path) -> None:
     if not names_a_file(str(target)):
         raise ValueError(f"The output {shown(str(target))} names no file.")
     there = [file for file in (target, config) if file.exists()]
-    own = len(there) == 2 and _belongs_to(config, target)
+    own = len(there) == 2 and _is_as_written(config)
     if there and not (own and not (published.exists() and target.samefile(published))):
         raise ValueError(
-            f"The output would replace {there[0]}, which no conversion has written; choose another "
-            "name, or remove it."
+            f"The output would replace {there[0]}, which no conversion has written as it is; "
+            "choose another name, or remove it."
         )
 
 
-def _belongs_to(config: Path, weights: Path) -> bool:
-    """Whether a config names weights beside it, as that of a conversion does."""
+def _marked(config: str) -> str:
+    """With a first line, which one that was changed since, or is somebody's own, does not have."""
+    return f"# Written by 'dynamicdet convert': {sha256(config.encode()).hexdigest()}\n{config}"
+
+
+def _is_as_written(config: Path) -> bool:
     try:
-        content = read_yaml(config.read_text(encoding="utf-8"))
-        return Path(content["MODEL"]["WEIGHTS"]).name == weights.name
-    except (PlainYamlError, LookupError, OSError, TypeError, ValueError):
+        text = config.read_text(encoding="utf-8")
+    except (OSError, ValueError):
         return False
+    return text == _marked(text.partition("\n")[2])
 
 
 def _understood(published: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Tensor], dict]:

@@ -4,6 +4,7 @@
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any
 
@@ -57,11 +58,14 @@ def plain(value: object, where: str) -> object:
         ValueError: naming what could not be read again.
     """
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
     if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
+        with suppress(TypeError, ValueError):  # text, objects, foreign byte order
+            return torch.from_numpy(value.copy())
     if isinstance(value, dict):
-        return {k: plain(v, f"{where}[{k!r}]") for k, v in value.items()}
+        return {
+            plain(k, f"a key of {where}"): plain(v, f"{where}[{k!r}]") for k, v in value.items()
+        }
     if isinstance(value, list | tuple | set):
         items = [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
         return next(kind for kind in (list, tuple, set) if isinstance(value, kind))(items)
@@ -146,9 +150,24 @@ def _state_dict(weights: dict, path: str) -> dict[str, Tensor]:
     return tensors
 
 
+def unreadable_weights(weights: Mapping[str, object]) -> list[str]:
+    """Names in a model's state of what ``read_checkpoint`` would refuse in a file."""
+    return [
+        name
+        for name, value in weights.items()
+        if not isinstance(value, Tensor) or _has_no_plain_values(value)
+    ]
+
+
+def _has_no_plain_values(value: Tensor) -> bool:
+    return bool(
+        value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested
+    )
+
+
 def _tensor(value: object, name: str, path: str) -> Tensor:
     if isinstance(value, Tensor):
-        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
+        if _has_no_plain_values(value):
             raise ValueError(
                 f"{path} cannot be loaded: its tensor '{name}' is sparse, quantized, nested or "
                 "without values; weights are plain tensors."

@@ -95,7 +95,10 @@ def learnt_by(path: str | os.PathLike[str]) -> Tensor:
         hashes as in ``recorded_images``, int64 (N,); of none where there is no record.
     """
     files = recorded_by(path).get("files")
-    if isinstance(files, Tensor) and files.dtype == torch.int64:
+    if not isinstance(files, Tensor) or files.dtype != torch.int64:
+        return torch.empty(0, dtype=torch.int64)
+    # One number that is expanded to billions, as in no file of a run, is no record either.
+    if files.layout == torch.strided and files.is_contiguous():
         return files.flatten()
     return torch.empty(0, dtype=torch.int64)
 

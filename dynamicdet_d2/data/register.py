@@ -75,6 +75,11 @@ def checked_entry(entry: object) -> tuple[str, str, str]:
             f"{KEY}: the name {shown(name)} cannot be that of a folder: it must have no slash and "
             "no backslash, and be neither '.' nor '..'."
         )
+    if not is_class_name(name) or len(name.encode()) > LONGEST_NAME:
+        raise ValueError(
+            f"{KEY}: the name {shown(name)} must be text in one line, of {LONGEST_NAME} bytes at "
+            "most."
+        )
     if "\0" in json_file + image_root:
         raise ValueError(f"{KEY}: a path of '{name}' holds the character 0.")
     json_file, image_root = (

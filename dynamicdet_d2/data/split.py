@@ -54,7 +54,8 @@ def split_coco(
     if num_images is not None and num_images < 0:
         raise ValueError(f"{num_images} images are asked for; it must be {MIN_IMAGES} or more.")
     order = np.random.default_rng(seed).permutation(len(images))[:num_images]
-    bounds = (np.cumsum([*shares.values()]) * len(order) // 100).astype(int)
+    # 43.99999999999999 is 44: shares of float are sums of such.
+    bounds = (np.cumsum([*shares.values()]) * len(order) / 100 + 1e-9).astype(int)
     parts = dict(zip(shares, np.split(order, bounds[:-1]), strict=True))
     if len(order) < max(at_least, len(shares)):
         asked = "" if num_images is None else f", of which {num_images} at most are asked for"

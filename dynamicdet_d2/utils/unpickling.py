@@ -5,6 +5,7 @@ import pickle
 import zipfile
 import zlib
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
@@ -56,18 +57,52 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _filled(kind: type) -> Callable:
+    """A container's or text's type, made of what stands in the file: a few bytes can ask for a
+    length, or for the elements of an array, that fill the memory."""
+
+    def made(*content: object) -> object:
+        if not all(
+            isinstance(part, bytes | dict | frozenset | list | set | str | tuple)
+            for part in content
+        ):
+            raise ForbiddenName(f"{kind.__name__} of a number or an array")
+        return kind(*content)
+
+    return made
+
+
+class _Array:
+    """Stands for numpy's array in a file, where it names what is made and is not called."""
+
+
+def _made_array(_: object, shape: tuple, kind: bytes) -> np.ndarray:
+    """An empty array, which is filled after it; pickles of arrays have no other one."""
+    if tuple(shape) != (0,):
+        raise ForbiddenName("numpy's _reconstruct of a size")
+    made: np.ndarray = _RECONSTRUCT(np.ndarray, (0,), kind)
+    return made
+
+
+_RECONSTRUCT: Callable = np.zeros(1).__reduce_ex__(2)[0]  # type: ignore[assignment]
+
+
 def _allowed_globals() -> dict[tuple[str, str], object]:
-    builtin = (bool, bytearray, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
+    numbers = {kind.__name__: kind for kind in (bool, complex, float, int)}
+    others = (bytearray, bytes, dict, frozenset, list, set, str, tuple)
+    builtin = numbers | {kind.__name__: _filled(kind) for kind in others}
     allowed: dict[tuple[str, str], object] = {
-        (module, kind.__name__): kind for kind in builtin for module in ("builtins", "__builtin__")
+        (module, name): kind
+        for name, kind in builtin.items()
+        for module in ("builtins", "__builtin__")
     }
     # numpy moved its internals from numpy.core to numpy._core; files have either name.
     array, number = np.zeros(1), np.float64(0)
     for core in ("numpy.core", "numpy._core"):
-        allowed[f"{core}.multiarray", "_reconstruct"] = array.__reduce_ex__(2)[0]
+        allowed[f"{core}.multiarray", "_reconstruct"] = _made_array
         allowed[f"{core}.numeric", "_frombuffer"] = array.__reduce_ex__(5)[0]
         allowed[f"{core}.multiarray", "scalar"] = number.__reduce__()[0]
-    allowed["numpy", "ndarray"] = np.ndarray
+    allowed["numpy", "ndarray"] = _Array
     allowed["numpy", "dtype"] = np.dtype
     allowed["collections", "OrderedDict"] = OrderedDict
     allowed["_codecs", "encode"] = _latin1

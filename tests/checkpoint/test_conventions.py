@@ -117,6 +117,7 @@ def test_weights_of_other_classes(
     own = ["own", *write_coco(tmp_path / "own", [image_entry(1)], [])]
     cfg = toy_cfg("DATASETS.COCO_JSON", [then], "DATASETS.TRAIN", ("then",))
     (tmp_path / "config.yaml").write_text(cfg.dump())
+    (tmp_path / "model.pth").touch()
     with clean_catalogs():
         register_coco_json([own])
         say_other_classes(str(tmp_path / "model.pth"), ["own", "gone"])
@@ -148,6 +149,7 @@ def test_weights_of_other_boxes(
 ) -> None:
     """Every tensor has its shape, and detections are elsewhere."""
     (tmp_path / "config.yaml").write_text(toy_cfg().dump())
+    (tmp_path / "model.pth").touch()
     say_other_boxes(str(tmp_path / "model.pth"), toy_cfg())
     say_other_boxes("", toy_cfg(key, now))
     assert warnings(caplog) == []
@@ -247,3 +249,18 @@ def test_own_names_are_torchs_affair() -> None:
     assert missing and all(name.startswith("router.") for name in missing) and not unexpected
     with pytest.raises(RuntimeError, match="Missing key"):
         model.load_state_dict(part)
+
+
+def test_a_config_in_the_working_folder_is_of_no_address_or_package(
+    stock: nn.Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may be of another run: nothing lies beside what is no file."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text("INPUT: {FORMAT: RGB}\nVERSION: 2\n")
+    for path in ("efficientnet-lite0", "The checkpoint", "detectron2://R-50.pkl", "gone.pth"):
+        assert confirming_config(path) is None
+    Path("there.pth").touch()
+    assert confirming_config("there.pth") == Path("config.yaml")

@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.checkpoint.convert import convert
+from dynamicdet_d2.checkpoint.convert import _marked, convert
 from dynamicdet_d2.checkpoint.names.yolo import Layout, recognise
 from dynamicdet_d2.checkpoint.names.yolo_layers import second_index
 from dynamicdet_d2.checkpoint.pickled_modules import read_pickled_weights
@@ -428,3 +428,18 @@ def test_what_cannot_be_converted_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"The output is ours\.pt; its name must end in \.pth"):
         convert(path, "ours.pt")
     assert os.listdir(tmp_path) == ["published.pt"]
+
+
+def test_a_config_that_was_changed_or_is_somebodys_is_not_replaced(tmp_path: Path) -> None:
+    weights, config = tmp_path / "best.pth", tmp_path / "best.yaml"
+    weights.write_bytes(b"trained for a week")
+    text = "MODEL:\n  WEIGHTS: out/best.pth\n"
+    for own in (text, _marked(text) + "INPUT: {MIN_SIZE_TEST: 320}\n", ""):
+        config.write_text(own)
+        with pytest.raises(
+            ValueError, match=r"best\.pth, which no conversion has written as it is"
+        ):
+            convert(str(tmp_path / "gone.pt"), str(weights))
+    config.write_text(_marked(text))
+    with pytest.raises(ValueError, match=r"gone\.pt does not exist"):
+        convert(str(tmp_path / "gone.pt"), str(weights))

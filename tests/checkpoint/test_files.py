@@ -119,6 +119,10 @@ def test_a_download_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
 def test_a_name_that_is_not_in_the_catalog_is_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"catalog://nothing cannot be fetched: model not pres"):
         DynamicCheckpointer(nn.Linear(1, 1)).load("catalog://nothing")
+    with pytest.raises(
+        ValueError, match=r"catalog://ImageNetPretrained/XX is not in Detectron2's c"
+    ):
+        DynamicCheckpointer(nn.Linear(1, 1)).load("catalog://ImageNetPretrained/XX")
 
 
 @pytest.fixture
@@ -228,3 +232,70 @@ def test_plain_by_hand() -> None:
     assert plain(value, "state") == {"a": (0.5, 2), "b": [True, None, "x"], "c": {1}}
     assert type(plain(np.float64(1), "x")) is float
     assert torch.equal(plain(np.arange(3), "x"), torch.arange(3))
+
+
+def test_plain_keys_and_numpys_other_kinds() -> None:
+    assert [*map(type, plain({np.int64(3): 1, np.str_("a"): 2}, "x"))] == [int, str]
+    assert torch.equal(plain(np.arange(3)[::-1], "x"), torch.tensor([2, 1, 0]))
+    for value in (np.datetime64("2026-01-01"), np.longdouble(1), np.array(["a"])):
+        with pytest.raises(ValueError, match=r"^x is of type \w+; a checkpoint may hold"):
+            plain(value, "x")
+    with pytest.raises(ValueError, match="^a key of x is of type object; a checkpoint may hold"):
+        plain({object(): 1}, "x")
+
+
+class _WithState(nn.Linear):
+    def get_extra_state(self) -> dict:
+        return {"scale": 1.0}
+
+
+def test_a_model_that_could_not_be_read_again_is_refused_before_it_trains(tmp_path: Path) -> None:
+    sparse = nn.Linear(1, 1)
+    sparse.register_buffer("graph", torch.eye(2).to_sparse())
+    for model, name in ((_WithState(1, 1), "_extra_state"), (sparse, "graph")):
+        with pytest.raises(ValueError, match=f"^The model's state has '{name}', which is no plain"):
+            DynamicCheckpointer(model, str(tmp_path))
+        DynamicCheckpointer(model)  # nothing is saved
+
+
+def _called(*names: str, ask: bytes) -> bytes:
+    """A pickle of {"a": name(name(... ask))}, the outer name first."""
+    globals_ = [b"c" + name.replace(" ", "\n").encode() + b"\n" for name in names]
+    return b"\x80\x02}X\x01\x00\x00\x00a" + b"".join(globals_) + ask + b"\x85R" * len(names) + b"s."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _called("builtins list", "builtins bytearray", ask=b"K\x03"),
+        _called("builtins bytes", ask=b"K\x03"),
+        _called("builtins list", "numpy ndarray", ask=b"K\x03\x85"),
+        _called(
+            "builtins list",
+            ask=b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x03\x85C\x01btR",
+        ),
+    ],
+)
+def test_a_few_bytes_cannot_ask_for_memory(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "small.pkl"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"small\.pkl (refers to .* of a |is no checkpoint or is dam)"
+    ):
+        read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol_of_pickle_is_read(tmp_path: Path, protocol: int) -> None:
+    kept = {"b": b"x", "s": {1}, "f": frozenset([2]), "t": (1, 2), "c": 1j, "a": bytearray(b"y")}
+    arrays = {"w": np.arange(6.0).reshape(2, 3), "n": np.float64(2), "e": np.zeros((0, 3))}
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps({"model": arrays, **kept}, protocol=protocol))
+    content = read_checkpoint(str(path))
+    weights = content.pop("model")
+    assert content == kept
+    assert {name: weight.tolist() for name, weight in weights.items()} == {
+        "w": [[0, 1, 2], [3, 4, 5]],
+        "n": 2,
+        "e": [],
+    }

@@ -90,3 +90,11 @@ def test_the_record_is_believed_before_the_files_that_a_config_names(
         f"The classes of 'own' are disc, ring, but those of {path}, by its own record, are ring, "
         "disc: where these were learnt, classes are mixed up."
     ]
+
+
+def test_a_record_that_no_run_has_written_is_none(tmp_path: Path) -> None:
+    """Of one number that is expanded, or of a sparse tensor."""
+    expanded = torch.zeros(1, dtype=torch.int64).expand(5)
+    for files in (expanded, torch.eye(2, dtype=torch.int64).to_sparse(), torch.ones(3), [1]):
+        torch.save({"model": {}, "trainer": {"images": {"files": files}}}, tmp_path / "w.pth")
+        assert learnt_by(tmp_path / "w.pth").tolist() == []

@@ -3,6 +3,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -360,3 +361,51 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.endswith("No errors.\n")
     assert main(["check-data", *arguments, "3", "--test", "--masks", "polygon"]) == 1
     assert "MODEL.ROI_HEADS.NUM_CLASSES is 3" in capsys.readouterr().out
+
+
+def by_code(name: str, files: list[str], classes: list[str]) -> None:
+    images = [{"file_name": file, "annotations": [{}]} for file in files]
+    DatasetCatalog.register(name, lambda: images)
+    MetadataCatalog.get(name).thing_classes = classes
+
+
+def test_data_sets_by_code_beside_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    paths = write_coco(tmp_path, [image_entry(1), image_entry(2)], [object_entry(1, 1)])
+    register_coco_json([["own", *paths]])
+    first = str(tmp_path / "images" / "001.jpg")
+    by_code("coded", [first, "other.jpg"], ["ring", "disc"])
+    DatasetCatalog.register("failing", lambda: 1 / 0)
+    cfg = toy_cfg(("own",))
+    cfg.DATASETS.TEST = ("coded", "failing")
+    assert [report.name for report in check_datasets(cfg, CLASSES)] == ["own", "coded"]
+    assert "Data set 'coded': 1 of its 2 images are in DATASETS.TRAIN as well" in caplog.text
+    said = (
+        "The classes of 'coded' are ring, disc, but those of 'own', by DATASETS.TRAIN, are disc, r"
+    )
+    assert said in caplog.text
+    caplog.clear()
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ("coded",)
+    (report,) = check_datasets(cfg, CLASSES)
+    assert report.files == {first, os.path.abspath("other.jpg")}
+    assert "Data set 'coded': 2 of its 2 images are in DATASETS.TRAIN" in caplog.text
+    cfg.DATASETS.TEST = ()
+    assert check_datasets(cfg, CLASSES) == []  # nothing is compared, and nothing is loaded
+
+
+def test_two_data_sets_of_the_same_images_that_are_learnt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    json_file, root = write_coco(tmp_path, [image_entry(1), image_entry(2)], [object_entry(1, 1)])
+    register_coco_json([["one", json_file, root], ["two", json_file, root]])
+    cfg = toy_cfg(("one", "two"))
+    cfg.DATASETS.TEST = ()
+    check_datasets(cfg, CLASSES)
+    said = "Data set 'two': 2 of its 2 images are in another data set of DATASETS.TRAIN as well"
+    assert said in caplog.text and "Data set 'one': 2" not in caplog.text
+
+
+@pytest.mark.parametrize("ignore", [None, [], 1])
+def test_ignore_is_0_or_not_there(check: Checker, ignore: object) -> None:
+    """Detectron2 compares it with 0."""
+    assert "Annotation 1 has 'ignore' set" in errors(check([object_entry(1, 1, ignore=ignore)]))
+    assert not check([object_entry(1, 1, ignore=0)]).errors

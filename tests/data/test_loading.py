@@ -449,6 +449,18 @@ def test_a_mapper_that_fails_on_a_good_image_is_not_hidden(cfg: CfgNode) -> None
     assert "001.jpg" in caught.value.__notes__[0]
 
 
+def test_a_mapper_that_writes_into_what_it_is_given_is_not_hidden(cfg: CfgNode) -> None:
+    """Its failure would be taken for an image of another size, and be skipped."""
+
+    def doubling(dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        dataset_dict["width"] *= 2
+        raise KeyError("bug")
+
+    cfg.DATALOADER.SKIP_CORRUPT_IMAGES = True
+    with pytest.raises(KeyError, match="bug"):
+        next(iter(build_training_loader(cfg, doubling, seed=3)))
+
+
 def test_a_mapper_that_gives_no_dict(cfg: CfgNode) -> None:
     """As a training on tuples of torchvision's has them."""
 

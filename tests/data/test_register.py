@@ -141,3 +141,15 @@ def test_categories_alone_equal_those_of_the_whole_file(tmp_path: Path) -> None:
             path.write_text(json.dumps(content, **options), encoding="utf-8")
             assert read_categories(str(path)) == content.get("categories")
     assert list(class_names(many, "f").values())[0] == "class 1 ä"
+
+
+@pytest.mark.parametrize("name", ["a" * 201, "\u65e5" * 67, "a\nb", " "])
+def test_names_that_no_report_could_have(paths: tuple[str, str], name: str) -> None:
+    """They are folders' names and a report's, and would be refused when all is trained."""
+    with pytest.raises(ValueError, match="must be text in one line, of 200 bytes at most"):
+        register_coco_json([[name, *paths]])
+
+
+def test_the_longest_name(paths: tuple[str, str]) -> None:
+    register_coco_json([["a" * 200, *paths]])
+    assert "a" * 200 in DatasetCatalog

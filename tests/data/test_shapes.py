@@ -214,3 +214,25 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     draw_dataset(str(tmp_path), Recipe(np.int64(1), np.int64(7), 96, 64))
     assert json.loads((tmp_path / "instances.json").read_text())["info"]["num_images"] == 1
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_where_the_first_process_cannot_draw_no_other_one_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: bool
+) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    monkeypatch.setitem(shapes.SPLITS, "shapes_tiny", SMALL)
+    (tmp_path / "shapes" / "shapes_tiny").mkdir(parents=True)
+    (tmp_path / "shapes" / "shapes_tiny" / "notes.txt").touch()
+    met = []
+
+    def all_gather(said: str | None) -> list[str | None]:
+        met.append(said)
+        return ["what the first one says", None]
+
+    monkeypatch.setattr(shapes.comm, "is_main_process", lambda: main)
+    monkeypatch.setattr(shapes.comm, "all_gather", all_gather)
+    says = "has files in it that are not of a drawn set" if main else "^what the first one says$"
+    with pytest.raises(ValueError, match=says) as error:
+        register_shapes(["shapes_tiny"])
+    assert met == [str(error.value) if main else None]

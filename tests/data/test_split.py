@@ -117,3 +117,19 @@ def test_no_part_is_left_empty(forty: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="of which 5 % for train, 95 % for val leave none for"):
         split_coco(forty, tmp_path / "parts", 10, shares=shares, at_least=2)
     assert not (tmp_path / "parts").exists()
+
+
+def test_shares_that_float_rounds_down(tmp_path: Path) -> None:
+    """100 - 55.00000000000001 percent of 100 images are 45, and not 44."""
+    images = [image_entry(number) for number in range(1, 101)]
+    json_file, _ = write_coco(tmp_path, images, [], draw=False)
+    files = split_coco(json_file, tmp_path, shares={"train": 100 - 100 * 0.55, "val": 100 * 0.55})
+    counts = [len(json.loads(file.read_text())["images"]) for file in files.values()]
+    assert counts == [45, 55]
+
+
+def test_shapes_on_a_photograph_of_a_few_pixels(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "small.png"), np.full((2, 2, 3), 90, dtype=np.uint8))
+    recipe = Recipe(num_images=1, seed=5, width=64, height=64)
+    path = draw_over_photograph(tmp_path / "set", recipe, tmp_path / "small.png")
+    assert cv2.imread(str(path.parent / "images" / "000000.jpg")).shape == (64, 64, 3)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets that code registers and that are malformed, each with what its sentence names."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
 
-from dynamicdet_d2.data.loading.images import images_of, training_dicts
+from dynamicdet_d2.data.loading.images import images_hash, images_of, training_dicts
 from dynamicdet_d2.engine.learnt_classes import check_classes
 from tests.support.coco_files import clean_catalogs
 from tests.support.toy import toy_cfg
@@ -141,7 +142,7 @@ MASKS: list[tuple[Any, str, bool]] = [
     ([[5, 6, 15, 6, NAN, 14]], "polygon", False),
     (mask_api.encode(MASK), "polygon", False),
     (mask_api.encode(MASK), "bitmask", True),
-    (MASK, "bitmask", True),
+    (MASK, "bitmask", False),
     (mask_api.encode(np.asfortranarray(MASK[:9])), "bitmask", False),
     ({"size": [30, 40], "counts": [1200]}, "bitmask", False),
     ({"counts": "abc"}, "bitmask", False),
@@ -234,3 +235,50 @@ def test_a_class_that_the_model_does_not_have(class_: int) -> None:
         f"Image 2.jpg (id 2) has an object with the category_id {class_}; by "
         "MODEL.ROI_HEADS.NUM_CLASSES classes are 0 to 2."
     )
+
+
+def test_boxes_without_area_are_no_fractions(caplog: pytest.LogCaptureFixture) -> None:
+    swapped = an_object(bbox=[15, 14, 5, 6], bbox_mode=BoxMode.XYXY_ABS)
+    read([an_image(1, annotations=[swapped])])
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "Data sets ['by_code']: 1 of 1 boxes have no area by their bbox_mode, and are not trained "
+        "on (the first: [15, 14, 5, 6] as XYXY_ABS of 1.jpg)."
+    ]
+
+
+def test_a_json_file_in_the_metadata_alone() -> None:
+    """Detectron2's COCOEvaluator sets one of any data set."""
+    with clean_catalogs():
+        DatasetCatalog.register(
+            "by_code", lambda: [an_image(1, annotations=[an_object(iscrowd=2)])]
+        )
+        MetadataCatalog.get("by_code").json_file = "by_code_coco_format.json"
+        with pytest.raises(
+            ValueError, match="^Data sets .*1.jpg .* with iscrowd 2; it must be 0 or"
+        ):
+            training_dicts(toy_cfg("DATASETS.TRAIN", ("by_code",)))
+
+
+@pytest.mark.parametrize(("keys", "said"), [((), 0), (("INPUT.MOSAIC.ENABLED", True), 1)])
+def test_polygons_elsewhere(caplog: pytest.LogCaptureFixture, keys: tuple, said: int) -> None:
+    """The boxes of mosaics follow from them."""
+    shares = an_object(segmentation=[[0.1, 0.2, 0.4, 0.2, 0.4, 0.5]])
+    read([an_image(1, annotations=[an_object(), shares, an_object(segmentation="?")])], *keys)
+    found = [r.getMessage() for r in caplog.records if "polygons elsewhere" in r.getMessage()]
+    assert found == said * [
+        "Data sets ['by_code']: 1 of 3 boxes have polygons elsewhere, which are learnt (the first: "
+        "[5, 6, 10, 8] as XYWH_ABS of 1.jpg)."
+    ]
+
+
+def test_the_hash_of_images_with_fields_of_ones_own() -> None:
+    """JSON has no keys of two kinds and no sets, whose order is another one in each process."""
+
+    class Own:
+        pass
+
+    image = an_image(1, attributes={1: "a", "b": 2, (3, 4): 5}, tags={"x", "y"}, own=Own())
+    first = images_hash([image])
+    assert first == images_hash([{**image, "tags": {"y", "x"}, "own": Own()}])
+    assert first != images_hash([{**image, "tags": {"x"}}])
+    assert images_hash([{"a": 1}]) == sha256(b'{"a": 1}').hexdigest()[:16]

@@ -82,13 +82,20 @@ def _read(annotation: Annotation, masks: bool) -> Annotation:
     found = {k: v for k, v in annotation.items() if k not in ("segmentation", "keypoints")}
     box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
     found.update(bbox=np.asarray(box, dtype=np.float64), bbox_mode=BoxMode.XYXY_ABS)
-    segmentation = annotation.get("segmentation")
+    # Crowds are not trained on, so that nobody has looked at their outlines.
+    segmentation = None if annotation.get("iscrowd", 0) else annotation.get("segmentation")
     if isinstance(segmentation, list):
-        polygons = [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in segmentation]
-        found["segmentation"] = [polygon for polygon in polygons if len(polygon) > 2]
+        outlines = [polygon for polygon in segmentation if _is_outline(polygon)]
+        if outlines or masks:
+            found["segmentation"] = [np.asarray(x, np.float64).reshape(-1, 2) for x in outlines]
     elif isinstance(segmentation, dict) and masks:
         found["segmentation"] = coco_masks.decode(segmentation)
     return found
+
+
+def _is_outline(polygon: Any) -> bool:
+    """Three points or more as flat numbers: others are drawn by nobody, Detectron2 included."""
+    return np.ndim(polygon) == 1 and len(polygon) >= 6 and len(polygon) % 2 == 0
 
 
 def _drawn(annotation: Annotation, masks: bool) -> Annotation:

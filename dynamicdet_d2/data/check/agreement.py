@@ -55,8 +55,8 @@ class Agreement:
             if not low <= area <= high:
                 self._note("areas", annotation, f"the area {shown(area)} in {shown(box)}")
         if polygons and are_polygons(polygons):
-            extent = _extent(polygons)
-            if extent is not None and _overlap(extent, box) < _OVERLAP:
+            extent = extent_elsewhere(polygons, box)
+            if extent is not None:
                 found = f"polygons in {shown(extent)}, its box {shown(box)}"
                 self._note("polygons", annotation, found)
 
@@ -86,6 +86,12 @@ class Agreement:
                     f"{self._counts[kind]} of {objects} objects have {what}, and {so}; the first: "
                     f"{self._first[kind]}.",
                 )
+
+
+def extent_elsewhere(polygons: list[list[float]], box: Box) -> Box | None:
+    """Of polygons (x, y, width, height), where their box is hardly of one object; else None."""
+    extent = _extent(polygons)
+    return extent if extent is not None and _overlap(extent, box) < _OVERLAP else None
 
 
 def _extent(polygons: list[list[float]]) -> Box | None:

@@ -108,7 +108,7 @@ class AnnotationCheck:
         return known
 
     def _check_flags(self, annotation: dict[str, Any]) -> None:
-        if annotation.get("ignore", 0):
+        if annotation.get("ignore", 0) != 0:
             self._errors.add(
                 "ignored annotations",
                 f"Annotation {annotation['id']} has 'ignore' set, which Detectron2 refuses; use "

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from detectron2.structures import BoxMode
 
+from dynamicdet_d2.data.check.agreement import extent_elsewhere
+
 logger = logging.getLogger(__name__)
 
 _MODES = {BoxMode.XYXY_ABS: "XYXY_ABS", BoxMode.XYWH_ABS: "XYWH_ABS"}
@@ -15,39 +17,64 @@ _MODES = {BoxMode.XYXY_ABS: "XYXY_ABS", BoxMode.XYWH_ABS: "XYWH_ABS"}
 
 class _Box(NamedTuple):
     said: str
+    x: float
+    y: float
     width: float
     height: float
     inside: bool
+    segmentation: Any
 
 
-def warn_of_boxes(names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> None:
+def warn_of_boxes(
+    names: Sequence[str], images: Sequence[Mapping[str, Any]], *, outlines: bool = False
+) -> None:
     """Say which boxes are hardly what was meant; Detectron2 passes over those without area.
 
     Args:
         names: of the data sets.
         images: of theirs, in Detectron2's format; what is malformed is left to whoever loads it.
+        outlines: whether polygons are learnt, as masks or as what the boxes of mosaics follow from.
     """
     boxes = list(_boxes(images))
-    flat = [box for box in boxes if not (box.width > 0 and box.height > 0)]
+    flat, solid = list[_Box](), list[_Box]()
+    for box in boxes:
+        (solid if box.width > 0 and box.height > 0 else flat).append(box)
     if flat:
         logger.warning(
             "Data sets %s: %d of %d boxes have no area by their bbox_mode, and are not trained on "
             "(the first: %s).",
             *(list(names), len(flat), len(boxes), flat[0].said),
         )
-    outside = [box for box in boxes if box not in flat and not box.inside]
+    outside = [box for box in solid if not box.inside]
     if outside:
         logger.warning(
             "Data sets %s: %d of %d boxes lie outside of their images, and are not trained on (the "
             "first: %s).",
             *(list(names), len(outside), len(boxes), outside[0].said),
         )
-    if boxes and all(box.width <= 1 and box.height <= 1 for box in boxes):
+    if solid and all(box.width <= 1 and box.height <= 1 for box in solid):
         logger.warning(
             "Data sets %s: no box is larger than 1 (the first: %s): they look like fractions, and "
             "are taken for pixels.",
-            *(list(names), boxes[0].said),
+            *(list(names), solid[0].said),
         )
+    elsewhere = [box for box in solid if outlines and _has_polygons_elsewhere(box)]
+    if elsewhere:
+        logger.warning(
+            "Data sets %s: %d of %d boxes have polygons elsewhere, which are learnt (the first: "
+            "%s).",
+            *(list(names), len(elsewhere), len(boxes), elsewhere[0].said),
+        )
+
+
+def _has_polygons_elsewhere(box: _Box) -> bool:
+    polygons = box.segmentation
+    if not isinstance(polygons, list):
+        return False
+    try:
+        return extent_elsewhere(polygons, (box.x, box.y, box.width, box.height)) is not None
+    except (TypeError, ValueError):  # malformed
+        return False
 
 
 def warn_of_shared_files(names: Sequence[str], images: Sequence[Mapping[str, Any]]) -> None:
@@ -81,7 +108,8 @@ def _boxes(images: Sequence[Mapping[str, Any]]) -> Iterator[_Box]:
                 continue
             numbers = ", ".join(f"{float(number):g}" for number in annotation["bbox"])
             said = f"[{numbers}] as {_MODES[mode]} of {image.get('file_name')}"
-            yield _Box(said, right, bottom, _is_inside(image, x, y, right, bottom))
+            inside = _is_inside(image, x, y, right, bottom)
+            yield _Box(said, x, y, right, bottom, inside, annotation.get("segmentation"))
 
 
 def _is_inside(image: Mapping[str, Any], x: float, y: float, width: float, height: float) -> bool:

@@ -178,8 +178,6 @@ def _mask_fault(annotation: dict, image: Mapping[str, Any], masks: str) -> str |
     polygons = "a list of polygons [[x1, y1, x2, y2, ...], ...], of three points or more"
     if masks == "polygon":
         return f"{_with(annotation, 'segmentation')}; with MODEL.MASK_ON it must be {polygons}"
-    if isinstance(given, np.ndarray) and given.ndim == 2:
-        return None
     if isinstance(given, dict) and isinstance(given.get("counts"), str | bytes):
         size, counts = list(given.get("size", ())), given["counts"]
         text = counts.decode("latin-1") if isinstance(counts, bytes) else counts
@@ -188,6 +186,7 @@ def _mask_fault(annotation: dict, image: Mapping[str, Any], masks: str) -> str |
         if len(sides) == 2 and are_run_lengths({"size": size, "counts": text}, *sides[::-1]):
             return None
     return (
-        f"{_with(annotation, 'segmentation')}; with MODEL.MASK_ON it must be {polygons}, run "
-        "lengths of the image's size that pycocotools has encoded, or an array (H, W)"
+        f"{_with(annotation, 'segmentation')}; with MODEL.MASK_ON it must be {polygons}, or run "
+        "lengths of the image's size, as pycocotools.mask.encode(np.asfortranarray(mask)) gives "
+        "of an array, which Detectron2's mapper does not read"
     )

@@ -103,8 +103,8 @@ def check_datasets(
     """Checks every COCO data set that a run reads and logs warnings.
 
     These are ``DATASETS.TEST`` and, unless ``eval_only``, ``DATASETS.TRAIN`` and
-    ``SOLVER.ROUTER.VALIDATION``; all must list the same classes in the same order. Data sets of
-    other formats are left alone.
+    ``SOLVER.ROUTER.VALIDATION``; all must list the same classes in the same order. Of data sets
+    that code registers, the files and the order of classes are compared alone.
 
     Args:
         num_classes_key: dotted name of the key that holds the model's number of classes.
@@ -113,7 +113,7 @@ def check_datasets(
         ValueError: one for all that is wrong, with the first findings of each data set.
     """
     train, test = list(cfg.DATASETS.TRAIN), list(cfg.DATASETS.TEST)
-    judged = [*test, cfg.SOLVER.ROUTER.VALIDATION]
+    judged = list(filter(None, [*test, cfg.SOLVER.ROUTER.VALIDATION]))
     if eval_only:
         warn_of_other_classes(train, test)
         for name in test:
@@ -121,9 +121,8 @@ def check_datasets(
         train, judged = [], test
     num_classes = reduce(getattr, num_classes_key.split("."), cfg)
     reports = []
-    for name in dict.fromkeys([*train, *judged]):
-        if not _is_of_coco_files(name):
-            continue
+    names = list(dict.fromkeys([*train, *judged]))
+    for name in filter(is_of_coco_files, names):
         metadata = MetadataCatalog.get(name)
         report = check_dataset(
             name,
@@ -138,6 +137,10 @@ def check_datasets(
         )
         reports.append(report)
     _compare_classes(reports)
+    others = [name for name in names if not is_of_coco_files(name)] if judged else []
+    reports += filter(None, map(_of_code, others))  # some name their classes when they are read
+    if others and train:
+        warn_of_other_classes(train, judged)
     _warn_of_learnt_images(reports, train, judged)
     _log(reports)
     wrong = [report.error_text() for report in reports if report.errors]
@@ -147,7 +150,30 @@ def check_datasets(
     return reports
 
 
-def _is_of_coco_files(name: str) -> bool:
+def _of_code(name: str) -> DatasetReport | None:
+    """The images of a data set that is registered by code, and what their metadata says; None where
+    it cannot be read, which whoever loads it says.
+    """
+    try:
+        images = DatasetCatalog.get(name)
+        files = [os.path.split(os.path.abspath(image["file_name"])) for image in images]
+        objects = sum(len(image.get("annotations") or ()) for image in images)
+    except Exception:  # a user's own function, or what it gives
+        return None
+    if not files:
+        return None
+    real = {folder: os.path.realpath(folder) for folder in dict(files)}
+    return DatasetReport(
+        name,
+        "by code",
+        class_names=list(MetadataCatalog.get(name).get("thing_classes") or ()),
+        files={os.path.join(real[folder], file) for folder, file in files},
+        num_images=len(files),
+        num_annotations=objects,
+    )
+
+
+def is_of_coco_files(name: str) -> bool:
     """Unlike one that is registered by code, and evaluated by COCO's figures."""
     if name not in DatasetCatalog:
         return False
@@ -226,8 +252,19 @@ def _compare_classes(reports: list[DatasetReport]) -> None:
 def _warn_of_learnt_images(
     reports: list[DatasetReport], train: Sequence[str], judged: Sequence[str]
 ) -> None:
-    """Say where a detector is measured on what it learns from, as by one file under two names."""
-    learnt = set().union(*(report.files for report in reports if report.name in train))
+    """Say where a detector is measured on what it learns from, as by one file under two names, and
+    where two data sets that it learns from have the same images."""
+    learnt: set[str] = set()
+    for report in (report for report in reports if report.name in train):
+        twice = len(report.files & learnt)
+        if twice:
+            report.warnings.add(
+                "shared images",
+                f"{twice} of its {len(report.files)} images are in another data set of "
+                "DATASETS.TRAIN as well: what is annotated in one of both alone is learnt as "
+                "background too.",
+            )
+        learnt |= report.files
     for report in reports:
         shared = len(report.files & learnt) if report.name in judged else 0
         if shared:

@@ -3,6 +3,7 @@
 
 import hashlib
 from collections.abc import Collection
+from filecmp import cmp
 from pathlib import Path
 
 # Of a file that is looked at, so that those of uncompressed pictures are not read as a whole.
@@ -19,8 +20,13 @@ def count_copies(files: Collection[Path], others: Collection[Path]) -> int:
     """
     sizes = {file: file.stat().st_size for file in (*files, *others)}
     shared = {sizes[file] for file in files} & {sizes[other] for other in others}
-    known = {_content(other, sizes[other]) for other in others if sizes[other] in shared}
-    return sum(_content(file, sizes[file]) in known for file in files if sizes[file] in shared)
+    known: dict[tuple[int, bytes], list[Path]] = {}
+    for other in others:
+        if sizes[other] in shared:
+            known.setdefault(_content(other, sizes[other]), []).append(other)
+    alike = {x: known.get(_content(x, sizes[x]), []) for x in files if sizes[x] in shared}
+    # Pieces of uncompressed pictures are alike where one before a still camera has moved.
+    return sum(any(cmp(x, other, shallow=False) for other in alike[x]) for x in alike)
 
 
 def _content(file: Path, size: int) -> tuple[int, bytes]:

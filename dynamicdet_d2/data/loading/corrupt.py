@@ -89,22 +89,21 @@ class NamedErrors(Generic[Read]):
             RuntimeError: it raises StopIteration, which would end the whole pass in silence.
         """
         sample: Read | None = None
+        said = dict(dataset_dict)  # mappers may write into what they are given
         fault = header_fault(dataset_dict["file_name"]) if "file_name" in dataset_dict else None
         try:
             if fault is None:
                 sample = self._mapper(dataset_dict)
                 fault = "was refused by the mapper" if sample is None else None
         except Exception as error:
-            fault = image_fault(dataset_dict)
+            fault = image_fault(said)
             if fault is None:
-                error.add_note(f"While loading image {dataset_dict.get('file_name')}.")
+                error.add_note(f"While loading image {said.get('file_name')}.")
                 if isinstance(error, StopIteration):
                     raise RuntimeError("The mapper raised StopIteration.") from error
                 raise
         if sample is None or fault is not None:
-            raise CorruptImageError(
-                str(dataset_dict.get("file_name")), dataset_dict.get("image_id"), str(fault)
-            )
+            raise CorruptImageError(str(said.get("file_name")), said.get("image_id"), str(fault))
         return sample
 
 

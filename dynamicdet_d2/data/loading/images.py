@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
 
 from dynamicdet_d2.data.check.by_code import warn_of_boxes, warn_of_shared_files
 from dynamicdet_d2.data.check.records import Needs, refuse_malformed
+from dynamicdet_d2.data.check.run import is_of_coco_files
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.utils.arguments import refuse_no_config
 from dynamicdet_d2.utils.words import in_words, shown
@@ -60,7 +61,8 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
             raise ValueError(
                 f"DATASETS.TRAIN {list(cfg.DATASETS.TRAIN)}: no image has an object to train on."
             )
-        warn_of_boxes(cfg.DATASETS.TRAIN, images)
+        learns_outlines = cfg.MODEL.MASK_ON or cfg.INPUT.MOSAIC.ENABLED
+        warn_of_boxes(cfg.DATASETS.TRAIN, images, outlines=learns_outlines)
         warn_of_shared_files(cfg.DATASETS.TRAIN, images)
     return images
 
@@ -122,7 +124,8 @@ def _needs(cfg: CfgNode, *, figures: bool) -> Needs | None:
 
 
 def _are_of_files(names: Sequence[str]) -> bool:
-    return all(hasattr(MetadataCatalog.get(name), "json_file") for name in names)
+    """A "json_file" alone says little: Detectron2's COCOEvaluator gives one to any data set."""
+    return all(map(is_of_coco_files, names))
 
 
 def images_of(
@@ -189,10 +192,25 @@ def images_hash(images: Sequence[Mapping[str, Any]]) -> str:
     """Of ids, files, sizes and annotations, in their order: 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for image in images:
-        digest.update(json.dumps(image, sort_keys=True, default=_plain).encode())
+        try:
+            text = json.dumps(image, sort_keys=True, default=_plain)
+        except TypeError:  # keys that are no text, or of several kinds
+            text = json.dumps(_with_text_for_keys(image), sort_keys=True, default=_plain)
+        digest.update(text.encode())
     return digest.hexdigest()[:16]
 
 
 def _plain(value: object) -> object:
-    """What JSON does not know: arrays by their numbers, all else (compressed masks) as text."""
-    return value.tolist() if hasattr(value, "tolist") else repr(value)
+    """What JSON does not know: arrays by their numbers, sets in an order of their own, all else
+    (compressed masks) as text, which must be the same in each process."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    return type(value).__name__ if type(value).__repr__ is object.__repr__ else repr(value)
+
+
+def _with_text_for_keys(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {repr(key): _with_text_for_keys(part) for key, part in value.items()}
+    return [*map(_with_text_for_keys, value)] if isinstance(value, list | tuple) else value

@@ -9,7 +9,7 @@ under Detectron2's folder of data sets (``DETECTRON2_DATASETS``, or ``datasets``
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,22 +76,35 @@ def register_shapes(names: Iterable[str]) -> None:
     """Draw, where they are not there yet, and register those of the names that are drawn sets.
 
     Raises:
-        ValueError: a data set of another file has such a name, before anything is drawn.
+        ValueError: a data set of another file has such a name, before anything is drawn; or as
+            ``draw_dataset``, in all processes of a run.
+        OSError: as ``draw_dataset``.
     """
     root = Path(os.getenv("DETECTRON2_DATASETS", "datasets")) / "shapes"
     wanted = sorted(set(names) & SPLITS.keys())
     for name in wanted:
         _refuse_other_file(name, root / name / "instances.json")
-        if comm.is_main_process():
-            draw_dataset(root / name, SPLITS[name])
     if wanted:
-        comm.synchronize()
+        _draw_once(root, wanted)
     register_coco_json(
         [
             [name, str(root / name / "instances.json"), str(root / name / "images")]
             for name in wanted
         ]
     )
+
+
+def _draw_once(root: Path, names: Sequence[str]) -> None:
+    """Draw in the first process of a run; where it fails, none of the others waits for it."""
+    fault: ValueError | OSError | None = None
+    try:
+        for name in names if comm.is_main_process() else ():
+            draw_dataset(root / name, SPLITS[name])
+    except (ValueError, OSError) as error:
+        fault = error
+    said = comm.all_gather(None if fault is None else str(fault))[0]
+    if said is not None:
+        raise fault or ValueError(said)
 
 
 def _refuse_other_file(name: str, file: Path) -> None:

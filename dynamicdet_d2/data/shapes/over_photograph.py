@@ -81,7 +81,7 @@ def _over(
     mask = np.zeros((height, width, 1), dtype=np.uint8)
     cv2.fillPoly(mask, [np.round(polygon).astype(np.int32) for polygon in polygons], 1)
     fit = min(behind.shape[0] / height, behind.shape[1] / width) * rng.uniform(_SMALLEST, 1)
-    size = np.array([fit * height, fit * width]).astype(int)
+    size = np.array([fit * height, fit * width]).astype(int).clip(1)
     top, left = (int(rng.integers(room + 1)) for room in behind.shape[:2] - size)
     part = behind[top : top + size[0], left : left + size[1]]
     part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)

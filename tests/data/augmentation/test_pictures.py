@@ -319,3 +319,19 @@ def test_crowds_are_not_trained_on(tmp_path: Path) -> None:
     picture = read_picture(source, "RGB", 40, masks=False)
     assert len(picture.annotations) == 1
     assert len(finished(picture, source, False, "polygon")["instances"]) == 0
+
+
+@pytest.mark.parametrize(
+    "outlines", [[4, 2, 12, 2, 12, 8], [[4, 2, 12, 2, 12, 8, 4]], [[[4, 2], [12, 2], [12, 8]]], "?"]
+)
+def test_what_is_no_polygon_moves_no_box(tmp_path: Path, outlines: object) -> None:
+    """Where masks are not learnt, nobody has looked at it."""
+    source = dataset_dict(tmp_path, segmentation=outlines)
+    (found,) = read_picture(source, "RGB", 80, masks=False).annotations
+    assert found["bbox"].tolist() == [8, 4, 24, 16] and "segmentation" not in found
+
+
+def test_outlines_of_crowds_are_not_read(tmp_path: Path) -> None:
+    source = dataset_dict(tmp_path, iscrowd=1, segmentation={"size": [20, 40], "counts": [800]})
+    (found,) = read_picture(source, "RGB", 40, masks=True).annotations
+    assert found["bbox"].tolist() == [4, 2, 12, 8] and "segmentation" not in found

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.data.check.run import check_dataset
 from dynamicdet_d2.data.importing import ImageEntry, ObjectEntry, read_voc, read_yolo
+from dynamicdet_d2.data.importing.copies import count_copies
 from dynamicdet_d2.data.importing.dataset import area_of
 from dynamicdet_d2.data.importing.yolo import label_file, read_line
 
@@ -277,3 +278,14 @@ def test_the_command_writes_what_training_reads(
     assert content["categories"] == [{"id": 1, "name": "disc"}]
     assert [entry["id"] for entry in content["annotations"]] == [1, 2, 3, 4]
     assert {path: path.read_bytes() for path in (data / "images").iterdir()} == before
+
+
+def test_pictures_that_differ_in_a_few_pixels_are_no_copies(tmp_path: Path) -> None:
+    """Of a still camera's uncompressed frames most pieces are alike."""
+    frame = np.zeros((300, 300, 3), dtype=np.uint8)
+    moved = frame.copy()
+    moved[2, 250] = 9
+    for name, picture in (("a", frame), ("b", moved), ("c", frame)):
+        assert cv2.imwrite(str(tmp_path / f"{name}.bmp"), picture)
+    a, b, c = (tmp_path / f"{name}.bmp" for name in "abc")
+    assert (count_copies([a], [b]), count_copies([a], [b, c])) == (0, 1)
