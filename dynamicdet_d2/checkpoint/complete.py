@@ -57,6 +57,8 @@ def check_complete(
                 without_second=without_second,
             )
     check_finite(checkpointer)
+    if one_exit and any(name.startswith(_ROUTER) for name in unfilled(checkpointer.report)):
+        checkpointer.model.without_router = checkpointer.report.path
 
 
 def unfilled(report: LoadReport) -> list[str]:
