@@ -9,6 +9,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Sequence, Sized
 from itertools import chain
+from threading import Lock
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ class OptimizedCopy:
 
     Weights are loaded, and trained, after a model was built, so nothing can be prepared then. It
     is not part of the model's state: copies and pickles of the model begin without one. Plain
-    settings of the heads, such as a score threshold, are followed as they are set. A model with
+    settings of the model itself, of its router and of its heads, such as a score threshold, are
+    followed as they are set. Threads may call the model at the same time. A model with
     hooks inside, with functions in the place of methods, or with modules in training mode, is run
     as it is: the copy lacks them. Of changes through ``.data``, which are not counted,
     one value of each weight is looked at; ``drop`` it after smaller ones.
@@ -46,21 +48,27 @@ class OptimizedCopy:
         self._copy: nn.Module | None = None
         self._weights: _Weights | None = None
         self._heads: list[_Settings] = []
+        self._alone = Lock()  # a copy is made, or brought up to date, by one thread
 
     def of(self, model: nn.Module) -> nn.Module:
         """The copy of the model as it is now; the model itself without options, or with hooks."""
         if self.options is None:
             return model
-        if self._copy is None or self._weights is None or self._weights.changed():
+        with self._alone:
+            return self._up_to_date(model, self.options)
+
+    def _up_to_date(self, model: nn.Module, options: InferenceOptions) -> nn.Module:
+        fast = self._copy
+        if fast is None or self._weights is None or self._weights.changed():
             self.drop()
             if reason := _watched(model):
                 _say_it_runs_as_it_is(reason)
                 return model
-            self._copy, self._weights = optimize_for_inference(model, self.options), _Weights(model)
-            self._heads = _heads(model, self._copy)
+            fast = self._copy = optimize_for_inference(model, options)
+            self._weights, self._heads = _Weights(model), _heads(model, fast)
         for ours, theirs, names in self._heads:
-            theirs.update({k: ours[k] for k in names if _is_plain(ours.get(k))})
-        return self._copy
+            theirs.update({k: ours[k] for k in names if k in ours and _may_be_set(ours[k])})
+        return fast
 
     def drop(self) -> None:
         """Free the copy's memory; the next inference makes another one."""
@@ -121,10 +129,9 @@ _Settings = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
 
 
 def _heads(model: nn.Module, fast: nn.Module) -> list[_Settings]:
-    """Of the model's heads, those modules that the copy has as they are."""
-    heads = zip(parts_of(model).heads, parts_of(fast).heads, strict=True)
-    found: list[_Settings] = []
-    for ours, theirs in heads:
+    """Of the model itself, router and heads, those modules that the copy has as they are."""
+    found: list[_Settings] = [(vars(model), vars(fast), _settings(model))]
+    for ours, theirs in zip(_decisive(model), _decisive(fast), strict=True):
         inside = dict(theirs.named_modules())
         for name, module in ours.named_modules():
             if name in inside and type(inside[name]) is type(module):
@@ -132,9 +139,18 @@ def _heads(model: nn.Module, fast: nn.Module) -> list[_Settings]:
     return [settings for settings in found if settings[2]]
 
 
+def _decisive(model: nn.Module) -> list[nn.Module]:
+    router = getattr(model, "router", None)
+    return [*([] if router is None else [router]), *parts_of(model).heads]
+
+
 def _settings(module: nn.Module) -> list[str]:
     """None among them: it may become a number."""
-    return [k for k, v in vars(module).items() if v is None or (_is_plain(v) and k != "training")]
+    return [k for k, v in vars(module).items() if k != "training" and _may_be_set(v)]
+
+
+def _may_be_set(value: object) -> bool:
+    return value is None or _is_plain(value)
 
 
 def _is_plain(value: object) -> bool:

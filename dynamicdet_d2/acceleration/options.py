@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 from detectron2.config import CfgNode
 
+from dynamicdet_d2.config.ranges import integer
+from dynamicdet_d2.utils.words import shown
+
 PRECISIONS = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -28,15 +31,20 @@ class InferenceOptions:
     size_multiple: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
+        """
+        Raises:
+            ValueError: an option that there is not, or of another type.
+        """
+        if not isinstance(self.precision, str) or self.precision not in PRECISIONS:
             raise ValueError(
-                f"MODEL.INFERENCE.PRECISION is '{self.precision}'; it must be one of "
+                f"MODEL.INFERENCE.PRECISION is {shown(self.precision)}; it must be one of "
                 f"{', '.join(PRECISIONS)}."
             )
-        if self.size_multiple < 0:
+        if not isinstance(self.compile, bool):
             raise ValueError(
-                f"MODEL.INFERENCE.SIZE_MULTIPLE is {self.size_multiple}; it must be at least 0."
+                f"MODEL.INFERENCE.COMPILE is {shown(self.compile)}; it must be True or False."
             )
+        integer(at_least=0).whole(self.size_multiple, "MODEL.INFERENCE.SIZE_MULTIPLE")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "InferenceOptions | None":

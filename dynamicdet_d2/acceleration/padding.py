@@ -23,14 +23,25 @@ def pad_to_multiple(model: Any, multiple: int) -> None:
     Raises:
         ValueError: if the backbone could not take such a size.
     """
-    own = max(model.backbone.size_divisibility, 1)
+    check_multiple(multiple, max(model.backbone.size_divisibility, 1))
+    if multiple:
+        model.preprocess_image = _padded(model.preprocess_image, multiple)
+
+
+def check_multiple(multiple: int, own: int) -> None:
+    """
+    Args:
+        multiple: pixels.
+        own: what the backbone's images are multiples of.
+
+    Raises:
+        ValueError: the backbone could not take such a size.
+    """
     if multiple % own:
         raise ValueError(
             f"MODEL.INFERENCE.SIZE_MULTIPLE is {multiple}; it must be a multiple of the backbone's "
             f"{own}."
         )
-    if multiple:
-        model.preprocess_image = _padded(model.preprocess_image, multiple)
 
 
 def _padded(preprocess: Callable, multiple: int) -> Callable:

@@ -62,6 +62,8 @@ def check_complete(
     routed = any(name.startswith(_ROUTER) for name in checkpointer.report.model_names)
     if routed and not (one_exit or without_router):
         say_untrained_router(checkpointer.report.path)
+    if one_exit and any(name.startswith(_ROUTER) for name in unfilled(checkpointer.report)):
+        checkpointer.model.without_router = checkpointer.report.path
 
 
 def unfilled(report: LoadReport) -> list[str]:

@@ -9,10 +9,13 @@ import logging
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultPredictor
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy
 from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Config, Use, check
 from dynamicdet_d2.config.rules import device_has_values
@@ -61,6 +64,8 @@ class Predictor(DefaultPredictor):
             logger.warning("MODEL.WEIGHTS is empty: the predictor has random weights.")
         one_exit = cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1)
         load_complete(self.model, cfg, cfg.MODEL.WEIGHTS, one_exit=one_exit)
+        dynamic = hasattr(self.model, "optimized_copy")  # which keeps its own
+        self._optimized = OptimizedCopy(None if dynamic else InferenceOptions.from_config(cfg))
 
     def __setattr__(self, name: str, value: object) -> None:
         """
@@ -91,7 +96,27 @@ class Predictor(DefaultPredictor):
         Raises:
             ValueError: it is none.
         """
-        return super().__call__(self.checked(original_image))
+        with torch.no_grad():
+            output: dict[str, Any] = self.as_run()([self.model_input(original_image)])[0]
+            return output
+
+    def as_run(self) -> nn.Module:
+        """The model, or where ``MODEL.INFERENCE.OPTIMIZE`` is True its optimised copy."""
+        return self._optimized.of(self.model)
+
+    def model_input(self, image: object) -> dict[str, Any]:
+        """As Detectron2's: the channels of ``INPUT.FORMAT``, resized, as float32.
+
+        Raises:
+            ValueError: it is no image.
+        """
+        pixels = self.checked(image)
+        height, width = pixels.shape[:2]
+        if self.input_format == "RGB":
+            pixels = pixels[:, :, ::-1]
+        resized: np.ndarray = self.aug.get_transform(pixels).apply_image(pixels)
+        tensor: Tensor = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))
+        return {"image": tensor, "height": height, "width": width}
 
     def checked(self, image: object) -> NDArray[Any]:
         """As ``checked_image``, by the config's sizes."""

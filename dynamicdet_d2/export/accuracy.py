@@ -15,6 +15,7 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy
 from dynamicdet_d2.data import NamedErrors, build_finite_loader
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, Sample
 from dynamicdet_d2.data.loading.images import images_of
@@ -104,12 +105,15 @@ def exported_records(runner: Runner, images: Sequence[Sample], what: str) -> lis
 
 
 def model_records(model: nn.Module, cfg: CfgNode, images: Sequence[Sample]) -> list[ExitRecord]:
-    """The same of the model itself, in PyTorch."""
+    """The same of the model itself, in PyTorch, as ``MODEL.INFERENCE`` says."""
     loader = build_finite_loader(
         cfg, DatasetMapper(cfg, is_train=False), dataset_dicts=list(images)
     )
     observer = Observer(sample_size=0)
-    observed = BothExits(model) if isinstance(model, DynamicDetector) else _OneExit(model)
+    if isinstance(model, DynamicDetector):
+        observed: nn.Module = BothExits(model)
+    else:
+        observed = _OneExit(OptimizedCopy(InferenceOptions.from_config(cfg)).of(model))
     with _none_left_out():
         inference_on_dataset(observed, loader, observer)
     return list(observer.observation().records)

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
-from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling import GeneralizedRCNN, PanopticFPN
 from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
 from torch import Tensor, nn
 
 from dynamicdet_d2.export.piece import Tensors
+from dynamicdet_d2.export.routing import check_routing
 from dynamicdet_d2.export.two_stage import TwoStage, anchor_settings
 from dynamicdet_d2.modeling.dense import FCOS
 from dynamicdet_d2.modeling.dynamic_dense import DynamicDenseDetector
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
 from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.yolo.dynamic_yolo import DynamicYOLO
@@ -28,7 +30,7 @@ from dynamicdet_d2.parts import run_dense_head
 # What a runner does by itself, and no piece holds.
 _BY_THE_RUNNER = (
     *("forward", "inference", "preprocess_image", "proposals", "detections"),
-    *("forward_inference", "inference_single_image"),
+    *("forward_inference", "inference_single_image", "first", "second_pass", "pass_type"),
 )
 
 
@@ -62,6 +64,8 @@ def checked_kind_of(model: nn.Module) -> Kind:
             f"{type(model).__name__} has {own[0]}() of its own, which an export would leave out: a "
             "runner does by itself what it does."
         )
+    if isinstance(model, DynamicDetector):
+        check_routing(model)
     return kind
 
 
@@ -84,11 +88,21 @@ def _(model: DynamicRCNN) -> Kind:
     def tail(detector: int, features: Tensors) -> Tensors:
         return heads[detector - 1].tail(model.pyramid(detector, features))
 
-    return Kind(tail, heads[0].settings(), regions=tuple(heads[: 1 if model.shared_heads else 2]))
+    settings, others = (own.settings() for own in heads)
+    if settings != others:
+        raise ValueError(
+            "The heads of detector1 and of detector2 have other settings, such as thresholds: an "
+            "export has one set of them, and they must be the same."
+        )
+    return Kind(tail, settings, regions=tuple(heads[: 1 if model.shared_heads else 2]))
 
 
 @kind_of.register
 def _(model: GeneralizedRCNN) -> Kind:
+    if isinstance(model, PanopticFPN):
+        raise ValueError(
+            "PanopticFPN segments what is no object as well, which cannot be exported."
+        )
     regions = TwoStage.of(model.proposal_generator, model.roi_heads)
     return Kind(
         lambda _, images: regions.tail(model.backbone(images)),

@@ -34,8 +34,11 @@ import numpy as np
 from detectron2.config import CfgNode
 from torch import nn
 
+from dynamicdet_d2.acceleration.padding import check_multiple
 from dynamicdet_d2.export.kinds import Kind
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.router_inputs import RouterInput
+from dynamicdet_d2.modeling.router_inputs.objectness_map import ObjectnessMap
 from dynamicdet_d2.operating_point import Calibration, check_fingerprint, fingerprint
 from dynamicdet_d2.operating_point.knobs import check_knobs
 from dynamicdet_d2.utils.pixels import MOST_PIXELS
@@ -58,10 +61,23 @@ def input_settings(model: nn.Module, kind: Kind, cfg: CfgNode) -> dict[str, Any]
 
 
 def divisibility(model: Any, kind: Kind, cfg: CfgNode) -> int:
-    """What height and width of a padded batch are multiples of, in pixels."""
+    """What height and width of a padded batch are multiples of, in pixels.
+
+    Raises:
+        ValueError: ``MODEL.INFERENCE.SIZE_MULTIPLE`` is none of the backbone's, or pads images
+            that do not lie in a corner.
+    """
     own = model.backbone.size_divisibility if kind.padding is None else kind.padding.multiple
     keys = cfg.MODEL.INFERENCE
-    return max(own, 1, keys.SIZE_MULTIPLE if keys.OPTIMIZE else 0)
+    wanted = keys.SIZE_MULTIPLE if keys.OPTIMIZE else 0
+    check_multiple(wanted, max(own, 1))
+    if wanted > own and kind.padding is not None and kind.padding.placement != "corner":
+        raise ValueError(
+            f"MODEL.INFERENCE.SIZE_MULTIPLE is {wanted} and MODEL.YOLO.PADDING "
+            f"'{kind.padding.placement}': a runner pads once, and would place images elsewhere "
+            f"than the model; export with SIZE_MULTIPLE 0 or {own}."
+        )
+    return max(own, 1, wanted)
 
 
 def calibration_settings(
@@ -103,10 +119,17 @@ def route_settings(model: nn.Module) -> dict[str, Any]:
         return {"router_inputs": [], "easy_proposals": 0, "merge_exits": None}
     merging = model.exit_merging
     return {
-        "router_inputs": list(model.router.inputs),
+        "router_inputs": [_kind_of_input(*own) for own in model.router.inputs.items()],
         "easy_proposals": model.operating_point.easy_proposals,
         "merge_exits": None if merging is None else dataclasses.asdict(merging),
     }
+
+
+def _kind_of_input(name: str, own: RouterInput) -> str:
+    """What a runner knows it by: what is made of F1 is in a piece, whoever wrote it."""
+    if own.reads != "features":
+        return name
+    return "map" if isinstance(own, ObjectnessMap) else "features"
 
 
 def checked_sides(

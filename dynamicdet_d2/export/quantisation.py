@@ -45,6 +45,8 @@ _OPTIONS = {
 # Beginnings of the names of outputs that are predictions; the others are features.
 _DIFFICULTY = "difficulty"
 _PREDICTIONS = ("scores", "box_deltas", "masks", "logits_", "deltas_", "centerness_", _DIFFICULTY)
+# Of the router: in one piece with F1, or what its own piece is given of F1.
+_OF_ROUTER = (_DIFFICULTY, "numbers")
 
 
 def quantise(folder: Folder, pictures: Pictures, target: Path) -> dict[str, dict[str, Any]]:
@@ -180,7 +182,7 @@ def float_nodes(graph: Any) -> set[str]:
     maker = {output: node for node in graph.node for output in node.output}
     weights = _weights(graph)
     outputs = [output.name for output in graph.output]
-    others = [name for name in outputs if name != _DIFFICULTY]
+    others = [name for name in outputs if name not in _OF_ROUTER]
     stays = _before(outputs, maker, lambda _: False) - _before(others, maker, lambda _: False)
     predictions = [name for name in outputs if name.startswith(_PREDICTIONS)]
     stays |= _before(predictions, maker, lambda node: _is_layer(node, weights))

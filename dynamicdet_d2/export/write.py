@@ -19,6 +19,7 @@ from dynamicdet_d2.acceleration.folding import fold_norms
 from dynamicdet_d2.acceleration.optimize import plain_copy
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.export.check import check_piece, check_pieces
+from dynamicdet_d2.export.exportable import check_any_size, check_weights
 from dynamicdet_d2.export.formats import FORMATS, check_installed
 from dynamicdet_d2.export.kinds import checked_kind_of
 from dynamicdet_d2.export.manifest import (
@@ -101,6 +102,7 @@ def _check_given(model: object, cfg: CfgNode, request: object) -> None:
         raise ValueError(f"The request is of type {type(request).__name__}; it must be a Request.")
     check_class_names(request.class_names, cfg)
     check_installed(request.format)
+    check_weights(model, cfg)
 
 
 def new_folder(path: str | Path) -> AbstractContextManager[Path]:
@@ -120,6 +122,8 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
     kind = checked_kind_of(folded)
     multiple = divisibility(folded, kind, cfg)
     sides = checked_sides(request.sides, multiple)
+    if sides is None:
+        check_any_size(folded)
     threshold, calibration = calibration_settings(model, cfg, request.calibration)
     written: dict[str, Any] = {}
     parts = []

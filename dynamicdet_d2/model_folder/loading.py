@@ -24,7 +24,10 @@ from dynamicdet_d2.utils.words import shown
 logger = logging.getLogger(__name__)
 
 # Keys of its files.
-_ITS_OWN = ("MODEL.WEIGHTS", "MODEL.COMPOSITE.WEIGHTS2")
+_ITS_OWN = (
+    *("MODEL.WEIGHTS", "MODEL.COMPOSITE.WEIGHTS2"),
+    *("DATASETS.TRAIN", "DATASETS.TEST", "DATASETS.COCO_JSON"),  # names are in the folder
+)
 
 
 def load(folder: str | os.PathLike, device: str | torch.device | None = None) -> DynamicPredictor:
@@ -75,6 +78,11 @@ def model_config(
     root = Path(folder).absolute()
     files = verified(root).files
     for name in overrides[::2]:
+        if name == "MODEL.DYNAMIC.CALIBRATION" and CALIBRATION not in files:
+            raise ValueError(
+                f"{name} names a file beside the model folder {root}, which has no calibration of "
+                "its own; 'predict' takes --calibration."
+            )
         if name in _ITS_OWN or (name == "MODEL.DYNAMIC.CALIBRATION" and CALIBRATION in files):
             raise ValueError(f"{name} is said by the model folder {root}, and not by overrides.")
     cfg = read_config(str(root / CONFIG), overrides, alone=True)

@@ -65,9 +65,29 @@ def write_model(
     if point is not None:
         point.check(predictor.model)
     say_nameless(predictor.class_names)
-    with whole_folder(folder.resolve()) as unfinished:  # a link to an empty folder stays one
+    path = getattr(predictor.model, "without_router", "")
+    if path:
+        raise ValueError(
+            f"{path} has no weights of the router, and a model folder holds whole models: whoever "
+            "sets another threshold there would have images routed at random."
+        )
+    place = folder.resolve()  # a link to an empty folder stays one
+    with whole_folder(place) as unfinished:
         _write_files(predictor, unfinished)
-        return load(unfinished, device=cfg.MODEL.DEVICE)
+        loaded = load(unfinished, device=cfg.MODEL.DEVICE)
+    loaded.cfg = _moved(loaded.cfg, place)
+    return loaded
+
+
+def _moved(cfg: CfgNode, folder: Path) -> CfgNode:
+    """The config of a folder that has its name now."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(folder / WEIGHTS)
+    if cfg.MODEL.DYNAMIC.CALIBRATION:
+        cfg.MODEL.DYNAMIC.CALIBRATION = str(folder / CALIBRATION)
+    cfg.freeze()
+    return cfg
 
 
 def _write_files(predictor: DynamicPredictor, folder: Path) -> None:

@@ -17,6 +17,8 @@ from dynamicdet_d2.modeling.given import checked_ground_truth, image_name, origi
 from dynamicdet_d2.modeling.routing import route_name
 from dynamicdet_d2.modeling.tail_pass import TailPass
 
+_SCALED_IN_PLACE = ("pred_boxes", "pred_keypoints")
+
 
 class FirstPass(NamedTuple):
     """A batch at the point where routes are decided; whatever follows goes on from here.
@@ -110,7 +112,19 @@ def postprocessed(
         original_size(x, place, size)
         for place, (x, size) in enumerate(zip(batched_inputs, images.image_sizes, strict=True))
     ]
-    return [detector_postprocess(found, *size) for found, size in zip(results, sizes, strict=True)]
+    return [
+        detector_postprocess(_with_own_places(found), *size)
+        for found, size in zip(results, sizes, strict=True)
+    ]
+
+
+def _with_own_places(found: Instances) -> Instances:
+    """Detectron2 scales boxes and keypoints in place, and what it is given may be read again."""
+    own = Instances(found.image_size, **found.get_fields())
+    for name in _SCALED_IN_PLACE:
+        if own.has(name):
+            own.set(name, own.get(name).clone())
+    return own
 
 
 def routed_outputs(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DynamicDet for Detectron2's dense detectors, RetinaNet and FCOS; neck and head are shared."""
 
+import copy
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +17,6 @@ from torch import Tensor, nn
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.batch import Batch
 from dynamicdet_d2.modeling.dense import anchors_of, build_fcos, build_retinanet
-from dynamicdet_d2.modeling.modes import setting
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.second_tail import SharableTail, own_tail
@@ -146,13 +147,17 @@ class DynamicDenseDetector(SharableTail):
             chosen = [i for i, own in enumerate(limits) if own == limit]
             index = routing.on_device(chosen, images.tensor.device)
             part = [[level[index] for level in levels] for levels in predictions]
-            own = self.dense.test_topk_candidates
-            with setting("test_topk_candidates", min(limit or own, own), self.dense):
-                results = self.dense.forward_inference(
-                    routing.select_images(images, chosen, index), self._levels(pyramid), part
-                )
+            results = self._limited(limit).forward_inference(
+                routing.select_images(images, chosen, index), self._levels(pyramid), part
+            )
             found.update(zip(chosen, results, strict=True))
         return [found[i] for i in range(len(limits))]
+
+    def _limited(self, limit: int) -> DenseDetector:
+        """The detector with a limit, as another one: other threads use it at the same time."""
+        dense: Any = copy.copy(self.dense)
+        dense.test_topk_candidates = min(limit or sys.maxsize, dense.test_topk_candidates)
+        return dense
 
     @classmethod
     def objectness_channels(cls, cfg: CfgNode) -> int:

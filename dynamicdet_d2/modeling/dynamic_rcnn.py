@@ -222,15 +222,15 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
         images = self.preprocess_image(batched_inputs)
         given = [x.to(self.device) for x in detected_instances]
         if self.shared_tail:
-            features, difficulties = routed_features(self, images)
+            features, difficulties, threshold = routed_features(self, images)
             results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
         else:
-            results, difficulties = routed_results(self, images, _in_given_boxes(given))
+            results, difficulties, threshold = routed_results(self, images, _in_boxes(given))
         checked_difficulties(difficulties, batched_inputs)
         if not do_postprocess:
             return results
         instances = postprocessed(results, batched_inputs, images)
-        return routed_outputs(instances, difficulties, self.threshold)
+        return routed_outputs(instances, difficulties, threshold)
 
     def neck_parts(self, detector: int) -> tuple[Part, ...]:
         neck = self.tail_module(detector, "neck")
@@ -276,7 +276,7 @@ def _both(module: nn.Module, found: Any) -> tuple[list[Instances], dict[str, Ten
     return found[0], found[1]
 
 
-def _in_given_boxes(given: list[Instances]) -> Callable[[Any, list[int]], list[Instances]]:
+def _in_boxes(given: list[Instances]) -> Callable[[Any, list[int]], list[Instances]]:
     """What a pass of some images gives in the boxes that they have; the boxes are of all."""
 
     def results(seen: Any, indices: list[int]) -> list[Instances]:

@@ -22,13 +22,21 @@ if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 
-def routed_features(model: "DynamicDetector", images: ImageList) -> tuple[Features, list[float]]:
-    """Each image's features by its route, for a shared tail, and the difficulties."""
+Routed = tuple[list[Instances], list[float], float]
+"""N images' results, each by its route, their difficulties, and the threshold that routes are by:
+another thread may have moved the model's since."""
+
+
+def routed_features(
+    model: "DynamicDetector", images: ImageList
+) -> tuple[Features, list[float], float]:
+    """As ``Routed``, with each image's features by its route, for a shared tail."""
     seen, start, scores = model.first(images)
     features = seen.features
     difficulties = scores.tolist()  # the one time that the device is waited for
     model.operating_point.note(difficulties)
-    hard = routing.hard_indices(difficulties, model.threshold)
+    threshold = model.threshold
+    hard = routing.hard_indices(difficulties, threshold)
     if len(hard) == len(difficulties):
         features = model.backbone.second(features, start)
     elif hard:
@@ -38,13 +46,11 @@ def routed_features(model: "DynamicDetector", images: ImageList) -> tuple[Featur
         # Features of shared stages are still those of backbone 1.
         new = {name: level for name, level in features2.items() if level is not chosen[name]}
         features = routing.merge(features, new, index)
-    return features, difficulties
+    return features, difficulties, threshold
 
 
-def routed_detections(
-    model: "DynamicDetector", images: ImageList
-) -> tuple[list[Instances], list[float]]:
-    """Each image's detections by its route, and the difficulties."""
+def routed_detections(model: "DynamicDetector", images: ImageList) -> Routed:
+    """Each image's detections by its route."""
     if model.exit_merging is not None:
         return _with_merged_exits(model, images)
     if model.shared_tail and model.router.reads == ("features",):
@@ -52,23 +58,21 @@ def routed_detections(
     return routed_results(model, images, lambda seen, indices: seen.detections)
 
 
-def _by_one_pass(
-    model: "DynamicDetector", images: ImageList
-) -> tuple[list[Instances], list[float]]:
+def _by_one_pass(model: "DynamicDetector", images: ImageList) -> Routed:
     """All images through a shared tail at once."""
-    features, difficulties = routed_features(model, images)
+    features, difficulties, threshold = routed_features(model, images)
     easy, hard = (model.operating_point.limit(detector) for detector in (1, 2))
-    limits = [hard if difficulty > model.threshold else easy for difficulty in difficulties]
+    limits = [hard if difficulty > threshold else easy for difficulty in difficulties]
     found = detections_of_tail(model, 1, images, model.pyramid(1, features), limits)
-    return found, difficulties
+    return found, difficulties, threshold
 
 
 def routed_results(
     model: "DynamicDetector",
     images: ImageList,
     results_of: Callable[[TailPass, list[int]], list[Instances]],
-) -> tuple[list[Instances], list[float]]:
-    """Each image's results by its route, each route's from a pass of its own, and the difficulties.
+) -> Routed:
+    """Each image's results by its route, each route's from a pass of its own.
 
     Args:
         results_of: from the pass of M of the images, and their positions, what each gives.
@@ -76,7 +80,8 @@ def routed_results(
     seen, start, scores = model.first(images)
     difficulties = scores.tolist()
     model.operating_point.note(difficulties)
-    easy, hard = routing.by_route(difficulties, model.threshold)
+    threshold = model.threshold
+    easy, hard = routing.by_route(difficulties, threshold)
     found: dict[int, Instances] = {}
     if easy:
         found.update(zip(easy, results_of(seen.select(easy), easy), strict=True))
@@ -84,25 +89,24 @@ def routed_results(
         index = routing.on_device(hard, start.device)
         second = model.second_pass(seen.restart(hard), start[index])
         found.update(zip(hard, results_of(second, hard), strict=True))
-    return [found[i] for i in range(len(difficulties))], difficulties
+    return [found[i] for i in range(len(difficulties))], difficulties, threshold
 
 
-def _with_merged_exits(
-    model: "DynamicDetector", images: ImageList
-) -> tuple[list[Instances], list[float]]:
+def _with_merged_exits(model: "DynamicDetector", images: ImageList) -> Routed:
     """All images through detector1, hard ones through both."""
     seen, start, scores = model.first(images)
     found = list(seen.detections)  # which all images need
     difficulties = scores.tolist()
     model.operating_point.note(difficulties)
-    hard = routing.hard_indices(difficulties, model.threshold)
+    threshold = model.threshold
+    hard = routing.hard_indices(difficulties, threshold)
     if hard:
         chosen = seen.select(hard)
         second = model.second_pass(chosen, start[routing.on_device(hard, start.device)])
         leaving = hard_detections(model.exit_merging, chosen.detections, second.detections)
         for i, own in zip(hard, leaving, strict=True):
             found[i] = own
-    return found, difficulties
+    return found, difficulties, threshold
 
 
 @torch.no_grad()

@@ -18,6 +18,9 @@ class SettableThreshold(nn.Module):
 
     operating_point: OperatingPoint
 
+    without_router: str = ""
+    """File of a single detector that the weights are from: the router is at random values."""
+
     @property
     def threshold(self) -> float:
         """An image is hard iff difficulty > threshold; in [0, 1], can be set at run time."""
@@ -25,11 +28,18 @@ class SettableThreshold(nn.Module):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        self.operating_point = self.operating_point.moved(value)
+        moved = self.operating_point.moved(value)
+        if self.without_router and 0 < moved.threshold < 1:
+            raise ValueError(
+                f"The threshold is {moved.threshold:g}, and {self.without_router} has no weights "
+                "of the router: all images can be hard (0) or easy (1)."
+            )
+        self.operating_point = moved
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """As torch's; a calibration of other weights is then refused at the next image."""
         self.operating_point.look_again()
+        self.without_router = ""
         return super().load_state_dict(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:

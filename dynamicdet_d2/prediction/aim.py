@@ -90,9 +90,11 @@ class Aim:
             )
         keys.HARD_FRACTION = keys.TARGET_LATENCY_MS = None
         if self.threshold is not None:
-            if calibration:
+            file = calibration or (keys.CALIBRATION if _CALIBRATION in typed[::2] else None)
+            if file:
+                name = "--calibration" if calibration else _CALIBRATION
                 raise ValueError(
-                    f"--calibration {calibration} is for --hard-fraction and --target-latency-ms; "
+                    f"{name} {file} is for --hard-fraction and --target-latency-ms; "
                     "--threshold needs none."
                 )
             keys.THRESHOLD, keys.CALIBRATION = self.threshold, ""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
 from dynamicdet_d2.config.checking import value_of
@@ -115,7 +115,8 @@ def _register(cfg: CfgNode) -> None:
         ValueError: a file of theirs is not here, or not usable.
     """
     for name in SPLITS:
-        MetadataCatalog.get(name).set(thing_classes=list(CLASSES))
+        if name not in DatasetCatalog and not MetadataCatalog.get(name).get("thing_classes"):
+            MetadataCatalog.get(name).set(thing_classes=list(CLASSES))
     register_coco_json(cfg.DATASETS.COCO_JSON)
 
 

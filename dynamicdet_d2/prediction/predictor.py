@@ -5,12 +5,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, overload
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data.catalog import Metadata
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.prediction.class_names import check_class_names, class_names_of
@@ -94,11 +92,11 @@ class DynamicPredictor(Predictor):
             ValueError: what is no such image.
         """
         if not isinstance(original_image, list | tuple):
-            return self._batches([self._input(original_image)])[0]
+            return self._batches([self.model_input(original_image)])[0]
         inputs = []
         for place, image in enumerate(original_image):
             try:
-                inputs.append(self._input(image))
+                inputs.append(self.model_input(image))
             except ValueError as error:
                 raise UnusableImageError(place, str(error)) from None
         return self._batches(inputs)
@@ -108,19 +106,10 @@ class DynamicPredictor(Predictor):
         for place, one in enumerate(inputs):
             alike[one["image"].shape].append(place)
         outputs: list[Prediction] = [{} for _ in inputs]
+        model = self.as_run()
         with torch.no_grad():
             for places in alike.values():
-                found = self.model([inputs[place] for place in places])
+                found = model([inputs[place] for place in places])
                 for place, output in zip(places, found, strict=True):
                     outputs[place] = output
         return outputs
-
-    def _input(self, image: object) -> dict[str, Any]:
-        """As Detectron2's: the channels of ``INPUT.FORMAT``, resized, as float32."""
-        pixels = self.checked(image)
-        height, width = pixels.shape[:2]
-        if self.input_format == "RGB":
-            pixels = pixels[:, :, ::-1]
-        resized: np.ndarray = self.aug.get_transform(pixels).apply_image(pixels)
-        tensor: Tensor = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))
-        return {"image": tensor, "height": height, "width": width}

@@ -114,6 +114,11 @@ class Stream:
             self._predictor.model.threshold = self._governor.threshold
         start = self._clock()
         predictions = self._predictor([frame.image for frame in batch])
+        if any("instances" not in prediction for prediction in predictions):
+            raise ValueError(
+                f"{type(self._predictor.model).__name__} (MODEL.META_ARCHITECTURE) gives no "
+                "detections, which would be drawn and written."
+            )
         for prediction in predictions:  # to memory, which waits for a GPU
             prediction["instances"] = prediction["instances"].to("cpu")
         seconds = self._clock() - start

@@ -62,7 +62,7 @@ def prepare(
     places: dict[tuple[int, int], list[int]] = {}
     for place, image in enumerate(resized):
         height, width = (_padded(side, settings) for side in image.shape[1:])
-        padded = (height, width) if sides is None else _bucket(height, width, sides)
+        padded = (height, width) if sides is None else _bucket(height, width, sides, names[place])
         places.setdefault(padded, []).append(place)
     return [_batch(own, padded, arrays, resized, settings) for padded, own in places.items()]
 
@@ -177,14 +177,14 @@ def _padded(side: int, settings: Mapping[str, Any]) -> int:
     return math.ceil(side / multiple + extra) * multiple
 
 
-def _bucket(height: int, width: int, sides: Sequence) -> tuple[int, int]:
+def _bucket(height: int, width: int, sides: Sequence, name: str) -> tuple[int, int]:
     """The first of the sides that an input of this size fits into."""
     for own_height, own_width in sides:
         if height <= own_height and width <= own_width:
             return own_height, own_width
     raise ValueError(
-        f"A network input of {height}x{width} fits none of the sizes that were exported: "
-        f"{', '.join(f'{h}x{w}' for h, w in sides)}."
+        f"{name} makes a network input of {height}x{width}, which fits none of the sizes that were "
+        f"exported: {', '.join(f'{h}x{w}' for h, w in sides)}."
     )
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of an optimised copy, each alone: options, norms, box heads, precision."""
 
+from typing import Any
+
 import pytest
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d, ShapeSpec
@@ -42,6 +44,16 @@ def test_bad_options_are_refused_by_name() -> None:
         InferenceOptions("int8")
     with pytest.raises(ValueError, match="MODEL.INFERENCE.SIZE_MULTIPLE is -1; .* at least 0"):
         InferenceOptions(size_multiple=-1)
+    wrong: Any
+    for wrong in (["float32"], None):
+        with pytest.raises(ValueError, match="MODEL.INFERENCE.PRECISION is .*; it must be one of"):
+            InferenceOptions(wrong)
+    for wrong in ("no", 1, None):
+        with pytest.raises(ValueError, match="MODEL.INFERENCE.COMPILE is .*; it must be True or"):
+            InferenceOptions(compile=wrong)
+    for wrong in ("64", 64.5, True):
+        with pytest.raises(ValueError, match="MODEL.INFERENCE.SIZE_MULTIPLE"):
+            InferenceOptions(size_multiple=wrong)
 
 
 # Norms

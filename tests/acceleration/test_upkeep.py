@@ -3,7 +3,10 @@
 
 import copy
 import pickle
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +14,8 @@ from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
+from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference, optimized_copy
+from dynamicdet_d2.modeling.exit_merging import ExitMerging
 from tests.support.optimized import MASK, assert_same, detector, raw
 from tests.support.toy import toy_cfg, toy_inputs
 
@@ -172,6 +176,52 @@ def test_results_follow_the_weights(change: Callable[[nn.Module], None]) -> None
     plain.optimized_copy.options = None
     for ours, theirs in zip(after, raw(plain, inputs), strict=True):
         assert_same(ours, theirs)
+
+
+def unmerged(model: nn.Module) -> None:
+    model.exit_merging = None
+
+
+def merged_otherwise(model: nn.Module) -> None:
+    model.exit_merging = ExitMerging(least_iou=1.0, limit=3)
+
+
+def raw_numbers(model: nn.Module) -> None:
+    model.router.standardize = False
+
+
+@pytest.mark.parametrize("change", [unmerged, merged_otherwise, raw_numbers])
+def test_settings_of_model_and_router_are_followed(change: Callable[[nn.Module], None]) -> None:
+    keys = ("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6, "MODEL.ROUTER.STANDARDIZE", True)
+    model, inputs = detector(*keys, "MODEL.DYNAMIC.THRESHOLD", 0.0, optimize=True), toy_inputs(1)
+    nn.init.constant_(model.router.mean, 0.5)
+    before = model(inputs)[0]
+    fast = model.optimized_copy.of(model)
+    change(model)
+    after = model(inputs)[0]
+    assert model.optimized_copy.of(model) is fast
+    plain = copy.deepcopy(model)
+    plain.optimized_copy.options = None
+    expected = plain(inputs)[0]
+    assert_same(after["instances"], expected["instances"])
+    assert after["difficulty"] == pytest.approx(expected["difficulty"], abs=1e-6)
+    same = torch.equal(after["instances"].scores, before["instances"].scores)
+    assert not same or after["difficulty"] != before["difficulty"]
+
+
+def test_threads_wait_for_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, slow = list[nn.Module](), optimized_copy.optimize_for_inference
+
+    def once(*args: Any) -> nn.Module:
+        time.sleep(0.2)  # others come meanwhile
+        made.append(slow(*args))
+        return made[-1]
+
+    monkeypatch.setattr(optimized_copy, "optimize_for_inference", once)
+    model = detector(optimize=True)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(model.optimized_copy.of, [model] * 4))
+    assert len(made) == 1 and all(own is made[0] for own in found)
 
 
 def pickled(model: nn.Module) -> nn.Module:

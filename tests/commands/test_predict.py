@@ -108,8 +108,8 @@ def test_lines_pictures_and_their_list_agree_after_an_interruption(
     assert ended(lambda: run(toy, tmp_path, *more)) == status
     assert [line["file_name"] for line in lines(tmp_path)] == [str(toy.images / "1.png")]
     assert {path.name for path in tmp_path.iterdir()} == {"1.png", LINES, WRITTEN}
-    size = (tmp_path / "1.png").stat().st_size
-    assert json.loads((tmp_path / WRITTEN).read_text()) == [LINES, ["1.png", size]]
+    drawn, whole = ([name, (tmp_path / name).stat().st_size] for name in ("1.png", LINES))
+    assert json.loads((tmp_path / WRITTEN).read_text()) == [LINES, drawn, whole]
 
 
 def test_a_picture_that_cannot_be_written_has_no_line(toy: SimpleNamespace, tmp_path: Path) -> None:

@@ -119,6 +119,13 @@ def test_a_static_detector_has_one_point(static: tuple, tmp_path: Path) -> None:
     assert "threshold" not in found.table()
 
 
+def test_a_static_detector_is_padded_as_its_export_is(static: tuple, tmp_path: Path) -> None:
+    model, cfg, images = static
+    cfg.MODEL.INFERENCE.OPTIMIZE, cfg.MODEL.INFERENCE.SIZE_MULTIPLE = True, 128
+    first, second = both(model, cfg, images, tmp_path / "exported")
+    assert first.ap(0.5) == pytest.approx(second.ap(0.5), abs=0.05)
+
+
 def test_images_to_measure_on(tmp_path: Path) -> None:
     images = [image_entry(i) for i in range(1, 6)]
     seen = write_coco(tmp_path / "seen", images, [object_entry(1, 3)])

@@ -136,7 +136,7 @@ def test_pieces_for_given_sizes(tmp_path: Path) -> None:
     detector = open_exported(folder, threshold=0.0)
     assert [found.route for found in detector(pictures(1))] == ["hard"]
     # 64 high and 128 wide after the resize.
-    with pytest.raises(ValueError, match="64x128 fits none of the sizes .*: 64x96, 128x96"):
+    with pytest.raises(ValueError, match="64x128, which fits none of the sizes .*: 64x96, 128x96"):
         detector([np.zeros((50, 100, 3), np.uint8)])
     with pytest.raises(ValueError, match="--sizes has 64x90; .* multiples of 32"):
         export(model, cfg, tmp_path / "more", Request("torch", sides=[(64, 90)]))

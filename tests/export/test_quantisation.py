@@ -44,6 +44,15 @@ def test_the_router_stays_in_float() -> None:
     assert found == {"pool", "hidden", "score", "sigmoid"}
 
 
+def test_what_is_made_of_features_for_a_router_elsewhere_stays_in_float() -> None:
+    nodes = [
+        ("Conv", "stem", ["x", "a"], "f1_res2"),
+        ("Conv", "map", ["f1_res2", "b"], "m"),
+        ("ReduceMean", "sum", ["m"], "numbers"),
+    ]
+    assert float_nodes(graph(nodes, ["f1_res2", "numbers"], "ab")) == {"map", "sum"}
+
+
 def test_the_layer_that_predicts_stays_in_float_and_what_follows_it() -> None:
     nodes = [
         ("Conv", "neck", ["x", "a"], "p3"),

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import pytest
 import torch
+from detectron2.modeling import build_model
 
 import dynamicdet_d2
 from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_classes, recorded_images
@@ -20,6 +21,7 @@ from dynamicdet_d2.model_folder.manifest import FileRecord, Manifest, verified
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.utils.versions import versions
+from tests.support.optimized import STATIC
 from tests.support.predicting import predicting_cfg, write_model_files
 
 NAMES = ["cat", "dog", "cow"]
@@ -126,7 +128,43 @@ def test_a_folder_in_use_is_left_alone(files: SimpleNamespace, tmp_path: Path) -
             write_model(cfg, folder)
 
 
-@pytest.mark.parametrize("key", ["MODEL.WEIGHTS", "MODEL.DYNAMIC.CALIBRATION"])
+def test_the_predictor_s_config_names_files_that_are_there(
+    files: SimpleNamespace, tmp_path: Path
+) -> None:
+    keys = ("MODEL.DYNAMIC.CALIBRATION", files.calibration, "MODEL.DYNAMIC.HARD_FRACTION", 0.3)
+    cfg = predicting_cfg("MODEL.WEIGHTS", files.weights, *keys)
+    predictor = write_model(cfg, tmp_path / "model", NAMES)
+    again = DynamicPredictor(predictor.cfg, NAMES)
+    assert again.model.threshold == predictor.model.threshold
+
+
+def test_a_router_at_random_values_is_not_packed(tmp_path: Path) -> None:
+    width = ("MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.RESNETS.STEM_OUT_CHANNELS", 64)
+    keys = (*width, "MODEL.COMPOSITE.NUM_BLOCKS1", [2, 2, 2, 2])
+    single = build_model(predicting_cfg(*STATIC, *width))
+    torch.save({"model": single.state_dict()}, tmp_path / "single.pth")
+    weights = str(tmp_path / "single.pth")
+    cfg = predicting_cfg(*keys, "MODEL.WEIGHTS", weights, "MODEL.DYNAMIC.THRESHOLD", 1.0)
+    with pytest.raises(ValueError, match="single.pth has no weights of the router, and a model f"):
+        write_model(cfg, tmp_path / "model", NAMES)
+    model = DynamicPredictor(cfg).model
+    model.threshold = 0.0
+    with pytest.raises(ValueError, match=r"^The threshold is 0.3, and .*single.pth has no weigh"):
+        model.threshold = 0.3
+    model.load_state_dict(model.state_dict())  # with a router
+    model.threshold = 0.3
+
+
+def test_a_calibration_that_is_typed_and_the_folder_lacks(
+    files: SimpleNamespace, tmp_path: Path
+) -> None:
+    write_model(predicting_cfg("MODEL.WEIGHTS", files.weights), tmp_path / "model", NAMES)
+    keys = ["MODEL.DYNAMIC.CALIBRATION", files.calibration]
+    with pytest.raises(ValueError, match="^MODEL.DYNAMIC.CALIBRATION names a file beside the mo"):
+        model_config(tmp_path / "model", overrides=keys)
+
+
+@pytest.mark.parametrize("key", ["MODEL.WEIGHTS", "MODEL.DYNAMIC.CALIBRATION", "DATASETS.TEST"])
 def test_the_folder_s_files_are_its_own(written: Path, key: str) -> None:
     with pytest.raises(ValueError, match=f"{key} is said by the model folder"):
         model_config(written, overrides=["SEED", "1", key, "other"])

@@ -348,3 +348,14 @@ def test_copies_have_normalizers_of_their_own(model: nn.Module) -> None:
         twin(toy_inputs(2))
     assert torch.equal(model.loss_normalizers, before)
     assert not torch.equal(twin.loss_normalizers, before)
+
+
+def test_other_threads_see_no_limit_of_this_one(head: str) -> None:
+    """The number of candidates is an attribute of Detectron2's detector, which threads share."""
+    model = dense_model(head, "MODEL.DYNAMIC.EASY_PROPOSALS", 3, "MODEL.DYNAMIC.THRESHOLD", 1.0)
+    kept, seen = model.dense.test_topk_candidates, list[int]()
+    model.dense.anchor_generator.register_forward_hook(
+        lambda *_: seen.append(model.dense.test_topk_candidates)
+    )
+    model(toy_inputs(1))
+    assert seen == [kept] and kept > 3

@@ -229,3 +229,29 @@ def test_architectures_are_asked_by_type(name: str, dynamic: bool, key: str) -> 
 def test_an_unknown_architecture_is_refused() -> None:
     with pytest.raises(ValueError, match="MODEL.META_ARCHITECTURE is 'FasterRCNN'; .*DynamicRCNN"):
         architecture_of(config("FasterRCNN"))
+
+
+# Threads that move the threshold while others detect
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        (),
+        ("MODEL.COMPOSITE.SHARE_NECK", False),
+        ("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6),
+        ("MODEL.ROUTER.INPUTS", ["rpn"]),
+    ],
+    ids=["one pass", "two necks", "merged", "looking on"],
+)
+def test_the_route_that_is_said_is_the_one_that_was_taken(keys: tuple) -> None:
+    model = toy_model("MODEL.DYNAMIC.THRESHOLD", 0.0, *keys)
+    ran = list[float]()
+
+    def later(*_: object) -> None:
+        ran.append(model.threshold)
+        model.threshold = 1.0  # as another thread does, behind the routes
+
+    model.backbone.bottom_up2.res5.register_forward_hook(later)
+    (output,) = model(toy_inputs(1))
+    assert ran == [0.0] and output["route"] == "hard"

@@ -14,7 +14,8 @@ from dynamicdet_d2.prediction.drawing import drawn
 from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES, line_of
-from dynamicdet_d2.prediction.outputs.written import WRITTEN
+from dynamicdet_d2.prediction.outputs.place import check_place
+from dynamicdet_d2.prediction.outputs.written import WRITTEN, written_names
 from dynamicdet_d2.prediction.sources import Frame, ImageFile, VideoFile
 from dynamicdet_d2.utils.class_labels import CLASS_COLORS
 from tests.support.coco_files import image_entry, write_coco
@@ -68,6 +69,17 @@ def test_lines_can_be_read_while_a_stream_runs(tmp_path: Path) -> None:
     with JsonLines(tmp_path, NAMES) as output:
         output.write(image_frame(), prediction())
         assert json.loads((tmp_path / LINES).read_text())["route"] == "hard"
+        assert written_names(tmp_path) == {LINES}
+
+
+def test_lines_that_somebody_has_edited_are_theirs(tmp_path: Path) -> None:
+    with JsonLines(tmp_path, NAMES) as output:
+        output.write(image_frame(), prediction())
+    check_place(tmp_path, [], [])
+    with open(tmp_path / LINES, "a") as file:
+        file.write("looked at\n")
+    with pytest.raises(ValueError, match=f"has {LINES}, which would be .* or was changed since"):
+        check_place(tmp_path, [], [])
 
 
 def test_a_small_image_is_drawn_larger_with_all_that_was_found() -> None:

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """``DynamicPredictor`` beside Detectron2's own."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
+from detectron2.modeling import build_model
 
-from dynamicdet_d2.prediction import DynamicPredictor
+from dynamicdet_d2.engine.predictor import Predictor
+from dynamicdet_d2.engine.static import AsRun
+from dynamicdet_d2.prediction import DynamicPredictor, class_names
 from dynamicdet_d2.prediction.class_names import class_names_of, say_other_places
 from dynamicdet_d2.utils.class_labels import name_of
 from tests.support.coco_files import clean_catalogs
+from tests.support.optimized import STATIC
 from tests.support.predicting import predicting_cfg
 
 
@@ -101,3 +107,28 @@ def test_names_in_another_order_are_said(
 def test_without_weights_there_is_no_predictor() -> None:
     with pytest.raises(ValueError, match="There are no weights: MODEL.WEIGHTS is empty."):
         DynamicPredictor(predicting_cfg())
+
+
+def test_a_static_detector_is_run_as_its_evaluation_runs_it(tmp_path: Path) -> None:
+    """Padded to a multiple, for one, as ``MODEL.INFERENCE`` says."""
+    model, weights = build_model(predicting_cfg(*STATIC)), str(tmp_path / "static.pth")
+    torch.save({"model": model.state_dict()}, weights)
+    keys = ("MODEL.INFERENCE.OPTIMIZE", True, "MODEL.INFERENCE.SIZE_MULTIPLE", 128)
+    cfg = predicting_cfg(*STATIC, *keys, "MODEL.WEIGHTS", weights)
+    predictor = DynamicPredictor(cfg)
+    as_evaluated, given = AsRun(cfg, predictor.model), predictor.model_input(picture(0))
+    expected = as_evaluated([given])[0]["instances"].scores
+    plain = predictor.model([given])[0]["instances"].scores
+    for found in (predictor(picture(0)), predictor([picture(0)])[0], Predictor(cfg)(picture(0))):
+        assert torch.equal(found["instances"].scores, expected)
+    assert not torch.equal(plain[:9], expected[:9])
+
+
+def test_a_program_s_own_data_set_may_be_called_as_a_drawn_one(
+    files: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(class_names, "SPLITS", ["called_alike"])
+    with clean_catalogs():
+        MetadataCatalog.get("called_alike").thing_classes = ["a", "b", "c"]
+        cfg = predicting_cfg("MODEL.WEIGHTS", files.weights, "DATASETS.TEST", ("called_alike",))
+        assert DynamicPredictor(cfg).class_names == ["a", "b", "c"]

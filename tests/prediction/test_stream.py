@@ -7,11 +7,13 @@ import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from torch import nn
 
 from dynamicdet_d2.budget import BudgetController, DriftMonitor
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError
@@ -219,6 +221,21 @@ def test_a_static_detector_has_no_routes(caplog: pytest.LogCaptureFixture) -> No
     assert Tally(clock).summary() == "0 images"
 
 
+def test_a_detector_that_detects_nothing_at_all() -> None:
+    """Such as Detectron2's SemanticSegmentor."""
+
+    class Segments(MadeUp):
+        def __call__(self, images: Any) -> Any:
+            return [{"sem_seg": None} for _ in images]
+
+    clock = Clock()
+    predictor = Segments(clock)
+    predictor.model = nn.Identity()
+    stream = Stream(predictor, [Kept()], clock=clock)
+    with pytest.raises(ValueError, match=r"^Identity \(MODEL.META_ARCHITECTURE\) gives no detect"):
+        stream.run(frames([0.1]))
+
+
 def test_what_a_user_aims_at() -> None:
     cfg = predicting_cfg("MODEL.DYNAMIC.CALIBRATION", "c.json", "MODEL.DYNAMIC.HARD_FRACTION", 0.1)
     before = cfg.clone()
@@ -240,6 +257,9 @@ def test_what_a_user_aims_at() -> None:
         ValueError, match="c.json sets no threshold .* give --hard-fraction beside it"
     ):
         Aim().apply(cfg, "c.json")
+    cfg.MODEL.DYNAMIC.CALIBRATION = "c.json"
+    with pytest.raises(ValueError, match=r"^MODEL.DYNAMIC.CALIBRATION c.json is for --hard-fr"):
+        Aim(threshold=0.7).apply(cfg, "", ["MODEL.DYNAMIC.CALIBRATION", "c.json"])
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     with pytest.raises(ValueError, match="GeneralizedRCNN, which has no threshold"):
         Aim(threshold=0.7).apply(cfg, "")

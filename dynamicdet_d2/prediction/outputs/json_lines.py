@@ -37,6 +37,7 @@ class JsonLines(Output):
     def close(self) -> None:
         with writing(self._path):
             self._file.close()
+        note_written(self._path)  # with its size, by which a file that somebody edits is known
 
 
 def line_of(frame: Frame, prediction: dict[str, Any], class_names: Sequence[str]) -> dict[str, Any]:

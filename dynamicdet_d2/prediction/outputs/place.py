@@ -46,7 +46,7 @@ def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -
     if there:
         raise ValueError(
             f"{OPTION} {folder} has {there[0]}, which would be replaced and is of no earlier "
-            "'dynamicdet predict'; choose another folder."
+            "'dynamicdet predict', or was changed since; choose another folder."
         )
 
 

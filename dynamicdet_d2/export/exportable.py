@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a model cannot be exported, whatever kind of detector it is."""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+from torchvision.models.swin_transformer import ShiftedWindowAttention
+
+from dynamicdet_d2.checkpoint.complete import not_finite
+
+
+def check_weights(model: nn.Module, cfg: CfgNode) -> None:
+    """
+    Raises:
+        ValueError: weights are not finite or of another type than float32, or the model normalises
+            images otherwise than its config says.
+    """
+    other = [x.dtype for x in model.parameters() if x.dtype != torch.float32]
+    if other:
+        raise ValueError(
+            f"The model has weights of {other[0]}; what is exported is float32, as it was built."
+        )
+    bad = not_finite(model)
+    if bad:
+        raise ValueError(f"The model has values in {bad[0]} that are not finite.")
+    for name in ("pixel_mean", "pixel_std"):
+        said: Sequence[float] = cfg.MODEL[name.upper()]
+        own = getattr(model, name, None)
+        if own is not None and not torch.equal(own.flatten().cpu(), torch.tensor(said).float()):
+            raise ValueError(
+                f"MODEL.{name.upper()} of the config is {list(said)}, and {name} of the model "
+                f"{own.flatten().tolist()}: the config must be the one that it was built from."
+            )
+
+
+def check_any_size(model: nn.Module) -> None:
+    """
+    Raises:
+        ValueError: what the model does depends on the size of the image, and a trace is of one.
+    """
+    if any(isinstance(module, ShiftedWindowAttention) for module in model.modules()):
+        raise ValueError(
+            "A Swin shifts its windows by the size of the image, and a trace is of one size: "
+            "--sizes says which ones, padded, such as 512x672,672x512."
+        )
