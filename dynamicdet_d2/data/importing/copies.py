@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of one split that are copies of those of another, whatever they are called."""
 
-import hashlib
 from collections.abc import Collection
 from pathlib import Path
 
-# Of a file that is looked at, so that those of uncompressed pictures are not read as a whole.
-_PIECES, _BYTES = 16, 1 << 12
+from dynamicdet_d2.utils.file_samples import sampled_digest
+
+_PIECES = 16  # of a file that is looked at
 
 
 def count_copies(files: Collection[Path], others: Collection[Path]) -> int:
@@ -19,14 +19,5 @@ def count_copies(files: Collection[Path], others: Collection[Path]) -> int:
     """
     sizes = {file: file.stat().st_size for file in (*files, *others)}
     shared = {sizes[file] for file in files} & {sizes[other] for other in others}
-    known = {_content(other, sizes[other]) for other in others if sizes[other] in shared}
-    return sum(_content(file, sizes[file]) in known for file in files if sizes[file] in shared)
-
-
-def _content(file: Path, size: int) -> tuple[int, bytes]:
-    digest = hashlib.sha256()
-    with open(file, "rb") as opened:
-        for start in range(0, size, max(_BYTES, size // _PIECES)):
-            opened.seek(start)
-            digest.update(opened.read(_BYTES))
-    return size, digest.digest()
+    known = {sampled_digest(other, _PIECES) for other in others if sizes[other] in shared}
+    return sum(sampled_digest(file, _PIECES) in known for file in files if sizes[file] in shared)
