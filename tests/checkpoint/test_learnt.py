@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dynamicdet_d2.checkpoint import learnt
 from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.checkpoint.learnt import (
     learnt_by,
@@ -65,11 +66,14 @@ def test_images_that_the_weights_have_learnt_are_said(
 
 
 def test_images_are_known_in_a_folder_of_another_name(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a data set was moved, copied, or exported anew and split otherwise."""
     for name, content in (("a.jpg", b"a" * 5000 + b"1"), ("b.jpg", b"b")):
         (tmp_path / name).write_bytes(content)
+    with monkeypatch.context() as patched:
+        patched.setattr(learnt, "MOST_READ", 1)
+        assert recorded_by(write(tmp_path, []))["files"].shape == (2,)
     path = write(tmp_path, [])
     assert recorded_by(path)["files"].shape == (4,)
     new = tmp_path / "new"
