@@ -100,7 +100,7 @@ class Parts:
 
     Attributes:
         parts: in the order of the cost table.
-        run_on_image: (1, 3, H, W), normalised and padded: runs every ``IMAGE`` part once.
+        run_on_image: (1, channels, H, W), normalised and padded: runs every ``IMAGE`` part once.
         heads: modules whose plain settings, such as score thresholds, decide on detections.
         padded_side: side of an image in pixels -> side of its batch when it is alone.
         regions: what ROI heads are called with; None without them.

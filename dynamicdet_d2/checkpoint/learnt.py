@@ -16,10 +16,13 @@ import torch
 from torch import Tensor
 
 from dynamicdet_d2.data.loading.images import images_hash
+from dynamicdet_d2.utils.file_samples import sampled_digest
 
 logger = logging.getLogger(__name__)
 
 _BYTES = 8
+_PIECES = 4  # of each image
+MOST_READ = 20_000  # images that are looked into: of more, on a slow disk, it would take minutes
 # The phases that train no router.
 _BEFORE_THE_ROUTER = ("detectors", "detector2")
 
@@ -35,14 +38,18 @@ def recorded_images(
 
     Returns:
         "count", "hash" of all that stands in the images, "classes", and "files": of each file's
-        path 8 bytes of a hash, int64 (count,); ``with_earlier`` has more of them.
+        path, and of at most ``MOST_READ`` images of what is in them where they can be read, 8
+        bytes of a hash, int64, at most (2 * count,); ``with_earlier`` has more of them.
     """
     files = [image["file_name"] for image in images if image.get("file_name")]
+    hashes = [_of_path(file) for file in files]
+    read = files if len(files) <= MOST_READ else []
+    hashes += [found for file in read if (found := _of_content(file)) is not None]
     return {
         "count": len(images),
         "hash": images_hash(images),
         "classes": list(classes),
-        "files": torch.tensor([_digest(file) for file in files], dtype=torch.int64),
+        "files": torch.tensor(hashes, dtype=torch.int64),
     }
 
 
@@ -130,7 +137,7 @@ def recorded_classes(record: Mapping[str, Any]) -> list[str]:
 
 
 def say_learnt_images(path: str | os.PathLike[str], name: str, files: Iterable[str]) -> None:
-    """Say where weights are measured on images that they have learnt.
+    """Say where weights are measured on images that they have learnt, of whatever folder.
 
     Args:
         path: as for ``recorded_by``.
@@ -138,7 +145,9 @@ def say_learnt_images(path: str | os.PathLike[str], name: str, files: Iterable[s
         files: paths of its images.
     """
     known, measured = set(learnt_by(path).tolist()), set(files)
-    shared = sum(_digest(file) in known for file in measured)
+    if not known:
+        return
+    shared = sum(_of_path(file) in known or _of_content(file) in known for file in measured)
     if shared:
         logger.warning(
             "Data set '%s': %s has learnt %d of its %d images, so that their figures say nothing "
@@ -147,10 +156,23 @@ def say_learnt_images(path: str | os.PathLike[str], name: str, files: Iterable[s
         )
 
 
-def _digest(file: str | os.PathLike[str]) -> int:
-    """Of a path; one folder may be known by two names."""
+def _of_path(file: str | os.PathLike[str]) -> int:
+    """One folder may be known by two names."""
     folder, name = os.path.split(os.path.abspath(file))
-    digest = hashlib.sha256(os.fsencode(os.path.join(_real(folder), name))).digest()
+    return _number(hashlib.sha256(os.fsencode(os.path.join(_real(folder), name))).digest())
+
+
+def _of_content(file: str | os.PathLike[str]) -> int | None:
+    """As a data set that is copied, moved or exported anew has it; None: it cannot be read."""
+    if not os.path.isfile(file):  # a pipe would be waited for
+        return None
+    try:
+        return _number(sampled_digest(file, _PIECES))
+    except OSError:
+        return None
+
+
+def _number(digest: bytes) -> int:
     return int.from_bytes(digest[:_BYTES], "big", signed=True)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from dynamicdet_d2.data.importing import Found, read_voc, read_yolo, write_json
 from dynamicdet_d2.data.importing.copies import count_copies
 from dynamicdet_d2.data.importing.mark import refuse_own_annotations
-from dynamicdet_d2.data.register import read_json
+from dynamicdet_d2.data.register import class_names, read_json
 from dynamicdet_d2.data.split import split_coco
 from dynamicdet_d2.utils.files import make_folder
 from dynamicdet_d2.utils.words import spelt_alike
@@ -109,8 +109,9 @@ def split(json_file: str, images: Path, output: Path, val_share: float) -> str:
     shares = {"train": 100 - val, "val": val}
     files = split_coco(json_file, output, shares=shares, at_least=len(shares))
     parts = {name: (path, read_json(str(path))) for name, path in files.items()}
-    classes = [str(entry["name"]) for entry in parts["train"][1].get("categories", [])]
-    lines = _named(classes)
+    # In the model's order, which is by id, whatever the file's.
+    classes = class_names(parts["train"][1].get("categories"), json_file)
+    lines = _named([*classes.values()])
     entries, there = [], dict[str, set[Path]]()
     for name, (path, content) in parts.items():
         # Text is left to the check of the parts: "0" would count as a crowd.

@@ -120,8 +120,8 @@ def run(args: argparse.Namespace) -> None:
     goes_on = args.resume and start.is_file()
     model = loaded(cfg, str(start) if goes_on else args.weights, args)
     proofs = {"before training": prove(args, stock, model, cfg)}
-    record(args, proofs)
     if not args.resume:
+        record(args, proofs)  # one that goes on has it, and what was proved at its last end
         with whole_file(start) as file:
             torch.save({"model": model.state_dict()}, file)
     del model
@@ -250,6 +250,8 @@ def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg:
     if proof.differing:
         by = [name for name in _OF_EASY_ROUTE if name in args.opts[::2]]
         why = f" It is changed by {' and '.join(by)}." if by else ""
+        if args.resume and not by:
+            why = f" The upgrade in {args.output} began with other weights than {args.weights}."
         raise ValueError(
             f"The easy route is not the stock detector: {len(proof.differing)} of {proof.images} "
             f"images have another output, the first {proof.differing[0]}.{why}"

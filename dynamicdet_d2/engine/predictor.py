@@ -20,12 +20,11 @@ from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Config, Use, check
 from dynamicdet_d2.config.rules import device_has_values
 from dynamicdet_d2.modeling.architecture import building
-from dynamicdet_d2.utils.pixels import MOST_PIXELS, say_nearly_black
+from dynamicdet_d2.utils.pixels import MOST_PIXELS, ORDERS, say_nearly_black
 from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
-_ORDERS = ("RGB", "BGR")
 _FORM = "it must be a numpy array (H, W, 3), BGR, uint8, as cv2.imread gives it"
 
 
@@ -49,7 +48,7 @@ class Predictor(DefaultPredictor):
         fault = device_has_values(cfg.MODEL.DEVICE)
         if fault is not None:
             raise ValueError(fault)
-        if cfg.INPUT.FORMAT not in _ORDERS:
+        if cfg.INPUT.FORMAT not in ORDERS:
             raise ValueError(
                 f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}'; a predictor needs 'RGB' or 'BGR'."
             )
@@ -73,7 +72,7 @@ class Predictor(DefaultPredictor):
             AttributeError: what would change nothing, as it is the model's.
             ValueError: an order of the channels that is none, which would be taken for BGR.
         """
-        if name == "input_format" and value not in _ORDERS:
+        if name == "input_format" and value not in ORDERS:
             raise ValueError(f"input_format is {shown(value)}; it must be 'RGB' or 'BGR'.")
         if name == "confidence_threshold":
             raise AttributeError(

@@ -131,6 +131,8 @@ class ReliableTrainer(DefaultTrainer):
         loaded = (self.checkpointer.report, self.checkpointer.report2)
         paths = [report.path for report in loaded if report is not None]
         self._learnt_before = [learnt_by(path) for path in paths]
+        if comm.is_main_process():
+            _ = self._images  # looks into files, for which a checkpoint by SIGTERM has no time
         judged = (*self.cfg.DATASETS.TEST, self.cfg.SOLVER.ROUTER.VALIDATION)
         for report in self.reports:
             if report.name in judged:

@@ -20,6 +20,7 @@ from dynamicdet_d2.evaluation.flop_meter import (
     NOTHING,
     NUM_DETECTIONS,
     Work,
+    channels_of,
     measure_dense,
     measure_roi_heads,
 )
@@ -212,7 +213,8 @@ def table(model: nn.Module, cfg: CfgNode, setting: Setting) -> str:
     bare = _rows(cost, setting, fractions)
     name = system_name(cfg)
     published = _published(name, setting)
-    size = "3x{}x{}".format(*padded_size(model, setting.height, setting.width))
+    sides = padded_size(model, setting.height, setting.width)
+    size = "{}x{}x{}".format(channels_of(model), *sides)
     if parts_of(model).regions is not None:
         size += f", {setting.num_proposals} proposals, {NUM_DETECTIONS} detections"
     lines = [_line(row, full[row], bare[row], published) for row in full]

@@ -127,7 +127,7 @@ def measure_dense(model: nn.Module, height: int, width: int) -> dict[str, Work]:
 
 def _dense_pass(model: nn.Module, height: int, width: int) -> dict[str, Work]:
     meter, parts = Meter(), parts_of(model)
-    image = _any_weight(model).new_zeros(1, 3, height, width)
+    image = _blank_image(model, height, width)
     with ExitStack() as stack, torch.no_grad(), blocks_folded(model):
         for part in parts.parts:
             if part.takes is Takes.IMAGE:
@@ -138,6 +138,16 @@ def _dense_pass(model: nn.Module, height: int, width: int) -> dict[str, Work]:
 
 def _any_weight(model: nn.Module) -> Tensor:
     return next(model.parameters()).detach()
+
+
+def _blank_image(model: nn.Module, height: int, width: int) -> Tensor:
+    return _any_weight(model).new_zeros(1, channels_of(model), height, width)
+
+
+def channels_of(model: nn.Module) -> int:
+    """Of a detector's images: as many as it has means of pixels, 1 where they are grey."""
+    mean = getattr(model, "pixel_mean", None)
+    return mean.numel() if isinstance(mean, Tensor) else 3
 
 
 def _copy_without_values(model: nn.Module) -> nn.Module:
@@ -188,7 +198,7 @@ def measure_roi_heads(model: nn.Module, num_proposals: int) -> dict[str, Work]:
     parts = parts_of(model)
     if parts.regions is None:
         return {}
-    image = _any_weight(model).new_zeros(1, 3, _ROI_SIDE, _ROI_SIDE)
+    image = _blank_image(model, _ROI_SIDE, _ROI_SIDE)
     images = ImageList(image, [(_ROI_SIDE, _ROI_SIDE)])
     features = _blank_features(parts.regions.pyramid, image)
     inputs = {

@@ -39,6 +39,7 @@ from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sealed, sha256
 from dynamicdet_d2.runner.runtimes import opener_of
 from dynamicdet_d2.utils.files import whole_folder, write_json
 from dynamicdet_d2.utils.folder_names import refuse_file_name
+from dynamicdet_d2.utils.pixels import ORDERS
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,10 @@ def export(model: nn.Module, cfg: CfgNode, folder: str | Path, request: Request)
         raise ValueError(
             f"MODEL.INFERENCE.PRECISION is '{precision}'; what is exported is float32, and int8 "
             "by --precision: calibrate and export with 'float32'."
+        )
+    if cfg.INPUT.FORMAT not in ORDERS:
+        raise ValueError(
+            f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}'; what is exported needs 'RGB' or 'BGR'."
         )
     with new_folder(folder) as unfinished:
         _write(model, cfg, unfinished, request)

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 # Pillow's limit, beyond which it suspects a decompression bomb.
 MOST_PIXELS = 178_956_970
+# Of the channels of a picture, that predictors and exports bring it into by themselves.
+ORDERS = ("RGB", "BGR")
 EXIF_ORIENTATION = 274  # number of the tag
 # Every so many pixels are looked at first.
 _STEP = 16

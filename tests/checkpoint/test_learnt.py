@@ -2,11 +2,13 @@
 """What a checkpoint records of what was learnt, beside what is measured."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from dynamicdet_d2.checkpoint import learnt
 from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.checkpoint.learnt import (
     learnt_by,
@@ -61,6 +63,30 @@ def test_images_that_the_weights_have_learnt_are_said(
             f"Data set 'own': {path} has learnt 1 of its 2 images, so that their figures say "
             "nothing of new images."
         ]
+
+
+def test_images_are_known_in_a_folder_of_another_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a data set was moved, copied, or exported anew and split otherwise."""
+    for name, content in (("a.jpg", b"a" * 5000 + b"1"), ("b.jpg", b"b")):
+        (tmp_path / name).write_bytes(content)
+    with monkeypatch.context() as patched:
+        patched.setattr(learnt, "MOST_READ", 1)
+        assert recorded_by(write(tmp_path, []))["files"].shape == (2,)
+    path = write(tmp_path, [])
+    assert recorded_by(path)["files"].shape == (4,)
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "of_a.jpg").write_bytes(b"a" * 5000 + b"1")
+    (new / "a.jpg").write_bytes(b"a" * 5000 + b"2")
+    os.mkfifo(new / "pipe.jpg")
+    files = [str(new / name) for name in ("of_a.jpg", "a.jpg", "pipe.jpg", "gone.jpg")]
+    say_learnt_images(path, "own", files)
+    assert said(caplog) == [
+        f"Data set 'own': {path} has learnt 1 of its 4 images, so that their figures say nothing "
+        "of new images."
+    ]
 
 
 def test_a_record_keeps_what_the_weights_had_learnt_before(tmp_path: Path) -> None:

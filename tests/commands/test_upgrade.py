@@ -180,8 +180,12 @@ def test_it_goes_on_with_its_own_weights_alone(
     other["backbone.fpn_lateral4.bias"] = other["backbone.fpn_lateral4.bias"] + 1
     torch.save({"model": other}, tmp_path / "other.pth")
     record = (tmp_path / "new" / "upgrade.json").read_text()
-    assert "is not the stock detector" in refused("other.pth", image, "--resume")
+    said = refused("other.pth", image, "--resume")
+    assert "is not the stock detector" in said and "began with other weights than" in said
     assert (tmp_path / "new" / "upgrade.json").read_text() == record
+    (tmp_path / "new" / "upgrade.json").write_text("of both proofs")  # until there are new ones
+    upgrade("stock.pth", image, "--resume")
+    assert (tmp_path / "new" / "upgrade.json").read_text() == "of both proofs"
 
     says = "so there is no upgrade to go on with"
     assert says in refused("stock.pth", image, "--resume", output="none")

@@ -112,6 +112,22 @@ def test_import_data_splits_a_coco_file_and_prints_what_a_config_needs(
     assert "--coco and --images are given together" in capsys.readouterr().err
 
 
+def test_classes_are_printed_in_the_models_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is by id, and not by place in the file."""
+    categories = [{"id": 7, "name": "ring"}, {"id": 1, "name": "disc"}]
+    images = [image_entry(number) for number in (1, 2)]
+    json_file, root = write_coco(tmp_path, images, [], categories=categories)
+    words = ["import-data", "--coco", json_file, "--images", root, "--output", str(tmp_path)]
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith("# 2 classes: disc, ring\n")
+    Path(json_file).write_text('{"images": [], "annotations": [], "categories": [{"id": 1}]}')
+    with pytest.raises(ValueError, match=r"set.json: the category .* needs an integer 'id' and"):
+        split_coco(json_file, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_no_part_is_left_empty(forty: str, tmp_path: Path) -> None:
     shares = {"train": 5, "val": 95}
     with pytest.raises(ValueError, match="of which 5 % for train, 95 % for val leave none for"):

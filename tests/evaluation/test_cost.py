@@ -243,9 +243,14 @@ def test_attention_products_can_be_left_out(family: type[TwoStages]) -> None:
     assert all(with_products[p] == without[p] == BY_HAND[p] for p in rest)
 
 
-def test_static_detector_has_one_route_and_no_router() -> None:
+@pytest.mark.parametrize("channels", [3, 1])  # colours, or grey images
+def test_static_detector_has_one_route_and_no_router(channels: int) -> None:
     class Plain(TwoStages):
         size_divisibility = 8
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(channels, 4, 4, stride=4)
 
     cfg = tiny_cfg()
     fpn = FPN(bottom_up=Plain(), in_features=["a", "b"], out_channels=8)
@@ -255,13 +260,14 @@ def test_static_detector_has_one_route_and_no_router() -> None:
         backbone=fpn,
         proposal_generator=heads[0],
         roi_heads=heads[1],
-        pixel_mean=[0.0, 0.0, 0.0],
-        pixel_std=[1.0, 1.0, 1.0],
+        pixel_mean=[0.0] * channels,
+        pixel_std=[1.0] * channels,
     )
     parts = count_parts(model, 64, 64, NUM_PROPOSALS)
+    by_hand = {**BY_HAND, "bottom_up1": STEM * channels // 3 + STAGES}
     assert parts == {
         name: work
-        for name, work in BY_HAND.items()
+        for name, work in by_hand.items()
         if name not in ("router", "connections", "bottom_up2")
     }
     routes = count_flops(model, 64, 64, NUM_PROPOSALS)

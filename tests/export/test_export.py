@@ -261,6 +261,7 @@ def test_inference_is_not_traced_either() -> None:
     [
         (("MODEL.ROI_HEADS.NAME", "CascadeROIHeads"), "MODEL.ROI_HEADS.NAME must be"),
         (("MODEL.ROI_BOX_HEAD.POOLER_TYPE", "ROIPool"), "Only ROIAlign can be exported"),
+        (("INPUT.FORMAT", "HSV"), "INPUT.FORMAT is 'HSV'; what is exported needs 'RGB' or 'BGR'"),
     ],
 )
 def test_what_cannot_be_exported(tmp_path: Path, keys: tuple, says: str) -> None:
