@@ -89,15 +89,18 @@ def on_optimized_copy(method: Callable) -> Callable:
 def _watched(model: nn.Module) -> str:
     """What the copy would lack, in words; '' if nothing.
 
-    That is hooks, another ``forward`` than its class's, and training mode of a module inside, such
-    as dropout that samples at inference; weights of ``torch.func.functional_call``, which last for
-    a call; and another function in the place of a method of the model's own. Hooks of the model
-    itself are called whatever is run, and ``forward`` and ``inference`` before the copy is.
+    That is hooks, another ``forward`` than its class's or the one that its class was written with,
+    and training mode of a module inside, such as dropout that samples at inference; weights of
+    ``torch.func.functional_call``, which last for a call; and another function in the place of a
+    method of the model's own. Hooks of the model itself are called whatever is run, and ``forward``
+    and ``inference`` before the copy is.
     """
     inside = [(name, x) for name, x in model.named_modules() if name]
     for name, x in inside:
         if x._forward_hooks or x._forward_pre_hooks or "forward" in vars(x):
             return f"{name} of the model has a hook or a forward of its own"
+        if _is_patched(type(x)):
+            return f"forward of {type(x).__name__}, as {name} of the model, was replaced"
     training = [name for name, x in inside if x.training]
     if training and not model.training:
         return f"{training[0]} of the model is in training mode, and the model is not"
@@ -107,6 +110,12 @@ def _watched(model: nn.Module) -> str:
     replaced = [name for name in vars(model) if name not in _BEFORE_THE_COPY]
     own = [name for name in replaced if inspect.isroutine(getattr(type(model), name, None))]
     return f"{own[0]} of the model is another function than its class's" if own else ""
+
+
+def _is_patched(kind: type[nn.Module]) -> bool:
+    """Whether its ``forward`` was defined in the module of none of its classes."""
+    written = getattr(kind.forward, "__module__", None)
+    return written not in {None, *(base.__module__ for base in kind.__mro__)}
 
 
 @functools.cache  # a reason is said once
