@@ -215,6 +215,7 @@ def _values_of(model: nn.Module) -> list[list[Tensor]]:
     for tensor in chain(model.parameters(), model.buffers()):
         if tensor.numel() and tensor.is_floating_point():
             rows = tensor.detach() if tensor.dim() else tensor.detach().unsqueeze(0)
-            firsts = rows[(slice(None), *(0,) * (rows.dim() - 1))]
+            place: tuple[slice | int, ...] = (slice(None), *(0,) * (rows.dim() - 1))
+            firsts = rows[place]
             found[tensor.dtype, tensor.device, firsts.is_contiguous()].append(firsts)
     return list(found.values())

@@ -54,9 +54,9 @@ class WholeModelTrainer(DefaultTrainer):
         Args:
             ours: the step that is taken elsewhere.
         """
-        vars(self).pop("run_step", None)
+        self.__dict__.pop("run_step", None)
         if type(self).run_step is not ours and _unwrapped(self._trainer.model) is not self.detector:
-            self.run_step = functools.partial(ours, weakref.proxy(self))  # type: ignore[method-assign]
+            self.__dict__["run_step"] = functools.partial(ours, weakref.proxy(self))
 
 
 def _unwrapped(module: Any) -> nn.Module:
