@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _PLAIN = (bool, int, float, str)
 _VERSION = operator.attrgetter("_version")
 _TRAINING = operator.attrgetter("training")
+_FORWARD = operator.attrgetter("forward")
 _BEFORE_THE_COPY = ("forward", "inference")
 
 
@@ -171,6 +172,8 @@ class _Weights:
         self._contents: list[Sized] = [*contents, *hooks, *map(vars, modules)]
         self._counts = list(map(len, self._contents))
         self._modules, self._modes = modules, list(map(_TRAINING, modules))
+        self._kinds = list({type(x) for x in modules})
+        self._forwards = list(map(_FORWARD, self._kinds))
         # Most modules have nothing inside and no tensors of their own.
         self._filled = [own for own in contents if own]
         self._inside = self._look()
@@ -182,10 +185,11 @@ class _Weights:
 
     def changed(self) -> bool:
         """Whether a module, a weight or a buffer was replaced since, or changed in place; whether
-        hooks or attributes came or went, or modes changed."""
+        hooks or attributes came or went, or modes or the ``forward`` of a class changed."""
         return (
             list(map(len, self._contents)) != self._counts
             or list(map(_TRAINING, self._modules)) != self._modes
+            or list(map(_FORWARD, self._kinds)) != self._forwards
             or not all(map(operator.is_, self._look(), self._inside))
             or self._read() != self._state
         )

@@ -142,13 +142,17 @@ def test_weights_that_are_lent_for_a_call() -> None:
     assert model.optimized_copy.of(model) is not model
 
 
-def test_a_forward_that_was_replaced_in_a_class_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_forward_that_was_replaced_in_a_class_is_run(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The copy has a pooler of another kind in the place of Detectron2's."""
     original = ROIPooler.forward
     model, inputs = detector(optimize=True), toy_inputs(1)
     before = model(inputs)[0]["instances"].scores
     monkeypatch.setattr(ROIPooler, "forward", lambda self, *args: 0 * original(self, *args))
-    model = detector(optimize=True)
+    if not late:
+        model = detector(optimize=True)
     after = model(inputs)[0]["instances"].scores
     assert model.optimized_copy.of(model) is model
     assert before.unique().numel() > 1
