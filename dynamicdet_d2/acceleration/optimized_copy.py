@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 _PLAIN = (bool, int, float, str)
 _VERSION = operator.attrgetter("_version")
 _TRAINING = operator.attrgetter("training")
+_FORWARD = operator.attrgetter("forward")
 _BEFORE_THE_COPY = ("forward", "inference")
 
 
@@ -35,8 +36,9 @@ class OptimizedCopy:
     settings of the model itself, of its router and of its heads, such as a score threshold, are
     followed as they are set. Threads may call the model at the same time. A model with
     hooks inside, with functions in the place of methods, or with modules in training mode, is run
-    as it is: the copy lacks them. Of changes through ``.data``, which are not counted,
-    one value of each weight is looked at; ``drop`` it after smaller ones.
+    as it is: the copy lacks them. Of changes through ``.data``, which are not counted, the first
+    value in each row of each weight and buffer is looked at, so that filters that were zeroed and
+    statistics that were averaged are seen; ``drop`` it after smaller ones.
     """
 
     def __init__(self, options: InferenceOptions | None) -> None:
@@ -96,15 +98,18 @@ def on_optimized_copy(method: Callable) -> Callable:
 def _watched(model: nn.Module) -> str:
     """What the copy would lack, in words; '' if nothing.
 
-    That is hooks, another ``forward`` than its class's, and training mode of a module inside, such
-    as dropout that samples at inference; weights of ``torch.func.functional_call``, which last for
-    a call; and another function in the place of a method of the model's own. Hooks of the model
-    itself are called whatever is run, and ``forward`` and ``inference`` before the copy is.
+    That is hooks, another ``forward`` than its class's or the one that its class was written with,
+    and training mode of a module inside, such as dropout that samples at inference; weights of
+    ``torch.func.functional_call``, which last for a call; and another function in the place of a
+    method of the model's own. Hooks of the model itself are called whatever is run, and ``forward``
+    and ``inference`` before the copy is.
     """
     inside = [(name, x) for name, x in model.named_modules() if name]
     for name, x in inside:
         if x._forward_hooks or x._forward_pre_hooks or "forward" in vars(x):
             return f"{name} of the model has a hook or a forward of its own"
+        if _is_patched(type(x)):
+            return f"forward of {type(x).__name__}, as {name} of the model, was replaced"
     training = [name for name, x in inside if x.training]
     if training and not model.training:
         return f"{training[0]} of the model is in training mode, and the model is not"
@@ -114,6 +119,12 @@ def _watched(model: nn.Module) -> str:
     replaced = [name for name in vars(model) if name not in _BEFORE_THE_COPY]
     own = [name for name in replaced if inspect.isroutine(getattr(type(model), name, None))]
     return f"{own[0]} of the model is another function than its class's" if own else ""
+
+
+def _is_patched(kind: type[nn.Module]) -> bool:
+    """Whether its ``forward`` was defined in the module of none of its classes."""
+    written = getattr(kind.forward, "__module__", None)
+    return written not in {None, *(base.__module__ for base in kind.__mro__)}
 
 
 @functools.cache  # a reason is said once
@@ -177,6 +188,8 @@ class _Weights:
         self._contents: list[Sized] = [*contents, *hooks, *map(vars, modules)]
         self._counts = list(map(len, self._contents))
         self._modules, self._modes = modules, list(map(_TRAINING, modules))
+        self._kinds = list({type(x) for x in modules})
+        self._forwards = list(map(_FORWARD, self._kinds))
         # Most modules have nothing inside and no tensors of their own.
         self._filled = [own for own in contents if own]
         self._inside = self._look()
@@ -188,10 +201,11 @@ class _Weights:
 
     def changed(self) -> bool:
         """Whether a module, a weight or a buffer was replaced since, or changed in place; whether
-        hooks or attributes came or went, or modes changed."""
+        hooks or attributes came or went, or modes or the ``forward`` of a class changed."""
         return (
             list(map(len, self._contents)) != self._counts
             or list(map(_TRAINING, self._modules)) != self._modes
+            or list(map(_FORWARD, self._kinds)) != self._forwards
             or not all(map(operator.is_, self._look(), self._inside))
             or self._read() != self._state
         )
@@ -205,16 +219,23 @@ class _Weights:
             list(map(Tensor.data_ptr, self._tensors)),
             list(map(_VERSION, self._counted)),
             [
-                torch.stack(values).view(torch.uint8).cpu().numpy().tobytes()
+                torch.cat(values).view(torch.uint8).cpu().numpy().tobytes()
                 for values in self._values
             ],
         )
 
 
 def _values_of(model: nn.Module) -> list[list[Tensor]]:
-    """The first value of each weight, as a view of it; lists of one type and place."""
+    """The first value in each row of each weight and buffer, as views; lists that can be joined.
+
+    Of vectors, such as biases and statistics, that is all values. What lies in one piece is apart,
+    since ``torch.cat`` is several times slower on a list of both.
+    """
     found: defaultdict[Any, list[Tensor]] = defaultdict(list)
-    for weight in model.parameters():
-        if weight.numel():
-            found[weight.dtype, weight.device].append(weight.detach()[(0,) * weight.dim()])
+    for tensor in chain(model.parameters(), model.buffers()):
+        if tensor.numel() and tensor.is_floating_point():
+            rows = tensor.detach() if tensor.dim() else tensor.detach().unsqueeze(0)
+            place: tuple[slice | int, ...] = (slice(None), *(0,) * (rows.dim() - 1))
+            firsts = rows[place]
+            found[tensor.dtype, tensor.device, firsts.is_contiguous()].append(firsts)
     return list(found.values())

@@ -44,6 +44,7 @@ from dynamicdet_d2.engine.run_data import prepare_data
 from dynamicdet_d2.engine.statistics import measure_statistics
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.engine.tester import TradeoffTester
+from dynamicdet_d2.engine.whole_model import WholeModelTrainer
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import freeze, modes_kept
@@ -54,17 +55,18 @@ logger = logging.getLogger(__name__)
 WRITE_PERIOD = 20
 
 
-class DynamicTrainer(PassingTrainer, ReliableTrainer, TradeoffTester, Builders):
+class DynamicTrainer(WholeModelTrainer, PassingTrainer, ReliableTrainer, TradeoffTester, Builders):
     """Detectron2's default trainer, for the phases of a plan (``SOLVER.PHASES``).
 
     Extended as Detectron2's: a subclass's ``build_model``, ``build_train_loader``,
     ``build_optimizer`` and ``build_lr_scheduler`` (of the phases that train detectors),
-    ``build_test_loader``, ``build_evaluator``, ``build_hooks`` and ``build_writers`` are asked.
+    ``build_test_loader``, ``build_evaluator``, ``build_hooks`` and ``build_writers`` are asked, and
+    its ``run_step`` in phase "detectors".
     Every random choice follows from the run's seed and the step, so that a run that was killed and
     resumed ends, on the CPU, with the weights of one that was not.
 
     Attributes:
-        detector: the model, never wrapped.
+        detector: the model, never wrapped. ``model`` is it too, in every phase, or its wrapper.
         plan: the phases and their iterations.
         average: of the weights, where ``SOLVER.EMA`` asks for one.
         phase, training: what is trained at present; ``training`` is None until the first phase is
@@ -176,6 +178,7 @@ class DynamicTrainer(PassingTrainer, ReliableTrainer, TradeoffTester, Builders):
         self._trainer = TrainingStep(
             training.module, training.loader, training.optimizer, mixed_precision=mixed
         )
+        self.choose_step(DynamicTrainer.run_step)
         if self.cfg.SOLVER.EMA.ENABLED and phase.averaged:
             self.average.begin()
         logger.info("Phase %s", phase.name)

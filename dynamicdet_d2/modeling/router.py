@@ -184,9 +184,9 @@ def say_if_left_out(router: nn.Module) -> None:
     logger.warning(
         "The router learns nothing from the losses of joint training: "
         "dynamicdet_d2.engine.trainer.DynamicTrainer trains it behind the detectors, as "
-        "SOLVER.PHASES says; model.router.requires_grad_(False) says that it is not to learn. "
-        "Nor do Detectron2's trainers read SOLVER.OPTIMIZER (they take SGD), SOLVER.EMA, "
-        "SOLVER.BEST and INPUT.MOSAIC."
+        "SOLVER.PHASES says; model.router.requires_grad_(False) says that it is not to learn, "
+        "which DistributedDataParallel needs. Nor do Detectron2's trainers read SOLVER.OPTIMIZER "
+        "(they take SGD), SOLVER.EMA, SOLVER.BEST and INPUT.MOSAIC."
     )
 
 

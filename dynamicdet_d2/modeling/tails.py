@@ -4,8 +4,9 @@
 N: images of a batch.
 """
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from detectron2.config import CfgNode
@@ -30,12 +31,16 @@ class Tails(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         """
         Raises:
-            TypeError: a method in the place of a property, which would be true whatever it says.
+            TypeError: a method in the place of a property, which would be true whatever it says; or
+                one that takes less than what it overrides is called with.
         """
         super().__init_subclass__(**options)
         for name in ("shared_neck", "shared_heads", "shared_tail", "heads", "regions"):
             if callable(vars(cls).get(name)):
                 raise TypeError(f"{name} of {cls.__name__} must be a property, and is a method.")
+        for name in ("pyramid", "losses", "detections"):
+            if inspect.isfunction(own := vars(cls).get(name)):
+                _check_takes_as_many(own, getattr(super(cls, cls), name))
 
     @property
     def shared_neck(self) -> bool:
@@ -146,3 +151,14 @@ class Tails(ABC):
     def regions(self) -> Regions | None:
         """What ROI heads are called with; None without them."""
         return None
+
+
+def _check_takes_as_many(own: Callable, overridden: Callable) -> None:
+    taken, needed = inspect.signature(own), inspect.signature(overridden)
+    try:
+        taken.bind(*needed.parameters)
+    except TypeError:
+        raise TypeError(
+            f"{own.__qualname__} takes {tuple(taken.parameters)}; it is called with as many as "
+            f"{overridden.__qualname__} takes: {tuple(needed.parameters)}."
+        ) from None

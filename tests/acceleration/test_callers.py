@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from detectron2.modeling.poolers import ROIPooler
 from torch import nn
 from torch.nn.utils import prune
 
@@ -139,3 +140,21 @@ def test_weights_that_are_lent_for_a_call() -> None:
     assert torch.func.functional_call(model, zeros, (inputs,))[0]["difficulty"] == 0.5
     assert model(inputs)[0]["difficulty"] == own != 0.5
     assert model.optimized_copy.of(model) is not model
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_forward_that_was_replaced_in_a_class_is_run(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy has a pooler of another kind in the place of Detectron2's."""
+    original = ROIPooler.forward
+    model, inputs = detector(optimize=True), toy_inputs(1)
+    before = model(inputs)[0]["instances"].scores
+    monkeypatch.setattr(ROIPooler, "forward", lambda self, *args: 0 * original(self, *args))
+    if not late:
+        model = detector(optimize=True)
+    after = model(inputs)[0]["instances"].scores
+    assert model.optimized_copy.of(model) is model
+    assert before.unique().numel() > 1
+    # All boxes have the same features now.
+    assert after.unique().numel() <= model.roi_heads.num_classes

@@ -133,6 +133,19 @@ def averaged(model: nn.Module) -> None:
         weight.data.mul_(0.5).add_(torch.ones_like(weight), alpha=0.5)
 
 
+def averaged_statistics(model: nn.Module) -> None:
+    model.pixel_mean.data.mul_(0.5)
+
+
+def one_filter_of_many(model: nn.Module) -> None:
+    """As those prune who zero whole filters."""
+    model.roi_heads.box_predictor.cls_score.weight.data[1] = 0
+
+
+def one_bias_of_many(model: nn.Module) -> None:
+    model.roi_heads.box_predictor.cls_score.bias.data[1] += 2
+
+
 def through_numpy(model: nn.Module) -> None:
     model.router.score.weight.detach().numpy()[:] = 3.0
 
@@ -150,6 +163,9 @@ CHANGES = {
     "a training step": step,
     "statistics": only_statistics,
     "through .data": averaged,
+    "a buffer through .data": averaged_statistics,
+    "one filter through .data": one_filter_of_many,
+    "one bias through .data": one_bias_of_many,
     "through numpy": through_numpy,
 }
 
@@ -165,7 +181,7 @@ def test_the_copy_is_made_anew_after(change: str) -> None:
     assert model.optimized_copy.of(model) is after
 
 
-@pytest.mark.parametrize("change", [step, only_statistics, averaged])
+@pytest.mark.parametrize("change", [step, only_statistics, averaged, averaged_statistics])
 def test_results_follow_the_weights(change: Callable[[nn.Module], None]) -> None:
     model, inputs = detector(optimize=True), toy_inputs(2)
     before = raw(model, inputs)

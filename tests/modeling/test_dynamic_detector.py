@@ -175,6 +175,23 @@ def test_a_method_in_the_place_of_a_property() -> None:
         type("Own", (Unfinished,), {"shared_neck": lambda self: False})
 
 
+def test_a_method_that_takes_less_than_the_one_it_overrides() -> None:
+    def detections(
+        self: object, detector: int, images: object, pyramid: object, limits: object
+    ) -> list:
+        return []
+
+    detections.__qualname__ = "Own.detections"
+    type("Own", (Unfinished,), {"detections": detections})
+    with pytest.raises(TypeError) as error:
+        type("Own", (DynamicRCNN,), {"detections": detections})
+    assert str(error.value) == (
+        "Own.detections takes ('self', 'detector', 'images', 'pyramid', 'limits'); it is called "
+        "with as many as DynamicRCNN.detections takes: ('self', 'detector', 'images', 'pyramid', "
+        "'limits', 'proposals')."
+    )
+
+
 class KeyOfNothing(Unfinished):
     @classmethod
     def num_classes_key(cls, cfg: CfgNode) -> str:

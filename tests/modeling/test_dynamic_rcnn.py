@@ -148,9 +148,9 @@ def test_joint_training_of_a_router_that_is_not_frozen_is_said_once(
     assert [record.getMessage() for record in caplog.records] == [
         "The router learns nothing from the losses of joint training: "
         "dynamicdet_d2.engine.trainer.DynamicTrainer trains it behind the detectors, as "
-        "SOLVER.PHASES says; model.router.requires_grad_(False) says that it is not to learn. "
-        "Nor do Detectron2's trainers read SOLVER.OPTIMIZER (they take SGD), SOLVER.EMA, "
-        "SOLVER.BEST and INPUT.MOSAIC."
+        "SOLVER.PHASES says; model.router.requires_grad_(False) says that it is not to learn, "
+        "which DistributedDataParallel needs. Nor do Detectron2's trainers read SOLVER.OPTIMIZER "
+        "(they take SGD), SOLVER.EMA, SOLVER.BEST and INPUT.MOSAIC."
     ]
 
 

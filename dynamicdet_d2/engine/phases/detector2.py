@@ -64,4 +64,7 @@ class SecondLosses(nn.Module):
         return self
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        # A hook that looks at the detector may have left all of it in one mode.
+        self.model.eval()
+        self.train(self.training)
         return self.model.losses_of_second(batched_inputs)
