@@ -219,18 +219,18 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
     def _with_given_boxes(
         self, batched_inputs: list[dict], detected_instances: list[Instances], do_postprocess: bool
     ) -> list[dict] | list[Instances]:
-        images = self.preprocess_image(batched_inputs)
+        images, threshold = self.preprocess_image(batched_inputs), self.threshold
         given = [x.to(self.device) for x in detected_instances]
         if self.shared_tail:
-            features, difficulties = routed_features(self, images)
+            features, difficulties = routed_features(self, images, threshold)
             results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
         else:
-            results, difficulties = routed_results(self, images, _in_given_boxes(given))
+            results, difficulties = routed_results(self, images, threshold, _in_given_boxes(given))
         checked_difficulties(difficulties, batched_inputs)
         if not do_postprocess:
             return results
         instances = postprocessed(results, batched_inputs, images)
-        return routed_outputs(instances, difficulties, self.threshold)
+        return routed_outputs(instances, difficulties, threshold)
 
     def neck_parts(self, detector: int) -> tuple[Part, ...]:
         neck = self.tail_module(detector, "neck")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A batch of both routes: each image by its own, the results in the batch's order.
 
-N: images of the batch.
+N: images of the batch. ``threshold`` is given and not read from the model: another thread may move
+it while a batch is under way, and one batch has one threshold.
 """
 
 from collections.abc import Callable
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 
-def routed_features(model: "DynamicDetector", images: ImageList) -> tuple[Features, list[float]]:
+def routed_features(
+    model: "DynamicDetector", images: ImageList, threshold: float
+) -> tuple[Features, list[float]]:
     """Each image's features by its route, for a shared tail, and the difficulties."""
     seen, start, scores = model.first(images)
     features = seen.features
     difficulties = scores.tolist()  # the one time that the device is waited for
     model.operating_point.note(difficulties)
-    hard = routing.hard_indices(difficulties, model.threshold)
+    hard = routing.hard_indices(difficulties, threshold)
     if len(hard) == len(difficulties):
         features = model.backbone.second(features, start)
     elif hard:
@@ -42,23 +45,23 @@ def routed_features(model: "DynamicDetector", images: ImageList) -> tuple[Featur
 
 
 def routed_detections(
-    model: "DynamicDetector", images: ImageList
+    model: "DynamicDetector", images: ImageList, threshold: float
 ) -> tuple[list[Instances], list[float]]:
     """Each image's detections by its route, and the difficulties."""
     if model.exit_merging is not None:
-        return _with_merged_exits(model, images)
+        return _with_merged_exits(model, images, threshold)
     if model.shared_tail and model.router.reads == ("features",):
-        return _by_one_pass(model, images)
-    return routed_results(model, images, lambda seen, indices: seen.detections)
+        return _by_one_pass(model, images, threshold)
+    return routed_results(model, images, threshold, lambda seen, indices: seen.detections)
 
 
 def _by_one_pass(
-    model: "DynamicDetector", images: ImageList
+    model: "DynamicDetector", images: ImageList, threshold: float
 ) -> tuple[list[Instances], list[float]]:
     """All images through a shared tail at once."""
-    features, difficulties = routed_features(model, images)
+    features, difficulties = routed_features(model, images, threshold)
     easy, hard = (model.operating_point.limit(detector) for detector in (1, 2))
-    limits = [hard if difficulty > model.threshold else easy for difficulty in difficulties]
+    limits = [hard if difficulty > threshold else easy for difficulty in difficulties]
     found = detections_of_tail(model, 1, images, model.pyramid(1, features), limits)
     return found, difficulties
 
@@ -66,6 +69,7 @@ def _by_one_pass(
 def routed_results(
     model: "DynamicDetector",
     images: ImageList,
+    threshold: float,
     results_of: Callable[[TailPass, list[int]], list[Instances]],
 ) -> tuple[list[Instances], list[float]]:
     """Each image's results by its route, each route's from a pass of its own, and the difficulties.
@@ -76,7 +80,7 @@ def routed_results(
     seen, start, scores = model.first(images)
     difficulties = scores.tolist()
     model.operating_point.note(difficulties)
-    easy, hard = routing.by_route(difficulties, model.threshold)
+    easy, hard = routing.by_route(difficulties, threshold)
     found: dict[int, Instances] = {}
     if easy:
         found.update(zip(easy, results_of(seen.select(easy), easy), strict=True))
@@ -88,14 +92,14 @@ def routed_results(
 
 
 def _with_merged_exits(
-    model: "DynamicDetector", images: ImageList
+    model: "DynamicDetector", images: ImageList, threshold: float
 ) -> tuple[list[Instances], list[float]]:
     """All images through detector1, hard ones through both."""
     seen, start, scores = model.first(images)
     found = list(seen.detections)  # which all images need
     difficulties = scores.tolist()
     model.operating_point.note(difficulties)
-    hard = routing.hard_indices(difficulties, model.threshold)
+    hard = routing.hard_indices(difficulties, threshold)
     if hard:
         chosen = seen.select(hard)
         second = model.second_pass(chosen, start[routing.on_device(hard, start.device)])
