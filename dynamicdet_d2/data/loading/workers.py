@@ -21,7 +21,7 @@ def begin(worker: int) -> None:
     """
     cv2.setNumThreads(0)
     os.setpgid(0, 0)
-    queues.Queue._on_queue_feeder_error = staticmethod(_end_unheard)
+    queues.Queue._on_queue_feeder_error = staticmethod(_end_unheard)  # type: ignore[attr-defined]
     threading.Thread(target=_end_with_the_run, daemon=True).start()
 
 
