@@ -214,3 +214,22 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     draw_dataset(str(tmp_path), Recipe(np.int64(1), np.int64(7), 96, 64))
     assert json.loads((tmp_path / "instances.json").read_text())["info"]["num_images"] == 1
+
+
+def test_a_set_is_known_for_one_from_its_first_file_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that looks while it is begun, or after a kill, finds nobody else's files."""
+    seen = []
+
+    def look(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        seen.append(shapes._drawn(tmp_path / "set"))
+
+    monkeypatch.setattr(shapes, "make_folder", look)
+    draw_dataset(tmp_path / "set", Recipe(1, 0, width=64, height=64))
+    assert seen == [{}, {}]
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / f"{shapes.UNFINISHED}.host.1-00000000.tmp").touch()
+    assert shapes._drawn(begun) == {}
