@@ -13,6 +13,7 @@ from dynamicdet_d2.calibration.plan.files import chosen_line, plan_files
 from dynamicdet_d2.calibration.plan.run import plan_calibration
 from dynamicdet_d2.calibration.run import calibrate, calibration_config
 from dynamicdet_d2.calibration.targets import add_options, target_of
+from dynamicdet_d2.engine.ending import lost_workers_in_a_sentence
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,9 +57,13 @@ def run(args: argparse.Namespace) -> None:
         check_target(target, args.latency)
     cfg = calibration_config(args.config_file, args.weights, args.opts)
     if not args.plan:
-        record = calibrate(cfg, args.output, target, args.num_images)
+        with lost_workers_in_a_sentence(cfg):
+            record = calibrate(cfg, args.output, target, args.num_images)
         sys.stdout.write(summary(record, args.output))
         return
-    record, plan = plan_calibration(cfg, args.output, target, args.num_images, latency=args.latency)
+    with lost_workers_in_a_sentence(cfg):
+        record, plan = plan_calibration(
+            cfg, args.output, target, args.num_images, latency=args.latency
+        )
     sys.stdout.write(summary(record, args.output))
     sys.stdout.write(f"plan: {chosen_line(plan)}\n{plan_files(args.output)[1]}\n")

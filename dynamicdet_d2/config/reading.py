@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import TextIOWrapper
 from typing import Any
 
 import torch
@@ -245,8 +246,8 @@ def _read_yaml(file: str, named_by: str) -> dict:
     if file.endswith(".py"):
         raise ValueError(f"{where} is Python, which is not run; it must be a yaml file.")
     try:
-        with PathManager.open(file) as stream:
-            content = read_yaml(stream, Numbers.NEW)
+        with PathManager.open(file, "rb") as stream:  # text would be in the locale's encoding
+            content = read_yaml(TextIOWrapper(stream, encoding="utf-8"), Numbers.NEW)
     except FileNotFoundError:
         raise ValueError(f"{where} does not exist.") from None
     except OSError as error:

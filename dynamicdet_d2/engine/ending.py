@@ -51,15 +51,33 @@ def failures_in_a_sentence(cfg: CfgNode) -> Iterator[None]:
         raise RunError(sentence) from error
 
 
+@contextmanager
+def lost_workers_in_a_sentence(cfg: CfgNode) -> Iterator[None]:
+    """For what loads images beside a run: a calibration begins anew.
+
+    Args:
+        cfg: of what is inside.
+
+    Raises:
+        RunError: one sentence, with the library's error as its cause.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        sentence = _of_a_worker(error, cfg)
+        if sentence is None:
+            raise
+        raise RunError(f"{sentence}.") from error
+
+
 def _sentence(error: Exception, cfg: CfgNode) -> str | None:
     """None of what is no machine's doing."""
-    if isinstance(error, (ConnectionError, EOFError)) and cfg.DATALOADER.NUM_WORKERS:
-        return _of_a_worker("", cfg)  # Python's own pipes are to workers alone
+    lost = _of_a_worker(error, cfg)
+    if lost is not None:
+        return f"{lost}; {_RESUME}."
     if isinstance(error, OSError):
         return _of_the_disk(error, cfg.OUTPUT_DIR)
     text = str(error)
-    if _WORKER.search(text) or text.startswith("DataLoader timed out"):
-        return _of_a_worker(text, cfg)
     if is_out_of_memory(error):
         return _of_memory(text, cfg)
     return _of_another_process(error, text, cfg)
@@ -78,20 +96,22 @@ def _of_the_disk(error: OSError, folder: str) -> str | None:
     return f"{what}; what was there before is as it was, and {_RESUME}."
 
 
-def _of_a_worker(text: str, cfg: CfgNode) -> str | None:
-    workers = cfg.DATALOADER.NUM_WORKERS
-    if _LATE.search(text):
+def _of_a_worker(error: Exception, cfg: CfgNode) -> str | None:
+    """Without its end; None of another error. Python's own pipes are to workers alone."""
+    workers, text = cfg.DATALOADER.NUM_WORKERS, str(error)
+    found = _WORKER.search(text)
+    if text.startswith("DataLoader timed out") or (found and _LATE.search(text)):
         return (
             f"No batch of images came within {cfg.RUN.TIMEOUT:g} seconds (RUN.TIMEOUT): one of the "
-            f"{workers} processes that load them is stuck, at a file that does not answer perhaps; "
-            f"{_RESUME}."
+            f"{workers} processes that load them is stuck, at a file that does not answer perhaps"
         )
-    found = _WORKER.search(text)
+    if not found and not (workers and isinstance(error, (ConnectionError, EOFError))):
+        return None
+    who = f"A process that loads images{f' ({found[1]})' if found else ''}"
     how = f"was killed by signal {found[2]}" if found and found[2] else "ended unexpectedly"
     return (
-        f"A process that loads images{f' ({found[1]})' if found else ''} {how}, for want of memory "
-        "perhaps: "
-        f"DATALOADER.NUM_WORKERS is {workers}, and fewer need less; {_RESUME}."
+        f"{who} {how}, for want of memory, of room in /dev/shm or of open files perhaps: "
+        f"DATALOADER.NUM_WORKERS is {workers}, and fewer need less"
     )
 
 

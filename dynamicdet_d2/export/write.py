@@ -37,9 +37,10 @@ from dynamicdet_d2.operating_point import fingerprint
 from dynamicdet_d2.prediction.class_names import check_class_names
 from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sealed, sha256
 from dynamicdet_d2.runner.runtimes import opener_of
-from dynamicdet_d2.utils.files import whole_folder, write_json
+from dynamicdet_d2.utils.files import write_json
 from dynamicdet_d2.utils.folder_names import refuse_file_name
 from dynamicdet_d2.utils.pixels import ORDERS
+from dynamicdet_d2.utils.whole_folder import whole_folder
 
 logger = logging.getLogger(__name__)
 

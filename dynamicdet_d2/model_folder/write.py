@@ -22,9 +22,10 @@ from dynamicdet_d2.model_folder.manifest import (
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.class_names import say_nameless
-from dynamicdet_d2.utils.files import whole_file, whole_folder, write_json
+from dynamicdet_d2.utils.files import whole_file, write_json
 from dynamicdet_d2.utils.folder_names import refuse_file_name
 from dynamicdet_d2.utils.versions import versions
+from dynamicdet_d2.utils.whole_folder import whole_folder
 
 logger = logging.getLogger(__name__)
 

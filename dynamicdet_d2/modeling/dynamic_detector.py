@@ -217,8 +217,8 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
     def _inference(
         self, batched_inputs: list[dict], do_postprocess: bool
     ) -> list[dict] | list[Instances]:
-        images = self.preprocess_image(batched_inputs)
-        results, difficulties, threshold = routed_detections(self, images)
+        images, threshold = self.preprocess_image(batched_inputs), self.threshold
+        results, difficulties = routed_detections(self, images, threshold)
         checked_difficulties(difficulties, batched_inputs)
         if not do_postprocess:
             return results

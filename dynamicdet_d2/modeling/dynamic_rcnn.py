@@ -219,13 +219,13 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
     def _with_given_boxes(
         self, batched_inputs: list[dict], detected_instances: list[Instances], do_postprocess: bool
     ) -> list[dict] | list[Instances]:
-        images = self.preprocess_image(batched_inputs)
+        images, threshold = self.preprocess_image(batched_inputs), self.threshold
         given = [x.to(self.device) for x in detected_instances]
         if self.shared_tail:
-            features, difficulties, threshold = routed_features(self, images)
+            features, difficulties = routed_features(self, images, threshold)
             results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
         else:
-            results, difficulties, threshold = routed_results(self, images, _in_boxes(given))
+            results, difficulties = routed_results(self, images, threshold, _in_boxes(given))
         checked_difficulties(difficulties, batched_inputs)
         if not do_postprocess:
             return results

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A batch of both routes: each image by its own, the results in the batch's order.
 
-N: images of the batch.
+N: images of the batch. ``threshold`` is given and not read from the model: another thread may move
+it while a batch is under way, and one batch has one threshold.
 """
 
 from collections.abc import Callable
@@ -22,20 +23,14 @@ if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 
-Routed = tuple[list[Instances], list[float], float]
-"""N images' results, each by its route, their difficulties, and the threshold that routes are by:
-another thread may have moved the model's since."""
-
-
 def routed_features(
-    model: "DynamicDetector", images: ImageList
-) -> tuple[Features, list[float], float]:
-    """As ``Routed``, with each image's features by its route, for a shared tail."""
+    model: "DynamicDetector", images: ImageList, threshold: float
+) -> tuple[Features, list[float]]:
+    """Each image's features by its route, for a shared tail, and the difficulties."""
     seen, start, scores = model.first(images)
     features = seen.features
     difficulties = scores.tolist()  # the one time that the device is waited for
     model.operating_point.note(difficulties)
-    threshold = model.threshold
     hard = routing.hard_indices(difficulties, threshold)
     if len(hard) == len(difficulties):
         features = model.backbone.second(features, start)
@@ -46,33 +41,38 @@ def routed_features(
         # Features of shared stages are still those of backbone 1.
         new = {name: level for name, level in features2.items() if level is not chosen[name]}
         features = routing.merge(features, new, index)
-    return features, difficulties, threshold
+    return features, difficulties
 
 
-def routed_detections(model: "DynamicDetector", images: ImageList) -> Routed:
-    """Each image's detections by its route."""
+def routed_detections(
+    model: "DynamicDetector", images: ImageList, threshold: float
+) -> tuple[list[Instances], list[float]]:
+    """Each image's detections by its route, and the difficulties."""
     if model.exit_merging is not None:
-        return _with_merged_exits(model, images)
+        return _with_merged_exits(model, images, threshold)
     if model.shared_tail and model.router.reads == ("features",):
-        return _by_one_pass(model, images)
-    return routed_results(model, images, lambda seen, indices: seen.detections)
+        return _by_one_pass(model, images, threshold)
+    return routed_results(model, images, threshold, lambda seen, indices: seen.detections)
 
 
-def _by_one_pass(model: "DynamicDetector", images: ImageList) -> Routed:
+def _by_one_pass(
+    model: "DynamicDetector", images: ImageList, threshold: float
+) -> tuple[list[Instances], list[float]]:
     """All images through a shared tail at once."""
-    features, difficulties, threshold = routed_features(model, images)
+    features, difficulties = routed_features(model, images, threshold)
     easy, hard = (model.operating_point.limit(detector) for detector in (1, 2))
     limits = [hard if difficulty > threshold else easy for difficulty in difficulties]
     found = detections_of_tail(model, 1, images, model.pyramid(1, features), limits)
-    return found, difficulties, threshold
+    return found, difficulties
 
 
 def routed_results(
     model: "DynamicDetector",
     images: ImageList,
+    threshold: float,
     results_of: Callable[[TailPass, list[int]], list[Instances]],
-) -> Routed:
-    """Each image's results by its route, each route's from a pass of its own.
+) -> tuple[list[Instances], list[float]]:
+    """Each image's results by its route, each route's from a pass of its own, and the difficulties.
 
     Args:
         results_of: from the pass of M of the images, and their positions, what each gives.
@@ -80,7 +80,6 @@ def routed_results(
     seen, start, scores = model.first(images)
     difficulties = scores.tolist()
     model.operating_point.note(difficulties)
-    threshold = model.threshold
     easy, hard = routing.by_route(difficulties, threshold)
     found: dict[int, Instances] = {}
     if easy:
@@ -89,16 +88,17 @@ def routed_results(
         index = routing.on_device(hard, start.device)
         second = model.second_pass(seen.restart(hard), start[index])
         found.update(zip(hard, results_of(second, hard), strict=True))
-    return [found[i] for i in range(len(difficulties))], difficulties, threshold
+    return [found[i] for i in range(len(difficulties))], difficulties
 
 
-def _with_merged_exits(model: "DynamicDetector", images: ImageList) -> Routed:
+def _with_merged_exits(
+    model: "DynamicDetector", images: ImageList, threshold: float
+) -> tuple[list[Instances], list[float]]:
     """All images through detector1, hard ones through both."""
     seen, start, scores = model.first(images)
     found = list(seen.detections)  # which all images need
     difficulties = scores.tolist()
     model.operating_point.note(difficulties)
-    threshold = model.threshold
     hard = routing.hard_indices(difficulties, threshold)
     if hard:
         chosen = seen.select(hard)
@@ -106,7 +106,7 @@ def _with_merged_exits(model: "DynamicDetector", images: ImageList) -> Routed:
         leaving = hard_detections(model.exit_merging, chosen.detections, second.detections)
         for i, own in zip(hard, leaving, strict=True):
             found[i] = own
-    return found, difficulties, threshold
+    return found, difficulties
 
 
 @torch.no_grad()

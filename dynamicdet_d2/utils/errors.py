@@ -15,6 +15,10 @@ logger = logging.getLogger(__name__)
 
 # Exit statuses: what failed, what the user typed, and Ctrl-C as shells count it.
 FAILED, TYPED, INTERRUPTED = 1, 2, 130
+# Of torch's allocator, and of oneDNN, whose operators need some memory for themselves.
+_NO_MEMORY = ("can't allocate memory", "could not create a primitive")
+# Of the system's loader, where a library is there and has no room.
+_NO_ROOM = "failed to map segment from shared object"
 
 
 class RunError(Exception):
@@ -48,13 +52,15 @@ def one_sentence(program: str) -> Iterator[None]:
         _end(program, f"There is not enough memory; {less} ({reason}).", FAILED)
     except ImportError as error:
         doctor = "'python -m dynamicdet_d2 doctor' says what is missing and what installs it"
-        _end(program, f"{error}: {doctor}.", FAILED)
+        room = "there is not enough memory for it; 'ulimit -v' says how much this process may have"
+        _end(program, f"{error}: {room if _NO_ROOM in str(error) else doctor}.", FAILED)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the machine's memory, or a GPU's, was too small; torch says so in several ways."""
     named = type(error).__name__ == "OutOfMemoryError"
-    return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
+    said = any(words in str(error) for words in _NO_MEMORY)
+    return isinstance(error, MemoryError) or named or said
 
 
 def _with_notes(error: Exception) -> str:

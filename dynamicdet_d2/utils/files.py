@@ -5,9 +5,7 @@ import json
 import os
 import re
 import secrets
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,32 +62,6 @@ def make_folder(path: str | os.PathLike) -> None:
         if os.path.islink(path) and not os.path.exists(path):
             error = OSError(error.errno, "it is a link that leads nowhere")
         raise UnmadeFolderError(path, error) from None
-
-
-@contextmanager
-def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """A folder to write into that has its name only when it is complete.
-
-    It lies beside ``path``, under a name of its own, so that it can be moved there in one step.
-
-    Args:
-        path: of a folder that is not there, or is empty.
-
-    Raises:
-        UnwrittenFileError: where the system refuses; ``path`` is as it was.
-    """
-    target = Path(os.path.abspath(path))
-    make_folder(target.parent)
-    with writing(target):
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
-    try:
-        yield unfinished
-        with writing(target):
-            os.chmod(unfinished, 0o755)
-            os.replace(unfinished, target)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 @contextmanager

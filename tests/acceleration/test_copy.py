@@ -266,7 +266,7 @@ def test_routing_asks_for_no_values_but_the_difficulties() -> None:
     model.threshold = middle_threshold(model, inputs)
     images = model.preprocess_image(inputs)
     with Operations() as operations:
-        _, difficulties, _ = routed_features(model, images)
+        _, difficulties = routed_features(model, images, model.threshold)
     assert 0 < sum(d > model.threshold for d in difficulties) < 3
     assert {"aten.index_copy", "aten.index"} <= operations.names
     assert not operations.names & WAITING

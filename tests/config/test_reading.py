@@ -239,6 +239,20 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "latin.yaml is no text in UTF-8: " in refusal(str(tmp_path / "latin.yaml"))[0]
 
 
+def test_the_locale_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text is opened in its encoding where none is named: here as in a locale of ASCII."""
+
+    def opened(file: str, mode: str = "r", *args: object, **kwargs: object) -> object:
+        encoding = kwargs.pop("encoding", None)
+        if "b" not in mode:
+            encoding = encoding or "ascii"
+        return open(file, mode, *args, encoding=encoding, **kwargs)
+
+    monkeypatch.setattr("iopath.common.file_io.open", opened, raising=False)
+    (tmp_path / "own.yaml").write_bytes("OUTPUT_DIR: h\u00f6he".encode())
+    assert read_config(str(tmp_path / "own.yaml")).OUTPUT_DIR == "h\u00f6he"
+
+
 def test_a_path_names_a_file_as_well(tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_text("SEED: 7")
     assert read_config(tmp_path / "f.yaml").SEED == 7

@@ -236,3 +236,22 @@ def test_where_the_first_process_cannot_draw_no_other_one_waits(
     with pytest.raises(ValueError, match=says) as error:
         register_shapes(["shapes_tiny"])
     assert met == [str(error.value) if main else None]
+
+
+def test_a_set_is_known_for_one_from_its_first_file_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that looks while it is begun, or after a kill, finds nobody else's files."""
+    seen = []
+
+    def look(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        seen.append(shapes._drawn(tmp_path / "set"))
+
+    monkeypatch.setattr(shapes, "make_folder", look)
+    draw_dataset(tmp_path / "set", Recipe(1, 0, width=64, height=64))
+    assert seen == [{}, {}]
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / f"{shapes.UNFINISHED}.host.1-00000000.tmp").touch()
+    assert shapes._drawn(begun) == {}

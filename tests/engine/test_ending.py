@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from detectron2.utils import comm
 
-from dynamicdet_d2.engine.ending import failures_in_a_sentence
+from dynamicdet_d2.engine.ending import failures_in_a_sentence, lost_workers_in_a_sentence
 from dynamicdet_d2.engine.hooks import StopOnSignal
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.errors import RunError
@@ -69,6 +69,18 @@ def test_other_errors_pass_through(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, failures_in_a_sentence(toy_cfg()):
         raise error
     assert raised.value is error
+
+
+def test_a_calibration_that_loses_a_worker_cannot_be_resumed() -> None:
+    error = RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+    with pytest.raises(RunError) as raised, lost_workers_in_a_sentence(toy_cfg()):
+        raise error
+    assert str(raised.value) == (
+        "A process that loads images (7) ended unexpectedly, for want of memory, of room in "
+        "/dev/shm or of open files perhaps: DATALOADER.NUM_WORKERS is 4, and fewer need less."
+    )
+    with pytest.raises(RuntimeError, match="shapes"), lost_workers_in_a_sentence(toy_cfg()):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
 def test_a_checkpoint_that_could_not_be_saved_is_said() -> None:

@@ -283,6 +283,17 @@ def test_files_and_figures_around_the_points(run: SimpleNamespace) -> None:
     assert curves == {(t, k, i) for t in ("box", "mask") for k in (0, 0.5, 1) for i in (0.5, 0.75)}
 
 
+@pytest.mark.parametrize("error", [AssertionError, IndexError])  # without and with python -O
+def test_pictures_go_nowhere_without_a_training(
+    error: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> None:
+        raise error
+
+    monkeypatch.setattr(module, "get_event_storage", none)
+    module._show("name", np.zeros((2, 2, 3), np.uint8))
+
+
 def test_pictures_have_the_ground_truth_and_go_to_tensorboard(
     cfg: CfgNode,
     model: nn.Module,

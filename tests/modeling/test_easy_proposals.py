@@ -62,6 +62,33 @@ def test_a_routed_batch_is_what_the_exits_say(kind: Callable) -> None:
         assert_same(output["instances"], expected)
 
 
+@pytest.mark.parametrize("merging", [False, True], ids=["one_exit", "merged"])
+@pytest.mark.parametrize("kind", [*KINDS, looking_rcnn], ids=lambda kind: kind.__name__)
+@torch.no_grad()
+def test_a_threshold_that_moves_while_a_batch_runs_is_that_of_the_next(
+    kind: Callable, merging: bool
+) -> None:
+    """Another thread may set it; each route is that by which its detections were found."""
+    merged = ["MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6] if merging else []
+    model, inputs = kind("MODEL.INFERENCE.OPTIMIZE", False, *merged), toy_inputs(4)
+    easy, hard = [model(inputs) for model.threshold in (1.0, 0.0)]
+    model.threshold = threshold = middle(model, inputs)
+
+    def move(*_: object) -> None:
+        model.threshold = 1.0 - model.threshold if model.threshold in (0.0, 1.0) else 1.0
+
+    parts = [module for module in model.modules() if module is not model]
+    hooks = [module.register_forward_hook(move) for module in parts]
+    outputs = model(inputs)
+    for hook in hooks:
+        hook.remove()
+    assert model.threshold in (0.0, 1.0)
+    for output, first, second in zip(outputs, easy, hard, strict=True):
+        is_hard = output["difficulty"] > threshold
+        assert output["route"] == ("hard" if is_hard else "easy")
+        assert_same(output["instances"], (second if is_hard else first)["instances"])
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @torch.no_grad()
 def test_easy_images_alone_keep_fewer(kind: Callable) -> None:

@@ -313,6 +313,11 @@ def test_nothing_is_begun(tmp_path: Path, words: str, capsys: pytest.CaptureFixt
     [
         (MemoryError(), r"There is not enough memory; .* \(MemoryError\)\."),
         (RuntimeError("x: can't allocate memory: 9 bytes.\nmore"), r"can't allocate memory: 9 byt"),
+        (RuntimeError("could not create a primitive"), r"\(could not create a primitive\)\.$"),
+        (
+            ImportError("libx.so: failed to map segment from shared object"),
+            r"error: libx.so: failed to map .*: there is not enough memory for it; 'ulimit -v' ",
+        ),
         (FileExistsError(17, "File exists", "a/b"), r"error: a/b cannot be used: File exists\."),
     ],
 )

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from dynamicdet_d2.commands.main import main
-from dynamicdet_d2.utils.files import whole_folder
 from dynamicdet_d2.utils.stopping import killed_in_order
 from dynamicdet_d2.utils.streams import heard
+from dynamicdet_d2.utils.whole_folder import whole_folder
 
 
 @pytest.mark.parametrize("at_once", [True, False])

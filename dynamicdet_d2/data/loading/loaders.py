@@ -5,12 +5,8 @@ All of them give ``list[dict]`` in Detectron2's format and name corrupt images.
 """
 
 import logging
-import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
@@ -21,6 +17,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dynamicdet_d2.data.augmentation import MultiImageAugmentation, Settings
+from dynamicdet_d2.data.loading import workers
 from dynamicdet_d2.data.loading.corrupt import (
     ErrorsAsItems,
     ImageLoader,
@@ -268,31 +265,12 @@ def _loader(cfg: CfgNode, dataset: Dataset, batches: Sampler[list[int]]) -> Imag
         batch_sampler=batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
-        worker_init_fn=_alone,
+        worker_init_fn=workers.begin,
         timeout=cfg.RUN.TIMEOUT if cfg.DATALOADER.NUM_WORKERS else 0,
         # Without a generator of its own, each pass would take a number from the global one.
         generator=torch.Generator(),
     )
     return ImageLoader(loader, skip_corrupt=cfg.DATALOADER.SKIP_CORRUPT_IMAGES)
-
-
-def _alone(worker: int) -> None:
-    """A worker has one core: threads of OpenCV's would only contend, and do not survive a fork.
-
-    Signals to the run's group of processes, as Ctrl-C is, are for the process that trains: it has
-    a step to end, and needs its workers until then. They end with it: torch looks at the process
-    that they were forked from, which may be a server that lives on.
-    """
-    cv2.setNumThreads(0)
-    os.setpgid(0, 0)
-    threading.Thread(target=_end_with_the_run, daemon=True).start()
-
-
-def _end_with_the_run() -> None:
-    run = multiprocessing.parent_process()
-    if run is not None:
-        run.join()
-        os._exit(1)
 
 
 def _as_list(items: list[Sample]) -> list[Sample]:

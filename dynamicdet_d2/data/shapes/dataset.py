@@ -143,9 +143,10 @@ def draw_dataset(folder: str | os.PathLike[str], recipe: Recipe) -> None:
     logger.info("Drawing %d images into %s", recipe.num_images, folder)
     make_folder(folder)
     with held(folder, "The drawn set"):
-        make_folder(folder / "images")
+        # Before all else, so that whoever looks meanwhile, or after a kill, sees what this is.
         with whole_file(folder / UNFINISHED):
             pass
+        make_folder(folder / "images")
         content: dict = {"info": info, "images": [], "annotations": [], "categories": _categories()}
         for number in range(recipe.num_images):
             _add_image(content, folder, recipe, number)
@@ -189,10 +190,9 @@ def _drawn(folder: Path) -> dict:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; a drawn set is a folder, there or not yet.")
     # What is hidden, as a Mac leaves it, is nobody's data.
-    there = folder.is_dir() and any(
-        not x.name.startswith(".") and x.name != LOCK for x in folder.iterdir()
-    )
-    if not there or (folder / UNFINISHED).is_file():
+    names = [x.name for x in folder.iterdir()] if folder.is_dir() else []
+    there = any(not name.startswith(".") and name != LOCK for name in names)
+    if not there or any(name.startswith(UNFINISHED) for name in names):  # or it is being written
         return {}
     content = read_json(annotations, str(annotations)) if annotations.is_file() else None
     info = content.get("info") if isinstance(content, dict) else None
