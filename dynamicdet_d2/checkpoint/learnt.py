@@ -44,6 +44,11 @@ def recorded_images(
     }
 
 
+def in_checkpoint(images: Mapping[str, object]) -> dict[str, object]:
+    """What a file has beside weights so that ``recorded_by`` gives this record of them."""
+    return {"trainer": {"images": dict(images)}}
+
+
 def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """``recorded_images`` of the run that wrote a checkpoint.
 
