@@ -9,7 +9,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import HookBase
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
@@ -31,7 +31,7 @@ from dynamicdet_d2.engine.checks import (
     state_fits,
     warn_of_doubtful_keys,
 )
-from dynamicdet_d2.engine.distributed import run_seed
+from dynamicdet_d2.engine.distributed import distributed, run_seed
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
@@ -64,16 +64,25 @@ class StaticTrainer(ReliableTrainer, Builders):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
+        # Not DefaultTrainer's: it wraps the model for several processes in a way that a CPU
+        # refuses, and has no schedule without a step.
+        TrainerBase.__init__(self)
         check(cfg, Use.TRAIN)
         self.reports = prepare_data(cfg)
-        super().__init__(cfg)
-        self.iter = -1  # nothing is done yet
-        self._loader = self._trainer.data_loader
+        self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
         check_classes(cfg, self.images)
         warn_of_doubtful_keys(cfg)
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self._loader = self.build_train_loader(cfg)
+        self._trainer = TrainingStep(distributed(model), self._loader, optimizer)
         self._go_on_from(0)
+        steps = cfg.SOLVER.MAX_ITER
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer) if steps else None
+        self.iter, self.start_iter, self.max_iter = -1, 0, steps  # nothing is done yet
+        self.register_hooks(self.build_hooks())
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -87,7 +96,6 @@ class StaticTrainer(ReliableTrainer, Builders):
         self.average = WeightAverage.from_config(self.cfg, model)
         if self.cfg.SOLVER.EMA.ENABLED:
             self.average.begin()
-        # Detectron2 builds its own checkpointer before; the hooks below take this one.
         own = weakref.proxy(self)
         self.checkpointer = DynamicCheckpointer(
             self.model,
