@@ -21,6 +21,7 @@ from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes
+from dynamicdet_d2.checkpoint.learnt import in_checkpoint, recorded_by
 from dynamicdet_d2.commands import train
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.config.pairs import BASE
@@ -123,7 +124,8 @@ def run(args: argparse.Namespace) -> None:
     record(args, proofs)
     if not args.resume:
         with whole_file(start) as file:
-            torch.save({"model": model.state_dict()}, file)
+            learnt = in_checkpoint(recorded_by(args.weights))
+            torch.save({"model": model.state_dict(), **learnt}, file)
     del model
     if args.prove_only:
         return
