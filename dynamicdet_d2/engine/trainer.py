@@ -190,10 +190,15 @@ class DynamicTrainer(PassingTrainer, ReliableTrainer, TradeoffTester, Builders):
         return self.phase.name, {} if self.training is None else self.training.kept
 
     def image_ids(self, batch: Any) -> tuple[object, ...]:
-        """Also of entries of the loss table, which carry none."""
+        """Also of entries of the loss table, which carry none.
+
+        Where images that cannot be read are left out of it, nobody knows whose its entries are.
+        """
         loader = None if self.training is None else self.training.loader
         if not isinstance(loader, CachedBatches):
             return super().image_ids(batch)
+        if len(loader.numbers) < len(self.images):
+            return ()
         step = self.iter - self.plan.start(self.phase.name)
         return tuple(self.images[i].get("image_id") for i in loader.entries(step))
 
@@ -223,8 +228,12 @@ class DynamicTrainer(PassingTrainer, ReliableTrainer, TradeoffTester, Builders):
         self.enter(phase, done)
         with checks.state_fits(self.cfg):
             TrainerBase.load_state_dict(self, state_dict)
+            rates = [group["lr"] for group in self.optimizer.param_groups]
             self._trainer.load_state_dict(state_dict["_trainer"])
             checks.check_optimizer(self.optimizer)
+            if phase.constant_rate:
+                for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate
             if self.scheduler is not None:
                 self.scheduler.load_state_dict(state_dict["scheduler"])
                 checks.check_schedule(self.scheduler, done)
