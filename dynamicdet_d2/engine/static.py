@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Static detectors, the baselines of Table 2: Detectron2's own training, our measurements."""
 
+import logging
 import os
 import weakref
 from collections.abc import Sequence
@@ -44,9 +45,12 @@ from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import measure_latency
 from dynamicdet_d2.modeling.architecture import building
+from dynamicdet_d2.parts import is_described
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.files import write_json
+
+logger = logging.getLogger(__name__)
 
 
 class StaticTrainer(ReliableTrainer, Builders):
@@ -224,18 +228,29 @@ class StaticCost(DatasetEvaluator):
             self._timed.add(image)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """{"static": {"gflops", "latency_ms", "p95_ms", "fps"}}, of the main process's images."""
+        """{"static": {"gflops", "latency_ms", "p95_ms", "fps"}}, of the main process's images.
+
+        Without GFLOPs where nobody has described the detector's parts.
+        """
         if not comm.is_main_process() or self._models is None:
             return {}
         model, fast = self._models
         keys = self._cfg.TEST.DYNAMIC
         multiple = self._cfg.MODEL.INFERENCE.SIZE_MULTIPLE
-        cost = RouteCost(model, keys.ATTENTION_MATMUL, size_multiple=multiple)
-        figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
+        figures = {}
+        if is_described(model):
+            cost = RouteCost(model, keys.ATTENTION_MATMUL, size_multiple=multiple)
+            figures["gflops"] = cost.average(self._sizes, [False] * len(self._sizes))
+        else:
+            logger.warning(
+                "No GFLOPs are counted: the parts of a %s are not described "
+                "(dynamicdet_d2.parts.parts_of).",
+                type(model).__name__,
+            )
         images = [[image] for image in self._timed.items()]
         if images:
             latency = measure_latency(fast, images, None, keys.LATENCY_WARMUP)
             figures.update(latency_ms=latency.mean, p95_ms=latency.p95, fps=1000 / latency.mean)
         content = {**figures, "device": device_name(next(model.parameters()).device)}
         write_json(self._path, content)
-        return {"static": figures}
+        return {"static": figures} if figures else {}

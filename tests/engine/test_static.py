@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dynamicdet_d2.engine.setup import load_config
-from dynamicdet_d2.engine.static import StaticTrainer
+from dynamicdet_d2.engine.static import StaticCost, StaticTrainer
 from dynamicdet_d2.evaluation.cost import count_flops
 from tests.support.coco_files import clean_catalogs
 from tests.support.runs import NUM_IMAGES, train, write_toy
@@ -123,6 +123,19 @@ def test_two_processes_learn_as_one_model(tmp_path: Path) -> None:
         assert done.status == 0, done.out + done.err
         saved = torch.load(output / "model_final.pth", weights_only=True)
         assert saved["trainer"]["iteration"] == steps - 1
+
+
+def test_a_kind_whose_parts_nobody_has_described_is_measured_without_gflops(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.TEST.DYNAMIC.LATENCY_IMAGES = 0
+    cost, model = StaticCost(cfg, str(tmp_path / "static.json")), torch.nn.Linear(1, 1)
+    cost.reset()
+    cost.process([{"image": torch.zeros(3, 4, 5)}], [{"model": model, "fast": model}])
+    assert cost.evaluate() == {}
+    assert "the parts of a Linear are not described" in caplog.text
 
 
 def test_without_a_step_it_is_evaluated(cfg: CfgNode, tmp_path: Path) -> None:
