@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
+from detectron2.engine import HookBase, TrainerBase
 from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
@@ -73,7 +73,7 @@ class StaticTrainer(ReliableTrainer, Builders):
         TrainerBase.__init__(self)
         check(cfg, Use.TRAIN)
         self.reports = prepare_data(cfg)
-        self.cfg = cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
         check_classes(cfg, self.images)

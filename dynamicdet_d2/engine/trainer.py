@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, TrainerBase, hooks
+from detectron2.engine import TrainerBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
@@ -77,7 +77,7 @@ class DynamicTrainer(PassingTrainer, ReliableTrainer, TradeoffTester, Builders):
         # for several processes in a way that a CPU refuses.
         TrainerBase.__init__(self)
         check(cfg, Use.TRAIN)
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         check(cfg, Use.TRAIN)  # as it is scaled
         overridden.check_builders(type(self))
         self.cfg = cfg
