@@ -4,7 +4,7 @@
 import logging
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,8 @@ class StaticTrainer(ReliableTrainer, Builders):
 
     def _go_on_from(self, batch: int) -> None:
         """Train on the batches behind those that are trained on already."""
-        inner, loader = self._trainer, self._loader
+        inner = self._trainer
+        loader: Iterable = self._loader
         if isinstance(loader, ResumableLoader):
             loader = loader.starting_at(batch, self.seed, self.images)
         mixed = self.cfg.SOLVER.AMP.ENABLED
