@@ -44,9 +44,11 @@ def recorded_images(
     }
 
 
-def in_checkpoint(images: Mapping[str, object]) -> dict[str, object]:
-    """What a file has beside weights so that ``recorded_by`` gives this record of them."""
-    return {"trainer": {"images": dict(images)}}
+def in_checkpoint(
+    images: Mapping[str, object], keys: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """What a file has beside weights, so that ``recorded_by`` and ``recorded_keys`` give this."""
+    return {"trainer": {"images": dict(images), "config": dict(keys or {})}}
 
 
 def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -58,11 +60,20 @@ def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     Returns:
         {} where it has no record, or cannot be read, which is said where its weights are.
     """
+    return _kept(path, "images")
+
+
+def recorded_keys(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """Keys of the run that wrote a checkpoint, by their full names; as ``recorded_by``."""
+    return _kept(path, "config")
+
+
+def _kept(path: str | os.PathLike[str], name: str) -> Mapping[str, Any]:
     if not os.path.isfile(path):  # an address, or a pipe, which would be waited for
         return {}
     try:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        record = content["trainer"]["images"]
+        record = content["trainer"][name]
     except Exception:  # a file that is no checkpoint of a run raises anything at all
         return {}
     return record if isinstance(record, Mapping) else {}

@@ -17,6 +17,7 @@ from detectron2.utils import comm
 from dynamicdet_d2.checkpoint.files import read_checkpoint
 from dynamicdet_d2.checkpoint.learnt import in_checkpoint
 from dynamicdet_d2.config.ranges import nearest
+from dynamicdet_d2.engine.resuming import recorded
 from dynamicdet_d2.utils.files import read_json, whole_file, write_json
 from dynamicdet_d2.utils.plain import from_plain, to_plain
 
@@ -134,7 +135,8 @@ class BestWeights(HookBase):
         if self._best() == len(history.judged) - 1 and comm.is_main_process():
             with self.trainer.average.in_place(), whole_file(self._path(WEIGHTS)) as file:
                 own = {"model": self.trainer.detector.state_dict(), "done": done}
-                torch.save({**own, **in_checkpoint(self.trainer.learnt_images)}, file)
+                record = in_checkpoint(self.trainer.learnt_images, recorded(self.trainer.cfg))
+                torch.save({**own, **record}, file)
             logger.info("%s is %.4g, the best so far: %s", self._metric, value, WEIGHTS)
         if value is None and comm.is_main_process():
             logger.warning(

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dynamicdet_d2.checkpoint.learnt import recorded_by
+from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_keys
 from dynamicdet_d2.engine.best import BestWeights, Judged, best_of, is_better_lower
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
@@ -251,6 +251,7 @@ def test_the_best_weights_say_what_they_have_learnt(config: Config) -> None:
     best, final = map(recorded_by, paths)
     assert best["classes"] == final["classes"] and best["classes"]
     assert torch.equal(best["files"], final["files"]) and len(best["files"]) == NUM_IMAGES
+    assert recorded_keys(paths[0]) == recorded_keys(paths[1]) != {}
 
 
 def test_a_metric_that_no_evaluation_gives_is_named(config: Config) -> None:
