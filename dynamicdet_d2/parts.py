@@ -14,7 +14,7 @@ from enum import Enum
 from functools import singledispatch
 
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import Backbone, GeneralizedRCNN
+from detectron2.modeling import Backbone, GeneralizedRCNN, ProposalNetwork
 from detectron2.modeling.backbone import FPN
 from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.modeling.proposal_generator import RPN
@@ -104,6 +104,7 @@ class Parts:
         heads: modules whose plain settings, such as score thresholds, decide on detections.
         padded_side: side of an image in pixels -> side of its batch when it is alone.
         regions: what ROI heads are called with; None without them.
+        learnt_with: modules that training alone runs.
     """
 
     parts: tuple[Part, ...]
@@ -111,6 +112,7 @@ class Parts:
     heads: tuple[nn.Module, ...]
     padded_side: Callable[[int], int]
     regions: Regions | None = None
+    learnt_with: tuple[nn.Module, ...] = ()
 
     @property
     def routes(self) -> dict[str, tuple[str, ...]]:
@@ -148,6 +150,17 @@ def _(model: GeneralizedRCNN) -> Parts:
 
 
 @parts_of.register
+def _(model: ProposalNetwork) -> Parts:
+    proposals = model.proposal_generator
+    return Parts(
+        parts=(*backbone_parts(model.backbone), *rpn_parts(proposals)),
+        run_on_image=lambda images: run_rpn_head(proposals, model.backbone(images)),
+        heads=(proposals,),
+        padded_side=rounded_up(model.backbone.size_divisibility),
+    )
+
+
+@parts_of.register
 def _(model: DenseDetector) -> Parts:
     return Parts(
         parts=(*backbone_parts(model.backbone), dense_head_part(model.head)),
@@ -155,6 +168,26 @@ def _(model: DenseDetector) -> Parts:
         heads=(model,),
         padded_side=rounded_up(model.backbone.size_divisibility),
     )
+
+
+def is_described(model: nn.Module) -> bool:
+    """Whether ``parts_of`` knows a detector."""
+    return parts_of.dispatch(type(model)) is not parts_of.dispatch(object)
+
+
+def undescribed(model: nn.Module) -> list[str]:
+    """Names of the modules of a detector that have weights of which no part knows.
+
+    So of a kind that is derived from another one, whose description is all that there is.
+    """
+    parts = parts_of(model)
+    owners = (*(part.owner for part in parts.parts), *parts.learnt_with)
+    known = {id(weight) for owner in owners for weight in owner.parameters()}
+    return [
+        name
+        for name, module in model.named_children()
+        if any(id(weight) not in known for weight in module.parameters())
+    ]
 
 
 def rounded_up(multiple: int) -> Callable[[int], int]:

@@ -8,7 +8,7 @@ detects something else. What can confirm them is the config that it was trained 
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
 from dynamicdet_d2.checkpoint import names
-from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_classes
+from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_classes, recorded_keys
 from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.config.checking import value_of
@@ -36,6 +36,7 @@ _HEADS = re.compile(r"^(roi_heads|head|proposal_generator)\.")
 # As Detectron2's zoo, and its cache of it, name a file.
 _ZOO = re.compile(r"([\w.-]+)/([\w.-]+)/\d+/model_final_\w+\.pkl$")
 DIGITS = 3
+OWN_RECORD = "its own record"
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,15 @@ def of_config(cfg: CfgNode) -> Conventions:
     return Conventions(cfg.INPUT.FORMAT, mean, std, keys.RESNETS.STRIDE_IN_1X1)
 
 
+def of_keys(keys: Mapping[str, Any]) -> Conventions | None:
+    """Those of a run by its keys, as its checkpoint has them; None where it has none."""
+    try:
+        mean, std = (_rounded(keys[f"MODEL.PIXEL_{name}"]) for name in ("MEAN", "STD"))
+        return Conventions(keys["INPUT.FORMAT"], mean, std, keys["MODEL.RESNETS.STRIDE_IN_1X1"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def confirming_config(path: str) -> Path | None:
     """The config that weights were trained with, where it can be found.
 
@@ -158,19 +168,26 @@ def say_other_boxes(path: str, cfg: CfgNode, trained_by: str = "") -> None:
         trained_by: as for ``messages``.
     """
     trained = _config_of(path, trained_by)
-    if trained is None:
-        return
-    pairs = {name: (value_of(cfg, name), value_of(trained, name)) for name in _OF_BOXES}
+    if trained is None:  # as of a checkpoint that was moved
+        then, source = recorded_keys(path), OWN_RECORD
+    else:
+        then = {name: value_of(trained, name) for name in _OF_BOXES}
+        source = str(trained_by or confirming_config(path))
+    now = {name: value_of(cfg, name) for name in _OF_BOXES if name in then}
     wrong = [
-        f"{name} is {shown(now)}, and it was trained with {shown(then)}"
-        for name, (now, then) in pairs.items()
-        if now != then
+        f"{name} is {shown(value)}, and it was trained with {shown(then[name])}"
+        for name, value in now.items()
+        if _lists(value) != _lists(then[name])
     ]
     if wrong:
         logger.warning(
-            "%s will not detect what it did: %s (by %s).",
-            *(path, "; ".join(wrong), trained_by or confirming_config(path)),
+            "%s will not detect what it did: %s (by %s).", *(path, "; ".join(wrong), source)
         )
+
+
+def _lists(value: object) -> object:
+    """Sequences as lists: of which kind they are depends on where they were read."""
+    return [_lists(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _config_of(path: str, trained_by: str = "") -> CfgNode | None:
@@ -203,9 +220,12 @@ def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list
         expected = None if file is None else of_config(read_config(str(file)))
     except ValueError:
         expected = None
+    source = str(file)
+    if file is None and ours:  # as of a checkpoint that was moved
+        expected, source = of_keys(recorded_keys(report.path)), OWN_RECORD
     if expected is None:
         return [] if ours else [(logging.WARNING, _unconfirmed(report.path, own))]
-    said = _compared(report.path, own, expected, f"by {file}")
+    said = _compared(report.path, own, expected, f"by {source}")
     return [message for message in said if not ours or message[0] > logging.INFO]
 
 

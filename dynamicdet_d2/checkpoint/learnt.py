@@ -53,6 +53,13 @@ def recorded_images(
     }
 
 
+def in_checkpoint(
+    images: Mapping[str, object], keys: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """What a file has beside weights, so that ``recorded_by`` and ``recorded_keys`` give this."""
+    return {"trainer": {"images": dict(images), "config": dict(keys or {})}}
+
+
 def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """``recorded_images`` of the run that the weights of a checkpoint or a model folder come from.
 
@@ -62,8 +69,12 @@ def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     Returns:
         {} where it has no record, or cannot be read, which is said where its weights are.
     """
-    record = _kept_by(path).get("images")
-    return record if isinstance(record, Mapping) else {}
+    return _mapping(path, "images")
+
+
+def recorded_keys(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """Keys of the run that wrote a checkpoint, by their full names; as ``recorded_by``."""
+    return _mapping(path, "config")
 
 
 def say_untrained_router(path: str | os.PathLike[str]) -> None:
@@ -72,7 +83,7 @@ def say_untrained_router(path: str | os.PathLike[str]) -> None:
     Args:
         path: as for ``recorded_by``.
     """
-    phase = _kept_by(path).get("phase")
+    phase = _kept(path, "phase")
     if phase in _BEFORE_THE_ROUTER:
         logger.warning(
             "%s is of phase '%s', before the router was trained for these detectors: which images "
@@ -81,15 +92,20 @@ def say_untrained_router(path: str | os.PathLike[str]) -> None:
         )
 
 
-def _kept_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """What a checkpoint has beside its weights; {} where it has nothing, or cannot be read."""
+def _mapping(path: str | os.PathLike[str], name: str) -> Mapping[str, Any]:
+    kept = _kept(path, name)
+    return kept if isinstance(kept, Mapping) else {}
+
+
+def _kept(path: str | os.PathLike[str], name: str) -> object:
+    """What a checkpoint has of its trainer; None where it has nothing, or cannot be read."""
     if not os.path.isfile(path):  # an address, or a pipe, which would be waited for
-        return {}
+        return None
     try:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        return {**content.get("trainer", content)}  # a model folder has no trainer to go on with
+        return content["trainer"][name]
     except Exception:  # a file that is no checkpoint of a run raises anything at all
-        return {}
+        return None
 
 
 def learnt_by(path: str | os.PathLike[str]) -> Tensor:

@@ -7,12 +7,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.modeling import build_model
@@ -21,25 +19,27 @@ from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes
+from dynamicdet_d2.checkpoint.learnt import in_checkpoint, recorded_by
 from dynamicdet_d2.commands import train
 from dynamicdet_d2.config import Use, check, read_config
-from dynamicdet_d2.config.pairs import BASE
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.engine.upgrade import Proof, compare, dynamic_keys, proof_dicts, stock_file
-from dynamicdet_d2.engine.upgrade.conversion import nested
+from dynamicdet_d2.engine.upgrade.folder import (
+    START,
+    check_output,
+    write_config,
+    write_record,
+)
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-from dynamicdet_d2.utils.files import make_folder, whole_file, write_json
-from dynamicdet_d2.utils.own_files import kept_by_number
+from dynamicdet_d2.utils.files import whole_file
 from dynamicdet_d2.utils.run_files import LAST
 
 logger = logging.getLogger(__name__)
 
-CONFIG, START, RECORD = "upgrade.yaml", "start.pth", "upgrade.json"
 _OF_EASY_ROUTE = ("MODEL.COMPOSITE.NUM_BLOCKS1", "MODEL.DYNAMIC.EASY_PROPOSALS")
-HEAD = "# The stock detector's config with a hard route: dynamicdet upgrade.\n"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     if args.num_images < 1:
         raise ValueError(f"--num-images is {args.num_images}; it must be at least 1.")
     _refuse_twice(args)
-    _check_output(args.output)
+    check_output(args.output)
     if args.prove_only and os.path.lexists(args.output / LAST):
         raise ValueError(
             f"--prove-only: {args.output} has an upgrade that has been trained, of whose proofs it "
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
         )
     stock = read_config(stock_file(args.config_file), args.opts, shared=True)
     say_other_boxes(args.weights, stock, stock_file(args.config_file))
-    config = write_config(args, dynamic_keys(stock))
+    config = write_config(args.output, stock_file(args.config_file), dynamic_keys(stock))
     overrides = [*args.opts, "OUTPUT_DIR", str(args.output)]
     cfg = read_config(config, overrides)
     check(cfg, Use.MODEL if args.prove_only else Use.TRAIN)
@@ -121,9 +121,11 @@ def run(args: argparse.Namespace) -> None:
     model = loaded(cfg, str(start) if goes_on else args.weights, args)
     proofs = {"before training": prove(args, stock, model, cfg)}
     if not args.resume:
-        record(args, proofs)  # one that goes on has it, and what was proved at its last end
+        # One that goes on has it, and what was proved at its last end.
+        write_record(args.output, args.config_file, args.weights, proofs)
         with whole_file(start) as file:
-            torch.save({"model": model.state_dict()}, file)
+            learnt = in_checkpoint(recorded_by(args.weights))
+            torch.save({"model": model.state_dict(), **learnt}, file)
     del model
     if args.prove_only:
         return
@@ -135,7 +137,7 @@ def run(args: argparse.Namespace) -> None:
         train.run(training)
     final = loaded(cfg, str(args.output / "model_final.pth"), args)
     proofs["after training"] = prove(args, stock, final, cfg)
-    record(args, proofs)
+    write_record(args.output, args.config_file, args.weights, proofs)
 
 
 @contextmanager
@@ -168,65 +170,6 @@ def _refuse_twice(args: argparse.Namespace) -> None:
     for name, option in (("OUTPUT_DIR", "--output"), ("MODEL.WEIGHTS", "--weights")):
         if name in args.opts[::2]:
             raise ValueError(f"{name} and {option} say the same; {option} alone is read.")
-
-
-def _check_output(output: Path) -> None:
-    """Refuse the folder of another run, such as the stock detector's, whose weights the training
-    would replace.
-
-    Raises:
-        ValueError: naming the file that it is told by.
-    """
-    theirs = [output / name for name in (LAST, "model_final.pth")]
-    there = [file for file in theirs if os.path.lexists(file)]
-    if there and not (output / RECORD).is_file():
-        raise ValueError(
-            f"--output {output} has {there[0].name} of another run, which would be replaced; "
-            "choose another folder."
-        )
-    ours = _begins_with(output / CONFIG, HEAD)
-    for name in () if ours else (CONFIG, START, RECORD):
-        if os.path.lexists(output / name):
-            raise ValueError(
-                f"--output {output} has {name}, which 'dynamicdet upgrade' has not written and "
-                "would replace; choose another folder."
-            )
-
-
-def _begins_with(path: Path, text: str) -> bool:
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return file.read(len(text.encode())) == text.encode()
-
-
-def write_config(args: argparse.Namespace, keys: dict) -> str:
-    """Write the dynamic config, which is the stock file with a few keys changed.
-
-    Returns:
-        its path.
-    """
-    make_folder(args.output)
-    base = os.path.relpath(stock_file(args.config_file), args.output)
-    start = str(args.output / START)
-    own = nested({**keys, "MODEL.WEIGHTS": start, "OUTPUT_DIR": str(args.output)})
-    path = args.output / CONFIG
-    text = HEAD + yaml.safe_dump({BASE: base, **own}, sort_keys=False)
-    _keep_edited(path, text.encode())
-    with whole_file(path) as file:
-        file.write(text.encode())
-    return str(path)
-
-
-def _keep_edited(path: Path, content: bytes) -> None:
-    """Keep a config that is not what will be written in its place, and say so: somebody may have
-    edited it."""
-    if not path.is_file() or path.read_bytes() == content:
-        return
-    logger.warning(
-        "%s is written anew, and its keys are not read: type them behind --opts. Kept of it: %s.",
-        *(path, kept_by_number([path])),
-    )
 
 
 def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg: CfgNode) -> Proof:
@@ -287,13 +230,3 @@ def loaded(cfg: CfgNode, weights: str, args: argparse.Namespace) -> Any:
     checkpointer.load(weights)
     check_complete(checkpointer, one_exit=True, without_second=True)
     return checkpointer.model
-
-
-def record(args: argparse.Namespace, proofs: dict[str, Proof]) -> None:
-    """Write what was proved on which weights, as JSON."""
-    content = {
-        "config_file": args.config_file,
-        "weights": args.weights,
-        "easy_route_bit_equal": {when: asdict(proof) for when, proof in proofs.items()},
-    }
-    write_json(args.output / RECORD, content)

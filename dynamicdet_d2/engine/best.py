@@ -13,10 +13,11 @@ from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
-from torch import Tensor
 
 from dynamicdet_d2.checkpoint.files import read_checkpoint
+from dynamicdet_d2.checkpoint.learnt import in_checkpoint
 from dynamicdet_d2.config.ranges import nearest
+from dynamicdet_d2.engine.resuming import recorded
 from dynamicdet_d2.utils.files import read_json, whole_file, write_json
 from dynamicdet_d2.utils.plain import from_plain, to_plain
 
@@ -84,17 +85,25 @@ class BestWeights(HookBase):
         self._record = Record(self._metric)
 
     def before_train(self) -> None:
-        """Go on with what a run that resumes has seen; it may have died in an evaluation."""
+        """Go on with what a run that resumes has seen; it may have died in an evaluation, or before
+        it had saved what followed from one."""
         trainer = self.trainer
         if not trainer.start_iter:
+            if os.path.isfile(self._path(RECORD)):  # of an earlier run, which is not gone on with
+                self._write()
             return
         self._record = self._read(trainer.start_iter)
         trainer.plan.ended = {n: h.ended for n, h in self._record.phases.items() if h.ended}
-        if trainer.phase.averaged and self._best() is not None:
-            self._kept_weights()  # and not only when the phase has ended, after days
-        if self._due(trainer.start_iter) and not self._seen(trainer.start_iter):
-            self._judge(trainer.start_iter, trainer._evaluate())
-            self._act(trainer.start_iter, save=False)
+        if not trainer.phase.averaged:
+            return
+        self._check_kept()  # and not only when the phase has ended, after days
+        self._say_ended()
+        if self._due(trainer.start_iter):
+            trainer.iter = trainer.start_iter - 1  # as checkpoints count: the last step made
+            if not self._seen(trainer.start_iter):
+                self._judge(trainer.start_iter, trainer._evaluate())
+            self._act(trainer.start_iter)
+            trainer.iter = trainer.start_iter
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -103,7 +112,7 @@ class BestWeights(HookBase):
         by_period = self._period and done % self._period == 0 and done < self.trainer.max_iter
         results = self.trainer._last_eval_results if by_period else self.trainer._evaluate()
         self._judge(done, results)
-        self._act(done, save=True)
+        self._act(done)
 
     def _due(self, done: int) -> bool:
         trainer = self.trainer
@@ -125,8 +134,16 @@ class BestWeights(HookBase):
         history.judged = (*history.judged, Judged(done, value))
         if self._best() == len(history.judged) - 1 and comm.is_main_process():
             with self.trainer.average.in_place(), whole_file(self._path(WEIGHTS)) as file:
-                torch.save({"model": self.trainer.detector.state_dict()}, file)
+                own = {"model": self.trainer.detector.state_dict(), "done": done}
+                record = in_checkpoint(self.trainer.learnt_images, recorded(self.trainer.cfg))
+                torch.save({**own, **record}, file)
             logger.info("%s is %.4g, the best so far: %s", self._metric, value, WEIGHTS)
+        if value is None and comm.is_main_process():
+            logger.warning(
+                "%s has no value after %d iterations, so that it says nothing of these weights: no "
+                "object of the test images counts for it, perhaps.",
+                *(self._metric, done),
+            )
 
     def _value(self, results: Mapping[str, Any]) -> float | None:
         """The metric, on the main process; None where it is not a number."""
@@ -146,12 +163,13 @@ class BestWeights(HookBase):
     def _best(self) -> int | None:
         return best_of(self._history().judged, is_better_lower(self._metric))
 
-    def _act(self, done: int, save: bool) -> None:
+    def _act(self, done: int) -> None:
         """End the phase where it gains no more; hand the best weights over where it has ended."""
         trainer, history, best = self.trainer, self._history(), self._best()
         name = trainer.phase.name
         at_end = done == trainer.plan.ends[name]
-        waited = len(history.judged) - 1 - (-1 if best is None else best)
+        # A metric that never had a value has not stopped to gain.
+        waited = 0 if best is None else len(history.judged) - 1 - best
         if self._patience and waited >= self._patience and not at_end:
             history.ended = trainer.plan.ended[name] = done
             logger.info(
@@ -165,26 +183,57 @@ class BestWeights(HookBase):
             )
         self._write()
         if (at_end or history.ended) and best is not None:
-            self._hand_over(name, save, kept=best == len(history.judged) - 1 and at_end)
+            self._hand_over(name, kept=best == len(history.judged) - 1 and at_end)
 
-    def _hand_over(self, name: str, save: bool, kept: bool) -> None:
+    def _hand_over(self, name: str, kept: bool) -> None:
         """Let the model have the best weights; ``kept``: it has them, and they are saved."""
         comm.synchronize()
         trainer = self.trainer
         trainer.average.hand_over()
-        trainer.detector.load_state_dict(self._kept_weights())
-        if save and not kept and comm.is_main_process():
+        trainer.detector.load_state_dict(self._kept()["model"])
+        if not kept and comm.is_main_process():
             last = name == trainer.plan.phases[-1].name
             trainer.checkpointer.save("model_final" if last else f"model_{name}")
 
-    def _kept_weights(self) -> dict[str, Tensor]:
-        """Of the best evaluation.
+    def _check_kept(self) -> None:
+        """Look for the best anew where the kept weights are of an evaluation that comes again.
+
+        Raises:
+            ValueError: as ``_kept``.
+        """
+        history, best = self._history(), self._best()
+        if best is None:
+            return
+        of, done = self._kept().get("done"), history.judged[best].done
+        if of in (None, done):  # files of before had no number
+            return
+        history.judged = tuple(Judged(one.done, None) for one in history.judged)
+        logger.warning(
+            "%s has the weights after %s iterations, which are made again, and no more the best of "
+            "those before, after %d: the best is looked for anew.",
+            *(WEIGHTS, of, done),
+        )
+
+    def _say_ended(self) -> None:
+        """A run that resumes behind the early end of its phase does not go on with it."""
+        name = self.trainer.phase.name
+        ended, end = self._history().ended, self.trainer.plan.ends[name]
+        if ended and ended < end and comm.is_main_process():
+            logger.warning(
+                "Phase %s was ended after %d of %d iterations, as SOLVER.BEST.PATIENCE was then: "
+                "those that remain are passed over, also by keys that differ.",
+                *(name, ended, end),
+            )
+
+    def _kept(self) -> Mapping[str, Any]:
+        """The best evaluation's "model", and "done".
 
         Raises:
             ValueError: the file is not there, is damaged, or is of another model.
         """
         path, own = self._path(WEIGHTS), self.trainer.detector.state_dict()
-        weights = read_checkpoint(path)["model"]
+        content = read_checkpoint(path)
+        weights = content["model"]
         shapes = {name: value.shape for name, value in weights.items()}
         wrong = [name for name, value in own.items() if shapes.get(name) != value.shape]
         if wrong or len(weights) != len(own):
@@ -193,7 +242,7 @@ class BestWeights(HookBase):
                 f"{path} holds the weights of another model ('{first}' does not fit); "
                 f"SOLVER.BEST.METRIC keeps this run's best ones there, as {RECORD} says."
             )
-        return weights
+        return content
 
     def _path(self, name: str) -> str:
         return os.path.join(self._folder, name)

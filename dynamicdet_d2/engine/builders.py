@@ -15,6 +15,21 @@ from dynamicdet_d2.engine.schedule import build_schedule
 class Builders(DefaultTrainer):
     """Loader, optimizer and schedule of the training of detectors."""
 
+    @staticmethod
+    def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
+        """As Detectron2's, by ``SOLVER.REFERENCE_WORLD_SIZE``, with the steps without mosaics too.
+
+        ``SOLVER.EMA``, by updates, and the router's batches stay.
+        """
+        scaled: CfgNode = DefaultTrainer.auto_scale_workers(cfg, num_workers)
+        if scaled is not cfg:
+            mosaic, scale = scaled.INPUT.MOSAIC, num_workers / cfg.SOLVER.REFERENCE_WORLD_SIZE
+            mosaic.defrost()
+            mosaic.OFF_LAST_STEPS = round(mosaic.OFF_LAST_STEPS / scale)
+            if scaled.is_frozen():
+                mosaic.freeze()
+        return scaled
+
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
         """Batches of the phases that train on images; any iterable of them may take its place."""

@@ -199,8 +199,7 @@ class ReliableTrainer(DefaultTrainer):
     def state_dict(self) -> dict:
         """With the seed, the step's state and the keys of the config."""
         own = {"seed": self.seed, "_trainer": self._trainer.state_dict()}
-        images = with_earlier(self._images, self._learnt_before)
-        kept = {"config": recorded(self.cfg), "images": images}
+        kept = {"config": recorded(self.cfg), "images": self.learnt_images}
         return {**super().state_dict(), **own, **kept}
 
     @contextmanager
@@ -242,6 +241,11 @@ class ReliableTrainer(DefaultTrainer):
         say_other_images(state.get("images"), self._images)
         settle(self.cfg, record, held=("SEED", *held), fixed=fixed)
         check(self.cfg)  # what a checkpoint has for a key may be as wrong as what is typed
+
+    @property
+    def learnt_images(self) -> dict[str, object]:
+        """``recorded_images`` of the run, with what the weights that it began with had learnt."""
+        return with_earlier(self._images, self._learnt_before)
 
     @cached_property
     def _images(self) -> dict[str, object]:

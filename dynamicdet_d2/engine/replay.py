@@ -19,7 +19,7 @@ from dynamicdet_d2.engine.batch_file import decoded
 from dynamicdet_d2.engine.divergence import step_seed
 from dynamicdet_d2.engine.phases import PHASES
 from dynamicdet_d2.engine.static import StaticTrainer
-from dynamicdet_d2.engine.step import losses_of
+from dynamicdet_d2.engine.step import check_gradients, losses_of, total_of
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.modes import freeze
 from dynamicdet_d2.utils.words import in_words, shown
@@ -170,9 +170,22 @@ def _step(
     with EventStorage(content["iteration"]), _first_not_finite(module) as found, precision:
         try:
             losses = losses_of(module, decoded(content["batch"]))
+            _learn(losses, module, content)
         except FloatingPointError as error:
             fault = str(error).partition("\n")[0]
     return {name: loss.item() for name, loss in losses.items()}, fault, next(iter(found), "")
+
+
+def _learn(losses: Mapping[str, Tensor], module: nn.Module, content: Mapping[str, Any]) -> None:
+    """The backward pass, whose gradients can be what was not finite.
+
+    Raises:
+        FloatingPointError: naming one that is not.
+    """
+    finite = all(bool(loss.isfinite()) for loss in losses.values())
+    if finite and not content["mixed_precision"]:  # which has scales of its own
+        total_of(losses).backward()
+        check_gradients(module)
 
 
 @contextmanager

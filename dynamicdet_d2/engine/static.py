@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Static detectors, the baselines of Table 2: Detectron2's own training, our measurements."""
 
+import logging
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, TrainerBase
 from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
@@ -31,7 +32,7 @@ from dynamicdet_d2.engine.checks import (
     state_fits,
     warn_of_doubtful_keys,
 )
-from dynamicdet_d2.engine.distributed import run_seed
+from dynamicdet_d2.engine.distributed import distributed, run_seed
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
@@ -44,9 +45,12 @@ from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import measure_latency
 from dynamicdet_d2.modeling.architecture import building
+from dynamicdet_d2.parts import is_described
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.files import write_json
+
+logger = logging.getLogger(__name__)
 
 
 class StaticTrainer(ReliableTrainer, Builders):
@@ -64,16 +68,25 @@ class StaticTrainer(ReliableTrainer, Builders):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
+        # Not DefaultTrainer's: it wraps the model for several processes in a way that a CPU
+        # refuses, and has no schedule without a step.
+        TrainerBase.__init__(self)
         check(cfg, Use.TRAIN)
         self.reports = prepare_data(cfg)
-        super().__init__(cfg)
-        self.iter = -1  # nothing is done yet
-        self._loader = self._trainer.data_loader
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.seed = run_seed(cfg)
         self.images = training_dicts(cfg)
         check_classes(cfg, self.images)
         warn_of_doubtful_keys(cfg)
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self._loader = self.build_train_loader(cfg)
+        self._trainer = TrainingStep(distributed(model), self._loader, optimizer)
         self._go_on_from(0)
+        steps = cfg.SOLVER.MAX_ITER
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer) if steps else None
+        self.iter, self.start_iter, self.max_iter = -1, 0, steps  # nothing is done yet
+        self.register_hooks(self.build_hooks())
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -87,7 +100,6 @@ class StaticTrainer(ReliableTrainer, Builders):
         self.average = WeightAverage.from_config(self.cfg, model)
         if self.cfg.SOLVER.EMA.ENABLED:
             self.average.begin()
-        # Detectron2 builds its own checkpointer before; the hooks below take this one.
         own = weakref.proxy(self)
         self.checkpointer = DynamicCheckpointer(
             self.model,
@@ -150,7 +162,8 @@ class StaticTrainer(ReliableTrainer, Builders):
 
     def _go_on_from(self, batch: int) -> None:
         """Train on the batches behind those that are trained on already."""
-        inner, loader = self._trainer, self._loader
+        inner = self._trainer
+        loader: Iterable = self._loader
         if isinstance(loader, ResumableLoader):
             loader = loader.starting_at(batch, self.seed, self.images)
         mixed = self.cfg.SOLVER.AMP.ENABLED
@@ -216,18 +229,29 @@ class StaticCost(DatasetEvaluator):
             self._timed.add(image)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """{"static": {"gflops", "latency_ms", "p95_ms", "fps"}}, of the main process's images."""
+        """{"static": {"gflops", "latency_ms", "p95_ms", "fps"}}, of the main process's images.
+
+        Without GFLOPs where nobody has described the detector's parts.
+        """
         if not comm.is_main_process() or self._models is None:
             return {}
         model, fast = self._models
         keys = self._cfg.TEST.DYNAMIC
         multiple = self._cfg.MODEL.INFERENCE.SIZE_MULTIPLE
-        cost = RouteCost(model, keys.ATTENTION_MATMUL, size_multiple=multiple)
-        figures = {"gflops": cost.average(self._sizes, [False] * len(self._sizes))}
+        figures = {}
+        if is_described(model):
+            cost = RouteCost(model, keys.ATTENTION_MATMUL, size_multiple=multiple)
+            figures["gflops"] = cost.average(self._sizes, [False] * len(self._sizes))
+        else:
+            logger.warning(
+                "No GFLOPs are counted: the parts of a %s are not described "
+                "(dynamicdet_d2.parts.parts_of).",
+                type(model).__name__,
+            )
         images = [[image] for image in self._timed.items()]
         if images:
             latency = measure_latency(fast, images, None, keys.LATENCY_WARMUP)
             figures.update(latency_ms=latency.mean, p95_ms=latency.p95, fps=1000 / latency.mean)
         content = {**figures, "device": device_name(next(model.parameters()).device)}
         write_json(self._path, content)
-        return {"static": figures}
+        return {"static": figures} if figures else {}

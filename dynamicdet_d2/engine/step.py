@@ -2,6 +2,7 @@
 """One step of training, which stops at what is not finite and keeps what it was made of."""
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -61,8 +62,8 @@ class TrainingStep(SimpleTrainer):
 
         Raises:
             ValueError: the loader has come to an end, or the model gives no losses.
-            FloatingPointError: naming a loss of this process that is not finite, or saying that
-                predicted boxes are not, or that gradients overflow.
+            FloatingPointError: naming a loss of this process or a gradient that is not finite, or
+                saying that predicted boxes are not, or that gradients overflow.
         """
         start = time.perf_counter()
         self.batch, self.losses = self._next_batch(), {}
@@ -76,6 +77,7 @@ class TrainingStep(SimpleTrainer):
         if self.scaler is None:
             total.backward()
             self._write_metrics(self.losses, data_time)
+            check_gradients(self.model)
             self.optimizer.step()
             return
         self.scaler.scale(total).backward()
@@ -192,6 +194,29 @@ def check_finite(losses: Mapping[str, Tensor]) -> None:
         return
     name = next(name for name, loss in losses.items() if not loss.isfinite())
     raise FloatingPointError(f"{name} is {losses[name].item()}")
+
+
+def check_gradients(model: nn.Module) -> None:
+    """Refuse gradients that are NaN or infinite: of a finite loss, as of a root at 0, as well.
+
+    Args:
+        model: behind its backward pass, wrapped for several processes or not.
+
+    Raises:
+        FloatingPointError: naming the first.
+    """
+    plain: Any = getattr(model, "module", model)
+    found = {
+        name: weight.grad
+        for name, weight in plain.named_parameters()
+        if weight.grad is not None and weight.grad.numel() and not weight.grad.is_sparse
+    }
+    # One look at all of them, as a GPU is waited for at each.
+    largest = [torch.linalg.vector_norm(gradient, math.inf) for gradient in found.values()]
+    if not largest or torch.stack(largest).isfinite().all():
+        return
+    name = next(name for name, gradient in found.items() if not gradient.isfinite().all())
+    raise FloatingPointError(f"the gradient of {name} is not finite")
 
 
 def _scaler(device: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, TrainerBase, hooks
+from detectron2.engine import TrainerBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
@@ -79,7 +79,7 @@ class DynamicTrainer(WholeModelTrainer, PassingTrainer, ReliableTrainer, Tradeof
         # for several processes in a way that a CPU refuses.
         TrainerBase.__init__(self)
         check(cfg, Use.TRAIN)
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         check(cfg, Use.TRAIN)  # as it is scaled
         overridden.check_builders(type(self))
         self.cfg = cfg
@@ -193,10 +193,15 @@ class DynamicTrainer(WholeModelTrainer, PassingTrainer, ReliableTrainer, Tradeof
         return self.phase.name, {} if self.training is None else self.training.kept
 
     def image_ids(self, batch: Any) -> tuple[object, ...]:
-        """Also of entries of the loss table, which carry none."""
+        """Also of entries of the loss table, which carry none.
+
+        Where images that cannot be read are left out of it, nobody knows whose its entries are.
+        """
         loader = None if self.training is None else self.training.loader
         if not isinstance(loader, CachedBatches):
             return super().image_ids(batch)
+        if len(loader.numbers) < len(self.images):
+            return ()
         step = self.iter - self.plan.start(self.phase.name)
         return tuple(self.images[i].get("image_id") for i in loader.entries(step))
 
@@ -226,8 +231,12 @@ class DynamicTrainer(WholeModelTrainer, PassingTrainer, ReliableTrainer, Tradeof
         self.enter(phase, done)
         with checks.state_fits(self.cfg):
             TrainerBase.load_state_dict(self, state_dict)
+            rates = [group["lr"] for group in self.optimizer.param_groups]
             self._trainer.load_state_dict(state_dict["_trainer"])
             checks.check_optimizer(self.optimizer)
+            if phase.constant_rate:
+                for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate
             if self.scheduler is not None:
                 self.scheduler.load_state_dict(state_dict["scheduler"])
                 checks.check_schedule(self.scheduler, done)

@@ -124,7 +124,7 @@ def _rcnn_name(cfg: CfgNode) -> str:
 
 def _backbone_name(cfg: CfgNode) -> str:
     builder = cfg.MODEL.BACKBONE.NAME
-    if "resnet" in builder:
+    if "resnet" in builder and ("fpn" in builder or "composite" in builder):  # no C4, no DC5
         return f"ResNet-{cfg.MODEL.RESNETS.DEPTH}"
     if "swin" in builder and "SWIN" in cfg.MODEL:
         return f"Swin-{cfg.MODEL.SWIN.SIZE}"

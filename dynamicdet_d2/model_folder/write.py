@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 
-from dynamicdet_d2.checkpoint.learnt import recorded_by
+from dynamicdet_d2.checkpoint.learnt import in_checkpoint, recorded_by
 from dynamicdet_d2.model_folder.loading import load
 from dynamicdet_d2.model_folder.manifest import (
     CALIBRATION,
@@ -93,12 +93,9 @@ def _moved(cfg: CfgNode, folder: Path) -> CfgNode:
 
 def _write_files(predictor: DynamicPredictor, folder: Path) -> None:
     keys = predictor.cfg.MODEL.DYNAMIC
-    weights = {
-        "model": predictor.model.state_dict(),
-        "images": recorded_by(predictor.cfg.MODEL.WEIGHTS),
-    }
+    record = in_checkpoint(recorded_by(predictor.cfg.MODEL.WEIGHTS))
     with whole_file(folder / WEIGHTS) as file:
-        torch.save(weights, file)
+        torch.save({"model": predictor.model.state_dict(), **record}, file)
     write_json(folder / CLASSES, predictor.class_names)
     cfg = predictor.cfg.clone()
     cfg.defrost()

@@ -13,11 +13,14 @@ import torch
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 
-# Limit and use of a container, of control groups version 2 and 1.
+# Limit and use of a container, and what the use consists of, of control groups version 2 and 1.
 _CGROUPS = (
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
 )
+# Caches of files count as used, and go where memory is asked for: after hours of reading images
+# they fill a container. Version 1 has the sums over groups below under names of their own.
+_CACHES = ("inactive_file", "active_file")
 
 
 def keep_memory() -> bool:
@@ -63,15 +66,27 @@ def _available(meminfo: Path) -> int | None:
     return next((int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:"), None)
 
 
-def _cgroups(root: Path) -> list[tuple[Path, Path]]:
+def _cgroups(root: Path) -> list[tuple[Path, Path, Path]]:
     folder = root / "sys/fs/cgroup"
-    return [(folder / limit, folder / used) for limit, used in _CGROUPS]
+    return [(folder / limit, folder / used, folder / stat) for limit, used, stat in _CGROUPS]
 
 
-def _left_in(cgroup: tuple[Path, Path]) -> int | None:
-    """Of a container with a limit; file caches count as used, so it may be more."""
+def _left_in(cgroup: tuple[Path, Path, Path]) -> int | None:
+    """Of a container with a limit."""
     try:
-        limit, used = (path.read_text().strip() for path in cgroup)
+        limit, used = (path.read_text().strip() for path in cgroup[:2])
     except OSError:
         return None
-    return int(limit) - int(used) if limit.isdigit() and used.isdigit() else None
+    if not (limit.isdigit() and used.isdigit()):
+        return None
+    return int(limit) - max(int(used) - _cached(cgroup[2]), 0)
+
+
+def _cached(stat: Path) -> int:
+    """Bytes of file caches; 0 where the system does not say."""
+    try:
+        lines = [line.split() for line in stat.read_text().splitlines()]
+    except OSError:
+        return 0
+    known = {name: int(count) for name, count in (x for x in lines if len(x) == 2)}
+    return sum(known.get(f"total_{name}", known.get(name, 0)) for name in _CACHES)

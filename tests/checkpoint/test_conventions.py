@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
@@ -20,6 +21,7 @@ from dynamicdet_d2.checkpoint.conventions import (
 )
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.register import register_coco_json
+from dynamicdet_d2.engine.resuming import recorded
 from dynamicdet_d2.prediction.class_names import class_names_of
 from tests.checkpoint.test_checkpointer import STOCK, build, config, image, randomise
 from tests.support.coco_files import clean_catalogs, image_entry, write_coco
@@ -162,6 +164,25 @@ def test_weights_of_other_boxes(
     expected = [] if "NMS" in key else found
     said = warnings(caplog)
     assert len(said) == len(expected) and all(map(str.__contains__, said, expected))
+
+
+def test_a_checkpoint_that_was_moved_says_itself_what_it_expects(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without its run's config beside it; the keys are in the state of the trainer."""
+    path, model = str(tmp_path / "moved.pth"), toy_model()
+    key = "MODEL.ANCHOR_GENERATOR.SIZES"
+    kept = recorded(toy_cfg(key, [[8], [16], [32], [64], [128]]))
+    torch.save({"model": model.state_dict(), "trainer": {"config": kept}}, path)
+    say_other_boxes(path, toy_cfg(key, ((8,), (16,), (32,), (64,), (128,))))
+    DynamicCheckpointer(model).load(path)
+    assert warnings(caplog) == []
+    say_other_boxes(path, toy_cfg())
+    DynamicCheckpointer(build_model(toy_cfg("MODEL.PIXEL_STD", [1.0, 1.0, 1.0]))).load(path)
+    boxes, pixels = warnings(caplog)
+    assert f"{key} is [[32], [64], [128], [256], [512]], and it was trained with [[8], " in boxes
+    assert "MODEL.PIXEL_STD is (1.0, 1.0, 1.0), and it was trained with (58.0, 57.0, " in pixels
+    assert boxes.endswith("(by its own record).") and pixels.endswith("(by its own record).")
 
 
 def test_files_of_the_zoo_say_which_model_they_are() -> None:

@@ -15,6 +15,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.checkpoint.learnt import in_checkpoint, learnt_by, recorded_images
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.commands.upgrade import say_untrained
 from dynamicdet_d2.config import read_config
@@ -150,6 +151,18 @@ def test_without_training_it_writes_a_config_and_the_proof(
     own = yaml.safe_load((tmp_path / "new" / "upgrade.yaml").read_text())
     assert own["_BASE_"] == "../stock.yaml"
     assert "PIXEL_STD" not in own["MODEL"] and "PIXEL_STD" in text["MODEL"]
+
+
+def test_what_it_starts_from_knows_what_the_detector_has_learnt(tmp_path: Path) -> None:
+    stock(tmp_path, {})
+    weights = torch.load(tmp_path / "stock.pth", weights_only=True)
+    record = recorded_images([{"file_name": "learnt.jpg"}])
+    torch.save({"model": weights["model"], **in_checkpoint(record)}, tmp_path / "stock.pth")
+    draw_dataset(tmp_path / "images", Recipe(1, 1, width=96, height=64))
+    arguments = ["upgrade", "--config-file", tmp_path / "stock.yaml", "--prove-only", "--weights"]
+    arguments += [tmp_path / "stock.pth", "--output", tmp_path / "new"]
+    assert main([*map(str, arguments), "--images", str(tmp_path / "images" / "images")]) == 0
+    assert torch.equal(learnt_by(tmp_path / "new" / "start.pth"), record["files"])
 
 
 def test_it_goes_on_with_its_own_weights_alone(

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dynamicdet_d2.engine.best import Judged, best_of, is_better_lower
+from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_keys
+from dynamicdet_d2.engine.best import BestWeights, Judged, best_of, is_better_lower
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs
-from tests.support.runs import differing, weights, write_toy
+from tests.support.runs import NUM_IMAGES, differing, weights, write_toy
 
 STEPS, PERIOD, ROUTER_STEPS = 10, 2, 3
 KEYS = (
@@ -150,6 +151,107 @@ def test_what_was_seen_is_kept_over_a_resume(config: Config, died: str) -> None:
     resumed.train()
     assert record(cfg) == record(config("whole"))
     assert differing(whole.detector.state_dict(), resumed.detector.state_dict()) == []
+
+
+def interrupted(cfg: CfgNode, *figures: float, at: int) -> None:
+    """A run that Ctrl-C ends in the evaluation that follows so many steps."""
+    trainer = scripted(cfg, *figures)
+    evaluate = trainer._evaluate
+
+    def stop() -> dict:
+        if trainer.iter + 1 == at:
+            raise KeyboardInterrupt
+        return evaluate()
+
+    trainer._evaluate = stop
+    next(h for h in trainer._hooks if isinstance(h, EvalHook))._func = stop
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+
+
+ALONE = ("SOLVER.PHASES", "('detectors',)", "SOLVER.CHECKPOINT_PERIOD", PERIOD)
+
+
+def test_an_earlier_run_in_the_folder_is_not_gone_on_with(config: Config) -> None:
+    cfg = config("over", *ALONE)
+    scripted(cfg, 9).train()
+    interrupted(cfg, at=PERIOD)
+    scripted(cfg, 1, 2, 3, 4, 5, resume=True).train()
+    assert [one["value"] for one in record(cfg)["judged"]] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("patience", "at"), [(0, STEPS), (1, 2 * PERIOD)])
+def test_the_best_is_saved_where_the_last_evaluation_was_made_again(
+    config: Config, patience: int, at: int
+) -> None:
+    cfg = config("again", *ALONE, *(("SOLVER.BEST.PATIENCE", patience) if patience else ()))
+    interrupted(cfg, 2, 1, 1, 1, at=at)
+    best = Scripted.seen[0][1]
+    scripted(cfg, 1, resume=True).train()
+    folder = Path(cfg.OUTPUT_DIR)
+    assert (folder / "last_checkpoint").read_text() == "model_final.pth"
+    assert differing(best, weights(folder)) == []
+
+
+def test_the_best_is_saved_where_a_run_died_before_it_was(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record says that the phase is over; the checkpoint is of before."""
+    cfg = config("unsaved", *ALONE, "SOLVER.BEST.PATIENCE", 1)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(BestWeights, "_hand_over", interrupt)
+        scripted(cfg, 2, 1).train()
+    best = Scripted.seen[0][1]
+    assert record(cfg)["ended"] == 2 * PERIOD
+    scripted(cfg, 1, resume=True).train()
+    assert differing(best, weights(Path(cfg.OUTPUT_DIR))) == []
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_metric_without_a_value_ends_no_phase(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = config("undefined", *ALONE, "SOLVER.BEST.PATIENCE", 1)
+    trainer = scripted(cfg, float("nan"))
+    trainer.train()
+    assert record(cfg)["ended"] is None and len(record(cfg)["judged"]) == STEPS / PERIOD
+    assert differing(trainer.detector.state_dict(), weights(Path(cfg.OUTPUT_DIR))) == []
+    assert "bbox/AP has no value after 2 iterations" in caplog.text
+
+
+def test_kept_weights_of_an_evaluation_that_comes_again_are_not_the_best_before(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The checkpoint is of step 3; on a GPU, or on other test images, step 4 gives another AP."""
+    cfg = config("lost", *ALONE, "SOLVER.CHECKPOINT_PERIOD", 3, "SOLVER.MAX_ITER", 6)
+    interrupted(cfg, 1, 5, at=6)
+    (Path(cfg.OUTPUT_DIR) / "last_checkpoint").write_text("model_0000002.pth")
+    resumed = scripted(cfg, 0, 0.5, 0.5, resume=True)
+    resumed.train()
+    assert "model_best.pth has the weights after 4 iterations" in caplog.text
+    assert [one["value"] for one in record(cfg)["judged"]] == [None, 0, 0.5]
+    assert differing(Scripted.seen[1][1], weights(Path(cfg.OUTPUT_DIR))) == []
+
+
+def test_more_patience_comes_too_late_for_a_phase_that_was_ended(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripted(config("late", *ALONE, "SOLVER.BEST.PATIENCE", 1), 2, 1).train()
+    scripted(config("late", *ALONE, "SOLVER.BEST.PATIENCE", 9), 1, resume=True).train()
+    assert "Phase detectors was ended after 4 of 10 iterations" in caplog.text
+
+
+def test_the_best_weights_say_what_they_have_learnt(config: Config) -> None:
+    cfg = config("learnt", *ALONE)
+    scripted(cfg, 1).train()
+    paths = [Path(cfg.OUTPUT_DIR) / f"model_{name}.pth" for name in ("best", "final")]
+    best, final = map(recorded_by, paths)
+    assert best["classes"] == final["classes"] and best["classes"]
+    assert torch.equal(best["files"], final["files"]) and len(best["files"]) == NUM_IMAGES
+    assert recorded_keys(paths[0]) == recorded_keys(paths[1]) != {}
 
 
 def test_a_metric_that_no_evaluation_gives_is_named(config: Config) -> None:

@@ -50,10 +50,13 @@ def test_what_must_stay_is_refused() -> None:
     with pytest.raises(ValueError, match="SOLVER.OPTIMIZER is 'ADAMW', and the run began with"):
         record = recorded(toy_cfg())
         settle(toy_cfg("SOLVER.OPTIMIZER", "ADAMW"), record, held=HELD, fixed=FIXED)
-    own = toy_cfg("MODEL.COMPOSITE.SHARE_HEADS", False)
-    says = "^MODEL.COMPOSITE.SHARE_HEADS is False, and the run began with True: it must stay"
-    with pytest.raises(ValueError, match=says):
-        settle(own, record, held=HELD, fixed=FIXED_KEYS)
+    for key, value, before in (
+        ("MODEL.COMPOSITE.SHARE_HEADS", False, True),
+        ("MODEL.BACKBONE.FREEZE_AT", 2, 0),
+    ):
+        says = f"^{key} is {value}, and the run began with {before}: it must stay"
+        with pytest.raises(ValueError, match=says):
+            settle(toy_cfg(key, value), record, held=HELD, fixed=FIXED_KEYS)
 
 
 def test_a_checkpoint_from_before_there_was_a_record_says_nothing() -> None:

@@ -159,6 +159,53 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(
     assert differing(weights(resumed), expected) == []
 
 
+def stopped(cfg: CfgNode, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that dies before a step of the router."""
+    run_step = DynamicTrainer.run_step
+
+    def dying(self: DynamicTrainer) -> None:
+        if self.iter == DETECTORS + step:
+            raise KeyboardInterrupt
+        run_step(self)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(DynamicTrainer, "run_step", dying)
+        trained(cfg)
+
+
+def test_another_objective_brings_its_learning_rate_along(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ("SOLVER.CHECKPOINT_PERIOD", 2)
+    stopped(config("run", "['rpn']", *keys, "SOLVER.ROUTER.BASE_LR", 1e-5), 3, monkeypatch)
+    resumed = trained(config("run", "['rpn']", *keys, "SOLVER.ROUTER.OBJECTIVE", "auto"), True)
+    histories = resumed.storage.histories()
+    chosen = histories["router_auto/learning_rate"].latest()
+    assert histories["lr"].latest() == chosen > 1e-5
+
+
+@pytest.mark.parametrize("key", ["MODEL.ROUTER.STANDARDIZE", "MODEL.COMPOSITE.SHARE_HEADS"])
+def test_what_the_router_sees_stays_over_a_resume(
+    config: Config, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """Without these parts, of which there are fewer weights than the checkpoint has."""
+    keys = ("SOLVER.CHECKPOINT_PERIOD", 2, "MODEL.ROUTER.STANDARDIZE", "True")
+    keys += ("MODEL.COMPOSITE.SHARE_HEADS", "False")
+    stopped(config("run", "['features']", *keys), 3, monkeypatch)
+    other = "False" if key.endswith("STANDARDIZE") else "True"
+    with pytest.raises(ValueError, match=f"^{key} is {other}, and the run began with .*must stay"):
+        trained(config("run", "['features']", *keys, key, other), resume=True)
+
+
+def test_images_of_a_step_are_not_guessed_where_some_were_left_out(config: Config) -> None:
+    trainer = trained(config("run", "['rpn']"))
+    trainer.iter = DETECTORS
+    ids = trainer.image_ids(None)
+    assert len(ids) == 2 and set(ids) <= {image["image_id"] for image in trainer.images}
+    trainer.training.loader.numbers = trainer.training.loader.numbers[1:]
+    assert trainer.image_ids(None) == ()
+
+
 def test_two_processes_teach_and_choose_as_one_does(config_file: str, tmp_path: Path) -> None:
     """From the same detectors on: the same map and choice, and routers that are the same."""
     keys = ("MODEL.ROUTER.INPUTS", "['map', 'detections']", "SOLVER.ROUTER.OBJECTIVE", "auto")

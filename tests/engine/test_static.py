@@ -11,10 +11,10 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dynamicdet_d2.engine.setup import load_config
-from dynamicdet_d2.engine.static import StaticTrainer
+from dynamicdet_d2.engine.static import StaticCost, StaticTrainer
 from dynamicdet_d2.evaluation.cost import count_flops
 from tests.support.coco_files import clean_catalogs
-from tests.support.runs import NUM_IMAGES, write_toy
+from tests.support.runs import NUM_IMAGES, train, write_toy
 
 STATIC = [
     *("MODEL.META_ARCHITECTURE", "GeneralizedRCNN"),
@@ -113,3 +113,36 @@ def test_a_data_set_of_code_is_judged_by_the_annotations_that_it_has_now(
             assert len(written["images"]) == count
             images.append({**images[0], "image_id": 2})
             MetadataCatalog.get("by_code").__dict__.pop("json_file", None)  # as in a new process
+
+
+def test_two_processes_learn_as_one_model(tmp_path: Path) -> None:
+    """Over gloo, whose processes Detectron2's own wrapper would not take; and again on a resume."""
+    config_file, output = write_toy(tmp_path), tmp_path / "output"
+    for steps, options in ((2, ""), (3, "--resume")):
+        keys = (*STATIC, "SOLVER.MAX_ITER", steps)
+        done = train(config_file, output, *keys, options=f"--num-gpus 2 --dist-url auto {options}")
+        assert done.status == 0, done.out + done.err
+        saved = torch.load(output / "model_final.pth", weights_only=True)
+        assert saved["trainer"]["iteration"] == steps - 1
+
+
+def test_a_kind_whose_parts_nobody_has_described_is_measured_without_gflops(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.TEST.DYNAMIC.LATENCY_IMAGES = 0
+    cost, model = StaticCost(cfg, str(tmp_path / "static.json")), torch.nn.Linear(1, 1)
+    cost.reset()
+    cost.process([{"image": torch.zeros(3, 4, 5)}], [{"model": model, "fast": model}])
+    assert cost.evaluate() == {}
+    assert "the parts of a Linear are not described" in caplog.text
+
+
+def test_without_a_step_it_is_evaluated(cfg: CfgNode, tmp_path: Path) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.MAX_ITER, cfg.OUTPUT_DIR = 0, str(tmp_path)
+    trainer = StaticTrainer(cfg)
+    trainer.train()
+    assert "AP" in trainer._last_eval_results["bbox"]

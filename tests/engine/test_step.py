@@ -19,6 +19,7 @@ from dynamicdet_d2.engine.batch_file import decoded, encoded
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged, step_seed
 from dynamicdet_d2.engine.replay import replay
 from dynamicdet_d2.engine.step import TrainingStep, check_finite, losses_of
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
 
@@ -75,6 +76,21 @@ def test_a_loss_that_is_not_finite_is_named_and_not_trained_on(bad: float) -> No
     assert step.model.seen == 1
     assert list(step.buffers.values()) == [0]
     check_finite({})
+
+
+class Root(Line):
+    """The root of 0 is a loss of 0, whose gradient is infinite times 0."""
+
+    def forward(self, batch: float) -> dict[str, Tensor]:
+        return {"loss_a": (self.weight * 0).sqrt()}
+
+
+def test_a_gradient_that_is_not_finite_is_named_and_not_trained_on() -> None:
+    model = Root()
+    step = TrainingStep(model, [1.0], torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(FloatingPointError, match="^the gradient of weight is not finite$"):
+        run(step)
+    assert step.losses["loss_a"] == 0 and model.weight == 1
 
 
 @pytest.mark.parametrize(
@@ -202,6 +218,22 @@ def test_a_failed_step_is_explained_and_can_be_repeated(tmp_path: Path) -> None:
     assert found.learning_rate == 0.25
     assert found.first.startswith("backbone.bottom_up1.stem.conv1")
     assert found.fault == str(raised.value).partition("\n")[0]
+
+
+def test_a_gradient_that_is_not_finite_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_root(self: DynamicDetector, batch: list[dict]) -> dict[str, Tensor]:
+        return {"loss_root": (self.proposal_generator.rpn_head.conv.bias * 0).sum().sqrt()}
+
+    monkeypatch.setattr(DynamicDetector, "forward", with_root)
+    model, step = step_of_a_detector(lambda model: None)
+    with pytest.raises(FloatingPointError, match="gradient of proposal_generator") as raised:
+        run(step)
+    diverged(failed(toy_cfg("OUTPUT_DIR", str(tmp_path)), model, "detectors", step), "made up")
+    found = replay(str(tmp_path / "diverged_0000007.pth"))
+    assert not found.is_finite and found.fault == str(raised.value)
+    assert found.again == found.before == {"loss_root": 0}
 
 
 def test_a_step_that_goes_well_when_repeated_is_said_to(tmp_path: Path) -> None:

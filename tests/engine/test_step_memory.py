@@ -115,4 +115,7 @@ def test_free_memory_is_the_least_that_anyone_says(tmp_path: Path) -> None:
     assert free_memory(cpu, str(tmp_path)) == 5 * 1024
     (group / "memory.max").write_text("4000\n")
     assert free_memory(cpu, str(tmp_path)) == 3000
+    # Of the 1000 bytes in use 600 are caches of files.
+    (group / "memory.stat").write_text("anon 400\ninactive_file 500\nactive_file 100\n")
+    assert free_memory(cpu, str(tmp_path)) == 3600
     assert peak_memory() > 10**7

@@ -40,6 +40,18 @@ def table(gaps: tuple[float, ...] = GAPS) -> LossTable:
     return LossTable({"features": torch.arange(float(len(gaps)))[:, None], "losses": losses})
 
 
+@pytest.mark.parametrize(("processes", "steps", "off"), [(1, 16, 8), (2, 8, 4), (8, 2, 1)])
+def test_other_processes_than_the_config_is_for_scale_the_steps_without_mosaics(
+    processes: int, steps: int, off: int
+) -> None:
+    keys = ("SOLVER.REFERENCE_WORLD_SIZE", 2, "SOLVER.MAX_ITER", 8)
+    cfg = toy_cfg(*keys, "SOLVER.IMS_PER_BATCH", 4, "INPUT.MOSAIC.OFF_LAST_STEPS", 4)
+    cfg.freeze()
+    scaled = DynamicTrainer.auto_scale_workers(cfg, processes)
+    assert (scaled.SOLVER.MAX_ITER, scaled.INPUT.MOSAIC.OFF_LAST_STEPS) == (steps, off)
+    assert scaled.INPUT.MOSAIC.is_frozen() and cfg.INPUT.MOSAIC.OFF_LAST_STEPS == 4
+
+
 # The loss table
 
 

@@ -243,6 +243,13 @@ def test_attention_products_can_be_left_out(family: type[TwoStages]) -> None:
     assert all(with_products[p] == without[p] == BY_HAND[p] for p in rest)
 
 
+META = ("MODEL.META_ARCHITECTURE",)
+STATIC = (
+    *(*META, "GeneralizedRCNN", "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
+)
+
+
 @pytest.mark.parametrize("channels", [3, 1])  # colours, or grey images
 def test_static_detector_has_one_route_and_no_router(channels: int) -> None:
     class Plain(TwoStages):
@@ -272,6 +279,23 @@ def test_static_detector_has_one_route_and_no_router(channels: int) -> None:
     }
     routes = count_flops(model, 64, 64, NUM_PROPOSALS)
     assert routes["easy"] == routes["hard"] and routes["router"] == 0
+
+
+def test_what_no_part_describes_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a kind that is derived from Detectron2's, with a further head, as a panoptic one has."""
+    model = build_model(toy_cfg(*STATIC))
+    RouteCost(model).at(64, 64)
+    assert "not counted" not in caplog.text
+    model.sem_seg_head = nn.Conv2d(16, 4, 1)
+    RouteCost(model).at(64, 64)
+    assert "Multiply-adds of sem_seg_head are not counted: no part of G" in caplog.text
+
+
+def test_a_network_of_proposals_alone_is_counted() -> None:
+    whole = count_parts(build_model(toy_cfg(*STATIC)), 64, 64)
+    alone = count_parts(build_model(toy_cfg(*STATIC, *META, "ProposalNetwork")), 64, 64)
+    assert alone == {name: whole[name] for name in ("bottom_up1", "neck", "rpn_head")}
+    assert alone["rpn_head"] > 0
 
 
 def test_module_that_reads_values_is_counted_by_a_real_run(
@@ -513,6 +537,8 @@ def test_system_names_follow_the_config() -> None:
     assert system_name(static) in PAPER
     static.MODEL.ROI_HEADS.NUM_CLASSES = 3
     assert system_name(static) == ""
+    # Dilated, without an FPN.
+    assert system_name(paper_cfg("build_resnet_backbone", "GeneralizedRCNN")) == ""
 
 
 def test_yolos_have_names_and_settings_of_their_own() -> None:

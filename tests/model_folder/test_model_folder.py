@@ -15,7 +15,12 @@ import torch
 from detectron2.modeling import build_model
 
 import dynamicdet_d2
-from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_classes, recorded_images
+from dynamicdet_d2.checkpoint.learnt import (
+    in_checkpoint,
+    recorded_by,
+    recorded_classes,
+    recorded_images,
+)
 from dynamicdet_d2.model_folder import model_config, write_model
 from dynamicdet_d2.model_folder.manifest import FileRecord, Manifest, verified
 from dynamicdet_d2.operating_point import Calibration
@@ -98,7 +103,10 @@ def test_nothing_in_it_names_the_machine_that_wrote_it(written: Path) -> None:
             text = path.read_text()
             assert str(written.parents[2]) not in text and "/home/me" not in text
     content = torch.load(written / "model.pth", weights_only=True)
-    assert (list(content), content["images"]) == (["model", "images"], {})
+    assert (list(content), content["trainer"]) == (
+        ["model", "trainer"],
+        in_checkpoint({})["trainer"],
+    )
     assert list(written.parent.iterdir()) == [written]
 
 

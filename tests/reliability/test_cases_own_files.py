@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +13,7 @@ from dynamicdet_d2.calibration.output import check_output
 from dynamicdet_d2.calibration.plan.files import plan_files
 from dynamicdet_d2.commands.demo_photos import prepare
 from dynamicdet_d2.commands.main import main
-from dynamicdet_d2.commands.upgrade import CONFIG, HEAD, RECORD, START, write_config
+from dynamicdet_d2.engine.upgrade.folder import CONFIG, HEAD, RECORD, START, write_config
 from dynamicdet_d2.prediction.outputs.place import check_place, own_folder, say_drawn
 from dynamicdet_d2.prediction.outputs.written import note_written, written_names
 from dynamicdet_d2.prediction.sources import Source, sources_of
@@ -386,14 +385,14 @@ def test_an_upgrade_s_config_that_was_edited_is_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its keys are not read: it follows from the stock detector's."""
-    args = SimpleNamespace(output=tmp_path, config_file=str(put(tmp_path / "stock.yaml")))
+    stock = str(put(tmp_path / "stock.yaml"))
     for _ in range(2):
-        config = Path(write_config(args, {"SEED": 1}))
+        config = Path(write_config(tmp_path, stock, {"SEED": 1}))
     written = config.read_bytes()
     assert not caplog.text
     for name in ("upgrade_1.yaml", "upgrade_2.yaml"):
         put(config, written + b"# mine")
-        write_config(args, {"SEED": 1})
+        write_config(tmp_path, stock, {"SEED": 1})
         assert f"type them behind --opts. Kept of it: {name}." in caplog.messages[-1]
         assert config.read_bytes() == written
         assert (tmp_path / name).read_bytes() == written + b"# mine"

@@ -87,6 +87,8 @@ class Phase(ABC):
         shown: scalars that its lines in the log show; all are in metrics.json and TensorBoard.
         mixed_precision: whether ``SOLVER.AMP`` applies to it.
         averaged: whether ``SOLVER.EMA`` applies to it.
+        constant_rate: whether its learning rate is the one that ``build`` gives from each step on,
+            and not a checkpoint's: what is learnt may be chosen anew with a rate of its own.
         optimizer_keys: keys that its optimizer is made by and that its checkpoints keep: of a run
             that resumes in it or behind it, the run's own values hold.
         fixed_keys: keys that a run which resumes in it cannot change.
@@ -97,6 +99,7 @@ class Phase(ABC):
     shown: ClassVar[tuple[str, ...]]
     mixed_precision: ClassVar[bool] = False
     averaged: ClassVar[bool] = False
+    constant_rate: ClassVar[bool] = False
     optimizer_keys: ClassVar[tuple[str, ...]] = ()
     fixed_keys: ClassVar[tuple[str, ...]] = ()
 

@@ -20,7 +20,7 @@ from dynamicdet_d2.engine.distributed import distributed
 from dynamicdet_d2.engine.objectives import OBJECTIVES, Lesson, Loss
 from dynamicdet_d2.engine.phases.collapse import CollapseWatch
 from dynamicdet_d2.engine.phases.phase import Phase, Start, Training
-from dynamicdet_d2.engine.phases.solver import image_batches
+from dynamicdet_d2.engine.phases.solver import SHARED_KEYS, image_batches
 from dynamicdet_d2.engine.teaching import teach_map
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.losses import router_loss
@@ -34,7 +34,10 @@ class RouterPhase(Phase):
     name = "router"
     steps_key = "SOLVER.ROUTER.EPOCHS"
     shown = ("loss_router", "router/difficulty_mean", "router/difficulty_std", "time")
+    constant_rate = True
     optimizer_keys = ("SOLVER.ROUTER.BASE_LR", "SOLVER.ROUTER.WEIGHT_DECAY")
+    # What the numbers are taken by is measured before the first step, on these detectors.
+    fixed_keys = ("MODEL.ROUTER.STANDARDIZE", *SHARED_KEYS)
 
     @property
     def columns(self) -> tuple[str, ...]:

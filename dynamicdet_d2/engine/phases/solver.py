@@ -26,7 +26,8 @@ OPTIMIZER_KEYS = (
     "SOLVER.WEIGHT_DECAY_BIAS",
 )
 # Which weights there are to learn, beside the kind of the optimizer.
-FIXED_KEYS = ("SOLVER.OPTIMIZER", "MODEL.COMPOSITE.SHARE_NECK", "MODEL.COMPOSITE.SHARE_HEADS")
+SHARED_KEYS = ("MODEL.COMPOSITE.SHARE_NECK", "MODEL.COMPOSITE.SHARE_HEADS")
+FIXED_KEYS = ("SOLVER.OPTIMIZER", "MODEL.BACKBONE.FREEZE_AT", *SHARED_KEYS)
 
 
 def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:

@@ -147,4 +147,5 @@ def _(model: YOLOv7) -> Parts:
         run_on_image=lambda images: model.head(model.neck(model.backbone(images))),
         heads=(model.detections,),
         padded_side=model.padding.padded_side,
+        learnt_with=() if model.auxiliary_head is None else (model.auxiliary_head,),
     )
