@@ -51,7 +51,6 @@ def split_coco(
     if not isinstance(images, list) or not isinstance(content.get("annotations"), list):
         raise ValueError(f"{json_file} has no lists of 'images' and 'annotations'.")
     _check(images, content["annotations"], json_file)
-    class_names(content.get("categories"), json_file)
     if num_images is not None and num_images < 0:
         raise ValueError(f"{num_images} images are asked for; it must be {MIN_IMAGES} or more.")
     order = np.random.default_rng(seed).permutation(len(images))[:num_images]

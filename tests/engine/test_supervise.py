@@ -38,7 +38,7 @@ def supervised(*acts: Callable[[], None]) -> tuple[int, list]:
     processes = [_fork.Process(target=act) for act in acts]
     for process in processes:
         process.start()
-    status = Supervisor(processes, 4, "tool", timeout=5.0, patience=0.2).wait()
+    status = Supervisor(processes, 4, "tool", timeout=5.0, patience=1.0).wait()
     assert all(process.exitcode is not None for process in processes)
     return status, processes
 
