@@ -111,6 +111,11 @@ def _check_targets() -> None:
         missing = [x for x in ("name", "option", "metavar", "help") if not hasattr(target, x)]
         if missing:
             raise ValueError(f"{target.__name__}, a target, has no {missing[0]}.")
+        if not str(target.option).startswith("--"):
+            raise ValueError(
+                f"{target.__name__}, a target, has the option {shown(target.option)}; an option "
+                "begins with '--'."
+            )
         if target.option in options:
             raise ValueError(
                 f"{target.__name__}, a target, has the option {target.option}; another has it."

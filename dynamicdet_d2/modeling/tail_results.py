@@ -20,7 +20,12 @@ _FIELDS = ("pred_boxes", "scores", "pred_classes")
 def losses_of_tail(
     tails: "Tails", detector: int, batch: "Batch", pyramid: Features
 ) -> dict[str, Tensor]:
-    """``tails.losses``; ValueError as ``checked_losses``."""
+    """``tails.losses``.
+
+    Raises:
+        ValueError: as ``checked_losses``, or the pyramid is no mapping.
+    """
+    _check_pyramid(tails, pyramid)
     losses = tails.losses(detector, batch, pyramid)
     return checked_losses(losses, f"losses() of {type(tails).__name__}")
 
@@ -37,8 +42,9 @@ def detections_of_tail(
 
     Raises:
         ValueError: they are not one ``Instances`` an image, of its size, with boxes, scores and
-            classes.
+            classes, or the pyramid is no mapping.
     """
+    _check_pyramid(tails, pyramid)
     found = tails.detections(detector, images, pyramid, limits, *proposals)
     _check_detections(found, images.image_sizes, f"detections() of {type(tails).__name__}")
     return found
@@ -63,6 +69,14 @@ def checked_losses(losses: Any, giver: str) -> dict[str, Tensor]:
                 "tensor of one number."
             )
     return dict(losses)
+
+
+def _check_pyramid(tails: "Tails", pyramid: Any) -> None:
+    if not isinstance(pyramid, Mapping):
+        raise ValueError(
+            f"pyramid() of {type(tails).__name__} gives an object of type "
+            f"{type(pyramid).__name__}; it must be a dict of feature maps by level."
+        )
 
 
 def _check_detections(found: Any, sizes: Sequence[tuple[int, int]], giver: str) -> None:

@@ -419,6 +419,10 @@ class SameOption(HardFraction):
     """Has the option of its parent."""
 
 
+class WithoutDashes(HardFraction):
+    option = "half"
+
+
 class Nameless(Target):
     option, metavar, help = "--nameless", "X", "nothing"
 
@@ -434,6 +438,10 @@ def test_a_choice_that_is_none(cfg: CfgNode, tmp_path: Path) -> None:
     [
         (HardFraction(0.5), "TARGETS has HardFraction(value=0.5, guarantee=None); each must be a "),
         (Nameless, "Nameless, a target, has no name."),
+        (
+            WithoutDashes,
+            "WithoutDashes, a target, has the option 'half'; an option begins with '--'.",
+        ),
         (SameOption, "SameOption, a target, has the option --hard-fraction; another has it."),
     ],
 )

@@ -78,6 +78,14 @@ def test_detections_that_are_none(given: Any, says: str) -> None:
     assert str(error.value) == says
 
 
+def test_a_pyramid_that_is_none() -> None:
+    says = r"^pyramid\(\) of Points gives an object of type list; it must be a dict of feature maps"
+    with pytest.raises(ValueError, match=says):
+        losses_of_tail(Points({"loss": torch.tensor(0.5)}), 1, None, [])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=says):
+        detections_of_tail(Points([found()]), 1, _images(), [], [0])  # type: ignore[arg-type]
+
+
 def test_detections() -> None:
     given = [found()]
     assert detections_of_tail(Points(given), 1, _images(), {}, [0]) is given  # type: ignore[arg-type]

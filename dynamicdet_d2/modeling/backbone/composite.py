@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dynamicdet_d2.modeling.backbone.connections import CompositeConnections, Injection
+from dynamicdet_d2.modeling.backbone.family import check_family
 
 
 class StagedBackbone(Backbone):
@@ -148,34 +149,12 @@ def _check_staged(first: StagedBackbone, second: StagedBackbone) -> None:
         ValueError: naming the class.
     """
     for backbone in (first, second):
-        name = type(backbone).__name__
         if not isinstance(backbone, StagedBackbone):
+            name = type(backbone).__name__
             raise ValueError(f"{name} is no StagedBackbone, of which a CompositeBackbone has two.")
-        shapes = backbone.output_shape()
-        missing = [stage for stage in backbone.stage_names if stage not in shapes]
-        if missing or not backbone.stage_names:
-            raise ValueError(
-                f"{name} has the stage '{missing[0]}' in stage_names, of which its output_shape() "
-                "says nothing."
-                if missing
-                else f"{name} names no stage in stage_names."
-            )
-        dotted = [stage for stage in backbone.stage_names if "." in stage]
-        if dotted:  # a stage names a module
-            raise ValueError(f"{name} has the stage '{dotted[0]}', in whose name no dot can be.")
-        shared, stages = backbone.num_shared_stages, len(backbone.stage_names)
-        if not 0 <= shared < stages:
-            raise ValueError(
-                f"{name} has {shared} as num_shared_stages, of {stages} stages; backbone 2 needs "
-                "one of its own at least."
-            )
-        for stage, shape in shapes.items():
-            if not (isinstance(shape, ShapeSpec) and shape.channels and shape.stride):
-                raise ValueError(
-                    f"{name} has {shape} for '{stage}' in its output_shape(); it must be a "
-                    "ShapeSpec of channels and stride."
-                )
+        check_family(backbone)
     if first is second:
+        name = type(first).__name__
         raise ValueError(f"Both backbones are one {name}; each has to be built for itself.")
 
 

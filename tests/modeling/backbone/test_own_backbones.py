@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from dynamicdet_d2.modeling import CompositeBackbone, StagedBackbone
@@ -66,6 +67,22 @@ class TooManyShared(Patches):
     num_shared_stages = 2
 
 
+class InjectedBehind(Patches):
+    first_injected_stage = 2
+
+
+class InjectedByName(Patches):
+    first_injected_stage = "coarse"
+
+
+class OneName(Patches):
+    stage_names = "fine"
+
+
+class NoShapes(Patches):
+    output_shape = Backbone.output_shape
+
+
 class Dotted(Patches):
     stage_names = ("s.1", "coarse")
 
@@ -101,6 +118,14 @@ WRONG = [
         "TooManyShared has 2 as num_shared_stages, of 2 stages; backbone 2 needs one of its own at "
         "least.",
     ),
+    (
+        InjectedBehind,
+        "InjectedBehind has 2 as first_injected_stage, of 2 stages; connections lead to one of "
+        "them at least.",
+    ),
+    (InjectedByName, "InjectedByName has 'coarse' as first_injected_stage, of 2 stages; connec"),
+    (OneName, "OneName has 'fine' as stage_names; it must be names in a tuple."),
+    (NoShapes, "NoShapes has no output_shape(), which gives a ShapeSpec for each stage."),
     (Dotted, "Dotted has the stage 's.1', in whose name no dot can be."),
     (NoStages, "NoStages names no stage in stage_names."),
     (NoStride, "for 'fine' in its output_shape(); it must be a ShapeSpec of channels and stride."),
