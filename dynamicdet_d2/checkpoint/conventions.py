@@ -6,6 +6,7 @@ detects something else. What can confirm them is the config that it was trained 
 """
 
 import logging
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -187,7 +188,7 @@ def say_other_boxes(path: str, cfg: CfgNode, trained_by: str = "") -> None:
     wrong = [
         f"{name} is {shown(value)}, and it was trained with {shown(then[name])}"
         for name, value in now.items()
-        if _lists(value) != _lists(then[name]) and not unread(cfg, [name])
+        if not _alike(value, then[name]) and not unread(cfg, [name])
     ]
     if wrong:
         logger.warning(
@@ -195,9 +196,15 @@ def say_other_boxes(path: str, cfg: CfgNode, trained_by: str = "") -> None:
         )
 
 
-def _lists(value: object) -> object:
-    """Sequences as lists: of which kind they are depends on where they were read."""
-    return [_lists(part) for part in value] if isinstance(value, (list, tuple)) else value
+def _alike(now: object, then: object) -> bool:
+    """Whether two values are one: of which kind sequences are, and to how many digits numbers were
+    written, depends on where they were read.
+    """
+    if isinstance(now, (list, tuple)) and isinstance(then, (list, tuple)):
+        return len(now) == len(then) and all(map(_alike, now, then))
+    if isinstance(now, float) and isinstance(then, float):
+        return math.isclose(now, then, rel_tol=1e-4)
+    return now == then
 
 
 def _config_of(path: str, trained_by: str = "") -> CfgNode | None:

@@ -189,6 +189,19 @@ def test_a_checkpoint_that_was_moved_says_itself_what_it_expects(
     assert boxes.endswith("(by its own record).") and pixels.endswith("(by its own record).")
 
 
+def test_anchors_that_the_zoo_has_to_more_digits_are_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """40.31747359663594 there, and 40.3175 here."""
+    name = "detectron2://COCO-Detection/retinanet_R_50_FPN_1x/190397773/model_final_bfca0b.pkl"
+    cfg = read_config("configs/retinanet_R_50_FPN_1x.yaml")
+    say_other_boxes(name, cfg)
+    assert warnings(caplog) == []
+    cfg.MODEL.ANCHOR_GENERATOR.SIZES[0][1] = 40.33
+    say_other_boxes(name, cfg)
+    assert len(warnings(caplog)) == 1
+
+
 def test_files_of_the_zoo_say_which_model_they_are() -> None:
     name = "COCO-Detection/faster_rcnn_R_50_FPN_1x/137257794/model_final_b275ba.pkl"
     for path in (f"detectron2://{name}", f"/cache/detectron2/{name}"):
