@@ -6,6 +6,7 @@ detects something else. What can confirm them is the config that it was trained 
 """
 
 import logging
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.classes import training_json
+from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.data.check.run import warn_of_classes
 from dynamicdet_d2.data.register import class_names, read_categories
 from dynamicdet_d2.utils.words import shown
@@ -61,10 +63,19 @@ _KEYS = {
     "pixel_std": "MODEL.PIXEL_STD",
     "stride_in_1x1": "MODEL.RESNETS.STRIDE_IN_1X1",
 }
-# Of boxes by anchors, and by what is added to them.
+# What boxes depend on and no tensor shows: anchors, what is added to them, and the maps that are
+# merged and pooled.
 _OF_BOXES = (
     *(f"MODEL.ANCHOR_GENERATOR.{name}" for name in ("SIZES", "ASPECT_RATIOS", "OFFSET")),
     *(f"MODEL.{name}.BBOX_REG_WEIGHTS" for name in ("RPN", "ROI_BOX_HEAD", "RETINANET")),
+    *("MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS", "MODEL.YOLO.ANCHORS"),
+    *("MODEL.RESNETS.RES5_DILATION", "MODEL.FPN.FUSE_TYPE"),
+    *(f"MODEL.{name}.IN_FEATURES" for name in ("RPN", "ROI_HEADS", "RETINANET", "FCOS")),
+    *(
+        f"MODEL.{name}.POOLER_{part}"
+        for name in ("ROI_BOX_HEAD", "ROI_MASK_HEAD")
+        for part in ("RESOLUTION", "SAMPLING_RATIO", "TYPE")
+    ),
 )
 
 
@@ -177,7 +188,7 @@ def say_other_boxes(path: str, cfg: CfgNode, trained_by: str = "") -> None:
     wrong = [
         f"{name} is {shown(value)}, and it was trained with {shown(then[name])}"
         for name, value in now.items()
-        if _lists(value) != _lists(then[name])
+        if not _alike(value, then[name]) and not unread(cfg, [name])
     ]
     if wrong:
         logger.warning(
@@ -185,9 +196,15 @@ def say_other_boxes(path: str, cfg: CfgNode, trained_by: str = "") -> None:
         )
 
 
-def _lists(value: object) -> object:
-    """Sequences as lists: of which kind they are depends on where they were read."""
-    return [_lists(part) for part in value] if isinstance(value, (list, tuple)) else value
+def _alike(now: object, then: object) -> bool:
+    """Whether two values are one: of which kind sequences are, and to how many digits numbers were
+    written, depends on where they were read.
+    """
+    if isinstance(now, (list, tuple)) and isinstance(then, (list, tuple)):
+        return len(now) == len(then) and all(map(_alike, now, then))
+    if isinstance(now, float) and isinstance(then, float):
+        return math.isclose(now, then, rel_tol=1e-4)
+    return now == then
 
 
 def _config_of(path: str, trained_by: str = "") -> CfgNode | None:

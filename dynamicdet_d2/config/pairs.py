@@ -27,6 +27,8 @@ def option_behind(name: str, first: str = "") -> str:
     Args:
         first: the word that is taken for the first of them; "": it is not known.
     """
+    if name == "--":
+        return "'--' stands before config overrides, which need no mark: leave it out."
     begin = f", which begin with {shown(first)}" if first else ""
     return f"{name} stands behind config overrides{begin}; options stand before them."
 

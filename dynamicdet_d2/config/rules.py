@@ -189,7 +189,9 @@ def other_sizes_are_in_proportion(
 def output_is_a_folder(folder: str) -> str | None:
     if os.path.isdir(folder) or not os.path.lexists(folder):
         return None
-    kind = "a file" if os.path.isfile(folder) else "none"
+    target = "" if os.path.exists(folder) else os.path.realpath(folder)
+    kind = "a file" if os.path.isfile(folder) else "a pipe or a device"
+    kind = f"a link to '{target}', which is not there" if target else kind
     return f"OUTPUT_DIR is '{folder}', which is {kind}; it must be a folder, there or not yet."
 
 

@@ -93,6 +93,25 @@ def test_losses_are_measured_into_the_order_of_the_data_set() -> None:
         measure_losses(Losses(), [])
 
 
+def test_an_image_without_finite_losses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a last step that was too large, whose weights are finite."""
+    lost = torch.tensor([[1.0, 2.0], [1.0, torch.inf]])
+    said = "the detectors' losses are not finite, so that no loss offset can be measured. "
+    monkeypatch.setattr(Losses, "router_inputs_and_losses", lambda _, batch: (lost[:, :1], lost))
+    images = [{"dataset_index": i, "file_name": f"{i}.jpg", "image_id": i} for i in range(2)]
+    with pytest.raises(FloatingPointError, match=rf"^Image 1.jpg \(id 1\): {said}"):
+        measure_losses(Losses(), [images])
+
+    def of_boxes(*_: object) -> None:
+        raise FloatingPointError("Predicted boxes or scores contain Inf/NaN.")
+
+    monkeypatch.setattr(Losses, "router_inputs_and_losses", of_boxes)
+    with pytest.raises(
+        FloatingPointError, match=rf"^Image 0.jpg \(id 0\) or one beside it: {said}"
+    ):
+        measure_losses(Losses(), [images])
+
+
 def test_the_pass_shows_its_remaining_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -586,10 +586,16 @@ CASES: list[tuple[str, int, str]] = [
     ),
     (f"{TRAIN} --gone", TYPED, "unrecognized arguments: --gone"),
     (f"{TRAIN} SOLVER.MAX_ITER", TYPED, "'SOLVER.MAX_ITER' has no value."),
+    (f"{TRAIN} -- SOLVER.MAX_ITER 5", TYPED, "'--' stands before config overrides, which need no"),
+    (f"{TRAIN} -- SEED", TYPED, "'--' stands before config overrides, which need no mark"),
     (f"{TRAIN} DATASETS.TRAIN ('gone',)", TYPED, "DATASETS.TRAIN names 'gone'"),
     (f"{TRAIN} MODEL.DEVICE cuda:77", TYPED, "MODEL.DEVICE is 'cuda:77'"),
     (f"{TRAIN} OUTPUT_DIR {{folder}}/text.txt", TYPED, "text.txt', which is a file"),
-    (f"{TRAIN} OUTPUT_DIR /dev/null", TYPED, "OUTPUT_DIR is '/dev/null', which is none;"),
+    (
+        f"{TRAIN} OUTPUT_DIR /dev/null",
+        TYPED,
+        "OUTPUT_DIR is '/dev/null', which is a pipe or a device;",
+    ),
     ("eval --config-file {folder}/text.json", TYPED, "text.json holds 'hello'"),
     ("doctor --gone", TYPED, "unrecognized arguments: --gone"),
     (

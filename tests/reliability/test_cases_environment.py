@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dynamicdet_d2.config.rules import output_is_a_folder
 from dynamicdet_d2.engine.run_folder import folder_of_run
 from dynamicdet_d2.engine.world import given_world, restarts
 from dynamicdet_d2.utils import folder_lock
@@ -103,3 +104,12 @@ def test_a_link_whose_target_a_run_would_write_to(tmp_path: Path, name: str, the
             pass
     assert own.exists() == there
     assert not there or own.read_text() == "notes"
+
+
+def test_an_output_that_is_a_link_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "output").symlink_to(tmp_path / "gone")
+    said = output_is_a_folder(str(tmp_path / "output"))
+    assert said is not None
+    assert f"/output', which is a link to '{tmp_path}/gone', which is not there; it must" in said
+    (tmp_path / "gone").mkdir()
+    assert output_is_a_folder(str(tmp_path / "output")) is None

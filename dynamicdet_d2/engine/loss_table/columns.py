@@ -26,6 +26,7 @@ from dynamicdet_d2.evaluation.image_ap import ap_gain
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.router_inputs import ROUTER_INPUTS
 from dynamicdet_d2.utils.progress import Progress
+from dynamicdet_d2.utils.words import named_image
 
 
 class Observed:
@@ -153,11 +154,13 @@ def measure_losses(
 
     Raises:
         ValueError: if there is no image.
+        FloatingPointError: naming an image on which losses are not finite.
     """
     rows: list[tuple] = []
     progress = Progress(len(loader), "Loss offset")
     for images in loader:
         batch = Observed(model, images)
+        _check_losses(batch)
         entries = (COLUMNS[name].measure(batch) for name in columns)
         rows.extend(zip([x["dataset_index"] for x in images], *entries, strict=True))
         progress.step()
@@ -167,3 +170,23 @@ def measure_losses(
     _, *by_column = zip(*everyone, strict=True)
     gathered = zip(columns, by_column, strict=True)
     return LossTable({name: COLUMNS[name].gather(entries) for name, entries in gathered})
+
+
+def _check_losses(batch: Observed) -> None:
+    """
+    Raises:
+        FloatingPointError: naming the first image on which a loss is not finite.
+    """
+    try:
+        finite = torch.isfinite(batch.inputs_and_losses[1]).all(dim=1).tolist()
+    except FloatingPointError:  # Detectron2's, of boxes, which does not say of which image
+        finite = [False]
+    if not all(finite):
+        place = finite.index(False)
+        image = named_image(batch.images[place], f"Image {place} of a batch")
+        others = " or one beside it" if len(finite) < len(batch.images) else ""
+        raise FloatingPointError(
+            f"{image}{others}: the detectors' losses are not finite, so that no loss offset can be "
+            "measured. They have diverged in a phase before, which a lower SOLVER.BASE_LR may "
+            "prevent, or MODEL.WEIGHTS are at fault."
+        )
