@@ -602,6 +602,19 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "There is no option --wieghts. The nearest is",
     ),
+    *(
+        (
+            f"calibrate --config-file c.yaml --weights w.pth {typed} 3",
+            TYPED,
+            f"There is no option {typed}. The nearest is {nearest}.\n",
+        )
+        for typed, nearest in (
+            ("--target-ms", "--target-latency-ms"),
+            ("--latency-ms", "--target-latency-ms"),
+            ("--images", "--num-images"),
+            ("--max-drops", "--max-ap-drop"),
+        )
+    ),
     ("eval --config-file c.yaml --weights w.pth", TYPED, "The key MODEL.WEIGHTS says it."),
     (
         "export --hard-fraction 0.5 --format torch",
