@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The target of a largest AP drop: on the images of the data set, or promised of new ones."""
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from dynamicdet_d2.calibration.target import FRACTIONS, Choice, Measured, Promis
 from dynamicdet_d2.evaluation.coco.sweep import CocoSweep
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, coco_results
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth
+from dynamicdet_d2.evaluation.tradeoff.verdict import NEAR_ZERO
 from dynamicdet_d2.operating_point import hard_fraction_for_ap_drop
 from dynamicdet_d2.operating_point.guarantee import (
     LARGE_SAMPLE,
@@ -21,6 +23,8 @@ from dynamicdet_d2.operating_point.guarantee import (
     share_upper_bound,
     upper_bound,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class ApDrop(Target):
@@ -38,6 +42,13 @@ class ApDrop(Target):
     def choose(self, measured: Measured) -> Choice:
         routings = routings_at(measured, FRACTIONS)
         sweep = box_sweep(measured.observation.records, measured.ground_truth)
+        best = sweep.evaluate(routings[-1]).ap
+        if best < NEAR_ZERO:  # any threshold is within the drop
+            logger.warning(
+                "With all images hard AP is %.2f: the detectors find next to nothing on these "
+                "images, so that a drop of it says nothing.",
+                best,
+            )
         if self.guarantee is None:
             return Choice(point_estimate(sweep, routings, self.value))
         choose = {"ap": of_the_set, "finite": of_images}[self.guarantee.mode]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dynamicdet_d2.calibration.plot import plot_path, write_plot
 from dynamicdet_d2.operating_point import Calibration
-from dynamicdet_d2.utils.files import names_a_file
+from dynamicdet_d2.utils.files import names_a_file, too_long
 from dynamicdet_d2.utils.own_files import refuse_others
 from dynamicdet_d2.utils.words import shown
 
@@ -31,7 +31,8 @@ def check_output(output: str | os.PathLike[str], *others: Path) -> str:
     """
     output = os.fspath(output) if isinstance(output, os.PathLike) else output
     if not names_a_file(output):
-        raise ValueError(f"--output {shown(output)} names no file.")
+        reason = too_long(output) if isinstance(output, str) else ""
+        raise ValueError(f"--output {shown(output)} names no file{reason}.")
     path = Path(output).absolute()
     if not path.parent.is_dir():
         raise ValueError(f"--output {output} is in {path.parent}, which is no folder.")

@@ -21,7 +21,7 @@ from dynamicdet_d2.checkpoint.pickled_modules import read_pickled_weights
 from dynamicdet_d2.config import add_dynamicdet_config
 from dynamicdet_d2.modeling.yolo.build import dynamic_parts, static_parts
 from dynamicdet_d2.modeling.yolo.variants import VARIANTS
-from dynamicdet_d2.utils.files import names_a_file, whole_file
+from dynamicdet_d2.utils.files import names_a_file, too_long, whole_file
 from dynamicdet_d2.utils.words import shown
 
 _ANCHOR_TOLERANCE = 2e-3
@@ -81,7 +81,7 @@ def convert(path: str, output: str) -> Converted:
 def _check_output(published: Path, target: Path, config: Path) -> None:
     """Refuse to replace what no conversion has written: it writes both files or none."""
     if not names_a_file(str(target)):
-        raise ValueError(f"The output {shown(str(target))} names no file.")
+        raise ValueError(f"The output {shown(str(target))} names no file{too_long(str(target))}.")
     there = [file for file in (target, config) if file.exists()]
     own = len(there) == 2 and _is_as_written(config)
     if there and not (own and not (published.exists() and target.samefile(published))):

@@ -185,7 +185,10 @@ def _keys_follow(parser: argparse.ArgumentParser) -> bool:
 
 def _nearest(word: str, options: Collection[str]) -> str:
     names = [option.removeprefix("--") for option in options]  # all have the dashes in common
-    near = difflib.get_close_matches(word.removeprefix("--"), names, n=1)
+    typed = word.removeprefix("--")
+    # --target-ms is --target-latency-ms with a word left out, however long the word.
+    with_more = [name for name in names if set(typed.split("-")) <= set(name.split("-"))]
+    near = sorted(with_more, key=len)[:1] or difflib.get_close_matches(typed, names, n=1)
     return f" The nearest is --{near[0]}." if near else ""
 
 

@@ -30,6 +30,7 @@ from dynamicdet_d2.prediction.outputs.place import check_place, own_folder, say_
 from dynamicdet_d2.prediction.sources import ReadAhead, Source, sources_of
 from dynamicdet_d2.prediction.stream import Stream
 from dynamicdet_d2.utils.errors import INTERRUPTED
+from dynamicdet_d2.utils.glyphs import say_missing
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +128,8 @@ def run(args: argparse.Namespace) -> int:
     cfg, class_names = _config(args, aim)
     predictor = DynamicPredictor(cfg, class_names)
     say_nameless(predictor.class_names)
+    if not args.no_drawing:
+        say_missing(predictor.class_names)
     point = getattr(predictor.model, "operating_point", None)
     if point is not None:
         point.check(predictor.model)

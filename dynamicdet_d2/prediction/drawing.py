@@ -10,13 +10,13 @@ from functools import cache
 from typing import Any
 
 import cv2
-import matplotlib
 import numpy as np
 from detectron2.structures import Instances
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dynamicdet_d2.utils.class_labels import color_of, name_of
+from dynamicdet_d2.utils.glyphs import FONT_FILE
 
 ROUTE_COLORS = {"easy": (53, 224, 122), "hard": (255, 140, 26)}
 # Labels are legible from about this many pixels on, so small images are drawn larger.
@@ -106,5 +106,4 @@ def _label(
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Of Matplotlib, which comes with it wherever it is installed; Latin, Greek, Cyrillic."""
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+    return ImageFont.truetype(FONT_FILE, size)

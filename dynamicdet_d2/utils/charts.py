@@ -8,7 +8,9 @@ CSS, so that the page's style sheet decides on light or dark.
 import contextlib
 import io
 import json
+import logging
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -23,6 +25,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
+
+from dynamicdet_d2.utils.glyphs import FONT_NAME, say_missing
+
+logger = logging.getLogger(__name__)
 
 # Told apart by colour-blind readers too.
 CARD, INK, SOFT, RULE = "#ffffff", "#1b2430", "#5b6675", "#dfe3e8"
@@ -71,21 +77,34 @@ _STYLE: dict[Any, Any] = {
     "legend.edgecolor": "none",
     "legend.labelcolor": SOFT,
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": [FONT_NAME],
     "svg.fonttype": "none",
 }
 # Beginning of an artist's id that holds what is shown with the pointer over its marks.
 _HINTS = "hints:"
 _HALO = "halo"
+# How Matplotlib begins to say that the font lacks a character, and that names leave no room.
+_NO_GLYPH, _NO_ROOM = r"Glyph (\d+) ", "constrained_layout not applied"
 # Points between two labels, and how often a label moves before it is left out.
 _LABEL_HEIGHT, _MOST_MOVES = 11, 3
 
 
 @contextlib.contextmanager
 def chart_style() -> Iterator[None]:
-    """Figures are made, drawn in and written inside."""
-    with mpl.rc_context(_STYLE):
+    """Figures are made, drawn in and written inside; what Matplotlib warns of is said by name."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings(record=True) as met:
+        warnings.filterwarnings("always", f"({_NO_GLYPH}|{_NO_ROOM})")
         yield
+    say_missing(chr(int(found[1])) for said in met if (found := _missing(said)))
+    if any(str(said.message).startswith(_NO_ROOM) for said in met):
+        logger.warning("A chart has no room beside its labels: names in it are too long or many.")
+    for said in met:
+        if not _missing(said) and not str(said.message).startswith(_NO_ROOM):
+            warnings.warn_explicit(said.message, said.category, said.filename, said.lineno)
+
+
+def _missing(said: warnings.WarningMessage) -> re.Match[str] | None:
+    return re.match(_NO_GLYPH, str(said.message))
 
 
 def new_figure(width: float, height: float) -> Figure:

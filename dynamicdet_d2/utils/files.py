@@ -208,8 +208,15 @@ def names_a_file(name: object) -> TypeGuard[str]:
         return False
     if name in ("", "-") or name.endswith("/") or "\0" in name:  # "-" is a stream by custom
         return False
-    longest = max(len(part.encode()) for part in name.split("/"))
-    return longest <= _LONGEST_NAME and len(name.encode()) < _LONGEST_PATH
+    return not too_long(name)
+
+
+def too_long(name: str) -> str:
+    """What to say behind "names no file" of a path that no file system takes; empty: it is not."""
+    path = name.encode("utf-8", "replace")
+    if max(map(len, path.split(b"/"))) <= _LONGEST_NAME and len(path) < _LONGEST_PATH:
+        return ""
+    return f": it is longer than the {_LONGEST_NAME} bytes of a name, or {_LONGEST_PATH} of a path"
 
 
 def read_lines(path: str | os.PathLike, name: str) -> list[str]:

@@ -5,7 +5,7 @@ import logging
 import os
 from pathlib import Path
 
-from dynamicdet_d2.utils.files import names_a_file
+from dynamicdet_d2.utils.files import names_a_file, too_long
 from dynamicdet_d2.utils.paths import refuse_address, refuse_no_path, unreplaced_variable
 from dynamicdet_d2.utils.words import shown
 
@@ -34,7 +34,8 @@ def refuse_file_name(folder: str | os.PathLike, option: str) -> None:
     """
     refuse_no_path(folder, f"a folder, for {option}")
     if not names_a_file(os.fspath(folder).rstrip("/") or "/."):
-        raise ValueError(f"{option} {shown(os.fspath(folder))} names no folder.")
+        reason = too_long(os.fspath(folder))
+        raise ValueError(f"{option} {shown(os.fspath(folder))} names no folder{reason}.")
     refuse_address(folder, option)
     variable = unreplaced_variable(os.fspath(folder), option)
     if variable:

@@ -320,6 +320,19 @@ def test_ap_drop_target_by_hand(cfg: CfgNode, drop: float, hard_fraction: float)
     assert ApDrop(drop).choose(measured).hard_fraction == hard_fraction
 
 
+def test_a_drop_where_nothing_is_found_is_said(
+    cfg: CfgNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = [ExitRecord(i, "", HAND[i - 1], (64, 96), ([], [])) for i in range(1, 5)]
+    observation, truth = Observation(records, []), read_ground_truth(DATASET)
+    measured = Measured(cfg, nn.Identity(), hand_record(), observation, truth)
+    assert ApDrop(1.0).choose(measured).hard_fraction == 0.0
+    assert caplog.messages == [
+        "With all images hard AP is 0.00: the detectors find next to nothing on these images, so "
+        "that a drop of it says nothing."
+    ]
+
+
 # --- refusals
 
 

@@ -58,6 +58,7 @@ DRAW = "draw-shapes --output {folder}/drawn"
 COST = "cost --config-file configs/quickstart.yaml"
 CHECK = "check-data --json {folder}/data/set.json --images {folder}/data/images"
 CALIBRATE = "calibrate --config-file {folder}/c.yaml --weights {folder}/w.pth"
+LONGER = ": it is longer than the 255 bytes of a name, or 4096 of a path."
 PREDICT = "predict --config-file {folder}/c.yaml --weights {folder}/w.pth --output {folder}/out"
 PACKAGE = "package --config-file {folder}/c.yaml --weights {folder}/w.pth"
 TRAIN = "train --config-file configs/quickstart.yaml"
@@ -370,6 +371,12 @@ CASES: list[tuple[str, int, str]] = [
         "packed/calibration.json, of which the manifest.json beside it has the hash, so that the",
     ),
     (f"{CALIBRATE} --output -", TYPED, "--output '-' names no file."),
+    (f"{CALIBRATE} --output {'x' * 256}", TYPED, f"names no file{LONGER}"),
+    (
+        f"{PREDICT} --input {{folder}}/images --output {'é' * 128}",
+        TYPED,
+        f"names no folder{LONGER}",
+    ),
     *(
         (f"{command} --output {{folder}}/n{ending}", TYPED, f"n{ending} has the name of a file (")
         for command, ending in (
@@ -607,6 +614,19 @@ CASES: list[tuple[str, int, str]] = [
         "export --wieghts w.pth --format torch",
         TYPED,
         "There is no option --wieghts. The nearest is",
+    ),
+    *(
+        (
+            f"calibrate --config-file c.yaml --weights w.pth {typed} 3",
+            TYPED,
+            f"There is no option {typed}. The nearest is {nearest}.\n",
+        )
+        for typed, nearest in (
+            ("--target-ms", "--target-latency-ms"),
+            ("--latency-ms", "--target-latency-ms"),
+            ("--images", "--num-images"),
+            ("--max-drops", "--max-ap-drop"),
+        )
     ),
     ("eval --config-file c.yaml --weights w.pth", TYPED, "The key MODEL.WEIGHTS says it."),
     (

@@ -2,12 +2,14 @@
 """Figures as parts of a page, and labels that do not lie on each other."""
 
 import io
+import warnings
 from xml.etree import ElementTree
 
 import matplotlib
+import pytest
 from PIL import Image
 
-from dynamicdet_d2.utils import charts
+from dynamicdet_d2.utils import charts, glyphs
 
 
 def drawn(name: str) -> str:
@@ -60,6 +62,35 @@ def test_no_two_charts_of_a_page_share_an_id() -> None:
     )
     assert one and other and one.isdisjoint(other)
     assert drawn("one") == drawn("one")
+
+
+def test_characters_without_a_glyph_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    glyphs._said.clear()
+    for name in ("猫 Straße", "猫"):
+        with charts.chart_style():
+            figure = charts.new_figure(4, 3)
+            figure.suptitle(name)
+            charts.png(figure)
+    said = "Names have characters that DejaVu Sans, in which pictures and charts are drawn, has not"
+    assert caplog.messages == [f"{said}, so that they look like empty boxes there: 猫"]
+    glyphs.say_missing(["дом ΣΩ\n", "犬猫"])
+    assert caplog.messages[1:] == [f"{said}, so that they look like empty boxes there: 犬"]
+
+
+def test_a_name_that_leaves_no_room_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with charts.chart_style():
+        figure = charts.new_figure(4, 3)
+        figure.add_subplot().plot([0, 1], [0, 1], label="x" * 200)
+        figure.legend(loc="outside left upper")
+        charts.png(figure)
+    assert caplog.messages == [
+        "A chart has no room beside its labels: names in it are too long or many."
+    ]
+
+
+def test_other_warnings_of_a_chart_are_still_warnings() -> None:
+    with pytest.warns(UserWarning, match="mine"), charts.chart_style():
+        warnings.warn("mine", stacklevel=1)
 
 
 def test_png_has_the_size_of_the_figure() -> None:

@@ -52,6 +52,8 @@ _PICTURES = (
     ),
 )
 
+# What every JPEG file begins with.
+_JPEG = b"\xff\xd8\xff"
 # How far from half of the images a hard fraction is called half.
 _HALF = 0.05
 _PRECISION_NOTE = (
@@ -88,7 +90,11 @@ class Panel:
 
 
 def page(tradeoff: Tradeoff, routes: Sequence[ImageRoute], folder: Path) -> str:
-    """The page; pictures are taken from the folder."""
+    """The page; pictures are taken from the folder.
+
+    Raises:
+        ValueError: what has the name of a picture there is none.
+    """
     return _ENVIRONMENT.get_template("page.html").render(
         title=f"Accuracy and cost on {tradeoff.dataset}",
         subtitle=_subtitle(tradeoff),
@@ -197,7 +203,22 @@ def _difficulty(tradeoff: Tradeoff, routes: Sequence[ImageRoute]) -> Panel:
 def _pictures(folder: Path) -> list[Panel]:
     """Those that there are, as a part of the page."""
     return [
-        Panel(title, note, picture=base64.b64encode((folder / name).read_bytes()).decode())
+        Panel(title, note, picture=_picture(folder / name))
         for name, title, note in _PICTURES
-        if (folder / name).is_file()
+        if (folder / name).exists()
     ]
+
+
+def _picture(path: Path) -> str:
+    """A JPEG file in base64; whatever else is there would be in the page, and not be seen.
+
+    Raises:
+        ValueError: it is none.
+    """
+    content = path.read_bytes() if path.is_file() else b""
+    if not content.startswith(_JPEG):
+        raise ValueError(
+            f"{path} is no JPEG file, as an evaluation writes it; where there is none, the report "
+            "has no such picture."
+        )
+    return base64.b64encode(content).decode()

@@ -91,6 +91,18 @@ def test_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     assert "<dt>oracle</dt>" in html
 
 
+def test_what_is_no_picture_gets_into_no_report(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("word")
+    picture = tmp_path / "gallery.jpg"
+    picture.symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=r"gallery\.jpg is no JPEG file, as an evaluation writes"):
+        page(GOOD, ROUTES, tmp_path)
+    picture.unlink()
+    picture.mkdir()
+    with pytest.raises(ValueError, match=r"gallery\.jpg is no JPEG file"):
+        page(GOOD, ROUTES, tmp_path)
+
+
 def test_every_section_is_there(tmp_path: Path) -> None:
     for name in ("gallery.jpg", "misrouted.jpg"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
