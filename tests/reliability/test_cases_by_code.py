@@ -105,6 +105,10 @@ MEASURED = [
     ({"image_id": GONE}, "Image 2.jpg has no 'image_id'; it must be a whole number or text"),
     ({"image_id": [2]}, "has the image_id [2]"),
     ({"image_id": 1}, "Image 2.jpg (id 1) has the image_id of entry 0, too"),
+    (
+        {"image_id": "2"},
+        "Image 2.jpg (id '2') has the image_id '2' and entry 0 has 1; all must be numbers, or all ",
+    ),
     ({"height": GONE}, "has no 'height'; it must be a whole number of pixels"),
 ]
 CASES = [

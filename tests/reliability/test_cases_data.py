@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, DatasetMapper
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import BoxMode
 from PIL import Image
 
@@ -517,6 +518,20 @@ def findings_of_image(folder: Path) -> str:
     images = [{**ONE, "file_name": "image.png"}, TWO]
     content = {"images": images, "annotations": [object_entry(1, 1)], "categories": CATEGORIES}
     return findings(folder, json.dumps(content))
+
+
+def test_an_image_that_resizing_would_leave_nothing_of(tmp_path: Path) -> None:
+    """Of 200 x 1 pixels at most 40 x 0.2, which Pillow refuses by a word that names no image."""
+    path = tmp_path / "strip.png"
+    Image.new("RGB", (200, 1)).save(path)
+    resize = ResizeShortestEdge(30, 40, "choice")
+    reading = NamedErrors(DatasetMapper(is_train=False, augmentations=[resize], image_format="BGR"))
+    with pytest.raises(CorruptImageError) as refused:
+        reading({"file_name": str(path), "image_id": 7})
+    assert refused.value.sentence == (
+        f"Image {path} (id 7) is so narrow that its shorter side would vanish, as INPUT has it "
+        "resized."
+    )
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
