@@ -49,7 +49,8 @@ class Agreement:
         """
         if box[2] <= 0 or box[3] <= 0:
             return
-        area, mask = annotation.get("area"), annotation.get("segmentation")
+        area = annotation.get("area")
+        mask: Any = annotation.get("segmentation")
         if is_finite(area) and area > 0:
             x, y, width, height = map(float, box)
             between = max(width - x, 0.0) * max(height - y, 0.0)
