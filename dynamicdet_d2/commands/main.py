@@ -14,6 +14,7 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -81,6 +82,8 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
         # A file's name may have characters that the terminal has not.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Such images are read: Pillow's limit, which refuses by name, is twice as high.
+    warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
     try:
         with killed_in_order(), one_sentence(program), heard():
             _check_python()

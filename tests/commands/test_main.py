@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ import dynamicdet_d2
 from dynamicdet_d2.commands import demo
 from dynamicdet_d2.commands import main as entry
 from dynamicdet_d2.commands.main import COMMANDS, main
+from tests.support.coco_files import image_entry, object_entry, write_coco
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +47,18 @@ def test_alone_it_lists_the_commands_a_line_each(
     lines = [line.split() for line in out.splitlines() if line.startswith("  ")]
     assert [line[0] for line in lines] == list(COMMANDS)
     assert all(len(line) > 3 for line in lines)
+
+
+def test_a_large_image_is_no_bomb(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    """Of 90 million pixels, by its header; Pillow warns from 89 million on, and names no file."""
+    image, one = image_entry(1, 9_000, 10_000), object_entry(1, 1)
+    json_file, folder = write_coco(tmp_path, [image], [one], draw=False)
+    (Path(folder) / image["file_name"]).write_bytes(b"P5 9000 10000 255\n")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        options = ["--json", json_file, "--images", folder, "--num-classes", "2"]
+        assert said(capsys, ["check-data", *options])[::2] == (0, "")
+    assert not warned
 
 
 def test_as_a_user_types_it() -> None:

@@ -280,6 +280,11 @@ def test_what_a_folder_has_instead_of_a_missing_image(
     assert alone.startswith("None of the 1 image files") and f"{named}{hint})?" in alone
 
 
+def test_a_folder_in_the_place_of_an_image(check: Checker, tmp_path: Path) -> None:
+    report = check(images=[image_entry(1), {**image_entry(2), "file_name": "."}])
+    assert f"{tmp_path}/images/. is no file." in errors(report)
+
+
 def test_exif_rotation_is_the_displayed_size(check: Checker, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     exif = Image.Exif()

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask
 
-from dynamicdet_d2.data.check.segmentations import are_run_lengths, farthest
+from dynamicdet_d2.data.check.segmentations import (
+    are_run_lengths,
+    extent_of_run_lengths,
+    farthest,
+    what_is_lost,
+)
 
 pictures = arrays.arrays(
     np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements={"max_value": 1}
@@ -36,3 +41,30 @@ def test_far_points_by_hand() -> None:
     assert farthest([[], [-120, 0, 120, 0, 5, 5]], 40, 30) is None
     assert farthest([[0, 0, 121, 0, 5, 5]], 40, 30) == 121
     assert farthest([[0, 0, 4, 4, 5, 5], [0, -1e9, 1, 1, 2, 2]], 40, 30) == -1e9
+
+
+@given(pictures)
+def test_the_extent_is_that_of_pycocotools(picture: np.ndarray) -> None:
+    height, width = picture.shape
+    encoded = mask.encode(np.asfortranarray(picture, dtype=np.uint8))
+    text = {"size": [height, width], "counts": encoded["counts"].decode()}
+    found = extent_of_run_lengths(text, width, height)
+    assert found == (tuple(mask.toBbox(encoded)) if picture.any() else None)
+
+
+def test_extents_by_hand() -> None:
+    """Of 2 x 3 pixels, which run down the columns: 0 1 / 2 3 / 4 5."""
+    assert extent_of_run_lengths({"size": [2, 3], "counts": [3, 1, 2]}, 3, 2) == (1, 1, 1, 1)
+    assert extent_of_run_lengths({"size": [2, 3], "counts": [1, 2, 3]}, 3, 2) == (0, 0, 2, 2)
+    assert extent_of_run_lengths({"size": [2, 3], "counts": [0, 1, 1, 1, 3]}, 3, 2) == (0, 0, 2, 1)
+    assert extent_of_run_lengths({"size": [2, 3], "counts": [6]}, 3, 2) is None
+    assert extent_of_run_lengths({"size": [2, 3], "counts": [3, 1]}, 3, 2) is None
+    assert extent_of_run_lengths({"size": [3, 2], "counts": [3, 1, 2]}, 3, 2) is None
+
+
+def test_what_is_lost_by_hand() -> None:
+    whole, line = [0, 0, 4, 0, 4, 4], [0, 0, 4, 0]
+    assert what_is_lost([whole]) is None and what_is_lost([whole, line]) is None
+    assert what_is_lost([line]) is not None and what_is_lost([[]]) is not None
+    odd = "has a polygon of 7 numbers, two a point; Detectron2 leaves it out"
+    assert what_is_lost([whole, [*whole, 5]]) == what_is_lost([[*whole, 5]]) == odd

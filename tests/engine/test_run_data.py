@@ -58,6 +58,25 @@ def test_detectron2_s_own_way_of_registering(tmp_path: Path) -> None:
     prepare_data(cfg)
 
 
+@pytest.mark.parametrize(("second", "said"), [("b", 1), (2, 0)])
+def test_a_test_set_by_code_that_no_figures_can_be_had_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, second: object, said: int
+) -> None:
+    """Before the training, and not at its end."""
+    images = [
+        {"file_name": f"{id_}.jpg", "image_id": id_, "height": 30, "width": 40, "annotations": []}
+        for id_ in (1, second)
+    ]
+    DatasetCatalog.register("by_code", lambda: images)
+    cfg = config(tmp_path)
+    cfg.DATASETS.TEST = ("by_code",)
+    prepare_data(cfg)
+    assert [r.getMessage() for r in caplog.records if "by_code" in r.getMessage()] == said * [
+        "Data set 'by_code': COCO's evaluation will refuse it: Image b.jpg (id 'b') has the "
+        "image_id 'b' and entry 0 has 1; all must be numbers, or all text."
+    ]
+
+
 def test_a_data_set_by_code_that_coco_s_figures_are_asked_of(tmp_path: Path) -> None:
     """As tutorials set it; the check is of files."""
     cfg = config(tmp_path)

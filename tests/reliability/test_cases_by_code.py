@@ -105,6 +105,10 @@ MEASURED = [
     ({"image_id": GONE}, "Image 2.jpg has no 'image_id'; it must be a whole number or text"),
     ({"image_id": [2]}, "has the image_id [2]"),
     ({"image_id": 1}, "Image 2.jpg (id 1) has the image_id of entry 0, too"),
+    (
+        {"image_id": "2"},
+        "Image 2.jpg (id '2') has the image_id '2' and entry 0 has 1; all must be numbers, or all ",
+    ),
     ({"height": GONE}, "has no 'height'; it must be a whole number of pixels"),
 ]
 CASES = [
@@ -259,14 +263,27 @@ def test_a_json_file_in_the_metadata_alone() -> None:
             training_dicts(toy_cfg("DATASETS.TRAIN", ("by_code",)))
 
 
+def test_run_lengths_elsewhere(caplog: pytest.LogCaptureFixture) -> None:
+    """Pixels of column 20, which the box is not in: as of a mask encoded along its rows."""
+    other = np.zeros((30, 40), np.uint8, order="F")
+    other[10:13, 20] = 1
+    masks = [mask_api.encode(mask) for mask in (MASK, other)]
+    keys = ("MODEL.MASK_ON", True, "INPUT.MASK_FORMAT", "bitmask")
+    read([an_image(1, annotations=[an_object(segmentation=mask) for mask in masks])], *keys)
+    assert [r.getMessage() for r in caplog.records if "elsewhere" in r.getMessage()] == [
+        "Data sets ['by_code']: 1 of 2 boxes have a mask elsewhere, which is learnt (the first: "
+        "[5, 6, 10, 8] as XYWH_ABS of 1.jpg)."
+    ]
+
+
 @pytest.mark.parametrize(("keys", "said"), [((), 0), (("INPUT.MOSAIC.ENABLED", True), 1)])
 def test_polygons_elsewhere(caplog: pytest.LogCaptureFixture, keys: tuple, said: int) -> None:
     """The boxes of mosaics follow from them."""
     shares = an_object(segmentation=[[0.1, 0.2, 0.4, 0.2, 0.4, 0.5]])
     read([an_image(1, annotations=[an_object(), shares, an_object(segmentation="?")])], *keys)
-    found = [r.getMessage() for r in caplog.records if "polygons elsewhere" in r.getMessage()]
+    found = [r.getMessage() for r in caplog.records if "mask elsewhere" in r.getMessage()]
     assert found == said * [
-        "Data sets ['by_code']: 1 of 3 boxes have polygons elsewhere, which are learnt (the first: "
+        "Data sets ['by_code']: 1 of 3 boxes have a mask elsewhere, which is learnt (the first: "
         "[5, 6, 10, 8] as XYWH_ABS of 1.jpg)."
     ]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, DatasetMapper
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import BoxMode
 from PIL import Image
 
@@ -207,6 +208,10 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
     "polygon beyond float": ({"segmentation": [[5, 6, HUGE, 6, 15, 14]]}, "a list of polygons"),
     "polygon far away": ({"segmentation": [[5, 6, 1e9, 6, 15, 14]]}, "the coordinate 1000000000.0"),
     "polygon far before": ({"segmentation": [[5, 6, 15, -1e9, 15, 14]]}, "the coordinate -1000"),
+    "polygon of half a point": (
+        {"segmentation": [[5, 6, 15, 6, 15, 14], [5, 6, 15, 6, 15, 14, 5]]},
+        "Annotation 1 of image 1 has a polygon of 7 numbers, two a point; Detectron2 leaves it out",
+    ),
     "polygon of two points": ({"segmentation": [[5, 6, 15, 6]]}, "no polygon of three points"),
     "a word": ({"segmentation": "abc"}, "a list of polygons"),
     "runs of another size": (
@@ -322,17 +327,17 @@ def test_images_that_are_learnt_and_measured_are_remarked_on(tmp_path: Path, aga
 
 
 AREAS = ({"area": area} for area in (0, 0.01, 1e6))
-MASKS = (
+MASKS = [
     {"segmentation": [polygon]}
     for polygon in ([25, 16, 35, 16, 35, 24, 25, 24], [0.1, 0.2, 0.3, 0.2, 0.3, 0.4])
-)
+] + [{"segmentation": {"size": [30, 40], "counts": [610, 3, 587]}}]  # pixels of column 20
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         *((change, "have an area that no object in their box has, and AP") for change in AREAS),
-        *((change, "have polygons elsewhere than their box, and one of") for change in MASKS),
+        *((change, "have a mask elsewhere than their box, and one of both") for change in MASKS),
     ],
 )
 def test_parts_that_contradict_each_other_are_remarked_on(
@@ -513,6 +518,20 @@ def findings_of_image(folder: Path) -> str:
     images = [{**ONE, "file_name": "image.png"}, TWO]
     content = {"images": images, "annotations": [object_entry(1, 1)], "categories": CATEGORIES}
     return findings(folder, json.dumps(content))
+
+
+def test_an_image_that_resizing_would_leave_nothing_of(tmp_path: Path) -> None:
+    """Of 200 x 1 pixels at most 40 x 0.2, which Pillow refuses by a word that names no image."""
+    path = tmp_path / "strip.png"
+    Image.new("RGB", (200, 1)).save(path)
+    resize = ResizeShortestEdge(30, 40, "choice")
+    reading = NamedErrors(DatasetMapper(is_train=False, augmentations=[resize], image_format="BGR"))
+    with pytest.raises(CorruptImageError) as refused:
+        reading({"file_name": str(path), "image_id": 7})
+    assert refused.value.sentence == (
+        f"Image {path} (id 7) is so narrow that its shorter side would vanish, as INPUT has it "
+        "resized."
+    )
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])

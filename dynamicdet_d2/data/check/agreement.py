@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the parts of a COCO annotation can be of one object: its box, its area, its polygons."""
+"""Whether the parts of a COCO annotation can be of one object: its box, its area, its mask."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
-from dynamicdet_d2.data.check.segmentations import are_polygons, has_area
+from dynamicdet_d2.data.check.segmentations import (
+    are_polygons,
+    extent_of_run_lengths,
+    has_area,
+)
 from dynamicdet_d2.utils.plain import is_finite
 from dynamicdet_d2.utils.words import shown
 
@@ -32,19 +36,21 @@ class Agreement:
             areas: are looked at.
         """
         self._looks_at_areas = areas
-        self._counts = {"areas": 0, "polygons": 0}
+        self._counts = {"areas": 0, "masks": 0}
         self._areas_as_corners = self._areas_as_sides = 0
         self._first: dict[str, str] = {}
 
-    def look(self, annotation: dict[str, Any], box: Box) -> None:
+    def look(self, annotation: dict[str, Any], box: Box, size: tuple[int, int]) -> None:
         """
         Args:
             annotation: of an object, with an "id".
             box: x, y, width, height in pixels; finite.
+            size: of the image: width and height in pixels.
         """
         if box[2] <= 0 or box[3] <= 0:
             return
-        area, polygons = annotation.get("area"), annotation.get("segmentation")
+        area = annotation.get("area")
+        mask: Any = annotation.get("segmentation")
         if is_finite(area) and area > 0:
             x, y, width, height = map(float, box)
             between = max(width - x, 0.0) * max(height - y, 0.0)
@@ -54,11 +60,12 @@ class Agreement:
             low, high = (share * box[2] * box[3] for share in _AREAS)
             if not low <= area <= high:
                 self._note("areas", annotation, f"the area {shown(area)} in {shown(box)}")
-        if polygons and are_polygons(polygons):
-            extent = extent_elsewhere(polygons, box)
+        if isinstance(mask, dict) or are_polygons(mask):
+            extent = extent_elsewhere(mask, box, size)
             if extent is not None:
-                found = f"polygons in {shown(extent)}, its box {shown(box)}"
-                self._note("polygons", annotation, found)
+                kind = "run lengths" if isinstance(mask, dict) else "polygons"
+                found = f"{kind} in {shown(extent)}, its box {shown(box)}"
+                self._note("masks", annotation, found)
 
     def _note(self, kind: str, annotation: dict[str, Any], found: str) -> None:
         self._counts[kind] += 1
@@ -78,7 +85,7 @@ class Agreement:
             )
         for kind, what, so in (
             ("areas", "an area that no object in their box has", "AP by size goes by it"),
-            ("polygons", "polygons elsewhere than their box", "one of both is wrong"),
+            ("masks", "a mask elsewhere than their box", "one of both is wrong"),
         ):
             if self._counts[kind]:
                 yield (
@@ -88,9 +95,12 @@ class Agreement:
                 )
 
 
-def extent_elsewhere(polygons: list[list[float]], box: Box) -> Box | None:
-    """Of polygons (x, y, width, height), where their box is hardly of one object; else None."""
-    extent = _extent(polygons)
+def extent_elsewhere(
+    mask: list[list[float]] | dict[str, Any], box: Box, size: tuple[int, int]
+) -> Box | None:
+    """Of polygons or run lengths (x, y, width, height), where they and the box are hardly of one
+    object; else None. ``size`` is the image's: width and height."""
+    extent = extent_of_run_lengths(mask, *size) if isinstance(mask, dict) else _extent(mask)
     return extent if extent is not None and _overlap(extent, box) < _OVERLAP else None
 
 

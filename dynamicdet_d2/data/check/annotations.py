@@ -8,7 +8,12 @@ from typing import Any
 from dynamicdet_d2.data.check.agreement import Agreement
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
 from dynamicdet_d2.data.check.images import Sizes
-from dynamicdet_d2.data.check.segmentations import are_polygons, are_run_lengths, farthest, has_area
+from dynamicdet_d2.data.check.segmentations import (
+    are_polygons,
+    are_run_lengths,
+    farthest,
+    what_is_lost,
+)
 from dynamicdet_d2.data.register import LARGEST_ID
 from dynamicdet_d2.utils.plain import is_finite
 from dynamicdet_d2.utils.words import shown
@@ -164,7 +169,7 @@ class AnnotationCheck:
             self._note_repetition(annotation)
             self._fit_as_corners += x < w <= width + 1 and y < h <= height + 1
             self._check_place(annotation, (x, y, w, h), width, height)
-            self._agreement.look(annotation, (x, y, w, h))
+            self._agreement.look(annotation, (x, y, w, h), (width, height))
 
     def _note_repetition(self, annotation: dict[str, Any]) -> None:
         box = hash((annotation["image_id"], annotation["category_id"], *annotation["bbox"]))
@@ -214,12 +219,8 @@ class AnnotationCheck:
                     f"{_place(annotation)} has a run-length mask, but INPUT.MASK_FORMAT is "
                     "'polygon'; 'bitmask' reads both.",
                 )
-            elif self._mask_format and is_object and not has_area(segmentation):
-                self._unusable.add(
-                    "empty masks",
-                    f"{_place(annotation)} has run lengths without a pixel of the object; "
-                    "Detectron2 leaves such an object out.",
-                )
+            elif self._mask_format and is_object and (lost := what_is_lost(segmentation)):
+                self._unusable.add("empty masks", f"{_place(annotation)} {lost}.")
         elif not are_polygons(segmentation):
             self._add_malformed(annotation, "a list of polygons [[x1, y1, x2, y2, ...], ...]")
         elif (far := farthest(segmentation, width, height)) is not None:
@@ -228,12 +229,8 @@ class AnnotationCheck:
                 f"{_place(annotation)} has a polygon with the coordinate {shown(far)}, far outside "
                 f"the image of {width}x{height} pixels.",
             )
-        elif not any(map(has_area, segmentation)):
-            self._unusable.add(
-                "polygons without area",
-                f"{_place(annotation)} has no polygon of three points or more; Detectron2 leaves "
-                "such an object out.",
-            )
+        elif lost := what_is_lost(segmentation):
+            self._unusable.add("polygons without area", f"{_place(annotation)} {lost}.")
 
     def _add_malformed(self, annotation: dict[str, Any], needed: str) -> None:
         self._errors.add(

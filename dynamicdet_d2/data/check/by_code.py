@@ -23,6 +23,7 @@ class _Box(NamedTuple):
     height: float
     inside: bool
     segmentation: Any
+    size: tuple[Any, Any]
 
 
 def warn_of_boxes(
@@ -33,7 +34,7 @@ def warn_of_boxes(
     Args:
         names: of the data sets.
         images: of theirs, in Detectron2's format; what is malformed is left to whoever loads it.
-        outlines: whether polygons are learnt, as masks or as what the boxes of mosaics follow from.
+        outlines: whether masks are learnt, as such or as what the boxes of mosaics follow from.
     """
     boxes = list(_boxes(images))
     flat, solid = list[_Box](), list[_Box]()
@@ -58,21 +59,23 @@ def warn_of_boxes(
             "are taken for pixels.",
             *(list(names), solid[0].said),
         )
-    elsewhere = [box for box in solid if outlines and _has_polygons_elsewhere(box)]
+    elsewhere = [box for box in solid if outlines and _has_mask_elsewhere(box)]
     if elsewhere:
         logger.warning(
-            "Data sets %s: %d of %d boxes have polygons elsewhere, which are learnt (the first: "
-            "%s).",
+            "Data sets %s: %d of %d boxes have a mask elsewhere, which is learnt (the first: %s).",
             *(list(names), len(elsewhere), len(boxes), elsewhere[0].said),
         )
 
 
-def _has_polygons_elsewhere(box: _Box) -> bool:
-    polygons = box.segmentation
-    if not isinstance(polygons, list):
+def _has_mask_elsewhere(box: _Box) -> bool:
+    mask = box.segmentation
+    if isinstance(mask, dict) and isinstance(mask.get("counts"), bytes):  # as pycocotools gives it
+        mask = {**mask, "counts": mask["counts"].decode("latin-1")}
+    if not isinstance(mask, list | dict):
         return False
     try:
-        return extent_elsewhere(polygons, (box.x, box.y, box.width, box.height)) is not None
+        sides = (box.x, box.y, box.width, box.height)
+        return extent_elsewhere(mask, sides, box.size) is not None
     except (TypeError, ValueError):  # malformed
         return False
 
@@ -109,7 +112,8 @@ def _boxes(images: Sequence[Mapping[str, Any]]) -> Iterator[_Box]:
             numbers = ", ".join(f"{float(number):g}" for number in annotation["bbox"])
             said = f"[{numbers}] as {_MODES[mode]} of {image.get('file_name')}"
             inside = _is_inside(image, x, y, right, bottom)
-            yield _Box(said, x, y, right, bottom, inside, annotation.get("segmentation"))
+            size = image.get("width"), image.get("height")
+            yield _Box(said, x, y, right, bottom, inside, annotation.get("segmentation"), size)
 
 
 def _is_inside(image: Mapping[str, Any], x: float, y: float, width: float, height: float) -> bool:

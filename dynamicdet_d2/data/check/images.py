@@ -128,7 +128,8 @@ def _check_files(
         )
         return
     for name in missing:
-        said = f"{os.path.join(image_root, name)} does not exist{instead.get(name, '')}."
+        path = os.path.join(image_root, name)
+        said = f"{path} {no_such('file', path)}{instead.get(name, '')}."
         unusable.add("missing image files", said)
     names = list(present)
     for name in names[:: max(1, len(names) // SIZES_COMPARED)][:SIZES_COMPARED]:

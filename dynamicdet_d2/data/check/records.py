@@ -53,6 +53,10 @@ def refuse_malformed(names: Sequence[str], images: object, needs: Needs) -> None
         if fault is None and needs.figures:
             first = places.setdefault(image["image_id"], place)
             fault = f"has the image_id of entry {first}, too" if first != place else None
+            id_, other = image["image_id"], images[0]["image_id"]
+            if isinstance(id_, str) != isinstance(other, str):  # figures need them in an order
+                fault = f"has the image_id {shown(id_)} and entry 0 has {shown(other)}; "
+                fault += "all must be numbers, or all text"
         fault = fault or (_unnamed(image, names) if needs.figures else None)
         if fault is not None and isinstance(image, str):  # as of a dict's keys
             fault += ", and what is registered a list of such dicts"

@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from dynamicdet_d2.data.check.annotations import AnnotationCheck
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
+from dynamicdet_d2.data.check.records import Needs, refuse_malformed
 from dynamicdet_d2.data.register import class_names, read_json
 from dynamicdet_d2.utils.words import spelt_alike
 
@@ -138,7 +139,8 @@ def check_datasets(
         reports.append(report)
     _compare_classes(reports)
     others = [name for name in names if not is_of_coco_files(name)] if judged else []
-    reports += filter(None, map(_of_code, others))  # some name their classes when they are read
+    for name in others:  # some name their classes when they are read
+        reports += _of_code(name, measured_later=bool(train) and name in judged)
     if others and train:
         warn_of_other_classes(train, judged)
     _warn_of_learnt_images(reports, train, judged)
@@ -150,20 +152,21 @@ def check_datasets(
     return reports
 
 
-def _of_code(name: str) -> DatasetReport | None:
-    """The images of a data set that is registered by code, and what their metadata says; None where
-    it cannot be read, which whoever loads it says.
+def _of_code(name: str, *, measured_later: bool) -> list[DatasetReport]:
+    """The images of a data set that is registered by code, and what their metadata says; nothing
+    where it cannot be read, which whoever loads it says. An evaluation of one's own may take what
+    COCO's refuses, so that this is a warning where a training comes first.
     """
     try:
         images = DatasetCatalog.get(name)
         files = [os.path.split(os.path.abspath(image["file_name"])) for image in images]
         objects = sum(len(image.get("annotations") or ()) for image in images)
     except Exception:  # a user's own function, or what it gives
-        return None
+        return []
     if not files:
-        return None
+        return []
     real = {folder: os.path.realpath(folder) for folder in dict(files)}
-    return DatasetReport(
+    report = DatasetReport(
         name,
         "by code",
         class_names=list(MetadataCatalog.get(name).get("thing_classes") or ()),
@@ -171,6 +174,13 @@ def _of_code(name: str) -> DatasetReport | None:
         num_images=len(files),
         num_annotations=objects,
     )
+    if measured_later:
+        try:
+            refuse_malformed([name], images, Needs(figures=True))
+        except ValueError as error:
+            fault = str(error).removeprefix(f"Data sets {[name]}: ")
+            report.warnings.add("malformed images", f"COCO's evaluation will refuse it: {fault}")
+    return [report]
 
 
 def is_of_coco_files(name: str) -> bool:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: whether a segmentation of a COCO json is polygons or run lengths of its image."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -39,16 +40,52 @@ def farthest(polygons: list[list[float]], width: int, height: int) -> float | No
     return None
 
 
+def what_is_lost(mask: list[list[float]] | dict[str, Any]) -> str | None:
+    """What Detectron2 leaves out of polygons or run lengths without a word, as the end of a
+    sentence; None where nothing of the object is lost: one or two points have no area anyway."""
+    if isinstance(mask, dict):
+        lacks = None if has_area(mask) else "run lengths without a pixel of the object"
+    else:
+        for polygon in mask:
+            if (count := len(polygon)) % 2:
+                return f"has a polygon of {count} numbers, two a point; Detectron2 leaves it out"
+        lacks = None if any(map(has_area, mask)) else "no polygon of three points or more"
+    return f"has {lacks}; Detectron2 leaves such an object out" if lacks else None
+
+
 def are_run_lengths(segmentation: dict[str, Any], width: int, height: int) -> bool:
     """Run lengths of the image's size, as a list or compressed, that add up to it."""
+    return _fitting(segmentation, width, height) is not None
+
+
+def extent_of_run_lengths(
+    segmentation: dict[str, Any], width: int, height: int
+) -> tuple[float, float, float, float] | None:
+    """(x, y, width, height) of the object's pixels, which run down the columns; None where there
+    are none, or these are no run lengths of the image's size."""
+    counts = _fitting(segmentation, width, height) or []
+    ends = itertools.accumulate(counts)
+    runs = [(end - n, end - 1) for end, n in zip(ends, counts, strict=True)][1::2]
+    runs = [(first, last) for first, last in runs if first <= last]
+    if not runs:
+        return None
+    left, right = runs[0][0] // height, runs[-1][1] // height
+    top, bottom = 0, height - 1
+    if all(first // height == last // height for first, last in runs):
+        top = min(first % height for first, _ in runs)
+        bottom = max(last % height for _, last in runs)
+    return left, top, right - left + 1, bottom - top + 1
+
+
+def _fitting(segmentation: dict[str, Any], width: int, height: int) -> list[int] | None:
     counts = _counts(segmentation)
-    if segmentation.get("size") != [height, width]:
-        return False
-    return (
-        isinstance(counts, list)
+    fits = (
+        segmentation.get("size") == [height, width]
+        and isinstance(counts, list)
         and all(type(count) is int and count >= 0 for count in counts)
         and sum(counts) == width * height
     )
+    return counts if fits else None
 
 
 def _counts(segmentation: dict[str, Any]) -> Any:

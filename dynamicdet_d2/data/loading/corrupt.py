@@ -23,6 +23,8 @@ Read = TypeVar("Read")
 
 # Key under which a training sample carries the errors of the images it stands in for.
 REPLACED = "replaced_corrupt_images"
+# Pillow's words where an image is resized to a side of less than half a pixel.
+_SIDE_OF_NOTHING = "height and width must be > 0"
 
 
 class CorruptImageError(ValueError):
@@ -69,8 +71,9 @@ class NamedErrors(Generic[Read]):
 
     A file whose pixels would not survive the reading (``header_fault``) is not read. Where the
     mapper raises, the image is read once more: if that fails or shows another size than
-    the data set's, a ``CorruptImageError`` is raised. Any other failure is the mapper's own; it
-    passes through with the image added as a note, so that skipping cannot hide a bug.
+    the data set's, or nothing was left of it in resizing, a ``CorruptImageError`` is raised. Any
+    other failure is the mapper's own; it passes through with the image added as a note, so that
+    skipping cannot hide a bug.
     """
 
     def __init__(self, mapper: Callable[[Sample], Read]) -> None:
@@ -97,6 +100,8 @@ class NamedErrors(Generic[Read]):
                 fault = "was refused by the mapper" if sample is None else None
         except Exception as error:
             fault = image_fault(said)
+            if fault is None and str(error) == _SIDE_OF_NOTHING:
+                fault = "is so narrow that its shorter side would vanish, as INPUT has it resized"
             if fault is None:
                 error.add_note(f"While loading image {said.get('file_name')}.")
                 if isinstance(error, StopIteration):
