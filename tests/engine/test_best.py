@@ -125,34 +125,6 @@ def test_a_run_of_detectors_alone_ends_with_its_best(config: Config) -> None:
     assert differing(Scripted.seen[0][1], final) == []
 
 
-@pytest.mark.parametrize("died", ["at a checkpoint", "in an evaluation"])
-def test_what_was_seen_is_kept_over_a_resume(config: Config, died: str) -> None:
-    """Killed after the checkpoint of step 6, before or after the evaluation there."""
-    keys = ("SOLVER.BEST.PATIENCE", 2, "SOLVER.ROUTER.EPOCHS", 1)
-    whole = scripted(config("whole", *keys), 2, 1, 3, 1, 1)
-    whole.train()
-    cfg = config("killed", *keys)
-    trainer = scripted(cfg, 2, 1, 3)
-    evaluate = trainer._evaluate
-
-    def stop() -> dict:
-        if trainer.iter == 5 and died == "in an evaluation" or trainer.iter == 7:
-            raise KeyboardInterrupt
-        return evaluate()
-
-    # The hook holds the bound method.
-    trainer._evaluate = stop
-    next(h for h in trainer._hooks if isinstance(h, EvalHook))._func = stop
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train()
-    assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == "model_0000005.pth"
-    figures = (3, 1, 1) if died == "in an evaluation" else (1, 1)
-    resumed = scripted(cfg, *figures, resume=True)
-    resumed.train()
-    assert record(cfg) == record(config("whole"))
-    assert differing(whole.detector.state_dict(), resumed.detector.state_dict()) == []
-
-
 def interrupted(cfg: CfgNode, *figures: float, at: int) -> None:
     """A run that Ctrl-C ends in the evaluation that follows so many steps."""
     trainer = scripted(cfg, *figures)
@@ -163,10 +135,26 @@ def interrupted(cfg: CfgNode, *figures: float, at: int) -> None:
             raise KeyboardInterrupt
         return evaluate()
 
-    trainer._evaluate = stop
+    trainer._evaluate = stop  # and the hook, which holds the bound method
     next(h for h in trainer._hooks if isinstance(h, EvalHook))._func = stop
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
+
+
+@pytest.mark.parametrize("died", ["at a checkpoint", "in an evaluation"])
+def test_what_was_seen_is_kept_over_a_resume(config: Config, died: str) -> None:
+    """Killed after the checkpoint of step 6, before or after the evaluation there."""
+    keys = ("SOLVER.BEST.PATIENCE", 2, "SOLVER.ROUTER.EPOCHS", 1)
+    whole = scripted(config("whole", *keys), 2, 1, 3, 1, 1)
+    whole.train()
+    cfg = config("killed", *keys)
+    interrupted(cfg, 2, 1, 3, at=6 if died == "in an evaluation" else 8)
+    assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == "model_0000005.pth"
+    figures = (3, 1, 1) if died == "in an evaluation" else (1, 1)
+    resumed = scripted(cfg, *figures, resume=True)
+    resumed.train()
+    assert record(cfg) == record(config("whole"))
+    assert differing(whole.detector.state_dict(), resumed.detector.state_dict()) == []
 
 
 ALONE = ("SOLVER.PHASES", "('detectors',)", "SOLVER.CHECKPOINT_PERIOD", PERIOD)
