@@ -36,7 +36,8 @@ def check_complete(
     """Refuse weights that leave parts of the model at random values or are not finite.
 
     A model that nothing was loaded into is random as a whole, and its user knows. A router that has
-    learnt nothing yet, where one decides, is said.
+    learnt nothing yet, where one decides, is said; a model whose router has no weights is told so
+    (``without_router``), as it cannot be given a threshold by which one decides.
 
     Args:
         checkpointer: after loading.

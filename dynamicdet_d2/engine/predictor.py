@@ -20,6 +20,7 @@ from dynamicdet_d2.checkpoint import load_complete
 from dynamicdet_d2.config import Config, Use, check
 from dynamicdet_d2.config.rules import device_has_values
 from dynamicdet_d2.modeling.architecture import building
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.pixels import MOST_PIXELS, ORDERS, say_nearly_black
 from dynamicdet_d2.utils.words import shown
 
@@ -63,7 +64,7 @@ class Predictor(DefaultPredictor):
             logger.warning("MODEL.WEIGHTS is empty: the predictor has random weights.")
         one_exit = cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1)
         load_complete(self.model, cfg, cfg.MODEL.WEIGHTS, one_exit=one_exit)
-        dynamic = hasattr(self.model, "optimized_copy")  # which keeps its own
+        dynamic = isinstance(self.model, DynamicDetector)  # which keeps its own
         self._optimized = OptimizedCopy(None if dynamic else InferenceOptions.from_config(cfg))
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -95,16 +95,18 @@ def chart_style() -> Iterator[None]:
     with mpl.rc_context(_STYLE), warnings.catch_warnings(record=True) as met:
         warnings.filterwarnings("always", f"({_NO_GLYPH}|{_NO_ROOM})")
         yield
-    say_missing(chr(int(found[1])) for said in met if (found := _missing(said)))
-    if any(str(said.message).startswith(_NO_ROOM) for said in met):
+    _say(met)
+
+
+def _say(met: Sequence[warnings.WarningMessage]) -> None:
+    """Missing characters and room in our words, and once; the rest as it was said."""
+    texts = [str(said.message) for said in met]
+    say_missing(chr(int(found[1])) for text in texts if (found := re.match(_NO_GLYPH, text)))
+    if any(text.startswith(_NO_ROOM) for text in texts):
         logger.warning("A chart has no room beside its labels: names in it are too long or many.")
-    for said in met:
-        if not _missing(said) and not str(said.message).startswith(_NO_ROOM):
+    for said, text in zip(met, texts, strict=True):
+        if not re.match(f"{_NO_GLYPH}|{_NO_ROOM}", text):
             warnings.warn_explicit(said.message, said.category, said.filename, said.lineno)
-
-
-def _missing(said: warnings.WarningMessage) -> re.Match[str] | None:
-    return re.match(_NO_GLYPH, str(said.message))
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -52,13 +52,18 @@ def test_all_views_take_the_route_of_the_image(cfg: CfgNode, own: tuple) -> None
     assert seen and len(seen) % per_pass == 0
 
 
-def test_an_evaluation_adds_its_figures(tmp_path: Path) -> None:
-    files = write_coco(
-        tmp_path,
+def two_images(folder: Path) -> tuple[str, str]:
+    """JSON file and image folder of two images with an object each."""
+    return write_coco(
+        folder,
         [image_entry(i, width=96, height=64) for i in (1, 2)],
         [object_entry(1, 1), object_entry(2, 2)],
         categories=CATEGORIES,
     )
+
+
+def test_an_evaluation_adds_its_figures(tmp_path: Path) -> None:
+    files = two_images(tmp_path)
     with clean_catalogs():
         entries = [["aug", *files]]
         register_coco_json(entries)
@@ -70,12 +75,7 @@ def test_an_evaluation_adds_its_figures(tmp_path: Path) -> None:
 
 
 def test_the_loader_is_the_callers_own_and_modes_are_kept(tmp_path: Path) -> None:
-    files = write_coco(
-        tmp_path,
-        [image_entry(i, width=96, height=64) for i in (1, 2)],
-        [object_entry(1, 1), object_entry(2, 2)],
-        categories=CATEGORIES,
-    )
+    files = two_images(tmp_path)
     model = decided(toy_model("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0))
     model.router.train()  # a part alone, as in some phases of a training
     modes = [module.training for module in model.modules()]
