@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The optimised copy that a model keeps of itself, up to date with its weights."""
 
-import dataclasses
 import functools
 import inspect
 import logging
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sized
 from itertools import chain
 from threading import Lock
 from typing import Any
@@ -17,11 +16,10 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration.optimize import optimize_for_inference
 from dynamicdet_d2.acceleration.options import InferenceOptions
-from dynamicdet_d2.parts import parts_of
+from dynamicdet_d2.acceleration.settings import HandedSettings, LayerSettings
 
 logger = logging.getLogger(__name__)
 
-_PLAIN = (bool, int, float, str)
 _VERSION = operator.attrgetter("_version")
 _TRAINING = operator.attrgetter("training")
 _FORWARD = operator.attrgetter("forward")
@@ -34,11 +32,12 @@ class OptimizedCopy:
     Weights are loaded, and trained, after a model was built, so nothing can be prepared then. It
     is not part of the model's state: copies and pickles of the model begin without one. Plain
     settings of the model itself, of its router and of its heads, such as a score threshold, are
-    followed as they are set. Threads may call the model at the same time. A model with
-    hooks inside, with functions in the place of methods, or with modules in training mode, is run
-    as it is: the copy lacks them. Of changes through ``.data``, which are not counted, the first
-    value in each row of each weight and buffer is looked at, so that filters that were zeroed and
-    statistics that were averaged are seen; ``drop`` it after smaller ones.
+    followed as they are set; after those of other layers, such as ``eps``, it is made anew. Threads
+    may call the model at the same time. A model with hooks inside, with functions in the place of
+    methods, or with modules in training mode, is run as it is: the copy lacks them. Of changes
+    through ``.data``, which are not counted, the first value in each row of each weight and buffer
+    is looked at, so that filters that were zeroed and statistics that were averaged are seen;
+    ``drop`` it after smaller ones.
     """
 
     def __init__(self, options: InferenceOptions | None) -> None:
@@ -48,8 +47,7 @@ class OptimizedCopy:
         """
         self.options = options
         self._copy: nn.Module | None = None
-        self._weights: _Weights | None = None
-        self._heads: list[_Settings] = []
+        self._made_from: _Moment | None = None
         self._alone = Lock()  # a copy is made, or brought up to date, by one thread
 
     def of(self, model: nn.Module) -> nn.Module:
@@ -61,20 +59,19 @@ class OptimizedCopy:
 
     def _up_to_date(self, model: nn.Module, options: InferenceOptions) -> nn.Module:
         fast = self._copy
-        if fast is None or self._weights is None or self._weights.changed():
+        if fast is None or self._made_from is None or self._made_from.is_past():
             self.drop()
             if reason := _watched(model):
                 _say_it_runs_as_it_is(reason)
                 return model
             fast = self._copy = optimize_for_inference(model, options)
-            self._weights, self._heads = _Weights(model), _heads(model, fast)
-        for ours, theirs, names in self._heads:
-            theirs.update({k: ours[k] for k in names if k in ours and _may_be_set(ours[k])})
+            self._made_from = _Moment(model, fast)
+        self._made_from.settings.hand_on()
         return fast
 
     def drop(self) -> None:
         """Free the copy's memory; the next inference makes another one."""
-        self._copy, self._weights, self._heads = None, None, []
+        self._copy, self._made_from = None, None
 
     def __deepcopy__(self, memo: dict) -> "OptimizedCopy":
         return OptimizedCopy(self.options)
@@ -135,40 +132,16 @@ def _say_it_runs_as_it_is(reason: str) -> None:
     )
 
 
-_Settings = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
-"""Attributes of a module, of its counterpart in the copy, and the names that are settings."""
+class _Moment:
+    """A model as it was when its copy was made, and the settings that the copy takes over later."""
 
+    def __init__(self, model: nn.Module, fast: nn.Module) -> None:
+        self.settings = HandedSettings(model, fast)
+        self._weights = _Weights(model)
+        self._layers = LayerSettings(model, self.settings)
 
-def _heads(model: nn.Module, fast: nn.Module) -> list[_Settings]:
-    """Of the model itself, router and heads, those modules that the copy has as they are."""
-    found: list[_Settings] = [(vars(model), vars(fast), _settings(model))]
-    for ours, theirs in zip(_decisive(model), _decisive(fast), strict=True):
-        inside = dict(theirs.named_modules())
-        for name, module in ours.named_modules():
-            if name in inside and type(inside[name]) is type(module):
-                found.append((module.__dict__, inside[name].__dict__, _settings(module)))
-    return [settings for settings in found if settings[2]]
-
-
-def _decisive(model: nn.Module) -> list[nn.Module]:
-    router = getattr(model, "router", None)
-    return [*([] if router is None else [router]), *parts_of(model).heads]
-
-
-def _settings(module: nn.Module) -> list[str]:
-    """None among them: it may become a number."""
-    return [k for k, v in vars(module).items() if k != "training" and _may_be_set(v)]
-
-
-def _may_be_set(value: object) -> bool:
-    return value is None or _is_plain(value)
-
-
-def _is_plain(value: object) -> bool:
-    """A number, text, or a dataclass or dict of them, as RPNs have of numbers of proposals."""
-    if isinstance(value, dict):
-        return bool(value) and all(isinstance(x, _PLAIN) for x in value.values())
-    return isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
+    def is_past(self) -> bool:
+        return self._weights.changed() or self._layers.changed()
 
 
 class _Weights:

@@ -18,6 +18,7 @@ from dynamicdet_d2.checkpoint.report import LoadReport, summarise
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.ranges import integer, number
 from dynamicdet_d2.engine.plan import Plan
+from dynamicdet_d2.modeling.built_from import are_shares
 from dynamicdet_d2.utils.words import in_words, shown
 
 logger = logging.getLogger(__name__)
@@ -171,7 +172,7 @@ def warn_of_doubtful_keys(cfg: CfgNode) -> None:
         )
     for name in ("PIXEL_MEAN", "PIXEL_STD"):
         numbers: list[float] = list(cfg.MODEL[name])
-        if 0 < max(map(abs, numbers)) < 1:
+        if are_shares(numbers):
             logger.warning(
                 "MODEL.%s is %s, which looks like shares of 255: pixels are from 0 to 255, and "
                 "MODEL.PIXEL_MEAN and PIXEL_STD are so, too.",

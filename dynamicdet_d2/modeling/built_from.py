@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a detector is built from, as programs and LazyConfigs give it, refused by name."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.router_inputs.pooled_features import PooledFeatures
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.utils.words import shown
+
+logger = logging.getLogger(__name__)
 
 
 def check_parts(backbone: Any, router: Any, operating_point: Any, exit_merging: Any) -> None:
@@ -43,7 +46,7 @@ def check_parts(backbone: Any, router: Any, operating_point: Any, exit_merging: 
 
 
 def check_statistics(mean: Sequence[float], std: Sequence[float]) -> None:
-    """Refuse statistics of pixels that no image can be normalised by.
+    """Refuse statistics of pixels that no image can be normalised by; warn of shares of 255.
 
     Raises:
         ValueError: they are not of as many channels, or a deviation is none.
@@ -53,6 +56,18 @@ def check_statistics(mean: Sequence[float], std: Sequence[float]) -> None:
             f"pixel_mean of the detector is {list(mean)} and pixel_std {list(std)}; they must have "
             "a number for each channel, and pixel_std numbers above 0."
         )
+    for name, numbers in (("pixel_mean", mean), ("pixel_std", std)):
+        if are_shares(numbers):
+            logger.warning(
+                "%s of the detector is %s, which looks like shares of 255: pixels are from 0 to "
+                "255, and pixel_mean and pixel_std are so, too.",
+                *(name, list(numbers)),
+            )
+
+
+def are_shares(statistics: Sequence[float]) -> bool:
+    """Whether means or deviations of pixels look like those of pixels from 0 to 1."""
+    return 0 < max(map(abs, statistics)) < 1
 
 
 def check_classes(*roi_heads: Any) -> None:

@@ -150,6 +150,20 @@ def through_numpy(model: nn.Module) -> None:
     model.router.score.weight.detach().numpy()[:] = 3.0
 
 
+def other_eps(model: nn.Module) -> None:
+    model.backbone.bottom_up1.stem.conv1.norm.eps = 1.0
+
+
+def other_box_weights(model: nn.Module) -> None:
+    """A setting of an object that is no module."""
+    model.roi_heads.box_predictor.box2box_transform.weights = (1.0, 1.0, 1.0, 1.0)
+
+
+def other_order(model: nn.Module) -> None:
+    """In place, in a list."""
+    model.proposal_generator.in_features.reverse()
+
+
 CHANGES = {
     "loaded": lambda model: model.load_state_dict(detector().state_dict()),
     "in place": lambda model: nn.init.constant_(model.router.score.bias, 1.0),
@@ -167,6 +181,9 @@ CHANGES = {
     "one filter through .data": one_filter_of_many,
     "one bias through .data": one_bias_of_many,
     "through numpy": through_numpy,
+    "a layer's setting": other_eps,
+    "an object's setting": other_box_weights,
+    "a list in place": other_order,
 }
 
 
@@ -181,7 +198,9 @@ def test_the_copy_is_made_anew_after(change: str) -> None:
     assert model.optimized_copy.of(model) is after
 
 
-@pytest.mark.parametrize("change", [step, only_statistics, averaged, averaged_statistics])
+@pytest.mark.parametrize(
+    "change", [step, only_statistics, averaged, averaged_statistics, other_eps]
+)
 def test_results_follow_the_weights(change: Callable[[nn.Module], None]) -> None:
     model, inputs = detector(optimize=True), toy_inputs(2)
     before = raw(model, inputs)

@@ -52,6 +52,16 @@ def test_statistics_of_pixels(mean: list[float], std: list[float]) -> None:
     check_statistics([103.5], [1.0])
 
 
+def test_statistics_as_shares_of_255_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    check_statistics([103.5, 0.0, -120.0], [1.0, 57.0, 0.5])  # a deviation of 0.5 beside others
+    assert not caplog.messages
+    check_statistics([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert [said.split(",")[0] for said in caplog.messages] == [
+        "pixel_mean of the detector is [0.485",
+        "pixel_std of the detector is [0.229",
+    ]
+
+
 def test_heads_and_their_predictor_have_the_same_classes() -> None:
     """As where a LazyConfig has the number changed in one of two places."""
     heads = LazyConfig.load("configs/lazy/dy_faster_rcnn_R_50_FPN.py").model.roi_heads

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain settings of a model's modules, which a program may set after the optimised copy was made.
+
+Those of the model, its router and its heads are handed on to the copy, as they are set from call to
+call. Those of layers decide how the copy was made; where one changes, it is made anew.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import Any
+
+from torch import nn
+
+from dynamicdet_d2.parts import parts_of
+
+_PLAIN = (bool, int, float, str)
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+
+Handed = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
+"""Attributes of a module, of its counterpart in the copy, and the names that are settings."""
+
+
+class HandedSettings:
+    """Those of the model, its router and its heads, where the copy has the module as it is."""
+
+    def __init__(self, model: nn.Module, fast: nn.Module) -> None:
+        found: list[Handed] = [(vars(model), vars(fast), _settings(model))]
+        for ours, theirs in zip(_decisive(model), _decisive(fast), strict=True):
+            inside = dict(theirs.named_modules())
+            for name, module in ours.named_modules():
+                if name in inside and type(inside[name]) is type(module):
+                    found.append((module.__dict__, inside[name].__dict__, _settings(module)))
+        self._handed = [settings for settings in found if settings[2]]
+
+    def hand_on(self) -> None:
+        """Set those of the copy as the model has them now."""
+        for ours, theirs, names in self._handed:
+            theirs.update({k: ours[k] for k in names if k in ours and _may_be_set(ours[k])})
+
+    def names(self) -> set[tuple[int, str]]:
+        """The id of the attributes of the model's own module, and the setting's name."""
+        return {(id(ours), name) for ours, _, names in self._handed for name in names}
+
+
+class LayerSettings:
+    """Those of all other modules, and of what modules keep that is no module, at one moment.
+
+    These are numbers, text, and tuples and lists of them, such as ``eps``, ``stride`` or the
+    ``weights`` of a ``box2box_transform``.
+    """
+
+    def __init__(self, model: nn.Module, handed: HandedSettings) -> None:
+        passed_over = handed.names()
+        self._owners, self._getters = list[dict[str, Any]](), list[itemgetter]()
+        for owner in _owners(model):
+            names = [
+                name
+                for name, value in owner.items()
+                if not name.startswith("_")
+                and name not in _OF_EVERY_MODULE
+                and (id(owner), name) not in passed_over
+                and _is_watched(value)
+            ]
+            if names:
+                self._owners.append(owner)
+                self._getters.append(itemgetter(*names))
+        self._values = copy.deepcopy(self._read())  # lists can be changed in place
+
+    def changed(self) -> bool:
+        try:
+            return self._read() != self._values
+        except KeyError:  # one is gone
+            return True
+
+    def _read(self) -> list[Any]:
+        return [get(owner) for get, owner in zip(self._getters, self._owners, strict=True)]
+
+
+def _decisive(model: nn.Module) -> list[nn.Module]:
+    router = getattr(model, "router", None)
+    return [*([] if router is None else [router]), *parts_of(model).heads]
+
+
+def _settings(module: nn.Module) -> list[str]:
+    """None among them: it may become a number."""
+    return [k for k, v in vars(module).items() if k != "training" and _may_be_set(v)]
+
+
+def _may_be_set(value: object) -> bool:
+    return value is None or _is_plain(value)
+
+
+def _is_plain(value: object) -> bool:
+    """A number, text, or a dataclass or dict of them, as RPNs have of numbers of proposals."""
+    if isinstance(value, dict):
+        return bool(value) and all(isinstance(x, _PLAIN) for x in value.values())
+    return isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
+
+
+def _owners(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """Attributes of modules inside and, each once, of plain objects that they keep."""
+    seen = set[int]()
+    for module in model.modules():
+        if module is model:
+            continue
+        yield vars(module)
+        for kept in vars(module).values():
+            is_plain_object = hasattr(kept, "__dict__") and not isinstance(kept, type | nn.Module)
+            if is_plain_object and not callable(kept) and id(kept) not in seen:
+                seen.add(id(kept))
+                yield vars(kept)
+
+
+def _is_watched(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_watched, value))
+    return value is None or isinstance(value, _PLAIN)
