@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from torch import Tensor, nn
@@ -22,18 +22,18 @@ from dynamicdet_d2.checkpoint.learnt import (
     say_learnt_images,
     with_earlier,
 )
-from dynamicdet_d2.config import check
+from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.loading.corrupt import Sample
+from dynamicdet_d2.data.loading.images import training_dicts
+from dynamicdet_d2.engine.checks import warn_of_doubtful_keys
+from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
 from dynamicdet_d2.engine.ema import WeightAverage
-from dynamicdet_d2.engine.overridden import check_one_schedule, checked_hooks
-from dynamicdet_d2.engine.resuming import (
-    check_model,
-    recorded,
-    say_other_images,
-    settle,
-)
+from dynamicdet_d2.engine.learnt_classes import check_classes
+from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
+from dynamicdet_d2.engine.resuming import check_model, recorded, say_other_images, settle
+from dynamicdet_d2.engine.run_data import prepare_data
 from dynamicdet_d2.engine.run_folder import begun_anew, forget_metrics_from
 from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.engine.step import TrainingStep
@@ -70,6 +70,27 @@ class ReliableTrainer(DefaultTrainer):
     _asked_for_weights = False
     _has_trained = False
     _learnt_before: Sequence[Tensor] = ()
+
+    def _begin(self, cfg: CfgNode) -> CfgNode:
+        """What comes before a model is built: keys and data are checked, the seed is drawn.
+
+        In the place of Detectron2's own beginning, which wraps the model for several processes in a
+        way that a CPU refuses.
+
+        Returns:
+            the config for this number of processes.
+        """
+        TrainerBase.__init__(self)
+        check(cfg, Use.TRAIN)
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        check(cfg, Use.TRAIN)  # as it is scaled
+        check_builders(type(self))
+        self.seed = run_seed(cfg)
+        self.reports = prepare_data(cfg)
+        self.images = training_dicts(cfg)
+        check_classes(cfg, self.images)
+        warn_of_doubtful_keys(cfg)
+        return cfg
 
     def __getattr__(self, name: str) -> Any:
         """Of what is not there yet, which Python would call unknown."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import HookBase, TrainerBase
+from detectron2.engine import HookBase
 from detectron2.engine.hooks import EvalHook
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
@@ -18,8 +18,6 @@ from torch import nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.config import Use, check
-from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.data.loading.loaders import (
     ImageLoader,
     ResumableLoader,
@@ -30,16 +28,13 @@ from dynamicdet_d2.engine.checks import (
     check_optimizer,
     check_state,
     state_fits,
-    warn_of_doubtful_keys,
 )
-from dynamicdet_d2.engine.distributed import distributed, run_seed
+from dynamicdet_d2.engine.distributed import distributed
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
-from dynamicdet_d2.engine.learnt_classes import check_classes
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS
 from dynamicdet_d2.engine.reliable import ReliableTrainer
-from dynamicdet_d2.engine.run_data import prepare_data
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
@@ -68,16 +63,8 @@ class StaticTrainer(ReliableTrainer, Builders):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        # Not DefaultTrainer's: it wraps the model for several processes in a way that a CPU
-        # refuses, and has no schedule without a step.
-        TrainerBase.__init__(self)
-        check(cfg, Use.TRAIN)
-        self.reports = prepare_data(cfg)
-        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-        self.seed = run_seed(cfg)
-        self.images = training_dicts(cfg)
-        check_classes(cfg, self.images)
-        warn_of_doubtful_keys(cfg)
+        # Not DefaultTrainer's beginning: see `_begin`; it has no schedule without a step, either.
+        cfg = self._begin(cfg)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         self._loader = self.build_train_loader(cfg)

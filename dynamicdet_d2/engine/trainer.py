@@ -15,13 +15,11 @@ from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from detectron2.utils.file_io import PathManager
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.config import Use, check
-from dynamicdet_d2.data.loading.images import training_dicts
-from dynamicdet_d2.engine import checks, learnt_classes, overridden
+from dynamicdet_d2.engine import checks, overridden
 from dynamicdet_d2.engine.best import BestWeights
 from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.cached import CachedBatches
-from dynamicdet_d2.engine.distributed import run_seed, share_statistics
+from dynamicdet_d2.engine.distributed import share_statistics
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.hooks import (
@@ -40,7 +38,6 @@ from dynamicdet_d2.engine.phases import Phase
 from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
 from dynamicdet_d2.engine.plan import Plan, planned_phases
 from dynamicdet_d2.engine.reliable import ReliableTrainer
-from dynamicdet_d2.engine.run_data import prepare_data
 from dynamicdet_d2.engine.statistics import measure_statistics
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.engine.tester import TradeoffTester
@@ -75,19 +72,8 @@ class DynamicTrainer(WholeModelTrainer, PassingTrainer, ReliableTrainer, Tradeof
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        # Not DefaultTrainer's: it builds one optimizer for the whole run, and wraps the model
-        # for several processes in a way that a CPU refuses.
-        TrainerBase.__init__(self)
-        check(cfg, Use.TRAIN)
-        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-        check(cfg, Use.TRAIN)  # as it is scaled
-        overridden.check_builders(type(self))
-        self.cfg = cfg
-        self.seed = run_seed(cfg)
-        self.reports = prepare_data(cfg)
-        self.images = training_dicts(cfg)
-        learnt_classes.check_classes(cfg, self.images)
-        checks.warn_of_doubtful_keys(cfg)
+        # Not DefaultTrainer's beginning, which builds one optimizer for the whole run.
+        cfg = self._begin(cfg)
         self.detector = self._build_detector(cfg)
         self._trainable = [p for p in self.detector.parameters() if p.requires_grad]
         self.plan = Plan(planned_phases(cfg), len(self.images))
