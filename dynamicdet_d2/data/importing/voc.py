@@ -18,6 +18,7 @@ from dynamicdet_d2.data.importing.dataset import (
     ObjectEntry,
     check_classes,
     clipped,
+    files_below,
     image_size,
     sticks_out,
     visible,
@@ -103,7 +104,7 @@ def _annotation_files(folder: Path, listed: Mapping[str, Path]) -> dict[str, lis
     if listed:
         return {split: _files_of(file, annotations) for split, file in listed.items()}
     place = annotations if annotations.is_dir() else folder
-    found = visible((f for f in place.rglob("*") if f.suffix.lower() == ".xml"), place)
+    found = visible((f for f in files_below(place) if f.suffix.lower() == ".xml"), place)
     if not found:
         raise ValueError(f"{folder} has no annotations (.xml).")
     for file in found:
@@ -138,7 +139,8 @@ def _files_of(listed: Path, annotations: Path) -> list[Path]:
 
 def _in_no_list(annotations: Path, read: Collection[Path]) -> tuple[str, ...]:
     """On annotations that were added and not listed, or for which a list is missing."""
-    lost = [x for x in visible(annotations.rglob("*.xml"), annotations) if x not in read]
+    found = (file for file in files_below(annotations) if file.suffix == ".xml")
+    lost = [file for file in visible(found, annotations) if file not in read]
     if not lost:
         return ()
     return (f"{len(lost)} annotation file(s) are in no list, and are left out: {lost[0]}.",)
