@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 _BYTES = 8
 _PIECES = 4  # of each image
+# Of pictures that are hardly ever compressed: those on one ground, or before a still camera, are of
+# one size and differ in pieces that are not looked at.
+_UNCOMPRESSED = (".bmp", ".pgm", ".ppm", ".tif", ".tiff")
 MOST_READ = 20_000  # images that are looked into: of more, on a slow disk, it would take minutes
 # The phases that train no router.
 _BEFORE_THE_ROUTER = ("detectors", "detector2")
@@ -179,7 +182,10 @@ def _of_path(file: str | os.PathLike[str]) -> int:
 
 
 def _of_content(file: str | os.PathLike[str]) -> int | None:
-    """As a data set that is copied, moved or exported anew has it; None: it cannot be read."""
+    """As a data set that is copied, moved or exported anew has it; None: it cannot be read, or
+    pieces of it say little."""
+    if os.fspath(file).lower().endswith(_UNCOMPRESSED):
+        return None
     if not os.path.isfile(file):  # a pipe would be waited for
         return None
     try:
