@@ -57,10 +57,11 @@ def recorded_images(
 
 
 def in_checkpoint(
-    images: Mapping[str, object], keys: Mapping[str, object] | None = None
+    images: Mapping[str, object], keys: Mapping[str, object] | None = None, phase: str = ""
 ) -> dict[str, object]:
-    """What a file has beside weights, so that ``recorded_by`` and ``recorded_keys`` give this."""
-    return {"trainer": {"images": dict(images), "config": dict(keys or {})}}
+    """What a file has beside weights, so that ``recorded_by``, ``recorded_keys`` and
+    ``recorded_phase`` give this."""
+    return {"trainer": {"images": dict(images), "config": dict(keys or {}), "phase": phase}}
 
 
 def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -80,13 +81,19 @@ def recorded_keys(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     return _mapping(path, "config")
 
 
+def recorded_phase(path: str | os.PathLike[str]) -> str:
+    """Name of the phase that a checkpoint is of; "": it has none."""
+    phase = _kept(path, "phase")
+    return phase if isinstance(phase, str) else ""
+
+
 def say_untrained_router(path: str | os.PathLike[str]) -> None:
     """Say where the router of a checkpoint has learnt nothing from the detectors beside it.
 
     Args:
         path: as for ``recorded_by``.
     """
-    phase = _kept(path, "phase")
+    phase = recorded_phase(path)
     if phase in _BEFORE_THE_ROUTER:
         logger.warning(
             "%s is of phase '%s', before the router was trained for these detectors: which images "
