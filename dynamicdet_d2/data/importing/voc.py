@@ -137,10 +137,9 @@ def _files_of(listed: Path, annotations: Path) -> list[Path]:
     return list(found)
 
 
-def _in_no_list(annotations: Path, read: Collection[Path]) -> tuple[str, ...]:
+def _in_no_list(place: Path, read: Collection[Path]) -> tuple[str, ...]:
     """On annotations that were added and not listed, or for which a list is missing."""
-    found = (file for file in files_below(annotations) if file.suffix == ".xml")
-    lost = [file for file in visible(found, annotations) if file not in read]
+    lost = [x for x in visible({*files_below(place)} - {*read}, place) if x.suffix == ".xml"]
     if not lost:
         return ()
     return (f"{len(lost)} annotation file(s) are in no list, and are left out: {lost[0]}.",)
