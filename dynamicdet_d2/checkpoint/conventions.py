@@ -28,6 +28,7 @@ from dynamicdet_d2.config.classes import training_json
 from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.data.check.run import warn_of_classes
 from dynamicdet_d2.data.register import class_names, read_categories
+from dynamicdet_d2.modeling.yolo.settings import variant_of
 from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,11 @@ def of_keys(keys: Mapping[str, Any]) -> Conventions | None:
         return None
 
 
+def keys_of(cfg: CfgNode) -> dict[str, Any]:
+    """What ``of_keys`` and ``say_other_boxes`` compare, as a checkpoint has it."""
+    return {name: value_of(cfg, name) for name in (*_KEYS.values(), *_OF_BOXES)}
+
+
 def confirming_config(path: str) -> Path | None:
     """The config that weights were trained with, where it can be found.
 
@@ -178,22 +184,31 @@ def say_other_boxes(path: str, cfg: CfgNode, trained_by: str = "") -> None:
         cfg: that the detector is run by.
         trained_by: as for ``messages``.
     """
-    trained = _config_of(path, trained_by)
-    if trained is None:  # as of a checkpoint that was moved
-        then, source = recorded_keys(path), OWN_RECORD
-    else:
-        then = {name: value_of(trained, name) for name in _OF_BOXES}
-        source = str(trained_by or confirming_config(path))
+    # A checkpoint that was moved may lie beside the config of another run.
+    then, source = {} if trained_by else recorded_keys(path), OWN_RECORD
+    trained = None if then else _config_of(path, trained_by)
+    if trained is not None:
+        then, source = keys_of(trained), str(trained_by or confirming_config(path))
     now = {name: value_of(cfg, name) for name in _OF_BOXES if name in then}
     wrong = [
         f"{name} is {shown(value)}, and it was trained with {shown(then[name])}"
         for name, value in now.items()
-        if not _alike(value, then[name]) and not unread(cfg, [name])
+        if not unread(cfg, [name])
+        and not _alike(*(_as_used(cfg, name, x) for x in (value, then[name])))
     ]
     if wrong:
         logger.warning(
             "%s will not detect what it did: %s (by %s).", *(path, "; ".join(wrong), source)
         )
+
+
+def _as_used(cfg: CfgNode, name: str, value: Any) -> Any:
+    """A key's value as the detector takes it: what is said of one level holds for all, and anchors
+    of YOLO that are not given are its variant's."""
+    if name == "MODEL.YOLO.ANCHORS":
+        value = value or variant_of(cfg).anchors
+    lists = isinstance(value, (list, tuple)) and all(isinstance(x, (list, tuple)) for x in value)
+    return value[:1] if lists and all(x == value[0] for x in value) else value
 
 
 def _alike(now: object, then: object) -> bool:
@@ -232,14 +247,11 @@ def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list
     ours = report.file_format == names.DYNAMICDET
     if own is None or not heads or not (ours or report.file_format == names.DETECTRON2):
         return []
-    file = Path(trained_by) if trained_by else confirming_config(report.path)
-    try:
-        expected = None if file is None else of_config(read_config(str(file)))
-    except ValueError:
-        expected = None
-    source = str(file)
-    if file is None and ours:  # as of a checkpoint that was moved
-        expected, source = of_keys(recorded_keys(report.path)), OWN_RECORD
+    # A checkpoint that was moved may lie beside the config of another run.
+    expected = None if trained_by else of_keys(recorded_keys(report.path))
+    source, trained = OWN_RECORD, _config_of(report.path, trained_by) if expected is None else None
+    if trained is not None:
+        expected, source = of_config(trained), str(trained_by or confirming_config(report.path))
     if expected is None:
         return [] if ours else [(logging.WARNING, _unconfirmed(report.path, own))]
     said = _compared(report.path, own, expected, f"by {source}")

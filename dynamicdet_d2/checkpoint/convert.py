@@ -7,7 +7,7 @@ nothing of them is shipped, and nothing in them is run.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def convert(path: str, output: str) -> Converted:
     with whole_file(target) as file:
         torch.save({"model": weights}, file)
     with whole_file(config) as file:
-        file.write(_marked(yaml.safe_dump(keys, sort_keys=False)).encode())
+        file.write(_marked(yaml.safe_dump(keys, sort_keys=False), target).encode())
     classes = keys["MODEL"]["YOLO"]["NUM_CLASSES"]
     return Converted(layout, classes, target, config)
 
@@ -83,7 +83,7 @@ def _check_output(published: Path, target: Path, config: Path) -> None:
     if not names_a_file(str(target)):
         raise ValueError(f"The output {shown(str(target))} names no file{too_long(str(target))}.")
     there = [file for file in (target, config) if file.exists()]
-    own = len(there) == 2 and _is_as_written(config)
+    own = len(there) == 2 and _are_as_written(config, target)
     if there and not (own and not (published.exists() and target.samefile(published))):
         raise ValueError(
             f"The output would replace {there[0]}, which no conversion has written as it is; "
@@ -91,17 +91,23 @@ def _check_output(published: Path, target: Path, config: Path) -> None:
         )
 
 
-def _marked(config: str) -> str:
-    """With a first line, which one that was changed since, or is somebody's own, does not have."""
-    return f"# Written by 'dynamicdet convert': {sha256(config.encode()).hexdigest()}\n{config}"
+def _marked(config: str, weights: Path) -> str:
+    """With a first line, which is another one where config or weights were changed since, or are
+    somebody's own."""
+    with open(weights, "rb") as file:
+        digest = file_digest(file, "sha256")
+    digest.update(config.encode())
+    return f"# Written by 'dynamicdet convert': {digest.hexdigest()}\n{config}"
 
 
-def _is_as_written(config: Path) -> bool:
+def _are_as_written(config: Path, weights: Path) -> bool:
+    if not (config.is_file() and weights.is_file()):  # pipes would be waited for
+        return False
     try:
         text = config.read_text(encoding="utf-8")
+        return text == _marked(text.partition("\n")[2], weights)
     except (OSError, ValueError):
         return False
-    return text == _marked(text.partition("\n")[2])
 
 
 def _understood(published: Mapping[str, Tensor]) -> tuple[Layout, dict[str, Tensor], dict]:

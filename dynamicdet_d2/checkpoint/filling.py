@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dynamicdet_d2.checkpoint import names
 from dynamicdet_d2.checkpoint.names import swin as swin_names
 from dynamicdet_d2.checkpoint.report import LoadReport, ShapeMismatch
+from dynamicdet_d2.modeling.settable_threshold import SettableThreshold
 
 _EXAMPLES = 3
 
@@ -90,6 +91,8 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     kept = {name: value for name, value in everything.items() if _module(name) not in filled}
     # Torch's own, since a dynamic detector's would ask here what other names stand for.
     missing = nn.Module.load_state_dict(model, {**kept, **state}, strict=False).missing_keys
+    if isinstance(model, SettableThreshold):
+        model.note_other_weights()
     return [*kept, *missing]
 
 

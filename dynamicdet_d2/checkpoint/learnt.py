@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 _BYTES = 8
 _PIECES = 4  # of each image
+# Of pictures that are hardly ever compressed: those on one ground, or before a still camera, are of
+# one size and differ in pieces that are not looked at.
+_UNCOMPRESSED = (".bmp", ".pgm", ".ppm", ".tif", ".tiff")
 MOST_READ = 20_000  # images that are looked into: of more, on a slow disk, it would take minutes
 # The phases that train no router.
 _BEFORE_THE_ROUTER = ("detectors", "detector2")
@@ -54,10 +57,11 @@ def recorded_images(
 
 
 def in_checkpoint(
-    images: Mapping[str, object], keys: Mapping[str, object] | None = None
+    images: Mapping[str, object], keys: Mapping[str, object] | None = None, phase: str = ""
 ) -> dict[str, object]:
-    """What a file has beside weights, so that ``recorded_by`` and ``recorded_keys`` give this."""
-    return {"trainer": {"images": dict(images), "config": dict(keys or {})}}
+    """What a file has beside weights, so that ``recorded_by``, ``recorded_keys`` and
+    ``recorded_phase`` give this."""
+    return {"trainer": {"images": dict(images), "config": dict(keys or {}), "phase": phase}}
 
 
 def recorded_by(path: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -77,13 +81,19 @@ def recorded_keys(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     return _mapping(path, "config")
 
 
+def recorded_phase(path: str | os.PathLike[str]) -> str:
+    """Name of the phase that a checkpoint is of; "": it has none."""
+    phase = _kept(path, "phase")
+    return phase if isinstance(phase, str) else ""
+
+
 def say_untrained_router(path: str | os.PathLike[str]) -> None:
     """Say where the router of a checkpoint has learnt nothing from the detectors beside it.
 
     Args:
         path: as for ``recorded_by``.
     """
-    phase = _kept(path, "phase")
+    phase = recorded_phase(path)
     if phase in _BEFORE_THE_ROUTER:
         logger.warning(
             "%s is of phase '%s', before the router was trained for these detectors: which images "
@@ -179,7 +189,10 @@ def _of_path(file: str | os.PathLike[str]) -> int:
 
 
 def _of_content(file: str | os.PathLike[str]) -> int | None:
-    """As a data set that is copied, moved or exported anew has it; None: it cannot be read."""
+    """As a data set that is copied, moved or exported anew has it; None: it cannot be read, or
+    pieces of it say little."""
+    if os.fspath(file).lower().endswith(_UNCOMPRESSED):
+        return None
     if not os.path.isfile(file):  # a pipe would be waited for
         return None
     try:

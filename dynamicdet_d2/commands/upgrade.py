@@ -18,7 +18,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete
-from dynamicdet_d2.checkpoint.conventions import say_other_boxes
+from dynamicdet_d2.checkpoint.conventions import keys_of, say_other_boxes
 from dynamicdet_d2.checkpoint.learnt import in_checkpoint, recorded_by
 from dynamicdet_d2.commands import train
 from dynamicdet_d2.config import Use, check, read_config
@@ -124,8 +124,9 @@ def run(args: argparse.Namespace) -> None:
         # One that goes on has it, and what was proved at its last end.
         write_record(args.output, args.config_file, args.weights, proofs)
         with whole_file(start) as file:
-            learnt = in_checkpoint(recorded_by(args.weights))
-            torch.save({"model": model.state_dict(), **learnt}, file)
+            # Its router is at random values, as in that phase.
+            kept = in_checkpoint(recorded_by(args.weights), keys_of(cfg), "detector2")
+            torch.save({"model": model.state_dict(), **kept}, file)
     del model
     if args.prove_only:
         return

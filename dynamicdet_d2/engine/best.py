@@ -135,7 +135,9 @@ class BestWeights(HookBase):
         if self._best() == len(history.judged) - 1 and comm.is_main_process():
             with self.trainer.average.in_place(), whole_file(self._path(WEIGHTS)) as file:
                 own = {"model": self.trainer.detector.state_dict(), "done": done}
-                record = in_checkpoint(self.trainer.learnt_images, recorded(self.trainer.cfg))
+                trainer = self.trainer
+                keys, phase = recorded(trainer.cfg), trainer.phase.name
+                record = in_checkpoint(trainer.learnt_images, keys, phase)
                 torch.save({**own, **record}, file)
             logger.info("%s is %.4g, the best so far: %s", self._metric, value, WEIGHTS)
         if value is None and comm.is_main_process():

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 
-from dynamicdet_d2.checkpoint.learnt import in_checkpoint, recorded_by
+from dynamicdet_d2.checkpoint import conventions
+from dynamicdet_d2.checkpoint.learnt import in_checkpoint, recorded_by, recorded_phase
 from dynamicdet_d2.model_folder.loading import load
 from dynamicdet_d2.model_folder.manifest import (
     CALIBRATION,
@@ -93,7 +94,9 @@ def _moved(cfg: CfgNode, folder: Path) -> CfgNode:
 
 def _write_files(predictor: DynamicPredictor, folder: Path) -> None:
     keys = predictor.cfg.MODEL.DYNAMIC
-    record = in_checkpoint(recorded_by(predictor.cfg.MODEL.WEIGHTS))
+    weights = predictor.cfg.MODEL.WEIGHTS
+    kept = conventions.keys_of(predictor.cfg)
+    record = in_checkpoint(recorded_by(weights), kept, recorded_phase(weights))
     with whole_file(folder / WEIGHTS) as file:
         torch.save({"model": predictor.model.state_dict(), **record}, file)
     write_json(folder / CLASSES, predictor.class_names)

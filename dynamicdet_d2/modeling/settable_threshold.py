@@ -36,10 +36,14 @@ class SettableThreshold(nn.Module):
             )
         self.operating_point = moved
 
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """As torch's; a calibration of other weights is then refused at the next image."""
+    def note_other_weights(self) -> None:
+        """Whoever loads weights otherwise than by ``load_state_dict`` says so here."""
         self.operating_point.look_again()
         self.without_router = ""
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's; a calibration of other weights is then refused at the next image."""
+        self.note_other_weights()
         return super().load_state_dict(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -6,6 +6,7 @@ Standard library alone, so that a command can say that a library is missing.
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ logger = logging.getLogger(__name__)
 
 # Exit statuses: what failed, what the user typed, and Ctrl-C as shells count it.
 FAILED, TYPED, INTERRUPTED = 1, 2, 130
-# Of torch's allocator, and of oneDNN, whose operators need some memory for themselves.
-_NO_MEMORY = ("can't allocate memory", "could not create a primitive")
+# Of torch's allocator, and of oneDNN, whose operators need some memory for themselves; that it has
+# no descriptor for one says that it does not know it.
+_NO_MEMORY = re.compile("can't allocate memory|could not create a primitive(?! descriptor)")
 # Of the system's loader, where a library is there and has no room.
 _NO_ROOM = "failed to map segment from shared object"
 
@@ -59,7 +61,7 @@ def one_sentence(program: str) -> Iterator[None]:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the machine's memory, or a GPU's, was too small; torch says so in several ways."""
     named = type(error).__name__ == "OutOfMemoryError"
-    said = any(words in str(error) for words in _NO_MEMORY)
+    said = _NO_MEMORY.search(str(error)) is not None
     return isinstance(error, MemoryError) or named or said
 
 

@@ -84,6 +84,16 @@ def _made_array(_: object, shape: tuple, kind: bytes) -> np.ndarray:
     return made
 
 
+def _made_number(kind: np.dtype, content: bytes | str = b"") -> np.generic:
+    """One number, of the bytes that stand in the file: without any it is as long as its type says,
+    which may be gigabytes."""
+    if not content:
+        raise ForbiddenName("numpy's scalar of no bytes")
+    made: np.generic = _SCALAR(kind, content)
+    return made
+
+
+_SCALAR: Callable = np.float64(0).__reduce__()[0]  # type: ignore[assignment]
 _RECONSTRUCT: Callable = np.zeros(1).__reduce_ex__(2)[0]  # type: ignore[assignment]
 
 
@@ -97,11 +107,11 @@ def _allowed_globals() -> dict[tuple[str, str], object]:
         for module in ("builtins", "__builtin__")
     }
     # numpy moved its internals from numpy.core to numpy._core; files have either name.
-    array, number = np.zeros(1), np.float64(0)
+    array = np.zeros(1)
     for core in ("numpy.core", "numpy._core"):
         allowed[f"{core}.multiarray", "_reconstruct"] = _made_array
         allowed[f"{core}.numeric", "_frombuffer"] = array.__reduce_ex__(5)[0]
-        allowed[f"{core}.multiarray", "scalar"] = number.__reduce__()[0]
+        allowed[f"{core}.multiarray", "scalar"] = _made_number
     allowed["numpy", "ndarray"] = _Array
     allowed["numpy", "dtype"] = np.dtype
     allowed["collections", "OrderedDict"] = OrderedDict

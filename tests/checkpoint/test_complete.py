@@ -163,3 +163,15 @@ def test_weights_of_backbone_2_beside_a_whole_dynamic_detector(
 def test_nan_of_an_offset_that_was_never_measured_is_no_fault(check: Callable[..., None]) -> None:
     assert torch.isnan(toy_model().loss_offset)
     check(without())
+
+
+def test_whole_weights_behind_those_of_a_single_detector(tmp_path: Path) -> None:
+    """What was noted of the first file does not hold for the second."""
+    model = toy_model()
+    torch.save({"model": model.state_dict()}, tmp_path / "whole.pth")
+    model.without_router = "single.pth"
+    looked: list[None] = []
+    model.operating_point.look_again = lambda: looked.append(None)
+    DynamicCheckpointer(model).load(tmp_path / "whole.pth")
+    model.threshold = 0.3
+    assert len(looked) == 1  # at the calibration, which may be of other weights

@@ -3,29 +3,35 @@
 
 import logging
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.checkpoint.conventions import (
     confirming_config,
+    keys_of,
     of_config,
     of_model,
     say_other_boxes,
     say_other_classes,
 )
+from dynamicdet_d2.checkpoint.learnt import in_checkpoint
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.engine.resuming import recorded
+from dynamicdet_d2.modeling.yolo.variants import VARIANTS
 from dynamicdet_d2.prediction.class_names import class_names_of
 from tests.checkpoint.test_checkpointer import STOCK, build, config, image, randomise
 from tests.support.coco_files import clean_catalogs, image_entry, write_coco
 from tests.support.toy import toy_cfg, toy_model
+from tests.support.toy_yolo import yolo_cfg
 
 EASY = {"MODEL.DYNAMIC.THRESHOLD": 1.0}
 
@@ -302,3 +308,46 @@ def test_a_config_in_the_working_folder_is_of_no_address_or_package(
         assert confirming_config(path) is None
     Path("there.pth").touch()
     assert confirming_config("there.pth") == Path("config.yaml")
+
+
+def test_a_checkpoint_is_believed_before_a_config_that_lies_beside_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which may be that of another run, as where weights were copied."""
+    path, model = str(tmp_path / "copied.pth"), toy_model()
+    torch.save({"model": model.state_dict(), **in_checkpoint({}, keys_of(toy_cfg()))}, path)
+    weights = ("MODEL.RPN.BBOX_REG_WEIGHTS", (2.0, 2.0, 1.0, 1.0), "INPUT.FORMAT", "RGB")
+    other = toy_cfg(*weights)
+    (tmp_path / "config.yaml").write_text(other.dump())
+    say_other_boxes(path, toy_cfg())
+    DynamicCheckpointer(model).load(path)
+    assert warnings(caplog) == []
+    say_other_boxes(path, other)
+    DynamicCheckpointer(build_model(other)).load(path)
+    boxes, pixels = warnings(caplog)
+    assert "BBOX_REG_WEIGHTS is (2.0, 2.0, 1.0, 1.0), and it was trained with (1.0, " in boxes
+    assert "INPUT.FORMAT is RGB, and it was trained with BGR (by its own record)." in pixels
+
+
+@pytest.mark.parametrize(
+    ("cfg", "key", "values"),
+    [
+        (toy_cfg, "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", ([[0.5, 1.0]], [[0.5, 1.0]] * 5)),
+        (yolo_cfg, "MODEL.YOLO.ANCHORS", ([], VARIANTS["yolov7"].anchors)),
+    ],
+)
+def test_what_is_spelt_otherwise_and_means_the_same(
+    cfg: Callable[..., CfgNode],
+    key: str,
+    values: tuple,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = str(tmp_path / "w.pth")
+    for now, then in (values, values[::-1]):
+        record = in_checkpoint({}, {**keys_of(cfg()), key: then})
+        torch.save({"model": {}, **record}, path)
+        say_other_boxes(path, cfg(key, [*map(list, now)]))
+    assert warnings(caplog) == []
+    say_other_boxes(path, cfg(key, [[0.7, 1.0]] if cfg is toy_cfg else [[[9, 9]]] * 3))
+    assert len(warnings(caplog)) == 1

@@ -434,12 +434,16 @@ def test_a_config_that_was_changed_or_is_somebodys_is_not_replaced(tmp_path: Pat
     weights, config = tmp_path / "best.pth", tmp_path / "best.yaml"
     weights.write_bytes(b"trained for a week")
     text = "MODEL:\n  WEIGHTS: out/best.pth\n"
-    for own in (text, _marked(text) + "INPUT: {MIN_SIZE_TEST: 320}\n", ""):
+    marked = _marked(text, weights)
+    for own in (text, marked + "INPUT: {MIN_SIZE_TEST: 320}\n", ""):
         config.write_text(own)
         with pytest.raises(
             ValueError, match=r"best\.pth, which no conversion has written as it is"
         ):
             convert(str(tmp_path / "gone.pt"), str(weights))
-    config.write_text(_marked(text))
+    config.write_text(marked)
     with pytest.raises(ValueError, match=r"gone\.pt does not exist"):
+        convert(str(tmp_path / "gone.pt"), str(weights))
+    weights.write_bytes(b"trained for another week")
+    with pytest.raises(ValueError, match=r"best\.pth, which no conversion has written as it is"):
         convert(str(tmp_path / "gone.pt"), str(weights))

@@ -299,3 +299,20 @@ def test_every_protocol_of_pickle_is_read(tmp_path: Path, protocol: int) -> None
         "n": 2,
         "e": [],
     }
+
+
+def test_a_number_of_no_bytes_is_refused(tmp_path: Path) -> None:
+    """It would be as long as its type says: here of 4 kilobytes, and it could be of gigabytes."""
+
+    class Long:
+        def __reduce__(self) -> tuple:
+            return np.float64(0).__reduce__()[0], (np.dtype("V4096"),)
+
+    path = tmp_path / "long.pkl"
+    path.write_bytes(pickle.dumps({"model": {"weight": Long()}}, protocol=2))
+    with pytest.raises(
+        ValueError, match=r"long\.pkl refers to numpy's scalar of no bytes, which is"
+    ):
+        read_checkpoint(str(path))
+    path.write_bytes(pickle.dumps({"model": {"weight": np.float32(2.5)}}, protocol=2))
+    assert read_checkpoint(str(path))["model"]["weight"].item() == 2.5

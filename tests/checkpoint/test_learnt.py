@@ -11,6 +11,7 @@ import torch
 from dynamicdet_d2.checkpoint import learnt
 from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.checkpoint.learnt import (
+    in_checkpoint,
     learnt_by,
     recorded_by,
     recorded_classes,
@@ -124,3 +125,19 @@ def test_a_record_that_no_run_has_written_is_none(tmp_path: Path) -> None:
     for files in (expanded, torch.eye(2, dtype=torch.int64).to_sparse(), torch.ones(3), [1]):
         torch.save({"model": {}, "trainer": {"images": {"files": files}}}, tmp_path / "w.pth")
         assert learnt_by(tmp_path / "w.pth").tolist() == []
+
+
+def test_uncompressed_pictures_are_known_by_their_path_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others on the same ground have their size, and differ in pieces that are not looked at."""
+    ground = bytearray(200_000)
+    for name in ("a.bmp", "b.BMP"):
+        ground[10_000] += 1
+        (tmp_path / name).write_bytes(ground)
+    record = recorded_images([{"file_name": str(tmp_path / "a.bmp")}], [])
+    torch.save({"model": {}, **in_checkpoint(record)}, tmp_path / "w.pth")
+    say_learnt_images(tmp_path / "w.pth", "own", [str(tmp_path / "b.BMP")])
+    assert said(caplog) == []
+    say_learnt_images(tmp_path / "w.pth", "own", [str(tmp_path / "a.bmp")])
+    assert len(said(caplog)) == 1

@@ -273,7 +273,7 @@ def test_fitted_tables_by_hand() -> None:
 @settings(max_examples=40, deadline=None)
 def test_fitted_tables_keep_heads_apart(window: int, new: int, values: list[float]) -> None:
     rows = (2 * new - 1) ** 2
-    table = torch.tensor(values).expand((2 * window - 1) ** 2, len(values))
+    table = torch.tensor(values).repeat((2 * window - 1) ** 2, 1)
     fitted = fitted_table(table, rows)
     assert fitted.shape == (rows, len(values))
     torch.testing.assert_close(fitted, torch.tensor(values).expand_as(fitted))
@@ -311,3 +311,10 @@ def test_formats_are_told_apart() -> None:
     )
     assert names.recognise(["features.0.0.weight"]) == "Detectron2"  # another of torchvision's
     assert names.recognise(["backbone.bottom_up.stage1.norm.bias"]) == "Detectron2"
+
+
+def test_a_table_of_one_expanded_number_is_none() -> None:
+    """Few bytes of a file would become as much as they say."""
+    table = torch.zeros(1, 1).expand(9, 2)
+    assert fitted_table(table, 25) is None
+    assert fitted_table(table.contiguous(), 25) is not None

@@ -15,7 +15,13 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.checkpoint.learnt import in_checkpoint, learnt_by, recorded_images
+from dynamicdet_d2.checkpoint.learnt import (
+    in_checkpoint,
+    learnt_by,
+    recorded_images,
+    recorded_keys,
+    recorded_phase,
+)
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.commands.upgrade import say_untrained
 from dynamicdet_d2.config import read_config
@@ -162,7 +168,10 @@ def test_what_it_starts_from_knows_what_the_detector_has_learnt(tmp_path: Path) 
     arguments = ["upgrade", "--config-file", tmp_path / "stock.yaml", "--prove-only", "--weights"]
     arguments += [tmp_path / "stock.pth", "--output", tmp_path / "new"]
     assert main([*map(str, arguments), "--images", str(tmp_path / "images" / "images")]) == 0
-    assert torch.equal(learnt_by(tmp_path / "new" / "start.pth"), record["files"])
+    start = tmp_path / "new" / "start.pth"
+    assert torch.equal(learnt_by(start), record["files"])
+    assert recorded_keys(start)["INPUT.FORMAT"] == "BGR"
+    assert recorded_phase(start) == "detector2"  # its router is at random values
 
 
 def test_it_goes_on_with_its_own_weights_alone(

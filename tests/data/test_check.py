@@ -414,3 +414,17 @@ def test_ignore_is_0_or_not_there(check: Checker, ignore: object) -> None:
     """Detectron2 compares it with 0."""
     assert "Annotation 1 has 'ignore' set" in errors(check([object_entry(1, 1, ignore=ignore)]))
     assert not check([object_entry(1, 1, ignore=0)]).errors
+
+
+def test_an_odd_polygon_beside_a_good_one_stops_whoever_learns_masks_alone(tmp_path: Path) -> None:
+    polygons = [[1, 1, 9, 1, 9, 9], [1, 1, 5, 5, 9]]
+    files = write_coco(
+        tmp_path, [image_entry(1)], [object_entry(1, 1, segmentation=polygons, bbox=[1, 1, 8, 8])]
+    )
+    said = "Annotation 1 of image 1 has a polygon of 5 numbers, two a point; Detectron2 leaves it"
+    for masked, wrong in ((None, 0), ("polygon", 1)):
+        report = check_dataset("own", *files, 2, mask_format=masked)
+        assert (len(report.errors), said in report.text()) == (wrong, True)
+    crowd = object_entry(2, 1, segmentation=[[1, 2, 3]], iscrowd=1)
+    files = write_coco(tmp_path / "crowd", [image_entry(1)], [object_entry(1, 1), crowd])
+    assert len(check_dataset("own", *files, 2).errors) == 0

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask
 
+from dynamicdet_d2.data.check.agreement import extent_elsewhere
 from dynamicdet_d2.data.check.segmentations import (
     are_run_lengths,
     extent_of_run_lengths,
@@ -68,3 +69,10 @@ def test_what_is_lost_by_hand() -> None:
     assert what_is_lost([line]) is not None and what_is_lost([[]]) is not None
     odd = "has a polygon of 7 numbers, two a point; Detectron2 leaves it out"
     assert what_is_lost([whole, [*whole, 5]]) == what_is_lost([[*whole, 5]]) == odd
+
+
+def test_a_box_that_is_rounded_to_pixels_is_not_elsewhere() -> None:
+    """Around 0.8 x 0.8 pixels, of which a box of 2 x 2 has a quarter's overlap with one."""
+    polygons = [[10.6, 10.6, 11.4, 10.6, 11.4, 11.4, 10.6, 11.4]]
+    assert extent_elsewhere(polygons, (10, 10, 2, 2), (40, 30)) is None
+    assert extent_elsewhere(polygons, (9.5, 10, 2.5, 2), (40, 30)) is not None

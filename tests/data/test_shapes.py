@@ -255,3 +255,13 @@ def test_a_set_is_known_for_one_from_its_first_file_on(
     begun.mkdir()
     (begun / f"{shapes.UNFINISHED}.host.1-00000000.tmp").touch()
     assert shapes._drawn(begun) == {}
+
+
+def test_what_a_kill_has_left_does_not_make_a_finished_set_unfinished(tmp_path: Path) -> None:
+    """It would be drawn at every start, and over what was edited in it."""
+    recipe = Recipe(1, 0, width=64, height=64)
+    draw_dataset(tmp_path, recipe)
+    (tmp_path / f"{shapes.UNFINISHED}.host.1-00000000.tmp").touch()
+    assert shapes._drawn(tmp_path)["num_images"] == 1
+    (tmp_path / shapes.UNFINISHED).touch()
+    assert shapes._drawn(tmp_path) == {}

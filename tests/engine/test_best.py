@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_keys
+from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_keys, recorded_phase
 from dynamicdet_d2.engine.best import BestWeights, Judged, best_of, is_better_lower
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
@@ -241,6 +241,7 @@ def test_the_best_weights_say_what_they_have_learnt(config: Config) -> None:
     assert torch.equal(best["files"], final["files"])
     assert len(best["files"]) == 2 * NUM_IMAGES  # paths, and what is in them
     assert recorded_keys(paths[0]) == recorded_keys(paths[1]) != {}
+    assert [*map(recorded_phase, paths)] == ["detectors"] * 2  # and no router yet
 
 
 def test_a_metric_that_no_evaluation_gives_is_named(config: Config) -> None:

@@ -77,6 +77,15 @@ def test_a_test_set_by_code_that_no_figures_can_be_had_of(
     ]
 
 
+def test_an_empty_test_set_by_code(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    DatasetCatalog.register("by_code", list)
+    cfg = config(tmp_path)
+    cfg.DATASETS.TEST = ("by_code",)
+    prepare_data(cfg)
+    said = "Data set 'by_code' has no image: its evaluation will be refused."
+    assert said in [record.getMessage() for record in caplog.records]
+
+
 def test_a_data_set_by_code_that_coco_s_figures_are_asked_of(tmp_path: Path) -> None:
     """As tutorials set it; the check is of files."""
     cfg = config(tmp_path)

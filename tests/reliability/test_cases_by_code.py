@@ -299,3 +299,21 @@ def test_the_hash_of_images_with_fields_of_ones_own() -> None:
     assert first == images_hash([{**image, "tags": {"y", "x"}, "own": Own()}])
     assert first != images_hash([{**image, "tags": {"x"}}])
     assert images_hash([{"a": 1}]) == sha256(b'{"a": 1}').hexdigest()[:16]
+
+
+def test_crowds_are_not_said_to_be_learnt(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither for their masks nor for boxes that would not be learnt."""
+    crowds = [
+        an_object(segmentation=[[0, 0, 1, 0, 1, 1]], iscrowd=1),
+        an_object(bbox=[0, 0, 0, 0], iscrowd=1),
+    ]
+    read([an_image(1, annotations=[an_object(), *crowds])], "INPUT.MOSAIC.ENABLED", True)
+    assert [r.getMessage() for r in caplog.records if "boxes" in r.getMessage()] == []
+
+
+@pytest.mark.parametrize("size", [3, None, 2.5])
+def test_run_lengths_whose_size_is_no_list(size: object) -> None:
+    mask = {"counts": "PP1", "size": size}
+    with pytest.raises(ValueError, match=r"Image 1\.jpg .* has an object with the segmentation \{"):
+        keys = ("MODEL.MASK_ON", True, "INPUT.MASK_FORMAT", "bitmask")
+        read([an_image(1, annotations=[an_object(segmentation=mask)])], *keys)

@@ -8,7 +8,7 @@ import pytest
 
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError
 from dynamicdet_d2.prediction.predictor import UnusableImageError
-from dynamicdet_d2.utils.errors import one_sentence
+from dynamicdet_d2.utils.errors import is_out_of_memory, one_sentence
 from dynamicdet_d2.utils.files import UnmadeFolderError, UnwrittenFileError
 
 FULL = OSError(28, "No space left")
@@ -77,3 +77,9 @@ def test_all_such_errors_are_tried() -> None:
 
     ours = {x for x in below(BaseException) if x.__module__.startswith("dynamicdet_d2.")}
     assert {x for x in ours if "__init__" in vars(x)} <= {type(error) for error in MADE}
+
+
+def test_an_operator_that_is_not_known_is_no_lack_of_memory() -> None:
+    said = "could not create a primitive"
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(RuntimeError(f"{said} descriptor for a matmul primitive"))

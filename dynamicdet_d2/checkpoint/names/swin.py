@@ -69,9 +69,10 @@ def fitted_table(table: Tensor, rows: int) -> Tensor | None:
         rows: (2 v - 1)^2 for windows of side v.
 
     Returns:
-        (rows, heads), float32; None where either is not of this form.
+        (rows, heads), float32; None where either is not of this form, or one number of a file is
+        expanded to a table.
     """
-    if table.dim() != 2:
+    if table.dim() != 2 or not table.is_contiguous():
         return None
     side, new_side = (math.isqrt(n) for n in (len(table), rows))
     if side**2 != len(table) or new_side**2 != rows or not side % 2 or not new_side % 2:

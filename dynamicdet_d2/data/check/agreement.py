@@ -23,6 +23,8 @@ Box = tuple[float, float, float, float]
 _AREAS = (1e-3, 1.5)
 # Of the union of both, below which a box and the extent of polygons are of different objects.
 _OVERLAP = 0.5
+# Pixels, to which tools round corners: of a small object that is most of it.
+_ROUNDED = 1.0
 # Of an area, by which tools round it.
 _ROUNDING = 0.01
 
@@ -101,7 +103,14 @@ def extent_elsewhere(
     """Of polygons or run lengths (x, y, width, height), where they and the box are hardly of one
     object; else None. ``size`` is the image's: width and height."""
     extent = extent_of_run_lengths(mask, *size) if isinstance(mask, dict) else _extent(mask)
-    return extent if extent is not None and _overlap(extent, box) < _OVERLAP else None
+    if extent is None or _is_rounded(extent, box) or _overlap(extent, box) >= _OVERLAP:
+        return None
+    return extent
+
+
+def _is_rounded(one: Box, other: Box) -> bool:
+    ends = [(x, y, x + width, y + height) for x, y, width, height in (one, other)]
+    return all(abs(a - b) <= _ROUNDED for a, b in zip(*ends, strict=True))
 
 
 def _extent(polygons: list[list[float]]) -> Box | None:

@@ -12,6 +12,7 @@ from dynamicdet_d2.data.check.segmentations import (
     are_polygons,
     are_run_lengths,
     farthest,
+    has_area,
     what_is_lost,
 )
 from dynamicdet_d2.data.register import LARGEST_ID
@@ -230,7 +231,10 @@ class AnnotationCheck:
                 f"the image of {width}x{height} pixels.",
             )
         elif lost := what_is_lost(segmentation):
-            self._unusable.add("polygons without area", f"{_place(annotation)} {lost}.")
+            # Boxes are learnt with any polygon that is left, and crowds are not.
+            boxed = not self._mask_format and any(map(has_area, segmentation))
+            kept = self._report.warnings if boxed or not is_object else self._unusable
+            kept.add("polygons without area", f"{_place(annotation)} {lost}.")
 
     def _add_malformed(self, annotation: dict[str, Any], needed: str) -> None:
         self._errors.add(

@@ -101,9 +101,11 @@ def _boxes(images: Sequence[Mapping[str, Any]]) -> Iterator[_Box]:
     for image in images:
         for annotation in image.get("annotations") or ():
             mode = annotation.get("bbox_mode")
+            if annotation.get("iscrowd"):  # which is not trained on
+                continue
             try:
                 x, y, right, bottom = map(float, annotation["bbox"])
-            except (LookupError, TypeError, ValueError):
+            except (LookupError, OverflowError, TypeError, ValueError):
                 continue
             if mode == BoxMode.XYXY_ABS:
                 right, bottom = right - x, bottom - y

@@ -183,7 +183,8 @@ def _mask_fault(annotation: dict, image: Mapping[str, Any], masks: str) -> str |
     if masks == "polygon":
         return f"{_with(annotation, 'segmentation')}; with MODEL.MASK_ON it must be {polygons}"
     if isinstance(given, dict) and isinstance(given.get("counts"), str | bytes):
-        size, counts = list(given.get("size", ())), given["counts"]
+        size, counts = given.get("size"), given["counts"]
+        size = list(size) if isinstance(size, list | tuple | np.ndarray) else []
         text = counts.decode("latin-1") if isinstance(counts, bytes) else counts
         height, width = image.get("height"), image.get("width")
         sides = [height, width] if height and width else size

@@ -164,6 +164,8 @@ def _of_code(name: str, *, measured_later: bool) -> list[DatasetReport]:
     except Exception:  # a user's own function, or what it gives
         return []
     if not files:
+        if measured_later:
+            logger.warning("Data set '%s' has no image: its evaluation will be refused.", name)
         return []
     real = {folder: os.path.realpath(folder) for folder in dict(files)}
     report = DatasetReport(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of one split that are copies of those of another, whatever they are called."""
 
-from collections.abc import Collection
-from filecmp import cmp
+import hashlib
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from dynamicdet_d2.utils.file_samples import sampled_digest
@@ -18,12 +18,22 @@ def count_copies(files: Collection[Path], others: Collection[Path]) -> int:
     Raises:
         OSError: a file cannot be read.
     """
-    sizes = {file: file.stat().st_size for file in (*files, *others)}
-    shared = {sizes[file] for file in files} & {sizes[other] for other in others}
-    known: dict[bytes, list[Path]] = {}
-    for other in others:
-        if sizes[other] in shared:
-            known.setdefault(sampled_digest(other, _PIECES), []).append(other)
-    alike = {x: known.get(sampled_digest(x, _PIECES), []) for x in files if sizes[x] in shared}
+    files, others = _alike(files, others, lambda file: file.stat().st_size)
+    files, others = _alike(files, others, lambda file: sampled_digest(file, _PIECES))
     # Pieces of uncompressed pictures are alike where one before a still camera has moved.
-    return sum(any(cmp(x, other, shallow=False) for other in alike[x]) for x in alike)
+    return len(_alike(files, others, _whole_digest)[0])
+
+
+def _alike(
+    files: Collection[Path], others: Collection[Path], of: Callable[[Path], object]
+) -> tuple[list[Path], list[Path]]:
+    """Those of either that have what one of the other ones has; each file is looked at once."""
+    found, there = ({file: of(file) for file in each} for each in (files, others))
+    shared = {*found.values()} & {*there.values()}
+    kept = ([x for x, value in each.items() if value in shared] for each in (found, there))
+    return next(kept), next(kept)
+
+
+def _whole_digest(file: Path) -> bytes:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()

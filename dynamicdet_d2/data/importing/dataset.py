@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A data set between the form that it has and COCO's, and the writing of the latter."""
 
+import contextlib
 import math
+import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -146,6 +148,27 @@ def sticks_out(left: float, top: float, right: float, bottom: float, size: tuple
         or max(left, right) > size[0] + room_x
         or max(top, bottom) > size[1] + room_y
     )
+
+
+def files_below(folder: Path, known: tuple[str, ...] = ()) -> Iterator[Path]:
+    """All files below a folder, also behind links to folders elsewhere, as the tools find them.
+
+    Args:
+        known: real paths of the folders that have led here: links into them, or to what they are
+            in, would give files a second time, or those of other splits.
+    """
+    known = known or (os.path.realpath(folder),)
+    nothing_to_see = FileNotFoundError, NotADirectoryError, PermissionError
+    with contextlib.suppress(*nothing_to_see), os.scandir(folder) as entries:
+        for entry in entries:
+            if not os.path.isdir(entry.path):
+                yield Path(entry.path)
+            elif not entry.is_symlink():
+                yield from files_below(Path(entry.path), known)
+            else:
+                real = os.path.realpath(entry.path)
+                if not any(os.path.commonpath([real, other]) in (real, other) for other in known):
+                    yield from files_below(Path(entry.path), (*known, real))
 
 
 def visible(files: Iterable[Path], folder: Path) -> list[Path]:

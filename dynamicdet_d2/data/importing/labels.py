@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
-from dynamicdet_d2.data.importing.dataset import visible
+from dynamicdet_d2.data.importing.dataset import files_below, visible
 
 IMAGES, LABELS = "images", "labels"
 
@@ -62,13 +62,15 @@ def _folders(image: Path) -> tuple[Path, Path]:
 def _without_image(pictures: Path, folder: Path) -> list[Path]:
     stems = {
         file.with_suffix("").relative_to(pictures)
-        for file in pictures.rglob("*")
+        for file in files_below(pictures)
         if file.suffix.lower() in IMAGE_ENDINGS
     }
     return [
         file
-        for file in visible(folder.rglob("*.txt"), folder)
-        if file.with_suffix("").relative_to(folder) not in stems and _has_labels(file)
+        for file in visible(files_below(folder), folder)
+        if file.suffix == ".txt"
+        and file.with_suffix("").relative_to(folder) not in stems
+        and _has_labels(file)
     ]
 
 

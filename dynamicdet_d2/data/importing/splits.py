@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dynamicdet_d2.data.image_files import IMAGE_ENDINGS
-from dynamicdet_d2.data.importing.dataset import visible
+from dynamicdet_d2.data.importing.dataset import files_below, visible
 from dynamicdet_d2.utils.files import read_lines
 from dynamicdet_d2.utils.words import shown
 
@@ -126,7 +126,7 @@ def image_files(parts: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for part in parts:
         if part.is_dir():
-            found = (f for f in part.rglob("*") if f.suffix.lower() in IMAGE_ENDINGS)
+            found = (f for f in files_below(part) if f.suffix.lower() in IMAGE_ENDINGS)
             files += visible(found, part)
             continue
         lines = (line.strip() for line in read_lines(part, f"{part}, a list of images,"))

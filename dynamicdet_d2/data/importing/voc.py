@@ -18,6 +18,7 @@ from dynamicdet_d2.data.importing.dataset import (
     ObjectEntry,
     check_classes,
     clipped,
+    files_below,
     image_size,
     sticks_out,
     visible,
@@ -103,7 +104,7 @@ def _annotation_files(folder: Path, listed: Mapping[str, Path]) -> dict[str, lis
     if listed:
         return {split: _files_of(file, annotations) for split, file in listed.items()}
     place = annotations if annotations.is_dir() else folder
-    found = visible((f for f in place.rglob("*") if f.suffix.lower() == ".xml"), place)
+    found = visible((f for f in files_below(place) if f.suffix.lower() == ".xml"), place)
     if not found:
         raise ValueError(f"{folder} has no annotations (.xml).")
     for file in found:
@@ -136,9 +137,9 @@ def _files_of(listed: Path, annotations: Path) -> list[Path]:
     return list(found)
 
 
-def _in_no_list(annotations: Path, read: Collection[Path]) -> tuple[str, ...]:
+def _in_no_list(place: Path, read: Collection[Path]) -> tuple[str, ...]:
     """On annotations that were added and not listed, or for which a list is missing."""
-    lost = [x for x in visible(annotations.rglob("*.xml"), annotations) if x not in read]
+    lost = [x for x in visible({*files_below(place)} - {*read}, place) if x.suffix == ".xml"]
     if not lost:
         return ()
     return (f"{len(lost)} annotation file(s) are in no list, and are left out: {lost[0]}.",)

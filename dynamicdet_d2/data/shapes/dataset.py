@@ -192,7 +192,8 @@ def _drawn(folder: Path) -> dict:
     # What is hidden, as a Mac leaves it, is nobody's data.
     names = [x.name for x in folder.iterdir()] if folder.is_dir() else []
     there = any(not name.startswith(".") and name != LOCK for name in names)
-    if not there or any(name.startswith(UNFINISHED) for name in names):  # or it is being written
+    begun = any(name.startswith(UNFINISHED) for name in names)  # or it is being written
+    if not there or UNFINISHED in names or (begun and annotations.name not in names):
         return {}
     content = read_json(annotations, str(annotations)) if annotations.is_file() else None
     info = content.get("info") if isinstance(content, dict) else None

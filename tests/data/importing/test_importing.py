@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.data.check.run import check_dataset
-from dynamicdet_d2.data.importing import ImageEntry, ObjectEntry, read_voc, read_yolo
+from dynamicdet_d2.data.importing import ImageEntry, ObjectEntry, copies, read_voc, read_yolo
 from dynamicdet_d2.data.importing.copies import count_copies
 from dynamicdet_d2.data.importing.dataset import area_of
 from dynamicdet_d2.data.importing.yolo import label_file, read_line
@@ -289,3 +289,42 @@ def test_pictures_that_differ_in_a_few_pixels_are_no_copies(tmp_path: Path) -> N
         assert cv2.imwrite(str(tmp_path / f"{name}.bmp"), picture)
     a, b, c = (tmp_path / f"{name}.bmp" for name in "abc")
     assert (count_copies([a], [b]), count_copies([a], [b, c])) == (0, 1)
+
+
+def test_folders_behind_links_are_part_of_a_data_set(tmp_path: Path) -> None:
+    """As YOLO's tools read them; links into the data set itself give nothing a second time."""
+    for folder, name in (("set", "a"), ("elsewhere", "b")):
+        image(tmp_path / folder / "images" / name / f"{name}.jpg")
+        label(tmp_path / folder / "labels" / name / f"{name}.txt", "0 0.5 0.5 0.2 0.2")
+    own = tmp_path / "set"
+    for part in ("images", "labels"):
+        (own / part / "b").symlink_to(tmp_path / "elsewhere" / part / "b")
+        (own / part / "again").symlink_to(own / part / "a")
+        (own / part / "up").symlink_to(own)
+        (own / part / "gone").symlink_to(tmp_path / "gone")
+    found = read_yolo(own, ["disc"])
+    assert [entry.file.name for entry in found.splits["train"]] == ["a.jpg", "b.jpg"]
+    assert [len(entry.objects) for entry in found.splits["train"]] == [1, 1]
+    assert found.remarks == ()
+
+
+def test_voc_annotations_behind_links_are_read(tmp_path: Path) -> None:
+    for folder, name in (("set/Annotations", "a"), ("elsewhere", "b")):
+        voc(tmp_path / folder / f"{name}.xml", voc_object("disc", (1, 1, 9, 9)))
+        image(tmp_path / "set" / "JPEGImages" / f"{name}.jpg")
+    (tmp_path / "set" / "Annotations" / "more").symlink_to(tmp_path / "elsewhere")
+    found = read_voc(tmp_path / "set")
+    assert [entry.file.name for entry in found.splits["train"]] == ["a.jpg", "b.jpg"]
+
+
+def test_each_file_is_read_whole_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are alike in the pieces that are looked at first."""
+    read: list[Path] = []
+    monkeypatch.setattr(copies, "sampled_digest", lambda file, pieces: b"alike")
+    whole = copies._whole_digest
+    monkeypatch.setattr(copies, "_whole_digest", lambda file: read.append(file) or whole(file))
+    files = [tmp_path / f"{number}.bmp" for number in range(6)]
+    for number, file in enumerate(files):
+        file.write_bytes(b"%d" % (number % 5))
+    assert count_copies(files[:3], files[3:]) == 1  # the first and the last
+    assert sorted(read) == files
