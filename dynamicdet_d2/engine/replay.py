@@ -151,10 +151,11 @@ def _module(cfg: CfgNode, content: Mapping[str, Any]) -> tuple[nn.Module, nn.Mod
         return model, model.train()
     dynamic = DynamicTrainer.build_model(cfg)
     dynamic.load_state_dict(content["model"])
+    trainable = {id(p) for p in dynamic.parameters() if p.requires_grad}  # FREEZE_AT's stay
     freeze(dynamic)
     phase = PHASES[content["phase"]](cfg)
-    for part in phase.trained(dynamic):
-        part.requires_grad_()
+    for parameter in (p for part in phase.trained(dynamic) for p in part.parameters()):
+        parameter.requires_grad_(id(parameter) in trainable)
     return dynamic, phase.module(dynamic, content["kept"]).train()
 
 

@@ -29,7 +29,7 @@ from dynamicdet_d2.engine.checks import (
     check_state,
     state_fits,
 )
-from dynamicdet_d2.engine.distributed import distributed
+from dynamicdet_d2.engine.distributed import distributed, share_statistics
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
@@ -158,6 +158,7 @@ class StaticTrainer(ReliableTrainer, Builders):
 
     def _evaluate(self) -> dict:
         with stopping.at_once(), self.average.in_place():
+            share_statistics(self.plain_model)
             self._last_eval_results = self.test(self.cfg, self.model)
         check_expected(self.cfg.TEST.EXPECTED_RESULTS, self._last_eval_results)
         return self._last_eval_results

@@ -16,14 +16,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from dynamicdet_d2.modeling.tail_results import checked_losses
+from dynamicdet_d2.modeling.tail_results import checked_losses, finite_boxes
 
 logger = logging.getLogger(__name__)
 
 # Gradients that overflow float16 below this scale would overflow unscaled, too.
 _LEAST_SCALE = 1.0
-# As fvcore's losses begin.
-_BAD_BOX = "bad box:"
 
 
 class TrainingStep(SimpleTrainer):
@@ -139,13 +137,8 @@ def losses_of(model: nn.Module, batch: Any) -> dict[str, Tensor]:
         ValueError: as ``as_dict``.
         FloatingPointError: a loss of boxes met predictions that are not finite.
     """
-    try:
+    with finite_boxes():
         return as_dict(model(batch))
-    except AssertionError as error:
-        # The losses by overlap, FCOS's among them, assert that x1 <= x2, which NaN is not.
-        if not str(error).startswith(_BAD_BOX):
-            raise
-        raise FloatingPointError("predicted boxes are not finite") from error
 
 
 def as_dict(losses: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:

@@ -33,7 +33,6 @@ from dynamicdet_d2.engine.hooks import (
     StopOnSignal,
 )
 from dynamicdet_d2.engine.loss_table import LossTable, obtain_table
-from dynamicdet_d2.engine.passing import PassingTrainer
 from dynamicdet_d2.engine.phases import Phase
 from dynamicdet_d2.engine.phases.phase import Start, Stream, Training
 from dynamicdet_d2.engine.plan import Plan, planned_phases
@@ -52,7 +51,7 @@ logger = logging.getLogger(__name__)
 WRITE_PERIOD = 20
 
 
-class DynamicTrainer(WholeModelTrainer, PassingTrainer, ReliableTrainer, TradeoffTester, Builders):
+class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builders):
     """Detectron2's default trainer, for the phases of a plan (``SOLVER.PHASES``).
 
     Extended as Detectron2's: a subclass's ``build_model``, ``build_train_loader``,
@@ -164,7 +163,7 @@ class DynamicTrainer(WholeModelTrainer, PassingTrainer, ReliableTrainer, Tradeof
         self._trainer = TrainingStep(
             training.module, training.loader, training.optimizer, mixed_precision=mixed
         )
-        self.choose_step(DynamicTrainer.run_step)
+        self.choose_step()
         if self.cfg.SOLVER.EMA.ENABLED and phase.averaged:
             self.average.begin()
         logger.info("Phase %s", phase.name)

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What users of a trainer know as its model and its step, in phases that train a part alone."""
 
-import functools
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-from detectron2.engine import DefaultTrainer
 from torch import nn
 
-from dynamicdet_d2.engine.phases.phase import Training
+from dynamicdet_d2.engine.passing import PassingTrainer
+from dynamicdet_d2.engine.phases.phase import Phase, Training
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 
-class WholeModelTrainer(DefaultTrainer):
+class WholeModelTrainer(PassingTrainer):
     """A trainer whose ``model`` is a detector in every phase, and after the last one.
 
     A phase that trains a part, such as the router, steps a module of its own, which is of no use
@@ -21,7 +20,17 @@ class WholeModelTrainer(DefaultTrainer):
     """
 
     detector: DynamicDetector
+    phase: Phase
     training: Training | None
+    # A step that a program has set on this very trainer, and the one that stands in its place.
+    _given_step: Callable[[], None] | None = None
+    _chosen_step: Callable[[], None] | None = None
+
+    def before_train(self) -> None:
+        """As Detectron2's; knows of a step that was set since the phase was entered."""
+        if self.training is not None:
+            self.choose_step()
+        super().before_train()
 
     @property
     def model(self) -> nn.Module:
@@ -36,27 +45,53 @@ class WholeModelTrainer(DefaultTrainer):
         """A wrapper of the detector; until the next phase begins.
 
         Raises:
-            ValueError: it is another model, which no optimizer and no checkpoint would know.
+            ValueError: it is another model, which no optimizer and no checkpoint would know; or the
+                phase trains a part, in the place of which the whole would be stepped.
         """
         if not (isinstance(value, nn.Module) and any(x is self.detector for x in value.modules())):
             raise ValueError(
                 f"The model of a {type(self).__name__} cannot be replaced by another one, which "
                 "its optimizer and its checkpoints would not know: its build_model gives it."
             )
-        self._trainer.model = value
+        if self.training is None or self._trains_all(self.training):
+            self._trainer.model = value
+        elif value is not self.detector:
+            raise ValueError(
+                f"The model of a {type(self).__name__} cannot be wrapped in phase "
+                f"{self.phase.name}, which trains a part of it: in phase detectors it can."
+            )
 
-    def choose_step(self, ours: Callable) -> None:
-        """A subclass's ``run_step`` is asked where the detector is trained as a whole.
+    def choose_step(self) -> None:
+        """A subclass's ``run_step``, or one that is set on the trainer, where it is for the phase.
+
+        It is asked where the detector is trained as a whole, and no iteration is passed over.
 
         Written for the losses of a detector on images, it would know nothing of what another phase
         trains, and on what.
-
-        Args:
-            ours: the step that is taken elsewhere.
         """
-        self.__dict__.pop("run_step", None)
-        if type(self).run_step is not ours and _unwrapped(self._trainer.model) is not self.detector:
-            self.__dict__["run_step"] = functools.partial(ours, weakref.proxy(self))
+        found = self.__dict__.pop("run_step", None)
+        if found is not self._chosen_step:
+            self._given_step = found
+        ours = PassingTrainer.run_step
+        if self._given_step is None and type(self).run_step is ours:
+            return
+        own, whole = (
+            weakref.ref(self),
+            self.training is not None and self._trains_all(self.training),
+        )
+
+        def chosen() -> None:
+            trainer: Any = own()
+            if not whole:
+                ours(trainer)
+            elif not trainer.plan.passes_over(trainer.iter):
+                given = trainer._given_step
+                type(trainer).run_step(trainer) if given is None else given()
+
+        self.__dict__["run_step"] = self._chosen_step = chosen
+
+    def _trains_all(self, training: Training) -> bool:
+        return _unwrapped(training.module) is self.detector
 
 
 def _unwrapped(module: Any) -> nn.Module:

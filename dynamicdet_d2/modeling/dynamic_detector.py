@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import ImageList, Instances
-from detectron2.utils.events import EventStorage, get_event_storage
+from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
@@ -29,10 +29,9 @@ from dynamicdet_d2.modeling.losses import checked_loss_weights
 from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_halves, refuse_tracing
 from dynamicdet_d2.modeling.routed_batch import routed_detections
 from dynamicdet_d2.modeling.router import AdaptiveRouter, say_if_left_out
-from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.settable_threshold import SettableThreshold
 from dynamicdet_d2.modeling.tail_pass import TailPass
-from dynamicdet_d2.modeling.tail_results import losses_of_tail
+from dynamicdet_d2.modeling.tail_results import loss_of_image, losses_of_tail
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import rounded_up
@@ -281,6 +280,9 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
 
         Returns:
             numbers (N, d), not standardised, and losses (N, 2), float32.
+
+        Raises:
+            FloatingPointError: naming an image of which predictions are not finite.
         """
         batch = self._with_ground_truth(batched_inputs)
         with evaluating(self):
@@ -289,12 +291,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             numbers = self.router.numbers(*self._looked_at(seen))
             pyramids = [seen.pyramid, self.second_pass(seen, start).pyramid]
             losses = [
-                [self._image_loss(d, batch, i, pyramids[d - 1]) for d in DETECTORS]
-                for i in range(len(batched_inputs))
+                [loss_of_image(self, d, batch, pyramids[d - 1], i, image) for d in DETECTORS]
+                for i, image in enumerate(batched_inputs)
             ]
         return numbers, torch.tensor(losses, device=self.device)
-
-    def _image_loss(self, detector: int, batch: Batch, i: int, pyramid: Features) -> float:
-        own = {name: level[i : i + 1] for name, level in pyramid.items()}
-        with EventStorage():  # Detectron2's heads log; these losses are no training step
-            return float(sum(self.image_losses(detector, batch.one(i), own).values()))

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user's own detector gives, refused by name before anything is done with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import EventStorage
 from torch import Tensor
 
 from dynamicdet_d2.modeling.routing import Features
-from dynamicdet_d2.utils.words import shown
+from dynamicdet_d2.utils.words import named_image, shown
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.batch import Batch
     from dynamicdet_d2.modeling.tails import Tails
 
 _FIELDS = ("pred_boxes", "scores", "pred_classes")
+# As fvcore's losses begin.
+_BAD_BOX = "bad box:"
 
 
 def losses_of_tail(
@@ -28,6 +32,46 @@ def losses_of_tail(
     _check_pyramid(tails, pyramid)
     losses = tails.losses(detector, batch, pyramid)
     return checked_losses(losses, f"losses() of {type(tails).__name__}")
+
+
+def loss_of_image(
+    tails: "Tails", detector: int, batch: "Batch", pyramid: Features, place: int, image: Any
+) -> float:
+    """The sum of ``tails.image_losses`` of an image of a batch.
+
+    Args:
+        place: of the image.
+        image: as the batch was given it, for the sentence.
+
+    Raises:
+        FloatingPointError: naming the image, of which predicted boxes are not finite.
+    """
+    own = {name: level[place : place + 1] for name, level in pyramid.items()}
+    try:
+        # Detectron2's heads log; these losses are no training step.
+        with EventStorage(), finite_boxes():
+            return float(sum(tails.image_losses(detector, batch.one(place), own).values()))
+    except FloatingPointError as error:
+        named = named_image(image, f"Image {place} of a batch")
+        raise FloatingPointError(
+            f"{named}: what detector{detector} predicts is not finite; its weights have diverged."
+        ) from error
+
+
+@contextmanager
+def finite_boxes() -> Iterator[None]:
+    """For losses of boxes.
+
+    Raises:
+        FloatingPointError: they met predictions that are not finite.
+    """
+    try:
+        yield
+    except AssertionError as error:
+        # The losses by overlap, FCOS's among them, assert that x1 <= x2, which NaN is not.
+        if not str(error).startswith(_BAD_BOX):
+            raise
+        raise FloatingPointError("predicted boxes are not finite") from error
 
 
 def detections_of_tail(

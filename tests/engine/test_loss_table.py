@@ -193,7 +193,8 @@ def test_a_table_belongs_to_the_keys_that_it_follows_from(
 ) -> None:
     model = toy_model()
     LossTableFile(str(tmp_path), table_fingerprint(toy_cfg(), IMAGES, model)).save(table())
-    same = table_fingerprint(toy_cfg("MODEL.WEIGHTS", "elsewhere.pth"), IMAGES, model)
+    elsewhere = ("MODEL.WEIGHTS", "a.pth", "MODEL.COMPOSITE.WEIGHTS2", "b.pth")
+    same = table_fingerprint(toy_cfg(*elsewhere), IMAGES, model)
     assert LossTableFile(str(tmp_path), same).load(COLUMN_NAMES) is not None
     other = table_fingerprint(toy_cfg(key, value), IMAGES, model)
     assert LossTableFile(str(tmp_path), other).load(COLUMN_NAMES) is None

@@ -46,6 +46,12 @@ def test_what_differs_is_said_and_what_holds_is_put_back(caplog: pytest.LogCaptu
     ]
 
 
+def test_weights_that_a_resumed_run_does_not_read_are_none_of_it() -> None:
+    """The run's own config.yaml has their absolute paths."""
+    relative, absolute = (toy_cfg("MODEL.COMPOSITE.WEIGHTS2", x) for x in ("a.pth", "/b/a.pth"))
+    assert recorded(relative) == recorded(absolute)
+
+
 def test_what_must_stay_is_refused() -> None:
     with pytest.raises(ValueError, match="SOLVER.OPTIMIZER is 'ADAMW', and the run began with"):
         record = recorded(toy_cfg())

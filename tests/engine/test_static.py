@@ -21,6 +21,7 @@ STATIC = [
     *("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"),
     *("MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "SOLVER.MAX_ITER", "2"),
 ]
+ALL_FOUND = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +120,22 @@ def test_two_processes_learn_as_one_model(tmp_path: Path) -> None:
     """Over gloo, whose processes Detectron2's own wrapper would not take; and again on a resume."""
     config_file, output = write_toy(tmp_path), tmp_path / "output"
     for steps, options in ((2, ""), (3, "--resume")):
-        keys = (*STATIC, "SOLVER.MAX_ITER", steps)
+        keys = (*STATIC, *ALL_FOUND, "SOLVER.MAX_ITER", steps)
         done = train(config_file, output, *keys, options=f"--num-gpus 2 --dist-url auto {options}")
         assert done.status == 0, done.out + done.err
         saved = torch.load(output / "model_final.pth", weights_only=True)
         assert saved["trainer"]["iteration"] == steps - 1
+    # What they have measured together is of the weights that were saved: statistics are not shared.
+    keys = (*STATIC, *ALL_FOUND, "MODEL.WEIGHTS", output / "model_final.pth")
+    again = tmp_path / "again"
+    assert train(config_file, again, *keys, options="--eval-only").status == 0
+    first, second = (
+        json.loads((folder / "inference/coco_instances_results.json").read_text())
+        for folder in (output, again)
+    )
+    assert len(first) == len(second) > 0
+    for one, other in zip(first, second, strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=1e-6)
 
 
 def test_a_kind_whose_parts_nobody_has_described_is_measured_without_gflops(

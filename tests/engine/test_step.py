@@ -185,9 +185,11 @@ def failed(cfg: CfgNode, model: nn.Module, phase: str, step: TrainingStep) -> Fa
     return FailedStep(cfg, 3, 7, phase, {}, model, step, (4, "a"))
 
 
-def step_of_a_detector(spoil: Callable[[nn.Module], None]) -> tuple[nn.Module, TrainingStep]:
+def step_of_a_detector(
+    spoil: Callable[[nn.Module], None], *keys: object
+) -> tuple[nn.Module, TrainingStep]:
     """A step of a toy detector that was spoilt."""
-    model = toy_model(seed=1).train()
+    model = toy_model(*keys, seed=1).train()
     model.router.requires_grad_(False)
     spoil(model)
     batch = toy_inputs(2)
@@ -223,14 +225,22 @@ def test_a_failed_step_is_explained_and_can_be_repeated(tmp_path: Path) -> None:
 def test_a_gradient_that_is_not_finite_is_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And named as in the run, which learns nothing of what FREEZE_AT has frozen."""
+
     def with_root(self: DynamicDetector, batch: list[dict]) -> dict[str, Tensor]:
-        return {"loss_root": (self.proposal_generator.rpn_head.conv.bias * 0).sum().sqrt()}
+        weights = (
+            self.backbone.bottom_up1.stem.conv1.weight,
+            self.proposal_generator.rpn_head.conv.bias,
+        )
+        return {"loss_root": sum((weight * 0).sum() for weight in weights).sqrt()}
 
     monkeypatch.setattr(DynamicDetector, "forward", with_root)
-    model, step = step_of_a_detector(lambda model: None)
+    frozen = ("MODEL.BACKBONE.FREEZE_AT", 1)
+    model, step = step_of_a_detector(lambda model: None, *frozen)
     with pytest.raises(FloatingPointError, match="gradient of proposal_generator") as raised:
         run(step)
-    diverged(failed(toy_cfg("OUTPUT_DIR", str(tmp_path)), model, "detectors", step), "made up")
+    cfg = toy_cfg("OUTPUT_DIR", str(tmp_path), *frozen)
+    diverged(failed(cfg, model, "detectors", step), "made up")
     found = replay(str(tmp_path / "diverged_0000007.pth"))
     assert not found.is_finite and found.fault == str(raised.value)
     assert found.again == found.before == {"loss_root": 0}

@@ -88,6 +88,30 @@ def test_an_own_step_is_that_of_the_detectors(cfg: CfgNode) -> None:
         assert not torch.equal(before[name], after[name])
 
 
+@pytest.mark.parametrize("owner", ["the class", "the trainer"])
+def test_an_own_step_does_not_go_on_where_the_phase_has_ended(cfg: CfgNode, owner: str) -> None:
+    """As ``SOLVER.BEST.PATIENCE`` ends one, whose weights the next phase is handed over."""
+    trainer = (OwnStep if owner == "the class" else DynamicTrainer)(cfg)
+    made: list[int] = []
+    if owner == "the trainer":
+        trainer.run_step = lambda: made.append(trainer.iter)
+    trainer.plan.ended["detectors"] = 1
+    trainer.train()
+    assert (trainer.steps if isinstance(trainer, OwnStep) else len(made)) == 1
+
+
+def test_a_step_that_is_set_on_a_trainer_is_asked_behind_a_resume(cfg: CfgNode) -> None:
+    cfg.SOLVER.CHECKPOINT_PERIOD = 1
+    first = DynamicTrainer(cfg)
+    first.train()
+    Path(cfg.OUTPUT_DIR, "last_checkpoint").write_text("model_0000000.pth")
+    resumed, made = DynamicTrainer(cfg), list[int]()
+    resumed.run_step = lambda: made.append(resumed.iter)
+    resumed.resume_or_load(resume=True)
+    resumed.train()
+    assert made == [1]  # of phase detectors; the router has its own
+
+
 class Wrapper(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -103,6 +127,18 @@ def test_another_model_is_refused_and_a_wrapper_is_not(cfg: CfgNode) -> None:
     wrapper = Wrapper(trainer.detector)
     trainer.model = wrapper
     assert trainer.model is wrapper
+
+
+def test_no_model_takes_the_place_of_the_part_that_a_phase_trains(cfg: CfgNode) -> None:
+    cfg.SOLVER.PHASES = ["detector2", "router"]
+    trainer = DynamicTrainer(cfg)
+    stepped = trainer._trainer.model
+    trainer.model = trainer.model
+    assert trainer._trainer.model is stepped
+    with pytest.raises(
+        ValueError, match=r"cannot be wrapped in phase detector2, which trains a pa"
+    ):
+        trainer.model = Wrapper(trainer.detector)
 
 
 def test_frozen_statistics_stay_where_a_hook_has_left_all_in_training() -> None:

@@ -359,3 +359,18 @@ def test_other_threads_see_no_limit_of_this_one(head: str) -> None:
     )
     model(toy_inputs(1))
     assert seen == [kept] and kept > 3
+
+
+@pytest.mark.parametrize("detector", ["detector1", "detector2"])
+def test_an_image_whose_boxes_are_not_finite_is_named(detector: str) -> None:
+    """The losses by overlap assert it, in words of their own."""
+    model = dense_model("FCOS")
+    if detector == "detector1":
+        nn.init.constant_(model.dense.head.bbox_pred.weight, torch.nan)
+    else:
+        nn.init.constant_(model.backbone.bottom_up2.res5[0].conv1.weight, torch.nan)
+    image = {**toy_inputs(1)[0], "file_name": "a.jpg"}
+    with pytest.raises(
+        FloatingPointError, match=rf"^Image a.jpg \(id 1\): what {detector} predicts is not finite"
+    ):
+        model.router_inputs_and_losses([image])

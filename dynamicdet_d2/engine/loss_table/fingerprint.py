@@ -15,7 +15,7 @@ from dynamicdet_d2.operating_point import weights_fingerprint
 _SECTIONS = ("MODEL", "INPUT")
 _KEYS = ("DATASETS.TRAIN", "SOLVER.ROUTER.LOSS_PROPOSALS", "TEST.DETECTIONS_PER_IMAGE")
 # The weights in use have their own fingerprint, wherever they came from and are.
-_LEFT_OUT = ("MODEL.WEIGHTS", "MODEL.DEVICE")
+_LEFT_OUT = ("MODEL.WEIGHTS", "MODEL.COMPOSITE.WEIGHTS2", "MODEL.DEVICE")
 
 
 def table_fingerprint(cfg: CfgNode, images: Sequence[dict], model: nn.Module) -> dict[str, str]:
