@@ -64,10 +64,8 @@ class WholeModelTrainer(PassingTrainer):
     def choose_step(self) -> None:
         """A subclass's ``run_step``, or one that is set on the trainer, where it is for the phase.
 
-        It is asked where the detector is trained as a whole, and no iteration is passed over.
-
-        Written for the losses of a detector on images, it would know nothing of what another phase
-        trains, and on what.
+        Written for the losses of a detector on images, it is asked where the detector is trained as
+        a whole, and no iteration is passed over: of what another phase trains it knows nothing.
         """
         found = self.__dict__.pop("run_step", None)
         if found is not self._chosen_step:
@@ -75,10 +73,8 @@ class WholeModelTrainer(PassingTrainer):
         ours = PassingTrainer.run_step
         if self._given_step is None and type(self).run_step is ours:
             return
-        own, whole = (
-            weakref.ref(self),
-            self.training is not None and self._trains_all(self.training),
-        )
+        own = weakref.ref(self)
+        whole = self.training is not None and self._trains_all(self.training)
 
         def chosen() -> None:
             trainer: Any = own()
