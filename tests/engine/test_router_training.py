@@ -4,6 +4,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from dynamicdet_d2.calibration.run import calibrate
 from dynamicdet_d2.calibration.targets import HardFraction
 from dynamicdet_d2.commands.train import evaluate
 from dynamicdet_d2.config import Use
+from dynamicdet_d2.engine.passing import PassingTrainer
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.router import LARGEST_LOGIT, AdaptiveRouter
@@ -143,14 +145,14 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(
     keys = ("SOLVER.ROUTER.OBJECTIVE", "auto", "SOLVER.CHECKPOINT_PERIOD", 2)
     expected = weights(trained(config("whole", "['map', 'rpn']", *keys)))
     cfg = config("killed", "['map', 'rpn']", *keys)
-    step = DynamicTrainer.run_step
+    step = PassingTrainer.run_step
 
-    def dying(self: DynamicTrainer) -> None:
+    def dying(self: Any) -> None:
         if self.iter == DETECTORS + 3:
             raise KeyboardInterrupt
         step(self)
 
-    monkeypatch.setattr(DynamicTrainer, "run_step", dying)
+    monkeypatch.setattr(PassingTrainer, "run_step", dying)
     with pytest.raises(KeyboardInterrupt):
         trained(cfg)
     monkeypatch.undo()
@@ -161,15 +163,15 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(
 
 def stopped(cfg: CfgNode, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that dies before a step of the router."""
-    run_step = DynamicTrainer.run_step
+    run_step = PassingTrainer.run_step
 
-    def dying(self: DynamicTrainer) -> None:
+    def dying(self: Any) -> None:
         if self.iter == DETECTORS + step:
             raise KeyboardInterrupt
         run_step(self)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(DynamicTrainer, "run_step", dying)
+        patched.setattr(PassingTrainer, "run_step", dying)
         trained(cfg)
 
 

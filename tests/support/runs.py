@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 
 from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset
-from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.engine.passing import PassingTrainer
 from dynamicdet_d2.modeling import DynamicRCNN
 from tests.support.toy import toy_cfg
 
@@ -93,7 +93,7 @@ class Kill:
 
 def kill_at_step(number: int) -> Kill:
     """Before the run's ``number``-th step of this process."""
-    return Kill(DynamicTrainer, "run_step", number)
+    return Kill(PassingTrainer, "run_step", number)
 
 
 def kill_at_image(number: int) -> Kill:
