@@ -39,6 +39,7 @@ def test_trainers_look_at_the_names_at_each_evaluation(trainer: type) -> None:
         average=SimpleNamespace(in_place=nullcontext),
         detector=nn.Identity(),
         model=nn.Identity(),
+        plain_model=nn.Identity(),
         test=lambda cfg, model: FOUND,
     )
     with pytest.raises(ValueError, match="names 'segm'; the evaluation gives bbox, dynamic"):
