@@ -43,16 +43,21 @@ class ApDrop(Target):
         routings = routings_at(measured, FRACTIONS)
         sweep = box_sweep(measured.observation.records, measured.ground_truth)
         best = sweep.evaluate(routings[-1]).ap
-        if best < NEAR_ZERO:  # any threshold is within the drop
-            logger.warning(
-                "With all images hard AP is %.2f: the detectors find next to nothing on these "
-                "images, so that a drop of it says nothing.",
-                best,
-            )
+        say_near_zero(best)
         if self.guarantee is None:
             return Choice(point_estimate(sweep, routings, self.value))
         choose = {"ap": of_the_set, "finite": of_images}[self.guarantee.mode]
         return choose(sweep, routings, self.value, self.guarantee)
+
+
+def say_near_zero(best: float) -> None:
+    """Say where any threshold is within a drop of AP; ``best``: of all images hard, in percent."""
+    if best < NEAR_ZERO:
+        logger.warning(
+            "With all images hard AP is %.2f: the detectors find next to nothing on these "
+            "images, so that a drop of it says nothing.",
+            best,
+        )
 
 
 def box_sweep(records: Sequence[ExitRecord], truth: GroundTruth | None) -> CocoSweep:

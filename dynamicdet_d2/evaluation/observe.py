@@ -23,7 +23,8 @@ from dynamicdet_d2.modeling.routing import route_name
 
 logger = logging.getLogger(__name__)
 
-_KEYS_FOR_INFERENCE = ("image", "height", "width", "image_id", "file_name")
+# Ground truth; whatever else a mapper gives, a detector of one's own may read.
+_NOT_FOR_INFERENCE = ("instances", "annotations", "sem_seg")
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class Observer(DatasetEvaluator):
         """Keep what is needed of a batch: Detectron2's input dicts and the outputs for them."""
         for image, output in zip(inputs, outputs, strict=True):
             self._records.append(ExitRecord.of(image, output, self._with_masks))
-            self._sample.add({key: image[key] for key in _KEYS_FOR_INFERENCE if key in image})
+            self._sample.add({k: v for k, v in image.items() if k not in _NOT_FOR_INFERENCE})
 
     def observation(self) -> Observation:
         """Of all processes' images on the main one; without images on the others."""

@@ -176,24 +176,34 @@ def _histogram(value: dict) -> bool:
     )
 
 
+def _name(value: object) -> bool:
+    """Longer ones take a chart minutes."""
+    return isinstance(value, str) and len(value) <= _LONGEST_NAME
+
+
 def _measured(value: dict) -> bool:
     inference = value.get("inference", {})
-    return isinstance(value.get("dataset", ""), str) and all(
+    return _name(value.get("dataset", "")) and all(
         type(setting) is bool for setting in inference.values()
     )
 
 
 # What the methods above, and readers of the file, rely on.
 _MOST_IMAGES = 10**12
+_LONGEST_NAME = 1000
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_images": (lambda value: _count(value) and value > 0, "a whole number above 0"),
     "fingerprint": (lambda value: isinstance(value, dict), "an object"),
     "latency_ms": (_latencies, "p50, p95 and mean above 0 for 'easy' and 'hard'"),
-    "device": (lambda value: isinstance(value, str), "a string"),
+    "device": (_name, f"a string of at most {_LONGEST_NAME} characters"),
     "thresholds": (_rows, "rows with 'hard_fraction' and 'threshold' in [0, 1]"),
     "grid": (_grid, f"{len(GRID)} thresholds in [0, 1] that never rise"),
     "histogram": (_histogram, "'edges' that rise in [0, 1] and 'counts' between them"),
-    "measured": (_measured, "an object, with a string 'dataset' and true or false in 'inference'"),
+    "measured": (
+        _measured,
+        f"an object, with a string 'dataset' of at most {_LONGEST_NAME} characters and true or "
+        "false in 'inference'",
+    ),
     "held_out": (_rows, "rows with 'hard_fraction' and 'threshold' in [0, 1]"),
     "operating_point": (
         _operating_point,

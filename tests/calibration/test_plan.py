@@ -345,6 +345,13 @@ def test_choices_by_hand(target: Gflops, cost: str, place: int) -> None:
     assert choose(plan_of(cost), target) == place
 
 
+def test_a_plan_where_nothing_is_found_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    plan = plan_of("gflops")
+    nothing = tuple(dataclasses.replace(point, ap=0.0) for point in plan.points)
+    choose(dataclasses.replace(plan, points=nothing), Gflops(100))
+    assert caplog.messages[0].startswith("With all images hard AP is 0.00: the detectors find")
+
+
 def test_the_nearest_is_named() -> None:
     with pytest.raises(ValueError, match=r"has 4 ms or less; the nearest has 5 ms and 30.00 AP: "):
         choose(plan_of("ms"), Latency(4))

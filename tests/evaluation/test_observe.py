@@ -33,6 +33,12 @@ def test_one_pass_sees_every_image(detections: bool) -> None:
     assert all(found) if detections else not any(found)
 
 
+def test_what_else_a_mapper_gives_is_kept_for_the_timing() -> None:
+    inputs = [{**toy_inputs(1)[0], "depth": 3.0}]
+    [kept] = observe(toy_model(), [inputs], sample_size=1, detections=False).sample
+    assert kept["depth"] == 3.0 and "instances" not in kept
+
+
 def test_no_readable_image_is_refused() -> None:
     with pytest.raises(ValueError, match="No image of the data set"):
         observe(toy_model(), [], sample_size=1, detections=False)

@@ -165,6 +165,17 @@ def test_routes_of_an_image_that_stands_for_another_make_no_report(tmp_path: Pat
         redraw(tmp_path)
 
 
+def test_long_ids_that_differ_in_the_middle_make_a_report(tmp_path: Path) -> None:
+    GOOD.to_json(tmp_path / "tradeoff.json")
+    start, end = "a" * 100, "z" * 100
+    named = [
+        dataclasses.replace(route, image_id=f"{start}{i}{end}") for i, route in enumerate(ROUTES)
+    ]
+    write_routes(named, tmp_path / "routes.jsonl")
+    redraw(tmp_path)
+    assert (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize("compared", ["R101,39.4,283,55", None, [("R101", 39.4, 283, 55)], [3]])
 def test_what_is_no_list_of_detectors(tmp_path: Path, compared: Any) -> None:
     with pytest.raises(
@@ -544,3 +555,9 @@ def test_tensors_that_are_no_weights(tmp_path: Path, change: Callable, says: str
     with pytest.raises(ValueError) as refused:
         load_weights(model, read_checkpoint(str(path))["model"], str(path))
     assert says in str(refused.value) and str(path) in str(refused.value)
+
+
+def test_a_name_that_no_chart_has_room_for(tmp_path: Path) -> None:
+    dataclasses.replace(GOOD, device="x" * 1000).to_json(tmp_path / "tradeoff.json")
+    with pytest.raises(ValueError, match="device has a name of 1001 characters"):
+        dataclasses.replace(GOOD, device="x" * 1001)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dynamicdet_d2.calibration.ap_drop import ApDrop
+from dynamicdet_d2.calibration.ap_drop import ApDrop, say_near_zero
 from dynamicdet_d2.calibration.plan.curves import PlanPoint
 from dynamicdet_d2.calibration.target import Target
 from dynamicdet_d2.calibration.targets import Gflops, Latency
@@ -86,12 +86,13 @@ def choose(plan: Plan, target: Target) -> int:
     """The place of the point that meets a target.
 
     Of a cost: the best AP for at most so much; of a drop: the least cost within so many points of
-    AP of the plan's reference, which always is one.
+    AP of the plan's reference, which always is one. Where AP is near zero, that is said.
 
     Raises:
         ValueError: every point costs more; naming the one that costs least.
     """
     costs, aps = costs_of(plan.points, plan.cost), [point.ap for point in plan.points]
+    say_near_zero(aps[plan.reference])
     if isinstance(target, ApDrop):
         found = cheapest_within_ap(costs, aps, aps[plan.reference] - target.value)
         return plan.reference if found is None else found

@@ -114,9 +114,9 @@ def _check_together(tradeoff: Tradeoff, routes: Sequence[ImageRoute], path: Path
             f"{path} has {len(routes)} images and {TRADEOFF} beside it {tradeoff.num_images}: they "
             "are not of one evaluation, or were cut."
         )
-    [(image, times)] = Counter(shown(route.image_id) for route in routes).most_common(1)
+    [(image, times)] = Counter(route.image_id for route in routes).most_common(1)
     if times > 1:
-        raise ValueError(f"{path} has the image id {image} {times} times.")
+        raise ValueError(f"{path} has the image id {shown(image)} {times} times.")
     # Both files have them in full, so that those of one evaluation are the same numbers.
     easiest, hardest = (pick(route.difficulty for route in routes) for pick in (min, max))
     known = tradeoff.difficulty

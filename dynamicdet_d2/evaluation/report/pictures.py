@@ -25,6 +25,7 @@ from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.utils.charts import CARD, INK, PAGE_COLORS, chart_style
 from dynamicdet_d2.utils.files import whole_file
 from dynamicdet_d2.utils.spread import spread
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -84,28 +85,42 @@ class Album:
         for name, of_picture in rows.items():
             path = Path(folder) / name
             path.unlink(missing_ok=True)
-            if of_picture:
+            content = self._jpeg(of_picture) if of_picture else None
+            if content is not None:
                 with whole_file(path) as file:
-                    file.write(self._jpeg(of_picture))
+                    file.write(content)
 
     def both_exits(self, routes: Sequence[ImageRoute]) -> NDArray[np.uint8] | None:
         """The same images, spread over the data set, as either exit sees them and as they are.
 
         Returns:
-            (H, W, 3) RGB; None without an image to show.
+            (H, W, 3) RGB; None without an image to show, or where one cannot be drawn.
         """
         images = tuple(spread(self._readable(routes), self.count))
         if not images:
             return None
         rows = [_row(name, images, place) for place, name in enumerate(EXITS)]
         rows.append(_row("Ground truth", images, TRUTH))
-        with Image.open(io.BytesIO(self._jpeg(rows))) as picture:
+        content = self._jpeg(rows)
+        if content is None:
+            return None
+        with Image.open(io.BytesIO(content)) as picture:
             return np.asarray(picture)
 
     def _readable(self, routes: Sequence[ImageRoute]) -> list[ImageRoute]:
         return [image for image in routes if self.count and os.path.isfile(image.file_name)]
 
-    def _jpeg(self, rows: Sequence[Row]) -> bytes:
+    def _jpeg(self, rows: Sequence[Row]) -> bytes | None:
+        """None where an image cannot be drawn: a mapper of a program's own may read files that are
+        no images, and the evaluation's figures do not need them."""
+        try:
+            return self._drawn_rows(rows)
+        except (OSError, ValueError) as error:
+            names = ", ".join(sorted({shown(own.file_name) for row in rows for own in row.images}))
+            logger.warning("No picture of %s: %s", names, error)
+            return None
+
+    def _drawn_rows(self, rows: Sequence[Row]) -> bytes:
         columns = max(len(row.images) for row in rows)
         with chart_style():
             pixels = [list(map(self._drawn, row.images, row.drawn)) for row in rows]
@@ -124,8 +139,8 @@ class Album:
                 axes = part.subplots(1, columns, squeeze=False)[0]
                 for axis in axes:
                     axis.set_axis_off()
-                for axis, shown, caption in zip(axes, of_row, said, strict=False):
-                    axis.imshow(shown)
+                for axis, drawn, caption in zip(axes, of_row, said, strict=False):
+                    axis.imshow(drawn)
                     axis.set_title(caption, fontsize=9, color=_INK)
             content = io.BytesIO()
             figure.savefig(content, format="jpg", pil_kwargs={"quality": 88})

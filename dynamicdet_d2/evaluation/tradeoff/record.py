@@ -94,6 +94,15 @@ class PrecisionCurve:
     precision: tuple[float, ...]
 
 
+_LONGEST_LABEL = 1000
+
+
+def _check_length(what: str, name: str) -> None:
+    """Longer ones take a chart minutes."""
+    if len(name) > _LONGEST_LABEL:
+        raise ValueError(f"{what} has a name of {len(name)} characters")
+
+
 @dataclass(frozen=True)
 class SeriesPoint:
     """Another detector: 10^9 multiply-adds, milliseconds and percent, None where not known."""
@@ -104,6 +113,9 @@ class SeriesPoint:
     AP: float | None
     mask_AP: float | None = None
     image_sizes: SizeRange | None = None
+
+    def __post_init__(self) -> None:
+        _check_length("a point's label", self.label)
 
     def ap(self, task: Task) -> float | None:
         """AP of boxes or of masks."""
@@ -116,6 +128,9 @@ class Series:
 
     name: str
     points: tuple[SeriesPoint, ...]
+
+    def __post_init__(self) -> None:
+        _check_length("a series", self.name)
 
     def full_name(self, point: SeriesPoint) -> str:
         """Of one of the points, where the series' name is not beside it."""
@@ -173,6 +188,7 @@ class Tradeoff:
             )
         if not 1 <= len(self.dataset) <= LONGEST_NAME:
             raise ValueError(f"dataset has a name of {len(self.dataset)} characters")
+        _check_length("device", self.device)
         for points in (self.points, self.curve):
             places = [point.hard_fraction for point in points]
             if places != sorted(places):

@@ -148,6 +148,18 @@ def test_pictures_are_written_where_images_are(tmp_path: Path, routes: list[Imag
     assert not (tmp_path / pictures.GALLERY).exists()
 
 
+def test_a_file_that_is_no_image_costs_its_pictures_alone(
+    tmp_path: Path, routes: list[ImageRoute], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As an own mapper reads, of arrays."""
+    Path(routes[0].file_name).write_bytes(b"an array")
+    album = an_album(4)
+    album.write(tmp_path, routes)
+    assert not (tmp_path / pictures.GALLERY).exists()
+    assert album.both_exits(routes) is None
+    assert routes[0].file_name in caplog.messages[0]
+
+
 def test_both_exits_beside_the_ground_truth(
     routes: list[ImageRoute], monkeypatch: pytest.MonkeyPatch
 ) -> None:
