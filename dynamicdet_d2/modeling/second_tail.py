@@ -36,7 +36,7 @@ class SharableTail(DynamicDetector):
             ValueError: a name that is none of the tail's, or some of the heads without the others.
         """
         given = dict(tail2 or {})
-        for name in given.keys() - {self.neck_name, *self.head_names}:
+        for name in sorted(given.keys() - {self.neck_name, *self.head_names}):
             raise ValueError(
                 f"tail2 has '{name}'; it can have {', '.join((self.neck_name, *self.head_names))}."
             )
