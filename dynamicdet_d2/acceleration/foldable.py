@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.layers import Conv2d, FrozenBatchNorm2d, NaiveSyncBatchNorm
 from torch import Tensor, nn
 
-_BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, FrozenBatchNorm2d)
+from dynamicdet_d2.acceleration.as_written import has_hooks, runs_as
+
+_BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm, FrozenBatchNorm2d)
 
 
 class Foldable(nn.Module, ABC):
@@ -62,15 +64,21 @@ def _foldable_inside(model: nn.Module) -> list[tuple[nn.Module, str, Foldable]]:
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if isinstance(child, Foldable)
+        if isinstance(child, Foldable) and _is_as_written(child)
     ]
+
+
+def _is_as_written(block: Foldable) -> bool:
+    """Whether it does what its equivalent was written for: a subclass may do something else."""
+    written = next(kind for kind in type(block).__mro__ if "folded" in vars(kind))
+    return runs_as(block, written) and not any(map(has_hooks, block.modules()))
 
 
 def norm_is_fixed(norm: nn.Module | None) -> bool:
     """Whether a norm is the same affine map for every image (or is not there)."""
     if norm is None:
         return True
-    return isinstance(norm, _BATCH_NORMS) and not norm.training and norm.running_mean is not None
+    return runs_as(norm, *_BATCH_NORMS) and not norm.training and norm.running_mean is not None
 
 
 def affine_of_norm(norm: Any) -> tuple[Tensor, Tensor]:

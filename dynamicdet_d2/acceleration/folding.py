@@ -4,11 +4,12 @@
 from typing import Any
 
 import torch
-from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.layers import Conv2d
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-_BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, FrozenBatchNorm2d)
+from dynamicdet_d2.acceleration.as_written import runs_as
+from dynamicdet_d2.acceleration.foldable import norm_is_fixed
 
 
 def fold_norms(model: nn.Module) -> int:
@@ -16,7 +17,9 @@ def fold_norms(model: nn.Module) -> int:
 
     Detectron2's ``Conv2d`` carries its norm; a batch norm in evaluation mode, or a frozen one, is
     the same affine map for every image and can be part of weight and bias. The new weights are
-    computed in float64 and rounded once. Norms that look at the image (GN, LN) stay.
+    computed in float64 and rounded once. Norms that look at the image (GN, LN) stay, and so do
+    convolutions and norms with another ``forward`` or with hooks, but for classes of convolutions
+    that say of it, by ``folds_norm``, that it is Detectron2's apart from what comes before.
 
     Args:
         model: in evaluation mode; what must keep its state dict is copied before.
@@ -26,15 +29,16 @@ def fold_norms(model: nn.Module) -> int:
     """
     folded = 0
     for conv in model.modules():
-        if isinstance(conv, Conv2d) and _is_fixed(conv.norm):
+        if isinstance(conv, Conv2d) and conv.norm is not None and _may_be_folded(conv):
             _fold(conv, conv.norm)
             conv.norm = None
             folded += 1
     return folded
 
 
-def _is_fixed(norm: nn.Module | None) -> bool:
-    return isinstance(norm, _BATCH_NORMS) and not norm.training and norm.running_mean is not None
+def _may_be_folded(conv: Conv2d) -> bool:
+    written = next((kind for kind in type(conv).__mro__ if vars(kind).get("folds_norm")), Conv2d)
+    return runs_as(conv, written) and norm_is_fixed(conv.norm)
 
 
 def _fold(conv: Conv2d, norm: Any) -> None:

@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 _VERSION = operator.attrgetter("_version")
 _TRAINING = operator.attrgetter("training")
-_FORWARD = operator.attrgetter("forward")
 _BEFORE_THE_COPY = ("forward", "inference")
 
 
@@ -40,12 +39,14 @@ class OptimizedCopy:
     ``drop`` it after smaller ones.
     """
 
-    def __init__(self, options: InferenceOptions | None) -> None:
+    def __init__(self, options: InferenceOptions | None, whole: bool = False) -> None:
         """
         Args:
             options: None: the model is run as it is.
+            whole: the copy is called in the place of the model, whose own hooks it would lack, and
+                not by a method of it.
         """
-        self.options = options
+        self.options, self._whole = options, whole
         self._copy: nn.Module | None = None
         self._made_from: _Moment | None = None
         self._alone = Lock()  # a copy is made, or brought up to date, by one thread
@@ -59,9 +60,9 @@ class OptimizedCopy:
 
     def _up_to_date(self, model: nn.Module, options: InferenceOptions) -> nn.Module:
         fast = self._copy
-        if fast is None or self._made_from is None or self._made_from.is_past():
+        if fast is None or self._made_from is None or not self._made_from.is_now(model):
             self.drop()
-            if reason := _watched(model):
+            if reason := _watched(model, self._whole):
                 _say_it_runs_as_it_is(reason)
                 return model
             fast = self._copy = optimize_for_inference(model, options)
@@ -74,10 +75,10 @@ class OptimizedCopy:
         self._copy, self._made_from = None, None
 
     def __deepcopy__(self, memo: dict) -> "OptimizedCopy":
-        return OptimizedCopy(self.options)
+        return OptimizedCopy(self.options, self._whole)
 
     def __reduce__(self) -> tuple:
-        return OptimizedCopy, (self.options,)
+        return OptimizedCopy, (self.options, self._whole)
 
 
 def on_optimized_copy(method: Callable) -> Callable:
@@ -92,17 +93,17 @@ def on_optimized_copy(method: Callable) -> Callable:
     return call
 
 
-def _watched(model: nn.Module) -> str:
+def _watched(model: nn.Module, whole: bool) -> str:
     """What the copy would lack, in words; '' if nothing.
 
     That is hooks, another ``forward`` than its class's or the one that its class was written with,
     and training mode of a module inside, such as dropout that samples at inference; weights of
     ``torch.func.functional_call``, which last for a call; and another function in the place of a
     method of the model's own. Hooks of the model itself are called whatever is run, and ``forward``
-    and ``inference`` before the copy is.
+    and ``inference`` before the copy is, but where the copy is called as a ``whole``.
     """
     inside = [(name, x) for name, x in model.named_modules() if name]
-    for name, x in inside:
+    for name, x in (*inside, *([(type(model).__name__, model)] if whole else [])):
         if x._forward_hooks or x._forward_pre_hooks or "forward" in vars(x):
             return f"{name} of the model has a hook or a forward of its own"
         if _is_patched(type(x)):
@@ -120,8 +121,12 @@ def _watched(model: nn.Module) -> str:
 
 def _is_patched(kind: type[nn.Module]) -> bool:
     """Whether its ``forward`` was defined in the module of none of its classes."""
-    written = getattr(kind.forward, "__module__", None)
+    written = getattr(_forward_of(kind), "__module__", None)
     return written not in {None, *(base.__module__ for base in kind.__mro__)}
+
+
+def _forward_of(kind: type[nn.Module]) -> object:
+    return getattr(kind, "forward", None)  # that of a traced module's class cannot be read
 
 
 @functools.cache  # a reason is said once
@@ -136,12 +141,14 @@ class _Moment:
     """A model as it was when its copy was made, and the settings that the copy takes over later."""
 
     def __init__(self, model: nn.Module, fast: nn.Module) -> None:
+        self._model = model
         self.settings = HandedSettings(model, fast)
         self._weights = _Weights(model)
         self._layers = LayerSettings(model, self.settings)
 
-    def is_past(self) -> bool:
-        return self._weights.changed() or self._layers.changed()
+    def is_now(self, model: nn.Module) -> bool:
+        same = model is self._model
+        return same and not (self._weights.changed() or self._layers.changed())
 
 
 class _Weights:
@@ -162,9 +169,9 @@ class _Weights:
         self._counts = list(map(len, self._contents))
         self._modules, self._modes = modules, list(map(_TRAINING, modules))
         self._kinds = list({type(x) for x in modules})
-        self._forwards = list(map(_FORWARD, self._kinds))
-        # Most modules have nothing inside and no tensors of their own.
-        self._filled = [own for own in contents if own]
+        self._forwards = list(map(_forward_of, self._kinds))
+        # Most modules have nothing inside and no tensors of their own; traced ones no dict of them.
+        self._filled = [own for own in contents if isinstance(own, dict) and own]
         self._inside = self._look()
         self._tensors = [x for x in self._inside if isinstance(x, Tensor)]
         # Tensors made in inference mode count no changes.
@@ -178,7 +185,7 @@ class _Weights:
         return (
             list(map(len, self._contents)) != self._counts
             or list(map(_TRAINING, self._modules)) != self._modes
-            or list(map(_FORWARD, self._kinds)) != self._forwards
+            or list(map(_forward_of, self._kinds)) != self._forwards
             or not all(map(operator.is_, self._look(), self._inside))
             or self._read() != self._state
         )

@@ -65,7 +65,8 @@ class Predictor(DefaultPredictor):
         one_exit = cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1)
         load_complete(self.model, cfg, cfg.MODEL.WEIGHTS, one_exit=one_exit)
         dynamic = isinstance(self.model, DynamicDetector)  # which keeps its own
-        self._optimized = OptimizedCopy(None if dynamic else InferenceOptions.from_config(cfg))
+        options = None if dynamic else InferenceOptions.from_config(cfg)
+        self._optimized = OptimizedCopy(options, whole=True)
 
     def __setattr__(self, name: str, value: object) -> None:
         """

@@ -16,7 +16,7 @@ from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvalua
 from detectron2.utils import comm
 from torch import nn
 
-from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
+from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.data.loading.loaders import (
     ImageLoader,
@@ -181,9 +181,8 @@ class AsRun(nn.Module):
 
     def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
         super().__init__()
-        options = InferenceOptions.from_config(cfg)
         self.model = model
-        self.fast = model if options is None else optimize_for_inference(model, options)
+        self.fast = OptimizedCopy(InferenceOptions.from_config(cfg), whole=True).of(model)
         # The caller puts back the mode that it finds here.
         self.training = model.training
 

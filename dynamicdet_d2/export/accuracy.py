@@ -113,7 +113,8 @@ def model_records(model: nn.Module, cfg: CfgNode, images: Sequence[Sample]) -> l
     if isinstance(model, DynamicDetector):
         observed: nn.Module = BothExits(model)
     else:
-        observed = _OneExit(OptimizedCopy(InferenceOptions.from_config(cfg)).of(model))
+        options = InferenceOptions.from_config(cfg)
+        observed = _OneExit(OptimizedCopy(options, whole=True).of(model))
     with _none_left_out():
         inference_on_dataset(observed, loader, observer)
     return list(observer.observation().records)

@@ -5,18 +5,31 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from dynamicdet_d2.checkpoint.complete import not_finite
+from dynamicdet_d2.modeling.settable_threshold import refuse_without_router
 
 
 def check_weights(model: nn.Module, cfg: CfgNode) -> None:
     """
     Raises:
-        ValueError: weights are not finite or of another type than float32, or the model normalises
-            images otherwise than its config says.
+        ValueError: weights are not finite, of another type than float32 or made of others, the
+            router has none, or the model normalises images otherwise than its config says.
     """
+    refuse_without_router(model, "an export holds whole models")
+    made = [
+        f"{name}.{own}".lstrip(".")
+        for name, module in model.named_modules()
+        for own, x in vars(module).items()
+        if isinstance(x, Tensor) and x.grad_fn is not None
+    ]
+    if made:
+        raise ValueError(
+            f"{made[0]} of the model is computed from other weights, as pruning and weight norms "
+            "do; what makes it a weight, such as torch.nn.utils.prune.remove, comes first."
+        )
     other = [x.dtype for x in model.parameters() if x.dtype != torch.float32]
     if other:
         raise ValueError(

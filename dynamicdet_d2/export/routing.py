@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a runner does by itself between the pieces of a dynamic detector: routing and merging."""
 
+from dynamicdet_d2.export.by_runner import check_module
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.exit_merging import ExitMerging
-from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.router_inputs import RouterInput
 from dynamicdet_d2.modeling.router_inputs.detection_numbers import DetectionNumbers
@@ -44,9 +44,5 @@ def _check_router(router: AdaptiveRouter) -> None:
             f"The router's inputs are {list(router.inputs)}; to be exported, 'rpn' and "
             "'detections' must be the last ones, in this order."
         )
-    own_ones = own_methods(router, ("forward", "numbers")) if counted else []
-    if own_ones:
-        raise ValueError(
-            f"{type(router).__name__} has {own_ones[0]}() of its own, which an export would leave "
-            "out: a runner does by itself what it does."
-        )
+    if counted:
+        check_module(router, ("forward", "numbers"))

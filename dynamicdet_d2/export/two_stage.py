@@ -13,14 +13,11 @@ from detectron2.layers import ROIAlign
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN
-from detectron2.modeling.roi_heads import (
-    BaseMaskRCNNHead,
-    FastRCNNConvFCHead,
-    FastRCNNOutputLayers,
-    StandardROIHeads,
-)
+from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLayers, StandardROIHeads
 from torch import Tensor, nn
 
+from dynamicdet_d2.acceleration.as_written import runs_as
+from dynamicdet_d2.export.by_runner import check_two_stage
 from dynamicdet_d2.export.piece import Piece, Tensors
 
 
@@ -56,17 +53,13 @@ class TwoStage:
             raise ValueError("MODEL.KEYPOINT_ON is True; keypoints cannot be exported.")
         if type(own.box_predictor) is not FastRCNNOutputLayers:
             raise ValueError(f"{type(own.box_predictor).__name__} cannot be exported.")
-        if own.mask_on and type(own.mask_head).forward is not BaseMaskRCNNHead.forward:
-            raise ValueError(
-                f"{type(own.mask_head).__name__} has forward() of its own, which an export would "
-                "leave out: a runner does by itself what it does."
-            )
         poolers = [own.box_pooler, *([own.mask_pooler] if own.mask_on else [])]
         strange = [type(pooler).__name__ for pooler in poolers if type(pooler) is not ROIPooler]
         if strange:
             raise ValueError(f"{strange[0]} pools regions in a way not exported; only ROIPooler.")
         if not all(isinstance(m, ROIAlign) for pooler in poolers for m in pooler.level_poolers):
             raise ValueError("Only ROIAlign can be exported (MODEL.ROI_*_HEAD.POOLER_TYPE).")
+        check_two_stage(rpn, roi_heads)
         return cls(rpn, roi_heads)
 
     @property
@@ -163,7 +156,8 @@ def _on_rows(head: nn.Module, size: tuple[int, int]) -> nn.Module:
     Args:
         size: P and P.
     """
-    layers: list[Any] = list(head.children()) if type(head) is FastRCNNConvFCHead else []
+    plain = type(head) is FastRCNNConvFCHead and runs_as(head, FastRCNNConvFCHead)
+    layers: list[Any] = list(head.children()) if plain else []
     if [type(layer) for layer in layers[:2]] != [nn.Flatten, nn.Linear]:
         return nn.Sequential(_ChannelsFirst(), head)
     first = copy.deepcopy(layers[1])

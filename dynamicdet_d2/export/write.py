@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a detector to a folder: its pieces in a format, tried beside the model, and a manifest."""
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import fingerprint
 from dynamicdet_d2.prediction.class_names import check_class_names
 from dynamicdet_d2.runner.folder import FORMAT, MANIFEST, Folder, sealed, sha256
+from dynamicdet_d2.runner.manifest import check_manifest
 from dynamicdet_d2.runner.runtimes import opener_of
 from dynamicdet_d2.utils.files import write_json
 from dynamicdet_d2.utils.folder_names import refuse_file_name
@@ -164,8 +166,20 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         "calibration": calibration,
         "fingerprint": fingerprint(model, cfg),
     }
+    _check_settings(manifest)
     write_json(folder / MANIFEST, sealed(manifest), allow_nan=False)
     _check(folder, parts, for_all_sizes, multiple)
+
+
+def _check_settings(manifest: dict[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: a setting that a runner would refuse, such as Detectron2's -1 for all.
+    """
+    try:
+        check_manifest(json.loads(json.dumps(manifest)))
+    except ValueError as error:
+        raise ValueError(f"The model cannot be exported as it is set: {error}.") from None
 
 
 def _folded(model: nn.Module) -> nn.Module:

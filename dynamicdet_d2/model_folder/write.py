@@ -20,6 +20,7 @@ from dynamicdet_d2.model_folder.manifest import (
     WEIGHTS,
     Manifest,
 )
+from dynamicdet_d2.modeling.settable_threshold import refuse_without_router
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.class_names import say_nameless
@@ -67,17 +68,14 @@ def write_model(
     if point is not None:
         point.check(predictor.model)
     say_nameless(predictor.class_names)
-    path = getattr(predictor.model, "without_router", "")
-    if path:
-        raise ValueError(
-            f"{path} has no weights of the router, and a model folder holds whole models: whoever "
-            "sets another threshold there would have images routed at random."
-        )
+    refuse_without_router(predictor.model, "a model folder holds whole models")
     place = folder.resolve()  # a link to an empty folder stays one
     with whole_folder(place) as unfinished:
         _write_files(predictor, unfinished)
         loaded = load(unfinished, device=cfg.MODEL.DEVICE)
     loaded.cfg = _moved(loaded.cfg, place)
+    if point is not None:
+        loaded.model.operating_point.read_from(loaded.cfg)
     return loaded
 
 

@@ -18,8 +18,13 @@ from dynamicdet_d2.utils.words import shown
 logger = logging.getLogger(__name__)
 
 
-def check_parts(backbone: Any, router: Any, operating_point: Any, exit_merging: Any) -> None:
+def check_parts(
+    backbone: Any, router: Any, operating_point: Any, exit_merging: Any, steps: Sequence[str]
+) -> None:
     """Refuse parts that are of another type, or do not fit each other.
+
+    Args:
+        steps: of detector1's pass, whose results a router can read beside F1.
 
     Raises:
         ValueError: naming the first.
@@ -36,6 +41,11 @@ def check_parts(backbone: Any, router: Any, operating_point: Any, exit_merging: 
             )
     shapes = backbone.output_shape()
     for own in router.inputs.values():
+        if own.reads not in ("features", *steps):
+            raise ValueError(
+                f"{type(own).__name__}, an input of the router, reads '{own.reads}'; it must be "
+                f"one of {', '.join(('features', *steps))}."
+            )
         if isinstance(own, PooledFeatures):
             given = sum(shapes[level].channels for level in own.in_features if level in shapes)
             if given != own.count:

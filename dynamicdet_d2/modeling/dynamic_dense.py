@@ -78,7 +78,7 @@ class DynamicDenseDetector(SharableTail):
         """
         super().__init__(**arguments)
         self.dense = dense
-        self.tail2 = nn.ModuleDict(tail2 or {})
+        self.tail2 = self.own_parts(tail2)
         start = torch.full((2,), loss_normalizer, dtype=torch.float64)
         self.register_buffer("loss_normalizers", start)
 

@@ -76,7 +76,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             exit_merging: of both exits; None: hard images leave by detector2 alone (the paper).
             inference_options: of the optimised copy that inference runs on; None: no copy.
         """
-        check_parts(backbone, router, operating_point, exit_merging)
+        check_parts(backbone, router, operating_point, exit_merging, self.pass_type.steps)
         check_statistics(pixel_mean, pixel_std)
         # Not super(): a kind of detector may also be one of Detectron2's own.
         nn.Module.__init__(self)

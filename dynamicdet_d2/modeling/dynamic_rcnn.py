@@ -94,7 +94,7 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
         self.neck = neck
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
-        self.tail2 = nn.ModuleDict(tail2 or {})
+        self.tail2 = self.own_parts(tail2)
         self.input_format = input_format
         self.vis_period = vis_period
         self.loss_proposals = loss_proposals

@@ -15,6 +15,8 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
+from dynamicdet_d2.config.ranges import between, integer
+
 
 @dataclass(frozen=True)
 class ExitMerging:
@@ -27,6 +29,15 @@ class ExitMerging:
 
     least_iou: float
     limit: int
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: a number is out of range, or none.
+        """
+        if not between(0, 1).number(self.least_iou, "least_iou of ExitMerging"):
+            raise ValueError("least_iou of ExitMerging is 0; it must be above 0.")
+        integer(at_least=1).whole(self.limit, "limit of ExitMerging")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "ExitMerging | None":

@@ -45,6 +45,9 @@ class AdaptiveRouter(nn.Module):
     mean: Tensor
     spread: Tensor
 
+    left_out_by: str = ""
+    """File that the detector's weights are from and that has none of the router."""
+
     @configurable
     def __init__(
         self, *, inputs: Mapping[str, RouterInput], reduction: int = 4, standardize: bool = False
@@ -73,6 +76,12 @@ class AdaptiveRouter(nn.Module):
         if standardize:
             self.register_buffer("mean", torch.zeros(self.count))
             self.register_buffer("spread", torch.ones(self.count))
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        """As torch's, by whatever module is loaded; weights of its own end ``left_out_by``."""
+        if f"{prefix}score.weight" in state_dict:
+            self.left_out_by = ""
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @classmethod
     def from_config(
@@ -107,7 +116,8 @@ class AdaptiveRouter(nn.Module):
             (N, d), float32 whatever the precision of the results; not standardised.
         """
         by_step = dict(zip(self.reads, results, strict=True))
-        return torch.cat([own(by_step[own.reads]) for own in self.inputs.values()], dim=1)
+        given = [(own, own(by_step[own.reads])) for own in self.inputs.values()]
+        return torch.cat([_checked_numbers(*pair) for pair in given], dim=1)
 
     def difficulty(self, numbers: Tensor) -> Tensor:
         """Two fully connected layers and a sigmoid (eq. 8), under autocast in float32 too.
@@ -196,13 +206,32 @@ def open_sigmoid(logit: Tensor) -> Tensor:
     return logit.sigmoid().clamp(limits.tiny, 1 - limits.eps)
 
 
+def _checked_numbers(own: RouterInput, numbers: Any) -> Tensor:
+    """
+    Raises:
+        ValueError: an input of a program's own gives other numbers than it says.
+    """
+    if not isinstance(numbers, Tensor) or numbers.ndim != 2 or numbers.shape[1] != own.count:
+        given = f"shape {tuple(numbers.shape)}" if isinstance(numbers, Tensor) else shown(numbers)
+        raise ValueError(
+            f"{type(own).__name__}, an input of the router, gives {given}; it must give a tensor "
+            f"(N, {own.count}), as its count says."
+        )
+    return numbers
+
+
 def _check_arguments(inputs: Any, reduction: Any, standardize: Any) -> None:
     of_inputs = isinstance(inputs, Mapping) and all(
         isinstance(own, RouterInput) for own in inputs.values()
     )
     for name, value, holds, must in (
         ("inputs", inputs, of_inputs and bool(inputs), "RouterInputs by name, at least one"),
-        ("reduction", reduction, type(reduction) is int, "a whole number"),
+        (
+            "reduction",
+            reduction,
+            type(reduction) is int and reduction > 0,
+            "a whole number from 1 on",
+        ),
         ("standardize", standardize, isinstance(standardize, bool), "True or False"),
     ):
         if not holds:

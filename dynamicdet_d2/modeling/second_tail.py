@@ -2,7 +2,7 @@
 """A tail that both detectors have, and what of it detector2 may have for itself."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -29,6 +29,24 @@ class SharableTail(DynamicDetector):
     """Names of the heads among them."""
 
     tail2: nn.ModuleDict
+
+    def own_parts(self, tail2: Mapping[str, nn.Module] | None) -> nn.ModuleDict:
+        """
+        Raises:
+            ValueError: a name that is none of the tail's, or some of the heads without the others.
+        """
+        given = dict(tail2 or {})
+        for name in sorted(given.keys() - {self.neck_name, *self.head_names}):
+            raise ValueError(
+                f"tail2 has '{name}'; it can have {', '.join((self.neck_name, *self.head_names))}."
+            )
+        missing = [name for name in self.head_names if name not in given]
+        if 0 < len(missing) < len(self.head_names):
+            raise ValueError(
+                f"tail2 has no '{missing[0]}': detector2 has all of {', '.join(self.head_names)} "
+                "for itself, or none."
+            )
+        return nn.ModuleDict(given)
 
     @property
     def shared_neck(self) -> bool:

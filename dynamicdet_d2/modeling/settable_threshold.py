@@ -18,8 +18,14 @@ class SettableThreshold(nn.Module):
 
     operating_point: OperatingPoint
 
-    without_router: str = ""
-    """File of a single detector that the weights are from: the router is at random values."""
+    @property
+    def without_router(self) -> str:
+        """File of a single detector that the weights are from: the router is at random values."""
+        return str(getattr(getattr(self, "router", None), "left_out_by", ""))
+
+    @without_router.setter
+    def without_router(self, path: str) -> None:
+        vars(self.router)["left_out_by"] = path
 
     @property
     def threshold(self) -> float:
@@ -39,7 +45,6 @@ class SettableThreshold(nn.Module):
     def note_other_weights(self) -> None:
         """Whoever loads weights otherwise than by ``load_state_dict`` says so here."""
         self.operating_point.look_again()
-        self.without_router = ""
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """As torch's; a calibration of other weights is then refused at the next image."""
@@ -57,3 +62,19 @@ class SettableThreshold(nn.Module):
                 "built by; its threshold alone can be set."
             )
         super().__setattr__(name, value)
+
+
+def refuse_without_router(model: nn.Module, why: str) -> None:
+    """
+    Args:
+        why: of the refusal, after a comma and "and".
+
+    Raises:
+        ValueError: the router is at random values; naming the file that has no weights of it.
+    """
+    path = getattr(model, "without_router", "")
+    if path:
+        raise ValueError(
+            f"{path} has no weights of the router, and {why}: whoever sets another threshold there "
+            "would have images routed at random."
+        )

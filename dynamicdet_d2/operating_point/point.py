@@ -98,6 +98,10 @@ class OperatingPoint:
             easy_proposals=keys.EASY_PROPOSALS,
         )
 
+    def read_from(self, cfg: CfgNode) -> None:
+        """The config has another place now, and with it the file of its calibration."""
+        self._cfg = cfg.clone()
+
     def moved(self, threshold: float) -> "OperatingPoint":
         """Another threshold, set by hand, in [0, 1]."""
         return OperatingPoint(threshold=threshold, easy_proposals=self.easy_proposals)

@@ -3,10 +3,12 @@
 
 import pytest
 import torch
+from detectron2.layers import Conv2d
 from detectron2.modeling.poolers import ROIPooler
 from torch import nn
 from torch.nn.utils import prune
 
+from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, optimize_for_inference
 from dynamicdet_d2.acceleration.optimized_copy import _say_it_runs_as_it_is
 from tests.support.optimized import assert_same, detector, raw
 from tests.support.toy import toy_inputs
@@ -21,6 +23,48 @@ def hooked(model: nn.Module) -> list[str]:
     for name, layer in layers.items():
         layer.register_forward_hook(lambda *_, name=name: seen.append(name))
     return seen
+
+
+class Leaky(nn.BatchNorm2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.leaky_relu(super().forward(x), 0.3)
+
+
+class Doubled(Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize(("own", "base"), [(Leaky, nn.BatchNorm2d), (Doubled, Conv2d)])
+def test_layers_with_a_forward_of_their_own_are_not_folded(own: type, base: type) -> None:
+    """Only once the model was built, so that its weights are those of the plain one."""
+    model = detector("MODEL.RESNETS.NORM", "BN")
+    for layer in model.backbone.modules():
+        if type(layer) is base:
+            layer.__class__ = own
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        ours, theirs = (
+            one.backbone.first(images)[0]["res5"] for one in (optimize_for_inference(model), model)
+        )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_traced_layer_is_run() -> None:
+    model = detector(optimize=True)
+    model.backbone.bottom_up1.stem = torch.jit.trace(
+        model.backbone.bottom_up1.stem, torch.rand(1, 3, 64, 96)
+    )
+    assert len(raw(model, toy_inputs(1))[0]) > 0
+
+
+def test_the_copy_of_another_model_is_not_taken() -> None:
+    """As a predictor's, whose model was set anew."""
+    first, second = detector(), detector()
+    kept = OptimizedCopy(InferenceOptions(), whole=True)
+    assert kept.of(second) is not kept.of(first)
+    second.register_forward_hook(lambda *_: None)  # the copy would be called without it
+    assert kept.of(second) is second
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -26,7 +26,7 @@ from tests.support.toy import toy_cfg, toy_inputs, toy_model
 def test_parts_of_another_type(name: str, given: Any, kind: str) -> None:
     model = toy_model()
     parts = {"backbone": model.backbone, "router": model.router}
-    parts |= {"operating_point": None, "exit_merging": None}
+    parts |= {"operating_point": None, "exit_merging": None, "steps": ()}
     check_parts(**parts)
     with pytest.raises(ValueError) as refused:
         check_parts(**{**parts, name: given})
@@ -41,7 +41,14 @@ def test_a_router_for_another_backbone() -> None:
     # 32 (1 + 2 + 4 + 8) and 8 (1 + 2 + 4 + 8).
     says = r"^The router pools 480 channels of \['res2',.*\], of which the backbone gives 120;"
     with pytest.raises(ValueError, match=says):
-        check_parts(model.backbone, other.router, None, None)
+        check_parts(model.backbone, other.router, None, None, ())
+
+
+def test_a_router_that_reads_a_step_which_no_detector_has() -> None:
+    model = toy_model()
+    next(iter(model.router.inputs.values())).reads = "thoughts"
+    with pytest.raises(ValueError, match="reads 'thoughts'; it must be one of features, proposals"):
+        check_parts(model.backbone, model.router, None, None, ("proposals",))
 
 
 @pytest.mark.parametrize(("mean", "std"), [([1.0, 2.0], [1.0, 1.0, 1.0]), ([1.0], [0.0]), ([], [])])

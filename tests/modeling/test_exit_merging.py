@@ -2,6 +2,7 @@
 """Both exits made one: values by hand, properties, routed batches, limits, cost, calibrations."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,18 @@ from tests.support.toy import toy_cfg, toy_inputs, toy_model
 KEY, LEAST = "MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6
 LIMIT = "MODEL.DYNAMIC.EASY_PROPOSALS"
 MERGING = ExitMerging(LEAST, limit=100)
+
+
+@pytest.mark.parametrize("least_iou", [0, 60, "0.6", float("nan")])
+def test_an_overlap_that_is_none(least_iou: Any) -> None:
+    with pytest.raises(ValueError, match="^least_iou of ExitMerging"):
+        ExitMerging(least_iou, limit=100)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, "3"])
+def test_a_limit_that_is_none(limit: Any) -> None:
+    with pytest.raises(ValueError, match="^limit of ExitMerging"):
+        ExitMerging(0.6, limit=limit)
 
 
 def found(*detections: tuple[list[float], float, int]) -> Instances:

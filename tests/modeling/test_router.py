@@ -75,7 +75,10 @@ def test_reduction_without_hidden_units_is_refused() -> None:
         ),
         ({"inputs": [PooledFeatures(SHAPES)]}, "it must be RouterInputs by name, at least one."),
         ({"inputs": {"features": "map"}}, "it must be RouterInputs by name, at least one."),
-        ({"reduction": 1.5}, "reduction of the router is 1.5; it must be a whole number."),
+        (
+            {"reduction": 1.5},
+            "router is 1.5; it must be a whole number from 1 on.",
+        ),
         ({"standardize": "no"}, "standardize of the router is 'no'; it must be True or False."),
     ],
 )

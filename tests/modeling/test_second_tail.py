@@ -29,6 +29,19 @@ LITE2 = (
 )
 
 
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["roi_heads"], "tail2 has no 'proposal_generator': detector2 has all of proposal_gener"),
+        (["roi_head"], "tail2 has 'roi_head'; it can have neck, proposal_generator, roi_heads."),
+    ],
+)
+def test_a_tail_of_its_own_that_would_not_be_used(names: list[str], says: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        toy_model().own_parts({name: nn.Identity() for name in names})
+    assert str(refused.value).startswith(says)
+
+
 def masked_inputs(count: int) -> list[dict]:
     """Toy inputs whose objects are rectangles, as masks too."""
     inputs = toy_inputs(count)

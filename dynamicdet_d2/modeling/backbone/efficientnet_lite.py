@@ -53,6 +53,8 @@ class SameConv2d(Conv2d):
     weights are the same.
     """
 
+    folds_norm = True  # pads, and is Conv2d's otherwise
+
     def forward(self, x: Tensor) -> Tensor:
         if self.stride != (1, 1):
             x = F.pad(x, self._padding_of(x))
