@@ -47,7 +47,7 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
             whose parts are not described, and where the threshold comes from a calibration of
             another model.
     """
-    parts_of(model)  # which knows it
+    parts_of(model)  # refuses one without a description before anything is asked of it
     device = next(model.parameters()).device
     _check_precision(options, device)
     fast = plain_copy(model).eval().requires_grad_(False)

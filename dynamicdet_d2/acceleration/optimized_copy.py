@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynamicdet_d2.acceleration.as_written import has_hooks
 from dynamicdet_d2.acceleration.optimize import optimize_for_inference
 from dynamicdet_d2.acceleration.options import InferenceOptions
 from dynamicdet_d2.acceleration.settings import HandedSettings, LayerSettings
@@ -104,7 +105,7 @@ def _watched(model: nn.Module, whole: bool) -> str:
     """
     inside = [(name, x) for name, x in model.named_modules() if name]
     for name, x in (*inside, *([(type(model).__name__, model)] if whole else [])):
-        if x._forward_hooks or x._forward_pre_hooks or "forward" in vars(x):
+        if has_hooks(x) or "forward" in vars(x):
             return f"{name} of the model has a hook or a forward of its own"
         if _is_patched(type(x)):
             return f"forward of {type(x).__name__}, as {name} of the model, was replaced"

@@ -16,7 +16,6 @@ from torch import nn
 from dynamicdet_d2.parts import parts_of
 
 _PLAIN = (bool, int, float, str)
-_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 Handed = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
 """Attributes of a module, of its counterpart in the copy, and the names that are settings."""
@@ -59,7 +58,7 @@ class LayerSettings:
                 name
                 for name, value in owner.items()
                 if not name.startswith("_")
-                and name not in _OF_EVERY_MODULE
+                and name != "training"
                 and (id(owner), name) not in passed_over
                 and _is_watched(value)
             ]

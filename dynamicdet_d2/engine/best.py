@@ -134,8 +134,8 @@ class BestWeights(HookBase):
         history.judged = (*history.judged, Judged(done, value))
         if self._best() == len(history.judged) - 1 and comm.is_main_process():
             with self.trainer.average.in_place(), whole_file(self._path(WEIGHTS)) as file:
-                own = {"model": self.trainer.detector.state_dict(), "done": done}
                 trainer = self.trainer
+                own = {"model": trainer.detector.state_dict(), "done": done}
                 keys, phase = recorded(trainer.cfg), trainer.phase.name
                 record = in_checkpoint(trainer.learnt_images, keys, phase)
                 torch.save({**own, **record}, file)

@@ -224,14 +224,10 @@ def _check_arguments(inputs: Any, reduction: Any, standardize: Any) -> None:
     of_inputs = isinstance(inputs, Mapping) and all(
         isinstance(own, RouterInput) for own in inputs.values()
     )
+    reduces = type(reduction) is int and reduction > 0
     for name, value, holds, must in (
         ("inputs", inputs, of_inputs and bool(inputs), "RouterInputs by name, at least one"),
-        (
-            "reduction",
-            reduction,
-            type(reduction) is int and reduction > 0,
-            "a whole number from 1 on",
-        ),
+        ("reduction", reduction, reduces, "a whole number from 1 on"),
         ("standardize", standardize, isinstance(standardize, bool), "True or False"),
     ):
         if not holds:

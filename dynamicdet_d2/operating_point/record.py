@@ -14,7 +14,7 @@ from dynamicdet_d2.operating_point.knobs import are_knobs
 from dynamicdet_d2.operating_point.thresholds import GRID, threshold_at
 from dynamicdet_d2.utils.files import read_json, whole_file
 from dynamicdet_d2.utils.plain import checked, is_finite, to_plain
-from dynamicdet_d2.utils.words import in_words
+from dynamicdet_d2.utils.words import LONGEST_LABEL, in_words
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _histogram(value: dict) -> bool:
 
 def _name(value: object) -> bool:
     """Longer ones take a chart minutes."""
-    return isinstance(value, str) and len(value) <= _LONGEST_NAME
+    return isinstance(value, str) and len(value) <= LONGEST_LABEL
 
 
 def _measured(value: dict) -> bool:
@@ -190,18 +190,17 @@ def _measured(value: dict) -> bool:
 
 # What the methods above, and readers of the file, rely on.
 _MOST_IMAGES = 10**12
-_LONGEST_NAME = 1000
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_images": (lambda value: _count(value) and value > 0, "a whole number above 0"),
     "fingerprint": (lambda value: isinstance(value, dict), "an object"),
     "latency_ms": (_latencies, "p50, p95 and mean above 0 for 'easy' and 'hard'"),
-    "device": (_name, f"a string of at most {_LONGEST_NAME} characters"),
+    "device": (_name, f"a string of at most {LONGEST_LABEL} characters"),
     "thresholds": (_rows, "rows with 'hard_fraction' and 'threshold' in [0, 1]"),
     "grid": (_grid, f"{len(GRID)} thresholds in [0, 1] that never rise"),
     "histogram": (_histogram, "'edges' that rise in [0, 1] and 'counts' between them"),
     "measured": (
         _measured,
-        f"an object, with a string 'dataset' of at most {_LONGEST_NAME} characters and true or "
+        f"an object, with a string 'dataset' of at most {LONGEST_LABEL} characters and true or "
         "false in 'inference'",
     ),
     "held_out": (_rows, "rows with 'hard_fraction' and 'threshold' in [0, 1]"),

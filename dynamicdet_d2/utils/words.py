@@ -9,6 +9,8 @@ from typing import Any
 
 # Sentences that are read at once.
 _MOST_LINES = 20
+# Characters of a name in a file: with many more a chart takes minutes.
+LONGEST_LABEL = 1000
 # Python turns no longer number into digits.
 _MOST_BITS = 4096
 _LINES = re.compile(r"\s*\n\s*")

@@ -21,6 +21,7 @@ from dynamicdet_d2.evaluation.tradeoff.point_json import (
 from dynamicdet_d2.evaluation.tradeoff.points import CurvePoint, Point, Task
 from dynamicdet_d2.utils.files import read_json, whole_file
 from dynamicdet_d2.utils.plain import checked, from_plain, to_plain
+from dynamicdet_d2.utils.words import LONGEST_LABEL
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,9 @@ class PrecisionCurve:
     precision: tuple[float, ...]
 
 
-_LONGEST_LABEL = 1000
-
-
 def _check_length(what: str, name: str) -> None:
     """Longer ones take a chart minutes."""
-    if len(name) > _LONGEST_LABEL:
+    if len(name) > LONGEST_LABEL:
         raise ValueError(f"{what} has a name of {len(name)} characters")
 
 
