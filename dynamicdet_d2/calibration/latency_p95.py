@@ -44,10 +44,10 @@ class LatencyP95(Target):
             # The least milliseconds that leave few enough images late; no percentile, which may lie
             # between two images.
             last = number - 1 - int(LATE * number)
-            low, high = rounded_inward(*(np.sort(x)[last] for x in (easy, np.maximum(easy, hard))))
+            least = np.sort(easy)[last]
             raise ValueError(
-                f"The target p95 latency of {self.value:g} ms cannot be reached; {low} ms (all "
-                f"easy) to {high} ms (all hard) can."
+                f"The target p95 latency of {self.value:g} ms cannot be reached; "
+                f"{rounded_inward(least, least)[0]} ms or more can."
             )
         if self.guarantee is None:
             return Choice(FRACTIONS[fixed - 1])

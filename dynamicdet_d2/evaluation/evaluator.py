@@ -131,13 +131,13 @@ class TradeoffEvaluator(Observer):
             known = self._ground_truth.coco.imgs.get(image.get("image_id"), {}).get("file_name")
             if not known or not image.get("file_name"):
                 continue
-            paths = [os.path.abspath(p) for p in (os.path.join(root, known), image["file_name"])]
-            if paths[0] != paths[1]:
+            if not names_file(root, known, image["file_name"]):
                 self._other_images = True
                 logger.warning(
                     "Image %s of data set %s is %s, and the loader gives %s: where it is a loader "
                     "of another data set, the figures are wrong.",
-                    *(image["image_id"], self._dataset, *paths),
+                    *(image["image_id"], self._dataset, os.path.join(root, known)),
+                    image["file_name"],
                 )
                 return
 
@@ -273,3 +273,16 @@ def _log(tradeoff: Tradeoff, page: Path) -> None:
     for warning in tradeoff.warnings:
         logger.warning("%s", warning)
     logger.info("Report: %s", page)
+
+
+def names_file(root: str, known: str, given: str) -> bool:
+    """Whether a loader's path is that of a data set's image, through links too.
+
+    Args:
+        root: the folder of the data set's images; "" where its metadata do not say.
+        known: the image's name in the data set.
+    """
+    if not root:
+        return Path(given).parts[-len(Path(known).parts) :] == Path(known).parts
+    paths = os.path.join(root, known), given
+    return len({*map(os.path.abspath, paths)}) == 1 or len({*map(os.path.realpath, paths)}) == 1

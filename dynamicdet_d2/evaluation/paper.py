@@ -119,6 +119,8 @@ def _rcnn_name(cfg: CfgNode) -> str:
     backbone, heads = _backbone_name(cfg), cfg.MODEL.ROI_HEADS
     if not backbone or (heads.NAME, heads.NUM_CLASSES) != ("StandardROIHeads", 80):
         return ""
+    if cfg.MODEL.KEYPOINT_ON or cfg.MODEL.RESNETS.NUM_GROUPS != 1:  # of ResNeXt
+        return ""
     return f"{'Mask R-CNN' if cfg.MODEL.MASK_ON else 'Faster R-CNN'} {backbone}"
 
 

@@ -97,7 +97,7 @@ def test_latency_p95_by_hand() -> None:
     promised = LatencyP95(30.0, Guarantee(0.95, "finite")).choose(measured)
     assert promised.hard_fraction == 0.02
     assert promised.guarantee["hard_fraction_without"] == 0.05
-    with pytest.raises(ValueError, match=r"of 9 ms cannot be reached; 10 ms .* 40 ms"):
+    with pytest.raises(ValueError, match=r"of 9 ms cannot be reached; 10 ms or more can"):
         LatencyP95(9.0).choose(measured)
 
 
@@ -106,7 +106,7 @@ def test_the_p95_latency_that_is_said_to_be_had_is(count: int, low: int) -> None
     # Of 50 images two may be late, so that 48 keep within the 48th time; of 20 one, of 19 none.
     times = Latency.of([1.0 + i for i in range(count)])
     measured = replace(latency_measured(count, 0), latencies={"easy": times, "hard": times})
-    with pytest.raises(ValueError, match=f"; {low} ms .all easy. to {low} ms"):
+    with pytest.raises(ValueError, match=f"; {low} ms or more can\\.$"):
         LatencyP95(0.5).choose(measured)
     assert LatencyP95(float(low)).choose(measured).hard_fraction == 1.0
     with pytest.raises(ValueError, match="cannot be reached"):

@@ -537,6 +537,10 @@ def test_system_names_follow_the_config() -> None:
     assert system_name(static) in PAPER
     static.MODEL.ROI_HEADS.NUM_CLASSES = 3
     assert system_name(static) == ""
+    for key, value in (("MODEL.KEYPOINT_ON", True), ("MODEL.RESNETS.NUM_GROUPS", 32)):
+        other = paper_cfg("build_resnet_fpn_backbone", "GeneralizedRCNN", 101)
+        other.merge_from_list([key, value])
+        assert system_name(other) == ""
     # Dilated, without an FPN.
     assert system_name(paper_cfg("build_resnet_backbone", "GeneralizedRCNN")) == ""
 

@@ -33,7 +33,7 @@ from dynamicdet_d2.calibration import threshold_for_hard_fraction
 from dynamicdet_d2.calibration.ap_drop import box_sweep, routings_at
 from dynamicdet_d2.calibration.target import Measured
 from dynamicdet_d2.evaluation import evaluator as module
-from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
+from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator, names_file
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import BothExits, observe
 from dynamicdet_d2.evaluation.report import pictures
@@ -549,10 +549,29 @@ def test_a_loop_of_a_user_s_own(
     """Without ``reset``, over images of the data set or over those of another with the same ids."""
     evaluator = TradeoffEvaluator(NAME, cfg, model)
     for image in images[:2]:
-        name = f"other/{image['file_name']}" if elsewhere else image["file_name"]
+        name = f"other_{image['file_name']}" if elsewhere else image["file_name"]
         evaluator.process([{**image, "file_name": name}], model.exits([image]))
     assert len(evaluator.observation().records) == 2
     assert caplog.text.count("is a loader of another data set, the figures are wrong") == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("root", "given", "same"),
+    [
+        ("", "anywhere/images/1.png", True),
+        ("", "anywhere/other/1.png", False),
+        ("", "1.png", False),
+        ("real", "linked/images/1.png", True),
+        ("real", "copied/images/1.png", False),
+    ],
+)
+def test_a_path_of_an_image_of_the_data_set(
+    tmp_path: Path, root: str, given: str, same: bool
+) -> None:
+    (tmp_path / "real" / "images").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    paths = str(tmp_path / root) if root else "", str(tmp_path / given)
+    assert names_file(paths[0], "images/1.png", paths[1]) == same
 
 
 @pytest.mark.parametrize(("given", "said"), [({}, True), ({"losses": (1.0, 0.5)}, False)])
