@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from dynamicdet_d2.acceleration.as_written import has_hooks
-from dynamicdet_d2.modeling.own_methods import replaced_methods
+from dynamicdet_d2.modeling.own_methods import own_methods
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def check_methods(part: object, names: Iterable[str]) -> None:
     Raises:
         ValueError: another function is in the place of one; naming the class and the method.
     """
-    for name in replaced_methods(part, names):
+    for name in own_methods(part, names):
         raise ValueError(
             f"{type(part).__name__} has {name}() of its own, which an export would leave out: a "
             "runner does by itself what it does."

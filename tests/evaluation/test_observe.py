@@ -61,6 +61,15 @@ def test_an_inference_that_no_figure_is_of(caplog: pytest.LogCaptureFixture) -> 
     ]
 
 
+def test_a_function_in_the_place_of_inference(caplog: pytest.LogCaptureFixture) -> None:
+    model = toy_model()
+    model.inference = lambda *arguments, **options: []
+    BothExits(model)
+    assert [x.partition(" is not asked")[0] for x in caplog.messages] == [
+        "inference() of DynamicRCNN"
+    ]
+
+
 def test_both_exits_have_the_routed_output_too() -> None:
     model, inputs = toy_model(), toy_inputs(2)
     model.threshold = sum(model.difficulties(inputs)) / 2  # one image easy, one hard
