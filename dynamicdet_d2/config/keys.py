@@ -7,7 +7,7 @@ A key is declared by its full name, its default, and what it may be (the words a
 
 from dynamicdet_d2.config.classes import number_of_classes
 from dynamicdet_d2.config.declare import key
-from dynamicdet_d2.config.limits import is_norm
+from dynamicdet_d2.config.limits import is_norm, norm
 from dynamicdet_d2.config.ranges import (
     MOST_IMAGES,
     MOST_LAYERS,
@@ -132,7 +132,7 @@ key("MODEL.FCOS.IN_FEATURES", ["p3", "p4", "p5", "p6", "p7"], each(text))
 # 3x3 convolutions of either branch before the predictions, >= 1, and the norm behind each: "GN" or
 # another norm of Detectron2, "": none.
 key("MODEL.FCOS.NUM_CONVS", 4, integer(at_least=1, at_most=MOST_LAYERS))
-key("MODEL.FCOS.NORM", "GN", text)
+key("MODEL.FCOS.NORM", "GN", norm)
 # Score of every class that training begins with, in (0, 1).
 key("MODEL.FCOS.PRIOR_PROB", 0.01, above(0, below=1))
 # Positions so many strides around a box's centre are positives, > 0.

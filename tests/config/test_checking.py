@@ -84,7 +84,7 @@ WRONG = {
     "MODEL.FCOS.NUM_CLASSES": (-1, "in [1, 100000]"),
     "MODEL.FCOS.IN_FEATURES": ([3], "each must be a string"),
     "MODEL.FCOS.NUM_CONVS": (0, "in [1, 100]"),
-    "MODEL.FCOS.NORM": (None, "a string"),
+    "MODEL.FCOS.NORM": ("Foo", "a norm of Detectron2's"),
     "MODEL.FCOS.PRIOR_PROB": (1.0, "in (0, 1)"),
     "MODEL.FCOS.CENTER_SAMPLING_RADIUS": (0, "above 0"),
     "MODEL.FCOS.FOCAL_LOSS_ALPHA": (2, "in [0, 1]"),
