@@ -87,8 +87,9 @@ def run(args: argparse.Namespace) -> None:
     """
     log = setup_logger(name="dynamicdet_d2")
     log.setLevel(logging.INFO)
-    if args.num_images < 1:
-        raise ValueError(f"--num-images is {args.num_images}; it must be at least 1.")
+    for option, number in (("--num-images", args.num_images), ("--num-gpus", args.num_gpus)):
+        if number < 1:
+            raise ValueError(f"{option} is {number}; it must be at least 1.")
     _refuse_twice(args)
     check_output(args.output)
     if args.prove_only and os.path.lexists(args.output / LAST):

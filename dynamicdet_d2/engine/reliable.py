@@ -141,8 +141,9 @@ class ReliableTrainer(DefaultTrainer):
         if self._resumed and self.start_iter >= self.max_iter:
             logger.warning(
                 "The run has made all its %d iterations: nothing is left to train, also by keys "
-                "that differ, and it is evaluated.",
+                "that differ%s.",
                 self.max_iter,
+                ", and it is evaluated" if self.cfg.DATASETS.TEST else "",
             )
         elif resume and comm.is_main_process() and Path(self.cfg.OUTPUT_DIR, CONFIG).is_file():
             save_config(self.cfg)  # with the keys that hold from here on

@@ -370,9 +370,13 @@ def test_a_finished_run_that_resumes_ends_where_it_ended(
     cfg = config("finished")
     first = trained(cfg)
     assert "nothing is left to train" not in caplog.text
+    measured = config("finished", "DATASETS.TEST", "('toy_test',)")
+    DynamicTrainer(measured).resume_or_load(resume=True)
+    said = "nothing is left to train, also by keys that differ"
+    assert f"{said}, and it is evaluated.\n" in caplog.text
     again = DynamicTrainer(cfg)
     again.resume_or_load(resume=True)
-    assert "nothing is left to train, also by keys that differ" in caplog.text
+    assert f"{said}.\n" in caplog.text
     again.train()
     ends = [(trainer.iter, trainer.storage.iter) for trainer in (first, again)]
     assert ends[0] == ends[1] == (first.max_iter, first.max_iter)
