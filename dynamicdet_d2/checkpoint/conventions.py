@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 Message = tuple[int, str]
 
-_HEADS = re.compile(r"^(roi_heads|head|proposal_generator)\.")
 # As Detectron2's zoo, and its cache of it, name a file.
 _ZOO = re.compile(r"([\w.-]+)/([\w.-]+)/\d+/model_final_\w+\.pkl$")
 DIGITS = 3
@@ -243,9 +242,8 @@ def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list
         trained_by: config file that it was trained with; "": ``confirming_config``.
     """
     own = of_model(model)
-    heads = any(map(_HEADS.match, report.loaded))
     ours = report.file_format == names.DYNAMICDET
-    if own is None or not heads or not (ours or report.file_format == names.DETECTRON2):
+    if own is None or not report.has_heads or not (ours or report.file_format == names.DETECTRON2):
         return []
     # A checkpoint that was moved may lie beside the config of another run.
     expected = None if trained_by else of_keys(recorded_keys(report.path))

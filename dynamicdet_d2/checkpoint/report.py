@@ -2,6 +2,7 @@
 """What a load did: counts and groups short enough to be read."""
 
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dynamicdet_d2.checkpoint.names import DYNAMICDET
 
 _MAX_GROUPS = 20
 _MAX_MISMATCHES = 10
+_HEADS = re.compile(r"(roi_heads|head|proposal_generator)\.")
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,17 @@ class LoadReport:
     model_names: tuple[str, ...]
     file_names: tuple[str, ...]
 
+    @property
+    def has_heads(self) -> bool:
+        """Whether heads were filled, as by a complete detector and by no backbone alone."""
+        return any(map(_HEADS.match, self.loaded))
+
     def messages(self) -> list[tuple[int, str]]:
         """Log level and text of each line.
 
         A file of the model's own kind is expected to fit it, so what does not is a warning
-        there; a backbone or a single detector never fills a whole dynamic detector.
+        there; a backbone or a single detector never fills a whole dynamic detector, but all that a
+        detector has is expected to have a place in one.
         """
         level = logging.WARNING if self.file_format == DYNAMICDET else logging.INFO
         lines = [(logging.INFO, self._summary())]
@@ -68,7 +76,13 @@ class LoadReport:
             lines.append((level, f"Left at initial value ({len(self.initial)}): {groups}."))
         if self.unmatched:
             groups = summarise(self.unmatched, self.file_names)
-            lines.append((level, f"Not used from the file ({len(self.unmatched)}): {groups}."))
+            text = f"Not used from the file ({len(self.unmatched)}): {groups}."
+            if self.has_heads:
+                text += (
+                    " The model has no part for them: where they are of the detector, it will not "
+                    "detect what it did."
+                )
+            lines.append((logging.WARNING if self.has_heads else level, text))
         lines += [(logging.WARNING, text) for text in self._other_shapes()]
         return lines
 

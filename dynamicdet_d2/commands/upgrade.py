@@ -87,8 +87,7 @@ def run(args: argparse.Namespace) -> None:
     """
     log = setup_logger(name="dynamicdet_d2")
     log.setLevel(logging.INFO)
-    if args.num_images < 1:
-        raise ValueError(f"--num-images is {args.num_images}; it must be at least 1.")
+    _refuse_none(args)
     _refuse_twice(args)
     check_output(args.output)
     if args.prove_only and os.path.lexists(args.output / LAST):
@@ -161,6 +160,16 @@ def say_untrained(cfg: CfgNode) -> None:
         "costs more and detects no better; phase 'detector2' trains it, for SOLVER.MAX_ITER steps.",
         *(phases, "" if steps else " with SOLVER.MAX_ITER 0"),
     )
+
+
+def _refuse_none(args: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: no image to compare on, or no process to train in.
+    """
+    for option, number in (("--num-images", args.num_images), ("--num-gpus", args.num_gpus)):
+        if number < 1:
+            raise ValueError(f"{option} is {number}; it must be at least 1.")
 
 
 def _refuse_twice(args: argparse.Namespace) -> None:

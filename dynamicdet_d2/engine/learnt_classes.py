@@ -2,17 +2,22 @@
 """The classes of the training images beside those of the model."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from dynamicdet_d2.checkpoint.conventions import say_other_classes
+from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.data.check.records import refuse_other_classes
 from dynamicdet_d2.modeling.architecture import num_classes_key
 
 logger = logging.getLogger(__name__)
+
+# Of weights that tell no classes apart.
+_ROUTER = "router."
 
 
 def check_classes(cfg: CfgNode, images: Sequence[dict]) -> None:
@@ -36,3 +41,18 @@ def check_classes(cfg: CfgNode, images: Sequence[dict]) -> None:
             )
     if cfg.DATASETS.CHECK:
         refuse_other_classes(images, number, key)
+
+
+def say_begun_with(cfg: CfgNode, loaded: Iterable[LoadReport]) -> None:
+    """Say where classes have other places than in the weights that a training begins with: phases
+    that leave the heads as they are would keep them mixed up.
+
+    Heads of another number of classes are not taken over, and begin at random values.
+
+    Args:
+        loaded: what came of loading weights; those of a backbone alone say nothing of classes.
+    """
+    for report in loaded:
+        fits = all(mismatch.name.startswith(_ROUTER) for mismatch in report.mismatched)
+        if report.has_heads and fits:
+            say_other_classes(report.path, cfg.DATASETS.TRAIN[:1])

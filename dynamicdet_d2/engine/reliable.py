@@ -30,7 +30,7 @@ from dynamicdet_d2.engine.checks import warn_of_doubtful_keys
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
 from dynamicdet_d2.engine.ema import WeightAverage
-from dynamicdet_d2.engine.learnt_classes import check_classes
+from dynamicdet_d2.engine.learnt_classes import check_classes, say_begun_with
 from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
 from dynamicdet_d2.engine.resuming import check_model, recorded, say_other_images, settle
 from dynamicdet_d2.engine.run_data import prepare_data
@@ -127,10 +127,10 @@ class ReliableTrainer(DefaultTrainer):
         self._asked_for_weights = True
         super().resume_or_load(resume=resume)
         check_finite(self.checkpointer)
-        self._note_learnt()
         # Where a checkpoint has no trainer's state the run begins anew, with its weights.
         there = self.checkpointer.has_checkpoint()
         self._resumed = resume and (self.start_iter > 0 or not there)
+        self._note_learnt()
         if resume and there and not self._resumed:
             folder = Path(self.cfg.OUTPUT_DIR)
             logger.warning(
@@ -141,16 +141,19 @@ class ReliableTrainer(DefaultTrainer):
         if self._resumed and self.start_iter >= self.max_iter:
             logger.warning(
                 "The run has made all its %d iterations: nothing is left to train, also by keys "
-                "that differ, and it is evaluated.",
+                "that differ%s.",
                 self.max_iter,
+                ", and it is evaluated" if self.cfg.DATASETS.TEST else "",
             )
         elif resume and comm.is_main_process() and Path(self.cfg.OUTPUT_DIR, CONFIG).is_file():
             save_config(self.cfg)  # with the keys that hold from here on
 
     def _note_learnt(self) -> None:
         """What the weights have learnt stays on record, and is said where it is measured."""
-        loaded = (self.checkpointer.report, self.checkpointer.report2)
-        paths = [report.path for report in loaded if report is not None]
+        loaded = [x for x in (self.checkpointer.report, self.checkpointer.report2) if x is not None]
+        if not self._resumed:  # where its own record is compared
+            say_begun_with(self.cfg, loaded)
+        paths = [report.path for report in loaded]
         self._learnt_before = [learnt_by(path) for path in paths]
         if comm.is_main_process():
             _ = self._images  # looks into files, for which a checkpoint by SIGTERM has no time

@@ -209,8 +209,9 @@ def forget_metrics_from(folder: str, iteration: int) -> None:
     with open(path, "r+b") as file:
         lines = file.read().splitlines(keepends=True)
         known = [_iteration(line) for line in lines]
-        # The last line may have been cut by a kill; any other that is none is somebody's own doing.
-        foreign = known[:-1].count(math.inf)
+        # A kill may have cut the last line; any other that is none is somebody's own doing.
+        cut = bool(lines) and not lines[-1].endswith(b"\n")
+        foreign = known[: -1 if cut else None].count(math.inf)
         if foreign:
             logger.warning(
                 "%s has %d lines that are no run's, which are left out.%s",

@@ -370,3 +370,25 @@ def test_nothing_fits(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(5, 2)}, tmp_path / "wide.pth")
     with pytest.raises(ValueError, match=r"weight \(5, 2\) in the file, \(3, 2\) in the model"):
         load(model, tmp_path / "wide.pth")
+
+
+@pytest.mark.parametrize("keys", [STOCK, {}], ids=["static", "dynamic"])
+def test_what_a_detector_has_and_the_model_does_not_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, keys: dict
+) -> None:
+    """All weights of the model are there, and it is another detector; a backbone has no heads."""
+    deeper = build({**STOCK, "MODEL.RESNETS.DEPTH": 34}).state_dict()
+    torch.save({"model": deeper}, tmp_path / "deeper.pth")
+    load(build(keys), tmp_path / "deeper.pth")
+    # (3 + 4 + 6 + 3) - 4 * 2 blocks of two convolutions with FrozenBN, five tensors each.
+    (said,) = [r.getMessage() for r in caplog.records if "Not used from" in r.getMessage()]
+    assert said.startswith("Not used from the file (80): backbone.bottom_up.res2.2 (10), ")
+    assert said.endswith(
+        " The model has no part for them: where they are of the detector, it will not detect what "
+        "it did."
+    )
+    caplog.clear()
+    alone = {name: deeper[name] for name in deeper if name.startswith("backbone.bottom_up")}
+    torch.save({"model": alone}, tmp_path / "backbone.pth")
+    load(build(keys), tmp_path / "backbone.pth")
+    assert "Not used from" not in caplog.text

@@ -224,13 +224,13 @@ def test_it_goes_on_with_its_own_weights_alone(
     [
         ("MODEL.BACKBONE.NAME", "build_resnet_backbone"),
         ("MODEL.META_ARCHITECTURE", "PanopticFPN"),
+        ("MODEL.KEYPOINT_ON", True),
     ],
 )
-def test_what_has_no_counterpart_is_named(key: str, value: str) -> None:
-    cfg = get_cfg()
-    cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+def test_what_has_no_counterpart_is_named(key: str, value: object) -> None:
+    cfg = read_config(stock_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"))
     cfg.merge_from_list([key, value])
-    with pytest.raises(ValueError, match=f"^{key} is '{value}', which has no dynamic counterpart"):
+    with pytest.raises(ValueError, match=f"^{key} is {value!r}, which has no dynamic counterpart"):
         dynamic_keys(cfg)
 
 

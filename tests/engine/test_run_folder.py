@@ -104,8 +104,10 @@ def test_metrics_from_an_iteration_on_are_forgotten(
     assert path.read_text() == lines(*(i for i in iterations if i < start), start)
 
 
-def test_lines_that_are_no_runs_are_kept(tmp_path: Path) -> None:
-    text = f"my own notes\n{lines(1, 5)}"
+@pytest.mark.parametrize(
+    "text", [f"my own notes\n{lines(1, 5)}", f'{lines(1, 5)}{{"note": "the rate was too high"}}\n']
+)
+def test_lines_that_are_no_runs_are_kept(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.json").write_text(text)
     forget_metrics_from(str(tmp_path), 3)
     assert (tmp_path / "metrics.json").read_text() == lines(1)

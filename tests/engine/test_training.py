@@ -370,9 +370,29 @@ def test_a_finished_run_that_resumes_ends_where_it_ended(
     cfg = config("finished")
     first = trained(cfg)
     assert "nothing is left to train" not in caplog.text
+    measured = config("finished", "DATASETS.TEST", "('toy_test',)")
+    DynamicTrainer(measured).resume_or_load(resume=True)
+    said = "nothing is left to train, also by keys that differ"
+    assert f"{said}, and it is evaluated.\n" in caplog.text
     again = DynamicTrainer(cfg)
     again.resume_or_load(resume=True)
-    assert "nothing is left to train, also by keys that differ" in caplog.text
+    assert f"{said}.\n" in caplog.text
     again.train()
     ends = [(trainer.iter, trainer.storage.iter) for trainer in (first, again)]
     assert ends[0] == ends[1] == (first.max_iter, first.max_iter)
+
+
+def test_a_training_that_begins_with_weights_of_other_places_of_classes_says_so(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that goes on compares its own record."""
+    weights = f"{trained(config('first')).cfg.OUTPUT_DIR}/model_final.pth"
+    content = torch.load(weights, weights_only=True)
+    content["trainer"]["images"]["classes"].reverse()
+    torch.save(content, weights)
+    for resume, count in ((False, 1), (True, 0)):
+        caplog.clear()
+        name = "first" if resume else "second"
+        DynamicTrainer(config(name, "MODEL.WEIGHTS", weights)).resume_or_load(resume=resume)
+        assert caplog.text.count(f"but those of {weights}, by its own record, are") == count
+        assert caplog.text.count("classes are mixed up") == 1

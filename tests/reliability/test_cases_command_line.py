@@ -498,6 +498,11 @@ CASES: list[tuple[str, int, str]] = [
         "SOLVER.PHASES is ['detectors', 'router']; an upgrade leaves detector1 as it is",
     ),
     (
+        "upgrade --config-file c --weights w --output {folder}/up --prove-only --num-gpus -3",
+        TYPED,
+        "--num-gpus is -3; it must be at least 1.",
+    ),
+    (
         "cost --config-file configs/dy_yolov7.yaml --num-proposals 7",
         TYPED,
         "--num-proposals is 7; a DynamicYOLO has none.",

@@ -77,6 +77,11 @@ def dynamic_keys(stock: CfgNode) -> Keys:
                 f"one of {', '.join(table)}."
             )
         found.update(table[value])
+    if stock.MODEL.KEYPOINT_ON:
+        raise ValueError(
+            "MODEL.KEYPOINT_ON is True, which has no dynamic counterpart: dynamic detectors are "
+            "evaluated by boxes and masks alone."
+        )
     if stock.MODEL.COMPOSITE.NUM_BLOCKS1:  # which a static detector has not read
         found["MODEL.COMPOSITE.NUM_BLOCKS1"] = []
     return {**found, **TRAINING}
