@@ -213,6 +213,10 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
         "Annotation 1 of image 1 has a polygon of 7 numbers, two a point; Detectron2 leaves it out",
     ),
     "polygon of two points": ({"segmentation": [[5, 6, 15, 6]]}, "no polygon of three points"),
+    "crowd without a mask": (
+        {"iscrowd": 1, "segmentation": []},
+        "Annotation 1 of image 1 has no segmentation, but MODEL.MASK_ON is True.",
+    ),
     "a word": ({"segmentation": "abc"}, "a list of polygons"),
     "runs of another size": (
         {"segmentation": {"size": [40, 30], "counts": [1200]}},
