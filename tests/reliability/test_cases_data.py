@@ -161,6 +161,13 @@ def test_a_part(folder: Path, name: str) -> None:
     assert says in said and "error(s)" in said and len(said) < 3000
 
 
+@pytest.mark.parametrize("annotations", [{"1": object_entry(1, 1)}, None])
+def test_annotations_that_are_no_list_are_not_measured(folder: Path, annotations: object) -> None:
+    content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
+    said = findings(folder, json.dumps(content), training=False, testing=True)
+    assert "error(s)" in said and "There is no list of 'annotations' to measure." in said
+
+
 # One annotation
 
 ANNOTATIONS: dict[str, tuple[Change, str]] = {
