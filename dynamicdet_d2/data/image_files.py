@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the header of an image file says, before any pixel is decoded."""
+"""What the header of an image file says, before any pixel is decoded but of 16 bits in colour."""
 
 import os
 from pathlib import Path
 
+import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
@@ -16,6 +17,10 @@ _KINDS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 # Pillow's modes of more than 8 bits a channel. Detectron2 converts all to 8, and everything above
 # 255 becomes 255.
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_COLOURS = ("RGB", "RGBA", "RGBX")
+# Of 16 bits in colour Pillow keeps the upper 8 at once. Up to this a file has 12 bits in 16, as
+# cameras write them, or fewer.
+_DARK = 15
 _EXIF_QUARTER_TURNS = (5, 6, 7, 8)
 _EXIF_TURNS = (2, 3, 4, *_EXIF_QUARTER_TURNS)
 # Kinds of files with frames or pages; the second one of an MPO, as phones write it, is no other
@@ -37,6 +42,7 @@ def header_fault(path: str) -> str | None:
             kind, mode = image.format, image.mode
             # Of a PNG this would decode all pixels.
             turned = kind == "TIFF" and image.getexif().get(EXIF_ORIENTATION) in _EXIF_TURNS
+            dark = mode in _COLOURS and _is_deep(image) and _brightest(image) <= _DARK
     except Exception:  # Pillow raises nearly anything on broken files; reading them says why
         return None
     if kind == "EPS":
@@ -46,12 +52,27 @@ def header_fault(path: str) -> str | None:
             "is a TIFF whose orientation is not 1 (as scanners write it), by which Pillow turns it "
             "and Detectron2 turns it once more: save it as it is seen"
         )
+    if dark:
+        return (
+            "has 16 bits a channel, of which Detectron2 keeps the upper 8, and values of 12 at "
+            "most, which would be next to black: convert it"
+        )
     if mode not in _DEEP_MODES:
         return None
     return (
         f"has more than 8 bits a pixel (Pillow's mode '{mode}'), of which Detectron2 keeps what "
         "fits into 8: convert it"
     )
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a file of one of the modes of 8 bits has 16, by what its decoder is told."""
+    return any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+
+
+def _brightest(image: Image.Image) -> int:
+    """Of the three colours, 0 to 255."""
+    return int(np.asarray(image.convert("RGB")).max())
 
 
 def is_image_without_ending(path: Path) -> bool:

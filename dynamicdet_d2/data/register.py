@@ -212,6 +212,23 @@ def class_names(categories: object, json_file: str) -> dict[int, str]:
     return dict(sorted(names.items()))
 
 
+def registered_classes(name: str) -> list[str]:
+    """Names of a registered data set's classes, as its metadata has them; none where it does not.
+
+    Raises:
+        ValueError: they are no list of texts, in which figures could not be written.
+    """
+    classes = MetadataCatalog.get(name).get("thing_classes")
+    if classes is None:
+        return []
+    if not isinstance(classes, list | tuple) or not all(isinstance(of, str) for of in classes):
+        raise ValueError(
+            f"Data set '{name}' has the thing_classes {shown(classes)} in its metadata; it must be "
+            "a list of texts, a name for each class."
+        )
+    return list(classes)
+
+
 def is_class_name(name: object) -> TypeGuard[str]:
     """Text that can be seen where it is drawn, and written in a line: no blanks alone, no lone
     halves of characters."""

@@ -11,7 +11,7 @@ from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
-from dynamicdet_d2.data.loading.images import check_registered
+from dynamicdet_d2.data.loading.images import FIGURES, check_registered, name_malformed
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.utils.plain import is_finite
 from dynamicdet_d2.utils.words import in_words, shown
@@ -108,7 +108,8 @@ def _converted(dataset: str) -> dict[str, Any]:
     check_registered("The evaluation", [dataset])
     try:
         return convert_to_coco_dict(dataset)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        name_malformed([dataset], FIGURES)
         raise ValueError(
             f"Data set {dataset} cannot be converted to COCO's format, since it lacks what "
             f"Detectron2 expects of one: {in_words(error)}."

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
@@ -85,7 +86,21 @@ def test_files_that_are_no_ground_truth_are_refused(tmp_path: Path, text: str, s
     [
         ({**IMAGE, "annotations": []}, {"thing_classes": ["x"]}, "own has no 'annotations': with"),
         (IMAGE, {}, "own cannot be converted to COCO's format.*thing_classes"),
-        ({"annotations": []}, {"thing_classes": ["x"]}, "own cannot be converted.*'width'"),
+        (
+            {"annotations": []},
+            {"thing_classes": ["x"]},
+            "own'.*: Entry 0 has no 'file_name'; it mu",
+        ),
+        (
+            {**IMAGE, "annotations": [{**BOX, "segmentation": None}]},
+            {"thing_classes": ["x", "y"]},
+            "own'.*: Image a.png .* has an object with the segmentation None; it must be a list of",
+        ),
+        (
+            {**IMAGE, "annotations": [{**BOX, "bbox": torch.ones(4)}]},
+            {"thing_classes": ["x", "y"]},
+            "own cannot be converted to COCO's format.*too many indices",
+        ),
     ],
 )
 def test_data_sets_that_cannot_be_converted_are_refused(

@@ -217,6 +217,25 @@ def test_a_class_without_a_name() -> None:
     )
 
 
+@pytest.mark.parametrize("classes", ["disc", [1, 2], ["disc", None], {0: "disc"}, np.array(["a"])])
+def test_classes_that_are_no_list_of_names(classes: Any) -> None:
+    with clean_catalogs():
+        DatasetCatalog.register("by_code", lambda: [an_image(1)])
+        MetadataCatalog.get("by_code").set(thing_classes=classes)
+        with pytest.raises(
+            ValueError, match="Data set 'by_code' has the thing_classes .*a list of"
+        ):
+            images_of("DATASETS.TEST", ["by_code"], filter_empty=False)
+
+
+@pytest.mark.parametrize("mask", [None, MASK, "abc"])
+def test_a_mask_that_figures_are_not_computed_with(mask: Any) -> None:
+    images = [an_image(1), an_image(2, annotations=[an_object(segmentation=mask)])]
+    with pytest.raises(ValueError, match=r"2.jpg .* with the segmentation .* or be left out\."):
+        read(images, learnt=False)
+    assert read(images) == images  # where boxes are learnt
+
+
 def test_a_whole_file_in_the_place_of_images() -> None:
     with pytest.raises(ValueError, match=r"Entry 0 is 'images'; .* registered a list of such dict"):
         read({"images": [], "annotations": []})

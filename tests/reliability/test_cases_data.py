@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, DatasetMapper
@@ -161,6 +162,13 @@ def test_a_part(folder: Path, name: str) -> None:
     assert says in said and "error(s)" in said and len(said) < 3000
 
 
+@pytest.mark.parametrize("annotations", [{"1": object_entry(1, 1)}, None])
+def test_annotations_that_are_no_list_are_not_measured(folder: Path, annotations: object) -> None:
+    content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
+    said = findings(folder, json.dumps(content), training=False, testing=True)
+    assert "error(s)" in said and "There is no list of 'annotations' to measure." in said
+
+
 # One annotation
 
 ANNOTATIONS: dict[str, tuple[Change, str]] = {
@@ -213,6 +221,10 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
         "Annotation 1 of image 1 has a polygon of 7 numbers, two a point; Detectron2 leaves it out",
     ),
     "polygon of two points": ({"segmentation": [[5, 6, 15, 6]]}, "no polygon of three points"),
+    "crowd without a mask": (
+        {"iscrowd": 1, "segmentation": []},
+        "Annotation 1 of image 1 has no segmentation, but MODEL.MASK_ON is True.",
+    ),
     "a word": ({"segmentation": "abc"}, "a list of polygons"),
     "runs of another size": (
         {"segmentation": {"size": [40, 30], "counts": [1200]}},
@@ -450,6 +462,16 @@ def float_tiff(path: Path) -> None:
     Image.fromarray(np.full((30, 40), 0.5, np.float32)).save(path, "TIFF")
 
 
+def dark_png(path: Path) -> None:
+    """12 bits in the 16 of each colour: 4095 of 65535 are 15 of 255."""
+    cv2.imwrite(str(path), np.full((30, 40, 3), 4095, np.uint16))
+
+
+def dark_tiff(path: Path) -> None:
+    cv2.imwrite(str(path.with_suffix(".tif")), np.full((30, 40, 3), 1023, np.uint16))
+    path.with_suffix(".tif").rename(path)
+
+
 def bomb(path: Path) -> None:
     """A PNG of 20000 x 20000 black pixels, in half a megabyte."""
     Image.new("1", (20_000, 20_000)).save(path, "PNG")
@@ -476,6 +498,8 @@ IMAGES: list[tuple[Callable[[Path], None], str]] = [
     (deep_png, "has more than 8 bits a pixel (Pillow's mode 'I;16')"),
     (deep_tiff, "has more than 8 bits a pixel (Pillow's mode 'I')"),
     (float_tiff, "has more than 8 bits a pixel (Pillow's mode 'F')"),
+    (dark_png, "has 16 bits a channel, of which Detectron2 keeps the upper 8, and values of 12"),
+    (dark_tiff, "has 16 bits a channel, of which Detectron2 keeps the upper 8, and values of 12"),
     (bomb, "cannot be read: DecompressionBombError"),
     (cut_short, "cannot be read: OSError"),
     (with_text, "cannot be read: UnidentifiedImageError"),

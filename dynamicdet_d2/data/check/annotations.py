@@ -206,7 +206,7 @@ class AnnotationCheck:
         segmentation = annotation.get("segmentation")
         is_object = not annotation.get("iscrowd", 0)
         if not segmentation:
-            if self._mask_format and is_object:
+            if self._mask_format and (is_object or self._testing):  # of crowds figures need them
                 self._errors.add(
                     "missing segmentations",
                     f"{_place(annotation)} has no segmentation, but MODEL.MASK_ON is True.",

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from dynamicdet_d2.data.check.segmentations import are_run_lengths
+from dynamicdet_d2.data.register import registered_classes
 from dynamicdet_d2.utils.words import as_number, named_image, shown
 
 _NUMBERS_OF = {BoxMode.XYXY_ABS: 4, BoxMode.XYWH_ABS: 4, BoxMode.XYWHA_ABS: 5}
@@ -40,13 +40,15 @@ def refuse_malformed(names: Sequence[str], images: object, needs: Needs) -> None
         images: what they give.
 
     Raises:
-        ValueError: naming the first image that is not in Detectron2's format, and what is wrong.
+        ValueError: naming the first image that is not in Detectron2's format, and what is wrong; or
+            the classes have no names that figures can be written with.
     """
     if not isinstance(images, Sequence) or isinstance(images, str | bytes):
         raise ValueError(
             f"Data sets {list(names)}: what is registered gives an object of type "
             f"{type(images).__name__}; it must be a list of dicts, one an image."
         )
+    named = max((len(registered_classes(name)) for name in names if needs.figures), default=0)
     places: dict[object, int] = {}
     for place, image in enumerate(images):
         fault = _image_fault(image, needs)
@@ -57,7 +59,7 @@ def refuse_malformed(names: Sequence[str], images: object, needs: Needs) -> None
             if isinstance(id_, str) != isinstance(other, str):  # figures need them in an order
                 fault = f"has the image_id {shown(id_)} and entry 0 has {shown(other)}; "
                 fault += "all must be numbers, or all text"
-        fault = fault or (_unnamed(image, names) if needs.figures else None)
+        fault = fault or _unnamed(image, named)
         if fault is not None and isinstance(image, str):  # as of a dict's keys
             fault += ", and what is registered a list of such dicts"
         if fault is not None:
@@ -108,9 +110,9 @@ def _image_fault(image: Any, needs: Needs) -> str | None:
     return None
 
 
-def _unnamed(image: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """As ``_image_fault``, of a class without a name, whose objects no figures would count."""
-    named = max(len(MetadataCatalog.get(name).get("thing_classes") or ()) for name in names)
+def _unnamed(image: Mapping[str, Any], named: int) -> str | None:
+    """As ``_image_fault``, of a class without a name, whose objects no figures would count; nothing
+    where no class has one."""
     for annotation in image.get("annotations") or () if named else ():
         class_ = annotation["category_id"]
         if not 0 <= class_ < named:
@@ -161,6 +163,9 @@ def _fault(annotation: Any, image: Mapping[str, Any], needs: Needs) -> str | Non
     crowd = annotation.get("iscrowd", 0)
     if crowd not in (0, 1):
         return f"with iscrowd {shown(crowd)}; it must be 0 or 1"
+    if needs.figures and not isinstance(annotation.get("segmentation", []), list | dict):
+        said = "it must be a list of polygons or run lengths, or be left out"
+        return f"{_with(annotation, 'segmentation')}; {said}"
     return _mask_fault(annotation, image, needs.masks) if needs.masks and not crowd else None
 
 

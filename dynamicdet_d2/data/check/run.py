@@ -13,7 +13,7 @@ from dynamicdet_d2.data.check.annotations import AnnotationCheck
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
 from dynamicdet_d2.data.check.records import Needs, refuse_malformed
-from dynamicdet_d2.data.register import class_names, read_json
+from dynamicdet_d2.data.register import class_names, read_json, registered_classes
 from dynamicdet_d2.utils.words import spelt_alike
 
 logger = logging.getLogger(__name__)
@@ -66,8 +66,9 @@ def check_dataset(
             testing=testing,
             mask_format=mask_format,
         ).run(annotations)
-    elif training:
-        report.errors.add("missing lists", "There is no list of 'annotations' to train on.")
+    elif training or "annotations" in content:
+        use = "train on" if training else "measure"
+        report.errors.add("missing lists", f"There is no list of 'annotations' to {use}.")
     else:
         report.warnings.add("missing lists", "There are no 'annotations': AP cannot be computed.")
     return report
@@ -83,11 +84,8 @@ def _check_categories(
         return set()
     report.class_names = list(names.values())
     if num_classes is not None and len(names) != num_classes:
-        report.errors.add(
-            "class counts",
-            f"The json defines {len(names)} categories ({listed(report.class_names)}), but "
-            f"{num_classes_key} is {num_classes}.",
-        )
+        said = f"The json defines {len(names)} categories ({listed(report.class_names)}), but "
+        report.errors.add("class counts", f"{said}{num_classes_key} is {num_classes}.")
     repeated = sorted({name for name in names.values() if report.class_names.count(name) > 1})
     if repeated:
         report.warnings.add(
@@ -171,7 +169,7 @@ def _of_code(name: str, *, measured_later: bool) -> list[DatasetReport]:
     report = DatasetReport(
         name,
         "by code",
-        class_names=list(MetadataCatalog.get(name).get("thing_classes") or ()),
+        class_names=registered_classes(name),
         files={os.path.join(real[folder], file) for folder, file in files},
         num_images=len(files),
         num_annotations=objects,

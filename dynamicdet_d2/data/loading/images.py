@@ -151,15 +151,23 @@ def images_of(
     try:
         images = get_detection_dataset_dicts(list(names), **options)
     except _COMPLAINTS as error:
-        _name_malformed(names, needs or Needs())
+        name_malformed(names, needs or Needs())
         raise ValueError(f"{key} {list(names)} cannot be loaded: {in_words(error)}.") from error
     if needs is not None and not _are_of_files(names):
         refuse_malformed(names, images, needs)
     return images
 
 
-def _name_malformed(names: Sequence[str], needs: Needs) -> None:
-    """Say it by the image, where that is what Detectron2 complains of."""
+def name_malformed(names: Sequence[str], needs: Needs) -> None:
+    """Say it by the image, where that is what Detectron2 complains of.
+
+    Args:
+        names: of data sets; those of COCO's files are left alone.
+        needs: what they are read for.
+
+    Raises:
+        ValueError: as ``refuse_malformed``; nothing where it finds nothing.
+    """
     for name in names:
         if not _are_of_files([name]):
             try:

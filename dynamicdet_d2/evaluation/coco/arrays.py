@@ -18,6 +18,8 @@ import numpy as np
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
+from dynamicdet_d2.utils.words import shown
+
 IOU_TYPES = ("bbox", "segm")
 # Masks whose areas are taken at a time. pycocotools 2.0.11 puts their number into eight bits, which
 # numpy 2 refuses from 256 on.
@@ -122,8 +124,7 @@ def read_objects(ground_truth: COCO, vocabulary: Vocabulary, iou_type: str) -> O
     if iou_type == "bbox":
         shapes = _boxes(annotations)
     else:
-        _column(annotations, "segmentation", bool)
-        shapes = np.array([ground_truth.annToRLE(a) for a in annotations], dtype=object)
+        shapes = np.array([_mask(ground_truth, a) for a in annotations], dtype=object)
     image = _column(annotations, "image_id", vocabulary.images.__getitem__)
     label = _column(annotations, "category_id", vocabulary.labels.__getitem__)
     cell = label * len(vocabulary.images) + image
@@ -135,6 +136,23 @@ def read_objects(ground_truth: COCO, vocabulary: Vocabulary, iou_type: str) -> O
         null_id=np.array([a["id"] == 0 for a in annotations], dtype=bool)[order],
         shapes=shapes[order],
     )
+
+
+def _mask(ground_truth: COCO, annotation: dict) -> dict:
+    """An object's compressed RLE. By the first polygon's length alone pycocotools takes all of them
+    for polygons or for boxes; those of one or two points draw nothing, and are left out."""
+    mask = annotation.get("segmentation")
+    try:
+        if isinstance(mask, list):
+            annotation = {**annotation, "segmentation": [p for p in mask if len(p) > 4]}
+        run_lengths: dict = ground_truth.annToRLE(annotation)
+    except Exception as error:  # pycocotools raises nearly any
+        raise ValueError(
+            f"annotation {annotation['id']} of image {annotation['image_id']!r} has the "
+            f"segmentation {shown(mask)}, of which there is no mask to evaluate; it must be a list "
+            "of polygons [[x1, y1, x2, y2, ...], ...], of three points or more, or run lengths"
+        ) from error
+    return run_lengths
 
 
 def read_detections(

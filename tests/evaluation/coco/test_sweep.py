@@ -333,13 +333,32 @@ ONE = result(1, SQUARE, 0.9)
         ([ONE, {**ONE, "bbox": [1.0, 2.0]}], [1], "bbox", "image 1 has the box"),
         ([{**ONE, "score": math.nan}], [1], "bbox", "image 1 has a result of score nan"),
         ([{"image_id": 1, "category_id": 1, "bbox": SQUARE}], [1], "bbox", "without 'score'"),
-        ([ONE], [1], "segm", "image 1 has a record without 'segmentation'"),
+        ([ONE], [1], "segm", "annotation 1 of image 1 has the segmentation None"),
     ],
 )
 def test_bad_input_is_named(results: list[dict], ids: list[int], iou_type: str, words: str) -> None:
     data = data_set([1, 2], [target(1, SQUARE)], [1])
     with pytest.raises(ValueError, match=words):
         CocoSweep(data, (results, []), iou_type, ids)
+
+
+@pytest.mark.parametrize("extra", [[], [12.0, 12.0], [12.0, 12.0, 18.0, 18.0]])
+def test_polygons_of_one_or_two_points_count_as_nothing(extra: list[float]) -> None:
+    # The first one alone would make boxes of all of them, or nothing.
+    x, y, w, h = SQUARE
+    outline = [x, y, x + w, y, x + w, y + h, x, y + h]
+    mask = mask_api.merge(mask_api.frPyObjects([outline], SIDE, SIDE))
+    found = {**ONE, "segmentation": mask}
+    data = data_set([1], [target(1, SQUARE, segmentation=[extra, outline])], [1])
+    sweep = CocoSweep(data, ([found], []), "segm", [1])
+    assert sweep.evaluate(EASY).as_dict()["AP"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("mask", [None, [], [[12.0, 12.0, 18.0, 18.0]], "abc", {"counts": [5]}])
+def test_an_object_without_a_mask_is_named(mask: object) -> None:
+    crowd = target(1, SQUARE, segmentation=mask, iscrowd=1)
+    with pytest.raises(ValueError, match="annotation 1 of image 1 has the segmentation .*, of"):
+        CocoSweep(data_set([1], [crowd], [1]), ([], []), "segm", [1])
 
 
 def test_a_data_set_without_categories_is_refused() -> None:
