@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
             sys.stdout.write(found.table())
             for warning in found.warnings(MOST_AP):
                 logger.warning(warning)
-    say_nameless(class_names)
+    say_nameless(class_names, cfg.DATASETS.TEST)
     opened = "dynamicdet_d2.runner.Runner"
     if args.format == "torch":
         opened = "dynamicdet_d2.export.open_exported"

@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     say_drawn(sources)
     cfg, class_names = _config(args, aim)
     predictor = DynamicPredictor(cfg, class_names)
-    say_nameless(predictor.class_names)
+    say_nameless(predictor.class_names, cfg.DATASETS.TEST if class_names is None else ())
     if not args.no_drawing:
         say_missing(predictor.class_names)
     point = getattr(predictor.model, "operating_point", None)

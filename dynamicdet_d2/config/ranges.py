@@ -183,7 +183,8 @@ def _rises(values: Sequence) -> bool:
 def registered(registry: Registry) -> Registered:
     """The name of something that is registered with Detectron2."""
     return Registered(
-        "be a name that is registered with Detectron2",
+        "be a name that is registered with Detectron2, as one of your own is once its file is "
+        "imported",
         lambda x: isinstance(x, str) and x in registry,
         registry,
     )

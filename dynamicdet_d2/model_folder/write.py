@@ -67,7 +67,7 @@ def write_model(
     point = getattr(predictor.model, "operating_point", None)
     if point is not None:
         point.check(predictor.model)
-    say_nameless(predictor.class_names)
+    say_nameless(predictor.class_names, cfg.DATASETS.TEST if class_names is None else ())
     refuse_without_router(predictor.model, "a model folder holds whole models")
     place = folder.resolve()  # a link to an empty folder stays one
     with whole_folder(place) as unfinished:

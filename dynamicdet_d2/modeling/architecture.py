@@ -47,7 +47,10 @@ def architecture_of(cfg: CfgNode) -> type[nn.Module]:
     name = cfg.MODEL.META_ARCHITECTURE
     if name not in META_ARCH_REGISTRY:
         known = ", ".join(sorted(name for name, _ in META_ARCH_REGISTRY))
-        raise ValueError(f"MODEL.META_ARCHITECTURE is '{name}'; it must be one of {known}.")
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE is '{name}'; it must be one of {known}, or one of your own "
+            "whose file is imported."
+        )
     return META_ARCH_REGISTRY.get(name)
 
 

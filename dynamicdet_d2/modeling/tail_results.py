@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from torch import Tensor
 
@@ -86,11 +86,14 @@ def detections_of_tail(
 
     Raises:
         ValueError: they are not one ``Instances`` an image, of its size, with boxes, scores and
-            classes, or the pyramid is no mapping.
+            classes that there are, or the pyramid is no mapping.
     """
     _check_pyramid(tails, pyramid)
     found = tails.detections(detector, images, pyramid, limits, *proposals)
-    _check_detections(found, images.image_sizes, f"detections() of {type(tails).__name__}")
+    giver = f"detections() of {type(tails).__name__}"
+    _check_detections(found, images.image_sizes, giver)
+    for own in found:
+        _check_fields(own, tails.known_classes, giver)
     return found
 
 
@@ -138,3 +141,27 @@ def _check_detections(found: Any, sizes: Sequence[tuple[int, int]], giver: str) 
                 f"{giver} gives Instances of an image of {tuple(own.image_size)} (height, width), "
                 f"where it is {tuple(size)} without padding: images.image_sizes has them."
             )
+
+
+def _check_fields(found: Instances, classes: int | None, giver: str) -> None:
+    """Of an image; a class that there is not would get the name of another, or none.
+
+    Args:
+        classes: that there are; None: nobody knows.
+    """
+    if not isinstance(found.pred_boxes, Boxes):
+        raise ValueError(
+            f"{giver} gives pred_boxes of type {type(found.pred_boxes).__name__}; they must be "
+            "detectron2.structures.Boxes."
+        )
+    numbers = found.pred_classes
+    if not isinstance(numbers, Tensor) or numbers.is_floating_point():
+        kind = numbers.dtype if isinstance(numbers, Tensor) else f"type {type(numbers).__name__}"
+        raise ValueError(f"{giver} gives pred_classes of {kind}; they must be a tensor of int64.")
+    if not len(numbers):
+        return
+    lowest, highest = (int(end) for end in numbers.aminmax())
+    if lowest < 0 or (classes is not None and highest >= classes):
+        last = "" if classes is None else f", and the last one is {classes - 1}"
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"{giver} gives class {wrong}; the first class is 0{last}.")

@@ -81,8 +81,9 @@ class Tails(ABC):
 
     @property
     def known_classes(self) -> int | None:
-        """Classes that ground truth is held against; None where the heads do not say."""
-        found = (getattr(head, "num_classes", None) for head in self.heads)
+        """Classes that ground truth and detections are held against; None where neither the heads
+        nor the detector itself say."""
+        found = (getattr(part, "num_classes", None) for part in (*self.heads, self))
         return next((number for number in found if number is not None), None)
 
     @property

@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
 from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.data.register import LONGEST_NAME, is_class_name, register_coco_json
 from dynamicdet_d2.data.shapes.dataset import SPLITS
 from dynamicdet_d2.data.shapes.drawing import CLASSES
@@ -82,10 +83,22 @@ def say_other_places(names: Sequence[str], cfg: CfgNode, where: str) -> None:
             return
 
 
-def say_nameless(names: Sequence[str]) -> None:
-    """Say that what is written has no names of its classes, where it has none."""
-    if not names:
-        logger.warning("No class names are known: detections will have numbers in their place.")
+def say_nameless(names: Sequence[str], datasets: Sequence[str] = ()) -> None:
+    """Say that what is written has no names of its classes, where it has none.
+
+    Args:
+        datasets: ``DATASETS.TEST`` where the names are from there; the first is said where there
+            is none of its name.
+    """
+    if names:
+        return
+    reason = ""
+    if datasets and datasets[0] not in DatasetCatalog:
+        near = nearest(datasets[0], DatasetCatalog.list())
+        reason = f" DATASETS.TEST is {shown(datasets[0])}, which is not registered.{near}"
+    logger.warning(
+        "No class names are known: detections will have numbers in their place.%s", reason
+    )
 
 
 def class_names_of(cfg: CfgNode) -> list[str]:

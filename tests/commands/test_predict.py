@@ -155,7 +155,10 @@ def test_classes_without_names_are_said(
 ) -> None:
     more = ["--input", str(toy.images), "--no-drawing", "--opts", "DATASETS.TEST", "('gone',)"]
     assert run(toy, tmp_path, *more) == 0
-    assert "No class names are known: detections will have numbers in their place." in caplog.text
+    assert (
+        "No class names are known: detections will have numbers in their place. DATASETS.TEST is "
+        "'gone', which is not registered." in caplog.text
+    )
 
 
 @pytest.mark.parametrize("lowest", ["0.5", "0"])

@@ -65,8 +65,8 @@ def test_by_hand(allowed: Range, inside: list, outside: list) -> None:
         (
             ranges.registered(REGISTRY),
             "objet",
-            "K is 'objet'; it must be a name that is registered with Detectron2. The nearest is "
-            "'object'.",
+            "K is 'objet'; it must be a name that is registered with Detectron2, as one of your "
+            "own is once its file is imported. The nearest is 'object'.",
         ),
     ],
 )

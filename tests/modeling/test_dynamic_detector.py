@@ -244,7 +244,11 @@ def test_architectures_are_asked_by_type(name: str, dynamic: bool, key: str) -> 
 
 
 def test_an_unknown_architecture_is_refused() -> None:
-    with pytest.raises(ValueError, match="MODEL.META_ARCHITECTURE is 'FasterRCNN'; .*DynamicRCNN"):
+    says = (
+        r"^MODEL.META_ARCHITECTURE is 'FasterRCNN'; it must be one of .*DynamicRCNN, .*, or one of "
+        r"your own whose file is imported\.$"
+    )
+    with pytest.raises(ValueError, match=says):
         architecture_of(config("FasterRCNN"))
 
 

@@ -11,7 +11,9 @@ from dynamicdet_d2.modeling.tail_results import detections_of_tail, losses_of_ta
 
 
 class Points:
-    """A kind of detector that gives what it is told to."""
+    """A kind of detector of three classes that gives what it is told to."""
+
+    known_classes: int | None = 3
 
     def __init__(self, result: Any) -> None:
         self.result = result
@@ -22,11 +24,12 @@ class Points:
     detections = losses
 
 
-def found(size: tuple[int, int] = (4, 6), without: str = "") -> Instances:
+def found(size: tuple[int, int] = (4, 6), without: str = "", **given: Any) -> Instances:
     fields = {
         "pred_boxes": Boxes(torch.tensor([[0.0, 1, 2, 3]])),
         "scores": torch.tensor([0.5]),
-        "pred_classes": torch.tensor([0]),
+        "pred_classes": torch.tensor([2]),
+        **given,
     }
     return Instances(size, **{k: v for k, v in fields.items() if k != without})
 
@@ -68,6 +71,28 @@ DETECTIONS = [
         "detections() of Points gives Instances of an image of (8, 8) (height, width), where it is "
         "(4, 6) without padding: images.image_sizes has them.",
     ),
+    (
+        [found(pred_boxes=torch.zeros(1, 4))],
+        "detections() of Points gives pred_boxes of type Tensor; they must be "
+        "detectron2.structures.Boxes.",
+    ),
+    (
+        [found(pred_classes=torch.tensor([1.5]))],
+        "detections() of Points gives pred_classes of torch.float32; they must be a tensor of "
+        "int64.",
+    ),
+    (
+        [found(pred_classes=[1])],
+        "detections() of Points gives pred_classes of type list; they must be a tensor of int64.",
+    ),
+    (
+        [found(pred_classes=torch.tensor([3]))],  # counted from 1
+        "detections() of Points gives class 3; the first class is 0, and the last one is 2.",
+    ),
+    (
+        [found(pred_classes=torch.tensor([-1]))],
+        "detections() of Points gives class -1; the first class is 0, and the last one is 2.",
+    ),
 ]
 
 
@@ -86,9 +111,19 @@ def test_a_pyramid_that_is_none() -> None:
         detections_of_tail(Points([found()]), 1, _images(), [], [0])  # type: ignore[arg-type]
 
 
-def test_detections() -> None:
-    given = [found()]
-    assert detections_of_tail(Points(given), 1, _images(), {}, [0]) is given  # type: ignore[arg-type]
+@pytest.mark.parametrize("given", [found(), found()[:0]])
+def test_detections(given: Instances) -> None:
+    assert detections_of_tail(Points([given]), 1, _images(), {}, [0]) == [given]  # type: ignore[arg-type]
+
+
+def test_classes_that_nobody_counts() -> None:
+    tails: Any = Points([found(pred_classes=torch.tensor([7]))])
+    tails.known_classes = None
+    assert len(detections_of_tail(tails, 1, _images(), {}, [0])) == 1
+    tails.result = [found(pred_classes=torch.tensor([-2]))]
+    says = r"^detections\(\) of Points gives class -2; the first class is 0\.$"
+    with pytest.raises(ValueError, match=says):
+        detections_of_tail(tails, 1, _images(), {}, [0])
 
 
 def _images() -> ImageList:

@@ -14,7 +14,11 @@ from detectron2.modeling import build_model
 from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.engine.static import AsRun
 from dynamicdet_d2.prediction import DynamicPredictor, class_names
-from dynamicdet_d2.prediction.class_names import class_names_of, say_other_places
+from dynamicdet_d2.prediction.class_names import (
+    class_names_of,
+    say_nameless,
+    say_other_places,
+)
 from dynamicdet_d2.utils.class_labels import name_of
 from tests.support.coco_files import clean_catalogs
 from tests.support.optimized import STATIC
@@ -85,6 +89,21 @@ def test_names_of_classes(predictor: DynamicPredictor) -> None:
         gone = ("DATASETS.COCO_JSON", [["own", "gone.json", "gone"]], "DATASETS.TEST", ("own",))
         assert class_names_of(predicting_cfg(*gone)) == []
         assert class_names_of(predicting_cfg()) == []
+
+
+def test_a_misspelt_data_set_without_names_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    say_nameless(["cat"], ["coco_2017_vall"])
+    assert caplog.messages == []
+    with clean_catalogs():
+        say_nameless([], ["coco_2017_vall"])
+        say_nameless([], ["coco_2017_val"])
+        say_nameless([])
+    said = "No class names are known: detections will have numbers in their place."
+    misspelt = (
+        " DATASETS.TEST is 'coco_2017_vall', which is not registered. The nearest is "
+        "'coco_2017_val'."
+    )
+    assert caplog.messages == [said + misspelt, said, said]
 
 
 @pytest.mark.parametrize(
