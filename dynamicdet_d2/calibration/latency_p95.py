@@ -51,12 +51,12 @@ class LatencyP95(Target):
             )
         if self.guarantee is None:
             return Choice(FRACTIONS[fixed - 1])
+        needed = images_needed(LATE, self.guarantee.confidence)
+        check_number(number, needed, _timed(number, len(measured.observation.records)))
         return self._promised(counts, number, FRACTIONS[fixed - 1], self.guarantee.confidence)
 
     def _promised(self, counts: list[int], number: int, fixed: float, confidence: float) -> Choice:
         """The last hard fraction of a walk from all easy that is shown to have few late images."""
-        needed = images_needed(LATE, confidence)
-        check_number(number, needed, "timed images (TEST.DYNAMIC.LATENCY_IMAGES)")
         passed = leading(share_is_below(count, number, LATE, confidence) for count in counts)
         if not passed:
             raise ValueError(
@@ -77,6 +77,11 @@ class LatencyP95(Target):
             f"more than {self.value:g} ms: {seen} of {number} timed images do, {bound:.3f} at most",
         )
         return Choice(FRACTIONS[passed - 1], promise)
+
+
+def _timed(number: int, images: int) -> str:
+    """What there are ``number`` of: more of the images can be timed, or all of them are."""
+    return "timed images (TEST.DYNAMIC.LATENCY_IMAGES)" if number < images else "images, all timed,"
 
 
 def _difficulties_of_sample(measured: Measured) -> np.ndarray:

@@ -13,7 +13,7 @@ from dynamicdet_d2.utils.run_files import CONFIG
 
 
 def save_config(cfg: CfgNode) -> None:
-    """Write ``OUTPUT_DIR/config.yaml``, in the place of the one that Detectron2 writes."""
+    """Write ``OUTPUT_DIR/config.yaml``, whole or not at all."""
     saved = cfg.clone()
     saved.defrost()
     saved.OUTPUT_DIR = os.path.abspath(cfg.OUTPUT_DIR)
@@ -29,16 +29,6 @@ def save_config(cfg: CfgNode) -> None:
         file.write(saved.dump().encode())
 
 
-def config_of_training(folder: str) -> bytes | None:
-    """``config.yaml`` of the training that a folder holds; None: there is none.
-
-    Detectron2 writes that of an evaluation in its place, with whatever the evaluation was asked.
-    """
-    file = Path(folder) / CONFIG
-    return file.read_bytes() if holds_a_training(Path(folder)) and file.is_file() else None
-
-
-def put_back(folder: str, config: bytes) -> None:
-    """Write what ``config_of_training`` gave."""
-    with whole_file(os.path.join(folder, CONFIG)) as file:
-        file.write(config)
+def holds_config_of_training(folder: str) -> bool:
+    """Whether a folder has the ``config.yaml`` of a training, which an evaluation leaves alone."""
+    return holds_a_training(Path(folder)) and (Path(folder) / CONFIG).is_file()

@@ -8,15 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.engine.ending import failures_in_a_sentence
 from dynamicdet_d2.engine.run_data import register_data, said_once
 from dynamicdet_d2.engine.run_folder import folder_of_run
-from dynamicdet_d2.engine.saved_config import config_of_training, put_back, save_config
+from dynamicdet_d2.engine.run_log import begin_log
+from dynamicdet_d2.engine.saved_config import holds_config_of_training, save_config
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.memory import keep_memory
 from dynamicdet_d2.utils.shipped import shipped
@@ -51,7 +50,7 @@ def checked(cfg: CfgNode, use: Use) -> CfgNode:
 
 @contextmanager
 def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
-    """``load_config``, OUTPUT_DIR, ``default_setup`` and the package's log.
+    """``load_config``, OUTPUT_DIR and the log.
 
     Inside, OUTPUT_DIR is this run's alone, and Ctrl-C, SIGTERM and a closed terminal end it
     without half a step.
@@ -75,16 +74,12 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
         failures_in_a_sentence(cfg),
         folder_of_run(cfg.OUTPUT_DIR, begins=begins, resumes=resumes) as remarks,
     ):
-        args.config_file = shipped(args.config_file)  # which Detectron2 opens too
-        trained = None if begins else config_of_training(cfg.OUTPUT_DIR)
-        default_setup(cfg, args)
-        if cfg.OUTPUT_DIR and comm.is_main_process():
-            if trained is None:
-                save_config(cfg)
-            else:
-                put_back(cfg.OUTPUT_DIR, trained)
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynamicdet_d2")
+        args.config_file = shipped(args.config_file)  # which the log opens too
+        begin_log(cfg, args)
         _calm_screen()
+        kept = not begins and holds_config_of_training(cfg.OUTPUT_DIR)
+        if cfg.OUTPUT_DIR and comm.is_main_process() and not kept:
+            save_config(cfg)
         for remark in remarks:
             logger.warning(remark)
         if cfg.MODEL.DEVICE == "cpu":

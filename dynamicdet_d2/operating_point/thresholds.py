@@ -196,11 +196,11 @@ def checked_difficulties(difficulties: ArrayLike) -> NDArray[np.float64]:
     if not len(values):
         raise ValueError("There are no difficulties; at least one image is needed.")
     # Negated, so that NaN is caught too.
-    wrong = values[~((values >= 0) & (values <= 1))]
+    wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(wrong):
+        first = np.asarray(difficulties).reshape(-1)[wrong[0]]  # None as it was given, not as NaN
         raise ValueError(
-            f"{len(wrong)} of {len(values)} difficulties are outside [0, 1]; "
-            f"the first is {wrong[0]}."
+            f"{len(wrong)} of {len(values)} difficulties are outside [0, 1]; the first is {first}."
         )
     return values
 

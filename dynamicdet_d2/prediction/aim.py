@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a stream's threshold is to achieve, as a user says it, and what a config becomes by it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.budget import BudgetController, DriftMonitor
+from dynamicdet_d2.config.ranges import above
 from dynamicdet_d2.modeling.architecture import is_dynamic
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.operating_point.thresholds import SHARE
@@ -45,10 +45,8 @@ class Aim:
         ):
             if share is not None:
                 SHARE.number(share, option)
-        if self.target_ms is not None and not 0 < self.target_ms < math.inf:
-            raise ValueError(
-                f"--target-latency-ms is {self.target_ms:g}; it must be above 0, and finite."
-            )
+        if self.target_ms is not None:
+            above(0).number(self.target_ms, "--target-latency-ms")
         if self.percentile is not None and not 1 <= self.percentile < 100:
             raise ValueError(
                 f"--percentile is {self.percentile:g}; it must be from 1 to below 100, such as 95."

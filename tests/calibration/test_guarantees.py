@@ -114,10 +114,14 @@ def test_the_p95_latency_that_is_said_to_be_had_is(count: int, low: int) -> None
 
 
 def test_latency_p95_needs_enough_timed_images() -> None:
-    few = latency_measured(50, 0)
+    few, promise = latency_measured(50, 0), LatencyP95(30.0, Guarantee(0.95, "finite"))
     assert LatencyP95(30.0).choose(few).hard_fraction == 1.0
+    # No key gives more than the data set has.
+    with pytest.raises(ValueError, match="50 images, all timed, are too few .* at least 59"):
+        promise.choose(few)
+    some = latency_measured(60, 0).observation.records, few.observation.sample
     with pytest.raises(ValueError, match="50 timed images .*LATENCY_IMAGES.* at least 59"):
-        LatencyP95(30.0, Guarantee(0.95, "finite")).choose(few)
+        promise.choose(replace(few, observation=Observation(*some)))
 
 
 def asked(*arguments: str) -> Target | None:

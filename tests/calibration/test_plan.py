@@ -403,7 +403,7 @@ NEEDS = "--plan needs --target-latency-ms, --target-gflops or --max-ap-drop."
         ),
         (
             ["--plan", "--max-ap-drop", "1", "TEST.DYNAMIC.PLAN.PRECISIONS", "['bfloat16']"],
-            "MODEL.INFERENCE.PRECISION, COMPILE and SIZE_MULTIPLE need MODEL.INFERENCE.OPTIMIZE",
+            "TEST.DYNAMIC.PLAN, at 64 pixels in bfloat16: MODEL.INFERENCE.PRECISION, COMPILE and",
         ),
         (
             ["--plan", "--max-ap-drop", "1", "TEST.DYNAMIC.PLAN.EASY_PROPOSALS", "[-1]"],

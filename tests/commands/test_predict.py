@@ -240,7 +240,7 @@ def test_a_corrupt_image_is_named_or_left_out(
         ),
         (
             ["--input", "{images}", "--target-latency-ms", "0", "--calibration", "{calibration}"],
-            "--target-latency-ms is 0; it must be above 0",
+            "--target-latency-ms is 0; it must be a number above 0",
         ),
         (["--input", "{images}", "--percentile", "95"], "needs --target-latency-ms"),
         (

@@ -115,6 +115,7 @@ def test_neighbouring_floats_are_told_apart(value: float) -> None:
     [
         ([], 0.5, "There are no difficulties"),
         ([0.5, float("nan")], 0.5, "1 of 2 difficulties are outside [0, 1]; the first is nan"),
+        ([0.5, None], 0.5, "1 of 2 difficulties are outside [0, 1]; the first is None"),
         ([0.5, 1.5, -1.0], 0.5, "2 of 3 difficulties are outside [0, 1]; the first is 1.5"),
         ([0.5], 1.5, "The hard fraction is 1.5; it must lie in [0, 1]."),
         ([0.5], float("nan"), "The hard fraction is nan; it must lie in [0, 1]."),

@@ -183,7 +183,7 @@ def test_processes_of_torchrun_are_one_run(toy: SimpleNamespace) -> None:
             (0, 1),
         )
         assert [run.status for run in ended] == [0, 0]
-    assert "Rank of current process: 0. World size: 2" in log(output)
+    assert "Process 0 of 2" in log(output)
     assert (output / "last_checkpoint").read_text() == "model_final.pth"
 
 

@@ -59,5 +59,8 @@ def _set(cfg: CfgNode, size: int, precision: str) -> CfgNode:
     other.defrost()
     other.MODEL.INFERENCE.PRECISION = precision
     other.freeze()
-    check(other, Use.CALIBRATE)
+    try:
+        check(other, Use.CALIBRATE)
+    except ValueError as error:  # of a value that was typed as one of the plan's
+        raise ValueError(f"TEST.DYNAMIC.PLAN, at {size} pixels in {precision}: {error}") from None
     return other

@@ -97,7 +97,7 @@ def _ends(easy: float, hard: float) -> str:
 def _router(inner: Sequence[Point]) -> str:
     if not inner:
         return "No threshold divides these images, so the router cannot be judged."
-    leads = ", ".join(f"{p.box.lead:+.2f} at {p.realised_hard_fraction:.2g}" for p in inner)
+    leads = ", ".join(f"{p.box.lead:+.2f} at {p.hard_fraction:g}" for p in inner)
     return f"{_claim(inner)} ({leads} AP){_share(inner)}."
 
 
@@ -132,8 +132,7 @@ def _share(inner: Sequence[Point]) -> str:
     if share is None or not beats_random(middle):
         return ""
     return (
-        f"; at {middle.realised_hard_fraction:.2g} it reaches {share:.0%} of what an oracle "
-        "gains over random"
+        f"; at {middle.hard_fraction:g} it reaches {share:.0%} of what an oracle gains over random"
     )
 
 
@@ -162,7 +161,7 @@ def _luck(points: Sequence[Point]) -> str:
     weak = [p for p in points if 0 < (p.box.lead or 0) <= 2 * (p.box.random_AP_std or 0)]
     if not weak:
         return ""
-    where = ", ".join(f"{point.realised_hard_fraction:.2g}" for point in weak)
+    where = ", ".join(f"{point.hard_fraction:g}" for point in weak)
     return (
         f"At hard fraction {where} the lead over random routing is within two standard deviations "
         "of single random routings: it may be luck."

@@ -40,6 +40,14 @@ def test_a_lead_within_noise_is_no_lead() -> None:
     assert "beats random routing at every inner point" in verdict(above)
 
 
+def test_points_are_called_as_the_table_calls_them() -> None:
+    # Of few images a fraction may be had by none: 0.24 and 0.26 of 40 are 10 of them both.
+    asked = [a_point(k, 31.5, 31.0, std=0.3, realised_hard_fraction=0.25) for k in (0.24, 0.26)]
+    few = a_tradeoff(EASY, *asked, HARD)
+    assert "(+0.50 at 0.24, +0.50 at 0.26 AP)" in verdict(few)
+    assert warnings(few)[0].startswith("At hard fraction 0.24, 0.26 the lead over random routing")
+
+
 def test_a_lead_that_nobody_would_notice_is_no_lead() -> None:
     sure = a_tradeoff(EASY, a_point(0.5, 31.04, 31.0, std=0.001), HARD)
     assert "does NOT beat random routing by more than chance" in verdict(sure)
