@@ -264,11 +264,13 @@ def read_json(path: str | os.PathLike, name: str) -> Any:
         name: of it in messages.
 
     Raises:
-        ValueError: the file cannot be read, is no JSON, or has a key twice.
+        ValueError: the file cannot be read, is no JSON, has a key twice, or text that no other
+            file could take.
     """
     refuse_pipes(path, name)
     try:
-        return json.loads(Path(path).read_bytes(), object_pairs_hook=once_each)
+        content = json.loads(Path(path).read_bytes(), object_pairs_hook=once_each)
+        whole = is_whole(json.dumps(content, ensure_ascii=False))
     except RepeatedKeyError as error:
         raise ValueError(f"{name} {error}.") from None
     except OSError as error:
@@ -277,3 +279,6 @@ def read_json(path: str | os.PathLike, name: str) -> Any:
         raise ValueError(f"{name} is nested too deeply.") from None
     except ValueError as error:
         raise ValueError(f"{name} is not a JSON file: {error}.") from None
+    if not whole:
+        raise ValueError(f"{name} has half of a character (a lone surrogate) in its text.")
+    return content

@@ -10,14 +10,9 @@ import dataclasses
 import functools
 import itertools
 import json
-import re
 import sys
-import tempfile
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -34,33 +29,12 @@ from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.data.check.run import check_dataset
 from dynamicdet_d2.operating_point import Calibration
+from tests.reliability import fuzzed_files
+from tests.reliability.fuzzed_files import COCO, image_root
 from tests.reliability.mutations import mutated, values
+from tests.reliability.properties import Target, folder, sentence
 from tests.reliability.test_cases_calibration import RECORD
-from tests.support.coco_files import CATEGORIES, image_entry, object_entry, write_coco
 from tests.support.toy import toy_cfg
-
-SENTENCE = re.compile(r"(?s).{10,3000}\.\)?$")
-
-
-@dataclass(frozen=True)
-class Target:
-    """A property: ``holds`` raises where an input does not have it."""
-
-    inputs: st.SearchStrategy
-    holds: Callable[[Any], None]
-
-
-@functools.cache
-def folder() -> Path:
-    """Files of this process."""
-    return Path(tempfile.mkdtemp(prefix="fuzz-"))
-
-
-def sentence(error: ValueError, *names: str) -> None:
-    said = str(error)
-    assert SENTENCE.match(said), said
-    assert not names or any(name in said for name in names), said
-
 
 # A calibration is refused with the name of its file, or gives thresholds in [0, 1].
 
@@ -83,21 +57,6 @@ def calibration_holds(content: Any) -> None:
 
 
 # A data set that the check finds nothing in is one that Detectron2 loads and maps.
-
-COCO = {
-    "images": [image_entry(1), image_entry(2)],
-    "annotations": [
-        object_entry(1, 1),
-        object_entry(2, 2, category_id=2),
-        object_entry(3, 2, iscrowd=1, segmentation={"size": [30, 40], "counts": [600, 600]}),
-    ],
-    "categories": CATEGORIES,
-}
-
-
-@functools.cache
-def image_root() -> str:
-    return write_coco(folder() / "data", COCO["images"], [])[1]
 
 
 def data_set_holds(content: Any) -> None:
@@ -183,6 +142,7 @@ TARGETS = {
     "data set": Target(mutated(COCO) | values, data_set_holds),
     "config": Target(st.tuples(files, overrides), config_holds),
     "predictor": Target(pictures | values, predictor_holds),
+    **fuzzed_files.TARGETS,
 }
 
 

@@ -81,6 +81,7 @@ FILES = {
     "thousands of digits": (b"9" * 5000, "is not a JSON file: "),
     "deep lists": (b"[" * 100_000, "is nested too deeply."),
     "deep objects": (b'{"a":' * 100_000, "is nested too deeply."),
+    "half of a character": (rb'{"a": "\ud800"}', "has half of a character (a lone surrogate)"),
     "a list": (b"[]", "lacks num_images, fingerprint"),
     "a number": (b"3", "lacks num_images, fingerprint"),
     "null": (b"null", "lacks num_images, fingerprint"),

@@ -5,7 +5,10 @@ import pytest
 
 from tests.reliability.fuzzing import TARGETS, fuzz
 
-EXAMPLES = {"calibration": 100, "data set": 150, "config": 100, "predictor": 60}
+EXAMPLES = {
+    **{"calibration": 100, "data set": 150, "config": 100, "predictor": 60, "measured": 100},
+    **{"by code": 100, "report": 20, "YOLO": 100, "VOC": 100, "checkpoint": 100},
+}
 
 
 @pytest.mark.parametrize("name", TARGETS)
