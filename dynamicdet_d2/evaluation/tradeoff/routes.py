@@ -52,6 +52,10 @@ class ImageRoute:
     loss_gap: float | None = None
     counts: ImageCounts | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.image_id, dict | list):  # as only an edited file has it
+            raise ValueError(f"image_id is {shown(self.image_id)}; it must be a number or text")
+
     @property
     def misrouted(self) -> bool:
         """Whether the other route would have been better for the data set's AP."""

@@ -53,6 +53,10 @@ def test_what_went_the_wrong_way() -> None:
         ("{", "is not a file of JSON lines: line 1 is '{'."),
         ("7", "is not a valid routes.jsonl: line 1 is 7; it must be an object."),
         (
+            '{"image_id": [1], "file_name": "", "difficulty": 0.5, "route": "easy", "gain": 0}',
+            "is not a valid routes.jsonl: line 1: image_id is [1]; it must be a number or text.",
+        ),
+        (
             '{"image_id": 1, "file_name": "", "difficulty": 0.5, "route": "<b>", "gain": 0}',
             "line 1.route is '<b>'; it must be 'easy' or 'hard'.",
         ),
