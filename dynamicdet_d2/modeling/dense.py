@@ -135,4 +135,5 @@ def norm_of(name: str) -> str | Callable[[int], nn.Module]:
 
 
 def _group_norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(min(_GROUPS, max(channels // 2, 1)), channels)
+    most = min(_GROUPS, max(channels // 2, 1))
+    return nn.GroupNorm(next(n for n in range(most, 0, -1) if channels % n == 0), channels)

@@ -322,7 +322,7 @@ def test_fcos_is_registered_with_detectron2() -> None:
 
 
 def test_group_norms_have_at_most_32_groups_of_two_channels_or_more() -> None:
-    for channels, groups in ((16, 8), (64, 32), (128, 32)):
+    for channels, groups in ((16, 8), (64, 32), (128, 32), (15, 5), (80, 20)):
         cfg = dense_cfg("FCOS", "MODEL.FPN.OUT_CHANNELS", channels)
         norm = build_model(cfg).dense.head.cls_subnet[1]
         assert (norm.num_groups, norm.num_channels) == (groups, channels)
