@@ -23,6 +23,7 @@ from dynamicdet_d2.operating_point.guarantee import (
     share_upper_bound,
     upper_bound,
 )
+from dynamicdet_d2.operating_point.hard_fraction import least_ap
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ def of_images(
     own = sweep.own_ap()
     if np.isnan(own).all():
         raise ValueError("No image has an AP of its own; the data set may have no ground truth.")
-    worse = own[:, 1] - own[:, 0] > drop
+    worse = own[:, 0] < least_ap(own[:, 1], drop)
     counts = [int((worse & ~hard).sum()) for hard in reversed(routings)]
     fixed = leading(count <= share * num_images for count in counts) - 1
     passed = leading(share_is_below(n, num_images, share, confidence) for n in counts[1:])

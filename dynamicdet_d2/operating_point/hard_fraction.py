@@ -4,12 +4,15 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from dynamicdet_d2.config.ranges import number
 from dynamicdet_d2.utils.numbers import as_numbers
 from dynamicdet_d2.utils.words import rounded_inward
 
 _NOT_NEGATIVE = number(at_least=0)
+# Points of AP: AP is a mean of shares, in which 80 and 70 may differ by 10.000000000000014.
+_ROUNDING = 1e-9
 
 
 def hard_fraction_for_latency(easy: float, hard: float, target: float) -> float:
@@ -59,6 +62,16 @@ def hard_fraction_for_cost(easy: float, hard: float, target: float, what: str, u
     return (target - easy) / (hard - easy)
 
 
+def least_ap(best: ArrayLike, drop: float) -> NDArray[np.float64]:
+    """The least AP that is no more than ``drop`` below ``best``; all in points, to rounding.
+
+    Returns:
+        Of the shape of ``best``, a hair below ``best - drop``, so that a loss of just ``drop`` is
+        none of more.
+    """
+    return np.asarray(best, dtype=np.float64) - drop - _ROUNDING
+
+
 def hard_fraction_for_ap_drop(
     hard_fractions: Sequence[float], aps: Sequence[float], drop: float
 ) -> float:
@@ -85,4 +98,4 @@ def hard_fraction_for_ap_drop(
     if not np.all(np.isfinite(points)):
         raise ValueError("AP is not a number; the data set may have no ground truth.")
     drop = _NOT_NEGATIVE.number(drop, "The AP drop in points")
-    return float(fractions[np.argmax(points >= points[-1] - drop)])
+    return float(fractions[np.argmax(points >= least_ap(points[-1], drop))])

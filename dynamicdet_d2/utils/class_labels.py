@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What classes are called in pictures and files, and the colours that they are drawn in."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 # RGB, of classes in turns; bright on photographs, and told apart by colour-blind readers.
 CLASS_COLORS = (
@@ -23,3 +24,12 @@ def color_of(number: int) -> tuple[int, int, int]:
 def name_of(class_names: Sequence[str], number: int) -> str:
     """A class's name, or its number where it has none."""
     return class_names[number] if number < len(class_names) else str(number)
+
+
+def told_apart(names: Mapping[int, str]) -> dict[int, str]:
+    """Category id -> name, with the id behind a name that several have: "disc (id 2)"."""
+    times = Counter(names.values())
+    return {
+        category: name if times[name] == 1 else f"{name} (id {category})"
+        for category, name in names.items()
+    }

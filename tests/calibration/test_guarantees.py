@@ -51,6 +51,19 @@ def test_finite_by_hand() -> None:
         of_images(MatchedSweep(images_of(28, 0)), routings(28), 5.0, Guarantee(0.95, "finite"))
 
 
+def test_an_image_that_loses_just_the_drop_loses_no_more() -> None:
+    # Boxes of 16.4 and of 17.4 pixels in the place of 20: an IoU of 0.82 and of 0.87, 7 and 8 of
+    # the ten thresholds, 70 and 80 AP, which differ by 10.000000000000014 in floating point.
+    found = boxes([0], 0.9)
+    exits = [replace(found, boxes=np.array([[0.0, 0.0, w, 20.0]])) for w in (16.4, 17.4)]
+    sweep = MatchedSweep([match_image(exits, boxes([0], 0.0))] * 40)
+    assert sweep.own_ap()[0] == pytest.approx([70, 80])
+    guarantee = Guarantee(0.95, "finite", 0.1)
+    assert of_images(sweep, routings(40), 10.0, guarantee).hard_fraction == 0.0
+    # Of 40 images none may lose more (0.9^40 is 0.015, with one 0.08): 99 % are all 40 of them.
+    assert of_images(sweep, routings(40), 9.9, guarantee).hard_fraction == 0.99
+
+
 def test_of_the_set_by_hand() -> None:
     # AP falls by the share of lost images p, whose standard error is sqrt(p (1 - p) / n), n = 400
     # (and COCO's curve ends at the recall 1 - p, read at 101 places). At 10 points: p = 0.0775 has

@@ -345,6 +345,14 @@ def test_choices_by_hand(target: Gflops, cost: str, place: int) -> None:
     assert choose(plan_of(cost), target) == place
 
 
+def test_a_loss_of_just_the_drop_is_within_it() -> None:
+    # In floating point 40.1 - 0.8 is 39.300000000000004.
+    points = tuple(dataclasses.replace(p, ap={30: 39.3, 36: 39.3, 40: 40.1}[p.ap]) for p in POINTS)
+    plan = dataclasses.replace(plan_of("gflops"), points=points)
+    assert choose(plan, ApDrop(0.8)) == 3
+    assert gains(plan, [0.8, 0.7]) == [(0.8, points[3], 2.5), (0.7, points[2], 1.0)]
+
+
 def test_a_plan_where_nothing_is_found_is_said(caplog: pytest.LogCaptureFixture) -> None:
     plan = plan_of("gflops")
     nothing = tuple(dataclasses.replace(point, ap=0.0) for point in plan.points)

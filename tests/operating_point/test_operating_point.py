@@ -175,6 +175,12 @@ def test_ap_drop_by_hand(drop: float, hard_fraction: float) -> None:
     assert cal.hard_fraction_for_ap_drop(fractions, aps, drop) == hard_fraction
 
 
+def test_a_loss_of_just_the_drop_is_none_of_more() -> None:
+    # In floating point 40.1 - 0.8 is 39.300000000000004.
+    assert cal.hard_fraction_for_ap_drop([0.0, 0.5, 1.0], [39.3, 39.5, 40.1], 0.8) == 0.0
+    assert cal.hard_fraction_for_ap_drop([0.0, 0.5, 1.0], [39.2999, 39.5, 40.1], 0.8) == 0.5
+
+
 def test_ap_drop_of_a_curve_with_a_hump() -> None:
     # All hard is not the best here: half hard already loses nothing.
     assert cal.hard_fraction_for_ap_drop([0.0, 0.5, 1.0], [39.0, 40.5, 40.0], 0.0) == 0.5

@@ -14,6 +14,7 @@ from dynamicdet_d2.operating_point.front import (
     cheapest_within_ap,
     pareto_front,
 )
+from dynamicdet_d2.operating_point.hard_fraction import least_ap
 from dynamicdet_d2.operating_point.knobs import as_pairs
 from dynamicdet_d2.utils.words import rounded_inward
 
@@ -94,7 +95,7 @@ def choose(plan: Plan, target: Target) -> int:
     costs, aps = costs_of(plan.points, plan.cost), [point.ap for point in plan.points]
     say_near_zero(aps[plan.reference])
     if isinstance(target, ApDrop):
-        found = cheapest_within_ap(costs, aps, aps[plan.reference] - target.value)
+        found = cheapest_within_ap(costs, aps, least_ap(aps[plan.reference], target.value).item())
         return plan.reference if found is None else found
     found = best_within_cost(costs, aps, target.value)
     if found is None:
@@ -116,7 +117,7 @@ def gains(plan: Plan, drops: Sequence[float]) -> list[tuple[float, PlanPoint, fl
     costs, aps = costs_of(plan.points, plan.cost), [point.ap for point in plan.points]
     rows = []
     for drop in drops:
-        found = cheapest_within_ap(costs, aps, aps[plan.reference] - drop)
+        found = cheapest_within_ap(costs, aps, least_ap(aps[plan.reference], drop).item())
         place = plan.reference if found is None else found
         rows.append((drop, plan.points[place], costs[plan.reference] / costs[place]))
     return rows

@@ -30,6 +30,7 @@ from dynamicdet_d2.evaluation.tradeoff.points import (
 from dynamicdet_d2.evaluation.tradeoff.record import PrecisionCurve
 from dynamicdet_d2.evaluation.tradeoff.routes import ImageCounts
 from dynamicdet_d2.operating_point import threshold_for_hard_fraction
+from dynamicdet_d2.utils.class_labels import told_apart
 from dynamicdet_d2.utils.plain import finite
 
 # Hard fractions of the curves.
@@ -58,14 +59,15 @@ class RoutingQuality:
             sweeps: "box" and, with masks, "mask"; their images in the order of the difficulties.
             difficulties: (I,) in [0, 1].
             costs: (I, 2) 10^9 multiply-adds of each image on the easy and on the hard route.
-            class_names: category id -> name, for all categories of the sweeps.
+            class_names: category id -> name, for all categories of the sweeps; in figures the id
+                stands behind a name that several have.
             draws: random routings that the expectation of random routing is taken over.
             min_score: from which a detection counts in precision and recall.
         """
         self.sweeps = dict(sweeps)
         self.difficulties = np.asarray(difficulties, dtype=np.float64)
         self.costs = np.asarray(costs, dtype=np.float64)
-        self.class_names = dict(class_names)
+        self.class_names = told_apart(class_names)
         self.draws = draws
         self.min_score = min_score
         self.gains = {task: sweep.image_gains() for task, sweep in self.sweeps.items()}

@@ -48,9 +48,11 @@ def verdict(tradeoff: Tradeoff) -> str:
 
 def warnings(tradeoff: Tradeoff) -> list[str]:
     """What a reader must know before trusting the figures; empty when all is well."""
+    # One image has one difficulty and takes one route, whatever the router is.
+    several = tradeoff.num_images > 1
     found = [
-        _collapse(tradeoff.difficulty),
-        _one_route(tradeoff.operating_point),
+        _collapse(tradeoff.difficulty) if several else "",
+        _one_route(tradeoff.operating_point) if several else "",
         _luck(tradeoff.points),
         _no_time_saved(tradeoff),
         _missing(tradeoff.images_missing),

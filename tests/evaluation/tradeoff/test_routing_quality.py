@@ -49,6 +49,14 @@ def test_what_is_found_in_each_image(quality: RoutingQuality) -> None:
     assert quality.image_counts() == [both, both, second, second]
 
 
+def test_classes_of_one_name_are_told_apart() -> None:
+    names = {1: "disc", 2: "disc"}
+    quality = RoutingQuality({"box": four_images()}, DIFFICULTIES, COSTS, names, draws=1)
+    box = quality.point(None, 0.0).box
+    assert box.classes == {"disc (id 1)": pytest.approx(100), "disc (id 2)": None}
+    assert list(box.detections.classes) == ["disc (id 1)", "disc (id 2)"]
+
+
 def test_curves_of_precision_by_hand(quality: RoutingQuality) -> None:
     points = [quality.point(k, quality.threshold(k)) for k in (0, 0.5)]
     curves = quality.precision_curves(points)

@@ -115,5 +115,8 @@ def test_warnings() -> None:
     one_way = a_tradeoff(*GOOD.points, operating_point=a_point(0, 30.0, 30.0, threshold=0.95))
     assert "100.0% of the images to the easy route" in warnings(one_way)[0]
     assert warnings(a_tradeoff(*GOOD.points, images_missing=3))[0].startswith("3 images")
+    # One image has one difficulty and takes one route.
+    alone = {"num_images": 1, "difficulty": DifficultySummary.of([0.5])}
+    assert warnings(dataclasses.replace(one_way, **alone)) == []
     # A threshold of 1 or 0 is a choice.
     assert warnings(a_tradeoff(*GOOD.points, operating_point=EASY)) == []
