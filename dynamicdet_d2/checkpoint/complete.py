@@ -74,6 +74,11 @@ def unfilled(report: LoadReport) -> list[str]:
     return [name for name in (*report.initial, *differing) if name not in apart]
 
 
+def unused(report: LoadReport) -> list[str]:
+    """Names of weights of the file that the model has no part for, and results depended on."""
+    return [name for name in report.unmatched if name not in (*_WITHOUT_EFFECT, *_STANDARD)]
+
+
 def check_filled(
     report: LoadReport,
     *,

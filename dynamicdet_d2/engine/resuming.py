@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from detectron2.config import CfgNode
 
-from dynamicdet_d2.checkpoint.complete import unfilled
+from dynamicdet_d2.checkpoint.complete import unfilled, unused
 from dynamicdet_d2.checkpoint.learnt import recorded_classes
 from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config.ranges import shown
@@ -71,7 +71,7 @@ def as_lists(value: object) -> object:
 
 
 def check_model(report: LoadReport | None, record: Mapping[str, object], cfg: CfgNode) -> None:
-    """Refuse to resume with a model that the checkpoint does not fill.
+    """Refuse to resume with a model that the checkpoint does not fill, or has no place for.
 
     Args:
         report: of loading the checkpoint's weights.
@@ -81,8 +81,8 @@ def check_model(report: LoadReport | None, record: Mapping[str, object], cfg: Cf
     Raises:
         ValueError: naming the keys of the model that differ, or the first weight.
     """
-    missing = [] if report is None else unfilled(report)
-    if report is None or not missing:
+    missing, left = ([], []) if report is None else (unfilled(report), unused(report))
+    if report is None or not (missing or left):
         return
     now = recorded(cfg)
     keys = [
@@ -90,7 +90,9 @@ def check_model(report: LoadReport | None, record: Mapping[str, object], cfg: Cf
         for name in _differing(record, now)
         if name.startswith("MODEL.")
     ]
-    first = str(report.mismatched[0]) if report.mismatched else f"it has no {missing[0]}"
+    first = f"it has no {missing[0]}" if missing else f"the model has no {left[0]}"
+    if report.mismatched:
+        first = str(report.mismatched[0])
     why = "; ".join(keys) or "the model is another one"
     raise ValueError(
         f"{report.path} cannot be resumed: {why} ({first}). --resume needs the model that the run "

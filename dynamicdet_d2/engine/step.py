@@ -14,14 +14,18 @@ from detectron2.layers import FrozenBatchNorm2d
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from dynamicdet_d2.checkpoint.report import summarise
 from dynamicdet_d2.modeling.tail_results import checked_losses, finite_boxes
 
 logger = logging.getLogger(__name__)
 
 # Gradients that overflow float16 below this scale would overflow unscaled, too.
 _LEAST_SCALE = 1.0
+# Groups of weights that a sentence names.
+_FEW = 6
 
 
 class TrainingStep(SimpleTrainer):
@@ -59,7 +63,8 @@ class TrainingStep(SimpleTrainer):
         """As Detectron2's.
 
         Raises:
-            ValueError: the loader has come to an end, or the model gives no losses.
+            ValueError: the loader has come to an end, the model gives no losses, or as
+                ``check_reached``.
             FloatingPointError: naming a loss of this process or a gradient that is not finite, or
                 saying that predicted boxes are not, or that gradients overflow.
         """
@@ -75,11 +80,13 @@ class TrainingStep(SimpleTrainer):
         if self.scaler is None:
             total.backward()
             self._write_metrics(self.losses, data_time)
+            check_reached(self.model)
             check_gradients(self.model)
             self.optimizer.step()
             return
         self.scaler.scale(total).backward()
         self._write_metrics(self.losses, data_time)
+        check_reached(self.model)
         self.scaler.step(self.optimizer)
         self._update_scale()
 
@@ -187,6 +194,31 @@ def check_finite(losses: Mapping[str, Tensor]) -> None:
         return
     name = next(name for name, loss in losses.items() if not loss.isfinite())
     raise FloatingPointError(f"{name} is {losses[name].item()}")
+
+
+def check_reached(model: nn.Module) -> None:
+    """Refuse weights that several processes would wait for: no loss of this one depends on them.
+
+    In the next step DistributedDataParallel says so by numbers of parameters.
+
+    Args:
+        model: behind its backward pass, wrapped for several processes or not.
+
+    Raises:
+        ValueError: naming some of them.
+    """
+    if not isinstance(model, DistributedDataParallel) or model.find_unused_parameters:
+        return
+    weights = dict(model.module.named_parameters())
+    missed = [
+        name for name, weight in weights.items() if weight.requires_grad and weight.grad is None
+    ]
+    if missed:
+        raise ValueError(
+            f"No loss depends on {summarise(missed, list(weights), most=_FEW)}: in several "
+            "processes a part that is not used must not be in the model, or needs "
+            "requires_grad_(False)."
+        )
 
 
 def check_gradients(model: nn.Module) -> None:

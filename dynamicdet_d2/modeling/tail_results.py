@@ -5,9 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from detectron2.modeling.meta_arch.dense_detector import DenseDetector
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.roi_heads import ROIHeads
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.utils.words import named_image, shown
@@ -27,7 +30,7 @@ def losses_of_tail(
     """``tails.losses``.
 
     Raises:
-        ValueError: as ``checked_losses``, or the pyramid is no mapping.
+        ValueError: as ``checked_losses``, or the pyramid is no mapping, or lacks a level.
     """
     _check_pyramid(tails, pyramid)
     losses = tails.losses(detector, batch, pyramid)
@@ -86,7 +89,7 @@ def detections_of_tail(
 
     Raises:
         ValueError: they are not one ``Instances`` an image, of its size, with boxes, scores and
-            classes that there are, or the pyramid is no mapping.
+            classes that there are, or the pyramid is no mapping, or lacks a level.
     """
     _check_pyramid(tails, pyramid)
     found = tails.detections(detector, images, pyramid, limits, *proposals)
@@ -124,6 +127,20 @@ def _check_pyramid(tails: "Tails", pyramid: Any) -> None:
             f"pyramid() of {type(tails).__name__} gives an object of type "
             f"{type(pyramid).__name__}; it must be a dict of feature maps by level."
         )
+    for head in tails.heads:
+        missing = [level for level in _levels_read(head) if level not in pyramid]
+        if missing:
+            raise ValueError(
+                f"pyramid() of {type(tails).__name__} gives no '{missing[0]}', which "
+                f"{type(head).__name__} reads; it gives {', '.join(map(str, pyramid))}."
+            )
+
+
+def _levels_read(head: nn.Module) -> Sequence[str]:
+    """Of Detectron2's heads and those that extend them; of others nobody knows."""
+    if isinstance(head, RPN | ROIHeads):
+        return getattr(head, "in_features", ())
+    return head.head_in_features if isinstance(head, DenseDetector) else ()
 
 
 def _check_detections(found: Any, sizes: Sequence[tuple[int, int]], giver: str) -> None:

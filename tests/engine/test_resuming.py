@@ -71,8 +71,8 @@ def test_a_checkpoint_from_before_there_was_a_record_says_nothing() -> None:
     assert cfg.SEED == 2
 
 
-def report(mismatched: tuple = (), initial: tuple = ()) -> LoadReport:
-    return LoadReport("a.pth", "dynamicdet", ("x",), (), (), initial, (), mismatched, (), ())
+def report(mismatched: tuple = (), initial: tuple = (), unmatched: tuple = ()) -> LoadReport:
+    return LoadReport("a.pth", "dynamicdet", ("x",), (), (), initial, unmatched, mismatched, (), ())
 
 
 def test_another_model_is_refused() -> None:
@@ -84,10 +84,14 @@ def test_another_model_is_refused() -> None:
         check_model(report(mismatched=(mismatch,)), record, other)
     with pytest.raises(ValueError, match=r"the model is another one \(it has no neck.b\)"):
         check_model(report(initial=("neck.b",)), {}, other)
+    says = r"MODEL.FPN.OUT_CHANNELS is 24 and was 16 \(the model has no res4.5.a\)\. --resume needs"
+    with pytest.raises(ValueError, match=says):
+        check_model(report(unmatched=("router.mean", "res4.5.a")), record, other)
 
 
 def test_a_model_that_is_filled_is_taken() -> None:
-    for fine in (None, report(), report(initial=("loss_offset", "router.mean"))):
+    apart = ("loss_offset", "router.mean")
+    for fine in (None, report(), report(initial=apart), report(unmatched=apart)):
         check_model(fine, {}, toy_cfg())
 
 

@@ -3,7 +3,7 @@
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from detectron2.engine import SimpleTrainer
 from detectron2.structures import BitMasks, Instances, Keypoints, PolygonMasks, RotatedBoxes
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from dynamicdet_d2.engine.batch_file import decoded, encoded
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged, step_seed
@@ -91,6 +92,35 @@ def test_a_gradient_that_is_not_finite_is_named_and_not_trained_on() -> None:
     with pytest.raises(FloatingPointError, match="^the gradient of weight is not finite$"):
         run(step)
     assert step.losses["loss_a"] == 0 and model.weight == 1
+
+
+@pytest.fixture
+def one_process() -> Iterator[None]:
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_process")
+def test_weights_that_no_loss_depends_on_in_several_processes() -> None:
+    """The norm of a ``Line``, of two weights, is in no loss."""
+
+    def wrapped(unused: bool = False, trained: bool = True) -> TrainingStep:
+        line = Line()
+        line.norm.requires_grad_(trained)
+        model = DistributedDataParallel(line, find_unused_parameters=unused)
+        return TrainingStep(model, [1.0], torch.optim.SGD(line.parameters(), lr=0.1))
+
+    with pytest.raises(ValueError) as error:
+        run(wrapped())
+    assert str(error.value) == (
+        "No loss depends on norm (2): in several processes a part that is not used must not be in "
+        "the model, or needs requires_grad_(False)."
+    )
+    for fine in (wrapped(unused=True), wrapped(trained=False)):
+        run(fine)
+        assert torch.isclose(fine.model.module.weight, torch.tensor(0.9))
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user's own detector gives in the place of losses and detections."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from detectron2.structures import Boxes, ImageList, Instances
+from torch import nn
 
 from dynamicdet_d2.modeling.tail_results import detections_of_tail, losses_of_tail
+from tests.support.toy import dense_model, toy_model
 
 
 class Points:
     """A kind of detector of three classes that gives what it is told to."""
 
     known_classes: int | None = 3
+    heads = (nn.Linear(2, 2),)
 
     def __init__(self, result: Any) -> None:
         self.result = result
@@ -109,6 +113,28 @@ def test_a_pyramid_that_is_none() -> None:
         losses_of_tail(Points({"loss": torch.tensor(0.5)}), 1, None, [])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=says):
         detections_of_tail(Points([found()]), 1, _images(), [], [0])  # type: ignore[arg-type]
+
+
+LACKING = [
+    (toy_model, "p6", "DynamicRCNN gives no 'p6', which RPN reads; it gives p2, p3, p4, p5, p7."),
+    (
+        lambda: dense_model("FCOS"),
+        "p3",
+        "DynamicDenseDetector gives no 'p3', which FCOS reads; it gives p4, p5, p6, p7.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("build", "level", "says"), LACKING)
+def test_a_pyramid_without_a_level(build: Callable[[], Any], level: str, says: str) -> None:
+    model = build()
+    levels = [f"p{number}" for number in range(2 if build is toy_model else 3, 8)]
+    pyramid = {name: torch.zeros(1, 16, 4, 4) for name in levels if name != level}
+    with pytest.raises(ValueError) as error:
+        losses_of_tail(model, 1, None, pyramid)  # type: ignore[arg-type]
+    assert str(error.value) == f"pyramid() of {says}"
+    with pytest.raises(ValueError, match=f"gives no '{level}'"):
+        detections_of_tail(model, 1, _images(), pyramid, [0])
 
 
 @pytest.mark.parametrize("given", [found(), found()[:0]])

@@ -17,8 +17,8 @@ def built_composite(cfg: CfgNode) -> CompositeBackbone:
     """The backbone of ``MODEL.BACKBONE.NAME``, which has been run.
 
     Raises:
-        ValueError: it is no composite of two, shares what it is not to share, or as
-            ``check_runs``.
+        ValueError: it is no composite of two, shares what it is not to share, keeps what it is to
+            compute again, or as ``check_runs``.
     """
     name, channels = cfg.MODEL.BACKBONE.NAME, len(cfg.MODEL.PIXEL_MEAN)
     backbone = BACKBONE_REGISTRY.get(name)(cfg, ShapeSpec(channels=channels))
@@ -31,6 +31,15 @@ def built_composite(cfg: CfgNode) -> CompositeBackbone:
         raise ValueError(
             f"MODEL.COMPOSITE.SHARE_STEM is False, and MODEL.BACKBONE.NAME {name} builds two that "
             "share the stem: its builder hands the key on, as CompositeBackbone's share_stem."
+        )
+    halves = (backbone.bottom_up1, backbone.bottom_up2)
+    if cfg.MODEL.BACKBONE.GRADIENT_CHECKPOINTING and not all(
+        x.gradient_checkpointing for x in halves
+    ):
+        raise ValueError(
+            f"MODEL.BACKBONE.GRADIENT_CHECKPOINTING is True, and MODEL.BACKBONE.NAME {name} builds "
+            "two that keep everything: its builder calls their checkpoint_gradients(), and their "
+            "run() hands its blocks to run_blocks()."
         )
     check_runs(backbone, channels)
     return backbone

@@ -95,3 +95,14 @@ def test_a_builder_that_passes_the_shared_stem_over(model: nn.Module) -> None:
         "MODEL.COMPOSITE.SHARE_STEM is False, and MODEL.BACKBONE.NAME build_pair_backbone builds "
         "two that share the stem: its builder hands the key on, as CompositeBackbone's share_stem."
     )
+
+
+def test_a_builder_that_passes_gradient_checkpointing_over(model: nn.Module) -> None:
+    key = "MODEL.BACKBONE.GRADIENT_CHECKPOINTING"
+    with pytest.raises(ValueError) as error:
+        toy_model("MODEL.BACKBONE.NAME", "build_pair_backbone", key, True)
+    assert str(error.value) == (
+        f"{key} is True, and MODEL.BACKBONE.NAME build_pair_backbone builds two that keep "
+        "everything: its builder calls their checkpoint_gradients(), and their run() hands its "
+        "blocks to run_blocks()."
+    )
