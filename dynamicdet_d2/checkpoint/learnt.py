@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dynamicdet_d2.data.loading.images import images_hash
 from dynamicdet_d2.utils.file_samples import sampled_digest
+from dynamicdet_d2.utils.remarks import remark
 
 logger = logging.getLogger(__name__)
 
@@ -175,11 +176,12 @@ def say_learnt_images(path: str | os.PathLike[str], name: str, files: Iterable[s
         return
     shared = sum(_of_path(file) in known or _of_content(file) in known for file in measured)
     if shared:
-        logger.warning(
-            "Data set '%s': %s has learnt %d of its %d images, so that their figures say nothing "
-            "of new images.",
-            *(name, path, shared, len(measured)),
+        said = remark(
+            name,
+            f"{path} has learnt {shared} of its {len(measured)} images, so that their figures say "
+            "nothing of new images.",
         )
+        logger.warning("Data set '%s': %s", name, said)
 
 
 def _of_path(file: str | os.PathLike[str]) -> int:

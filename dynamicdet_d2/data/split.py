@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dynamicdet_d2.data.importing.mark import marked, refuse_own_annotations
+from dynamicdet_d2.data.importing.mark import refuse_own_annotations, write_marked
 from dynamicdet_d2.data.register import class_names, read_json
-from dynamicdet_d2.utils.files import make_folder, whole_file
+from dynamicdet_d2.utils.files import make_folder
 from dynamicdet_d2.utils.words import shown
 
 # Of the images, in percent.
@@ -124,5 +124,4 @@ def _write(content: dict[str, Any], places: Sequence[int], path: Path) -> None:
     images = [content["images"][place] for place in sorted(places)]
     ids = {image["id"] for image in images}
     annotations = [x for x in content["annotations"] if x.get("image_id") in ids]
-    with whole_file(path) as file:
-        file.write(marked({**content, "images": images, "annotations": annotations}))
+    write_marked(path, {**content, "images": images, "annotations": annotations})

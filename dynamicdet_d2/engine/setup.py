@@ -18,6 +18,7 @@ from dynamicdet_d2.engine.run_log import begin_log
 from dynamicdet_d2.engine.saved_config import holds_config_of_training, save_config
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.memory import keep_memory
+from dynamicdet_d2.utils.remarks import remarks_kept
 from dynamicdet_d2.utils.shipped import shipped
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
     begins = not (args.resume or args.eval_only)
     resumes = args.resume and not args.eval_only
     with (
+        remarks_kept(),
         stopping.signals_heeded(),
         failures_in_a_sentence(cfg),
         folder_of_run(cfg.OUTPUT_DIR, begins=begins, resumes=resumes) as remarks,

@@ -21,8 +21,10 @@ def test_the_weights_that_a_run_began_with_are_said(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     read_with_weights(run / "config.yaml", None)
-    said = f"/somewhere/start.pth, which the run there began with; what it has learnt is {run}/mod"
-    assert said in caplog.text
+    assert caplog.messages == [
+        f"The weights are those of MODEL.WEIGHTS in {run}/config.yaml, /somewhere/start.pth, which "
+        f"the run there began with; what the run there has learnt is {run}/model_final.pth."
+    ]
     (run / "config.yaml").write_text("SEED: 1")
     say_start_weights(run / "config.yaml", read_config(run / "config.yaml"))
     assert f"MODEL.WEIGHTS in {run}/config.yaml, none, which the run there" in caplog.messages[-1]
@@ -49,3 +51,22 @@ def test_a_config_of_no_run_has_what_it_says(run: Path, caplog: pytest.LogCaptur
     (run / "last_checkpoint").unlink()
     read_with_weights(run / "config.yaml", None)
     assert not caplog.text
+
+
+def test_the_config_that_was_trained_by_names_the_weights_that_the_run_began_with(
+    run: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = tmp_path_factory.mktemp("own") / "own.yaml"
+    own.write_text(f"MODEL: {{WEIGHTS: /somewhere/start.pth}}\nOUTPUT_DIR: {run}")
+    read_with_weights(own, None)
+    assert caplog.messages == [
+        f"The weights are those of MODEL.WEIGHTS in {own}, /somewhere/start.pth; what the run in "
+        f"OUTPUT_DIR {run} has learnt is {run}/model_final.pth."
+    ]
+    caplog.clear()
+    own.write_text(f"MODEL: {{WEIGHTS: {run}/model_final.pth}}\nOUTPUT_DIR: {run}")
+    read_with_weights(own, None)
+    (run / "last_checkpoint").unlink()
+    own.write_text(f"MODEL: {{WEIGHTS: /somewhere/start.pth}}\nOUTPUT_DIR: {run}")
+    read_with_weights(own, None)
+    assert not caplog.messages

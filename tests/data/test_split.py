@@ -51,6 +51,19 @@ def test_seed_and_number_of_images(forty: str, tmp_path: Path) -> None:
     assert len(train_ids("d", num_images=20)) == 12
 
 
+def test_another_split_in_the_place_of_an_earlier_one_is_said(
+    forty: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed in (1, 1):
+        split_coco(forty, tmp_path / "parts", seed=seed)
+    assert not caplog.messages  # nothing was there, and then the same
+    split_coco(forty, tmp_path / "parts", seed=2)
+    said = "of an earlier import is replaced: its images or their objects are others now."
+    assert caplog.messages == [
+        f"{tmp_path}/parts/instances_{name}.json {said}" for name in ("train", "val", "test")
+    ]
+
+
 def test_too_few_images_and_other_files_are_refused(forty: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has 40 image.s., of which 19 at most are asked for"):
         split_coco(forty, tmp_path, num_images=19)

@@ -38,6 +38,7 @@ from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import BothExits, observe
 from dynamicdet_d2.evaluation.report import pictures
 from dynamicdet_d2.evaluation.tradeoff.build import operating_points
+from dynamicdet_d2.utils.remarks import remark, remarks_kept
 from tests.support.toy import toy_cfg, toy_model
 
 NAME = "tradeoff_test"
@@ -244,6 +245,19 @@ def test_flops_are_those_of_the_routes_at_the_padded_sizes(
     small, large = (count_flops(model, *s, cfg.MODEL.RPN.POST_NMS_TOPK_TEST) for s in sizes)
     for point, route in ((run.tradeoff["points"][0], "easy"), (run.tradeoff["points"][-1], "hard")):
         assert point["gflops"] == pytest.approx((small[route] + large[route]) / 2e9)
+
+
+def test_what_was_said_of_the_data_set_stands_above_its_figures(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
+) -> None:
+    with remarks_kept():
+        remark(NAME, "w.pth has learnt 2 of its 6 images.")
+        remark("another", "not of this one")
+        evaluator = TradeoffEvaluator(NAME, cfg, model, str(tmp_path))
+        inference_on_dataset(BothExits(model), [[x] for x in images], evaluator)
+    said = read(tmp_path)["warnings"]
+    assert said[0] == "w.pth has learnt 2 of its 6 images." and "not of this one" not in said
+    assert said[0] in (tmp_path / "dynamic" / "report.html").read_text()
 
 
 def test_what_is_returned(run: SimpleNamespace) -> None:

@@ -14,6 +14,7 @@ from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
 from dynamicdet_d2.data.check.records import Needs, refuse_malformed
 from dynamicdet_d2.data.register import class_names, read_json, registered_classes
+from dynamicdet_d2.utils.remarks import remark
 from dynamicdet_d2.utils.words import spelt_alike
 
 logger = logging.getLogger(__name__)
@@ -216,11 +217,8 @@ def warn_of_learnt_set(train: Sequence[str], name: str) -> None:
     """
     for other in train:
         if _source(other) == _source(name):
-            logger.warning(
-                "Data set '%s' is what DATASETS.TRAIN has as '%s': figures on it say nothing of "
-                "new images.",
-                *(name, other),
-            )
+            said = f"Data set '{name}' is what DATASETS.TRAIN has as '{other}'"
+            logger.warning(remark(name, f"{said}: figures on it say nothing of new images."))
 
 
 def _source(name: str) -> str:
@@ -240,11 +238,9 @@ def warn_of_classes(learnt: Sequence[str], whose: str, test: Sequence[str]) -> N
     for name in test:
         measured = MetadataCatalog.get(name).get("thing_classes") if name in MetadataCatalog else []
         if learnt and measured and list(measured) != list(learnt):
-            logger.warning(
-                "The classes of '%s' are %s, but those of %s are %s: where these were learnt, "
-                "classes are mixed up.",
-                *(name, listed(measured), whose, listed(learnt)),
-            )
+            said = f"The classes of '{name}' are {listed(measured)}, but those of {whose} are"
+            mixed = "where these were learnt, classes are mixed up."
+            logger.warning(remark(name, f"{said} {listed(learnt)}: {mixed}"))
 
 
 def _compare_classes(reports: list[DatasetReport]) -> None:
@@ -278,11 +274,12 @@ def _warn_of_learnt_images(
     for report in reports:
         shared = len(report.files & learnt) if report.name in judged else 0
         if shared:
-            report.warnings.add(
-                "learnt images",
+            said = remark(
+                report.name,
                 f"{shared} of its {len(report.files)} images are in DATASETS.TRAIN as well, so "
                 "that their figures say nothing of new images.",
             )
+            report.warnings.add("learnt images", said)
 
 
 def _log(reports: list[DatasetReport]) -> None:

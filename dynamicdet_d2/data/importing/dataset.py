@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dynamicdet_d2.data.check.images import displayed_size
-from dynamicdet_d2.data.importing.mark import marked
+from dynamicdet_d2.data.importing.mark import write_marked
 from dynamicdet_d2.data.register import LONGEST_NAME, is_class_name
-from dynamicdet_d2.utils.files import whole_file
 from dynamicdet_d2.utils.words import in_words, shown
 
 Point = tuple[float, float]
@@ -226,8 +225,7 @@ def write_json(
         "annotations": [{"id": i, **entry} for i, entry in enumerate(annotations, start=1)],
         "categories": [{"id": i, "name": name} for i, name in enumerate(classes, start=1)],
     }
-    with whole_file(path) as file:
-        file.write(marked(content))
+    write_marked(path, content)
 
 
 def _annotation(entry: ObjectEntry, image_id: int) -> dict:

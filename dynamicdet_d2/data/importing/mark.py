@@ -3,12 +3,15 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dynamicdet_d2.utils.files import read_json
+from dynamicdet_d2.utils.files import read_json, whole_file
 from dynamicdet_d2.utils.own_files import refuse_others
+
+logger = logging.getLogger(__name__)
 
 COMMAND = "dynamicdet import-data"
 # Keys on the highest level of the JSON, which COCO's readers leave alone: who, and what.
@@ -20,6 +23,23 @@ def marked(content: Mapping[str, Any]) -> bytes:
     """JSON of COCO's format that says who has written it, and a hash of all else that is in it."""
     plain = {key: value for key, value in content.items() if key not in (_WRITTEN_BY, _HASH)}
     return json.dumps({_WRITTEN_BY: COMMAND, _HASH: _hash(plain), **plain}).encode()
+
+
+def write_marked(file: Path, content: Mapping[str, Any]) -> None:
+    """Write annotations, whole or not at all. Of ones that an earlier import has written, such as
+    another split that a run has learnt from, it is said that they are replaced.
+
+    Args:
+        file: that ``refuse_own_annotations`` has let pass.
+        content: of COCO's format.
+    """
+    new = marked(content)
+    if file.exists() and file.read_bytes() != new:
+        logger.warning(
+            "%s of an earlier import is replaced: its images or their objects are others now.", file
+        )
+    with whole_file(file) as opened:
+        opened.write(new)
 
 
 def _hash(content: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from dynamicdet_d2.operating_point import fingerprint
 from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.plain import finite
 from dynamicdet_d2.utils.progress import Progress
+from dynamicdet_d2.utils.remarks import remarks_on
 from dynamicdet_d2.utils.versions import versions
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def _told(tradeoff: Tradeoff, quality: RoutingQuality) -> Tradeoff:
         tradeoff,
         precision_curves=quality.precision_curves(list(different.values())),
         verdict=verdict(tradeoff),
-        warnings=tuple(warnings(tradeoff)),
+        warnings=(*remarks_on(tradeoff.dataset), *warnings(tradeoff)),
     )
 
 
