@@ -23,6 +23,8 @@ from dynamicdet_d2.utils.memory import keep_memory
 logger = logging.getLogger(__name__)
 
 _AS_IT_IS = InferenceOptions()
+# Attribute that tells a copy from a model.
+_COPY = "_made_by_optimize_for_inference"
 
 
 def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_IS) -> nn.Module:
@@ -44,13 +46,19 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
 
     Raises:
         ValueError: for options that the machine or the backbone cannot serve, for a detector
-            whose parts are not described, and where the threshold comes from a calibration of
-            another model.
+            whose parts are not described, for a copy that this function has made, and where the
+            threshold comes from a calibration of another model.
     """
     parts_of(model)  # refuses one without a description before anything is asked of it
+    if _COPY in vars(model):
+        raise ValueError(
+            "The model is a copy that optimize_for_inference has made, with layers that are folded "
+            "already; for other options, give it the model that the copy is of."
+        )
     device = next(model.parameters()).device
     _check_precision(options, device)
     fast = plain_copy(model).eval().requires_grad_(False)
+    setattr(fast, _COPY, True)
     blocks, norms = fold_blocks(fast), fold_norms(fast)
     if device.type == "cpu":
         keep_memory()

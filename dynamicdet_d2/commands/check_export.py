@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     opened = open_exported if folder.manifest["runtime"] == "torch" else Runner
     records = (
         model_records(model, cfg, images.images),
-        exported_records(opened(args.folder), images.images, NAMES[1]),
+        exported_records(opened(folder.path), images.images, NAMES[1]),
     )
     first, second = (Accuracy(own, images.truth) for own in records)
     found = Comparison.of(NAMES, (first, second), images, folder.manifest)
@@ -101,7 +101,10 @@ def _check_output(output: str) -> None:
     """
     path = Path(output)
     if not names_a_file(output) or path.is_dir() or not os.access(f"{path.parent}/.", os.W_OK):
-        raise ValueError(f"--output {shown(output)} must be a file in a folder that is there.")
+        raise ValueError(
+            f"--output {shown(output)} must be a file in a folder that is there and can be "
+            "written to."
+        )
     refuse_pipes(path, f"--output {output}")
     refuse_links(path, f"--output {output}")
     refuse_others(path, FIELDS, "dynamicdet check-export")

@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TextIO
 
@@ -18,7 +18,7 @@ from dynamicdet_d2.config import read_with_weights
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.rules import device_exists
 from dynamicdet_d2.config.unread_by_commands import refuse_of_reports
-from dynamicdet_d2.model_folder import model_config
+from dynamicdet_d2.model_folder import model_config, one_folder
 from dynamicdet_d2.modeling.architecture import num_classes_key
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.aim import Aim
@@ -125,8 +125,9 @@ def run(args: argparse.Namespace) -> int:
     sources = sources_of(args.input, drawn=not args.no_drawing)
     check_place(args.output, sources, _names(args, sources))
     say_drawn(sources)
-    cfg, class_names = _config(args, aim)
-    predictor = DynamicPredictor(cfg, class_names)
+    with one_folder(args.model) if args.model else nullcontext() as model:
+        cfg, class_names = _config(args, model, aim)
+        predictor = DynamicPredictor(cfg, class_names)
     say_nameless(predictor.class_names, cfg.DATASETS.TEST if class_names is None else ())
     if not args.no_drawing:
         say_missing(predictor.class_names)
@@ -194,11 +195,13 @@ def _names(args: argparse.Namespace, sources: Sequence[Source]) -> list[str]:
     return [*drawn, *([RESULTS] if args.coco_ids else [])]
 
 
-def _config(args: argparse.Namespace, aim: Aim) -> tuple[CfgNode, list[str] | None]:
+def _config(
+    args: argparse.Namespace, model: Path | None, aim: Aim
+) -> tuple[CfgNode, list[str] | None]:
     """The config to predict with, and class names where the model folder has them."""
     class_names = None
-    if args.model:
-        cfg, class_names = model_config(args.model, overrides=args.opts)
+    if model is not None:
+        cfg, class_names = model_config(model, overrides=args.opts)
     else:
         cfg = read_with_weights(args.config_file, args.weights, args.opts)
     cfg.MODEL.DEVICE = args.device or cfg.MODEL.DEVICE

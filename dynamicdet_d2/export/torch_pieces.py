@@ -74,7 +74,7 @@ def open_exported(
             "dynamicdet_d2.runner.Runner opens it."
         )
     return Runner(
-        folder,
+        own.path,
         threshold=threshold,
         hard_fraction=hard_fraction,
         threads=threads,

@@ -3,7 +3,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -12,17 +13,26 @@ from detectron2.config import CfgNode
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.config.pairs import refuse_no_pairs
 from dynamicdet_d2.config.rules import device_exists, device_has_values
-from dynamicdet_d2.model_folder.manifest import CALIBRATION, CLASSES, CONFIG, WEIGHTS, verified
+from dynamicdet_d2.model_folder.manifest import (
+    CALIBRATION,
+    CLASSES,
+    CONFIG,
+    MANIFEST,
+    WEIGHTS,
+    verified,
+)
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.class_names import check_class_names
 from dynamicdet_d2.utils.device import device_name
 from dynamicdet_d2.utils.files import read_json
 from dynamicdet_d2.utils.paths import refuse_no_path
+from dynamicdet_d2.utils.replacing import refuse_replaced, settled, stamps
 from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
+_OF = "a folder that 'dynamicdet package' wrote"
 # Keys of its files.
 _ITS_OWN = (
     *("MODEL.WEIGHTS", "MODEL.COMPOSITE.WEIGHTS2"),
@@ -47,14 +57,36 @@ def load(folder: str | os.PathLike, device: str | torch.device | None = None) ->
     Raises:
         ValueError: one sentence that names the file and what is wrong with it, or the device.
     """
-    cfg, class_names = model_config(folder, device)
-    predictor = DynamicPredictor(cfg, class_names)
+    with one_folder(folder) as root:
+        cfg, class_names = model_config(root, device)
+        predictor = DynamicPredictor(cfg, class_names)
     point = getattr(predictor.model, "operating_point", None)
     if point is not None:
         point.check(predictor.model)
         if point.calibration is not None:
             _say_other_device(point.calibration, predictor.model.device)
     return predictor
+
+
+@contextmanager
+def one_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """The folder's own place, whose files are the same ones until the end of the context.
+
+    They are read twice, for their hashes and for what they hold. A model that came into the place
+    of another one in between would be this one's weights with that one's classes.
+
+    Raises:
+        ValueError: it is no path, or one of the files was replaced within the context.
+    """
+    refuse_no_path(folder, _OF)
+    root = settled(folder)
+    before = stamps(root / name for name in (MANIFEST, CONFIG, WEIGHTS, CLASSES, CALIBRATION))
+    try:
+        yield root
+    except ValueError:
+        refuse_replaced(before)  # which explains what is wrong with it
+        raise
+    refuse_replaced(before)
 
 
 def model_config(
@@ -71,11 +103,11 @@ def model_config(
     Raises:
         ValueError: as ``load``, or a key is wrong.
     """
-    refuse_no_path(folder, "a folder that 'dynamicdet package' wrote")
+    refuse_no_path(folder, _OF)
     refuse_no_pairs(overrides)
     if device is not None:
         _check_device(device)
-    root = Path(folder).absolute()
+    root = settled(folder)
     files = verified(root).files
     for name in overrides[::2]:
         if name == "MODEL.DYNAMIC.CALIBRATION" and CALIBRATION not in files:

@@ -15,6 +15,7 @@ from dynamicdet_d2.runner.manifest import check_manifest
 from dynamicdet_d2.runner.runtimes import Arrays, Opener, Piece
 from dynamicdet_d2.utils.files import read_json
 from dynamicdet_d2.utils.paths import refuse_no_path
+from dynamicdet_d2.utils.replacing import Stamp, refuse_replaced, settled, stamps
 from dynamicdet_d2.utils.words import in_words, shown
 
 MANIFEST = "manifest.json"
@@ -30,10 +31,12 @@ class Folder:
     Attributes:
         path: of the folder.
         manifest: its content; ``export/manifest.py`` says what its keys mean.
+        before: which files it and its pieces were when they were read, for ``check_unreplaced``.
     """
 
     path: Path
     manifest: dict[str, Any]
+    before: Mapping[Path, Stamp]
 
     @classmethod
     def read(cls, path: str | Path) -> "Folder":
@@ -44,10 +47,11 @@ class Folder:
                 this version does not know.
         """
         refuse_no_path(path, "a folder that 'dynamicdet export' wrote")
-        path = Path(path)
+        path = settled(path)
         if path.is_file():
             raise ValueError(f"{path} is a file; what 'dynamicdet export' writes is a folder.")
         name = str(path / MANIFEST)
+        before = stamps([path / MANIFEST])
         content = read_json(path / MANIFEST, name)
         if isinstance(content, dict) and content.keys() >= {"format", "files"}:
             raise ValueError(
@@ -71,10 +75,19 @@ class Folder:
                 f"{name} was changed after it was written; thresholds are given to the runner, and "
                 "for everything else the detector is exported anew."
             )
-        for piece in content["pieces"].values():
-            for file, digest in piece["files"].items():
-                _check(path, file, digest)
-        return cls(path, content)
+        files = [item for piece in content["pieces"].values() for item in piece["files"].items()]
+        before |= stamps(path / file for file, _ in files)
+        for file, digest in files:
+            _check(path, file, digest)
+        return cls(path, content, before)
+
+    def check_unreplaced(self) -> None:
+        """Once the pieces are open: of two exports they would be one detector that is neither.
+
+        Raises:
+            ValueError: one of the files was replaced since ``read``.
+        """
+        refuse_replaced(self.before)
 
     def require(self, name: str, outputs: Iterable[str]) -> None:
         """

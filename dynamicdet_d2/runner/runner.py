@@ -90,6 +90,7 @@ class Runner:
         if manifest["dynamic"]:
             self._routes = Routes(manifest, self._pieces, (self.head, self.head2))
         self._check_pieces(own)
+        own.check_unreplaced()
         self._budget = Budget(manifest["threshold"], manifest["calibration"], self.dynamic)
         if threshold is not None:
             self.threshold = threshold

@@ -179,6 +179,13 @@ def test_what_the_copy_is_made_of() -> None:
 # What callers may do
 
 
+def test_a_copy_is_not_optimised_again() -> None:
+    model = detector()
+    with pytest.raises(ValueError, match="^The model is a copy that optimize_for_inference has"):
+        optimize_for_inference(copy.deepcopy(optimize_for_inference(model)))
+    optimize_for_inference(model)
+
+
 def test_results_may_be_changed_in_place() -> None:
     model = detector(*MASK, optimize=True)
     results = [model(toy_inputs(1))[0]["instances"], model.exits(toy_inputs(1))[0]["detector2"]]

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 import dynamicdet_d2
@@ -22,7 +23,7 @@ from dynamicdet_d2.checkpoint.learnt import (
     recorded_classes,
     recorded_images,
 )
-from dynamicdet_d2.model_folder import model_config, write_model
+from dynamicdet_d2.model_folder import loading, model_config, write_model
 from dynamicdet_d2.model_folder.manifest import FileRecord, Manifest, verified
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.prediction import DynamicPredictor
@@ -340,3 +341,54 @@ def test_records_of_files(tmp_path: Path) -> None:
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert verified(tmp_path).files["model.pth"] == FileRecord(known, 3)
     assert set(verified(tmp_path).files) == {"model.pth", "config.yaml", "classes.json"}
+
+
+def in_between(
+    monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object], fault: str = ""
+) -> None:
+    """Something that happens when hashes were compared, and weights are still to be read."""
+
+    def build(cfg: CfgNode, names: list[str]) -> DynamicPredictor:
+        happens()
+        if fault:
+            raise ValueError(fault)
+        return DynamicPredictor(cfg, names)
+
+    monkeypatch.setattr(loading, "DynamicPredictor", build)
+
+
+def test_a_link_that_leads_to_another_model_meanwhile(
+    files: SimpleNamespace, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(predicting_cfg("MODEL.WEIGHTS", files.weights), tmp_path / "new", ["a", "b", "c"])
+    current = tmp_path / "current"
+    current.symlink_to("copy")
+
+    def deploy() -> None:
+        (tmp_path / "next").symlink_to("new")
+        os.replace(tmp_path / "next", current)
+
+    in_between(monkeypatch, deploy)
+    predictor = dynamicdet_d2.load(current)
+    assert current.resolve() == tmp_path / "new"
+    assert predictor.cfg.MODEL.WEIGHTS == str(copy / "model.pth")
+    assert predictor.class_names == NAMES
+
+
+@pytest.mark.parametrize("fault", ["", "It is half of this one."])
+@pytest.mark.parametrize("name", ["model.pth", "manifest.json"])
+def test_a_model_that_comes_into_the_place_of_another_one_meanwhile(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: str
+) -> None:
+    in_between(monkeypatch, lambda: os.utime(copy / name, (1, 1)), fault)
+    with pytest.raises(ValueError) as error:
+        dynamicdet_d2.load(copy)
+    assert (
+        str(error.value) == f"{copy / name} was replaced while its folder was read: read it again."
+    )
+
+
+def test_what_else_is_wrong_is_said_as_ever(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_between(monkeypatch, lambda: (copy / "notes.txt").write_text("x"), "It is no model.")
+    with pytest.raises(ValueError, match="^It is no model.$"):
+        dynamicdet_d2.load(copy)

@@ -363,7 +363,7 @@ CASES: list[tuple[str, int, str]] = [
     (
         "check-export --folder x --config-file x --output {folder}/text.txt/c.json",
         TYPED,
-        "must be a file in a folder that is there.",
+        "must be a file in a folder that is there and can be written to.",
     ),
     (
         f"{CALIBRATE} --output {{folder}}/packed/calibration.json",

@@ -352,8 +352,8 @@ def test_annotations_that_were_corrected_since_are_kept(
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        ("{folder}", "must be a file in a folder that is there."),
-        ("{folder}/gone/x.json", "must be a file in a folder that is there."),
+        ("{folder}", "must be a file in a folder that is there and can be written to."),
+        ("{folder}/gone/x.json", "must be a file in a folder that is there and can be written to."),
         ("{folder}/pipe", "pipe is a pipe or a device; it must be a file."),
         ("{folder}/link", "link is a link; it must be an ordinary file."),
     ],

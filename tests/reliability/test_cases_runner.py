@@ -261,6 +261,33 @@ def test_a_piece_that_no_runtime_opens_is_named(folder: Path) -> None:
     assert "first.onnx cannot be opened: RuntimeError: no such graph and a page of text." in said
 
 
+def test_an_export_that_comes_into_the_place_of_another_one_meanwhile(folder: Path) -> None:
+    def opener(path: Path) -> Callable:
+        os.utime(folder / "tail.onnx", (1, 1))
+        return opened(path)
+
+    said = f"^{folder / 'tail.onnx'} was replaced while its folder was read: read it again.$"
+    with pytest.raises(ValueError, match=said):
+        Runner(folder, opener=opener)
+    assert Runner(folder, opener=opened).threshold == 0.5
+
+
+def test_a_link_that_leads_to_another_export_meanwhile(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    current = tmp_path_factory.mktemp("deployed") / "current"
+    current.symlink_to(folder)
+    places = []
+
+    def opener(path: Path) -> Callable:
+        current.unlink(missing_ok=True)
+        places.append(path.parent)
+        return opened(path)
+
+    Runner(current, opener=opener)
+    assert places == [folder] * 4
+
+
 def test_a_program_that_waits_no_longer_is_told_so(folder: Path) -> None:
     """By its own error, which a signal's handler raises while a piece runs."""
 
