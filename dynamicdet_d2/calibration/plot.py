@@ -18,6 +18,8 @@ from dynamicdet_d2.utils.files import whole_file
 SHOWN = {0.1: charts.ORANGE, 0.5: charts.BLUE, 0.9: charts.GREEN}
 DRAWS = 4000
 _FEWEST, _MOST = 50, 5000
+# Bytes of a PNG within which Matplotlib names itself.
+_HEADER = 512
 
 
 def threshold_spread(
@@ -78,6 +80,24 @@ def write_plot(record: Calibration, path: Path) -> Path:
     with whole_file(plot) as file:
         file.write(calibration_png(record))
     return plot
+
+
+def refuse_other_picture(path: Path) -> None:
+    """
+    Args:
+        path: of a calibration file, beside which a plot is to be drawn.
+
+    Raises:
+        ValueError: there is a picture in its place that is no plot.
+    """
+    plot = plot_path(path)
+    if plot.is_file():
+        with open(plot, "rb") as file:
+            drawn = b"Matplotlib" in file.read(_HEADER)
+        if not drawn:
+            raise ValueError(
+                f"The plot of {path} would replace {plot}, which was not drawn here; move it away."
+            )
 
 
 def calibration_png(record: Calibration) -> bytes:

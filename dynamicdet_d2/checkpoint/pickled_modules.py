@@ -55,6 +55,11 @@ def read_pickled_weights(path: str) -> dict[str, Tensor]:
     content = _load(path)
     if isinstance(content, dict) and "model" in content:
         content = content["model"]
+    if not isinstance(content, Mapping | _StandIn):
+        raise ValueError(
+            f"{path} holds an object of type {type(content).__name__}, where weights or a module "
+            "belong."
+        )
     weights: dict[Any, Any]
     weights = dict(content) if isinstance(content, Mapping) else dict(_weights(content, path))
     if not weights:

@@ -29,6 +29,7 @@ from dynamicdet_d2.config.ranges import (
     text,
     true_or_false,
 )
+from dynamicdet_d2.utils.words import is_whole
 
 
 def is_norm(name: object) -> bool:
@@ -55,11 +56,12 @@ expected = Range(
 # As word processors write them: to YAML and shells they are letters.
 _TYPOGRAPHIC = "\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb"
 folder = Range(
-    "be a string that can name a folder, and no address or typographic quote",
+    "be a string in UTF-8 that can name a folder, and no address or typographic quote",
     lambda x: (
         type(x) is str
         and bool(x)
         and "\0" not in x
+        and is_whole(x)
         and "://" not in x
         and not (x[0] in _TYPOGRAPHIC or x[-1] in _TYPOGRAPHIC)
     ),

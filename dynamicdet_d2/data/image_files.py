@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the header of an image file says, before any pixel is decoded but of 16 bits in colour."""
+"""What the header of an image file says, and the checksums of a PNG. Of pixels, only those of 16
+bits in colour are decoded."""
 
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image
 
 from dynamicdet_d2.utils.pixels import EXIF_ORIENTATION
+from dynamicdet_d2.utils.words import in_words
 
 # Of image files that folders are searched for, in small letters.
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -57,12 +59,23 @@ def header_fault(path: str) -> str | None:
             "has 16 bits a channel, of which Detectron2 keeps the upper 8, and values of 12 at "
             "most, which would be next to black: convert it"
         )
-    if mode not in _DEEP_MODES:
-        return None
-    return (
-        f"has more than 8 bits a pixel (Pillow's mode '{mode}'), of which Detectron2 keeps what "
-        "fits into 8: convert it"
-    )
+    if mode in _DEEP_MODES:
+        return (
+            f"has more than 8 bits a pixel (Pillow's mode '{mode}'), of which Detectron2 keeps "
+            "what fits into 8: convert it"
+        )
+    return _damage(path) if kind == "PNG" else None
+
+
+def _damage(path: str) -> str | None:
+    """What the checksums of a PNG say. Detectron2 asks for its orientation, for which Pillow reads
+    all pixels; where these break off, the error is passed over and the rest is black."""
+    try:
+        with PathManager.open(path, "rb") as file, Image.open(file) as image:
+            image.verify()
+    except Exception as error:  # Pillow raises nearly anything on broken files
+        return f"cannot be read: {in_words(error)}"
+    return None
 
 
 def _is_deep(image: Image.Image) -> bool:

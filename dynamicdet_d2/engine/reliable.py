@@ -153,15 +153,14 @@ class ReliableTrainer(DefaultTrainer):
         loaded = [x for x in (self.checkpointer.report, self.checkpointer.report2) if x is not None]
         if not self._resumed:  # where its own record is compared
             say_begun_with(self.cfg, loaded)
-        paths = [report.path for report in loaded]
-        self._learnt_before = [learnt_by(path) for path in paths]
+        self._learnt_before = [learnt_by(weights.path) for weights in loaded]
         if comm.is_main_process():
             _ = self._images  # looks into files, for which a checkpoint by SIGTERM has no time
         judged = (*self.cfg.DATASETS.TEST, self.cfg.SOLVER.ROUTER.VALIDATION)
         for report in self.reports:
             if report.name in judged:
-                for path in paths:
-                    say_learnt_images(path, report.name, report.files)
+                for weights in loaded:
+                    say_learnt_images(weights.path, report.name, report.files)
 
     def train(self) -> Any:
         """As Detectron2's, once; signals that come in a step wait for its end.
@@ -258,10 +257,11 @@ class ReliableTrainer(DefaultTrainer):
             held, fixed: as for ``resuming.settle``.
 
         Raises:
-            ValueError: the model or a key that must stay is another one.
+            ValueError: the model or a key that must stay is another one, or weights not finite.
         """
         record = state.get("config", {})
         check_model(self.checkpointer.report, record, self.cfg)
+        check_finite(self.checkpointer)  # before a phase tries a step with these weights
         say_other_images(state.get("images"), self._images)
         settle(self.cfg, record, held=("SEED", *held), fixed=fixed)
         check(self.cfg)  # what a checkpoint has for a key may be as wrong as what is typed

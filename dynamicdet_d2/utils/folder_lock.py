@@ -12,7 +12,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dynamicdet_d2.utils.files import refuse_links, refuse_pipes
@@ -54,8 +54,10 @@ def held(folder: str | os.PathLike, named: str = "OUTPUT_DIR") -> Iterator[str]:
     finally:
         _own.pop(path, None)
         if descriptor is not None:
-            # While it is held, or a run that waits for this moment would lose its own file.
-            Path(path).unlink(missing_ok=True)
+            # While it is held, or a run that waits for this moment would lose its own file. In a
+            # folder that cannot be written to it stays, as a dead run's does.
+            with suppress(OSError):
+                Path(path).unlink()
             os.close(descriptor)
 
 

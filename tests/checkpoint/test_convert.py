@@ -370,8 +370,9 @@ def test_a_module_within_itself_ends(tmp_path: Path) -> None:
         ({"model": {}}, "holds no weights"),
         ({"model": {"a": "text"}}, "under 'a' what is of type str"),
         ({"model": {"a": np.ones(2)}}, "under 'a' what is of type _StandIn"),
-        ({"model": [torch.ones(1)]}, "has at 'model' no module"),
-        ([1, 2], "has at 'model' no module"),
+        ({"model": [torch.ones(1)]}, "holds an object of type list, where weights or a module"),
+        ([1, 2], "holds an object of type list, where weights or a module"),
+        (torch.ones(2), "holds an object of type Tensor, where weights or a module"),
     ],
 )
 def test_other_contents_are_refused(content: object, message: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.evaluation.report.files import write_report
 from dynamicdet_d2.evaluation.report.pictures import Album
+from tests.reliability.test_cases_calibration import RECORD
 from tests.support.tradeoffs import EASY, GOOD, HARD, ROUTES, a_point, a_tradeoff
 
 
@@ -59,3 +60,18 @@ def test_command_refuses_by_one_sentence(
         main(["report", *arguments])
     assert stop.value.code == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_picture_that_is_no_plot_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    RECORD.to_json(tmp_path / "c.json")
+    (tmp_path / "c.png").write_bytes(b"holiday")
+    with pytest.raises(SystemExit):
+        main(["report", str(tmp_path / "c.json")])
+    says = f"would replace {tmp_path / 'c.png'}, which was not drawn here; move it away."
+    assert says in capsys.readouterr().err
+    assert (tmp_path / "c.png").read_bytes() == b"holiday"
+    (tmp_path / "c.png").unlink()
+    for _ in range(2):  # the second one replaces the first one's
+        assert main(["report", str(tmp_path / "c.json")]) == 0

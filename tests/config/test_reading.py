@@ -172,6 +172,15 @@ def test_a_date_is_text(tmp_path: Path) -> None:
     assert read_config(file).OUTPUT_DIR == "2026-11-29"
 
 
+def test_a_section_by_its_full_name_in_a_file(tmp_path: Path) -> None:
+    file = write(tmp_path / "f.yaml", "MODEL.ROI_HEADS: {NUM_CLASSES: 6}")
+    [said] = refusal(file)
+    assert said == (
+        f"{file}: MODEL.ROI_HEADS is {{'NUM_CLASSES': 6}}, but it is a section, whose keys have "
+        "values. In a file its parts stand below each other, or its keys have full names."
+    )
+
+
 def test_all_that_is_wrong_is_said_with_its_file(tmp_path: Path) -> None:
     base = write(tmp_path / "base.yaml", "SOLVER: {MAX_ITER: many, GAMA: 1}")
     leaf = write(

@@ -210,6 +210,20 @@ def test_what_the_router_sees_stays_over_a_resume(
         trained(config("run", "['features']", *keys, key, other), resume=True)
 
 
+def test_weights_that_are_not_finite_are_named_before_a_step_is_tried(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = config("run", "['features']", "SOLVER.CHECKPOINT_PERIOD", 2)
+    stopped(cfg, 3, monkeypatch)
+    path = Path(cfg.OUTPUT_DIR, Path(cfg.OUTPUT_DIR, "last_checkpoint").read_text())
+    content = torch.load(path, weights_only=True)
+    name = "backbone.bottom_up1.stem.conv1.weight"
+    content["model"][name][0] = torch.nan
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"^{path} has values in {name} that are not finite\.$"):
+        trained(cfg, resume=True)
+
+
 def test_images_of_a_step_are_not_guessed_where_some_were_left_out(config: Config) -> None:
     trainer = trained(config("run", "['rpn']"))
     trainer.iter = DETECTORS

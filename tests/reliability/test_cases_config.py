@@ -197,7 +197,8 @@ OVERRIDES = [
     (("DATASETS.COCO_JSON", r"[['a', 'b\0', '.']]"), "a path of 'a' holds the character 0"),
     (("DATASETS.COCO_JSON", "[['a', 'b']]"), "DATASETS.COCO_JSON has ['a', 'b']"),
     (("DATASETS.COCO_JSON", "[[1, 2, 3]]"), "DATASETS.COCO_JSON has [1, 2, 3]"),
-    (("OUTPUT_DIR", ""), "OUTPUT_DIR is ''; it must be a string that can name a folder, and"),
+    (("OUTPUT_DIR", ""), "OUTPUT_DIR is ''; it must be a string in UTF-8 that can name a folder"),
+    (("OUTPUT_DIR", "a\udcffb"), "it must be a string in UTF-8 that can name a folder, and"),
     (("OUTPUT_DIR", "s3://bucket/run"), "OUTPUT_DIR is 's3://bucket/run'; it must be"),
     (("OUTPUT_DIR", "file:///tmp/run"), "can name a folder, and no address"),
     (

@@ -192,6 +192,7 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
     "box infinite": ({"bbox": [1, 1, INF, 3]}, "four numbers"),
     "box beyond float": ({"bbox": [1, 1, HUGE, 3]}, "four numbers"),
     "box without width": ({"bbox": [5, 6, 0, 8]}, "no area"),
+    "box of a width that is rounding": ({"bbox": [5, 6, 1e-6, 8]}, "no area"),
     "box negative": ({"bbox": [5, 6, -3, 8]}, "no area"),
     "box far away": ({"bbox": [1e9, 6, 10, 8]}, "most of it outside the image"),
     "box of hundreds of digits": ({"bbox": [0, 0, 10**300, 10**300]}, "most of it outside the"),
@@ -370,6 +371,7 @@ def test_parts_that_contradict_each_other_are_remarked_on(
     ("boxes", "mode", "says"),
     [
         ([[5, 6, 10, 8], [30, 20, 10, 8]], BoxMode.XYXY_ABS, "1 of 2 boxes have no area by their"),
+        ([[5, 6, 10, 8], [9, 6, 9 + 1e-6, 8]], BoxMode.XYXY_ABS, "1 of 2 boxes have no area by th"),
         ([[5, 6, 10, 0]], BoxMode.XYWH_ABS, "(the first: [5, 6, 10, 0] as XYWH_ABS of a.jpg)"),
         ([[0.1, 0.2, 0.3, 0.4]], BoxMode.XYXY_ABS, "(the first: [0.1, 0.2, 0.3, 0.4] as XYXY_ABS"),
         ([[0.1, 0.2, 0.3, 0.4]], BoxMode.XYWH_ABS, "no box is larger than 1"),
@@ -482,6 +484,15 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
+def broken_off(path: Path) -> None:
+    """A PNG with zeros in a block of its data, of which a decoder reads the upper half."""
+    noise = np.random.RandomState(0).randint(0, 255, (30, 40, 3), np.uint8)
+    Image.fromarray(noise).save(path, "PNG")
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
+
+
 def with_text(path: Path) -> None:
     path.write_text("<svg/>")
 
@@ -502,6 +513,7 @@ IMAGES: list[tuple[Callable[[Path], None], str]] = [
     (dark_tiff, "has 16 bits a channel, of which Detectron2 keeps the upper 8, and values of 12"),
     (bomb, "cannot be read: DecompressionBombError"),
     (cut_short, "cannot be read: OSError"),
+    (broken_off, "cannot be read: SyntaxError: broken PNG file"),
     (with_text, "cannot be read: UnidentifiedImageError"),
     (empty, "cannot be read: UnidentifiedImageError"),
     (smaller, "is 20x30 pixels (EXIF rotation applied), but the data set says 40x30"),

@@ -61,6 +61,19 @@ def test_another_process_is_named_and_a_killed_one_in_the_way_of_nobody(tmp_path
         assert f"in use by process {os.getpid()}" in str(ours.recv())
 
 
+def test_what_ends_a_run_is_said_and_not_that_its_lock_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that cannot be written to, where a run that was killed has left its lock."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "run.lock")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(ValueError, match="^the reason$"), held(tmp_path):
+        raise ValueError("the reason")
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,8 @@ from dynamicdet_d2.utils.words import shown
 
 Box = tuple[float, float, float, float]
 
+# Pixels of a side up to which Detectron2 leaves a box out, as one without area.
+LEAST_SIDE = 1e-5
 # Of the box's own, outside of which an area is none of what is in the box; of a thin object that
 # lies across its box it is a hundredth.
 _AREAS = (1e-3, 1.5)

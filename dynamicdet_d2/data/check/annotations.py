@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from dynamicdet_d2.data.check.agreement import Agreement
+from dynamicdet_d2.data.check.agreement import LEAST_SIDE, Agreement
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
 from dynamicdet_d2.data.check.images import Sizes
 from dynamicdet_d2.data.check.segmentations import (
@@ -185,7 +185,7 @@ class AnnotationCheck:
         height: int,
     ) -> None:
         x, y, w, h = box
-        if w <= 0 or h <= 0:
+        if w <= LEAST_SIDE or h <= LEAST_SIDE:
             kept = self._errors if w < 0 or h < 0 else self._unusable
             kept.add(
                 "boxes without area", f"{_place(annotation)} has the bbox {list(box)}: no area."

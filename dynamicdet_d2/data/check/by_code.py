@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from detectron2.structures import BoxMode
 
-from dynamicdet_d2.data.check.agreement import extent_elsewhere
+from dynamicdet_d2.data.check.agreement import LEAST_SIDE, extent_elsewhere
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def warn_of_boxes(
     boxes = list(_boxes(images))
     flat, solid = list[_Box](), list[_Box]()
     for box in boxes:
-        (solid if box.width > 0 and box.height > 0 else flat).append(box)
+        (solid if min(box.width, box.height) > LEAST_SIDE else flat).append(box)
     if flat:
         logger.warning(
             "Data sets %s: %d of %d boxes have no area by their bbox_mode, and are not trained on "

@@ -191,6 +191,9 @@ class Tradeoff:
             places = [point.hard_fraction for point in points]
             if places != sorted(places):
                 raise ValueError("the points' hard fractions do not rise")
+        measured = {point.latency is not None for point in (*self.points, self.operating_point)}
+        if len(measured) > 1:
+            raise ValueError("some points have a latency and some have none")
         if "dtype" not in self.fingerprint:
             raise ValueError("the fingerprint has no dtype")
         for point in (*self.points, self.operating_point, *self.curve):

@@ -73,7 +73,8 @@ def test_points_in_the_file_are_flat(tmp_path: Path) -> None:
 
 
 def test_without_masks_and_latency(tmp_path: Path) -> None:
-    found = content(a_tradeoff(EASY, a_point(0.5, 31.5, 31.0, latency=None), HARD), tmp_path)
+    points = [a_point(k, 31.5, 31.0, latency=None) for k in (0, 0.5, 1)]
+    found = content(a_tradeoff(*points), tmp_path)
     point = found["points"][1]
     assert point["mask"] is None
     assert not any(key.startswith("mask_") for key in (*point, *found["curve"][1]))
@@ -156,6 +157,8 @@ MISSING = object()
         (("points", 1, "box_classes"), [], "points[1].box.classes is []; it must be an object"),
         (("points", 1, "latency_ms"), 0, "points[1].latency: a mean latency is 0 ms; it must be"),
         (("points", 1, "latency"), None, "points[1].latency is None; it must be an object"),
+        (("points", 1, "latency_ms"), None, "some points have a latency and some have none"),
+        (("operating_point", "latency_ms"), None, "some points have a latency and some have none"),
         (("points", 1, "routes"), None, "points[1].routes is None; it must be an object"),
         (("points", 1, "routes", "easy"), MISSING, "points[1].easy is missing"),
         (("points", 1, "mask"), FIGURES, "points[1].mask.random_AP is missing"),
