@@ -80,10 +80,10 @@ def unknown_key(name: str, value: object, known: Sequence[str]) -> str:
     if name.startswith("--"):
         return option_behind(name)
     if any(key.startswith(f"{name}.") for key in known):
-        switch = f" There is {name}.ENABLED." if f"{name}.ENABLED" in known else ""
+        hint = f" There is {name}.ENABLED." if f"{name}.ENABLED" in known else ""
         if isinstance(value, Mapping):  # by its full name, at the top of a file
-            switch = " In a file its parts stand below each other, or its keys have full names."
-        return f"{name} is {shown(value)}, but it is a section, whose keys have values.{switch}"
+            hint = " In a file its parts stand below each other, or its keys have full names."
+        return f"{name} is {shown(value)}, but it is a section, whose keys have values.{hint}"
     last = name.rpartition(".")[2]
     if last.strip("_").upper() == BASE.strip("_"):
         return f"{name} is no key. {BASE} names other files, at the top of a file."

@@ -32,7 +32,7 @@ _SEVERAL = ("GIF", "PNG", "TIFF", "WEBP")
 
 def header_fault(path: str) -> str | None:
     """Why a file that may well be read would not be the image that it was, as the end of a
-    sentence; None where nothing is wrong, and where the file cannot be read at all.
+    sentence; None where nothing is wrong, and where the reading itself says what is.
 
     Args:
         path: of the file, or an address that Detectron2 knows.
