@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dynamicdet_d2.utils.paths import absent
+from dynamicdet_d2.utils.pickle_size import MOST_PARTS, TooMuch, check_size, check_sizes
 from dynamicdet_d2.utils.unpickling import ForbiddenName, damaged_record, load
 
 # Where files keep their state dict: Detectron2, common training scripts, pycls, Detectron.
@@ -89,10 +90,13 @@ def read_torch(path: str, map_location: Any = "cpu") -> Any:
     """
     try:
         damaged = damaged_record(path)
+        check_sizes(path)
         if damaged is None:
             with warnings.catch_warnings():  # torch's own, of what is refused in a sentence
                 warnings.simplefilter("ignore")
                 return torch.load(path, map_location=map_location, weights_only=True)
+    except TooMuch:
+        raise _too_much(path) from None
     except Exception as error:  # a damaged file raises anything at all
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise (_forbidden(path, found[1]) if found else _unreadable(path)) from None
@@ -110,7 +114,11 @@ def read_pickle(path: str, file: IO[bytes]) -> Any:
         ValueError: as ``read_torch``.
     """
     try:
+        check_size(file)
+        file.seek(0)
         return load(file)
+    except TooMuch:
+        raise _too_much(path) from None
     except ForbiddenName as error:
         raise _forbidden(path, str(error)) from None
     except Exception:  # a damaged file raises anything at all
@@ -128,6 +136,13 @@ def _forbidden(path: str, name: str) -> ValueError:
     return ValueError(
         f"{path} refers to {name}, which is not loaded: such a file may hold tensors (numpy arrays "
         "in a .pkl) and plain types only."
+    )
+
+
+def _too_much(path: str) -> ValueError:
+    return ValueError(
+        f"{path} is no checkpoint: it names its own parts again and again, {MOST_PARTS:,} of them "
+        "and more."
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynamicdet_d2.utils.pickle_size import check_sizes
 from dynamicdet_d2.utils.unpickling import damaged_record
 
 _ALLOWED = re.compile(
@@ -82,6 +83,7 @@ def _load(path: str) -> Any:
         )
     try:
         damaged = damaged_record(path)
+        check_sizes(path)
         names = serialization.get_unsafe_globals_in_checkpoint(path)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist.") from None

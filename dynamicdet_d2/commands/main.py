@@ -55,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with one_sentence(PROGRAM), heard():
             sys.stdout.write(overview())
         return 0
+    if name == "--version":
+        with one_sentence(PROGRAM), heard():
+            sys.stdout.write(f"{PROGRAM} {dynamicdet_d2.__version__}\n")
+        return 0
     if name not in COMMANDS:
         near = difflib.get_close_matches(name.lower(), COMMANDS, n=1)
         hint = f" The nearest is '{near[0]}'." if near else ""

@@ -56,13 +56,16 @@ expected = Range(
 # As word processors write them: to YAML and shells they are letters.
 _TYPOGRAPHIC = "\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb"
 folder = Range(
-    "be a string in UTF-8 that can name a folder, and no address or typographic quote",
+    "be a string in UTF-8 that can name a folder, without an address, a variable, the home of "
+    "nobody or typographic quotes",
     lambda x: (
         type(x) is str
         and bool(x)
         and "\0" not in x
         and is_whole(x)
         and "://" not in x
+        and "${" not in x  # OmegaConf's, which yacs does not have
+        and x[0] != "~"  # what is somebody's home is a path by now
         and not (x[0] in _TYPOGRAPHIC or x[-1] in _TYPOGRAPHIC)
     ),
 )

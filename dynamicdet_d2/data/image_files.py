@@ -30,7 +30,7 @@ _EXIF_TURNS = (2, 3, 4, *_EXIF_QUARTER_TURNS)
 _SEVERAL = ("GIF", "PNG", "TIFF", "WEBP")
 
 
-def header_fault(path: str) -> str | None:
+def decoding_fault(path: str) -> str | None:
     """Why a file that may well be read would not be the image that it was, as the end of a
     sentence; None where nothing is wrong, and where the reading itself says what is.
 

@@ -316,3 +316,17 @@ def test_a_number_of_no_bytes_is_refused(tmp_path: Path) -> None:
         read_checkpoint(str(path))
     path.write_bytes(pickle.dumps({"model": {"weight": np.float32(2.5)}}, protocol=2))
     assert read_checkpoint(str(path))["model"]["weight"].item() == 2.5
+
+
+@pytest.mark.parametrize("name", ["small.pkl", "small.pth", "older.pth"])
+def test_a_few_bytes_cannot_ask_for_time(tmp_path: Path, name: str) -> None:
+    """A tuple of twice a tuple of twice ...: to hash it would go through 2^60 of them."""
+    path, part = tmp_path / name, ("x",)
+    for _ in range(60):
+        part = (part, part)  # type: ignore[assignment]
+    if name == "small.pkl":
+        path.write_bytes(pickle.dumps({"model": part}))
+    else:
+        torch.save({"model": part}, path, _use_new_zipfile_serialization=name == "small.pth")
+    with pytest.raises(ValueError, match=f"{name} is no checkpoint: it names its own parts again"):
+        read_checkpoint(str(path))

@@ -49,6 +49,10 @@ def test_alone_it_lists_the_commands_a_line_each(
     assert all(len(line) > 3 for line in lines)
 
 
+def test_it_says_its_version(capsys: pytest.CaptureFixture) -> None:
+    assert said(capsys, ["--version"]) == (0, f"dynamicdet {dynamicdet_d2.__version__}\n", "")
+
+
 def test_a_large_image_is_no_bomb(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     """Of 90 million pixels, by its header; Pillow warns from 89 million on, and names no file."""
     image, one = image_entry(1, 9_000, 10_000), object_entry(1, 1)

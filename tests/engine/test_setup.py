@@ -59,8 +59,10 @@ def test_an_evaluation_leaves_the_config_of_a_training_as_does_who_may_not_resum
     monkeypatch.setattr(run_log, "setup_logger", lambda *_, **__: None)
     monkeypatch.setattr(setup, "keep_memory", lambda: True)
     there = config.stat()
-    keys = ["OUTPUT_DIR", str(run), "SEED", "6", "DATASETS.CHECK", "False"]
-    keys += ["DATASETS.TRAIN", "('shapes_train',)"]
+    files = write_coco(tmp_path / "data", [image_entry(1)], [object_entry(1, 1)])
+    keys = ["OUTPUT_DIR", str(run), "SEED", "6", "DATASETS.COCO_JSON", str([["own", *files]])]
+    keys += ["DATASETS.TRAIN", "('own',)", "MODEL.ROI_HEADS.NUM_CLASSES", "2"]
+    keys += ["DATASETS.TEST", "('own',)"]
     args = Namespace(config_file=str(config), opts=keys, eval_only=not resume, resume=resume)
     with clean_catalogs(), setup.setup(args) as used:
         assert used.SEED == 6

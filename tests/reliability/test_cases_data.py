@@ -17,7 +17,7 @@ from PIL import Image
 
 from dynamicdet_d2.calibration.run import ground_truth
 from dynamicdet_d2.data.check.run import check_dataset, check_datasets
-from dynamicdet_d2.data.image_files import header_fault
+from dynamicdet_d2.data.image_files import decoding_fault
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.loading.images import images_of, training_dicts
 from dynamicdet_d2.data.register import register_coco_json
@@ -574,7 +574,7 @@ def test_an_image_that_resizing_would_leave_nothing_of(tmp_path: Path) -> None:
 def test_eight_bits_are_read(tmp_path: Path, reading: NamedErrors, mode: str) -> None:
     path = tmp_path / ("image.tiff" if mode in ("CMYK", "YCbCr") else "image.png")
     Image.new(mode, (40, 30)).save(path)
-    assert header_fault(str(path)) is None
+    assert decoding_fault(str(path)) is None
     assert reading({"file_name": str(path)})["image"].shape == (3, 30, 40)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, TypeGuard
 
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
-from dynamicdet_d2.data.image_files import IMAGE_ENDINGS, displayed_size, header_fault
+from dynamicdet_d2.data.image_files import IMAGE_ENDINGS, decoding_fault, displayed_size
 from dynamicdet_d2.data.register import LARGEST_ID
 from dynamicdet_d2.utils.files import names_a_file
 from dynamicdet_d2.utils.paths import no_such
@@ -208,7 +208,7 @@ def _stem(name: str) -> str:
 
 
 def _compare_size(path: str, size: tuple[int, int] | None, unusable: Findings) -> None:
-    fault = header_fault(path)
+    fault = decoding_fault(path)
     if fault is not None:
         unusable.add("unusable images", f"{path} {fault}.")
         return

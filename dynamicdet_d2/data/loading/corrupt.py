@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from detectron2.data.detection_utils import read_image
 from torch.utils.data import DataLoader, Dataset
 
-from dynamicdet_d2.data.image_files import header_fault
+from dynamicdet_d2.data.image_files import decoding_fault
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.words import in_words, shown
 
@@ -69,7 +69,7 @@ def refuse_no_mapper(mapper: object) -> None:
 class NamedErrors(Generic[Read]):
     """A mapper, or what else reads an image, whose failures name the image.
 
-    A file whose pixels would not survive the reading (``header_fault``) is not read. Where the
+    A file whose pixels would not survive the reading (``decoding_fault``) is not read. Where the
     mapper raises, the image is read once more: if that fails or shows another size than
     the data set's, or nothing was left of it in resizing, a ``CorruptImageError`` is raised. Any
     other failure is the mapper's own; it passes through with the image added as a note, so that
@@ -93,7 +93,7 @@ class NamedErrors(Generic[Read]):
         """
         sample: Read | None = None
         said = dict(dataset_dict)  # mappers may write into what they are given
-        fault = header_fault(dataset_dict["file_name"]) if "file_name" in dataset_dict else None
+        fault = decoding_fault(dataset_dict["file_name"]) if "file_name" in dataset_dict else None
         try:
             if fault is None:
                 sample = self._mapper(dataset_dict)
