@@ -88,6 +88,8 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     # Such images are read: Pillow's limit, which refuses by name, is twice as high.
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
+    # Of Detectron2's anchors, which nobody who trains can do anything about.
+    warnings.filterwarnings("ignore", r"torch\.meshgrid")
     try:
         with killed_in_order(), one_sentence(program), heard():
             _check_python()

@@ -4,8 +4,8 @@
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Gradients that overflow float16 below this scale would overflow unscaled, too.
 _LEAST_SCALE = 1.0
+# torch's words where a batch norm in training cannot have a variance.
+_ONE_VALUE = "Expected more than 1 value per channel"
 # Groups of weights that a sentence names.
 _FEW = 6
 
@@ -141,11 +143,26 @@ def losses_of(model: nn.Module, batch: Any) -> dict[str, Tensor]:
     """Losses of a batch by name, as the model in training mode gives them.
 
     Raises:
-        ValueError: as ``as_dict``.
+        ValueError: as ``as_dict``, or a batch norm has a single value of each channel.
         FloatingPointError: a loss of boxes met predictions that are not finite.
     """
-    with finite_boxes():
+    with finite_boxes(), _values_to_normalise():
         return as_dict(model(batch))
+
+
+@contextmanager
+def _values_to_normalise() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith(_ONE_VALUE):
+            raise
+        raise ValueError(
+            "A norm of the model learns statistics of batches ('BN' or 'SyncBN'), and the smallest "
+            "level of this batch has one value of each channel: larger images "
+            "(INPUT.MIN_SIZE_TRAIN), more of them at a time (SOLVER.IMS_PER_BATCH) or another norm "
+            "('FrozenBN', 'GN') would do."
+        ) from error
 
 
 def as_dict(losses: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:

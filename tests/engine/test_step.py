@@ -139,6 +139,13 @@ def test_boxes_that_are_not_finite_are_a_divergence(said: str, kind: type[Except
         losses_of(Overlap(), 1.0)
 
 
+def test_a_batch_norm_of_one_value_names_the_keys() -> None:
+    norm = nn.BatchNorm2d(2)
+    with pytest.raises(ValueError, match=r"one value of each channel: larger images \(INPUT\."):
+        losses_of(lambda batch: norm(batch).sum(), torch.ones(1, 2, 1, 1))  # type: ignore[arg-type]
+    assert losses_of(lambda batch: norm(batch).sum(), torch.ones(2, 2, 1, 1))  # type: ignore[arg-type]
+
+
 def test_an_overflow_of_mixed_precision_is_no_divergence(caplog: pytest.LogCaptureFixture) -> None:
     """A gradient of 1e34 at a scale of 65536 is no number of float32; at half of that it is."""
     step = step_of(1e34, 1e34, mixed_precision=True)
