@@ -140,6 +140,15 @@ def not_finite(model: nn.Module, apart: Sequence[str] = _WITHOUT_EFFECT) -> list
     ]
 
 
+def _negative_variances(model: nn.Module) -> list[str]:
+    """Names of a norm's variances of which there is no root."""
+    return [
+        name
+        for name, value in model.state_dict().items()
+        if name.endswith(".running_var") and (value < 0).any()
+    ]
+
+
 def check_finite(checkpointer: DynamicCheckpointer) -> None:
     """Refuse weights of which nothing can be learnt, and by which nothing can be measured.
 
@@ -147,11 +156,17 @@ def check_finite(checkpointer: DynamicCheckpointer) -> None:
         checkpointer: after loading.
 
     Raises:
-        ValueError: naming the file and the first weights that are NaN or infinite.
+        ValueError: naming the file and the first weights that are NaN or infinite, or variances
+            that are negative.
     """
     reports = [x for x in (checkpointer.report2, checkpointer.report) if x is not None]
-    bad = not_finite(checkpointer.model) if reports else []
-    if bad:
-        # A name that no file has filled is of what was there before: any file is one to look at.
-        source = next((x for x in reports if bad[0] in x.loaded), reports[-1])
-        raise ValueError(f"{source.path} has values in {bad[0]} that are not finite.")
+    if not reports:
+        return
+    for bad, what in (
+        (not_finite(checkpointer.model), "that are not finite"),
+        (_negative_variances(checkpointer.model), "that are negative, and no variances"),
+    ):
+        if bad:
+            # A name that no file has filled is of what was there before: any file is to look at.
+            source = next((x for x in reports if bad[0] in x.loaded), reports[-1])
+            raise ValueError(f"{source.path} has values in {bad[0]} {what}.")

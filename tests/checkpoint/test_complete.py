@@ -137,6 +137,17 @@ def test_values_that_are_not_finite_are_named(check: Callable[..., None], value:
         check(broken)
 
 
+def test_a_variance_below_0_is_named(check: Callable[..., None]) -> None:
+    name = "backbone.bottom_up1.res3.0.conv1.norm.running_var"
+
+    def broken(weights: Weights) -> Weights:
+        weights[name][1] = -1e-3
+        return weights
+
+    with pytest.raises(ValueError, match=rf"w\.pth has values in {name} that are negative, and no"):
+        check(broken)
+
+
 def test_values_of_backbone_2_s_own_file_are_said_to_be_in_that(tmp_path: Path) -> None:
     weights = {n: w.clone() for n, w in toy_model().state_dict().items()}
     name = "backbone.bottom_up1.res3.0.conv1.weight"
