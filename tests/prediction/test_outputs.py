@@ -16,7 +16,7 @@ from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES, line_of
 from dynamicdet_d2.prediction.outputs.place import check_place
 from dynamicdet_d2.prediction.outputs.written import WRITTEN, written_names
-from dynamicdet_d2.prediction.sources import Frame, ImageFile, VideoFile
+from dynamicdet_d2.prediction.sources import Camera, Frame, ImageFile, VideoFile
 from dynamicdet_d2.utils.class_labels import CLASS_COLORS
 from tests.support.coco_files import image_entry, write_coco
 
@@ -139,13 +139,16 @@ def frames_of(path: Path) -> tuple[int, float]:
     return count, capture.get(cv2.CAP_PROP_FPS)
 
 
-def test_frames_stay_as_long_as_they_were_seen(tmp_path: Path) -> None:
-    video = VideoFile(Path("f.mp4"))
-    video.fps = 10.0
+@pytest.mark.parametrize(("live", "frames"), [(True, 10), (False, 4)])
+def test_a_cameras_frames_stay_as_long_as_they_were_seen(
+    tmp_path: Path, live: bool, frames: int
+) -> None:
+    source = Camera(0) if live else VideoFile(Path("camera-0.mp4"))
+    source.fps = 10.0
     with DrawnFiles(tmp_path, NAMES) as output:
         for number, seconds in enumerate((0.0, 0.32, 0.35, 0.9)):
-            output.write(Frame(video, blank(), number, seconds), prediction())
-    assert frames_of(tmp_path / "f.mp4")[0] == 10
+            output.write(Frame(source, blank(), number, seconds), prediction())
+    assert frames_of(tmp_path / "camera-0.mp4")[0] == frames
 
 
 def test_an_error_leaves_no_file_that_looks_complete(tmp_path: Path) -> None:
