@@ -42,7 +42,7 @@ def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -
                 f"{OPTION} {folder} holds images of --input, which would be replaced: {written}."
             )
     ours = written_names(folder)
-    there = [x for x in (*names, LINES) if (folder / x).is_file() and x not in ours]
+    there = [x for x in (*names, LINES) if os.path.lexists(folder / x) and x not in ours]
     if there:
         raise ValueError(
             f"{OPTION} {folder} has {there[0]}, which would be replaced and is of no earlier "
