@@ -167,6 +167,26 @@ def test_an_error_leaves_no_file_that_looks_complete(tmp_path: Path) -> None:
     assert list(output.iterdir()) == []
 
 
+class Name(str):
+    """Counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = str.__hash__
+
+
+def test_a_place_is_checked_in_one_pass_over_many_images(tmp_path: Path) -> None:
+    sources = [ImageFile(Path(f"x/{number}.png")) for number in range(300)]
+    for source in sources:
+        source.drawn_name = Name(source.drawn_name)
+    check_place(tmp_path / "output", sources, [source.drawn_name for source in sources])
+    assert Name.compared < 3000  # each with each: 45,000
+
+
 def test_coco_results_have_the_ids_of_the_coco_file(tmp_path: Path) -> None:
     images = [
         {**image_entry(7), "file_name": "001.jpg"},

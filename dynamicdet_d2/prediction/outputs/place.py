@@ -35,9 +35,10 @@ def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -
     refuse_nameless(folder, OPTION)
     refuse_file_name(folder, OPTION)
     refuse_links(folder / WRITTEN, str(folder / WRITTEN))
+    drawn = set(names)  # of folders with very many images
     for source in sources:
         written = folder / source.drawn_name
-        if source.drawn_name in names and _are_one(Path(source.name), written):
+        if source.drawn_name in drawn and _are_one(Path(source.name), written):
             raise ValueError(
                 f"{OPTION} {folder} holds images of --input, which would be replaced: {written}."
             )
