@@ -13,6 +13,20 @@ from dynamicdet_d2.runner.runtimes import Piece as Opened
 
 # Of the largest value of an output.
 TOLERANCE = 1e-3
+# Pixels: on less a backbone that needs no multiples of a stride may have nothing left to look at.
+_UNIT = 32
+
+
+def sides_of(multiple: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width to trace with, and others to try what was traced.
+
+    Both sides differ and so do their products, so that none of them can have become a constant.
+
+    Args:
+        multiple: what sides must be multiples of, in pixels.
+    """
+    unit = multiple * -(-_UNIT // multiple)
+    return (3 * unit, 4 * unit), (5 * unit, 3 * unit)
 
 
 def check_pieces(pieces: Pieces, opened: dict[str, Opened], images: torch.Tensor) -> None:
@@ -35,12 +49,12 @@ def check_pieces(pieces: Pieces, opened: dict[str, Opened], images: torch.Tensor
 
 
 def check_piece(piece: Piece, opened: Opened) -> None:
-    """As above, on its own example.
+    """As above, on four times the rows of its own example.
 
     Raises:
         ValueError: naming the first output that differs.
     """
-    _checked(piece, opened, piece.example)
+    _checked(piece, opened, {name: torch.cat([rows] * 4) for name, rows in piece.example.items()})
 
 
 def _checked(piece: Piece, opened: Opened, inputs: Tensors) -> Tensors:
@@ -69,11 +83,11 @@ def _compare(
 
 
 def _sentence(piece: Piece, inputs: Tensors, says: str) -> str:
-    shape = _shown(next(iter(inputs.values())).shape)
-    return (
-        f"The exported piece '{piece.name}' {says} for an input of {shape}; a backbone that cannot "
-        "be exported for all sizes may be for given ones (--sizes)."
-    )
+    name, tensor = next(iter(inputs.items()))
+    hint = ""
+    if "height" in str(piece.axes[name]):
+        hint = "; a backbone that cannot be exported for all sizes may be for given ones (--sizes)"
+    return f"The exported piece '{piece.name}' {says} for an input of {_shown(tensor.shape)}{hint}."
 
 
 def _shown(shape: Sequence[int]) -> str:

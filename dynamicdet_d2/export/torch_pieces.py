@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Traced pieces, for those who run them with torch and without Detectron2."""
+"""Traced pieces: written, and run with torch."""
 
 import io
 from collections.abc import Mapping, Sequence

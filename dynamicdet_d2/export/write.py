@@ -19,7 +19,7 @@ from dynamicdet_d2.acceleration.foldable import fold_blocks
 from dynamicdet_d2.acceleration.folding import fold_norms
 from dynamicdet_d2.acceleration.optimize import plain_copy
 from dynamicdet_d2.config import Use, check
-from dynamicdet_d2.export.check import check_piece, check_pieces
+from dynamicdet_d2.export.check import check_piece, check_pieces, sides_of
 from dynamicdet_d2.export.exportable import check_any_size, check_weights
 from dynamicdet_d2.export.formats import FORMATS, check_installed
 from dynamicdet_d2.export.kinds import checked_kind_of
@@ -135,7 +135,8 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
     threshold, calibration = calibration_settings(model, cfg, request.calibration)
     written: dict[str, Any] = {}
     parts = []
-    for side in sides or [(3 * multiple, 4 * multiple)]:
+    traced, _ = sides_of(multiple)
+    for side in sides or [traced]:
         own = image_pieces(folded, kind, side, fixed=sides is not None)
         ending = "" if sides is None else f"@{side[0]}x{side[1]}"
         for piece in own.pieces:
@@ -218,9 +219,9 @@ def _check(
     runtime = own.manifest["runtime"]
     opener = TorchPieces(own) if runtime == "torch" else opener_of(runtime, None)
     generator = torch.Generator().manual_seed(1)
-    for pieces, ending, (height, width) in parts:
-        more = 0 if ending else multiple
-        images = torch.rand(1, 3, height + more, width - more, generator=generator)
+    _, other = sides_of(multiple)
+    for pieces, ending, side in parts:
+        images = torch.rand(1, 3, *(side if ending else other), generator=generator)
         opened = {piece.name: own.open(piece.name + ending, opener) for piece in pieces.pieces}
         check_pieces(pieces, opened, images)
     for piece in for_all_sizes:

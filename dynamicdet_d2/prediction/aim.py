@@ -26,7 +26,7 @@ class Aim:
         threshold: in [0, 1].
         hard_fraction: the calibrated threshold of this share of hard images, in [0, 1].
         target_ms: milliseconds per image, > 0, kept by moving the threshold while the stream runs.
-        percentile: of the images that are to keep ``target_ms``, in (0, 100); None: their mean.
+        percentile: of the images that are to keep ``target_ms``, in [1, 100); None: their mean.
     """
 
     threshold: float | None = None

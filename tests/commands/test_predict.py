@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from detectron2.engine import DefaultPredictor
 
 from dynamicdet_d2.commands.main import main
+from dynamicdet_d2.prediction.outputs import drawn_files
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES
 from dynamicdet_d2.prediction.outputs.written import WRITTEN
@@ -112,8 +114,17 @@ def test_lines_pictures_and_their_list_agree_after_an_interruption(
     assert json.loads((tmp_path / WRITTEN).read_text()) == [LINES, drawn, whole]
 
 
-def test_a_picture_that_cannot_be_written_has_no_line(toy: SimpleNamespace, tmp_path: Path) -> None:
-    (tmp_path / "2.png").mkdir()
+def test_a_picture_that_cannot_be_written_has_no_line(
+    toy: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = drawn_files.write_image
+
+    def full(path: Path, *arguments: Any, **options: Any) -> None:
+        if path.name == "2.png":
+            raise OSError(f"{path} cannot be written: No space left on device.")
+        written(path, *arguments, **options)
+
+    monkeypatch.setattr(drawn_files, "write_image", full)
     assert ended(lambda: run(toy, tmp_path, "--input", str(toy.images))) == 1
     assert [line["file_name"] for line in lines(tmp_path)] == [str(toy.images / "1.png")]
 

@@ -16,7 +16,7 @@ from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES, line_of
 from dynamicdet_d2.prediction.outputs.place import check_place
 from dynamicdet_d2.prediction.outputs.written import WRITTEN, written_names
-from dynamicdet_d2.prediction.sources import Frame, ImageFile, VideoFile
+from dynamicdet_d2.prediction.sources import Camera, Frame, ImageFile, VideoFile
 from dynamicdet_d2.utils.class_labels import CLASS_COLORS
 from tests.support.coco_files import image_entry, write_coco
 
@@ -139,13 +139,16 @@ def frames_of(path: Path) -> tuple[int, float]:
     return count, capture.get(cv2.CAP_PROP_FPS)
 
 
-def test_frames_stay_as_long_as_they_were_seen(tmp_path: Path) -> None:
-    video = VideoFile(Path("f.mp4"))
-    video.fps = 10.0
+@pytest.mark.parametrize(("live", "frames"), [(True, 10), (False, 4)])
+def test_a_cameras_frames_stay_as_long_as_they_were_seen(
+    tmp_path: Path, live: bool, frames: int
+) -> None:
+    source = Camera(0) if live else VideoFile(Path("camera-0.mp4"))
+    source.fps = 10.0
     with DrawnFiles(tmp_path, NAMES) as output:
         for number, seconds in enumerate((0.0, 0.32, 0.35, 0.9)):
-            output.write(Frame(video, blank(), number, seconds), prediction())
-    assert frames_of(tmp_path / "f.mp4")[0] == 10
+            output.write(Frame(source, blank(), number, seconds), prediction())
+    assert frames_of(tmp_path / "camera-0.mp4")[0] == frames
 
 
 def test_an_error_leaves_no_file_that_looks_complete(tmp_path: Path) -> None:
@@ -162,6 +165,26 @@ def test_an_error_leaves_no_file_that_looks_complete(tmp_path: Path) -> None:
             files.write(Frame(video, blank(), 0, 0.0), prediction())
             raise RuntimeError
     assert list(output.iterdir()) == []
+
+
+class Name(str):
+    """Counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = str.__hash__
+
+
+def test_a_place_is_checked_in_one_pass_over_many_images(tmp_path: Path) -> None:
+    sources = [ImageFile(Path(f"x/{number}.png")) for number in range(300)]
+    for source in sources:
+        source.drawn_name = Name(source.drawn_name)
+    check_place(tmp_path / "output", sources, [source.drawn_name for source in sources])
+    assert Name.compared < 3000  # each with each: 45,000
 
 
 def test_coco_results_have_the_ids_of_the_coco_file(tmp_path: Path) -> None:

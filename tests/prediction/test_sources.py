@@ -5,7 +5,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,7 +22,7 @@ from dynamicdet_d2.prediction.sources import (
     VideoFile,
     sources_of,
 )
-from tests.support.predicting import FPS, FRAMES
+from tests.support.predicting import FPS, FRAMES, write_slowing_video
 
 BLANK = np.zeros((2, 2, 3), np.uint8)
 
@@ -58,6 +60,9 @@ def test_a_file_may_begin_with_a_tilde(tree: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tree)
     (tree / "~nobody.jpg").touch()
     assert names("~nobody.jpg") == ["~nobody.jpg"]
+    monkeypatch.chdir("/")
+    (tree / "own.txt").write_text("~nobody.jpg\n")
+    assert names(tree / "own.txt") == ["~nobody.jpg"]
 
 
 def test_videos_in_a_folder_are_not_left_out_in_silence(
@@ -105,6 +110,49 @@ def test_frames_of_a_video(files: SimpleNamespace) -> None:
     assert frames[5].seconds == pytest.approx(0.5)
     brightness = [float(frame.image.mean()) for frame in frames]
     assert brightness == sorted(brightness) and brightness[5] == pytest.approx(100, abs=5)
+
+
+def test_frames_are_seen_when_the_video_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = VideoFile(write_slowing_video(tmp_path / "film.mp4"))
+    seconds = [round(frame.seconds or 0, 6) for frame in video.frames()]
+    assert seconds == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.9, 1.2, 1.5, 1.8, 2.1]
+    assert video.fps == 5  # 12 in 2.4 seconds
+
+    class WithoutTimes(FakeCapture):
+        images = [BLANK] * 3
+
+    monkeypatch.setattr(cv2, "VideoCapture", WithoutTimes)
+    seconds = [round(frame.seconds or 0, 6) for frame in video.frames()]
+    assert seconds == [0, 0.04, 0.08]
+
+
+class FakeCapture:
+    """Opens, and knows nothing of itself."""
+
+    images: ClassVar[list] = []
+
+    def __init__(self, where: object) -> None:
+        self.left = list(self.images)
+
+    def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
+        return True
+
+    def get(self, what: int) -> float:
+        return 0.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        return (True, self.left.pop()) if self.left else (False, None)
+
+    def release(self) -> None: ...
+
+
+def test_a_camera_that_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
+    with pytest.raises(ValueError) as said:
+        list(Camera(0).frames())
+    assert str(said.value) == "Camera 0 gives no image; another program may be using it."
 
 
 def test_a_video_that_is_none(tmp_path: Path) -> None:

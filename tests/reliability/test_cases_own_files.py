@@ -80,6 +80,16 @@ def test_what_no_prediction_wrote_is_not_replaced(
     check_place(tmp_path / "out", sources, written)  # an earlier run's
 
 
+def test_what_is_no_file_is_not_replaced_either(tmp_path: Path, sources: list[Source]) -> None:
+    """A folder, which would be seen when the film is whole, and a link to a disk that is away."""
+    (tmp_path / "film.mp4").mkdir()
+    with pytest.raises(ValueError, match=r"has film.mp4, which would be replaced and is of no"):
+        check_place(tmp_path, sources, names(sources))
+    (tmp_path / "1.png").symlink_to(tmp_path / "away" / "1.png")
+    with pytest.raises(ValueError, match=r"has 1.png, which would be replaced and is of no"):
+        check_place(tmp_path, sources, names(sources))
+
+
 def test_a_name_is_forgotten_with_its_file(tmp_path: Path, sources: list[Source]) -> None:
     """By a run that came between: the file that has the name now is somebody's own."""
     put_by_predict(tmp_path, "1.png", "2.png")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A toy model's files, images and a video, for the tests of predicting and packaging."""
 
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,3 +71,29 @@ def write_video(path: Path) -> Path:
         writer.write(np.full((64, 96, 3), 20 * number, np.uint8))
     writer.release()
     return path
+
+
+def write_slowing_video(path: Path) -> Path:
+    """As ``write_video``, but for its last six frames, each of which is seen for 0.3 seconds."""
+    content = bytearray(write_video(path).read_bytes())
+    content = content.replace(b"edts", b"free")  # which has the length that it had
+    boxes, start, end = [], 0, len(content)
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"):
+        while content[start + 4 : start + 8] != name:
+            start += _length(content, start)
+        boxes.append(start)
+        end = start + _length(content, start)
+        start += 8
+    (usual,) = struct.unpack(">I", content[end - 4 : end])
+    times = struct.pack(">4sIIIIII", b"stts", 0, 2, FRAMES // 2, usual, FRAMES // 2, 3 * usual)
+    more = len(times) + 4 - (end - boxes[-1])
+    for box in boxes:
+        content[box : box + 4] = struct.pack(">I", _length(content, box) + more)
+    content[boxes[-1] + 4 : end] = times
+    path.write_bytes(content)
+    return path
+
+
+def _length(content: bytearray, box: int) -> int:
+    """Of a box of an MP4, which begins with it."""
+    return struct.unpack(">I", content[box : box + 4])[0]

@@ -35,7 +35,7 @@ class DrawnFiles(Output):
         pixels = drawn(frame.image, prediction, self._class_names)
         path = self._folder / frame.source.drawn_name
         fps = frame.source.fps
-        if fps is None or frame.seconds is None:
+        if fps is None or frame.number is None or frame.seconds is None:
             self.close()
             write_image(path, pixels, durable=False)
             note_written(path)
@@ -43,7 +43,9 @@ class DrawnFiles(Output):
         if self._video is None or self._video.source is not frame.source:
             self.close()
             self._video = _Video(path, frame.source, fps, pixels.shape[:2])
-        self._video.write(pixels, frame.seconds)
+        # A camera's frames that nobody took are missing; those of a file are all there.
+        place = round(frame.seconds * fps) if frame.source.live else frame.number
+        self._video.write(pixels, place)
 
     def close(self) -> None:
         if self._video is not None:
@@ -60,7 +62,7 @@ class _Video:
     """A video file in the making; frames of a camera stay for as long as the next one took."""
 
     def __init__(self, path: Path, source: Source, fps: float, size: tuple[int, ...]) -> None:
-        self.source, self._path, self._fps, self._size = source, path, fps, size
+        self.source, self._path, self._size = source, path, size
         # A name that no other file has: not that of another video, drawn before or somebody's own.
         # Absolute, since FFmpeg takes what stands before a colon for a protocol.
         name = f"unfinished-{secrets.token_hex(8)}{path.suffix}"
@@ -76,10 +78,10 @@ class _Video:
                 "per second)."
             )
 
-    def write(self, pixels: NDArray[Any], seconds: float) -> None:
+    def write(self, pixels: NDArray[Any], place: int) -> None:
         if pixels.shape[:2] != self._size:  # a video of changing size
             pixels = cv2.resize(pixels, self._size[::-1])
-        while self._written <= round(seconds * self._fps):
+        while self._written <= place:
             self._writer.write(pixels)
             self._written += 1
 

@@ -35,14 +35,15 @@ def check_place(folder: Path, sources: Sequence[Source], names: Sequence[str]) -
     refuse_nameless(folder, OPTION)
     refuse_file_name(folder, OPTION)
     refuse_links(folder / WRITTEN, str(folder / WRITTEN))
+    drawn = set(names)  # of folders with very many images
     for source in sources:
         written = folder / source.drawn_name
-        if source.drawn_name in names and _are_one(Path(source.name), written):
+        if source.drawn_name in drawn and _are_one(Path(source.name), written):
             raise ValueError(
                 f"{OPTION} {folder} holds images of --input, which would be replaced: {written}."
             )
     ours = written_names(folder)
-    there = [x for x in (*names, LINES) if (folder / x).is_file() and x not in ours]
+    there = [x for x in (*names, LINES) if os.path.lexists(folder / x) and x not in ours]
     if there:
         raise ValueError(
             f"{OPTION} {folder} has {there[0]}, which would be replaced and is of no earlier "

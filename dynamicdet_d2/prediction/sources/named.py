@@ -208,9 +208,10 @@ def _list(file: Path, said: str) -> Iterator[Source]:
         if word.startswith("camera:"):
             yield from _meant(word, f"{said}: {word}")
             continue
-        path = _path(word, f"{said}: {word}")
-        beside = file.parent / path
-        # A pattern is one in the line alone, not in the name of the list's folder.
-        magic = glob.has_magic(word) and not os.path.exists(beside)
-        meant = Path(glob.escape(str(file.parent))) / path if magic else beside
+        beside = meant = file.parent / word
+        if not os.path.exists(beside):
+            path = _path(word, f"{said}: {word}")
+            beside = meant = file.parent / path
+            if glob.has_magic(word):  # the line alone is the pattern, not the list's folder
+                meant = Path(glob.escape(str(file.parent))) / path
         yield from _meant(str(meant), f"{said}: {beside}")

@@ -104,8 +104,8 @@ class VideoFile(Source):
         with _opened(self._path, f"The video {self.name}") as video:
             self.fps = fps = _fps(video)
             expected, number = _count(video) or 0, 0
-            while (image := _next(video)) is not None:
-                yield Frame(self, image, number, number / fps)
+            for image, seconds in _timed(video, fps):
+                yield Frame(self, image, number, seconds)
                 number += 1
         if not number:
             raise ValueError(f"The video {self.name} has no frame that can be read.")
@@ -133,6 +133,10 @@ class Camera(Source):
             while (image := _next(video)) is not None:
                 yield Frame(self, image, number, time.monotonic() - start)
                 number += 1
+        if not number:
+            raise ValueError(
+                f"Camera {self.number} gives no image; another program may be using it."
+            )
         logger.warning("%s gives no more images.", self.name)
 
     def count(self) -> int | None:
@@ -165,3 +169,23 @@ def _count(video: cv2.VideoCapture) -> int | None:
 def _next(video: cv2.VideoCapture) -> NDArray[Any] | None:
     there, image = video.read()
     return image if there else None
+
+
+def _timed(video: cv2.VideoCapture, fps: float) -> Iterator[tuple[NDArray[Any], float]]:
+    """Images, and when each is seen, in seconds from the first one on.
+
+    Phones and screen recorders do not write as many frames in every second. Streams that do not
+    say when a frame is seen say the same of all.
+    """
+    first = seconds = 0.0
+    number = 0
+    while (image := _next(video)) is not None:
+        said = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if not number:
+            first = said
+        elif said - first > seconds:
+            seconds = said - first
+        else:
+            seconds += 1 / fps
+        yield image, seconds
+        number += 1
