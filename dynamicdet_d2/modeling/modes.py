@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modes of modules: freezing, evaluating, losses of frozen heads, no tracing, no halves."""
+"""Modes of modules: freezing, evaluating, losses of frozen heads, and what is refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,6 +90,19 @@ def refuse_tracing() -> None:
             "A dynamic detector cannot be traced as a whole, since a trace has one route for all "
             "images; 'dynamicdet export' writes its static pieces and what runs them, and "
             "'dynamicdet cost' counts the operations of each route."
+        )
+
+
+def refuse_training(model: nn.Module) -> None:
+    """For inference: norms in training mode would take a batch's statistics, and change their own.
+
+    Raises:
+        RuntimeError: the model is in training mode, as models are when they are built.
+    """
+    if model.training:
+        raise RuntimeError(
+            f"The {type(model).__name__} is in training mode, in which it gives losses; "
+            "model.eval() comes before detections and difficulties."
         )
 
 
