@@ -177,15 +177,12 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         """
         self.optimized_copy.drop()  # of weights that are about to change
         batch = self._with_ground_truth(batched_inputs)
-        with torch.no_grad():
-            features1, start = self.backbone.first(batch.images.tensor)
-        features2 = self.backbone.second(features1, start)
-        training = {module for part in self.second_parts() for module in part.modules()}
-        with (
-            modes.loss_mode(*{*self.heads} - training),
-            get_event_storage().name_scope("detector2"),
-        ):
-            own = losses_of_tail(self, 2, batch, self.pyramid(2, features2))
+        with modes.training_alone(self, self.second_parts(), self.heads):
+            with torch.no_grad():
+                features1, start = self.backbone.first(batch.images.tensor)
+            features2 = self.backbone.second(features1, start)
+            with get_event_storage().name_scope("detector2"):
+                own = losses_of_tail(self, 2, batch, self.pyramid(2, features2))
         return {f"detector2/{name}": loss for name, loss in own.items()}
 
     def inference(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Modes of modules: freezing, evaluating, losses of frozen heads, and what is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -54,6 +54,20 @@ def loss_mode(*modules: nn.Module) -> Iterator[None]:
         for m in (m for module in modules for m in module.modules()):
             m.training = not isinstance(m, _KEEP_IN_EVAL)
         yield
+
+
+@contextmanager
+def training_alone(
+    model: nn.Module, parts: Iterable[nn.Module], heads: Iterable[nn.Module]
+) -> Iterator[None]:
+    """Some parts of a model in their own modes inside, its other heads as ``loss_mode`` has them,
+    and all else in evaluation mode, so that nothing but the parts can change."""
+    awake = {m for part in parts for m in part.modules()}
+    with modes_kept(model):
+        for m in model.modules():
+            m.training = m.training and m in awake
+        with loss_mode(*{*heads} - awake):
+            yield
 
 
 @contextmanager
