@@ -73,6 +73,14 @@ def test_training_never_touches_the_copy() -> None:
     assert all(torch.equal(loss, losses[1][name]) for name, loss in losses[0].items())
 
 
+def test_making_a_copy_draws_no_random_numbers() -> None:
+    """An evaluation in the middle of a training would change the steps behind it."""
+    model = detector(optimize=True)
+    before = torch.get_rng_state()
+    model.optimized_copy.of(model)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_losses_per_image_are_the_models_own() -> None:
     inputs = toy_inputs(2)
     plain, fast = detector(), detector(optimize=True)
