@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectron2's heads of RetinaNet and FCOS, whose predictions are float32 and whose norms know their
-level.
+"""Detectron2's heads of RetinaNet and FCOS: predictions are float32, and norms know their level.
 
 Of batch norms Detectron2 has one for each level, and goes from one to the next by counting calls:
 another thread between them, or a call that was interrupted, would give every level the norm of

@@ -270,7 +270,7 @@ def test_batch_norms_of_the_head_know_their_levels() -> None:
 
 
 def test_losses_under_autocast(head: str) -> None:
-    """As SOLVER.AMP has it. Boxes of bfloat16 are of eight bits, and fvcore's losses refuse them."""
+    """As SOLVER.AMP has it: fvcore's losses refuse boxes in halves."""
     found = []
     for enabled in (False, True):
         model = dense_model(head).train()
