@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import torch
 from detectron2.modeling.roi_heads.box_head import FastRCNNConvFCHead
 from torch import nn
 
@@ -53,7 +54,8 @@ def _replace(head: FastRCNNConvFCHead, pooled: tuple[int, int]) -> int:
 
 def _as_convolution(linear: nn.Linear, kernel: tuple[int, int]) -> nn.Conv2d:
     channels = linear.in_features // (kernel[0] * kernel[1])
-    conv = nn.Conv2d(channels, linear.out_features, kernel, bias=False)
+    with torch.device("meta"):  # random weights would move the generator of a training around it
+        conv = nn.Conv2d(channels, linear.out_features, kernel, bias=False)
     weight = linear.weight.detach().view(-1, channels, *kernel)
     conv.weight = nn.Parameter(weight, requires_grad=False)
     conv.bias = linear.bias

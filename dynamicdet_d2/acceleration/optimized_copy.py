@@ -88,7 +88,8 @@ def on_optimized_copy(method: Callable) -> Callable:
     @functools.wraps(method)
     def call(self: Any, *args: object, **kwargs: object) -> Any:
         model = self.optimized_copy.of(self)
-        model.operating_point = self.operating_point
+        if model is not self:  # whose own another thread may set at this moment
+            model.operating_point = self.operating_point
         return method(model, *args, **kwargs)
 
     return call

@@ -2,7 +2,7 @@
 """Plain settings of a model's modules, which a program may set after the optimised copy was made.
 
 Those of the model, its router and its heads are handed on to the copy, as they are set from call to
-call. Those of layers decide how the copy was made; where one changes, it is made anew.
+call. Those of layers, and lists, decide how the copy was made; where one changes, it is made anew.
 """
 
 import copy
@@ -15,6 +15,8 @@ from torch import nn
 
 from dynamicdet_d2.parts import parts_of
 
+# Of a detector, what is set for each call, and what the copy is kept by.
+_ITS_OWN = ("operating_point", "optimized_copy")
 _PLAIN = (bool, int, float, str)
 
 Handed = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
@@ -44,7 +46,8 @@ class HandedSettings:
 
 
 class LayerSettings:
-    """Those of all other modules, and of what modules keep that is no module, at one moment.
+    """Those of all other modules, those of the model that are not handed on, and those of what
+    modules keep that is no module, at one moment.
 
     These are numbers, text, and tuples and lists of them, such as ``eps``, ``stride`` or the
     ``weights`` of a ``box2box_transform``.
@@ -102,10 +105,10 @@ def _owners(model: nn.Module) -> Iterator[dict[str, Any]]:
     """Attributes of modules inside and, each once, of plain objects that they keep."""
     seen = set[int]()
     for module in model.modules():
-        if module is model:
-            continue
         yield vars(module)
-        for kept in vars(module).values():
+        for name, kept in vars(module).items():
+            if module is model and name in _ITS_OWN:
+                continue
             is_plain_object = hasattr(kept, "__dict__") and not isinstance(kept, type | nn.Module)
             if is_plain_object and not callable(kept) and id(kept) not in seen:
                 seen.add(id(kept))

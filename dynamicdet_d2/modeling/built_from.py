@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from torch import nn
 
@@ -55,8 +56,13 @@ def check_parts(
                 )
 
 
-def check_statistics(mean: Sequence[float], std: Sequence[float]) -> None:
-    """Refuse statistics of pixels that no image can be normalised by; warn of shares of 255.
+def register_statistics(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Buffers ``pixel_mean`` and ``pixel_std``, (C, 1, 1) float32; warn of shares of 255.
+
+    Images are turned into their type: of whole numbers it would be that of whole pixels.
+
+    Args:
+        mean, std: of each of C channels.
 
     Raises:
         ValueError: they are not of as many channels, or a deviation is none.
@@ -73,6 +79,8 @@ def check_statistics(mean: Sequence[float], std: Sequence[float]) -> None:
                 "255, and pixel_mean and pixel_std are so, too.",
                 *(name, list(numbers)),
             )
+        statistics = torch.tensor(list(numbers), dtype=torch.float32).view(-1, 1, 1)
+        model.register_buffer(name, statistics, persistent=False)
 
 
 def are_shares(statistics: Sequence[float]) -> bool:

@@ -13,10 +13,11 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_anchor_gener
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.matcher import Matcher
 from detectron2.modeling.meta_arch import fcos as stock
-from detectron2.modeling.meta_arch.retinanet import RetinaNet, RetinaNetHead
+from detectron2.modeling.meta_arch.retinanet import RetinaNet
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from dynamicdet_d2.modeling.dense_heads import FCOSHead, RetinaNetHead
 from dynamicdet_d2.modeling.necks.fpn import check_levels
 
 # Groups of a group norm, as everywhere in Detectron2.
@@ -39,7 +40,7 @@ class FCOS(stock.FCOS):
         levels = backbone.output_shape()
         check_levels("MODEL.FCOS.IN_FEATURES", keys.IN_FEATURES, levels)
         shapes = [levels[name] for name in keys.IN_FEATURES]
-        head = stock.FCOSHead(
+        head = FCOSHead(
             input_shape=shapes,
             num_classes=keys.NUM_CLASSES,
             conv_dims=[shapes[0].channels] * keys.NUM_CONVS,

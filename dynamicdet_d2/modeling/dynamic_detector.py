@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, on_optimized_copy
 from dynamicdet_d2.config import Use, check
+from dynamicdet_d2.modeling import modes
 from dynamicdet_d2.modeling.backbone.checked import built_composite
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
 from dynamicdet_d2.modeling.batch import (
@@ -21,12 +22,11 @@ from dynamicdet_d2.modeling.batch import (
     postprocessed,
     routed_outputs,
 )
-from dynamicdet_d2.modeling.built_from import check_parts, check_statistics
+from dynamicdet_d2.modeling.built_from import check_parts, register_statistics
 from dynamicdet_d2.modeling.exit_merging import ExitMerging, hard_detections
 from dynamicdet_d2.modeling.given import checked_images
 from dynamicdet_d2.modeling.loading import TakesOtherNames
 from dynamicdet_d2.modeling.losses import checked_loss_weights
-from dynamicdet_d2.modeling.modes import evaluating, loss_mode, refuse_halves, refuse_tracing
 from dynamicdet_d2.modeling.routed_batch import routed_detections
 from dynamicdet_d2.modeling.router import AdaptiveRouter, say_if_left_out
 from dynamicdet_d2.modeling.settable_threshold import SettableThreshold
@@ -77,13 +77,11 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             inference_options: of the optimised copy that inference runs on; None: no copy.
         """
         check_parts(backbone, router, operating_point, exit_merging, self.pass_type.steps)
-        check_statistics(pixel_mean, pixel_std)
         # Not super(): a kind of detector may also be one of Detectron2's own.
         nn.Module.__init__(self)
         self.backbone = backbone
         self.router = router
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        register_statistics(self, pixel_mean, pixel_std)
         self.operating_point = operating_point or OperatingPoint(threshold=0.5)
         self.loss_weights = checked_loss_weights(loss_weights)
         self.exit_merging = exit_merging
@@ -134,6 +132,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         return self.preprocess_image(batched_inputs)
 
     def _with_ground_truth(self, batched_inputs: list[dict]) -> Batch:
+        modes.refuse_halves(self.pixel_mean.dtype)
         images = self.images_with_ground_truth(batched_inputs)
         return Batch.of(batched_inputs, images, self.known_classes, self.learnt_fields)
 
@@ -144,8 +143,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             in training: scalars named ``detector1/loss_cls``, ``detector2/loss_cls``, ..., each
             weighted, so that their sum is the objective of eq. 9; else as ``inference``.
         """
-        refuse_tracing()
-        refuse_halves(self.pixel_mean.dtype)
+        modes.refuse_tracing()
         if not self.training:
             return self.inference(batched_inputs)
         say_if_left_out(self.router)
@@ -179,12 +177,12 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         """
         self.optimized_copy.drop()  # of weights that are about to change
         batch = self._with_ground_truth(batched_inputs)
-        with torch.no_grad():
-            features1, start = self.backbone.first(batch.images.tensor)
-        features2 = self.backbone.second(features1, start)
-        training = {module for part in self.second_parts() for module in part.modules()}
-        with loss_mode(*{*self.heads} - training), get_event_storage().name_scope("detector2"):
-            own = losses_of_tail(self, 2, batch, self.pyramid(2, features2))
+        with modes.training_alone(self, self.second_parts(), self.heads):
+            with torch.no_grad():
+                features1, start = self.backbone.first(batch.images.tensor)
+            features2 = self.backbone.second(features1, start)
+            with get_event_storage().name_scope("detector2"):
+                own = losses_of_tail(self, 2, batch, self.pyramid(2, features2))
         return {f"detector2/{name}": loss for name, loss in own.items()}
 
     def inference(
@@ -208,15 +206,15 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             ValueError: if the threshold comes from a calibration of another model, or an image or
                 its difficulty is not finite.
         """
-        refuse_tracing()
+        modes.refuse_tracing()
         self.operating_point.check(self)
-        return self._inference(batched_inputs, do_postprocess)
+        return self._inference(batched_inputs, do_postprocess, self.threshold)
 
     @on_optimized_copy
     def _inference(
-        self, batched_inputs: list[dict], do_postprocess: bool
+        self, batched_inputs: list[dict], do_postprocess: bool, threshold: float
     ) -> list[dict] | list[Instances]:
-        images, threshold = self.preprocess_image(batched_inputs), self.threshold
+        images = self.preprocess_image(batched_inputs)
         results, difficulties = routed_detections(self, images, threshold)
         checked_difficulties(difficulties, batched_inputs)
         if not do_postprocess:
@@ -251,6 +249,8 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
 
     def first(self, images: ImageList) -> FirstPass:
         """Backbone 1 and router: N images, normalised and padded -> what routes follow from."""
+        modes.refuse_training(self)
+        modes.refuse_halves(self.pixel_mean.dtype)
         features, start = self.backbone.first(images.tensor)
         seen = self.pass_type(self, 1, images, features)
         return FirstPass(seen, start, self.router(*self._looked_at(seen)))
@@ -285,7 +285,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             FloatingPointError: naming an image of which predictions are not finite.
         """
         batch = self._with_ground_truth(batched_inputs)
-        with evaluating(self):
+        with modes.evaluating(self):
             features, start = self.backbone.first(batch.images.tensor)
             seen = self.pass_type(self, 1, batch.images, features)
             numbers = self.router.numbers(*self._looked_at(seen))

@@ -28,7 +28,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.exit_merging import ExitMerging
 from dynamicdet_d2.modeling.modes import loss_mode, setting, torch_seeded
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck, check_levels
-from dynamicdet_d2.modeling.routed_batch import routed_features, routed_results
+from dynamicdet_d2.modeling.routed_batch import in_one_pass, routed_features, routed_results
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.second_tail import SharableTail, own_tail
@@ -213,23 +213,23 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
         if detected_instances is None:
             return super().inference(batched_inputs, do_postprocess=do_postprocess)
         self.operating_point.check(self)
-        return self._with_given_boxes(batched_inputs, detected_instances, do_postprocess)
+        given = [x.to(self.device) for x in detected_instances]
+        return self._with_given_boxes(batched_inputs, given, do_postprocess, self.threshold)
 
     @on_optimized_copy
     def _with_given_boxes(
-        self, batched_inputs: list[dict], detected_instances: list[Instances], do_postprocess: bool
+        self, inputs: list[dict], given: list[Instances], do_postprocess: bool, threshold: float
     ) -> list[dict] | list[Instances]:
-        images, threshold = self.preprocess_image(batched_inputs), self.threshold
-        given = [x.to(self.device) for x in detected_instances]
-        if self.shared_tail:
+        images = self.preprocess_image(inputs)
+        if in_one_pass(self):
             features, difficulties = routed_features(self, images, threshold)
             results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
         else:
             results, difficulties = routed_results(self, images, threshold, _in_boxes(given))
-        checked_difficulties(difficulties, batched_inputs)
+        checked_difficulties(difficulties, inputs)
         if not do_postprocess:
             return results
-        instances = postprocessed(results, batched_inputs, images)
+        instances = postprocessed(results, inputs, images)
         return routed_outputs(instances, difficulties, threshold)
 
     def neck_parts(self, detector: int) -> tuple[Part, ...]:

@@ -21,6 +21,8 @@ _NO_PIXELS = (torch.bool, torch.complex32, torch.complex64, torch.complex128)
 # What is normalised by the statistics of ImageNet is below 2.7; of what only its mean is taken off,
 # dark pixels are below -100. Every so many pixels are looked at.
 _MOST_PREPARED, _LEAST, _SOME = 3.0, -30.0, 8
+# Resizing may go beyond 255 a little; ten bits begin at 256 and end at 1023.
+_MOST = 400.0
 # Of what models learn beside boxes and classes.
 _KINDS = {"gt_masks": (PolygonMasks, BitMasks), "gt_keypoints": (Keypoints,)}
 # More pixels a side are those of no image.
@@ -77,26 +79,31 @@ def _checked_image(source: Any, place: int, channels: int) -> Tensor:
         # One number says it of all: infinity stays infinite or becomes NaN in a sum.
         if not torch.isfinite(image.sum(dtype=torch.float32)):
             raise ValueError(f"{image_name(source, place)} has pixels that are not finite.")
-        if _look_prepared(image):
-            _say_prepared()
+    if image.dtype != torch.uint8 and image.device.type == "cpu":
+        doubt = _doubt_of_pixels(image[:, ::_SOME, ::_SOME].float())
+        if doubt:
+            _say_pixels(doubt)
     return image
 
 
-def _look_prepared(image: Tensor) -> bool:
-    """Whether pixels are hardly from 0 to 255, by some of them; frames may be black."""
-    some = image[:, ::_SOME, ::_SOME]
-    if some.amin() < _LEAST:
-        return True
-    return bool(some.amax() <= _MOST_PREPARED) and bool((some % 1 != 0).any())
+def _doubt_of_pixels(some: Tensor) -> str:
+    """What is hardly meant of some pixels, which are from 0 to 255; a frame may be black."""
+    if some.amax() > _MOST:
+        return f"above {_MOST:g}, as if they were of more than 8 bits"
+    prepared = some.amax() <= _MOST_PREPARED and (some % 1 != 0).any()
+    if prepared or some.amin() < _LEAST:
+        return (
+            f"of {_MOST_PREPARED:g} at most or below {_LEAST:g}, as if they were divided by 255, "
+            "normalised or had a mean taken off, by a mapper for one"
+        )
+    return ""
 
 
 @cache  # of a stream, once
-def _say_prepared() -> None:
+def _say_pixels(doubt: str) -> None:
     logger.warning(
-        "Images have pixels of %g at most or below %g, as if they were divided by 255, normalised "
-        "or had a mean taken off, by a mapper for one: a detector takes them from 0 to 255, and "
-        "normalises them itself.",
-        *(_MOST_PREPARED, _LEAST),
+        "Images have pixels %s: a detector takes them from 0 to 255, and normalises them itself.",
+        doubt,
     )
 
 

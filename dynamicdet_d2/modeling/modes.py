@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modes of modules: freezing, evaluating, losses of frozen heads, no tracing, no halves."""
+"""Modes of modules: freezing, evaluating, losses of frozen heads, and what is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -57,6 +57,20 @@ def loss_mode(*modules: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def training_alone(
+    model: nn.Module, parts: Iterable[nn.Module], heads: Iterable[nn.Module]
+) -> Iterator[None]:
+    """Some parts of a model in their own modes inside, its other heads as ``loss_mode`` has them,
+    and all else in evaluation mode, so that nothing but the parts can change."""
+    awake = {m for part in parts for m in part.modules()}
+    with modes_kept(model):
+        for m in model.modules():
+            m.training = m.training and m in awake
+        with loss_mode(*{*heads} - awake):
+            yield
+
+
+@contextmanager
 def setting(name: str, value: object, *modules: nn.Module) -> Iterator[None]:
     """An attribute of each module has this value inside, and its own again afterwards."""
     before = [(m, getattr(m, name)) for m in modules]
@@ -90,6 +104,19 @@ def refuse_tracing() -> None:
             "A dynamic detector cannot be traced as a whole, since a trace has one route for all "
             "images; 'dynamicdet export' writes its static pieces and what runs them, and "
             "'dynamicdet cost' counts the operations of each route."
+        )
+
+
+def refuse_training(model: nn.Module) -> None:
+    """For inference: norms in training mode would take a batch's statistics, and change their own.
+
+    Raises:
+        RuntimeError: the model is in training mode, as models are when they are built.
+    """
+    if model.training:
+        raise RuntimeError(
+            f"The {type(model).__name__} is in training mode, in which it gives losses; "
+            "model.eval() comes before detections and difficulties."
         )
 
 

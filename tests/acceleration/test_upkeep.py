@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 from detectron2.modeling import GeneralizedRCNNWithTTA
+from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 from torch import nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference, optimized_copy
+from dynamicdet_d2.modeling import DynamicRCNN
 from dynamicdet_d2.modeling.exit_merging import ExitMerging
 from tests.support.optimized import MASK, assert_same, detector, raw
 from tests.support.toy import toy_cfg, toy_inputs
@@ -69,6 +71,14 @@ def test_training_never_touches_the_copy() -> None:
         assert model.backbone.bottom_up1.res2[0].conv1.weight.grad.any()
     assert losses[0].keys() == losses[1].keys()
     assert all(torch.equal(loss, losses[1][name]) for name, loss in losses[0].items())
+
+
+def test_making_a_copy_draws_no_random_numbers() -> None:
+    """An evaluation in the middle of a training would change the steps behind it."""
+    model = detector(optimize=True)
+    before = torch.get_rng_state()
+    model.optimized_copy.of(model)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_losses_per_image_are_the_models_own() -> None:
@@ -242,6 +252,31 @@ def test_settings_of_model_and_router_are_followed(change: Callable[[nn.Module],
     assert after["difficulty"] == pytest.approx(expected["difficulty"], abs=1e-6)
     same = torch.equal(after["instances"].scores, before["instances"].scores)
     assert not same or after["difficulty"] != before["difficulty"]
+
+
+class OfSomeClasses(DynamicRCNN):
+    wanted: Any
+
+    def detections(self, *given: Any) -> list[Instances]:
+        found = super().detections(*given)
+        return [x[torch.isin(x.pred_classes, torch.tensor(self.wanted))] for x in found]
+
+
+def test_lists_of_a_model_of_ones_own_are_followed() -> None:
+    model = detector("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, optimize=True)
+    model.__class__ = OfSomeClasses
+
+    def classes() -> set[int]:
+        return set(raw(model, toy_inputs(1))[0].pred_classes.tolist())
+
+    model.wanted = (0, 1, 2)
+    assert classes() == {0, 1, 2}
+    model.wanted = (0,)
+    assert classes() == {0}
+    model.wanted = [0, 2]
+    assert classes() == {0, 2}
+    model.wanted.remove(0)
+    assert classes() == {2}
 
 
 def test_threads_wait_for_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,14 @@
 from typing import Any
 
 import pytest
+import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from torch import nn
 
 from dynamicdet_d2.modeling.architecture import building
-from dynamicdet_d2.modeling.built_from import check_classes, check_parts, check_statistics
+from dynamicdet_d2.modeling.built_from import check_classes, check_parts, register_statistics
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
 
@@ -55,18 +56,31 @@ def test_a_router_that_reads_a_step_which_no_detector_has() -> None:
 def test_statistics_of_pixels(mean: list[float], std: list[float]) -> None:
     says = r"they must have a number for each channel, and pixel_std numbers above 0\.$"
     with pytest.raises(ValueError, match=says):
-        check_statistics(mean, std)
-    check_statistics([103.5], [1.0])
+        register_statistics(nn.Module(), mean, std)
+    register_statistics(nn.Module(), [103.5], [1.0])
 
 
 def test_statistics_as_shares_of_255_are_said(caplog: pytest.LogCaptureFixture) -> None:
-    check_statistics([103.5, 0.0, -120.0], [1.0, 57.0, 0.5])  # a deviation of 0.5 beside others
+    register_statistics(
+        nn.Module(), [103.5, 0.0, -120.0], [1.0, 57.0, 0.5]
+    )  # a deviation of 0.5 beside others
     assert not caplog.messages
-    check_statistics([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    register_statistics(nn.Module(), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     assert [said.split(",")[0] for said in caplog.messages] == [
         "pixel_mean of the detector is [0.485",
         "pixel_std of the detector is [0.229",
     ]
+
+
+def test_statistics_that_are_whole_numbers_leave_pixels_their_fractions() -> None:
+    """As YAML has them without a point; an image in float64 is turned into their type."""
+    model = nn.Module()
+    register_statistics(model, [104, 117, 124], [58, 57, 57])
+    assert model.pixel_mean.dtype == model.pixel_std.dtype == torch.float32
+    keys = [("MODEL.PIXEL_MEAN", [of(104), of(117), of(124)]) for of in (int, float)]
+    image = toy_inputs(1)[0]["image"].double()
+    whole, floats = (toy_model(*own).difficulties([{"image": image}]) for own in keys)
+    assert whole == floats
 
 
 def test_heads_and_their_predictor_have_the_same_classes() -> None:

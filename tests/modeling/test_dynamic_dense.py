@@ -9,6 +9,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultPredictor
+from detectron2.layers import CycleBatchNormList
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
@@ -244,6 +245,42 @@ def test_batch_norms_of_the_head_keep_to_their_levels() -> None:
     with torch.no_grad():
         model(inputs)
     assert torch.equal(model.detector_losses_per_image(inputs), expected)
+
+
+@torch.no_grad()
+def test_batch_norms_of_the_head_know_their_levels() -> None:
+    """Whatever became of an earlier call, or comes in from another thread."""
+    model, inputs = dense_model("RetinaNet", "MODEL.RETINANET.NORM", "BN"), toy_inputs(1)
+    for norms in (x for x in model.dense.head.modules() if isinstance(x, CycleBatchNormList)):
+        for level, norm in enumerate(norms):
+            nn.init.constant_(norm.running_mean, float(level))
+    expected = model.exits(inputs)[0]["detector1"]
+    score, calls = model.dense.head.cls_subnet[0], list[int]()
+
+    def interrupt(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    hook = score.register_forward_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.exits(inputs)
+    hook.remove()
+    assert_same(model.exits(inputs)[0]["detector1"], expected)
+
+
+def test_losses_under_autocast(head: str) -> None:
+    """As SOLVER.AMP has it: fvcore's losses refuse boxes in halves."""
+    found = []
+    for enabled in (False, True):
+        model = dense_model(head).train()
+        with EventStorage(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses = model(toy_inputs(2))
+        sum(losses.values()).backward()
+        found.append(losses)
+    exact, halves = found
+    assert all(loss.dtype == torch.float32 for loss in halves.values())
+    assert all(halves[k].item() == pytest.approx(x.item(), rel=0.05) for k, x in exact.items())
 
 
 # Acceleration

@@ -2,6 +2,8 @@
 """What all kinds of dynamic detectors have in common, and tails that are not shared."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +23,9 @@ from dynamicdet_d2.modeling.architecture import (
 )
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.parts import EASY, HARD, Part
-from tests.support.optimized import assert_same
+from tests.support.optimized import MASK, assert_same, detector
 from tests.support.toy import toy_inputs, toy_model
+from tests.support.toy_yolo import dynamic_yolo
 
 
 class TwoTails(DynamicRCNN):
@@ -252,7 +255,74 @@ def test_an_unknown_architecture_is_refused() -> None:
         architecture_of(config("FasterRCNN"))
 
 
+# A shared tail, and methods of a program's own that look whose images they are given
+
+
+class OneEach(DynamicRCNN):
+    """Of a hard image the best detection alone."""
+
+    def detections(self, detector: int, *given: Any) -> list[Instances]:
+        found = super().detections(detector, *given)
+        return [own[:1] for own in found] if detector == 2 else found
+
+
+class NothingSeen(DynamicRCNN):
+    def pyramid(self, detector: int, features: Features) -> Features:
+        return {name: 0 * level for name, level in super().pyramid(detector, features).items()}
+
+
+@torch.no_grad()
+def test_a_hard_image_is_detector2s(model: DynamicRCNN) -> None:
+    own, inputs = copy.deepcopy(model), toy_inputs(3)
+    own.__class__ = OneEach
+    own.threshold = middle_threshold(own, inputs)
+    for output, exits in zip(own(inputs), own.exits(inputs), strict=True):
+        detector = "detector2" if output["route"] == "hard" else "detector1"
+        assert_same(output["instances"], exits[detector])
+        assert (len(output["instances"]) == 1) == (detector == "detector2")
+
+
+@torch.no_grad()
+def test_given_boxes_pass_a_pyramid_of_ones_own() -> None:
+    model, inputs = detector(*MASK), toy_inputs(1)
+    found = model.inference(inputs, do_postprocess=False)
+    masks = model.inference(inputs, found, do_postprocess=False)[0].pred_masks
+    model.__class__ = NothingSeen
+    blank = model.inference(inputs, found, do_postprocess=False)[0].pred_masks
+    seen, nothing = (own.flatten(1).std(dim=1) for own in (masks, blank))
+    assert seen.min() > 1e-3 and nothing.max() < 1e-6
+
+
+# Models as they are when they are built
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", ["inference", "exits", "difficulties"])
+@pytest.mark.parametrize("built", [toy_model, dynamic_yolo])
+def test_training_mode_gives_no_detections(built: Callable, method: str) -> None:
+    """Norms would take the statistics of the batch, and keep them."""
+    model, inputs = built().train(), toy_inputs(2)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(RuntimeError) as refused:
+        getattr(model, method)(inputs)
+    assert str(refused.value) == (
+        f"The {type(model).__name__} is in training mode, in which it gives losses; model.eval() "
+        "comes before detections and difficulties."
+    )
+    after = model.state_dict()
+    assert all(torch.equal(x, after[k]) for k, x in before.items() if not x.isnan().any())
+
+
 # Threads that move the threshold while others detect
+
+
+def test_a_threshold_that_is_set_during_a_call_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before must not be written behind it."""
+    model = toy_model()
+    written = list[str]()
+    monkeypatch.setattr(DynamicRCNN, "__setattr__", lambda self, name, value: written.append(name))
+    model.difficulties(toy_inputs(1))
+    assert not written
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Neck and heads that detector2 has for itself: equal to shared ones at equal weights."""
 
+import copy
+
 import pytest
 import torch
 from detectron2.structures import BitMasks
@@ -116,6 +118,23 @@ def test_phase_detector2_trains_what_detector2_has_for_itself(
     assert {n for n in with_gradient if n.startswith("tail2.")}
     twin.zero_grad()
     twin.eval()
+
+
+@torch.no_grad()
+def test_losses_of_detector2_change_no_statistics_but_its_own(
+    pair: tuple[DynamicDetector, DynamicDetector],
+) -> None:
+    """Though a loop of a program's own has all of the model in training mode."""
+    twin = copy.deepcopy(pair[1]).train()
+    before = copy.deepcopy(twin.state_dict())
+    with EventStorage():
+        twin.losses_of_second(masked_inputs(2))
+    after = twin.state_dict()
+    changed = {k for k, x in before.items() if not torch.equal(x, after[k]) and not x.isnan().any()}
+    changed -= {"loss_normalizers"}  # of both detectors, of which only the second's is another
+    own = ("backbone.connections.", "backbone.bottom_up2.")
+    assert changed and all(name.startswith(own) for name in changed)
+    assert all(module.training for module in twin.modules())
 
 
 @torch.no_grad()

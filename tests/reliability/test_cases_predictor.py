@@ -14,7 +14,7 @@ from PIL import Image
 
 from dynamicdet_d2.config import get_cfg, read_config
 from dynamicdet_d2.engine.predictor import Predictor
-from dynamicdet_d2.modeling.given import _say_doubt, _say_prepared, checked_ground_truth
+from dynamicdet_d2.modeling.given import _say_doubt, _say_pixels, checked_ground_truth
 from dynamicdet_d2.prediction import DynamicPredictor
 from dynamicdet_d2.prediction.class_names import check_class_names, say_other_places
 from dynamicdet_d2.runner.images import prepare
@@ -333,23 +333,27 @@ def models() -> list[Any]:
 @pytest.mark.parametrize(
     ("image", "says"),
     [
-        (IMAGE / 255, True),
-        ((IMAGE - 110) / 58, True),
-        (IMAGE - 110, True),
-        (IMAGE, False),
-        (IMAGE.byte(), False),
-        (IMAGE * 0, False),
-        ((IMAGE / 100).floor(), False),  # a dark frame
+        (IMAGE / 255, "of 3 at most or below -30, as if"),
+        ((IMAGE - 110) / 58, "of 3 at most or below -30, as if"),
+        (IMAGE - 110, "of 3 at most or below -30, as if"),
+        (IMAGE * 257, "above 400, as if they were of more than 8 bits:"),
+        ((IMAGE * 257).to(torch.uint16), "above 400, as if they were of more than 8 bits:"),
+        (IMAGE, ""),
+        (IMAGE * 1.1, ""),  # as bicubic resizing may do
+        (IMAGE.byte(), ""),
+        (IMAGE * 0, ""),
+        ((IMAGE / 100).floor(), ""),  # a dark frame
     ],
 )
-def test_pixels_that_a_mapper_has_normalised_are_said(
-    models: list[Any], caplog: pytest.LogCaptureFixture, image: torch.Tensor, says: bool
+def test_pixels_that_are_hardly_from_0_to_255_are_said(
+    models: list[Any], caplog: pytest.LogCaptureFixture, image: torch.Tensor, says: str
 ) -> None:
-    _say_prepared.cache_clear()
+    _say_pixels.cache_clear()
     for _ in range(2):
         models[0]([{"image": image}])
-    said = [x for x in caplog.messages if "pixels of 3 at most or below -30, as if" in x]
-    assert len(said) == says
+    said = [x for x in caplog.messages if x.startswith("Images have pixels ")]
+    assert len(said) == bool(says)
+    assert all(says in sentence for sentence in said)
 
 
 @pytest.mark.parametrize("number", range(len(INPUTS)))

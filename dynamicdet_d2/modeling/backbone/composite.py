@@ -8,6 +8,7 @@ is said here and nowhere else.
 N: images, C_i, H_i, W_i: channels and size of stage i, numbered 0..S-1 from the stem on.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 
@@ -228,8 +229,11 @@ class CompositeBackbone(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        """The coarsest stride, so that an FPN's levels fit each other (as Detectron2's FPN)."""
-        return max(shape.stride for shape in self.output_shape().values())
+        """A multiple of the coarsest stride, so that the levels of an FPN fit each other, and of
+        what a family asks for beyond it, such as whole windows."""
+        coarsest = max(shape.stride for shape in self.output_shape().values())
+        asked = (own.size_divisibility for own in (self.bottom_up1, self.bottom_up2))
+        return math.lcm(coarsest, *(max(number, 1) for number in asked))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """F1 by stage name (eq. 1): (N, 3, H, W) -> (N, C_i, H_i, W_i)."""

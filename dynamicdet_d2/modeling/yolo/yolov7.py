@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.modeling.batch import Batch, postprocessed
+from dynamicdet_d2.modeling.built_from import register_statistics
 from dynamicdet_d2.modeling.given import checked_images
+from dynamicdet_d2.modeling.modes import refuse_training
 from dynamicdet_d2.modeling.yolo import build, settings
 from dynamicdet_d2.modeling.yolo.detections import YOLODetections
 from dynamicdet_d2.modeling.yolo.head import YOLOHead, head_part
@@ -62,9 +64,7 @@ class YOLOv7(nn.Module):
         self.auxiliary_head = auxiliary_head
         self.loss, self.detections, self.padding = loss, detections, padding
         self.input_format = input_format
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            tensor = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
-            self.register_buffer(name, tensor, persistent=False)
+        register_statistics(self, pixel_mean, pixel_std)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -118,7 +118,11 @@ class YOLOv7(nn.Module):
         Returns:
             per image a dict with ``"instances"``, scaled to its ``"height"`` and ``"width"``;
             without post-processing the ``Instances`` in pixels of the network's input.
+
+        Raises:
+            RuntimeError: the model is in training mode.
         """
+        refuse_training(self)
         images = self.preprocess_image(batched_inputs)
         logits = self.head(self.neck(self.backbone(images.tensor)))
         results = self.detections(logits, images)

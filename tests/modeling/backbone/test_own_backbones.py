@@ -40,6 +40,17 @@ class Patches(StagedBackbone):
         del self.stem
 
 
+class Windows(Patches):
+    """Looks at windows of 3 positions at stride 8."""
+
+    size_divisibility = 24
+
+    def run(self, stage: int, x: Tensor) -> Any:
+        if stage and any(side % 6 for side in x.shape[2:]):
+            raise RuntimeError("windows are not whole")
+        return super().run(stage, x)
+
+
 class OtherChannels(Patches):
     def output_shape(self) -> Any:
         return {**super().output_shape(), "fine": ShapeSpec(channels=9, stride=4)}
@@ -153,3 +164,10 @@ def test_looking_changes_nothing() -> None:
     check_runs(composite, channels=3)
     assert composite.training and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in composite.state_dict().items())
+
+
+def test_a_family_may_ask_for_other_sizes_than_strides() -> None:
+    one, both = Patches(), CompositeBackbone(bottom_up1=Windows(), bottom_up2=Windows())
+    assert CompositeBackbone(bottom_up1=one, bottom_up2=Patches()).size_divisibility == 8
+    assert both.size_divisibility == 24
+    check_runs(both, 3)
