@@ -52,7 +52,7 @@ def test_detectron2_s_own_way_of_registering(tmp_path: Path) -> None:
     file, root = write_coco(tmp_path / "c", [image_entry(3)], [object_entry(1, 3, iscrowd=1)])
     register_coco_instances("crowds", {}, file, root)
     cfg.DATASETS.TRAIN = ("crowds",)
-    with pytest.raises(ValueError, match="No image has an object to train on"):
+    with pytest.raises(ValueError, match="No image has an object to train or judge by"):
         prepare_data(cfg)
     cfg.DATASETS.CHECK = False
     prepare_data(cfg)

@@ -40,7 +40,8 @@ def check_dataset(
     Args:
         num_classes: of the model; None leaves the comparison out.
         num_classes_key: where the config says so.
-        training, testing: what the data set is used for; COCO's evaluation needs more keys.
+        training: losses are computed of it, as where it is learnt.
+        testing: figures are, for which COCO's evaluation needs more keys.
         mask_format: ``INPUT.MASK_FORMAT`` where masks are trained, else None.
         skip_corrupt: missing or unreadable images are warnings, since the loaders skip them.
 
@@ -67,11 +68,8 @@ def check_dataset(
             testing=testing,
             mask_format=mask_format,
         ).run(annotations)
-    elif training or "annotations" in content:
-        use = "train on" if training else "measure"
-        report.errors.add("missing lists", f"There is no list of 'annotations' to {use}.")
     else:
-        report.warnings.add("missing lists", "There are no 'annotations': AP cannot be computed.")
+        report.errors.add("missing lists", "There is no list of 'annotations' to learn or measure.")
     return report
 
 
@@ -120,6 +118,8 @@ def check_datasets(
             warn_of_learnt_set(train, name)
         train, judged = [], test
     num_classes = reduce(getattr, num_classes_key.split("."), cfg)
+    by_losses = {*train, cfg.SOLVER.ROUTER.VALIDATION}
+    by_losses |= {*test} if cfg.TEST.EVAL_LOSS or cfg.TEST.DYNAMIC.LOSS_GAP else set()
     reports = []
     names = list(dict.fromkeys([*train, *judged]))
     for name in filter(is_of_coco_files, names):
@@ -130,7 +130,7 @@ def check_datasets(
             metadata.image_root,
             num_classes,
             num_classes_key=num_classes_key,
-            training=name in train,
+            training=name in by_losses,
             testing=name in judged,
             mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None,
             skip_corrupt=cfg.DATALOADER.SKIP_CORRUPT_IMAGES,
@@ -262,6 +262,9 @@ def _warn_of_learnt_images(
     where two data sets that it learns from have the same images."""
     learnt: set[str] = set()
     for report in (report for report in reports if report.name in train):
+        if (count := [*train].count(report.name)) > 1:  # objective "auto" keeps images aside
+            said = f"DATASETS.TRAIN names it {count} times: parts that are kept aside are learnt"
+            report.warnings.add("shared images", f"{said} as well.")
         twice = len(report.files & learnt)
         if twice:
             report.warnings.add(
