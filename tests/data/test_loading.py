@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper
+from detectron2.data import DatasetMapper, MetadataCatalog
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -267,6 +267,17 @@ def test_keys_that_cannot_be_followed(cfg: CfgNode) -> None:
         training_dicts(cfg)
     with pytest.raises(ValueError, match=r"DATASETS\.TEST names 'val', which is not registered"):
         build_test_loader(cfg, "val")
+
+
+def test_keypoints_have_names_in_the_metadata(cfg: CfgNode) -> None:
+    cfg.MODEL.KEYPOINT_ON, cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE = True, 0
+    with pytest.raises(ValueError, match=r"'toy' has no keypoint_names in its metadata, which no"):
+        training_dicts(cfg)
+    MetadataCatalog.get("toy").set(keypoint_names=["nose"])
+    with pytest.raises(ValueError, match=r"get\('toy'\)\.set\(keypoint_flip_map=\.\.\.\)\.$"):
+        training_dicts(cfg)
+    MetadataCatalog.get("toy").set(keypoint_flip_map=[])
+    assert len(training_dicts(cfg)) == NUM_IMAGES
 
 
 def test_a_data_set_without_any_usable_image(tmp_path: Path) -> None:
