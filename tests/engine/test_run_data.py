@@ -77,6 +77,20 @@ def test_a_test_set_by_code_that_no_figures_can_be_had_of(
     ]
 
 
+def test_a_test_set_by_code_whose_losses_are_computed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = {"file_name": "a.jpg", "image_id": 1, "height": 30, "width": 40}
+    DatasetCatalog.register("by_code", lambda: [image])
+    cfg = config(tmp_path)
+    cfg.DATASETS.TEST = ("by_code",)
+    prepare_data(cfg)
+    assert "will refuse it" not in caplog.text
+    cfg.TEST.EVAL_LOSS = True
+    prepare_data(cfg)
+    assert "refuse it: Image a.jpg (id 1) has no 'annotations'; it must be a list" in caplog.text
+
+
 def test_an_empty_test_set_by_code(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     DatasetCatalog.register("by_code", list)
     cfg = config(tmp_path)

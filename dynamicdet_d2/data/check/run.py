@@ -120,6 +120,7 @@ def check_datasets(
     num_classes = reduce(getattr, num_classes_key.split("."), cfg)
     by_losses = {*train, cfg.SOLVER.ROUTER.VALIDATION}
     by_losses |= {*test} if cfg.TEST.EVAL_LOSS or cfg.TEST.DYNAMIC.LOSS_GAP else set()
+    masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
     reports = []
     names = list(dict.fromkeys([*train, *judged]))
     for name in filter(is_of_coco_files, names):
@@ -132,14 +133,15 @@ def check_datasets(
             num_classes_key=num_classes_key,
             training=name in by_losses,
             testing=name in judged,
-            mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None,
+            mask_format=masks,
             skip_corrupt=cfg.DATALOADER.SKIP_CORRUPT_IMAGES,
         )
         reports.append(report)
     _compare_classes(reports)
     others = [name for name in names if not is_of_coco_files(name)] if judged else []
     for name in others:  # some name their classes when they are read
-        reports += _of_code(name, measured_later=bool(train) and name in judged)
+        later = Needs(name in by_losses, True, masks if name in by_losses else None)
+        reports += _of_code(name, later if train and name in judged else None)
     if others and train:
         warn_of_other_classes(train, judged)
     _warn_of_learnt_images(reports, train, judged)
@@ -151,10 +153,10 @@ def check_datasets(
     return reports
 
 
-def _of_code(name: str, *, measured_later: bool) -> list[DatasetReport]:
+def _of_code(name: str, later: Needs | None) -> list[DatasetReport]:
     """The images of a data set that is registered by code, and what their metadata says; nothing
     where it cannot be read, which whoever loads it says. An evaluation of one's own may take what
-    COCO's refuses, so that this is a warning where a training comes first.
+    COCO's refuses ``later``, so that this is a warning where a training comes first.
     """
     try:
         images = DatasetCatalog.get(name)
@@ -163,7 +165,7 @@ def _of_code(name: str, *, measured_later: bool) -> list[DatasetReport]:
     except Exception:  # a user's own function, or what it gives
         return []
     if not files:
-        if measured_later:
+        if later is not None:
             logger.warning("Data set '%s' has no image: its evaluation will be refused.", name)
         return []
     real = {folder: os.path.realpath(folder) for folder in dict(files)}
@@ -175,9 +177,9 @@ def _of_code(name: str, *, measured_later: bool) -> list[DatasetReport]:
         num_images=len(files),
         num_annotations=objects,
     )
-    if measured_later:
+    if later is not None:
         try:
-            refuse_malformed([name], images, Needs(figures=True))
+            refuse_malformed([name], images, later)
         except ValueError as error:
             fault = str(error).removeprefix(f"Data sets {[name]}: ")
             report.warnings.add("malformed images", f"COCO's evaluation will refuse it: {fault}")
