@@ -84,7 +84,6 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
         ValueError: it is no config.
     """
     refuse_no_config(cfg)
-    again = isinstance(cfg, Config)
     if type(cfg) is CfgNode:
         object.__setattr__(cfg, "__class__", Config)  # a config's own attributes are its keys
     for declared in KEYS.values():
@@ -93,8 +92,7 @@ def add_dynamicdet_config(cfg: CfgNode) -> None:
             node = cfg
             for section in sections:
                 node = node.setdefault(section, CfgNode())
-            if not (again and last in node):
-                node[last] = copy.deepcopy(declared.default)
+            node.setdefault(last, copy.deepcopy(declared.default))
 
 
 def get_cfg() -> CfgNode:

@@ -269,7 +269,8 @@ def statistics_stay_in_phase_router(architecture: str, enabled: bool) -> str | N
 
 @rule("MODEL.META_ARCHITECTURE", "VIS_PERIOD", when=Use.TRAIN)
 def only_proposals_are_drawn(architecture: str, period: int) -> str | None:
-    if not period or not is_a("DynamicDenseDetector", architecture):
+    without = ("DynamicDenseDetector", "DynamicYOLO", "YOLOv7")
+    if not period or not any(is_a(kind, architecture) for kind in without):
         return None
     return f"VIS_PERIOD is {period}, but a {architecture} has no proposals to draw; it must be 0."
 

@@ -2,6 +2,7 @@
 """What Detectron2's keys of optimizer, schedule, images and loaders may be, and must agree in."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from dynamicdet_d2.config.declare import Use, limit, rule
 from dynamicdet_d2.config.ranges import (
@@ -100,6 +101,17 @@ def crops_are_of_some_size(enabled: bool, kind: str, size: Sequence[float]) -> s
         must = "be two whole numbers of pixels"
         must += "" if kind == "absolute" else ", the least first"
     return f"INPUT.CROP.SIZE is {shown(list(size))}; with INPUT.CROP.TYPE '{kind}' it must {must}."
+
+
+@rule("INPUT.CROP.ENABLED", "MODEL.MASK_ON", when=Use.TRAIN)
+def polygons_can_be_cropped(enabled: bool, masks: bool) -> str | None:
+    """Detectron2 asks for the package when it crops the first of them."""
+    if not (enabled and masks) or find_spec("shapely") is not None:
+        return None
+    return (
+        "INPUT.CROP.ENABLED is True, for which Detectron2 crops the polygons of MODEL.MASK_ON by a "
+        "package that is not installed: pip install shapely."
+    )
 
 
 @rule("TEST.EXPECTED_RESULTS", "DATASETS.TEST", when=Use.EVALUATE)

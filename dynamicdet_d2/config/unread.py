@@ -193,6 +193,7 @@ OWNERS = (
         True,
         *(f"SOLVER.CLIP_GRADIENTS.{x}" for x in ("CLIP_TYPE", "CLIP_VALUE", "NORM_TYPE")),
     ),
+    _where("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm", "SOLVER.CLIP_GRADIENTS.NORM_TYPE"),
     _where("SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", "SOLVER.EMA.TAU"),
     _without("a SOLVER.BEST.METRIC", "SOLVER.BEST.METRIC", ("",), "SOLVER.BEST.PATIENCE"),
     _where("INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "INPUT.CROP.SIZE"),
@@ -207,6 +208,15 @@ OWNERS = (
         False,
         *("INPUT.MIN_SIZE_TRAIN", "INPUT.MIN_SIZE_TRAIN_SAMPLING"),
         "DATALOADER.ASPECT_RATIO_GROUPING",
+    ),
+    _without("mosaics", "INPUT.MOSAIC.PROBABILITY", (0,), "INPUT.MOSAIC.NINE", "INPUT.MIXUP"),
+    *(
+        _where(f"MODEL.{x}.BBOX_REG_LOSS_TYPE", "smooth_l1", f"MODEL.{x}.{beta}")
+        for x, beta in (
+            ("RPN", "SMOOTH_L1_BETA"),
+            ("ROI_BOX_HEAD", "SMOOTH_L1_BETA"),
+            ("RETINANET", "SMOOTH_L1_LOSS_BETA"),
+        )
     ),
     _without(
         "SOLVER.WARMUP_ITERS above 0",

@@ -13,7 +13,15 @@ from detectron2.utils import comm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamicdet_d2.config import Use, check, keys, read_config, recipe_keys, yolo_keys
+from dynamicdet_d2.config import (
+    Use,
+    check,
+    keys,
+    read_config,
+    recipe_keys,
+    training_limits,
+    yolo_keys,
+)
 from dynamicdet_d2.config.checking import problems, value_of
 from dynamicdet_d2.config.declare import KEYS, RULES
 from dynamicdet_d2.config.ranges import Each
@@ -302,6 +310,17 @@ def test_every_key_of_a_rule_has_a_range() -> None:
             Use.TRAIN,
             "VIS_PERIOD is 20, but a DynamicDenseDetector has no proposals to draw;",
         ),
+        (
+            ["MODEL.META_ARCHITECTURE", "DynamicYOLO", "VIS_PERIOD", 20]
+            + ["MODEL.BACKBONE.NAME", "build_composite_elan_backbone"],
+            Use.TRAIN,
+            "VIS_PERIOD is 20, but a DynamicYOLO has no proposals to draw;",
+        ),
+        (
+            ["INPUT.CROP.ENABLED", True, "MODEL.MASK_ON", True],
+            Use.TRAIN,
+            "crops the polygons of MODEL.MASK_ON by a package that is not installed: pip install s",
+        ),
         (["SOLVER.PHASES", []], Use.TRAIN, "SOLVER.PHASES is empty;"),
         (
             ["SOLVER.PHASES", ["detectors", "detectors"]],
@@ -326,6 +345,7 @@ def test_rules(
     one_gpu: None, monkeypatch: pytest.MonkeyPatch, pairs: list, use: Use, says: str
 ) -> None:
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(training_limits, "find_spec", lambda name: None)
     cfg = changed(*pairs)
     (said,) = problems(cfg, use)
     assert says in said and said.endswith(".")

@@ -60,6 +60,11 @@ def test_keys_that_are_there_keep_their_values() -> None:
     del cfg.MODEL.DYNAMIC["MERGE_EXITS_IOU"]  # as of a config from before there was such a key
     add_dynamicdet_config(cfg)
     assert cfg == before
+    plain = get_cfg()  # a later Detectron2's, and another project's section
+    plain.SOLVER.BASE_LR_END, plain.MODEL.SWIN = 1e-4, CfgNode({"DROP_PATH_RATE": 0.3})
+    add_dynamicdet_config(plain)
+    assert (plain.SOLVER.BASE_LR_END, plain.MODEL.SWIN.DROP_PATH_RATE) == (1e-4, 0.3)
+    assert plain.MODEL.SWIN.SIZE == "T"
 
 
 def test_later_files_and_overrides_win(tmp_path: Path) -> None:

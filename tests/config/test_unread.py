@@ -98,6 +98,26 @@ CONFIGS = (
             "SOLVER.GAMMA would not be read: it is for WarmupMultiStepLR; found "
             "SOLVER.LR_SCHEDULER_NAME 'WarmupCosineLR'.",
         ),
+        (
+            "quickstart.yaml",
+            ["SOLVER.CLIP_GRADIENTS.ENABLED", "True", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value"]
+            + ["SOLVER.CLIP_GRADIENTS.NORM_TYPE", "1.0"],
+            "SOLVER.CLIP_GRADIENTS.NORM_TYPE would not be read: it is for "
+            "SOLVER.CLIP_GRADIENTS.CLIP_TYPE 'norm'; found SOLVER.CLIP_GRADIENTS.CLIP_TYPE "
+            "'value'.",
+        ),
+        (
+            "dy_yolov7.yaml",
+            ["INPUT.MOSAIC.PROBABILITY", "0", "INPUT.MIXUP.PROBABILITY", "0.5"],
+            "INPUT.MIXUP.PROBABILITY would not be read: it is for mosaics; found "
+            "INPUT.MOSAIC.PROBABILITY 0.0.",
+        ),
+        (
+            "faster_rcnn_R_50_FPN_1x.yaml",
+            ["MODEL.RPN.BBOX_REG_LOSS_TYPE", "giou", "MODEL.RPN.SMOOTH_L1_BETA", "0.1"],
+            "MODEL.RPN.SMOOTH_L1_BETA would not be read: it is for MODEL.RPN.BBOX_REG_LOSS_TYPE "
+            "'smooth_l1'; found MODEL.RPN.BBOX_REG_LOSS_TYPE 'giou'.",
+        ),
     ],
 )
 def test_a_key_of_another_kind_is_refused_where_it_is_typed(

@@ -153,7 +153,7 @@ def test_what_is_unusual_but_fine(check: Checker) -> None:
         ({"segmentation": [[]]}, "no polygon of three points"),
         ({"segmentation": {"size": [40, 30], "counts": "abc"}}, "cover 40x30 pixels are needed"),
         ({"segmentation": {"size": [30, 40], "counts": [600, 599]}}, "cover 40x30 pixels"),
-        ({"iscrowd": 1}, "No image has an object to train on"),
+        ({"iscrowd": 1}, "No image has an object to train or judge by"),
     ],
 )
 def test_one_bad_annotation(check: Checker, changes: dict[str, Any], message: str) -> None:
@@ -320,14 +320,43 @@ def test_missing_lists(tmp_path: Path) -> None:
     content = json.loads(Path(json_file).read_text())
     del content["annotations"]
     Path(json_file).write_text(json.dumps(content))
-    assert "no list of 'annotations'" in errors(check_dataset("own", json_file, root))
-    test_set = check_dataset("own", json_file, root, training=False, testing=True)
-    assert not test_set.errors
-    assert "AP cannot be computed" in warnings(test_set)
+    for options in ({}, {"training": False, "testing": True}):
+        report = check_dataset("own", json_file, root, **options)
+        assert "There is no list of 'annotations' to learn or measure." in errors(report)
     Path(json_file).write_text('{"categories": [{"id": 1, "name": "a"}], "images": []}')
     assert "no list of 'images', or it is empty" in errors(check_dataset("own", json_file, root))
     Path(json_file).write_text("nothing")
     assert "is not JSON" in errors(check_dataset("own", json_file, root))
+
+
+@pytest.mark.parametrize("losses", ["TEST.EVAL_LOSS", "TEST.DYNAMIC.LOSS_GAP"])
+def test_losses_need_what_a_training_needs(tmp_path: Path, losses: str) -> None:
+    """Of the images that a router's objective is judged on, and of test images by a key: Detectron2
+    would refuse run lengths beside 'polygon' when the training is over."""
+    images, mask = [image_entry(1)], {"size": [30, 40], "counts": [0, 1200]}
+    whole = {"bbox": [0, 0, 40, 30], "area": 1200}
+    polygons = write_coco(tmp_path / "a", images, [object_entry(1, 1)])
+    masks = write_coco(tmp_path / "b", images, [object_entry(1, 1, segmentation=mask, **whole)])
+    register_coco_json([["polygons", *polygons], ["run_lengths", *masks]])
+    cfg = toy_cfg(("polygons",))
+    cfg.MODEL.MASK_ON, cfg.DATASETS.TEST = True, ("run_lengths",)
+    check_datasets(cfg, CLASSES)
+    cfg.merge_from_list([losses, True])
+    with pytest.raises(ValueError, match="run-length mask, but INPUT.MASK_FORMAT is 'polygon'"):
+        check_datasets(cfg, CLASSES)
+    cfg.merge_from_list([losses, False, "SOLVER.ROUTER.VALIDATION", "run_lengths"])
+    cfg.DATASETS.TEST = ("polygons",)
+    with pytest.raises(ValueError, match="'run_lengths' .* has 1 error"):
+        check_datasets(cfg, CLASSES)
+
+
+def test_a_set_that_is_named_twice(tmp_path: Path) -> None:
+    files = write_coco(tmp_path, [image_entry(1)], [object_entry(1, 1)])
+    register_coco_json([["once", *files]])
+    cfg = toy_cfg(("once", "once"))
+    cfg.DATASETS.TEST = ()
+    (report,) = check_datasets(cfg, CLASSES)
+    assert "DATASETS.TRAIN names it 2 times: parts that are kept aside" in warnings(report)
 
 
 def test_config(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

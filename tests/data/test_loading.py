@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper
+from detectron2.data import DatasetMapper, MetadataCatalog
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -154,6 +154,7 @@ def test_ranks_share_a_pass_without_overlap(count: int, batch_size: int, world_s
     assert all(len(list(part)) == len(part) for part in parts)
     sizes = [sum(map(len, part)) for part in parts]
     assert max(sizes) - min(sizes) <= 1
+    assert sizes[0] or not count  # the first process says what is found
 
 
 # The training stream
@@ -269,6 +270,17 @@ def test_keys_that_cannot_be_followed(cfg: CfgNode) -> None:
         build_test_loader(cfg, "val")
 
 
+def test_keypoints_have_names_in_the_metadata(cfg: CfgNode) -> None:
+    cfg.MODEL.KEYPOINT_ON, cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE = True, 0
+    with pytest.raises(ValueError, match=r"'toy' has no keypoint_names in its metadata, which no"):
+        training_dicts(cfg)
+    MetadataCatalog.get("toy").set(keypoint_names=["nose"])
+    with pytest.raises(ValueError, match=r"get\('toy'\)\.set\(keypoint_flip_map=\.\.\.\)\.$"):
+        training_dicts(cfg)
+    MetadataCatalog.get("toy").set(keypoint_flip_map=[])
+    assert len(training_dicts(cfg)) == NUM_IMAGES
+
+
 def test_a_data_set_without_any_usable_image(tmp_path: Path) -> None:
     register_coco_json([["toy", *write_coco(tmp_path, [image_entry(1)], [])]])
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN \['toy'\] cannot be loaded: No valid"):
@@ -300,7 +312,7 @@ def test_the_finite_pass_is_split_over_ranks(cfg: CfgNode, monkeypatch: pytest.M
         monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda rank=rank: rank)
         loader = build_finite_loader(cfg, DatasetMapper(cfg, is_train=True))
         seen.append([batch[0]["dataset_index"] for batch in loader])
-    assert seen == [[0, 1, 2], [3, 4, 5, 6]]
+    assert seen == [[0, 1, 2, 3], [4, 5, 6]]
 
 
 def test_the_test_loader_gives_what_detectron2_gives(cfg: CfgNode) -> None:

@@ -52,7 +52,7 @@ def test_detectron2_s_own_way_of_registering(tmp_path: Path) -> None:
     file, root = write_coco(tmp_path / "c", [image_entry(3)], [object_entry(1, 3, iscrowd=1)])
     register_coco_instances("crowds", {}, file, root)
     cfg.DATASETS.TRAIN = ("crowds",)
-    with pytest.raises(ValueError, match="No image has an object to train on"):
+    with pytest.raises(ValueError, match="No image has an object to train or judge by"):
         prepare_data(cfg)
     cfg.DATASETS.CHECK = False
     prepare_data(cfg)
@@ -75,6 +75,20 @@ def test_a_test_set_by_code_that_no_figures_can_be_had_of(
         "Data set 'by_code': COCO's evaluation will refuse it: Image b.jpg (id 'b') has the "
         "image_id 'b' and entry 0 has 1; all must be numbers, or all text."
     ]
+
+
+def test_a_test_set_by_code_whose_losses_are_computed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = {"file_name": "a.jpg", "image_id": 1, "height": 30, "width": 40}
+    DatasetCatalog.register("by_code", lambda: [image])
+    cfg = config(tmp_path)
+    cfg.DATASETS.TEST = ("by_code",)
+    prepare_data(cfg)
+    assert "will refuse it" not in caplog.text
+    cfg.TEST.EVAL_LOSS = True
+    prepare_data(cfg)
+    assert "refuse it: Image a.jpg (id 1) has no 'annotations'; it must be a list" in caplog.text
 
 
 def test_an_empty_test_set_by_code(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -148,7 +148,7 @@ PARTS: dict[str, tuple[Change, str]] = {
     "sides exchanged": ({"images": [image_entry(1, 30, 40), TWO]}, "the json says 30x40"),
     "annotations an object": ({"annotations": {}}, "no list of 'annotations'"),
     "annotations null": ({"annotations": None}, "no list of 'annotations'"),
-    "annotations empty": ({"annotations": []}, "No image has an object to train on."),
+    "annotations empty": ({"annotations": []}, "No image has an object to train or judge by."),
     "annotation null": ({"annotations": [None]}, "The annotation None has no integer 'id'"),
     "annotation a list": ({"annotations": [[1, 2]]}, "The annotation [1, 2] has no integer 'id'"),
 }
@@ -166,7 +166,7 @@ def test_a_part(folder: Path, name: str) -> None:
 def test_annotations_that_are_no_list_are_not_measured(folder: Path, annotations: object) -> None:
     content = {"images": [ONE, TWO], "annotations": annotations, "categories": CATEGORIES}
     said = findings(folder, json.dumps(content), training=False, testing=True)
-    assert "error(s)" in said and "There is no list of 'annotations' to measure." in said
+    assert "error(s)" in said and "There is no list of 'annotations' to learn or measure." in said
 
 
 # One annotation

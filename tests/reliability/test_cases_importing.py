@@ -726,12 +726,14 @@ def added(name: str, content: str = GOOD) -> Change:
 
 
 LOST = "# WARNING: 1 label file(s) belong to no image ("
+BESIDE = "# WARNING: 1 label file(s) lie in 'images', whose labels are read from 'labels', and are"
 UNUSED = "# WARNING: 1 labelled image(s) are in no split, and are left out: "
 NONE = "# WARNING: without objects there is nothing to learn, and no AP."
 CUT = "# WARNING: 1 of these objects stick out of their images and were cut at the border"
 REMARKS: dict[str, tuple[Change, str, int]] = {
     "labels of another name": (added("labels/IMG_2.txt"), LOST, 3),
     "labels of another split": (added("labels/valid/2.txt"), LOST, 3),
+    "labels beside an image": (added("images/2.txt"), BESIDE, 3),
     "an image of another kind": (moved("images/3.png", "images/3.gif"), "", 2),
     "and its labels": (
         lambda folder: (

@@ -36,7 +36,7 @@ class AnnotationCheck:
     Args:
         sizes: image id -> (width, height), as ``check_images`` returns it.
         category_ids: the ids that the json defines.
-        training, testing: what the data set is used for.
+        training, testing: losses are computed of it, as where it is learnt; figures are.
         mask_format: ``INPUT.MASK_FORMAT`` ("polygon" or "bitmask") where masks are trained, else
             None.
     """
@@ -271,7 +271,7 @@ class AnnotationCheck:
         add = self._report.warnings.add
         objects = self._objects_of.total()
         if self._training and not objects:
-            self._errors.add("missing objects", "No image has an object to train on.")
+            self._errors.add("missing objects", "No image has an object to train or judge by.")
         empty = len(self._sizes) - len(self._objects_of)
         if empty:
             add("empty images", f"{empty} of {len(self._sizes)} images have no object.")

@@ -40,7 +40,8 @@ def check_dataset(
     Args:
         num_classes: of the model; None leaves the comparison out.
         num_classes_key: where the config says so.
-        training, testing: what the data set is used for; COCO's evaluation needs more keys.
+        training: losses are computed of it, as where it is learnt.
+        testing: figures are, for which COCO's evaluation needs more keys.
         mask_format: ``INPUT.MASK_FORMAT`` where masks are trained, else None.
         skip_corrupt: missing or unreadable images are warnings, since the loaders skip them.
 
@@ -67,11 +68,8 @@ def check_dataset(
             testing=testing,
             mask_format=mask_format,
         ).run(annotations)
-    elif training or "annotations" in content:
-        use = "train on" if training else "measure"
-        report.errors.add("missing lists", f"There is no list of 'annotations' to {use}.")
     else:
-        report.warnings.add("missing lists", "There are no 'annotations': AP cannot be computed.")
+        report.errors.add("missing lists", "There is no list of 'annotations' to learn or measure.")
     return report
 
 
@@ -120,6 +118,9 @@ def check_datasets(
             warn_of_learnt_set(train, name)
         train, judged = [], test
     num_classes = reduce(getattr, num_classes_key.split("."), cfg)
+    by_losses = {*train, cfg.SOLVER.ROUTER.VALIDATION}
+    by_losses |= {*test} if cfg.TEST.EVAL_LOSS or cfg.TEST.DYNAMIC.LOSS_GAP else set()
+    masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
     reports = []
     names = list(dict.fromkeys([*train, *judged]))
     for name in filter(is_of_coco_files, names):
@@ -130,16 +131,17 @@ def check_datasets(
             metadata.image_root,
             num_classes,
             num_classes_key=num_classes_key,
-            training=name in train,
+            training=name in by_losses,
             testing=name in judged,
-            mask_format=cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None,
+            mask_format=masks,
             skip_corrupt=cfg.DATALOADER.SKIP_CORRUPT_IMAGES,
         )
         reports.append(report)
     _compare_classes(reports)
     others = [name for name in names if not is_of_coco_files(name)] if judged else []
     for name in others:  # some name their classes when they are read
-        reports += _of_code(name, measured_later=bool(train) and name in judged)
+        later = Needs(name in by_losses, True, masks if name in by_losses else None)
+        reports += _of_code(name, later if train and name in judged else None)
     if others and train:
         warn_of_other_classes(train, judged)
     _warn_of_learnt_images(reports, train, judged)
@@ -151,10 +153,10 @@ def check_datasets(
     return reports
 
 
-def _of_code(name: str, *, measured_later: bool) -> list[DatasetReport]:
+def _of_code(name: str, later: Needs | None) -> list[DatasetReport]:
     """The images of a data set that is registered by code, and what their metadata says; nothing
     where it cannot be read, which whoever loads it says. An evaluation of one's own may take what
-    COCO's refuses, so that this is a warning where a training comes first.
+    COCO's refuses ``later``, so that this is a warning where a training comes first.
     """
     try:
         images = DatasetCatalog.get(name)
@@ -163,7 +165,7 @@ def _of_code(name: str, *, measured_later: bool) -> list[DatasetReport]:
     except Exception:  # a user's own function, or what it gives
         return []
     if not files:
-        if measured_later:
+        if later is not None:
             logger.warning("Data set '%s' has no image: its evaluation will be refused.", name)
         return []
     real = {folder: os.path.realpath(folder) for folder in dict(files)}
@@ -175,9 +177,9 @@ def _of_code(name: str, *, measured_later: bool) -> list[DatasetReport]:
         num_images=len(files),
         num_annotations=objects,
     )
-    if measured_later:
+    if later is not None:
         try:
-            refuse_malformed([name], images, Needs(figures=True))
+            refuse_malformed([name], images, later)
         except ValueError as error:
             fault = str(error).removeprefix(f"Data sets {[name]}: ")
             report.warnings.add("malformed images", f"COCO's evaluation will refuse it: {fault}")
@@ -262,6 +264,9 @@ def _warn_of_learnt_images(
     where two data sets that it learns from have the same images."""
     learnt: set[str] = set()
     for report in (report for report in reports if report.name in train):
+        if (count := [*train].count(report.name)) > 1:  # objective "auto" keeps images aside
+            said = f"DATASETS.TRAIN names it {count} times: parts that are kept aside are learnt"
+            report.warnings.add("shared images", f"{said} as well.")
         twice = len(report.files & learnt)
         if twice:
             report.warnings.add(

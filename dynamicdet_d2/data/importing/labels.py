@@ -18,19 +18,26 @@ def label_file(image: Path) -> Path:
 
 def remarks_on_labels(images: Collection[Path]) -> tuple[str, ...]:
     """Says how many label files beside those of the images belong to no image at all, as where
-    they have other names or the image is of another kind: their objects would be missed.
+    they have other names or the image is of another kind, or lie beside images in ``images``, as
+    some tools write them: their objects would be missed.
 
     Args:
         images: files of a data set.
     """
     folders = {_folders(image) for image in images}
     found = {file for pair in folders for file in _without_image(*pair)}
-    lost = sorted(found - {label_file(image) for image in images})  # some are behind links
-    if not lost:
-        return ()
-    return (
-        f"{len(lost)} label file(s) belong to no image ({', '.join(IMAGE_ENDINGS)}), and are left "
-        f"out: {lost[0]}.",
+    read = {label_file(image) for image in images}  # some are behind links
+    lost = sorted(found - read)
+    apart = {pictures for pictures, labels in folders if pictures != labels}
+    beside = sorted({file for pictures in apart for file in _labels_below(pictures)} - read)
+    said = {
+        f"belong to no image ({', '.join(IMAGE_ENDINGS)})": lost,
+        f"lie in '{IMAGES}', whose labels are read from '{LABELS}'": beside,
+    }
+    return tuple(
+        f"{len(files)} label file(s) {where}, and are left out: {files[0]}."
+        for where, files in said.items()
+        if files
     )
 
 
@@ -67,11 +74,14 @@ def _without_image(pictures: Path, folder: Path) -> list[Path]:
     }
     return [
         file
-        for file in visible(files_below(folder), folder)
-        if file.suffix == ".txt"
-        and file.with_suffix("").relative_to(folder) not in stems
-        and _has_labels(file)
+        for file in _labels_below(folder)
+        if file.with_suffix("").relative_to(folder) not in stems
     ]
+
+
+def _labels_below(folder: Path) -> list[Path]:
+    found = visible(files_below(folder), folder)
+    return [file for file in found if file.suffix == ".txt" and _has_labels(file)]
 
 
 def _has_labels(file: Path) -> bool:

@@ -237,7 +237,7 @@ class _Tree:
         below = own.relative_to(annotations) if own.is_relative_to(annotations) else Path()
         roots = [folder / "JPEGImages", folder / "images"]
         # Tools that keep folders in folders have those of the images in the annotations, too.
-        places = list(dict.fromkeys([*(root / below for root in roots), *roots, own]))
+        places = list(dict.fromkeys([own, *(root / below for root in roots), *roots]))
         endings = (*IMAGE_ENDINGS, *map(str.upper, IMAGE_ENDINGS))
         name = os.path.basename((self._root.findtext("filename") or "").strip())
         given = _first([place / name for place in places] if name else [])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
 from dynamicdet_d2.data.check.by_code import warn_of_boxes, warn_of_shared_files
 from dynamicdet_d2.data.check.records import Needs, refuse_malformed
@@ -55,6 +55,8 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
         min_keypoints=keypoints,
         proposal_files=proposals,
     )
+    if cfg.MODEL.KEYPOINT_ON:
+        _refuse_unnamed_keypoints(cfg.DATASETS.TRAIN)
     # Those of files are looked at by the check of data sets.
     if not _are_of_files(cfg.DATASETS.TRAIN):
         if cfg.DATASETS.CHECK and not any(map(_has_object, images)):
@@ -65,6 +67,21 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
         warn_of_boxes(cfg.DATASETS.TRAIN, images, outlines=learns_outlines)
         warn_of_shared_files(cfg.DATASETS.TRAIN, images)
     return images
+
+
+def _refuse_unnamed_keypoints(names: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: which keypoints a flip exchanges is not known of a data set.
+    """
+    for name in names:
+        for key in ("keypoint_names", "keypoint_flip_map"):
+            if MetadataCatalog.get(name).get(key) is None:
+                raise ValueError(
+                    f"MODEL.KEYPOINT_ON is True, but data set '{name}' has no {key} in its "
+                    f"metadata, which no JSON holds: a program sets them by MetadataCatalog.get("
+                    f"'{name}').set({key}=...)."
+                )
 
 
 def training_images(cfg: CfgNode, given: Sequence[Sample] | None) -> Sequence[Sample]:

@@ -236,12 +236,16 @@ def annotated_mapper(cfg: CfgNode) -> DatasetMapper:
 
 
 class ConsecutiveBatches(Sampler[list[int]]):
-    """The part of ``range(num_images)`` that belongs to one rank, in batches, in order."""
+    """The part of ``range(num_images)`` that belongs to one rank, in batches, in order.
+
+    Of fewer images than ranks the first rank has one, as it says what is found.
+    """
 
     def __init__(
         self, num_images: int, batch_size: int, rank: int = 0, world_size: int = 1
     ) -> None:
-        self._part = range(num_images * rank // world_size, num_images * (rank + 1) // world_size)
+        ends = (-(-num_images * place // world_size) for place in (rank, rank + 1))
+        self._part = range(*ends)
         self._batch_size = as_whole(batch_size, "batch_size", least=1)
 
     def __len__(self) -> int:

@@ -228,6 +228,15 @@ def test_a_wrong_annotation_is_named(tmp_path: Path, text: str, says: str) -> No
         read_voc(tmp_path)
 
 
+def test_an_image_beside_its_annotation_is_that_of_it(tmp_path: Path) -> None:
+    for name in ("train", "images"):
+        (tmp_path / name).mkdir()
+        image(tmp_path / name / "a.jpg")
+    voc(tmp_path / "train" / "a.xml", voc_object("a", (1, 1, 3, 3)))
+    (entry,) = read_voc(tmp_path).splits["train"]
+    assert entry.file == tmp_path / "train" / "a.jpg"
+
+
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     voc(tmp_path / "a.xml", voc_object("a", (1, 1, 3, 3)))
     with pytest.raises(ValueError, match=r"The image of .*a.xml is in none of "):
