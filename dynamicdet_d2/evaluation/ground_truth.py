@@ -4,10 +4,13 @@
 import contextlib
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_dict
+from detectron2.evaluation import COCOEvaluator
+from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
@@ -66,7 +69,7 @@ def read_ground_truth(dataset: str) -> GroundTruth:
         raise ValueError(
             f"The evaluation names {shown(dataset)}; it must be the name of one data set."
         )
-    json_file = MetadataCatalog.get(dataset).get("json_file")
+    json_file = _json_file(dataset)
     content = _converted(dataset) if json_file is None else _from_file(json_file)
     if "annotations" not in content:
         raise ValueError(
@@ -84,6 +87,38 @@ def read_ground_truth(dataset: str) -> GroundTruth:
         ) from error
     _check_areas(dataset, content["annotations"])
     return GroundTruth(dataset, coco)
+
+
+def _json_file(dataset: str) -> str | None:
+    """Where a data set's annotations are; None for one that is registered by code, also where a
+    ``COCOEvaluator`` of the program's own has converted them, now or in an earlier run."""
+    file: str | None = MetadataCatalog.get(dataset).get("json_file")
+    converted = file is not None and Path(file).name == _converted_name(dataset)
+    return None if converted and dataset in DatasetCatalog else file
+
+
+def _converted_name(dataset: str) -> str:
+    """What Detectron2 calls the file into which it converts a data set."""
+    return f"{dataset}_coco_format.json"
+
+
+def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
+    """Detectron2's own, of the annotations that a data set has now.
+
+    One that is registered by code is converted into a file of the folder, by which Detectron2 would
+    also take what an earlier run has converted, and which it would name as the data set's own.
+    """
+    metadata = MetadataCatalog.get(dataset)
+    by_code = not hasattr(metadata, "json_file")
+    if by_code:
+        if comm.is_main_process():
+            Path(folder, _converted_name(dataset)).unlink(missing_ok=True)
+        comm.synchronize()
+    # Without compiled code there is no fast implementation.
+    evaluator = COCOEvaluator(dataset, output_dir=folder, use_fast_impl=False)
+    if by_code:
+        del metadata.json_file
+    return evaluator
 
 
 def _check_areas(dataset: str, annotations: list[dict]) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import BoxMode
 
 from dynamicdet_d2.data import register_coco_json
-from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
+from dynamicdet_d2.evaluation.ground_truth import coco_evaluator, read_ground_truth
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
 
 BOX = {"bbox": [4, 4, 14, 10], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
@@ -49,6 +50,22 @@ def test_a_data_set_without_a_file_is_converted() -> None:
     assert (found["bbox"], found["area"], found["iscrowd"]) == ([4, 4, 10, 6], 60, 0)
     # No mapping: categories are classes as the model counts them.
     assert truth.category_ids == {0: 0, 1: 1}
+
+
+@pytest.mark.parametrize("of_ours", [True, False])
+def test_what_an_evaluator_of_detectron2s_converted_is_not_taken_for_the_data_set(
+    tmp_path: Path, of_ours: bool
+) -> None:
+    """Neither by it, where the file is of an earlier run, nor by what reads the data set next."""
+    earlier = {"images": [], "annotations": [], "categories": []}
+    (tmp_path / "own_coco_format.json").write_text(json.dumps(earlier))
+    register("own", [IMAGE], thing_classes=["x", "y"])
+    if of_ours:
+        assert len(coco_evaluator("own", str(tmp_path))._coco_api.anns) == 1
+        assert "json_file" not in MetadataCatalog.get("own").as_dict()
+    else:
+        COCOEvaluator("own", output_dir=str(tmp_path), use_fast_impl=False)
+    assert len(read_ground_truth("own").coco.anns) == 1
 
 
 def test_classes_may_be_known_only_after_loading(tmp_path: Path) -> None:
