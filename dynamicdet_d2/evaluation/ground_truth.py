@@ -3,6 +3,7 @@
 
 import contextlib
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from pycocotools.coco import COCO
 
 from dynamicdet_d2.data.loading.images import FIGURES, check_registered, name_malformed
 from dynamicdet_d2.data.register import read_json
-from dynamicdet_d2.utils.plain import is_finite
+from dynamicdet_d2.utils.files import make_folder, write_json
+from dynamicdet_d2.utils.plain import is_finite, to_plain
 from dynamicdet_d2.utils.words import in_words, shown
 
 
@@ -38,11 +40,27 @@ class GroundTruth:
 
         Asked for after the images were loaded: some data sets say only then how classes are
         counted. Where one never does, the classes are the category ids.
+
+        Raises:
+            ValueError: two categories are one class, and the first has objects.
         """
         mapping = MetadataCatalog.get(self.dataset).get("thing_dataset_id_to_contiguous_id")
         if mapping is None:
             return {category: category for category in self.coco.getCatIds()}
-        return {contiguous: category for category, contiguous in mapping.items()}
+        found = {contiguous: category for category, contiguous in mapping.items()}
+        merged = [
+            category
+            for category, place in mapping.items()
+            if found[place] != category and self.coco.catToImgs.get(category)
+        ]
+        if merged:
+            other = found[mapping[merged[0]]]
+            raise ValueError(
+                f"Data set {self.dataset}: by thing_dataset_id_to_contiguous_id categories "
+                f"{merged[0]} and {other} are one class, and figures are by category; its "
+                "annotations must have one of them."
+            )
+        return found
 
     def objects(self, image_id: Any) -> list[dict]:
         """What is to be found in an image, crowds left out, as ``ExitRecord.results`` has it.
@@ -105,20 +123,27 @@ def _converted_name(dataset: str) -> str:
 def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
     """Detectron2's own, of the annotations that a data set has now.
 
-    One that is registered by code is converted into a file of the folder, by which Detectron2 would
-    also take what an earlier run has converted, and which it would name as the data set's own.
+    One that is registered by code is converted into a file of the folder. Left to itself Detectron2
+    would take what an earlier run has converted, and name it as the data set's own.
+
+    Raises:
+        ValueError: as ``read_ground_truth``.
     """
     metadata = MetadataCatalog.get(dataset)
     by_code = not hasattr(metadata, "json_file")
     if by_code:
+        path = os.path.join(folder, _converted_name(dataset))
         if comm.is_main_process():
-            Path(folder, _converted_name(dataset)).unlink(missing_ok=True)
+            make_folder(folder)
+            write_json(path, to_plain(_converted(dataset)))
         comm.synchronize()
-    # Without compiled code there is no fast implementation.
-    evaluator = COCOEvaluator(dataset, output_dir=folder, use_fast_impl=False)
-    if by_code:
-        del metadata.json_file
-    return evaluator
+        metadata.json_file = path
+    try:
+        # Without compiled code there is no fast implementation.
+        return COCOEvaluator(dataset, output_dir=folder, use_fast_impl=False)
+    finally:
+        if by_code:
+            del metadata.json_file
 
 
 def _check_areas(dataset: str, annotations: list[dict]) -> None:
@@ -142,10 +167,15 @@ def _from_file(json_file: str) -> dict[str, Any]:
 def _converted(dataset: str) -> dict[str, Any]:
     check_registered("The evaluation", [dataset])
     try:
-        return convert_to_coco_dict(dataset)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        content: dict[str, Any] = convert_to_coco_dict(dataset)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         name_malformed([dataset], FIGURES)
         raise ValueError(
             f"Data set {dataset} cannot be converted to COCO's format, since it lacks what "
             f"Detectron2 expects of one: {in_words(error)}."
         ) from error
+    for annotation in content.get("annotations", ()):
+        if annotation.get("segmentation") == []:  # of a box alone, of which Detectron2's area is 0
+            del annotation["segmentation"]
+            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    return content

@@ -68,6 +68,32 @@ def test_what_an_evaluator_of_detectron2s_converted_is_not_taken_for_the_data_se
     assert len(read_ground_truth("own").coco.anns) == 1
 
 
+def test_an_object_without_polygons_has_the_area_of_its_box(tmp_path: Path) -> None:
+    """Its size decides on APs, APm and APl; the data set's own dicts stay as they are."""
+    bare = {**BOX, "segmentation": []}
+    register("own", [{**IMAGE, "annotations": [bare]}], thing_classes=["x", "y"])
+    for coco in (read_ground_truth("own").coco, coco_evaluator("own", str(tmp_path))._coco_api):
+        (found,) = coco.dataset["annotations"]
+        assert found["area"] == 60
+    assert bare["segmentation"] == []
+
+
+def test_two_categories_that_are_one_class_are_refused(tmp_path: Path) -> None:
+    """Objects of one of them would never be found."""
+    mapping = {1: 0, 2: 0}
+    files = write_coco(tmp_path, [image_entry(1)], [object_entry(1, 1)], draw=False)
+    register("own", [], json_file=files[0], thing_dataset_id_to_contiguous_id=mapping)
+    says = "^Data set own: by thing_dataset_id_to_contiguous_id categories 1 and 2 are one class, "
+    with pytest.raises(ValueError, match=says):
+        _ = read_ground_truth("own").category_ids
+    # Without a file the annotations are by class, and nothing is lost.
+    box = {**BOX, "category_id": 0}
+    metadata = {"thing_classes": ["x"], "thing_dataset_id_to_contiguous_id": mapping}
+    register("code", [{**IMAGE, "annotations": [box]}], **metadata)
+    truth = read_ground_truth("code")
+    assert truth.category_ids == {0: 2} and truth.coco.getCatIds() == [2]
+
+
 def test_classes_may_be_known_only_after_loading(tmp_path: Path) -> None:
     path = tmp_path / "own.json"
     content = {"images": [], "annotations": [], "categories": [{"id": 7, "name": "disc"}]}
@@ -117,6 +143,11 @@ def test_files_that_are_no_ground_truth_are_refused(tmp_path: Path, text: str, s
             {**IMAGE, "annotations": [{**BOX, "bbox": torch.ones(4)}]},
             {"thing_classes": ["x", "y"]},
             "own cannot be converted to COCO's format.*too many indices",
+        ),
+        (
+            {**IMAGE, "annotations": [{**BOX, "segmentation": [[1, 1, 5, 5]]}]},
+            {"thing_classes": ["x", "y"]},
+            "own cannot be converted to COCO's format.*Cannot create a polygon from 4 coor",
         ),
     ],
 )
