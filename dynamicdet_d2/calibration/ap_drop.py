@@ -147,7 +147,7 @@ def of_images(
     check_number(num_images, images_needed(share, confidence), "images")
     own = sweep.own_ap()
     if np.isnan(own).all():
-        raise ValueError("No image has an AP of its own; the data set may have no ground truth.")
+        raise ValueError("No image has an AP of its own: these images may have no object.")
     worse = own[:, 0] < least_ap(own[:, 1], drop)
     counts = [int((worse & ~hard).sum()) for hard in reversed(routings)]
     fixed = leading(count / num_images <= share for count in counts) - 1
