@@ -80,13 +80,14 @@ def read_ground_truth(dataset: str) -> GroundTruth:
     """Read a data set's COCO file, or convert what its catalog entry gives where there is none.
 
     Raises:
-        ValueError: one sentence that names the data set, where it has no annotations or they are
-            not in COCO's or Detectron2's format.
+        ValueError: one sentence that names the data set, where it has no annotations, they are not
+            in COCO's or Detectron2's format, or are those of LVIS.
     """
     if not isinstance(dataset, str):
         raise ValueError(
             f"The evaluation names {shown(dataset)}; it must be the name of one data set."
         )
+    _refuse_lvis(dataset)
     json_file = _json_file(dataset)
     content = _converted(dataset) if json_file is None else _from_file(json_file)
     if "annotations" not in content:
@@ -105,6 +106,15 @@ def read_ground_truth(dataset: str) -> GroundTruth:
         ) from error
     _check_areas(dataset, content["annotations"])
     return GroundTruth(dataset, coco)
+
+
+def _refuse_lvis(dataset: str) -> None:
+    """Its metadata do not say how its classes are counted, and no image has all its objects."""
+    if MetadataCatalog.get(dataset).get("evaluator_type") == "lvis":
+        raise ValueError(
+            f"Data set {dataset} is one of LVIS, whose classes count in another way and whose "
+            "images lack objects: its figures are those of Detectron2's LVISEvaluator, not COCO's."
+        )
 
 
 def _json_file(dataset: str) -> str | None:
@@ -129,6 +139,7 @@ def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
     Raises:
         ValueError: as ``read_ground_truth``.
     """
+    _refuse_lvis(dataset)
     metadata = MetadataCatalog.get(dataset)
     by_code = not hasattr(metadata, "json_file")
     if by_code:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_lvis_instances
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import BoxMode
 
@@ -92,6 +93,15 @@ def test_two_categories_that_are_one_class_are_refused(tmp_path: Path) -> None:
     register("code", [{**IMAGE, "annotations": [box]}], **metadata)
     truth = read_ground_truth("code")
     assert truth.category_ids == {0: 2} and truth.coco.getCatIds() == [2]
+
+
+def test_a_data_set_of_lvis_is_refused(tmp_path: Path) -> None:
+    """Its category 1 is class 0, of which its metadata say nothing: all classes were one off."""
+    files = write_coco(tmp_path, [image_entry(1)], [object_entry(1, 1)], draw=False)
+    register_lvis_instances("own", {"thing_classes": ["disc", "ring"]}, *files)
+    for read in (read_ground_truth, lambda name: coco_evaluator(name, str(tmp_path))):
+        with pytest.raises(ValueError, match="^Data set own is one of LVIS, .* LVISEvaluator, not"):
+            read("own")
 
 
 def test_classes_may_be_known_only_after_loading(tmp_path: Path) -> None:
