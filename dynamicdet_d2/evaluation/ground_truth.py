@@ -5,7 +5,6 @@ import contextlib
 import io
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -15,6 +14,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
+from dynamicdet_d2.data.check.run import is_of_coco_files
 from dynamicdet_d2.data.loading.images import FIGURES, check_registered, name_malformed
 from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.utils.files import make_folder, write_json
@@ -121,8 +121,9 @@ def _json_file(dataset: str) -> str | None:
     """Where a data set's annotations are; None for one that is registered by code, also where a
     ``COCOEvaluator`` of the program's own has converted them, now or in an earlier run."""
     file: str | None = MetadataCatalog.get(dataset).get("json_file")
-    converted = file is not None and Path(file).name == _converted_name(dataset)
-    return None if converted and dataset in DatasetCatalog else file
+    converted = file is not None and str(file).endswith(_converted_name(dataset))
+    by_code = dataset in DatasetCatalog and not is_of_coco_files(dataset)
+    return None if by_code and converted else file
 
 
 def _converted_name(dataset: str) -> str:
@@ -145,7 +146,7 @@ def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
     if by_code:
         path = os.path.join(folder, _converted_name(dataset))
         if comm.is_main_process():
-            make_folder(folder)
+            make_folder(os.path.dirname(path))  # names may have a slash
             write_json(path, to_plain(_converted(dataset)))
         comm.synchronize()
         metadata.json_file = path

@@ -54,19 +54,22 @@ def test_a_data_set_without_a_file_is_converted() -> None:
 
 
 @pytest.mark.parametrize("of_ours", [True, False])
+@pytest.mark.parametrize("name", ["own", "our/own"])
 def test_what_an_evaluator_of_detectron2s_converted_is_not_taken_for_the_data_set(
-    tmp_path: Path, of_ours: bool
+    tmp_path: Path, name: str, of_ours: bool
 ) -> None:
     """Neither by it, where the file is of an earlier run, nor by what reads the data set next."""
     earlier = {"images": [], "annotations": [], "categories": []}
-    (tmp_path / "own_coco_format.json").write_text(json.dumps(earlier))
-    register("own", [IMAGE], thing_classes=["x", "y"])
+    file = tmp_path / f"{name}_coco_format.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(earlier))
+    register(name, [IMAGE], thing_classes=["x", "y"])
     if of_ours:
-        assert len(coco_evaluator("own", str(tmp_path))._coco_api.anns) == 1
-        assert "json_file" not in MetadataCatalog.get("own").as_dict()
+        assert len(coco_evaluator(name, str(tmp_path))._coco_api.anns) == 1
+        assert "json_file" not in MetadataCatalog.get(name).as_dict()
     else:
-        COCOEvaluator("own", output_dir=str(tmp_path), use_fast_impl=False)
-    assert len(read_ground_truth("own").coco.anns) == 1
+        COCOEvaluator(name, output_dir=str(tmp_path), use_fast_impl=False)
+    assert len(read_ground_truth(name).coco.anns) == 1
 
 
 def test_an_object_without_polygons_has_the_area_of_its_box(tmp_path: Path) -> None:
