@@ -56,6 +56,8 @@ class Part:
         changed_in_place: whether what follows changes the results in place.
         inside: whether another part calls it: counted apart, and run as that part is run.
         step: of a dynamic detector's tail: the step (``TailPass``) that runs it.
+        as_easy: whether one of its runs on the hard route is the easy route's own, with as many
+            proposals: what the router, or the merging of both exits, looks at.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Part:
     changed_in_place: bool = False
     inside: bool = False
     step: str = "detections"
+    as_easy: bool = False
 
     @property
     def dense(self) -> bool:
@@ -118,6 +121,16 @@ class Parts:
     def routes(self) -> dict[str, tuple[str, ...]]:
         """Name -> routes, of all that is counted; a route is named as often as it runs the part."""
         return {p.name: p.routes for p in self.parts if p.takes is not Takes.REGIONS}
+
+    @property
+    def as_easy(self) -> frozenset[str]:
+        """Names of the parts that hard images run once as easy ones do."""
+        return frozenset(part.name for part in self.parts if part.as_easy)
+
+    def is_easy_alone(self, name: str) -> bool:
+        """Whether a part is run as for an easy image on whatever route it is run."""
+        routes = self.routes[name]
+        return routes == EASY or (name in self.as_easy and routes.count("hard") == 1)
 
 
 @singledispatch

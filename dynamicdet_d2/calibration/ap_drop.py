@@ -147,10 +147,10 @@ def of_images(
     check_number(num_images, images_needed(share, confidence), "images")
     own = sweep.own_ap()
     if np.isnan(own).all():
-        raise ValueError("No image has an AP of its own; the data set may have no ground truth.")
+        raise ValueError("No image has an AP of its own: these images may have no object.")
     worse = own[:, 0] < least_ap(own[:, 1], drop)
     counts = [int((worse & ~hard).sum()) for hard in reversed(routings)]
-    fixed = leading(count <= share * num_images for count in counts) - 1
+    fixed = leading(count / num_images <= share for count in counts) - 1
     passed = leading(share_is_below(n, num_images, share, confidence) for n in counts[1:])
     seen, bound = (
         counts[passed] / num_images,

@@ -4,7 +4,7 @@
 import os
 from pathlib import Path
 
-from dynamicdet_d2.calibration.plot import plot_path, write_plot
+from dynamicdet_d2.calibration.plot import plot_path, refuse_other_picture, write_plot
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.utils.files import names_a_file, too_long
 from dynamicdet_d2.utils.own_files import refuse_others
@@ -50,6 +50,8 @@ def check_output(output: str | os.PathLike[str], *others: Path) -> str:
     refuse_others(path, _CALIBRATION, _COMMAND, [plot_path(path)])
     for plan in [other for other in others if other.suffix == ".json"]:
         refuse_others(plan, _PLAN, _COMMAND, [other for other in others if other != plan])
+    for picture in (plot_path(path), *(other for other in others if other.suffix == ".png")):
+        refuse_other_picture(path, picture)
     return output
 
 

@@ -82,15 +82,15 @@ def write_plot(record: Calibration, path: Path) -> Path:
     return plot
 
 
-def refuse_other_picture(path: Path) -> None:
+def refuse_other_picture(path: Path, plot: Path) -> None:
     """
     Args:
-        path: of a calibration file, beside which a plot is to be drawn.
+        path: of a calibration file.
+        plot: that is to be drawn for it.
 
     Raises:
         ValueError: there is a picture in its place that is no plot.
     """
-    plot = plot_path(path)
     if plot.is_file():
         with open(plot, "rb") as file:
             drawn = b"Matplotlib" in file.read(_HEADER)

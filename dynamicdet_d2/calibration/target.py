@@ -16,6 +16,7 @@ from dynamicdet_d2.evaluation.observe import Observation
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import Calibration
 from dynamicdet_d2.operating_point.guarantee import Guarantee
+from dynamicdet_d2.operating_point.thresholds import SHARE
 from dynamicdet_d2.utils.plain import checked
 
 # Hard fractions that are looked at one by one, where there is no formula.
@@ -71,10 +72,17 @@ class Choice:
     Attributes:
         hard_fraction: in [0, 1].
         guarantee: what is promised of it; None: nothing.
+
+    Raises:
+        ValueError: the hard fraction is none.
     """
 
     hard_fraction: float
     guarantee: Promise | None = None
+
+    def __post_init__(self) -> None:
+        found = SHARE.number(self.hard_fraction, "The hard fraction of a Choice")
+        object.__setattr__(self, "hard_fraction", found)
 
 
 @dataclass(frozen=True)

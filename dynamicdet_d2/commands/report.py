@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from dynamicdet_d2.calibration.plot import refuse_other_picture, write_plot
+from dynamicdet_d2.calibration.plot import plot_path, refuse_other_picture, write_plot
 from dynamicdet_d2.evaluation.report.files import TRADEOFF, redraw
 from dynamicdet_d2.operating_point.record import Calibration
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
         if args.compare:
             raise ValueError(f"--compare is for an evaluation; {args.path} is a calibration.")
         record = _calibration(args.path)
-        refuse_other_picture(args.path)
+        refuse_other_picture(args.path, plot_path(args.path))
         drawn = write_plot(record, args.path)
     else:
         folder = args.path.parent if args.path.name == TRADEOFF else args.path

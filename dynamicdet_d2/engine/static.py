@@ -5,14 +5,12 @@ import logging
 import os
 import weakref
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import EvalHook
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from torch import nn
 
@@ -38,6 +36,7 @@ from dynamicdet_d2.engine.reliable import ReliableTrainer
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
+from dynamicdet_d2.evaluation.ground_truth import coco_evaluator
 from dynamicdet_d2.evaluation.latency import measure_latency
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.parts import is_described
@@ -131,9 +130,7 @@ class StaticTrainer(ReliableTrainer, Builders):
             output_folder: None: ``OUTPUT_DIR/inference``.
         """
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
-        _forget_converted(folder, dataset_name)
-        # Without compiled code there is no fast implementation.
-        coco = COCOEvaluator(dataset_name, output_dir=folder, use_fast_impl=False)
+        coco = coco_evaluator(dataset_name, folder)
         cost = StaticCost(cfg, os.path.join(folder, f"static_{dataset_name}.json"))
         return DatasetEvaluators([coco, cost])
 
@@ -162,18 +159,6 @@ class StaticTrainer(ReliableTrainer, Builders):
             self._last_eval_results = self.test(self.cfg, self.model)
         check_expected(self.cfg.TEST.EXPECTED_RESULTS, self._last_eval_results)
         return self._last_eval_results
-
-
-def _forget_converted(folder: str, dataset_name: str) -> None:
-    """Remove what an earlier run has converted of a data set that is registered by code.
-
-    Detectron2 would take it for the annotations that the data set has now.
-    """
-    if hasattr(MetadataCatalog.get(dataset_name), "json_file"):
-        return
-    if comm.is_main_process():
-        Path(folder, f"{dataset_name}_coco_format.json").unlink(missing_ok=True)
-    comm.synchronize()
 
 
 class AsRun(nn.Module):

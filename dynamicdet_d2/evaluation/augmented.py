@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data.detection_utils import read_image
-from detectron2.evaluation import COCOEvaluator, inference_on_dataset
+from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from torch import nn
 
+from dynamicdet_d2.evaluation.ground_truth import coco_evaluator
 from dynamicdet_d2.evaluation.observe import unwrapped
 from dynamicdet_d2.modeling.routing import route_name
 from dynamicdet_d2.operating_point.point import at_threshold
@@ -57,7 +58,7 @@ def evaluate_augmented(
         loader: of the data set's images; has a length.
     """
     folder = os.path.join(output_dir, "augmented")
-    evaluator = COCOEvaluator(dataset, output_dir=folder, use_fast_impl=False)
+    evaluator = coco_evaluator(dataset, folder)
     augmented = DynamicRCNNWithTTA(cfg, unwrapped(model))
     results = inference_on_dataset(augmented, loader, evaluator)
     return {f"{task}_TTA": figures for task, figures in (results or {}).items()}

@@ -26,7 +26,7 @@ from dynamicdet_d2.evaluation.flop_meter import (
     measure_roi_heads,
 )
 from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, system_name
-from dynamicdet_d2.parts import EASY, parts_of, rounded_up, undescribed
+from dynamicdet_d2.parts import parts_of, rounded_up, undescribed
 
 logger = logging.getLogger(__name__)
 
@@ -147,19 +147,22 @@ class RouteCost:
             self._work[size] = measure_dense(self.model, *size)
         easy = {**self._work[size], **self._regions("easy")}
         measured = {**self._work[size], **self._regions(route)}
+        parts = parts_of(self.model)
         work = {
-            part: (easy if own == EASY else measured).get(part, NOTHING)
-            for part, own in parts_of(self.model).routes.items()
+            part: (easy if parts.is_easy_alone(part) else measured).get(part, NOTHING)
+            for part in parts.routes
         }
         attention_matmul = int(self.attention_matmul)
         return {part: w.other + attention_matmul * w.attention for part, w in work.items()}
 
     def at(self, height: int, width: int) -> dict[str, int]:
         """{"easy", "hard", "router"} in multiply-adds at an image size in pixels."""
-        routes = parts_of(self.model).routes
-        found = route_flops(self.parts(height, width), routes)
-        easy = route_flops(self.parts(height, width, "easy"), routes)
-        return {**found, "easy": easy["easy"]}
+        parts = parts_of(self.model)
+        hard, easy = (self.parts(height, width, route) for route in ("hard", "easy"))
+        found, cheaper = (route_flops(work, parts.routes) for work in (hard, easy))
+        # One of the two runs of these is with the proposals of an easy image.
+        fewer = sum(hard[part] - easy[part] for part in parts.as_easy)
+        return {**found, "easy": cheaper["easy"], "hard": found["hard"] - fewer}
 
     def of_images(
         self, sizes: Sequence[tuple[int, int]], step: Callable[[], object] = lambda: None

@@ -3,17 +3,22 @@
 
 import contextlib
 import io
+import os
 from dataclasses import dataclass
 from typing import Any
 
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_dict
+from detectron2.evaluation import COCOEvaluator
+from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
+from dynamicdet_d2.data.check.run import is_of_coco_files
 from dynamicdet_d2.data.loading.images import FIGURES, check_registered, name_malformed
 from dynamicdet_d2.data.register import read_json
-from dynamicdet_d2.utils.plain import is_finite
+from dynamicdet_d2.utils.files import make_folder, write_json
+from dynamicdet_d2.utils.plain import is_finite, to_plain
 from dynamicdet_d2.utils.words import in_words, shown
 
 
@@ -35,11 +40,27 @@ class GroundTruth:
 
         Asked for after the images were loaded: some data sets say only then how classes are
         counted. Where one never does, the classes are the category ids.
+
+        Raises:
+            ValueError: two categories are one class, and the first has objects.
         """
         mapping = MetadataCatalog.get(self.dataset).get("thing_dataset_id_to_contiguous_id")
         if mapping is None:
             return {category: category for category in self.coco.getCatIds()}
-        return {contiguous: category for category, contiguous in mapping.items()}
+        found = {contiguous: category for category, contiguous in mapping.items()}
+        merged = [
+            category
+            for category, place in mapping.items()
+            if found[place] != category and self.coco.catToImgs.get(category)
+        ]
+        if merged:
+            other = found[mapping[merged[0]]]
+            raise ValueError(
+                f"Data set {self.dataset}: by thing_dataset_id_to_contiguous_id categories "
+                f"{merged[0]} and {other} are one class, and figures are by category; its "
+                "annotations must have one of them."
+            )
+        return found
 
     def objects(self, image_id: Any) -> list[dict]:
         """What is to be found in an image, crowds left out, as ``ExitRecord.results`` has it.
@@ -59,14 +80,15 @@ def read_ground_truth(dataset: str) -> GroundTruth:
     """Read a data set's COCO file, or convert what its catalog entry gives where there is none.
 
     Raises:
-        ValueError: one sentence that names the data set, where it has no annotations or they are
-            not in COCO's or Detectron2's format.
+        ValueError: one sentence that names the data set, where it has no annotations, they are not
+            in COCO's or Detectron2's format, or are those of LVIS.
     """
     if not isinstance(dataset, str):
         raise ValueError(
             f"The evaluation names {shown(dataset)}; it must be the name of one data set."
         )
-    json_file = MetadataCatalog.get(dataset).get("json_file")
+    _refuse_lvis(dataset)
+    json_file = _json_file(dataset)
     content = _converted(dataset) if json_file is None else _from_file(json_file)
     if "annotations" not in content:
         raise ValueError(
@@ -84,6 +106,56 @@ def read_ground_truth(dataset: str) -> GroundTruth:
         ) from error
     _check_areas(dataset, content["annotations"])
     return GroundTruth(dataset, coco)
+
+
+def _refuse_lvis(dataset: str) -> None:
+    """Its metadata do not say how its classes are counted, and no image has all its objects."""
+    if MetadataCatalog.get(dataset).get("evaluator_type") == "lvis":
+        raise ValueError(
+            f"Data set {dataset} is one of LVIS, whose classes count in another way and whose "
+            "images lack objects: its figures are those of Detectron2's LVISEvaluator, not COCO's."
+        )
+
+
+def _json_file(dataset: str) -> str | None:
+    """Where a data set's annotations are; None for one that is registered by code, also where a
+    ``COCOEvaluator`` of the program's own has converted them, now or in an earlier run."""
+    file: str | None = MetadataCatalog.get(dataset).get("json_file")
+    converted = file is not None and str(file).endswith(_converted_name(dataset))
+    by_code = dataset in DatasetCatalog and not is_of_coco_files(dataset)
+    return None if by_code and converted else file
+
+
+def _converted_name(dataset: str) -> str:
+    """What Detectron2 calls the file into which it converts a data set."""
+    return f"{dataset}_coco_format.json"
+
+
+def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
+    """Detectron2's own, of the annotations that a data set has now.
+
+    One that is registered by code is converted into a file of the folder. Left to itself Detectron2
+    would take what an earlier run has converted, and name it as the data set's own.
+
+    Raises:
+        ValueError: as ``read_ground_truth``.
+    """
+    _refuse_lvis(dataset)
+    metadata = MetadataCatalog.get(dataset)
+    by_code = not hasattr(metadata, "json_file")
+    if by_code:
+        path = os.path.join(folder, _converted_name(dataset))
+        if comm.is_main_process():
+            make_folder(os.path.dirname(path))  # names may have a slash
+            write_json(path, to_plain(_converted(dataset)))
+        comm.synchronize()
+        metadata.json_file = path
+    try:
+        # Without compiled code there is no fast implementation.
+        return COCOEvaluator(dataset, output_dir=folder, use_fast_impl=False)
+    finally:
+        if by_code:
+            del metadata.json_file
 
 
 def _check_areas(dataset: str, annotations: list[dict]) -> None:
@@ -107,10 +179,15 @@ def _from_file(json_file: str) -> dict[str, Any]:
 def _converted(dataset: str) -> dict[str, Any]:
     check_registered("The evaluation", [dataset])
     try:
-        return convert_to_coco_dict(dataset)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        content: dict[str, Any] = convert_to_coco_dict(dataset)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         name_malformed([dataset], FIGURES)
         raise ValueError(
             f"Data set {dataset} cannot be converted to COCO's format, since it lacks what "
             f"Detectron2 expects of one: {in_words(error)}."
         ) from error
+    for annotation in content.get("annotations", ()):
+        if annotation.get("segmentation") == []:  # of a box alone, of which Detectron2's area is 0
+            del annotation["segmentation"]
+            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    return content

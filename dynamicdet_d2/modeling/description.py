@@ -65,7 +65,7 @@ def _tail_parts(model: DynamicDetector) -> tuple[Part, ...]:
     run_by_all = len(steps) if model.exit_merging else max(looked_at, default=0)
     before_routes = steps[:run_by_all]
     return tuple(
-        replace(part, routes=part.routes + HARD)
+        replace(part, routes=part.routes + HARD, as_easy=True)
         if part.step in before_routes and "easy" in part.routes
         else part
         for part in model.tail_parts()

@@ -63,5 +63,5 @@ def _checked(
     if not np.all(np.isfinite(cost)):
         raise ValueError("A cost is not a number.")
     if not np.all(np.isfinite(ap)):
-        raise ValueError("AP is not a number; the data set may have no ground truth.")
+        raise ValueError("AP is not a number: these images may have no object.")
     return cost, ap

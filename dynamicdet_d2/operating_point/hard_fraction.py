@@ -96,6 +96,6 @@ def hard_fraction_for_ap_drop(
     if not (np.all(np.diff(fractions) > 0) and fractions[0] >= 0 and fractions[-1] == 1):
         raise ValueError(f"Hard fractions must rise within [0, 1] up to 1; found {hard_fractions}.")
     if not np.all(np.isfinite(points)):
-        raise ValueError("AP is not a number; the data set may have no ground truth.")
+        raise ValueError("AP is not a number: these images may have no object.")
     drop = _NOT_NEGATIVE.number(drop, "The AP drop in points")
     return float(fractions[np.argmax(points >= least_ap(points[-1], drop))])

@@ -46,6 +46,9 @@ def test_finite_by_hand() -> None:
     assert 0.08 < choice.guarantee["bound"] <= 0.1
     # On these images alone, 10 of 100 may.
     assert choice.guarantee["hard_fraction_without"] == 0.2
+    # 0.29 * 100 is 28.999999999999996, and 29 of 100 are a share of 0.29.
+    none = of_images(sweep, routings(100), 5.0, Guarantee(0.5, "finite", 0.29)).guarantee
+    assert none["hard_fraction_without"] == 0.01
     assert "at most 0.1 of images like these lose more than 5" in choice.guarantee["says"]
     with pytest.raises(ValueError, match="28 images are too few .* at least 29"):
         of_images(MatchedSweep(images_of(28, 0)), routings(28), 5.0, Guarantee(0.95, "finite"))

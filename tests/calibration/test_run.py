@@ -27,7 +27,7 @@ from dynamicdet_d2 import calibration as cal
 from dynamicdet_d2.calibration import run, targets
 from dynamicdet_d2.calibration.ap_drop import ApDrop
 from dynamicdet_d2.calibration.plot import plot_path
-from dynamicdet_d2.calibration.target import Measured, Target
+from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.calibration.targets import (
     TARGETS,
     Gflops,
@@ -438,6 +438,14 @@ class WithoutDashes(HardFraction):
 
 class Nameless(Target):
     option, metavar, help = "--nameless", "X", "nothing"
+
+
+@pytest.mark.parametrize("share", [None, 1.5, float("nan"), "0.5"])
+def test_a_choice_of_no_share(share: Any) -> None:
+    """As a target of one's own computes it; a tensor's number is one."""
+    assert Choice(torch.tensor(0.5)) == Choice(0.5)
+    with pytest.raises(ValueError, match="^The hard fraction of a Choice is .*; it must "):
+        Choice(share)
 
 
 def test_a_choice_that_is_none(cfg: CfgNode, tmp_path: Path) -> None:

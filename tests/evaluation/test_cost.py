@@ -509,6 +509,28 @@ def test_table_says_what_the_hard_route_runs_twice(keys: tuple, parts: str) -> N
     assert "twice" not in cost.table(build_model(toy_cfg()), toy_cfg(), Setting(64, 96, 50))
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6),
+        ("MODEL.ROUTER.INPUTS", ["detections"]),
+        (
+            *("MODEL.DYNAMIC.MERGE_EXITS_IOU", 0.6),
+            *("MODEL.COMPOSITE.SHARE_NECK", False, "MODEL.COMPOSITE.SHARE_HEADS", False),
+        ),
+    ],
+)
+def test_detector1s_run_of_a_hard_image_has_the_proposals_of_an_easy_one(keys: tuple) -> None:
+    """Of 50: 16 channels of 7 x 7 to two layers of 32, then 4 scores and 4 deltas of 3 classes."""
+    of_all, of_five = (
+        count_flops(build_model(toy_cfg(*keys, "MODEL.DYNAMIC.EASY_PROPOSALS", n)), 64, 96, 50)
+        for n in (0, 5)
+    )
+    box = (16 * 7 * 7 + 32 + 4 + 3 * 4) * 32
+    for route in ("easy", "hard"):
+        assert of_all[route] - of_five[route] == 45 * box
+
+
 def test_table_compares_table_1_with_twice_the_multiply_adds() -> None:
     cfg = read_config("configs/dy_yolov7.yaml")
     cfg.MODEL.DEVICE = "meta"

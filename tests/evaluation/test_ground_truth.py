@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_lvis_instances
+from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import BoxMode
 
 from dynamicdet_d2.data import register_coco_json
-from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
+from dynamicdet_d2.evaluation.ground_truth import coco_evaluator, read_ground_truth
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
 
 BOX = {"bbox": [4, 4, 14, 10], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
@@ -49,6 +51,60 @@ def test_a_data_set_without_a_file_is_converted() -> None:
     assert (found["bbox"], found["area"], found["iscrowd"]) == ([4, 4, 10, 6], 60, 0)
     # No mapping: categories are classes as the model counts them.
     assert truth.category_ids == {0: 0, 1: 1}
+
+
+@pytest.mark.parametrize("of_ours", [True, False])
+@pytest.mark.parametrize("name", ["own", "our/own"])
+def test_what_an_evaluator_of_detectron2s_converted_is_not_taken_for_the_data_set(
+    tmp_path: Path, name: str, of_ours: bool
+) -> None:
+    """Neither by it, where the file is of an earlier run, nor by what reads the data set next."""
+    earlier = {"images": [], "annotations": [], "categories": []}
+    file = tmp_path / f"{name}_coco_format.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(earlier))
+    register(name, [IMAGE], thing_classes=["x", "y"])
+    if of_ours:
+        assert len(coco_evaluator(name, str(tmp_path))._coco_api.anns) == 1
+        assert "json_file" not in MetadataCatalog.get(name).as_dict()
+    else:
+        COCOEvaluator(name, output_dir=str(tmp_path), use_fast_impl=False)
+    assert len(read_ground_truth(name).coco.anns) == 1
+
+
+def test_an_object_without_polygons_has_the_area_of_its_box(tmp_path: Path) -> None:
+    """Its size decides on APs, APm and APl; the data set's own dicts stay as they are."""
+    bare = {**BOX, "segmentation": []}
+    register("own", [{**IMAGE, "annotations": [bare]}], thing_classes=["x", "y"])
+    for coco in (read_ground_truth("own").coco, coco_evaluator("own", str(tmp_path))._coco_api):
+        (found,) = coco.dataset["annotations"]
+        assert found["area"] == 60
+    assert bare["segmentation"] == []
+
+
+def test_two_categories_that_are_one_class_are_refused(tmp_path: Path) -> None:
+    """Objects of one of them would never be found."""
+    mapping = {1: 0, 2: 0}
+    files = write_coco(tmp_path, [image_entry(1)], [object_entry(1, 1)], draw=False)
+    register("own", [], json_file=files[0], thing_dataset_id_to_contiguous_id=mapping)
+    says = "^Data set own: by thing_dataset_id_to_contiguous_id categories 1 and 2 are one class, "
+    with pytest.raises(ValueError, match=says):
+        _ = read_ground_truth("own").category_ids
+    # Without a file the annotations are by class, and nothing is lost.
+    box = {**BOX, "category_id": 0}
+    metadata = {"thing_classes": ["x"], "thing_dataset_id_to_contiguous_id": mapping}
+    register("code", [{**IMAGE, "annotations": [box]}], **metadata)
+    truth = read_ground_truth("code")
+    assert truth.category_ids == {0: 2} and truth.coco.getCatIds() == [2]
+
+
+def test_a_data_set_of_lvis_is_refused(tmp_path: Path) -> None:
+    """Its category 1 is class 0, of which its metadata say nothing: all classes were one off."""
+    files = write_coco(tmp_path, [image_entry(1)], [object_entry(1, 1)], draw=False)
+    register_lvis_instances("own", {"thing_classes": ["disc", "ring"]}, *files)
+    for read in (read_ground_truth, lambda name: coco_evaluator(name, str(tmp_path))):
+        with pytest.raises(ValueError, match="^Data set own is one of LVIS, .* LVISEvaluator, not"):
+            read("own")
 
 
 def test_classes_may_be_known_only_after_loading(tmp_path: Path) -> None:
@@ -100,6 +156,11 @@ def test_files_that_are_no_ground_truth_are_refused(tmp_path: Path, text: str, s
             {**IMAGE, "annotations": [{**BOX, "bbox": torch.ones(4)}]},
             {"thing_classes": ["x", "y"]},
             "own cannot be converted to COCO's format.*too many indices",
+        ),
+        (
+            {**IMAGE, "annotations": [{**BOX, "segmentation": [[1, 1, 5, 5]]}]},
+            {"thing_classes": ["x", "y"]},
+            "own cannot be converted to COCO's format.*Cannot create a polygon from 4 coor",
         ),
     ],
 )

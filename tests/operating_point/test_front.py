@@ -46,7 +46,7 @@ def test_the_cheapest_for_an_ap(least: float, place: int | None) -> None:
         ([], [], r"One cost and one AP a point are needed; found \(0,\) and \(0,\)"),
         ([1], [1, 2], r"found \(1,\) and \(2,\)"),
         ([1, np.inf], [1, 2], "A cost is not a number"),
-        ([1, 2], [1, np.nan], "AP is not a number; the data set may have no ground truth"),
+        ([1, 2], [1, np.nan], "AP is not a number: these images may have no object"),
     ],
 )
 def test_no_front_without_points(costs: list, aps: list, says: str) -> None:

@@ -184,6 +184,7 @@ CALIBRATIONS: dict[str, tuple[dict[str, bytes], str]] = {
     "no plan": ({"plan.json": b'{"monday": "gym"}'}, "plan.json, which"),
 }
 GOOD = b'{"num_images": 4, "thresholds": []}'
+DRAWN = b"\x89PNG Software Matplotlib"  # as its files begin
 
 
 @pytest.mark.parametrize("name", CALIBRATIONS)
@@ -199,11 +200,24 @@ def test_what_no_calibration_wrote_is_not_replaced(tmp_path: Path, name: str) ->
 
 def test_a_calibration_and_its_plan_are_replaced(tmp_path: Path) -> None:
     put(tmp_path / "c.json", GOOD)
-    put(tmp_path / "c.png")
+    put(tmp_path / "c.png", DRAWN)
     put(tmp_path / "plan.json", b'{"points": [], "front": []}')
     put(tmp_path / "plan.md")
+    put(tmp_path / "plan.png", DRAWN)
     output = str(tmp_path / "c.json")
     check_output(output, *plan_files(output))
+
+
+@pytest.mark.parametrize("name", ["c.png", "plan.png"])
+def test_a_picture_of_ones_own_beside_a_calibration_is_not_replaced(
+    tmp_path: Path, name: str
+) -> None:
+    put(tmp_path / "c.json", GOOD)
+    put(tmp_path / "plan.json", b'{"points": [], "front": []}')
+    put(tmp_path / name)
+    output = str(tmp_path / "c.json")
+    with pytest.raises(ValueError, match=f"would replace .*{name}, which was not drawn here; move"):
+        check_output(output, *plan_files(output))
 
 
 @pytest.mark.parametrize("output", ["a\0b", "", "\ud800.json", "gone/", "x" * 256])

@@ -217,7 +217,9 @@ def _draw_series(
             said = f"{series.full_name(point)}: {y:.2f} AP, {x:.4g}"
             places.append(_Place(x, y, point.label, said))
     axes.plot([p.x for p in places], [p.y for p in places], "-.", color=color, lw=1)
-    _mark(axes, places, marker=marker, s=28, color=color, label=series.name)
+    # Behind a blank, as Matplotlib leaves what begins with "_" out of legends.
+    name = f" {series.name}" if series.name.startswith("_") else series.name
+    _mark(axes, places, marker=marker, s=28, color=color, label=name)
     return _labels(axes, places, _OTHER)
 
 

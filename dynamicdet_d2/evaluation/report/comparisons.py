@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dynamicdet_d2.data.register import LONGEST_NAME
+from dynamicdet_d2.data.register import LONGEST_NAME, is_class_name
 from dynamicdet_d2.evaluation.tradeoff.points import Point
 from dynamicdet_d2.evaluation.tradeoff.record import Series, SeriesPoint, SizeRange, Tradeoff
 from dynamicdet_d2.utils.words import is_whole
@@ -54,6 +54,11 @@ def parse_comparison(text: str) -> Compared:
         raise ValueError(f"--compare {text!a:.200} has a character that is none.")
     if text.endswith(".json"):
         name, path = _named(text)
+        if name and not is_class_name(name):
+            raise ValueError(
+                f"--compare {text:.200} has a NAME that no chart has room for: it must be in one "
+                f"line, of {LONGEST_NAME} characters at most."
+            )
         run = Tradeoff.from_json(path)
         return Compared(text, from_tradeoff(run, name), run)
     return Compared(text, _typed(text))
@@ -62,7 +67,7 @@ def parse_comparison(text: str) -> Compared:
 def _typed(text: str) -> Series:
     """Of figures."""
     name, *numbers = (part.strip() for part in text.split(","))
-    if not 1 <= len(name) <= LONGEST_NAME or len(numbers) != 3:
+    if not is_class_name(name) or len(numbers) != 3:
         comma = " A comma stands between figures, and a point in them." if numbers else ""
         raise ValueError(f"--compare {text:.200} must be {_FORM}.{comma}")
     ap, gflops, ms = (_number(text, number) for number in numbers)

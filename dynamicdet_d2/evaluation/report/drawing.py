@@ -30,14 +30,14 @@ def draw(
         class_names: by class as the model counts it; the class's number where there is none.
 
     Returns:
-        (H', W', 3) RGB, 480 pixels wide, or narrower and 1920 high.
+        (H', W', 3) RGB, 480 pixels wide, or narrower and 1920 high; no side has less than one.
     """
     shown = [item for item in found if item.get("score", 1.0) >= MIN_SCORE]
     with_masks = bool(shown) and all(item.get("segmentation") for item in shown)
     boxes = np.array([item["bbox"] for item in shown], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     height, width = pixels.shape[:2]
-    scale = min(WIDTH / width, max(TALLEST * WIDTH / height, 1 / width))
+    scale = max(min(WIDTH / width, max(TALLEST * WIDTH / height, 1 / width)), 1 / height)
     with chart_style():
         visualizer = Visualizer(pixels, scale=scale)
         visualizer.overlay_instances(

@@ -133,7 +133,8 @@ def _draw(tradeoff: Tradeoff, routes: Sequence[ImageRoute], folder: Path) -> Pat
         "tradeoff.csv": csv_text(tradeoff).encode(),
         "tradeoff.md": markdown_report(tradeoff).encode(),
         "tradeoff.png": tradeoff_png(tradeoff),
-        PAGE: page(tradeoff, routes, folder).encode(),
+        # Names of files may be in no UTF-8, as Linux has them.
+        PAGE: page(tradeoff, routes, folder).encode(errors="replace"),
     }
     for name, content in contents.items():
         with whole_file(folder / name) as file:

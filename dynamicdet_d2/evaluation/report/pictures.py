@@ -25,7 +25,7 @@ from dynamicdet_d2.evaluation.tradeoff.routes import ImageRoute
 from dynamicdet_d2.utils.charts import CARD, INK, PAGE_COLORS, chart_style
 from dynamicdet_d2.utils.files import whole_file
 from dynamicdet_d2.utils.spread import spread
-from dynamicdet_d2.utils.words import shown
+from dynamicdet_d2.utils.words import in_words, shown
 
 logger = logging.getLogger(__name__)
 
@@ -112,12 +112,13 @@ class Album:
 
     def _jpeg(self, rows: Sequence[Row]) -> bytes | None:
         """None where an image cannot be drawn: a mapper of a program's own may read files that are
-        no images, and the evaluation's figures do not need them."""
+        no images, objects may lie far outside of theirs, and the evaluation's figures do not need
+        pictures."""
         try:
             return self._drawn_rows(rows)
-        except (OSError, ValueError) as error:
+        except (AssertionError, OSError, RuntimeError, ValueError) as error:
             names = ", ".join(sorted({shown(own.file_name) for row in rows for own in row.images}))
-            logger.warning("No picture of %s: %s", names, error)
+            logger.warning("No picture of %s: %s.", names, in_words(error))
             return None
 
     def _drawn_rows(self, rows: Sequence[Row]) -> bytes:

@@ -121,8 +121,9 @@ def _quality(
     category_ids: Mapping[int, int],
 ) -> RoutingQuality:
     logger.info("Matching both exits' detections in %d images", len(records))
+    masks = any(getattr(head, "mask_on", False) for head in model.heads)
     return RoutingQuality(
-        sweeps=task_sweeps(records, ground_truth, category_ids),
+        sweeps=task_sweeps(records, ground_truth, category_ids, masks=masks),
         difficulties=[record.difficulty for record in records],
         costs=image_costs(model, cfg, [record.size for record in records]),
         class_names={category: c["name"] for category, c in ground_truth.cats.items()},

@@ -107,6 +107,13 @@ def test_other_detectors_are_drawn_as_far_as_they_are_known() -> None:
     assert "0.5 hard: 31.50 AP, 240 GFLOPs" in told
 
 
+def test_a_name_that_matplotlib_would_leave_out_is_in_the_legend() -> None:
+    other = Series("_R101", (SeriesPoint("_R101", 283.0, None, 31.0),))
+    figure = charts.tradeoff_figure(a_tradeoff(*GOOD.points, comparisons=(other,)))
+    names = [text.get_text().strip() for text in figure.legends[0].get_texts()]
+    assert "_R101" in names and "router" in names
+
+
 def test_every_image_is_a_dot_of_its_route() -> None:
     root = ElementTree.fromstring(
         charts.gains_svg([*ROUTES, ImageRoute(9, "../a.png", 0.5, "easy", 0)])

@@ -91,6 +91,18 @@ def test_a_drawing_that_fails_leaves_the_old_ones(
     assert b"Another." in after["tradeoff.json"]
 
 
+def test_images_whose_names_are_not_in_utf_8(tmp_path: Path) -> None:
+    """As a program of one's own lists them; the second is among those sent the wrong way."""
+    routes = [
+        dataclasses.replace(route, file_name=f"{i}\udcff.jpg") for i, route in enumerate(ROUTES)
+    ]
+    page = write_report(tmp_path, GOOD, routes, NO_PICTURES)
+    assert "1?.jpg" in page.read_text()
+    before = contents(tmp_path)
+    redraw(tmp_path)
+    assert contents(tmp_path) == before
+
+
 def test_names_never_become_paths(tmp_path: Path) -> None:
     name = "../../out/$x_$ <b>"
     tradeoff = a_tradeoff(*GOOD.points, dataset=name, device=name)

@@ -97,6 +97,7 @@ def test_objects_are_drawn_with_their_names_alone() -> None:
         ((4, 1000), (1, 480)),
         ((1000, 4), (1920, 7)),
         ((3000, 1), (3000, 1)),
+        ((1, 3000), (1, 3000)),
     ],
 )
 def test_a_picture_of_a_few_pixels_width_is_drawn_narrower(
@@ -158,6 +159,23 @@ def test_a_file_that_is_no_image_costs_its_pictures_alone(
     assert not (tmp_path / pictures.GALLERY).exists()
     assert album.both_exits(routes) is None
     assert routes[0].file_name in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bbox": [1e9, 1e9, 5, 5]},  # where Matplotlib cannot write the class's name
+        {"segmentation": {"size": [3, 2], "counts": [6]}},  # of an image of another size
+    ],
+)
+def test_an_object_that_cannot_be_drawn_costs_the_pictures_alone(
+    tmp_path: Path, routes: list[ImageRoute], caplog: pytest.LogCaptureFixture, wrong: dict
+) -> None:
+    """As a data set by code may have it, of which figures are taken all the same."""
+    album = dataclasses.replace(an_album(2), objects=lambda _: [{**OBJECT, **wrong}], masks=True)
+    album.write(tmp_path, routes)
+    assert not (tmp_path / pictures.GALLERY).exists()
+    assert caplog.messages[0].startswith("No picture of ")
 
 
 def test_both_exits_beside_the_ground_truth(
