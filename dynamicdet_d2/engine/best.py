@@ -99,11 +99,9 @@ class BestWeights(HookBase):
         self._check_kept()  # and not only when the phase has ended, after days
         self._say_ended()
         if self._due(trainer.start_iter):
-            trainer.iter = trainer.start_iter - 1  # as checkpoints count: the last step made
             if not self._seen(trainer.start_iter):
                 self._judge(trainer.start_iter, trainer._evaluate())
             self._act(trainer.start_iter)
-            trainer.iter = trainer.start_iter
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
