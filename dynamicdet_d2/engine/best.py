@@ -17,6 +17,7 @@ from detectron2.utils import comm
 from dynamicdet_d2.checkpoint.files import read_checkpoint
 from dynamicdet_d2.checkpoint.learnt import in_checkpoint
 from dynamicdet_d2.config.ranges import nearest
+from dynamicdet_d2.engine.distributed import share_weights
 from dynamicdet_d2.engine.resuming import recorded
 from dynamicdet_d2.utils.files import read_json, whole_file, write_json
 from dynamicdet_d2.utils.plain import from_plain, to_plain
@@ -190,7 +191,9 @@ class BestWeights(HookBase):
         comm.synchronize()
         trainer = self.trainer
         trainer.average.hand_over()
-        trainer.detector.load_state_dict(self._kept()["model"])
+        if comm.is_main_process():  # other machines may not have the file
+            trainer.detector.load_state_dict(self._kept()["model"])
+        share_weights(trainer.detector)
         if not kept and comm.is_main_process():
             last = name == trainer.plan.phases[-1].name
             trainer.checkpointer.save("model_final" if last else f"model_{name}")

@@ -26,7 +26,7 @@ from dynamicdet_d2.engine.learnt_classes import check_classes, say_begun_with
 from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
 from dynamicdet_d2.engine.run_data import prepare_data
 from dynamicdet_d2.engine.run_folder import begun_anew, forget_metrics_from
-from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states
+from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states, check_same_checkpoint
 from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.run_files import CONFIG
@@ -101,7 +101,7 @@ class ReliableTrainer(StatefulTrainer):
 
         Raises:
             ValueError: weights that it loads are not finite: training would end with them. Or
-                ``resume`` names something.
+                ``resume`` names something, or not all processes have the checkpoint to resume.
         """
         if not isinstance(resume, (bool, int)):
             raise ValueError(
@@ -109,6 +109,8 @@ class ReliableTrainer(StatefulTrainer):
                 "names weights, and OUTPUT_DIR the run to resume."
             )
         self._asked_for_weights = True
+        if resume:
+            check_same_checkpoint(self.checkpointer)
         super().resume_or_load(resume=resume)
         check_finite(self.checkpointer)
         # Where a checkpoint has no trainer's state the run begins anew, with its weights.

@@ -10,6 +10,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.utils import comm
 from torch.optim import lr_scheduler as schedules
 
 from dynamicdet_d2.engine.run_state import check_hook_states, named_hooks
@@ -179,6 +180,23 @@ def test_a_checkpoint_of_a_users_own_is_of_the_last_step_made(
     other = run(DynamicTrainer, cfg, resume=True)
     assert other.start_iter == done
     assert differing(one.plain_model.state_dict(), other.plain_model.state_dict()) == []
+
+
+@pytest.mark.parametrize(("theirs", "said"), [("", "no checkpoint"), ("old.pth", "old.pth")])
+def test_machines_that_share_no_folder_do_not_resume(
+    theirs: str, said: str, cfg: CfgNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = DynamicTrainer(cfg)
+    tmp_path.joinpath("model_0000001.pth").touch()
+    go_on_from(tmp_path, "model_0000001.pth")
+
+    def gathered(value: object) -> list:
+        return [value, theirs if value == "model_0000001.pth" else value]
+
+    monkeypatch.setattr(comm, "all_gather", gathered)
+    says = f"has model_0000001.pth for rank 0 to go on from, and {said} for rank 1: --resume needs"
+    with pytest.raises(ValueError, match=says):
+        trainer.resume_or_load(resume=True)
 
 
 class Last(HookBase):
