@@ -46,9 +46,10 @@ class History:
 
 @dataclass
 class Record:
-    """What ``best.json`` holds, by phase."""
+    """What ``best.json`` holds, by phase; ``run`` is the trainer's ``run_id``."""
 
     metric: str
+    run: str
     phases: dict[str, History] = field(default_factory=dict)
 
 
@@ -83,12 +84,13 @@ class BestWeights(HookBase):
         keys = cfg.SOLVER.BEST
         self._metric, self._patience = keys.METRIC, keys.PATIENCE
         self._period, self._folder = cfg.TEST.EVAL_PERIOD, cfg.OUTPUT_DIR
-        self._record = Record(self._metric)
+        self._record = Record(self._metric, run="")
 
     def before_train(self) -> None:
         """Go on with what a run that resumes has seen; it may have died in an evaluation, or before
         it had saved what followed from one."""
         trainer = self.trainer
+        self._record = Record(self._metric, trainer.run_id)
         if not trainer.start_iter:
             if os.path.isfile(self._path(RECORD)):  # of an earlier run, which is not gone on with
                 self._write()
@@ -258,13 +260,20 @@ class BestWeights(HookBase):
         """What was seen in the first ``done`` steps of the run."""
         path = self._path(RECORD)
         if not os.path.isfile(path):
-            return Record(self._metric)
+            return self._record
         content = read_json(path, path)
         try:
             phases = {n: from_plain(History, h, n) for n, h in content["phases"].items()}
             metric = content["metric"]
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not what a training has left: {error!r}.") from None
+        if content.get("run", self._record.run) != self._record.run:
+            logger.warning(
+                "%s is of a run that began anew here and has saved no checkpoint: the best weights "
+                "of the one that is gone on with are looked for anew.",
+                path,
+            )
+            return self._record
         if metric != self._metric:
             raise ValueError(
                 f"SOLVER.BEST.METRIC is '{self._metric}'; the run to resume was judged by "
@@ -277,4 +286,4 @@ class BestWeights(HookBase):
             )
             for name, history in phases.items()
         }
-        return Record(metric, kept)
+        return Record(metric, self._record.run, kept)

@@ -2,6 +2,7 @@
 """What both trainers do so that nothing of a run is lost, and nothing goes wrong in silence."""
 
 import logging
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,7 @@ class ReliableTrainer(StatefulTrainer):
         check(cfg, Use.TRAIN)  # as it is scaled
         check_builders(type(self))
         self.seed = run_seed(cfg)
+        self.run_id = comm.all_gather(secrets.token_hex(8))[0]
         self.reports = prepare_data(cfg)
         self.images = training_dicts(cfg)
         check_classes(cfg, self.images)

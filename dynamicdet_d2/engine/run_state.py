@@ -32,11 +32,14 @@ class StatefulTrainer(DefaultTrainer):
 
     Attributes:
         cfg, seed, images: of the run; images in Detectron2's format.
+        run_id: what tells it from others in its folder, over its resumptions; "" where a checkpoint
+            of before knows none.
         scheduler: of the learning rate; None: it is constant.
     """
 
     cfg: CfgNode
     seed: int
+    run_id: str
     images: Sequence[Sample]
     checkpointer: DynamicCheckpointer
     scheduler: Any
@@ -54,6 +57,7 @@ class StatefulTrainer(DefaultTrainer):
         state = {
             "iteration": self._made,
             "seed": self.seed,
+            "run": self.run_id,
             "_trainer": self._trainer.state_dict(),
             "config": recorded(self.cfg),
             "images": self.learnt_images,
@@ -67,7 +71,8 @@ class StatefulTrainer(DefaultTrainer):
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """The step that was made last, and the states of hooks."""
+        """The run, the step that was made last, and the states of hooks."""
+        self.run_id = state_dict.get("run", "")
         self.iter = self._made = state_dict["iteration"]
         hooks = named_hooks(self._hooks)
         for name, kept in state_dict.get("hooks", {}).items():
