@@ -25,7 +25,7 @@ from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.learnt_classes import check_classes, say_begun_with
 from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
-from dynamicdet_d2.engine.run_data import prepare_data
+from dynamicdet_d2.engine.run_data import check_same_images, prepare_data
 from dynamicdet_d2.engine.run_folder import begun_anew, forget_metrics_from
 from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states, check_same_checkpoint
 from dynamicdet_d2.engine.saved_config import save_config
@@ -74,6 +74,7 @@ class ReliableTrainer(StatefulTrainer):
         self.run_id = comm.all_gather(secrets.token_hex(8))[0]
         self.reports = prepare_data(cfg)
         self.images = training_dicts(cfg)
+        check_same_images(cfg.DATASETS.TRAIN, self.images)
         check_classes(cfg, self.images)
         warn_of_doubtful_keys(cfg)
         return cfg
