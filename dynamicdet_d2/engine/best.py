@@ -17,6 +17,7 @@ from detectron2.utils import comm
 from dynamicdet_d2.checkpoint.files import read_checkpoint
 from dynamicdet_d2.checkpoint.learnt import in_checkpoint
 from dynamicdet_d2.config.ranges import nearest
+from dynamicdet_d2.engine.distributed import share_weights
 from dynamicdet_d2.engine.resuming import recorded
 from dynamicdet_d2.utils.files import read_json, whole_file, write_json
 from dynamicdet_d2.utils.plain import from_plain, to_plain
@@ -45,9 +46,10 @@ class History:
 
 @dataclass
 class Record:
-    """What ``best.json`` holds, by phase."""
+    """What ``best.json`` holds, by phase; ``run`` is the trainer's ``run_id``."""
 
     metric: str
+    run: str
     phases: dict[str, History] = field(default_factory=dict)
 
 
@@ -82,12 +84,13 @@ class BestWeights(HookBase):
         keys = cfg.SOLVER.BEST
         self._metric, self._patience = keys.METRIC, keys.PATIENCE
         self._period, self._folder = cfg.TEST.EVAL_PERIOD, cfg.OUTPUT_DIR
-        self._record = Record(self._metric)
+        self._record = Record(self._metric, run="")
 
     def before_train(self) -> None:
         """Go on with what a run that resumes has seen; it may have died in an evaluation, or before
         it had saved what followed from one."""
         trainer = self.trainer
+        self._record = Record(self._metric, trainer.run_id)
         if not trainer.start_iter:
             if os.path.isfile(self._path(RECORD)):  # of an earlier run, which is not gone on with
                 self._write()
@@ -99,11 +102,9 @@ class BestWeights(HookBase):
         self._check_kept()  # and not only when the phase has ended, after days
         self._say_ended()
         if self._due(trainer.start_iter):
-            trainer.iter = trainer.start_iter - 1  # as checkpoints count: the last step made
             if not self._seen(trainer.start_iter):
                 self._judge(trainer.start_iter, trainer._evaluate())
             self._act(trainer.start_iter)
-            trainer.iter = trainer.start_iter
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -192,7 +193,9 @@ class BestWeights(HookBase):
         comm.synchronize()
         trainer = self.trainer
         trainer.average.hand_over()
-        trainer.detector.load_state_dict(self._kept()["model"])
+        if comm.is_main_process():  # other machines may not have the file
+            trainer.detector.load_state_dict(self._kept()["model"])
+        share_weights(trainer.detector)
         if not kept and comm.is_main_process():
             last = name == trainer.plan.phases[-1].name
             trainer.checkpointer.save("model_final" if last else f"model_{name}")
@@ -257,13 +260,20 @@ class BestWeights(HookBase):
         """What was seen in the first ``done`` steps of the run."""
         path = self._path(RECORD)
         if not os.path.isfile(path):
-            return Record(self._metric)
+            return self._record
         content = read_json(path, path)
         try:
             phases = {n: from_plain(History, h, n) for n, h in content["phases"].items()}
             metric = content["metric"]
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not what a training has left: {error!r}.") from None
+        if content.get("run", self._record.run) != self._record.run:
+            logger.warning(
+                "%s is of a run that began anew here and has saved no checkpoint: the best weights "
+                "of the one that is gone on with are looked for anew.",
+                path,
+            )
+            return self._record
         if metric != self._metric:
             raise ValueError(
                 f"SOLVER.BEST.METRIC is '{self._metric}'; the run to resume was judged by "
@@ -276,4 +286,4 @@ class BestWeights(HookBase):
             )
             for name, history in phases.items()
         }
-        return Record(metric, kept)
+        return Record(metric, self._record.run, kept)

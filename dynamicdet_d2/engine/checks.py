@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.checkpoint.complete import unfilled
@@ -103,15 +103,17 @@ def check_optimizer(optimizer: Optimizer) -> None:
         ValueError: what is wrong, without an end.
     """
     for group in optimizer.param_groups:
-        for name in ("lr", "weight_decay", *(["momentum"] if "momentum" in group else [])):
+        for name in {"lr", "weight_decay", "momentum"} & group.keys():
             if not number(at_least=0).holds(group[name]):
                 raise ValueError(f"{name} is {shown(group[name])}")
+    by_element = isinstance(optimizer, (SGD, AdamW))  # others may keep anything
     for parameter, kept in optimizer.state.items():
-        for name, value in kept.items():
-            if isinstance(value, Tensor) and value.numel() != 1 and value.shape != parameter.shape:
+        tensors = {name: value for name, value in kept.items() if isinstance(value, Tensor)}
+        for name, value in tensors.items():
+            if by_element and value.numel() != 1 and value.shape != parameter.shape:
                 shapes = f"{tuple(value.shape)} of a parameter {tuple(parameter.shape)}"
                 raise ValueError(f"{name} has shape {shapes}")
-            if isinstance(value, Tensor) and not torch.isfinite(value).all():
+            if not torch.isfinite(value).all():
                 raise ValueError(f"{name} is not finite")
 
 
@@ -124,11 +126,12 @@ def check_schedule(scheduler: LRScheduler, done: int) -> None:
     Raises:
         ValueError: what is wrong, without an end.
     """
-    groups = len(scheduler.optimizer.param_groups)
-    if scheduler.last_epoch != done:
-        raise ValueError(f"the schedule is at step {shown(scheduler.last_epoch)}, not at {done}")
-    if len(scheduler.base_lrs) != groups:
-        raise ValueError(f"the schedule has {len(scheduler.base_lrs)} learning rates, not {groups}")
+    groups, rates = len(scheduler.optimizer.param_groups), getattr(scheduler, "base_lrs", None)
+    step = getattr(scheduler, "last_epoch", done)  # one that is made of others may have neither
+    if step != done:
+        raise ValueError(f"the schedule is at step {shown(step)}, not at {done}")
+    if rates is not None and len(rates) != groups:
+        raise ValueError(f"the schedule has {len(rates)} learning rates, not {groups}")
 
 
 def warn_of_random_detectors(cfg: CfgNode) -> None:

@@ -31,6 +31,15 @@ def share_statistics(module: nn.Module) -> None:
             torch.distributed.broadcast(buffer, src=0)
 
 
+@torch.no_grad()
+def share_weights(module: nn.Module) -> None:
+    """Give all processes the main one's parameters and buffers, in place."""
+    share_statistics(module)
+    if comm.get_world_size() > 1:
+        for parameter in module.parameters():
+            torch.distributed.broadcast(parameter, src=0)
+
+
 def summed(tensor: Tensor) -> Tensor:
     """The sum over all processes, the same in each."""
     if comm.get_world_size() > 1:

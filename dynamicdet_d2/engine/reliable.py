@@ -2,29 +2,22 @@
 """What both trainers do so that nothing of a run is lost, and nothing goes wrong in silence."""
 
 import logging
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase
+from detectron2.engine import HookBase, TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from torch import Tensor, nn
+from torch import nn
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_finite
-from dynamicdet_d2.checkpoint.learnt import (
-    learnt_by,
-    recorded_images,
-    say_learnt_images,
-    with_earlier,
-)
+from dynamicdet_d2.checkpoint import check_finite
+from dynamicdet_d2.checkpoint.learnt import learnt_by, say_learnt_images
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.check.findings import DatasetReport
-from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.engine.checks import warn_of_doubtful_keys
 from dynamicdet_d2.engine.distributed import run_seed
@@ -32,11 +25,10 @@ from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.learnt_classes import check_classes, say_begun_with
 from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
-from dynamicdet_d2.engine.resuming import check_model, recorded, say_other_images, settle
-from dynamicdet_d2.engine.run_data import prepare_data
+from dynamicdet_d2.engine.run_data import check_same_images, prepare_data
 from dynamicdet_d2.engine.run_folder import begun_anew, forget_metrics_from
+from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states, check_same_checkpoint
 from dynamicdet_d2.engine.saved_config import save_config
-from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.run_files import CONFIG
 from dynamicdet_d2.utils.words import shown
@@ -47,29 +39,22 @@ logger = logging.getLogger(__name__)
 _OF_A_PHASE = ("_trainer", "model", "optimizer", "data_loader")
 
 
-class ReliableTrainer(DefaultTrainer):
+class ReliableTrainer(StatefulTrainer):
     """Detectron2's default trainer, with an end that is said whatever it is.
 
     Signals end it after a step, a step that is not finite is explained and kept, weights that are
     not finite do not become a checkpoint, and a run that resumes says under which keys.
 
     Attributes:
-        cfg, seed, images: of the run; images in Detectron2's format.
         reports: of its data sets; none where ``DATASETS.CHECK`` is False.
         average: of the weights.
     """
 
-    cfg: CfgNode
-    seed: int
-    images: Sequence[Sample]
     reports: Sequence[DatasetReport] = ()
     average: WeightAverage
-    checkpointer: DynamicCheckpointer
-    _trainer: TrainingStep
     _resumed = False
     _asked_for_weights = False
     _has_trained = False
-    _learnt_before: Sequence[Tensor] = ()
 
     def _begin(self, cfg: CfgNode) -> CfgNode:
         """What comes before a model is built: keys and data are checked, the seed is drawn.
@@ -86,8 +71,10 @@ class ReliableTrainer(DefaultTrainer):
         check(cfg, Use.TRAIN)  # as it is scaled
         check_builders(type(self))
         self.seed = run_seed(cfg)
+        self.run_id = comm.all_gather(secrets.token_hex(8))[0]
         self.reports = prepare_data(cfg)
         self.images = training_dicts(cfg)
+        check_same_images(cfg.DATASETS.TRAIN, self.images)
         check_classes(cfg, self.images)
         warn_of_doubtful_keys(cfg)
         return cfg
@@ -117,7 +104,7 @@ class ReliableTrainer(DefaultTrainer):
 
         Raises:
             ValueError: weights that it loads are not finite: training would end with them. Or
-                ``resume`` names something.
+                ``resume`` names something, or not all processes have the checkpoint to resume.
         """
         if not isinstance(resume, (bool, int)):
             raise ValueError(
@@ -125,6 +112,8 @@ class ReliableTrainer(DefaultTrainer):
                 "names weights, and OUTPUT_DIR the run to resume."
             )
         self._asked_for_weights = True
+        if resume:
+            check_same_checkpoint(self.checkpointer)
         super().resume_or_load(resume=resume)
         check_finite(self.checkpointer)
         # Where a checkpoint has no trainer's state the run begins anew, with its weights.
@@ -193,8 +182,12 @@ class ReliableTrainer(DefaultTrainer):
 
         Behind the steps it counts one on, also where none is left to make: a run that resumes for
         its evaluation alone would log that under an iteration of its own.
+
+        Raises:
+            ValueError: as ``check_hook_states``.
         """
         super().before_train()
+        check_hook_states(self._hooks)
         if self.start_iter >= self.max_iter:
             self.iter = self.start_iter - 1
 
@@ -219,12 +212,6 @@ class ReliableTrainer(DefaultTrainer):
             fault = str(error).partition("\n")[0].rstrip(".!")
             raise diverged(self._failed_step(), fault) from error
 
-    def state_dict(self) -> dict:
-        """With the seed, the step's state and the keys of the config."""
-        own = {"seed": self.seed, "_trainer": self._trainer.state_dict()}
-        kept = {"config": recorded(self.cfg), "images": self.learnt_images}
-        return {**super().state_dict(), **own, **kept}
-
     @contextmanager
     def as_saved(self) -> Iterator[None]:
         """The model has the weights that a checkpoint keeps.
@@ -246,35 +233,6 @@ class ReliableTrainer(DefaultTrainer):
     def plain_model(self) -> nn.Module:
         """The detector, never wrapped for several processes."""
         raise NotImplementedError
-
-    def settle_keys(
-        self, state: Mapping[str, Any], held: Sequence[str], fixed: Sequence[str]
-    ) -> None:
-        """Which keys hold in a run that resumes, said.
-
-        Args:
-            state: the trainer's, from the checkpoint.
-            held, fixed: as for ``resuming.settle``.
-
-        Raises:
-            ValueError: the model or a key that must stay is another one, or weights not finite.
-        """
-        record = state.get("config", {})
-        check_model(self.checkpointer.report, record, self.cfg)
-        check_finite(self.checkpointer)  # before a phase tries a step with these weights
-        say_other_images(state.get("images"), self._images)
-        settle(self.cfg, record, held=("SEED", *held), fixed=fixed)
-        check(self.cfg)  # what a checkpoint has for a key may be as wrong as what is typed
-
-    @property
-    def learnt_images(self) -> dict[str, object]:
-        """``recorded_images`` of the run, with what the weights that it began with had learnt."""
-        return with_earlier(self._images, self._learnt_before)
-
-    @cached_property
-    def _images(self) -> dict[str, object]:
-        classes = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or []
-        return recorded_images(self.images, classes)
 
     def phase_of_step(self) -> tuple[str, Mapping[str, Any]]:
         """Name of the phase and what its module is built from; ("", {}) of a static detector."""

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data sets of a run: registered from its config, and checked before they are learnt."""
 
+import hashlib
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from detectron2.config import CfgNode
@@ -59,3 +61,29 @@ def prepare_data(cfg: CfgNode) -> list[DatasetReport]:
     with said_once():
         register_data(cfg)
         return check_datasets(cfg, num_classes_key(cfg)) if cfg.DATASETS.CHECK else []
+
+
+def check_same_images(names: Sequence[str], images: Sequence[dict]) -> None:
+    """Refuse training images that stand in another order in another process: each takes its share
+    by their places, so that some would be learnt twice and others never.
+
+    Args:
+        names: of their data sets.
+        images: in Detectron2's format.
+
+    Raises:
+        ValueError: in the first process that finds it.
+        SystemExit: in the others.
+    """
+    own = hashlib.sha256()
+    for image in images:
+        name = os.path.basename(str(image.get("file_name")))  # folders may differ by machine
+        own.update(repr((name, image.get("image_id"))).encode())
+    found = comm.all_gather(own.hexdigest())
+    with said_once():
+        if len(set(found)) > 1:
+            raise ValueError(
+                f"DATASETS.TRAIN {list(names)}: the processes of the run have other images, or in "
+                "another order; a function that is registered must give the same in each, as of "
+                "sorted names and not of a set."
+            )

@@ -10,6 +10,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import EvalHook
+from detectron2.engine.hooks import LRScheduler as LRSchedulerHook
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from torch import nn
@@ -24,13 +25,14 @@ from dynamicdet_d2.data.loading.loaders import (
 from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.checks import (
     check_optimizer,
+    check_schedule,
     check_state,
     state_fits,
 )
 from dynamicdet_d2.engine.distributed import distributed, share_statistics
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.expected import check_expected
-from dynamicdet_d2.engine.hooks import Evaluation, StepSeed, StopOnSignal
+from dynamicdet_d2.engine.hooks import Evaluation, LearningRate, StepSeed, StopOnSignal
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS
 from dynamicdet_d2.engine.reliable import ReliableTrainer
 from dynamicdet_d2.engine.step import TrainingStep
@@ -97,6 +99,8 @@ class StaticTrainer(ReliableTrainer, Builders):
         place = next(i for i, hook in enumerate(found) if isinstance(hook, EvalHook))
         evaluation = Evaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
         found[place : place + 1] = [StopOnSignal(), evaluation]
+        # Detectron2's own keeps the state of its own schedules alone.
+        found = [LearningRate() if isinstance(x, LRSchedulerHook) else x for x in found]
         return [StepSeed(), self.average, *found]
 
     @property
@@ -108,13 +112,18 @@ class StaticTrainer(ReliableTrainer, Builders):
     def load_state_dict(self, state_dict: dict) -> None:
         check_state(state_dict, self.cfg, ())
         self.settle_keys(state_dict, OPTIMIZER_KEYS, FIXED_KEYS)
-        with state_fits(self.cfg):
-            super().load_state_dict(state_dict)
         self.seed = state_dict.get("seed", self.seed)
-        self._go_on_from(state_dict["iteration"] + 1)
+        done = state_dict["iteration"] + 1
+        self._go_on_from(done)
         with state_fits(self.cfg):
+            kept = dict(state_dict.get("hooks", {}))
+            earlier = kept.pop("LRScheduler", None)  # where a schedule's state once was
+            super().load_state_dict({**state_dict, "hooks": kept})
             self._trainer.load_state_dict(state_dict["_trainer"])
             check_optimizer(self.optimizer)
+            if self.scheduler is not None:
+                self.scheduler.load_state_dict(earlier or state_dict["scheduler"])
+                check_schedule(self.scheduler, done)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> ImageLoader:

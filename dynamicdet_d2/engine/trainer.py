@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.engine import TrainerBase, hooks
+from detectron2.engine import hooks
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
@@ -191,13 +191,8 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         return tuple(self.images[i].get("image_id") for i in loader.entries(step))
 
     def state_dict(self) -> dict:
-        """Phase, plan and schedule beside what ``ReliableTrainer`` keeps."""
-        state = super().state_dict()
-        state["phase"] = self.phase.name
-        state["plan"] = dict(self.plan.steps)
-        if self.scheduler is not None:
-            state["scheduler"] = self.scheduler.state_dict()
-        return state
+        """Phase and plan beside what ``StatefulTrainer`` keeps."""
+        return {**super().state_dict(), "phase": self.phase.name, "plan": dict(self.plan.steps)}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Enter the phase of the checkpoint, at its step, and load what belongs to it.
@@ -215,7 +210,7 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         done = state_dict["iteration"] + 1 - self.plan.start(name)
         self.enter(phase, done)
         with checks.state_fits(self.cfg):
-            TrainerBase.load_state_dict(self, state_dict)
+            super().load_state_dict(state_dict)
             rates = [group["lr"] for group in self.optimizer.param_groups]
             self._trainer.load_state_dict(state_dict["_trainer"])
             checks.check_optimizer(self.optimizer)

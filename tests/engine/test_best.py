@@ -157,6 +157,24 @@ def test_what_was_seen_is_kept_over_a_resume(config: Config, died: str) -> None:
     assert differing(whole.detector.state_dict(), resumed.detector.state_dict()) == []
 
 
+def test_the_best_of_another_run_is_not_handed_over(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that began anew in the folder, and died before a checkpoint of its own."""
+    cfg = config("anew", "SOLVER.ROUTER.EPOCHS", 1, "SOLVER.CHECKPOINT_PERIOD", 5)
+    interrupted(cfg, 2, 1, 3, at=8)
+    interrupted(cfg, 9, at=4)
+    assert record(cfg)["judged"] == [{"done": 2, "value": 9}]
+    assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == "model_0000004.pth"
+    resumed = scripted(cfg, 5, 4, 4, resume=True)
+    resumed.train()
+    assert "best.json is of a run that began anew here and has saved no checkpoint" in caplog.text
+    judged = [(one["done"], one["value"]) for one in record(cfg)["judged"]]
+    assert judged == [(6, 5), (8, 4), (10, 4)]
+    best = detectors_of(Scripted.seen[0][1])
+    assert differing(best, detectors_of(resumed.detector.state_dict())) == []
+
+
 ALONE = ("SOLVER.PHASES", "('detectors',)", "SOLVER.CHECKPOINT_PERIOD", PERIOD)
 
 

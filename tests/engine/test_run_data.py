@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils import comm
 
-from dynamicdet_d2.engine.run_data import prepare_data, said_once
+from dynamicdet_d2.engine.run_data import check_same_images, prepare_data, said_once
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
@@ -131,3 +131,22 @@ def test_a_fault_is_said_by_the_first_that_finds_it(
     with ends, said_once():
         if found[rank] is not None:
             raise ValueError(found[rank])
+
+
+@pytest.mark.parametrize(("order", "same"), [([1, 2, 3], True), ([2, 1, 3], False)])
+def test_images_in_another_order_in_another_process(
+    order: list[int], same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes its share by their places; folders may differ by machine."""
+
+    def images(folder: str, ids: list[int]) -> list[dict]:
+        return [{"file_name": f"/{folder}/{id_}.jpg", "image_id": id_} for id_ in ids]
+
+    sent: list[object] = []
+    monkeypatch.setattr(comm, "all_gather", lambda value: sent.append(value) or [value])
+    check_same_images(["learnt"], images("there", order))
+    there = sent[0]
+    monkeypatch.setattr(comm, "all_gather", lambda value: [value, value and there])
+    refused = pytest.raises(ValueError, match=r"^DATASETS.TRAIN \['learnt'\]: the processes of the")
+    with contextlib.nullcontext() if same else refused:
+        check_same_images(["learnt"], images("here", [1, 2, 3]))

@@ -93,6 +93,29 @@ def test_it_is_said(
     assert "A step of 3 images of up to 300x400 pixels needs about 0.0 GB" in line.getMessage()
 
 
+class Named(Square):
+    """Learns from more than boxes and classes."""
+
+    def forward(self, inputs: list[dict]) -> dict[str, Tensor]:
+        return {"loss": inputs[0]["instances"].gt_names}
+
+
+@pytest.mark.parametrize("phases", [["detectors"], ["detectors", "router"]])
+def test_heads_that_learn_from_more_than_the_pictures_have(
+    phases: list[str], cfg: CfgNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg.SOLVER.PHASES = phases
+    module = Named()
+    optimizer = torch.optim.AdamW(module.parameters())
+    if "router" in phases:  # it would fail in the router's pass, after all steps
+        with pytest.raises(AttributeError, match="gt_names"):
+            log_step_memory(cfg, module, optimizer)
+        return
+    with caplog.at_level(logging.INFO):
+        log_step_memory(cfg, module, optimizer)
+    assert "What a step needs in memory is not known: AttributeError: Cannot find" in caplog.text
+
+
 def test_a_step_that_no_memory_could_hold_is_refused(
     cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
