@@ -99,6 +99,17 @@ def test_other_classes_are_named_with_both_shapes(tmp_path: Path) -> None:
         check_complete(loaded(other, tmp_path))
 
 
+def test_norms_of_another_kind_leave_statistics_out(tmp_path: Path) -> None:
+    """A group norm has none, and a FrozenBN, which has, would take them for folded away."""
+    width = ("MODEL.RESNETS.STEM_OUT_CHANNELS", 32, "MODEL.RESNETS.RES2_OUT_CHANNELS", 32)
+    trained = toy_model(*width, "MODEL.RESNETS.NORM", "GN")
+    torch.save({"model": trained.state_dict()}, tmp_path / "w.pth")
+    checkpointer = DynamicCheckpointer(toy_model(*width, "MODEL.RESNETS.NORM", "FrozenBN"))
+    checkpointer.load(str(tmp_path / "w.pth"))
+    with pytest.raises(ValueError, match=r"conv1\.norm\.{running_mean, running_var} \(2\)"):
+        check_complete(checkpointer)
+
+
 def test_weights_of_backbone_2_alone_are_checked_too(tmp_path: Path) -> None:
     complete = toy_model().state_dict()
     checkpointer = loaded(complete, tmp_path)
