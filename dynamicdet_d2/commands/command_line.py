@@ -199,9 +199,12 @@ def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     """
     options = parser.format_help()
     for name, value in vars(args).items():
+        option = f"--{name.replace('_', '-')}"
+        option = option if option in options else name.upper()
         if value == "" and parser.get_default(name) != "":
-            option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option if option in options else name.upper()} is empty.")
+            raise ValueError(f"{option} is empty.")
+        if isinstance(value, list) and "" in value and name != "opts":  # a key may have no value
+            raise ValueError(f"{option} has a word that is empty.")
 
 
 def _refuse_no_place(output: Path | str | None) -> None:

@@ -455,6 +455,7 @@ CASES: list[tuple[str, int, str]] = [
     ("predict --config-file= --input {folder}/images", TYPED, "--config-file is empty."),
     ("cost --config-file=", TYPED, "--config-file is empty."),
     ("calibrate --config-file x --weights=", TYPED, "--weights is empty."),
+    ("upgrade --config-file x --weights y --output z --images=", TYPED, "--images has a word that is"),
     ("package --config-file x --output y --calibration=", TYPED, "--calibration is empty."),
     ("predict --config-file x --input y --calibration=", TYPED, "--calibration is empty."),
     (
