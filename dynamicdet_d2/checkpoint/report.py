@@ -71,7 +71,7 @@ class LoadReport:
         if self.interpolated:
             count = len(self.interpolated)
             text = f"Interpolated {count} tables of relative positions to the model's window size."
-            lines.append((logging.INFO, text))
+            lines.append((level, text))
         if self.initial:
             groups = summarise(self.initial, self.model_names)
             lines.append((level, f"Left at initial value ({len(self.initial)}): {groups}."))
