@@ -3,14 +3,23 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 from torch import Tensor
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete, check_finite, load_weights
-from tests.support.toy import toy_model
+from dynamicdet_d2.checkpoint import (
+    DynamicCheckpointer,
+    check_complete,
+    check_finite,
+    load_complete,
+    load_weights,
+)
+from tests.support.toy import toy_cfg, toy_model
+from tests.support.toy_yolo import DYNAMIC, yolo_cfg, yolo_model
 
 Weights = dict[str, Tensor]
 
@@ -131,11 +140,27 @@ def test_a_model_that_nothing_was_loaded_into_is_its_users_own_affair() -> None:
 
 
 def test_a_single_detector_is_complete_where_all_images_take_one_exit(
-    check: Callable[..., None],
+    check: Callable[..., None], tmp_path: Path
 ) -> None:
-    check(single_detector, one_exit=True)
+    """The connections of a new detector add nothing; others are not those of the file."""
+    torch.save({"model": single_detector(toy_model().state_dict())}, tmp_path / "single.pth")
+    cfg = toy_cfg()
+    load_complete(build_model(cfg), cfg, str(tmp_path / "single.pth"), one_exit=True)
+    with pytest.raises(ValueError, match=r"measure: backbone.connections \(\d+\).$"):
+        check(single_detector, one_exit=True)
     with pytest.raises(ValueError, match=r"measure: backbone.connections \(\d+\), router \(4\).$"):
         check(single_detector)
+
+
+@pytest.mark.parametrize("start", ["default", "zero"])
+def test_connections_of_a_yolo_that_begin_at_random_values_are_named(
+    start: str, tmp_path: Path
+) -> None:
+    torch.save({"model": yolo_model().state_dict()}, tmp_path / "single.pth")
+    cfg = yolo_cfg(*DYNAMIC, "MODEL.YOLO.CONNECTION_INIT", start)
+    says = pytest.raises(ValueError, match=r"measure: backbone.connections \(\d+\).$")
+    with says if start == "default" else nullcontext():
+        load_complete(build_model(cfg), cfg, str(tmp_path / "single.pth"), one_exit=True)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
