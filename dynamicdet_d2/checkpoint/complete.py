@@ -2,6 +2,7 @@
 """Refuse to measure a detector whose weights are not all there: its figures would mean nothing."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
 from torch import nn
@@ -16,14 +17,12 @@ _WITHOUT_EFFECT = ("loss_offset", "loss_normalizers")
 # At their start they change nothing, so a router from before there were any is whole without them;
 # a router that was trained with them is another one without them.
 _STANDARD = ("router.mean", "router.spread")
-# What a file of a single detector cannot have. The connections begin at zero, so that only the
-# router is at random values then.
-_ROUTER = "router."
-_OF_TWO_DETECTORS = (_ROUTER, "backbone.connections.")
+# What a file of a single detector cannot have.
+_ROUTER, _CONNECTIONS = "router.", "backbone.connections."
 # Groups of weights that a sentence names.
 _FEW = 6
-# What detector2 has for itself beside the connections.
-_SECOND = ("backbone.bottom_up2.", "tail2.", "neck2.", "head2.")
+# What detector2 has for itself.
+_SECOND = (_CONNECTIONS, "backbone.bottom_up2.", "tail2.", "neck2.", "head2.")
 
 
 def check_complete(
@@ -55,6 +54,7 @@ def check_complete(
         if report is not None:
             check_filled(
                 report,
+                checkpointer.model,
                 one_exit=one_exit,
                 without_router=without_router,
                 without_second=without_second,
@@ -79,8 +79,26 @@ def unused(report: LoadReport) -> list[str]:
     return [name for name in report.unmatched if name not in (*_WITHOUT_EFFECT, *_STANDARD)]
 
 
+def _add_nothing(model: nn.Module) -> bool:
+    """Whether the connections are at a start at zero, by a layer of each that has no other value.
+
+    Those of YOLOs begin at random values, unless a key says otherwise. Swin's within a stage have
+    no values.
+    """
+    connections: Any = getattr(getattr(model, "backbone", None), "connections", None)
+    links = getattr(connections, "links", nn.ModuleDict()).values()
+    with_values = (link for link in links if any(True for _ in link.parameters()))
+    return all(any(map(_is_zero, link.modules())) for link in with_values)
+
+
+def _is_zero(layer: nn.Module) -> bool:
+    own = list(layer.parameters(recurse=False))
+    return bool(own) and not any(bool(parameter.any()) for parameter in own)
+
+
 def check_filled(
     report: LoadReport,
+    model: nn.Module,
     *,
     one_exit: bool,
     without_router: bool = False,
@@ -88,12 +106,15 @@ def check_filled(
 ) -> None:
     """As ``check_complete``, of one load.
 
+    Args:
+        model: that was loaded into.
+
     Raises:
         ValueError: naming the file and the parts that it leaves at random values.
     """
     optional: tuple[str, ...] = ()
     if one_exit and report.file_format != DYNAMICDET:
-        optional = _OF_TWO_DETECTORS
+        optional = (_ROUTER, _CONNECTIONS) if _add_nothing(model) else (_ROUTER,)
     optional += (_ROUTER,) if without_router else ()
     optional += _SECOND if without_second else ()
     missing = [name for name in unfilled(report) if not name.startswith(optional)]

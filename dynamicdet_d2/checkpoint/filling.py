@@ -58,7 +58,10 @@ def load_weights(
     uses = Counter(match.sources[name] for name in state)
     if not any(names.is_weight(name) for name in state):
         raise _nothing_fits(path, weights, targets, mismatched)
-    left = [name for name in _fill(model, state) if name in targets]
+    missing = _fill(model, state)
+    left = [name for name in targets if name not in state]
+    if match.file_format == names.CAFFE2:  # whose statistics are folded into the affine
+        left = [name for name in left if name in missing]
     return LoadReport(
         path=path,
         file_format=match.file_format,
@@ -82,8 +85,8 @@ def _check_types(state: Mapping[str, Tensor], targets: Mapping[str, Tensor], pat
             )
 
 
-def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Load some weights; names of the others, which stay as they are."""
+def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> set[str]:
+    """Load some weights; names of the others, but for the statistics that a FrozenBN resets."""
     # FrozenBN takes statistics that a file lacks for folded into the affine, and resets its own:
     # right where the affine was loaded, but a module without any source must stay as it is.
     filled = {_module(name) for name in state}
@@ -93,7 +96,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     missing = nn.Module.load_state_dict(model, {**kept, **state}, strict=False).missing_keys
     if isinstance(model, SettableThreshold):
         model.note_other_weights()
-    return [*kept, *missing]
+    return {*kept, *missing}
 
 
 def _fitted_tables(found: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:

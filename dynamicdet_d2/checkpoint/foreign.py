@@ -39,5 +39,5 @@ def load_foreign(model: Any, weights: Mapping[str, Tensor]) -> _IncompatibleKeys
     for level, text in [*report.messages(), *conventions.messages(model, report)]:
         logger.log(level, text)
     if isinstance(model, nn.Module) and not model.training:
-        check_filled(report, one_exit=model.threshold in (0, 1))
+        check_filled(report, model, one_exit=model.threshold in (0, 1))
     return _IncompatibleKeys([], list(report.unmatched))

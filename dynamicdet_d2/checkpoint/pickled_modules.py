@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynamicdet_d2.checkpoint.files import unreadable_weights
 from dynamicdet_d2.utils.pickle_size import check_sizes
 from dynamicdet_d2.utils.unpickling import damaged_record
 
@@ -71,7 +72,14 @@ def read_pickled_weights(path: str) -> dict[str, Tensor]:
                 f"{path} holds under '{name}' what is of type {type(value).__name__}, where a "
                 "tensor belongs."
             )
+        if unreadable_weights({name: value}) or _is_expanded(value):
+            raise ValueError(f"{path} does not hold every value of '{name}', as plain tensors do.")
     return {str(name): value.detach() for name, value in weights.items()}
+
+
+def _is_expanded(value: Tensor) -> bool:
+    """Whether numbers of a file stand for more, which may be more than any memory holds."""
+    return value.numel() * value.element_size() > value.untyped_storage().nbytes()
 
 
 def _load(path: str) -> Any:

@@ -7,10 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dynamicdet_d2.checkpoint.names import DYNAMICDET
+from dynamicdet_d2.checkpoint.names import DYNAMICDET, detector_name
 
 _MAX_GROUPS = 20
 _MAX_MISMATCHES = 10
+# By the names that a single detector has.
 _HEADS = re.compile(r"(roi_heads|head|proposal_generator)\.")
 
 
@@ -56,7 +57,7 @@ class LoadReport:
     @property
     def has_heads(self) -> bool:
         """Whether heads were filled, as by a complete detector and by no backbone alone."""
-        return any(map(_HEADS.match, self.loaded))
+        return any(_HEADS.match(detector_name(name)) for name in self.loaded)
 
     def messages(self) -> list[tuple[int, str]]:
         """Log level and text of each line.
@@ -70,7 +71,7 @@ class LoadReport:
         if self.interpolated:
             count = len(self.interpolated)
             text = f"Interpolated {count} tables of relative positions to the model's window size."
-            lines.append((logging.INFO, text))
+            lines.append((level, text))
         if self.initial:
             groups = summarise(self.initial, self.model_names)
             lines.append((level, f"Left at initial value ({len(self.initial)}): {groups}."))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from dynamicdet_d2.utils.folder_names import refuse_file_name
 from dynamicdet_d2.utils.paths import refuse_address, unreplaced_variable
 
 # Hyphen, en dash, em dash, minus.
@@ -60,7 +61,7 @@ def read_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpars
     _refuse_unknown(words, parser)
     args = parser.parse_args(words)
     _refuse_empty(args, parser)
-    _refuse_no_place(getattr(args, "output", None))
+    _refuse_no_place(args, parser)
     _refuse_plan(args)
     return args
 
@@ -199,21 +200,29 @@ def _refuse_empty(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     """
     options = parser.format_help()
     for name, value in vars(args).items():
+        option = f"--{name.replace('_', '-')}"
+        option = option if option in options else name.upper()
         if value == "" and parser.get_default(name) != "":
-            option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option if option in options else name.upper()} is empty.")
+            raise ValueError(f"{option} is empty.")
+        if isinstance(value, list) and "" in value and name != "opts":  # a key may have no value
+            raise ValueError(f"{option} has a word that is empty.")
 
 
-def _refuse_no_place(output: Path | str | None) -> None:
+def _refuse_no_place(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """
     Raises:
-        ValueError: what is to be written would be in a folder called "s3:" or "$HOME".
+        ValueError: what is to be written would be in a folder called "s3:" or "$HOME", or a folder
+            would have the name of a file.
     """
-    if output is not None:
-        refuse_address(output, "--output")
-        variable = unreplaced_variable(str(output), "--output")
-        if variable:
-            raise ValueError(variable)
+    output = getattr(args, "output", None)
+    if output is None:
+        return
+    refuse_address(output, "--output")
+    variable = unreplaced_variable(str(output), "--output")
+    if variable:
+        raise ValueError(variable)
+    if any(x.dest == "output" and x.metavar == "FOLDER" for x in parser._actions):
+        refuse_file_name(output, "--output")
 
 
 def _refuse_plan(args: argparse.Namespace) -> None:

@@ -142,7 +142,7 @@ def say_results(output: Path, seconds: float) -> None:
     """Verdict and first table of an evaluation, and where the rest is."""
     report = output / "inference" / "dynamic"
     # Up to the first table; the others are in the file.
-    say("\n" + (report / "tradeoff.md").read_text().partition("\n## ")[0])
+    say("\n" + (report / "tradeoff.md").read_text(encoding="utf-8").partition("\n## ")[0])
     results = {
         "Plot": report / "tradeoff.png",
         "Report": report / "report.html",

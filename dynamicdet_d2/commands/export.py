@@ -134,10 +134,12 @@ def _calibration(args: argparse.Namespace, cfg: CfgNode) -> str | None:
     A target that the config's keys give is met by the option's file, in the place of their own.
 
     Raises:
-        ValueError: a threshold was typed, and the file has another one.
+        ValueError: another file was typed, or a threshold, and the file has another one.
     """
     if args.calibration is None:
         return None
+    if "MODEL.DYNAMIC.CALIBRATION" in args.opts[::2]:
+        raise ValueError("--calibration and MODEL.DYNAMIC.CALIBRATION both name a file; give one.")
     keys = cfg.MODEL.DYNAMIC
     if keys.HARD_FRACTION is not None or keys.TARGET_LATENCY_MS is not None:
         keys.CALIBRATION = args.calibration

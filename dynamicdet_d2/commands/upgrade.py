@@ -26,6 +26,7 @@ from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.engine.upgrade import Proof, compare, dynamic_keys, proof_dicts, stock_file
+from dynamicdet_d2.engine.upgrade.conversion import Keys
 from dynamicdet_d2.engine.upgrade.folder import (
     START,
     check_output,
@@ -34,7 +35,8 @@ from dynamicdet_d2.engine.upgrade.folder import (
 )
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.files import make_folder, whole_file
+from dynamicdet_d2.utils.folder_lock import held
 from dynamicdet_d2.utils.run_files import LAST
 
 logger = logging.getLogger(__name__)
@@ -102,7 +104,37 @@ def run(args: argparse.Namespace) -> None:
         )
     stock = read_config(stock_file(args.config_file), args.opts, shared=True)
     say_other_boxes(args.weights, stock, stock_file(args.config_file))
-    config = write_config(args.output, stock_file(args.config_file), dynamic_keys(stock))
+    keys = dynamic_keys(stock)
+    make_folder(args.output)
+    with held(args.output, "--output") as remark:  # a training holds it itself
+        if remark:
+            logger.warning(remark)
+        config, cfg, overrides, proofs = _begun(args, stock, keys)
+    if args.prove_only:
+        return
+    words = ["--config-file", config, "--num-gpus", str(args.num_gpus)]
+    words += ["--resume"] if args.resume else []
+    training = train.parser().parse_args([*words, *overrides])
+    training.program = args.program
+    with _silent(log):  # a training has a screen of its own, and would say each line twice
+        train.run(training)
+    final = loaded(cfg, str(args.output / "model_final.pth"), args)
+    proofs["after training"] = prove(args, stock, final, cfg)
+    write_record(args.output, args.config_file, args.weights, proofs)
+
+
+def _begun(
+    args: argparse.Namespace, stock: CfgNode, keys: Keys
+) -> tuple[str, CfgNode, list[str], dict[str, Proof]]:
+    """Write what an upgrade begins with, and show that its easy route is the detector.
+
+    Args:
+        keys: of the dynamic detector.
+
+    Returns:
+        its config, as a file and read with the overrides, the overrides, and the proof.
+    """
+    config = write_config(args.output, stock_file(args.config_file), keys)
     overrides = [*args.opts, "OUTPUT_DIR", str(args.output)]
     cfg = read_config(config, overrides)
     check(cfg, Use.MODEL if args.prove_only else Use.TRAIN)
@@ -126,18 +158,7 @@ def run(args: argparse.Namespace) -> None:
             # Its router is at random values, as in that phase.
             kept = in_checkpoint(recorded_by(args.weights), keys_of(cfg), "detector2")
             torch.save({"model": model.state_dict(), **kept}, file)
-    del model
-    if args.prove_only:
-        return
-    words = ["--config-file", config, "--num-gpus", str(args.num_gpus)]
-    words += ["--resume"] if args.resume else []
-    training = train.parser().parse_args([*words, *overrides])
-    training.program = args.program
-    with _silent(log):  # a training has a screen of its own, and would say each line twice
-        train.run(training)
-    final = loaded(cfg, str(args.output / "model_final.pth"), args)
-    proofs["after training"] = prove(args, stock, final, cfg)
-    write_record(args.output, args.config_file, args.weights, proofs)
+    return config, cfg, overrides, proofs
 
 
 @contextmanager

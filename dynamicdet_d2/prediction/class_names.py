@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
+from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_classes
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.ranges import nearest
 from dynamicdet_d2.data.register import LONGEST_NAME, is_class_name, register_coco_json
@@ -53,7 +54,8 @@ def check_class_names(names: Sequence[object], cfg: CfgNode, where: str = "") ->
 
 def say_other_places(names: Sequence[str], cfg: CfgNode, where: str) -> None:
     """Say where two classes have one name, one is the background, or a class has the name of
-    another class of the first data set of ``DATASETS.TEST``.
+    another class that the weights have learnt by their own record, or else of the first data set
+    of ``DATASETS.TEST``.
 
     Other words for its classes are right; its own words in another order hardly are.
 
@@ -62,7 +64,9 @@ def say_other_places(names: Sequence[str], cfg: CfgNode, where: str) -> None:
     """
     with contextlib.suppress(ValueError):  # the data set may be elsewhere
         _register(cfg)
-    known = _registered_names(cfg)
+    known, whose = recorded_classes(recorded_by(cfg.MODEL.WEIGHTS)), f"{cfg.MODEL.WEIGHTS} has it"
+    if not known and cfg.DATASETS.TEST:
+        known, whose = _registered_names(cfg), f"data set {cfg.DATASETS.TEST[0]} has it"
     backgrounds = [name for name in names if name.strip("_").lower() == "background"]
     if backgrounds:
         logger.warning(
@@ -76,9 +80,9 @@ def say_other_places(names: Sequence[str], cfg: CfgNode, where: str) -> None:
     for place, (name, its_own) in enumerate(zip(names, known, strict=False), 1):
         if name != its_own and name in known:
             logger.warning(
-                "%s has %s in place %d, and data set %s in place %d: if the weights have learnt "
-                "the classes of the data set, detections get the names of others.",
-                *(where, shown(name), place, cfg.DATASETS.TEST[0], known.index(name) + 1),
+                "%s has %s in place %d, and %s in place %d: if that is what the weights have "
+                "learnt, detections get the names of others.",
+                *(where, shown(name), place, whose, known.index(name) + 1),
             )
             return
 
@@ -102,23 +106,30 @@ def say_nameless(names: Sequence[str], datasets: Sequence[str] = ()) -> None:
 
 
 def class_names_of(cfg: CfgNode) -> list[str]:
-    """Names of the classes, of the first data set of ``DATASETS.TEST``; empty: not known here.
+    """Names of the classes, of the first data set of ``DATASETS.TEST``, or where that is not here,
+    those that ``MODEL.WEIGHTS`` record; empty: not known here.
 
-    It is said where ``MODEL.WEIGHTS`` have learnt others.
+    It is said where the weights have learnt others than the data set has.
     """
     try:
         _register(cfg)
     except ValueError as error:
-        logger.warning("Classes have numbers in the place of names: %s", error)
+        logger.warning("Classes have no names of a data set: %s", error)
     names = _registered_names(cfg)
     try:
         check_class_names(names, cfg, f"Data set {cfg.DATASETS.TEST[0]}" if names else "")
     except ValueError as error:
-        logger.warning("Classes have numbers in the place of names: %s", error)
-        return []
-    say_other_classes(cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST[:1])
+        logger.warning("Classes have no names of a data set: %s", error)
+        names = []
     say_other_boxes(cfg.MODEL.WEIGHTS, cfg)
-    return names
+    if names:
+        say_other_classes(cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST[:1])
+        return names
+    learnt = recorded_classes(recorded_by(cfg.MODEL.WEIGHTS))
+    with contextlib.suppress(ValueError):  # a record may be of anybody's
+        check_class_names(learnt, cfg)
+        return learnt
+    return []
 
 
 def _register(cfg: CfgNode) -> None:

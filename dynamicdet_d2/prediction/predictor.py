@@ -55,7 +55,7 @@ class DynamicPredictor(Predictor):
         Args:
             cfg: with ``MODEL.WEIGHTS`` set.
             class_names: by class as the model counts it; None: of the first data set of
-                ``DATASETS.TEST``, where it is known here.
+                ``DATASETS.TEST``, where it is known here, or else as the weights record them.
 
         Raises:
             ValueError: the config is wrong, there are no weights, or they are not complete.

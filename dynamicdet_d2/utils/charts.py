@@ -85,6 +85,8 @@ _HINTS = "hints:"
 _HALO = "halo"
 # How Matplotlib begins to say that the font lacks a character, and that names leave no room.
 _NO_GLYPH, _NO_ROOM = r"Glyph (\d+) ", "constrained_layout not applied"
+# Characters of names, which Matplotlib writes as they are and no XML may have.
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Points between two labels, and how often a label moves before it is left out.
 _LABEL_HEIGHT, _MOST_MOVES = 11, 3
 
@@ -194,7 +196,8 @@ def svg(figure: Figure, name: str) -> str:
     # Ids are hashes of what they name and of this, so that no two figures share one.
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(content, format="svg", metadata={"Date": None})
-    return _inline(ElementTree.fromstring(content.getvalue()), name)
+    drawn = _NO_XML.sub("\ufffd", content.getvalue().decode())
+    return _inline(ElementTree.fromstring(drawn), name)
 
 
 def _inline(root: ElementTree.Element, name: str) -> str:

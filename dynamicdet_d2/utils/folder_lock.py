@@ -41,7 +41,7 @@ def held(folder: str | os.PathLike, named: str = "OUTPUT_DIR") -> Iterator[str]:
     Raises:
         FolderInUseError: one sentence with process, machine and time.
         OSError: the folder cannot be made or written to.
-        ValueError: its lock file is a pipe, a device or a link.
+        ValueError: its lock file is a pipe, a device or a link, or a file of somebody's own.
     """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(os.path.realpath(folder), NAME)
@@ -81,6 +81,12 @@ def _acquired(path: str, folder: str) -> tuple[int | None, str]:
             break
         os.close(descriptor)  # of a run that has just ended and taken its file along
     before = _owner(descriptor)
+    if not before and os.fstat(descriptor).st_size:
+        os.close(descriptor)
+        raise ValueError(
+            f"{path} is a file of no run, which would be replaced: move it away, or choose another "
+            "folder."
+        )
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(_this_process()).encode(), 0)
     if before:

@@ -3,14 +3,23 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 from torch import Tensor
 
-from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_complete, check_finite, load_weights
-from tests.support.toy import toy_model
+from dynamicdet_d2.checkpoint import (
+    DynamicCheckpointer,
+    check_complete,
+    check_finite,
+    load_complete,
+    load_weights,
+)
+from tests.support.toy import toy_cfg, toy_model
+from tests.support.toy_yolo import DYNAMIC, yolo_cfg, yolo_model
 
 Weights = dict[str, Tensor]
 
@@ -99,6 +108,17 @@ def test_other_classes_are_named_with_both_shapes(tmp_path: Path) -> None:
         check_complete(loaded(other, tmp_path))
 
 
+def test_norms_of_another_kind_leave_statistics_out(tmp_path: Path) -> None:
+    """A group norm has none, and a FrozenBN, which has, would take them for folded away."""
+    width = ("MODEL.RESNETS.STEM_OUT_CHANNELS", 32, "MODEL.RESNETS.RES2_OUT_CHANNELS", 32)
+    trained = toy_model(*width, "MODEL.RESNETS.NORM", "GN")
+    torch.save({"model": trained.state_dict()}, tmp_path / "w.pth")
+    checkpointer = DynamicCheckpointer(toy_model(*width, "MODEL.RESNETS.NORM", "FrozenBN"))
+    checkpointer.load(str(tmp_path / "w.pth"))
+    with pytest.raises(ValueError, match=r"conv1\.norm\.{running_mean, running_var} \(2\)"):
+        check_complete(checkpointer)
+
+
 def test_weights_of_backbone_2_alone_are_checked_too(tmp_path: Path) -> None:
     complete = toy_model().state_dict()
     checkpointer = loaded(complete, tmp_path)
@@ -120,11 +140,27 @@ def test_a_model_that_nothing_was_loaded_into_is_its_users_own_affair() -> None:
 
 
 def test_a_single_detector_is_complete_where_all_images_take_one_exit(
-    check: Callable[..., None],
+    check: Callable[..., None], tmp_path: Path
 ) -> None:
-    check(single_detector, one_exit=True)
+    """The connections of a new detector add nothing; others are not those of the file."""
+    torch.save({"model": single_detector(toy_model().state_dict())}, tmp_path / "single.pth")
+    cfg = toy_cfg()
+    load_complete(build_model(cfg), cfg, str(tmp_path / "single.pth"), one_exit=True)
+    with pytest.raises(ValueError, match=r"measure: backbone.connections \(\d+\).$"):
+        check(single_detector, one_exit=True)
     with pytest.raises(ValueError, match=r"measure: backbone.connections \(\d+\), router \(4\).$"):
         check(single_detector)
+
+
+@pytest.mark.parametrize("start", ["default", "zero"])
+def test_connections_of_a_yolo_that_begin_at_random_values_are_named(
+    start: str, tmp_path: Path
+) -> None:
+    torch.save({"model": yolo_model().state_dict()}, tmp_path / "single.pth")
+    cfg = yolo_cfg(*DYNAMIC, "MODEL.YOLO.CONNECTION_INIT", start)
+    says = pytest.raises(ValueError, match=r"measure: backbone.connections \(\d+\).$")
+    with says if start == "default" else nullcontext():
+        load_complete(build_model(cfg), cfg, str(tmp_path / "single.pth"), one_exit=True)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])

@@ -30,8 +30,8 @@ from dynamicdet_d2.modeling.yolo.variants import VARIANTS
 from dynamicdet_d2.prediction.class_names import class_names_of
 from tests.checkpoint.test_checkpointer import STOCK, build, config, image, randomise
 from tests.support.coco_files import clean_catalogs, image_entry, write_coco
-from tests.support.toy import toy_cfg, toy_model
-from tests.support.toy_yolo import yolo_cfg
+from tests.support.toy import dense_cfg, toy_cfg, toy_model
+from tests.support.toy_yolo import DYNAMIC, yolo_cfg
 
 EASY = {"MODEL.DYNAMIC.THRESHOLD": 1.0}
 
@@ -109,6 +109,22 @@ def test_a_config_beside_our_own_checkpoint_contradicts(
     assert "confirmed" not in caplog.text and not warnings(caplog)
     other = build({"MODEL.PIXEL_STD": [1.0, 2.0, 3.0]})
     DynamicCheckpointer(other).load(str(tmp_path / "own.pth"))
+    (said,) = warnings(caplog)
+    assert "own.pth will not detect what it did: MODEL.PIXEL_STD is (1.0, 2.0, 3.0), and" in said
+
+
+@pytest.mark.parametrize("kind", ["RetinaNet", "FCOS", "YOLO"])
+def test_heads_of_one_stage_are_known_by_their_own_names(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``dense.head``, and ``head1`` and ``head2``: what has them is a complete detector."""
+    cfg = yolo_cfg(*DYNAMIC) if kind == "YOLO" else dense_cfg(kind)
+    record = {"trainer": {"config": recorded(cfg)}}
+    torch.save({"model": build_model(cfg).state_dict(), **record}, tmp_path / "own.pth")
+    cfg.MODEL.PIXEL_STD = [1.0, 2.0, 3.0]
+    checkpointer = DynamicCheckpointer(build_model(cfg))
+    checkpointer.load(str(tmp_path / "own.pth"))
+    assert checkpointer.report is not None and checkpointer.report.has_heads
     (said,) = warnings(caplog)
     assert "own.pth will not detect what it did: MODEL.PIXEL_STD is (1.0, 2.0, 3.0), and" in said
 

@@ -370,6 +370,8 @@ def test_a_module_within_itself_ends(tmp_path: Path) -> None:
         ({"model": {}}, "holds no weights"),
         ({"model": {"a": "text"}}, "under 'a' what is of type str"),
         ({"model": {"a": np.ones(2)}}, "under 'a' what is of type _StandIn"),
+        ({"model": {"a": torch.ones(1).expand(2)}}, "does not hold every value of 'a', as plain"),
+        ({"model": {"a": torch.eye(2).to_sparse()}}, "does not hold every value of 'a', as plain"),
         ({"model": [torch.ones(1)]}, "holds an object of type list, where weights or a module"),
         ([1, 2], "holds an object of type list, where weights or a module"),
         (torch.ones(2), "holds an object of type Tensor, where weights or a module"),

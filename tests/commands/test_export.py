@@ -57,6 +57,10 @@ INT8 = ["--precision", "int8", "--calibration-data", "own"]
             "--sizes has 0x64; heights and widths must be multiples of 32, from ",
         ),
         (["--weights", ""], "--weights is empty."),
+        (
+            ["--calibration", "a.json", "MODEL.DYNAMIC.CALIBRATION", "b.json"],
+            "--calibration and MODEL.DYNAMIC.CALIBRATION both name a file; give one.",
+        ),
         (["--calibration", "gone.json"], "Calibration gone.json cannot be read"),
         (["--config-file", "gone.yaml"], "--config-file gone.yaml does not exist."),
         (["--precision", "int8"], "--precision int8 needs --calibration-data, a data set whose"),

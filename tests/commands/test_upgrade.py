@@ -28,6 +28,8 @@ from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset
 from dynamicdet_d2.engine.upgrade import dynamic_keys, equal, proof_dicts, stock_file
 from dynamicdet_d2.engine.upgrade.conversion import nested
+from dynamicdet_d2.utils import folder_lock
+from dynamicdet_d2.utils.errors import FAILED
 from tests.support.coco_files import clean_catalogs
 from tests.support.runs import TOY, run
 from tests.support.toy import toy_cfg, toy_inputs
@@ -157,6 +159,21 @@ def test_without_training_it_writes_a_config_and_the_proof(
     own = yaml.safe_load((tmp_path / "new" / "upgrade.yaml").read_text())
     assert own["_BASE_"] == "../stock.yaml"
     assert "PIXEL_STD" not in own["MODEL"] and "PIXEL_STD" in text["MODEL"]
+
+
+def test_a_folder_that_another_run_holds_is_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    stock(tmp_path, {})
+    draw_dataset(tmp_path / "images", Recipe(1, 1, width=96, height=64))
+    arguments = ["upgrade", "--config-file", tmp_path / "stock.yaml", "--prove-only", "--weights"]
+    arguments += [tmp_path / "stock.pth", "--output", tmp_path / "new"]
+    arguments += ["--images", tmp_path / "images" / "images"]
+    with folder_lock.held(tmp_path / "new"), pytest.raises(SystemExit) as stopped:
+        main([*map(str, arguments)])
+    assert stopped.value.code == FAILED
+    assert f"--output {tmp_path / 'new'} is in use by this very process" in capsys.readouterr().err
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_what_it_starts_from_knows_what_the_detector_has_learnt(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 """What is drawn and written of predictions."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from dynamicdet_d2.prediction.outputs import CocoResults, DrawnFiles, JsonLines
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
 from dynamicdet_d2.prediction.outputs.json_lines import LINES, line_of
 from dynamicdet_d2.prediction.outputs.place import check_place
-from dynamicdet_d2.prediction.outputs.written import WRITTEN, written_names
+from dynamicdet_d2.prediction.outputs.written import WRITTEN, note_written, written_names
 from dynamicdet_d2.prediction.sources import Camera, Frame, ImageFile, VideoFile
 from dynamicdet_d2.utils.class_labels import CLASS_COLORS
 from tests.support.coco_files import image_entry, write_coco
@@ -70,6 +71,16 @@ def test_lines_can_be_read_while_a_stream_runs(tmp_path: Path) -> None:
         output.write(image_frame(), prediction())
         assert json.loads((tmp_path / LINES).read_text())["route"] == "hard"
         assert written_names(tmp_path) == {LINES}
+
+
+def test_a_name_in_any_bytes_is_known_again(tmp_path: Path) -> None:
+    """As of archives from other systems."""
+    path = tmp_path / os.fsdecode(b"\xff.png")
+    path.write_bytes(b"drawn")
+    note_written(path)
+    assert written_names(tmp_path) == {path.name}
+    (tmp_path / WRITTEN).write_text("{" * 100_000)
+    assert written_names(tmp_path) == set()
 
 
 def test_lines_that_somebody_has_edited_are_theirs(tmp_path: Path) -> None:

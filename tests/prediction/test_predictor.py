@@ -11,6 +11,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 
+from dynamicdet_d2.checkpoint.learnt import in_checkpoint
 from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.engine.static import AsRun
 from dynamicdet_d2.prediction import DynamicPredictor, class_names
@@ -89,6 +90,26 @@ def test_names_of_classes(predictor: DynamicPredictor) -> None:
         gone = ("DATASETS.COCO_JSON", [["own", "gone.json", "gone"]], "DATASETS.TEST", ("own",))
         assert class_names_of(predicting_cfg(*gone)) == []
         assert class_names_of(predicting_cfg()) == []
+
+
+def test_weights_know_the_classes_that_they_have_learnt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the data set is elsewhere, or registered by a program."""
+
+    def learnt(*names: object) -> list[str]:
+        torch.save({"model": {}, **in_checkpoint({"classes": list(names)})}, tmp_path / "w.pth")
+        return class_names_of(cfg)
+
+    cfg = predicting_cfg("MODEL.WEIGHTS", str(tmp_path / "w.pth"), "DATASETS.TEST", ("by_code",))
+    with clean_catalogs():
+        assert learnt("dog", "cat", "cow") == ["dog", "cat", "cow"]
+        assert learnt("dog", "cat") == learnt("dog", "cat", " ") == learnt("dog", 1, 2) == []
+        learnt("dog", "cat", "cow")
+        say_other_places(["hund", "katze", "kuh"], cfg, "names.json")
+        assert not caplog.text
+        say_other_places(["cat", "dog", "cow"], cfg, "names.json")
+    assert f"'cat' in place 1, and {tmp_path / 'w.pth'} has it in place 2: if" in caplog.text
 
 
 def test_a_misspelt_data_set_without_names_is_said(caplog: pytest.LogCaptureFixture) -> None:

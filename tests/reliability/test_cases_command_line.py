@@ -35,6 +35,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     keys = ("INPUT.MIN_SIZE_TEST", 64, "MODEL.ROI_HEADS.NUM_CLASSES", 3, "DATASETS.TEST", ("own",))
     cfg = toy_cfg(*keys, "DATASETS.COCO_JSON", [["own", json_file, root]])
     (folder / "c.yaml").write_text(cfg.dump())
+    (folder / "w").touch()
     (folder / "moved").mkdir()
     run = toy_cfg("DATASETS.TRAIN", ("shapes_train",), "OUTPUT_DIR", "/gone")
     (folder / "moved" / "config.yaml").write_text(run.dump())
@@ -87,7 +88,15 @@ CASES: list[tuple[str, int, str]] = [
         TYPED,
         "own has files in it that are not of a drawn set",
     ),
-    ("draw-shapes --output {folder}/text.txt", TYPED, "text.txt is a file; a drawn set is a"),
+    ("draw-shapes --output {folder}/w", TYPED, "/w is a file; a drawn set is a"),
+    *(
+        (f"{command} --output x.json", TYPED, "--output x.json has the name of a file (.json), and")
+        for command in (
+            "draw-shapes",
+            "import-data --yolo x",
+            "upgrade --config-file x --weights y",
+        )
+    ),
     ("draw-shapes", TYPED, "required: --output"),
     ("cost", TYPED, "required: --config-file"),
     ("cost --config-file gone.yaml", TYPED, "--config-file gone.yaml does not exist."),
@@ -455,6 +464,7 @@ CASES: list[tuple[str, int, str]] = [
     ("predict --config-file= --input {folder}/images", TYPED, "--config-file is empty."),
     ("cost --config-file=", TYPED, "--config-file is empty."),
     ("calibrate --config-file x --weights=", TYPED, "--weights is empty."),
+    ("upgrade --config-file x --weights y --output z --images=", TYPED, "--images has a word"),
     ("package --config-file x --output y --calibration=", TYPED, "--calibration is empty."),
     ("predict --config-file x --input y --calibration=", TYPED, "--calibration is empty."),
     (

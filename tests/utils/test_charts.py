@@ -37,6 +37,13 @@ def test_svg_is_one_element_without_namespaces_or_fixed_colours() -> None:
     assert "a $line$ of $5_" in texts
 
 
+def test_a_name_may_have_characters_that_xml_has_not() -> None:
+    with charts.chart_style():
+        figure = charts.new_figure(4, 3)
+        figure.add_subplot().set_title("a\x08b\ufffec\U0001f600")
+        assert "a\ufffdb\ufffdc\U0001f600" in charts.svg(figure, "named")
+
+
 def test_hints_are_on_their_marks() -> None:
     root = ElementTree.fromstring(drawn("chart"))
     told = {title.text: mark for mark in root.iter() for title in mark.findall("title")}

@@ -61,6 +61,18 @@ def test_another_process_is_named_and_a_killed_one_in_the_way_of_nobody(tmp_path
         assert f"in use by process {os.getpid()}" in str(ours.recv())
 
 
+def test_a_file_of_somebodys_own_is_left_alone(tmp_path: Path) -> None:
+    own = tmp_path / folder_lock.NAME
+    for content in ("my own notes\n", '{"pid": 1}', "[]"):
+        own.write_text(content)
+        with pytest.raises(ValueError, match="run.lock is a file of no run, which"), held(tmp_path):
+            pass
+        assert own.read_text() == content
+    own.write_text("")  # of a run that was killed before it wrote what is for people
+    with held(tmp_path) as remark:
+        assert remark == ""
+
+
 def test_what_ends_a_run_is_said_and_not_that_its_lock_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

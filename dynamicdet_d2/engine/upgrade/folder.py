@@ -12,7 +12,7 @@ import yaml
 from dynamicdet_d2.config.pairs import BASE
 from dynamicdet_d2.engine.upgrade.conversion import nested
 from dynamicdet_d2.engine.upgrade.proof import Proof
-from dynamicdet_d2.utils.files import make_folder, whole_file, write_json
+from dynamicdet_d2.utils.files import whole_file, write_json
 from dynamicdet_d2.utils.own_files import kept_by_number
 from dynamicdet_d2.utils.run_files import LAST
 
@@ -56,13 +56,13 @@ def write_config(output: Path, stock: str, keys: dict) -> str:
     """Write the dynamic config, which is the stock file with a few keys changed.
 
     Args:
+        output: the folder, which is there.
         stock: the stock file.
         keys: by their full names.
 
     Returns:
         its path.
     """
-    make_folder(output)
     base = os.path.relpath(stock, output)
     own = nested({**keys, "MODEL.WEIGHTS": str(output / START), "OUTPUT_DIR": str(output)})
     path = output / CONFIG

@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from dynamicdet_d2.utils.files import read_json, write_json, writing
+from dynamicdet_d2.utils.files import write_json, writing
 
 WRITTEN = ".written_by_predict.json"
 # How ``write_json`` separates and ends what is in a list.
@@ -25,9 +25,9 @@ def written_names(folder: Path) -> set[str]:
 def _written(folder: Path) -> dict[str, int | None]:
     """Name -> bytes; None: it grows, or is of a run from before sizes were noted."""
     path = folder / WRITTEN
-    try:
-        entries = read_json(path, str(path)) if path.is_file() else []
-    except ValueError:  # somebody has changed it
+    try:  # of names in any bytes, which ``read_json`` refuses
+        entries = json.loads(path.read_bytes()) if path.is_file() else []
+    except (OSError, RecursionError, ValueError):  # somebody has changed it
         return {}
     listed: dict[str, int | None] = {}
     for entry in entries if isinstance(entries, list) else []:
