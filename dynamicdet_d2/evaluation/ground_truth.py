@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
+from dynamicdet_d2.data.check.by_code import warn_of_boxes
 from dynamicdet_d2.data.check.run import is_of_coco_files
 from dynamicdet_d2.data.loading.images import FIGURES, check_registered, name_malformed
 from dynamicdet_d2.data.register import read_json
@@ -105,6 +106,8 @@ def read_ground_truth(dataset: str) -> GroundTruth:
             f"Data set {dataset} is not in COCO's format: {in_words(error)}."
         ) from error
     _check_areas(dataset, content["annotations"])
+    if json_file is None:
+        warn_of_boxes([dataset], DatasetCatalog.get(dataset), measured=True)
     return GroundTruth(dataset, coco)
 
 
@@ -178,10 +181,10 @@ def _from_file(json_file: str) -> dict[str, Any]:
 
 def _converted(dataset: str) -> dict[str, Any]:
     check_registered("The evaluation", [dataset])
+    name_malformed([dataset], FIGURES)
     try:
         content: dict[str, Any] = convert_to_coco_dict(dataset)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        name_malformed([dataset], FIGURES)
         raise ValueError(
             f"Data set {dataset} cannot be converted to COCO's format, since it lacks what "
             f"Detectron2 expects of one: {in_words(error)}."

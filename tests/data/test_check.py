@@ -207,7 +207,7 @@ def test_boxes_given_as_corners(check: Checker) -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ({"id": 1}, "needs an 'id' .* and a 'file_name'"),
+        ({"id": 1}, r"needs an 'id' \(an integer of 64 bits, or text\) and a 'file_name' that a "),
         ({"id": [1], "file_name": "001.jpg"}, "needs an 'id'"),
         ("001.jpg", "needs an 'id'"),
         ({"id": 1, "file_name": "001.jpg", "width": 40}, "width 40 and height None; whole"),

@@ -162,6 +162,16 @@ def test_files_that_are_no_ground_truth_are_refused(tmp_path: Path, text: str, s
             {"thing_classes": ["x", "y"]},
             "own cannot be converted to COCO's format.*Cannot create a polygon from 4 coor",
         ),
+        (
+            {**IMAGE, "annotations": [{**BOX, "segmentation": {"size": [1, 2], "counts": [2]}}]},
+            {"thing_classes": ["x", "y"]},
+            "own'.*: Image a.png .*with the segmentation {.*}; it must be a list of polygons, or ",
+        ),
+        (
+            {**IMAGE, "image_id": [1]},
+            {"thing_classes": ["x", "y"]},
+            r"own'.*: Image a.png .* has the image_id \[1\]; it must be a whole number or text",
+        ),
     ],
 )
 def test_data_sets_that_cannot_be_converted_are_refused(
@@ -170,3 +180,19 @@ def test_data_sets_that_cannot_be_converted_are_refused(
     register("own", [image], **metadata)
     with pytest.raises(ValueError, match=says):
         read_ground_truth("own")
+
+
+def test_boxes_by_code_that_nothing_finds_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Sides that are said to be corners, a box of another image, and one that is half outside."""
+    given = ([30, 20, 10, 8], [50, 4, 60, 10], [30, 4, 50, 10], [4, 4, 14, 10], [0, 0, 41, 30])
+    boxes = [{**BOX, "bbox": box} for box in given]
+    register("own", [{**IMAGE, "annotations": boxes}], thing_classes=["x", "y"])
+    read_ground_truth("own")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "Data sets ['own']: 1 of 5 boxes have no area by their bbox_mode, and count as objects "
+        "that nothing finds (the first: [30, 20, 10, 8] as XYXY_ABS of a.png).",
+        "Data sets ['own']: 1 of 5 boxes lie outside of their images, and count as objects that "
+        "nothing finds (the first: [50, 4, 60, 10] as XYXY_ABS of a.png).",
+        "Data sets ['own']: 1 of 5 boxes reach out of their images (the first: [30, 4, 50, 10] as "
+        "XYXY_ABS of a.png).",
+    ]

@@ -384,7 +384,8 @@ def test_parts_that_contradict_each_other_are_remarked_on(
             "1 of 2 boxes lie outside of their im",
         ),
         ([[-9, 6, 0, 8]], BoxMode.XYXY_ABS, "(the first: [-9, 6, 0, 8] as XYXY_ABS of a.jpg)"),
-        ([[39, 29, 90, 90]], BoxMode.XYXY_ABS, ""),
+        ([[39, 29, 40.5, 30.9]], BoxMode.XYXY_ABS, ""),
+        ([[25, 20, 35, 28]], BoxMode.XYWH_ABS, "1 of 1 boxes reach out of their images (the first"),
     ],
 )
 def test_boxes_of_another_mode_by_code_are_remarked_on(

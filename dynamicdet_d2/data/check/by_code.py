@@ -22,36 +22,48 @@ class _Box(NamedTuple):
     width: float
     height: float
     inside: bool
+    reaches_out: bool
     segmentation: Any
     size: tuple[Any, Any]
 
 
 def warn_of_boxes(
-    names: Sequence[str], images: Sequence[Mapping[str, Any]], *, outlines: bool = False
+    names: Sequence[str],
+    images: Sequence[Mapping[str, Any]],
+    *,
+    outlines: bool = False,
+    measured: bool = False,
 ) -> None:
-    """Say which boxes are hardly what was meant; Detectron2 passes over those without area.
+    """Say which boxes are hardly what was meant. Of those without area inside their images
+    Detectron2 learns nothing, and measures them as objects that were missed.
 
     Args:
         names: of the data sets.
         images: of theirs, in Detectron2's format; what is malformed is left to whoever loads it.
         outlines: whether masks are learnt, as such or as what the boxes of mosaics follow from.
+        measured: figures are computed by the boxes, and nothing is learnt.
     """
+    lost = "count as objects that nothing finds" if measured else "are not trained on"
     boxes = list(_boxes(images))
     flat, solid = list[_Box](), list[_Box]()
     for box in boxes:
         (solid if min(box.width, box.height) > LEAST_SIDE else flat).append(box)
     if flat:
         logger.warning(
-            "Data sets %s: %d of %d boxes have no area by their bbox_mode, and are not trained on "
-            "(the first: %s).",
-            *(list(names), len(flat), len(boxes), flat[0].said),
+            "Data sets %s: %d of %d boxes have no area by their bbox_mode, and %s (the first: %s).",
+            *(list(names), len(flat), len(boxes), lost, flat[0].said),
         )
     outside = [box for box in solid if not box.inside]
     if outside:
         logger.warning(
-            "Data sets %s: %d of %d boxes lie outside of their images, and are not trained on (the "
-            "first: %s).",
-            *(list(names), len(outside), len(boxes), outside[0].said),
+            "Data sets %s: %d of %d boxes lie outside of their images, and %s (the first: %s).",
+            *(list(names), len(outside), len(boxes), lost, outside[0].said),
+        )
+    reaching = [box for box in solid if box.inside and box.reaches_out]
+    if reaching:
+        logger.warning(
+            "Data sets %s: %d of %d boxes reach out of their images (the first: %s).",
+            *(list(names), len(reaching), len(boxes), reaching[0].said),
         )
     if solid and all(box.width <= 1 and box.height <= 1 for box in solid):
         logger.warning(
@@ -113,14 +125,18 @@ def _boxes(images: Sequence[Mapping[str, Any]]) -> Iterator[_Box]:
                 continue
             numbers = ", ".join(f"{float(number):g}" for number in annotation["bbox"])
             said = f"[{numbers}] as {_MODES[mode]} of {image.get('file_name')}"
-            inside = _is_inside(image, x, y, right, bottom)
+            inside, out = _place(image, x, y, right, bottom)
             size = image.get("width"), image.get("height")
-            yield _Box(said, x, y, right, bottom, inside, annotation.get("segmentation"), size)
+            yield _Box(said, x, y, right, bottom, inside, out, annotation.get("segmentation"), size)
 
 
-def _is_inside(image: Mapping[str, Any], x: float, y: float, width: float, height: float) -> bool:
-    """Whether a part of a box is in its image, or the image does not say its size."""
+def _place(
+    image: Mapping[str, Any], x: float, y: float, width: float, height: float
+) -> tuple[bool, bool]:
+    """Whether a part of a box is in its image, and whether more than a pixel is not; as one that
+    lies in it where the image does not say its size."""
     right, bottom = image.get("width"), image.get("height")
     if not (isinstance(right, int | float) and isinstance(bottom, int | float)):
-        return True
-    return x < right and y < bottom and x + width > 0 and y + height > 0
+        return True, False
+    inside = x < right and y < bottom and x + width > 0 and y + height > 0
+    return inside, min(x, y, right - x - width, bottom - y - height) < -1

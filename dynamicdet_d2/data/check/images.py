@@ -42,8 +42,8 @@ def check_images(
         if not _has_id_and_file(image):
             report.errors.add(
                 "malformed images",
-                f"The image {shown(image)} needs an 'id' (integer or text) and a 'file_name' that "
-                "a file can have.",
+                f"The image {shown(image)} needs an 'id' (an integer of 64 bits, or text) and a "
+                "'file_name' that a file can have.",
             )
             continue
         if image["id"] in sizes:

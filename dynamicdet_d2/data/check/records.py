@@ -163,9 +163,9 @@ def _fault(annotation: Any, image: Mapping[str, Any], needs: Needs) -> str | Non
     crowd = annotation.get("iscrowd", 0)
     if crowd not in (0, 1):
         return f"with iscrowd {shown(crowd)}; it must be 0 or 1"
-    if needs.figures and not isinstance(annotation.get("segmentation", []), list | dict):
-        said = "it must be a list of polygons or run lengths, or be left out"
-        return f"{_with(annotation, 'segmentation')}; {said}"
+    if needs.figures and not _is_measured(annotation.get("segmentation", [])):
+        said = "it must be a list of polygons, or run lengths as pycocotools.mask.encode gives, or "
+        return f"{_with(annotation, 'segmentation')}; {said}be left out"
     return _mask_fault(annotation, image, needs.masks) if needs.masks and not crowd else None
 
 
@@ -178,6 +178,13 @@ def _are_numbers(value: Any, count: int | None = None) -> bool:
         return False
     size = numbers.size
     return bool(good) and (size >= 6 and size % 2 == 0 if count is None else size == count)
+
+
+def _is_measured(given: Any) -> bool:
+    """Whether Detectron2 converts it into COCO's; of run lengths it knows compressed ones alone."""
+    if isinstance(given, dict):
+        return isinstance(given.get("counts"), str | bytes)
+    return isinstance(given, list)
 
 
 def _mask_fault(annotation: dict, image: Mapping[str, Any], masks: str) -> str | None:
