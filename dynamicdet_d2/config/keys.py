@@ -79,8 +79,8 @@ key("MODEL.COMPOSITE.WEIGHTS2", "", text)
 # detectors of a YOLO share nothing in any case.
 key("MODEL.COMPOSITE.SHARE_NECK", True, true_or_false)
 key("MODEL.COMPOSITE.SHARE_HEADS", True, true_or_false)
-# Training images on which backbone 1's fixed statistics ("FrozenBN") are measured anew before
-# training: for a backbone 1 shorter than the network its weights come from; 0: none.
+# Training images on which the fixed statistics ("FrozenBN") of backbone 1's own stages are measured
+# anew before training: for a backbone 1 shorter than the network its weights come from; 0: none.
 key("MODEL.COMPOSITE.STATISTICS_IMAGES", 0, integer(at_least=0))
 # Norm behind the 1x1 convolutions of the composite connections (G of eq. 4) of ResNets and
 # EfficientNet-Lite: "BN", "SyncBN", "GN" or another Detectron2 norm whose affine trains. FrozenBN
@@ -215,8 +215,8 @@ key("RUN.TIMEOUT", 1800.0, above(0, below=1e8))
 # DATASETS.TRAIN and DATASETS.TEST. Programs of one's own register them by
 # dynamicdet_d2.data.register_coco_json(cfg.DATASETS.COCO_JSON).
 key("DATASETS.COCO_JSON", [], each(name_json_and_images))
-# Read the annotations of DATASETS.TRAIN and TEST before training and name what is wrong, of images
-# that code registers too.
+# Read the annotations of DATASETS.TRAIN, TEST and SOLVER.ROUTER.VALIDATION before a training, and
+# of TEST before an evaluation, and name what is wrong, of images that code registers too.
 key("DATASETS.CHECK", True, true_or_false)
 # Leave out images that cannot be read (each is named and counted) instead of stopping.
 key("DATALOADER.SKIP_CORRUPT_IMAGES", False, true_or_false)
