@@ -14,7 +14,7 @@ from dynamicdet_d2.acceleration.foldable import fold_blocks
 from dynamicdet_d2.acceleration.folding import fold_norms
 from dynamicdet_d2.acceleration.options import InferenceOptions
 from dynamicdet_d2.acceleration.padding import pad_to_multiple
-from dynamicdet_d2.acceleration.precision import hold_weights, pool_in_float32
+from dynamicdet_d2.acceleration.precision import hold_weights, pool_in_float32, rest_in_float32
 from dynamicdet_d2.acceleration.roi_align import replace_poolers
 from dynamicdet_d2.acceleration.run import in_inference_mode
 from dynamicdet_d2.parts import Part, Takes, parts_of
@@ -66,6 +66,7 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
         replace_poolers(fast)
     if options.reduced:
         pool_in_float32(fast)
+        rest_in_float32(fast)
     fast = fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pad_to_multiple(fast, options.size_multiple)
     if options.compile:

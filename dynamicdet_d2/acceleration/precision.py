@@ -9,6 +9,8 @@ import torch
 from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor, nn
 
+from dynamicdet_d2.parts import undescribed
+
 _WITH_WEIGHTS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
@@ -37,18 +39,33 @@ def pool_in_float32(model: nn.Module) -> None:
             module.register_forward_pre_hook(_features_in_float32)
 
 
+def rest_in_float32(model: nn.Module) -> None:
+    """Let what no part describes, and runs as it is, see its features in float32, in place.
+
+    So of a semantic head beside the others, or a proposal generator of a program's own.
+    """
+    for name in undescribed(model):
+        model.get_submodule(name).register_forward_pre_hook(_inputs_in_float32)
+
+
 def as_float32(value: Any) -> Any:
-    """Tensors of any precision, or lists and tuples of them, in float32."""
+    """Floating point tensors of any precision, or lists, tuples and dicts of them, in float32."""
     if isinstance(value, Tensor):
-        return value.float()
+        return value.float() if value.is_floating_point() else value
     if isinstance(value, list | tuple):
         return type(value)(as_float32(part) for part in value)
+    if isinstance(value, dict):
+        return {name: as_float32(part) for name, part in value.items()}
     return value
 
 
 def _features_in_float32(pooler: ROIPooler, args: tuple) -> tuple:
     features, *boxes = args
     return as_float32(features), *boxes
+
+
+def _inputs_in_float32(module: nn.Module, args: tuple) -> tuple:
+    return as_float32(args)
 
 
 def _in_float32(function: Callable[[Tensor], Tensor], device: torch.device) -> Callable:

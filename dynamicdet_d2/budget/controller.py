@@ -24,7 +24,7 @@ IMPLAUSIBLE = 1 / 300, 300.0
 
 
 class BudgetOutOfReachWarning(UserWarning):
-    """A budget is missed although every image takes the easy route."""
+    """A budget is missed by more than a tenth although every image takes the easy route."""
 
 
 class ImplausibleTimeWarning(UserWarning):
@@ -133,7 +133,8 @@ class BudgetController:
 
         Warns:
             DifficultyDriftWarning: the stream's difficulties have left the calibration's.
-            BudgetOutOfReachWarning: the budget is missed even with every image easy.
+            BudgetOutOfReachWarning: the budget is missed by more than a tenth even with every
+                image easy.
             ImplausibleTimeWarning: the time is less than 1/300 of what the images should take, or
                 more than 300 times as much.
         """

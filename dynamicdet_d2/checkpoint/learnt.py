@@ -42,8 +42,8 @@ def recorded_images(
 
     Returns:
         "count", "hash" of all that stands in the images, "classes", and "files": of each file's
-        path, and of at most ``MOST_READ`` images of what is in them where they can be read, 8
-        bytes of a hash, int64, at most (2 * count,); ``with_earlier`` has more of them.
+        path, and where there are at most ``MOST_READ`` also of what is in them, if they can be
+        read, 8 bytes of a hash, int64, at most (2 * count,); ``with_earlier`` has more of them.
     """
     files = [image["file_name"] for image in images if image.get("file_name")]
     hashes = [_of_path(file) for file in files]

@@ -37,7 +37,7 @@ COMMANDS = {
     "cost": "multiply-adds of a config's model by part and route",
     "upgrade": "a hard route for a trained Detectron2 detector, which stays as it is",
     "convert": "published weights of YOLOv7 and Dy-YOLOv7 into a checkpoint and a config",
-    "import-data": "annotations in YOLO's or Pascal VOC's form into COCO's",
+    "import-data": "annotations in YOLO's or Pascal VOC's form into COCO's, or one COCO file split",
     "check-data": "say what is wrong with a data set in COCO's format",
     "replay": "repeat a training step that was not finite",
     "doctor": "say what is installed, what is missing, and what installs it",

@@ -13,7 +13,11 @@ from typing import TextIO
 from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 
-from dynamicdet_d2.budget import BudgetOutOfReachWarning, DifficultyDriftWarning
+from dynamicdet_d2.budget import (
+    BudgetOutOfReachWarning,
+    DifficultyDriftWarning,
+    ImplausibleTimeWarning,
+)
 from dynamicdet_d2.config import read_with_weights
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.rules import device_exists
@@ -132,8 +136,6 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_drawing:
         say_missing(predictor.class_names)
     point = getattr(predictor.model, "operating_point", None)
-    if point is not None:
-        point.check(predictor.model)
     governor = aim.governor(point.calibration if point is not None else None)
     counts = [source.count() for source in sources]
     with ExitStack() as stack:
@@ -251,5 +253,7 @@ def _named_warnings_in_the_log() -> Iterator[None]:
     with warnings.catch_warnings():
         for category in NAMED:
             warnings.simplefilter("always", category)
+        # Of a stream that is stopped for a while, as by Ctrl-Z: its times are milliseconds.
+        warnings.simplefilter("ignore", ImplausibleTimeWarning)
         warnings.showwarning = show
         yield

@@ -67,7 +67,7 @@ key("MODEL.COMPOSITE.NUM_BLOCKS1", [], each(integer(at_least=1, at_most=1000)))
 key("MODEL.COMPOSITE.NUM_BLOCKS2", [], each(integer(at_least=1, at_most=1000)))
 # Whether backbone 2 takes over the stem, and the leading stages that its family shares, from
 # backbone 1 (the paper). False: it is complete and starts from the image, which costs more, but
-# lets it have pretrained weights of its own throughout.
+# lets it have pretrained weights of its own throughout. Of YOLOs it is complete in any case.
 key("MODEL.COMPOSITE.SHARE_STEM", True, true_or_false)
 # Weights that backbone 2 starts from, of the kinds that MODEL.WEIGHTS takes; "": from
 # MODEL.WEIGHTS, as backbone 1. Not read where MODEL.WEIGHTS is a whole dynamic detector.
@@ -79,15 +79,16 @@ key("MODEL.COMPOSITE.WEIGHTS2", "", text)
 # detectors of a YOLO share nothing in any case.
 key("MODEL.COMPOSITE.SHARE_NECK", True, true_or_false)
 key("MODEL.COMPOSITE.SHARE_HEADS", True, true_or_false)
-# Training images on which backbone 1's fixed statistics ("FrozenBN") are measured anew before
-# training: for a backbone 1 shorter than the network its weights come from; 0: none.
+# Training images on which the fixed statistics ("FrozenBN") of backbone 1's own stages are measured
+# anew before training: for a backbone 1 shorter than the network its weights come from; 0: none.
 key("MODEL.COMPOSITE.STATISTICS_IMAGES", 0, integer(at_least=0))
-# Norm behind the 1x1 convolutions of a CNN's composite connections (G of eq. 4): "BN", "SyncBN",
-# "GN" or another Detectron2 norm whose affine trains. FrozenBN is refused.
+# Norm behind the 1x1 convolutions of the composite connections (G of eq. 4) of ResNets and
+# EfficientNet-Lite: "BN", "SyncBN", "GN" or another Detectron2 norm whose affine trains. FrozenBN
+# is refused. Those of Swin and YOLOs have none.
 key("MODEL.COMPOSITE.NORM", "BN", trainable_norm)
 
 # Compute the inside of the backbones' blocks again in the backward pass instead of keeping it: less
-# memory, about a third more time. Of composite backbones and plain Swin; not with BN.
+# memory, about a third more time. Of all backbones but single ResNets; not with BN.
 key("MODEL.BACKBONE.GRADIENT_CHECKPOINTING", False, true_or_false)
 
 # What the FPN has above its coarsest level: "maxpool", one level for RPNs, or "p6p7", two strided
@@ -214,8 +215,8 @@ key("RUN.TIMEOUT", 1800.0, above(0, below=1e8))
 # DATASETS.TRAIN and DATASETS.TEST. Programs of one's own register them by
 # dynamicdet_d2.data.register_coco_json(cfg.DATASETS.COCO_JSON).
 key("DATASETS.COCO_JSON", [], each(name_json_and_images))
-# Read the annotations of DATASETS.TRAIN and TEST before training and name what is wrong, of images
-# that code registers too.
+# Read the annotations of DATASETS.TRAIN, TEST and SOLVER.ROUTER.VALIDATION before a training, and
+# of TEST before an evaluation, and name what is wrong, of images that code registers too.
 key("DATASETS.CHECK", True, true_or_false)
 # Leave out images that cannot be read (each is named and counted) instead of stopping.
 key("DATALOADER.SKIP_CORRUPT_IMAGES", False, true_or_false)
@@ -223,7 +224,8 @@ key("DATALOADER.SKIP_CORRUPT_IMAGES", False, true_or_false)
 # Operating points of the trade-off table beside 0, 0.1, 0.5, 0.9 and 1, which it always has, each
 # in [0, 1].
 key("TEST.DYNAMIC.HARD_FRACTIONS", [0.0, 0.1, 0.5, 0.9, 1.0], each(between(0, 1)))
-# Images that latency is measured on, at batch 1 (0: none), and leading ones that are not counted.
+# Images that latency is measured on, at batch 1 (0: none), and calls at each threshold beforehand
+# that are not counted.
 key("TEST.DYNAMIC.LATENCY_IMAGES", 50, integer(at_least=0))
 key("TEST.DYNAMIC.LATENCY_WARMUP", 5, integer(at_least=0, at_most=10_000))
 # Random routings that the expected AP of random routing is averaged over.

@@ -75,8 +75,8 @@ key("MODEL.YOLO.LOSS.BALANCE", [], each(number(at_least=0)))
 key("MODEL.YOLO.LOSS.TRAIN_SIZE", 640, side)
 # An anchor can learn an object if no side is this many times the other's, > 1.
 key("MODEL.YOLO.LOSS.MAX_RATIO", 4.0, above(1))
-# An object takes as many candidates as the sum of this many largest IoUs says, >= 1
-# (SimOTA); 20 with an auxiliary head.
+# An object takes as many candidates as the sum of this many largest IoUs says, >= 1 (SimOTA). It
+# does not change by itself: with an auxiliary head the published value is 20.
 key("MODEL.YOLO.LOSS.TOP_K", 10, integer(at_least=1))
 # Weight of the auxiliary head's loss, >= 0.
 key("MODEL.YOLO.LOSS.AUXILIARY_GAIN", 0.25, number(at_least=0))

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.layers import CycleBatchNormList
 from detectron2.solver import get_default_optimizer_params
-from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.solver.build import maybe_add_gradient_clipping, reduce_param_groups
 from torch import nn
 from torch.optim import Optimizer
 
@@ -31,6 +32,9 @@ def build_detectors_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         weight_decay_norm=keys.WEIGHT_DECAY_NORM,
         overrides={**{name: {"weight_decay": 0.0} for name in NO_DECAY}, "bias": _of_biases(cfg)},
     )
+    shared = _of_shared_norms(cfg, model)
+    if shared:
+        parameters = reduce_param_groups([*parameters, *shared])  # later ones count
     return maybe_add_gradient_clipping(cfg, _optimizer(cfg, parameters))
 
 
@@ -41,6 +45,20 @@ def _optimizer(cfg: CfgNode, parameters: list[dict[str, Any]]) -> Optimizer:
             parameters, lr=keys.BASE_LR, momentum=keys.MOMENTUM, nesterov=keys.NESTEROV
         )
     return torch.optim.AdamW(parameters, lr=keys.BASE_LR)
+
+
+def _of_shared_norms(cfg: CfgNode, model: nn.Module) -> list[dict[str, Any]]:
+    """What Detectron2's function does not know to be of a norm: the affine of all levels' batch
+    norms, in the heads of RetinaNet and FCOS."""
+    keys = cfg.SOLVER
+    names = ("weight", "bias") if keys.WEIGHT_DECAY_BIAS is None else ("weight",)
+    return [
+        {"params": [value], "weight_decay": keys.WEIGHT_DECAY_NORM}
+        for norms in model.modules()
+        if isinstance(norms, CycleBatchNormList)
+        for name, value in norms.named_parameters(recurse=False)
+        if name in names and value.requires_grad
+    ]
 
 
 def _of_biases(cfg: CfgNode) -> dict[str, float]:

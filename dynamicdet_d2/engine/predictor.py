@@ -33,7 +33,7 @@ class Predictor(DefaultPredictor):
     """Detectron2's predictor, with weights read as all commands of the project read them.
 
     Weights go into both backbones, and ones that leave parts of the model at random values are
-    refused; so is what is no image.
+    refused; so is what is no image, and a calibration of another model.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -43,7 +43,8 @@ class Predictor(DefaultPredictor):
                 warning.
 
         Raises:
-            ValueError: naming the key or the file that is wrong.
+            ValueError: naming the key or the file that is wrong; or the threshold comes from a
+                calibration of another model.
         """
         check(cfg, Use.MODEL)
         fault = device_has_values(cfg.MODEL.DEVICE)
@@ -65,6 +66,9 @@ class Predictor(DefaultPredictor):
         one_exit = cfg.MODEL.DYNAMIC.THRESHOLD in (0, 1)
         load_complete(self.model, cfg, cfg.MODEL.WEIGHTS, one_exit=one_exit)
         dynamic = isinstance(self.model, DynamicDetector)  # which keeps its own
+        if dynamic and cfg.MODEL.WEIGHTS:
+            # Not at the first image: a threshold that is moved before it comes from no calibration.
+            self.model.operating_point.check(self.model)
         options = None if dynamic else InferenceOptions.from_config(cfg)
         self._optimized = OptimizedCopy(options, whole=True)
 

@@ -61,10 +61,8 @@ def load(folder: str | os.PathLike, device: str | torch.device | None = None) ->
         cfg, class_names = model_config(root, device)
         predictor = DynamicPredictor(cfg, class_names)
     point = getattr(predictor.model, "operating_point", None)
-    if point is not None:
-        point.check(predictor.model)
-        if point.calibration is not None:
-            _say_other_device(point.calibration, predictor.model.device)
+    if point is not None and point.calibration is not None:
+        _say_other_device(point.calibration, predictor.model.device)
     return predictor
 
 

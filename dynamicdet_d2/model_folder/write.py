@@ -65,8 +65,6 @@ def write_model(
         )
     predictor = DynamicPredictor(cfg, class_names)
     point = getattr(predictor.model, "operating_point", None)
-    if point is not None:
-        point.check(predictor.model)
     say_nameless(predictor.class_names, cfg.DATASETS.TEST if class_names is None else ())
     refuse_without_router(predictor.model, "a model folder holds whole models")
     place = folder.resolve()  # a link to an empty folder stays one

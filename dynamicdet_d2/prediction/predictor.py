@@ -58,7 +58,8 @@ class DynamicPredictor(Predictor):
                 ``DATASETS.TEST``, where it is known here, or else as the weights record them.
 
         Raises:
-            ValueError: the config is wrong, there are no weights, or they are not complete.
+            ValueError: the config is wrong, there are no weights, or they are not complete; or as
+                ``Predictor``.
         """
         refuse_no_config(cfg)
         if not cfg.MODEL.WEIGHTS:

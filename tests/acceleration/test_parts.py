@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d, ShapeSpec
+from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads.box_head import FastRCNNConvFCHead
 from detectron2.structures import Boxes
@@ -15,6 +16,7 @@ from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.acceleration.box_head import replace_fully_connected
 from dynamicdet_d2.acceleration.folding import fold_norms
 from dynamicdet_d2.acceleration.precision import as_float32, hold_weights, pool_in_float32
+from tests.support.optimized import MASK, STATIC
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
 OPTIMIZE, PRECISION, COMPILE, SIZE_MULTIPLE = (
@@ -214,6 +216,21 @@ def test_weights_are_held_in_bfloat16(reduced: nn.Module) -> None:
         "router.score",
     }
     assert set(held.values()) == {torch.float32, torch.bfloat16}
+
+
+@torch.no_grad()
+def test_what_no_part_describes_reads_features_in_float32() -> None:
+    """Detectron2's PanopticFPN, whose semantic head runs as it is beside the neck's bfloat16."""
+    keys = (
+        *("MODEL.META_ARCHITECTURE", "PanopticFPN", "MODEL.SEM_SEG_HEAD.NORM", ""),
+        *("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["p2", "p3", "p4", "p5"], *MASK),
+    )
+    torch.manual_seed(0)
+    model = build_model(toy_cfg(*STATIC, *keys)).eval()
+    fast = optimize_for_inference(model, BFLOAT16)
+    own, other = (x(toy_inputs(1))[0]["sem_seg"] for x in (model, fast))
+    assert other.dtype == torch.float32
+    assert 0 < (own - other).abs().max() < 0.05 * own.abs().max()
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from dynamicdet_d2.budget import (
     DriftMonitor,
     ImplausibleTimeWarning,
 )
-from dynamicdet_d2.budget.controller import MAX_STEP
+from dynamicdet_d2.budget.controller import MAX_STEP, OUT_OF_REACH
 from dynamicdet_d2.budget.difficulty_window import DifficultyWindow
 from dynamicdet_d2.budget.drift import critical_distance, runs
 from dynamicdet_d2.budget.goals import MeanLatency, PercentileLatency
@@ -270,6 +271,17 @@ def test_a_budget_out_of_reach_is_said_once_and_again_when_it_comes_back() -> No
         run(controller, even(300), 1.0)
     with pytest.warns(BudgetOutOfReachWarning):
         run(controller, even(300), 2.0)
+
+
+def test_a_budget_is_out_of_reach_by_more_than_a_tenth() -> None:
+    """All images easy take 52 ms of 50; the page has the limit."""
+    controller = BudgetController(calibration(), target_ms=50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(controller, even(500), 1.3)
+    assert controller.threshold == 1.0 and controller.speed.easy_ms == pytest.approx(52, rel=0.01)
+    page = Path(__file__).parents[2] / "docs" / "budget.md"
+    assert f"the easy route alone takes over {OUT_OF_REACH} times the budget" in page.read_text()
 
 
 def test_seconds_in_the_place_of_milliseconds_are_said_once() -> None:

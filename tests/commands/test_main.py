@@ -103,6 +103,11 @@ def test_help(capsys: pytest.CaptureFixture, name: str) -> None:
     assert "__main__" not in out
 
 
+def test_examples_of_an_evaluation_train_nothing(capsys: pytest.CaptureFixture) -> None:
+    _, out, _ = said(capsys, ["eval", "--help"])
+    assert "MODEL.WEIGHTS output/model_final.pth" in out and "SOLVER" not in out
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_wrong_option(capsys: pytest.CaptureFixture, name: str) -> None:
     status, out, err = said(capsys, [name, "--gone"])

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import pytest
 import torch
 from detectron2.engine import DefaultPredictor
 
+from dynamicdet_d2.budget import BudgetController, ImplausibleTimeWarning
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.prediction.outputs import drawn_files
 from dynamicdet_d2.prediction.outputs.coco_results import RESULTS
@@ -210,6 +212,25 @@ def test_a_budget_out_of_reach_is_named_in_the_log(
         assert main(words) == 0
     assert "BudgetOutOfReachWarning: 0.001 ms for 95 % of the images are out of" in caplog.text
     assert {line["route"] for line in lines(tmp_path)} == {"easy"}
+
+
+def test_a_pause_of_minutes_says_nothing_of_units(
+    packaged: str, toy: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Ctrl-Z: of a program's own times it would say that they may be microseconds."""
+    observe, late = BudgetController.observe, []
+
+    def paused(controller: BudgetController, difficulties: list, ms: float | None) -> None:
+        late.append(None if ms is None else 1e6)
+        observe(controller, difficulties, late[-1])
+
+    monkeypatch.setattr(BudgetController, "observe", paused)
+    words = ["predict", "--model", packaged, "--input", toy.video, "--no-drawing"]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert main([*words, "--output", str(tmp_path), "--target-latency-ms", "1.5"]) == 0
+    assert 1e6 in late
+    assert not [x for x in said if x.category is ImplausibleTimeWarning]
 
 
 def test_a_corrupt_image_is_named_or_left_out(

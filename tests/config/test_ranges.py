@@ -2,6 +2,8 @@
 """What a key may be, by hand: values inside and outside, and the words for it."""
 
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamicdet_d2.config import ranges
+from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.config.ranges import Range
+from dynamicdet_d2.engine import auto
+from dynamicdet_d2.engine.objectives import OBJECTIVES
+from dynamicdet_d2.engine.phases import PHASES
+from dynamicdet_d2.modeling.dynamic_dense import KINDS
+from dynamicdet_d2.modeling.router_inputs import ROUTER_INPUTS
 
 HUGE = 10**400
 
@@ -94,3 +102,19 @@ def test_no_value_is_too_strange(value: object) -> None:
     for allowed, *_ in CASES:
         said = allowed.complaint("K", value)
         assert said is None or said.startswith("K ")
+
+
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [
+        ("SOLVER.PHASES", PHASES),
+        ("SOLVER.ROUTER.OBJECTIVE", {*OBJECTIVES, auto.NAME}),
+        ("MODEL.ROUTER.INPUTS", ROUTER_INPUTS),
+        ("MODEL.DENSE.HEAD", KINDS),
+    ],
+)
+def test_words_of_a_key_are_those_that_its_room_knows(key: str, known: Iterable[str]) -> None:
+    """The room that has them is above, so that the range cannot ask it (ARCHITECTURE.md)."""
+    allowed = KEYS[key].range
+    said = allowed.complaint(key, ["?"]) if allowed.holds([]) else allowed.complaint(key, "?")
+    assert said is not None and set(re.findall(r"'(\w+)'", said)) == set(known)

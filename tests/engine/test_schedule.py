@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.layers import Conv2d
+from detectron2.layers import Conv2d, CycleBatchNormList
 from detectron2.solver import LRMultiplier, build_lr_scheduler
 from torch import nn
 from torch.optim import Optimizer
@@ -183,6 +183,22 @@ def test_weights_of_maps_alone_decay(optimizer: str) -> None:
     decay = {name: group_of(found, p)["weight_decay"] for name, p in net.named_parameters()}
     assert {name for name, value in decay.items() if value} == {"conv.weight", "out.weight"}
     assert set(decay.values()) == {0, 0.01}
+
+
+@pytest.mark.parametrize(("of_biases", "decays"), [(None, (0.0, 0.0)), (0.02, (0.0, 0.02))])
+def test_norms_that_share_an_affine_are_norms(
+    of_biases: float | None, decays: tuple[float, float]
+) -> None:
+    """As the batch norms of RetinaNet's levels; the layers beside them decay as ever."""
+    keys = ("SOLVER.WEIGHT_DECAY", 0.01, "SOLVER.WEIGHT_DECAY_NORM", 0.0)
+    cfg = config(*keys, "SOLVER.WEIGHT_DECAY_BIAS", of_biases)
+    net = nn.Sequential(nn.Linear(4, 4), CycleBatchNormList(2, num_features=4))
+    found = build_detectors_optimizer(cfg, net)
+    groups = [group_of(found, p) for p in (net[1].weight, net[1].bias)]
+    assert tuple(group["weight_decay"] for group in groups) == decays
+    assert group_of(found, net[0].weight)["weight_decay"] == 0.01
+    assert {group["lr"] for group in groups} == {0.1}
+    assert sum(len(group["params"]) for group in found.param_groups) == 4
 
 
 def test_detectron2s_own_keys_of_biases() -> None:

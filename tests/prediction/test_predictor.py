@@ -23,7 +23,8 @@ from dynamicdet_d2.prediction.class_names import (
 from dynamicdet_d2.utils.class_labels import name_of
 from tests.support.coco_files import clean_catalogs
 from tests.support.optimized import STATIC
-from tests.support.predicting import predicting_cfg
+from tests.support.predicting import made_up_calibration, predicting_cfg
+from tests.support.toy import toy_model
 
 
 def picture(seed: int, height: int = 64, width: int = 96) -> np.ndarray:
@@ -172,3 +173,18 @@ def test_a_program_s_own_data_set_may_be_called_as_a_drawn_one(
         MetadataCatalog.get("called_alike").thing_classes = ["a", "b", "c"]
         cfg = predicting_cfg("MODEL.WEIGHTS", files.weights, "DATASETS.TEST", ("called_alike",))
         assert DynamicPredictor(cfg).class_names == ["a", "b", "c"]
+
+
+def test_another_models_calibration_is_refused_before_a_budget_moves_the_threshold(
+    files: SimpleNamespace, tmp_path: Path
+) -> None:
+    """A threshold that is set belongs to no calibration, so that nothing would refuse it later."""
+    path = tmp_path / "other.json"
+    made_up_calibration(toy_model(seed=5), predicting_cfg()).to_json(path)
+    keys = ("MODEL.DYNAMIC.CALIBRATION", str(path), "MODEL.DYNAMIC.HARD_FRACTION", 0.5)
+    cfg = predicting_cfg("MODEL.WEIGHTS", files.weights, *keys)
+    for kind in (DynamicPredictor, DefaultPredictor):
+        with pytest.raises(ValueError, match=r"other\.json belongs to another model"):
+            kind(cfg)
+    own = predicting_cfg("MODEL.WEIGHTS", files.weights, keys[0], files.calibration, *keys[2:])
+    assert DynamicPredictor(own).model.threshold == pytest.approx(0.5, abs=0.01)
