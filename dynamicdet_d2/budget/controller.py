@@ -181,7 +181,8 @@ class BudgetController:
         may_be = (
             "these may be seconds"
             if milliseconds < least
-            else "these may be microseconds; of a first batch that compiled it takes None"
+            else "these may be microseconds. Where a first batch was slow because something was "
+            "compiled, give None for its milliseconds"
         )
         warnings.warn(
             f"{milliseconds:g} milliseconds were observed where {expected:.3g} are expected: "

@@ -189,6 +189,13 @@ def _quantisation(args: argparse.Namespace, cfg: CfgNode) -> Quantisation | None
             name,
         )
     images = some_images("--calibration-data", args.calibration_data, count)
+    if args.calibration_images is not None and len(images) < count:
+        logger.warning(
+            "--calibration-images is %d, and %s has %d images: scales are made with these.",
+            count,
+            args.calibration_data,
+            len(images),
+        )
     return Quantisation(
         lambda: pictures_of(images),
         {"dataset": args.calibration_data, "num_images": len(images)},

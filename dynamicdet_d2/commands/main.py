@@ -45,6 +45,8 @@ COMMANDS = {
     "demo-photos": "the same on own photographs, from the pretrained EfficientNet-Lite0",
     "draw-shapes": "draw a data set of known difficulty",
 }
+# What torchrun's processes do together; every other command each of them does by itself.
+TOGETHER = ("train", "eval", "upgrade")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,6 +100,7 @@ def run(program: str, name: str, arguments: Sequence[str] | None = None) -> int:
             parser.prog = program
             args = read_words(parser, sys.argv[1:] if arguments is None else arguments)
             args.program = program
+            _say_torchrun(program, name)
             return command.run(args) or 0
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: stopped\n")
@@ -114,6 +117,16 @@ def _imported(name: str) -> ModuleType:
         # A second try finds libraries that are there in part, and fails anywhere behind it.
         raise missing
     return importlib.import_module(f"dynamicdet_d2.commands.{name.replace('-', '_')}")
+
+
+def _say_torchrun(program: str, name: str) -> None:
+    """Once on a machine: milliseconds and files of its processes get into each other's way."""
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if name not in TOGETHER and processes != "1" and os.environ.get("LOCAL_RANK") == "0":
+        sys.stderr.write(
+            f"{program}: warning: torchrun has started {processes:.20} processes, and each of them "
+            f"does the whole of '{name}' at the same time: start it without torchrun.\n"
+        )
 
 
 def _check_python() -> None:

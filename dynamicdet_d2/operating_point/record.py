@@ -91,8 +91,10 @@ class Calibration:
             ValueError: one sentence naming the file and what is wrong with it.
         """
         content = read_json(path, f"Calibration {path!s:.300}")  # which may be its content
+        says = "an object, as 'dynamicdet calibrate' writes it."
+        content = checked(dict, content, f"Calibration {path}", says)
         names = [field.name for field in dataclasses.fields(cls)]
-        missing = [n for n in names if not isinstance(content, dict) or n not in content]
+        missing = [name for name in names if name not in content]
         if missing:
             raise ValueError(f"Calibration {path} lacks {', '.join(missing)}.")
         try:

@@ -295,9 +295,13 @@ def test_seconds_in_the_place_of_milliseconds_are_said_once() -> None:
 
 def test_microseconds_in_the_place_of_milliseconds_are_said() -> None:
     controller = BudgetController(calibration(), target_ms=50)
-    says = "^40000 milliseconds were observed where 40 are expected.* may be microseconds"
-    with pytest.warns(ImplausibleTimeWarning, match=says):
+    with pytest.warns(ImplausibleTimeWarning) as said:
         controller.observe([0.2], 40_000)
+    assert str(said[0].message) == (
+        "40000 milliseconds were observed where 40 are expected: observe takes milliseconds, and "
+        "these may be microseconds. Where a first batch was slow because something was compiled, "
+        "give None for its milliseconds."
+    )
 
 
 def test_a_machine_that_is_a_hundred_times_faster_is_none_of_seconds() -> None:

@@ -205,8 +205,12 @@ def test_int8_says_what_it_costs(
     pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")
     warned: list[str] = []
     monkeypatch.setattr(logger, "warning", lambda text, *args: warned.append(text % args))
-    exported(labelled, "--format", "onnx", *INT8, "--check-images", "3")
+    images = ["--calibration-images", "9", "--check-images", "3"]
+    exported(labelled, "--format", "onnx", *INT8, *images)
     assert "--calibration-data and the data set of the check are both own: int8 may" in warned[0]
+    assert warned[1] == (
+        "--calibration-images is 9, and own has 4 images: scales are made with these."
+    )
     said = capsys.readouterr().out
     assert "3 images of own" in said and "Runner(" in said
     about = json.loads((labelled / "exported" / "manifest.json").read_text())["quantisation"]

@@ -116,6 +116,27 @@ def test_a_wrong_option(capsys: pytest.CaptureFixture, name: str) -> None:
     assert last.startswith(f"dynamicdet {name}: error: ") and "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("name", "rank", "times"), [("cost", 0, 1), ("cost", 1, 0), ("eval", 0, 0)]
+)
+def test_torchrun_is_said_once_where_it_shares_no_work(
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    rank: int,
+    times: int,
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", str(rank))
+    status, _, err = said(capsys, [name, *F])
+    assert status == 2
+    sentence = (
+        f"dynamicdet {name}: warning: torchrun has started 2 processes, and each of them does the "
+        f"whole of '{name}' at the same time: start it without torchrun.\n"
+    )
+    assert err.count(sentence) == err.count("torchrun has started") == times
+
+
 F = ["--config-file", "gone.yaml"]
 CONFIG = ["--config-file", "configs/quickstart.yaml"]
 

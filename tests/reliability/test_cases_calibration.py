@@ -82,9 +82,9 @@ FILES = {
     "deep lists": (b"[" * 100_000, "is nested too deeply."),
     "deep objects": (b'{"a":' * 100_000, "is nested too deeply."),
     "half of a character": (rb'{"a": "\ud800"}', "has half of a character (a lone surrogate)"),
-    "a list": (b"[]", "lacks num_images, fingerprint"),
-    "a number": (b"3", "lacks num_images, fingerprint"),
-    "null": (b"null", "lacks num_images, fingerprint"),
+    "a list": (b"[]", " is []; it must be an object, as 'dynamicdet calibrate' writes it."),
+    "a number": (b"3", " is 3; it must be an object"),
+    "null": (b"null", " is None; it must be an object"),
     "an empty object": (b"{}", "lacks num_images, fingerprint"),
 }
 
