@@ -2,6 +2,7 @@
 """The evaluator on a tiny real model: exact APs, files, processes, and nothing left changed."""
 
 import contextlib
+import copy
 import io
 import json
 import math
@@ -551,6 +552,15 @@ def test_a_routed_output_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="needs the detections of both exits"):
         evaluate(cfg, model, tmp_path, images[:1], [{"difficulty": 0.5, "instances": None}])
+
+
+def test_detections_of_another_model_are_refused(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
+) -> None:
+    """Threshold, GFLOPs and milliseconds of one stood beside AP of the other."""
+    other = BothExits(copy.deepcopy(model))([images[0]])
+    with pytest.raises(ValueError, match="the cost of one model and is given detections of anoth"):
+        evaluate(cfg, model, tmp_path, images[:1], other)
 
 
 @pytest.mark.parametrize("elsewhere", [True, False])
