@@ -580,6 +580,26 @@ def test_a_loop_of_a_user_s_own(
     assert caplog.text.count("is a loader of another data set, the figures are wrong") == elsewhere
 
 
+def test_a_second_pass_begins_with_a_reset(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
+) -> None:
+    """Records of the first one, by other weights, were taken."""
+    cfg = cfg.clone()
+    cfg.TEST.DYNAMIC.LATENCY_IMAGES = 0
+    evaluator = TradeoffEvaluator(NAME, cfg, model, str(tmp_path))
+    for image in images[:2]:  # images may come after an evaluation, too
+        evaluator.process([image], model.exits([image]))
+        evaluator.evaluate()
+    assert read(tmp_path)["num_images"] == 2
+    with pytest.raises(
+        ValueError, match=r"was evaluated before: reset\(\) of TradeoffEvaluator be"
+    ):
+        evaluator.process([images[0]], model.exits([images[0]]))
+    evaluator.reset()
+    evaluator.process([images[0]], model.exits([images[0]]))
+    assert len(evaluator.observation().records) == 1
+
+
 @pytest.mark.parametrize(
     ("root", "given", "same"),
     [
