@@ -72,7 +72,8 @@ def remarks(record: Calibration) -> list[str]:
 def _line(record: Calibration, row: dict) -> str:
     easy, hard = (record.latency_ms[route]["mean"] for route in ("easy", "hard"))
     low, high = row["interval"]
-    expected = easy + row["hard_fraction"] * (hard - easy)
+    # Few images and equal difficulties take the share that there is from the one asked for.
+    expected = easy + row["realised_hard_fraction"] * (hard - easy)
     return (
         f"{row['hard_fraction']:13.3f}   {row['threshold']:9.6f}   {low:.6f} to {high:.6f}   "
         f"{expected:11.2f}"

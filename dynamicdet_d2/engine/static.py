@@ -5,6 +5,7 @@ import logging
 import os
 import weakref
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -40,6 +41,7 @@ from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.ground_truth import coco_evaluator
 from dynamicdet_d2.evaluation.latency import measure_latency
+from dynamicdet_d2.evaluation.passes import results_folder
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.parts import is_described
 from dynamicdet_d2.utils import stopping
@@ -136,9 +138,9 @@ class StaticTrainer(ReliableTrainer, Builders):
         """COCO's figures, average FLOPs and latency, written to ``output_folder``.
 
         Args:
-            output_folder: None: ``OUTPUT_DIR/inference``.
+            output_folder: None: as ``results_folder``.
         """
-        folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+        folder = output_folder or results_folder(cfg, dataset_name)
         coco = coco_evaluator(dataset_name, folder)
         cost = StaticCost(cfg, os.path.join(folder, f"static_{dataset_name}.json"))
         return DatasetEvaluators([coco, cost])
@@ -210,10 +212,12 @@ class StaticCost(DatasetEvaluator):
             self._timed.add(image)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """{"static": {"gflops", "latency_ms", "p95_ms", "fps"}}, of the main process's images.
+        """{"static": {"gflops", "latency_ms", "p95_ms", "fps"}}, on the main process.
 
-        Without GFLOPs where nobody has described the detector's parts.
+        GFLOPs are of all processes' images, milliseconds of some of its own. Without GFLOPs where
+        nobody has described the detector's parts.
         """
+        sizes = [*chain.from_iterable(comm.gather(self._sizes, dst=0))]
         if not comm.is_main_process() or self._models is None:
             return {}
         model, fast = self._models
@@ -222,7 +226,7 @@ class StaticCost(DatasetEvaluator):
         figures = {}
         if is_described(model):
             cost = RouteCost(model, keys.ATTENTION_MATMUL, size_multiple=multiple)
-            figures["gflops"] = cost.average(self._sizes, [False] * len(self._sizes))
+            figures["gflops"] = cost.average(sizes, [False] * len(sizes))
         else:
             logger.warning(
                 "No GFLOPs are counted: the parts of a %s are not described "

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the trainer of a dynamic detector evaluates it, and what a subclass can override of that."""
 
-import os
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
@@ -14,7 +13,7 @@ from dynamicdet_d2.data.loading.loaders import ImageLoader
 from dynamicdet_d2.engine.overridden import checked_evaluators
 from dynamicdet_d2.engine.run_data import register_data
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
-from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate
+from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate, results_folder
 
 
 class TradeoffTester(DefaultTrainer):
@@ -32,14 +31,10 @@ class TradeoffTester(DefaultTrainer):
         """The trade-off of one data set.
 
         Args:
-            output_folder: None: ``OUTPUT_DIR/inference``, and in it a folder per data set where
-                there are several.
+            output_folder: None: as ``results_folder``.
         """
-        if output_folder is None:
-            output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-            if len(cfg.DATASETS.TEST) > 1:
-                output_folder = os.path.join(output_folder, dataset_name)
-        return TradeoffEvaluator(dataset_name, cfg, output_dir=output_folder)
+        folder = output_folder or results_folder(cfg, dataset_name)
+        return TradeoffEvaluator(dataset_name, cfg, output_dir=folder)
 
     @classmethod
     def test(

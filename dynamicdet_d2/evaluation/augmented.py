@@ -5,10 +5,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from detectron2.config import CfgNode
-from detectron2.data.detection_utils import read_image
+from detectron2.data import DatasetMapper
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from torch import nn
@@ -27,23 +25,18 @@ class DynamicRCNNWithTTA(GeneralizedRCNNWithTTA):
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[dict]:
         """As the dynamic detector's: ``"instances"``, ``"difficulty"`` and ``"route"``."""
-        return [self._of_one(image) for image in map(self._with_pixels, batched_inputs)]
+        return [self._of_one(image) for image in batched_inputs]
 
     def _of_one(self, image: dict) -> dict[str, Any]:
+        """A data set's dict may name a file alone: its route is that of the image at the test
+        size, and its views are of the file's own pixels, as Detectron2 has them."""
         model = self.model
-        (difficulty,) = model.difficulties([image])
+        seen = image if "image" in image else DatasetMapper(self.cfg, is_train=False)(image)
+        (difficulty,) = model.difficulties([seen])
         route = route_name(difficulty, model.threshold)
         with at_threshold(model, 0.0 if route == "hard" else 1.0):
             (output,) = super().__call__([image])
         return {**output, "difficulty": difficulty, "route": route}
-
-    def _with_pixels(self, image: dict) -> dict:
-        """A data set's dict may name a file alone."""
-        if "image" in image:
-            return image
-        pixels = read_image(image["file_name"], self.model.input_format)
-        found = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        return {"height": found.shape[1], "width": found.shape[2], **image, "image": found}
 
 
 def evaluate_augmented(

@@ -107,8 +107,8 @@ class TradeoffEvaluator(Observer):
         """Keep what is needed of a batch: Detectron2's input dicts and ``BothExits`` of them.
 
         Raises:
-            ValueError: the outputs are not those of both exits, or are of another size than the
-                data set's image, which must be one of it; or as in ``reset``.
+            ValueError: the outputs are not those of both exits, or of another model, or of another
+                size than the data set's image, which must be one of it; or as in ``reset``.
         """
         if any(name not in output for output in outputs for name in EXITS):
             raise ValueError(
@@ -117,6 +117,11 @@ class TradeoffEvaluator(Observer):
             )
         if self._model is None and outputs:
             self._take(self._given_model or outputs[0]["model"])
+        if any(output.get("model", self._model) is not self._model for output in outputs):
+            raise ValueError(
+                "TradeoffEvaluator measures the cost of one model and is given detections of "
+                "another: BothExits must be of its own, or it of no model."
+            )
         self._say_other_images(inputs)
         self._say_training_mapper(inputs, outputs)
         self._refuse_other_images(inputs, outputs)

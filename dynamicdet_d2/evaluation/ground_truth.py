@@ -3,8 +3,11 @@
 
 import contextlib
 import io
+import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -21,6 +24,8 @@ from dynamicdet_d2.data.register import read_json
 from dynamicdet_d2.utils.files import make_folder, write_json
 from dynamicdet_d2.utils.plain import is_finite, to_plain
 from dynamicdet_d2.utils.words import in_words, shown
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def _converted_name(dataset: str) -> str:
 
 
 def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
-    """Detectron2's own, of the annotations that a data set has now.
+    """Detectron2's own, of the annotations that a data set has now and of the images that it sees.
 
     One that is registered by code is converted into a file of the folder. Left to itself Detectron2
     would take what an earlier run has converted, and name it as the data set's own.
@@ -155,10 +160,35 @@ def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
         metadata.json_file = path
     try:
         # Without compiled code there is no fast implementation.
-        return COCOEvaluator(dataset, output_dir=folder, use_fast_impl=False)
+        return _OfImagesSeen(dataset, output_dir=folder, use_fast_impl=False)
     finally:
         if by_code:
             del metadata.json_file
+
+
+class _OfImagesSeen(COCOEvaluator):
+    """Without those that nobody could read: a trade-off has no figures of them either, where
+    Detectron2 counts all their objects as missed."""
+
+    def reset(self) -> None:
+        super().reset()
+        self._seen: list[Any] = []
+
+    def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
+        super().process(inputs, outputs)
+        self._seen += [image["image_id"] for image in inputs]
+
+    def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict:
+        seen = {*chain.from_iterable(comm.gather(self._seen, dst=0))}
+        known = self._coco_api.getImgIds()
+        own = [image_id for image_id in known if image_id in seen]
+        if own and len(own) < len(known) and img_ids is None:  # on the main process
+            logger.warning(
+                "%d images of %s were not seen; its figures are over the others.",
+                *(len(known) - len(own), self._metadata.name),
+            )
+            img_ids = own
+        return super().evaluate(img_ids)
 
 
 def _check_areas(dataset: str, annotations: list[dict]) -> None:

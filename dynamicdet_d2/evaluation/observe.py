@@ -20,6 +20,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import modes_kept
 from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.routing import route_name
+from dynamicdet_d2.utils.words import named_image
 
 logger = logging.getLogger(__name__)
 
@@ -172,14 +173,26 @@ class Observer(DatasetEvaluator):
     def reset(self) -> None:
         """Forget what was seen."""
         self._records: list[ExitRecord] = []
+        self._evaluated: set[Any] = set()  # ids
         self._sample = SpreadSample(self._sample_size if comm.is_main_process() else 0)
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
-        """Keep what is needed of a batch: Detectron2's input dicts and the outputs for them."""
+        """Keep what is needed of a batch: Detectron2's input dicts and the outputs for them.
+
+        Raises:
+            ValueError: an image comes again after an evaluation, without ``reset``.
+        """
         for image, output in zip(inputs, outputs, strict=True):
-            self._records.append(ExitRecord.of(image, output, self._with_masks))
+            record = ExitRecord.of(image, output, self._with_masks)
+            if record.image_id in self._evaluated:  # whose record of then would be taken
+                raise ValueError(
+                    f"{named_image(image, 'An image')} was evaluated before: reset() of "
+                    f"{type(self).__name__} begins another pass."
+                )
+            self._records.append(record)
             self._sample.add({k: v for k, v in image.items() if k not in _NOT_FOR_INFERENCE})
 
     def observation(self) -> Observation:
         """Of all processes' images on the main one; without images on the others."""
+        self._evaluated = {record.image_id for record in self._records}
         return Observation(merged(comm.gather(self._records, dst=0)), self._sample.items())

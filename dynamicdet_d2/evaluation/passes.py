@@ -2,6 +2,7 @@
 """The passes over a data set that an evaluation makes: its own, and one for each further size."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def build_evaluation_loader(cfg: CfgNode, dataset: str) -> ImageLoader:
     """The test loader, with annotations where losses need them."""
     mapper = annotated_mapper(cfg) if measures_losses(cfg) else None
     return build_test_loader(cfg, dataset, mapper)
+
+
+def results_folder(cfg: CfgNode, dataset: str) -> str:
+    """``OUTPUT_DIR/inference``, and in it a folder per data set where there are several."""
+    folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+    return os.path.join(folder, dataset) if len(cfg.DATASETS.TEST) > 1 else folder
 
 
 def measures_losses(cfg: CfgNode) -> bool:
@@ -85,7 +92,7 @@ def evaluate(
             f"{shown(results)}; it must be a dict of figures by task."
         )
     if cfg.TEST.AUG.ENABLED:
-        folder = getattr(evaluator, "output_dir", None) or str(Path(cfg.OUTPUT_DIR) / "inference")
+        folder = getattr(evaluator, "output_dir", None) or results_folder(cfg, dataset)
         with modes_kept(model):  # Detectron2's class would pass on its own, that of training
             found = evaluate_augmented(cfg, dataset, model, folder, build_loader(cfg, dataset))
         results = {**results, **found}

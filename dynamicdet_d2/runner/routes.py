@@ -76,7 +76,8 @@ class Routes:
                 f"A picture's difficulty is not finite: {DAMAGED}, or it was made of a model "
                 "whose weights are."
             )
-        hard = difficulties > np.float64(threshold)
+        # As float64 by themselves: numpy 1 would round the threshold to their float32.
+        hard = difficulties.astype(np.float64) > threshold
         if self._one_pass:
             found = self._together(batch, features, seen["start"], hard)
         else:

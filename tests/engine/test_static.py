@@ -2,6 +2,7 @@
 """Static baselines: trained by Detectron2's own trainer, measured by the project's tools."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from dynamicdet_d2.engine import static
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.static import StaticCost, StaticTrainer
 from dynamicdet_d2.evaluation.cost import count_flops
@@ -99,6 +101,32 @@ def test_a_one_stage_detector_is_measured_as_well(cfg: CfgNode) -> None:
     assert results["static"]["latency_ms"] > 0
     given = StaticTrainer.test(cfg, model, [StaticTrainer.build_evaluator(cfg, "toy_test")])
     assert given["static"]["gflops"] == results["static"]["gflops"]
+
+
+def test_several_data_sets_have_a_folder_each(cfg: CfgNode, trained: StaticTrainer) -> None:
+    """The results of one were replaced by those of the next."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TEST = ("toy_test", "toy_train")
+    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "several")
+    StaticTrainer.test(cfg, trained.model)
+    for name in cfg.DATASETS.TEST:
+        folder = Path(cfg.OUTPUT_DIR, "inference", name)
+        assert (folder / "coco_instances_results.json").is_file()
+        assert (folder / f"static_{name}.json").is_file()
+
+
+def test_gflops_are_of_the_images_of_all_processes(
+    cfg: CfgNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has consecutive ones of a data set, which may be sorted by size."""
+    model = StaticTrainer.build_model(cfg)
+    small, large = (count_flops(model, 64, side, num_proposals=50)["easy"] for side in (64, 128))
+    cost = StaticCost(cfg, str(tmp_path / "static.json"))
+    cost.reset()
+    cost.process([{"image": torch.zeros(3, 64, 64)}], [{"model": model, "fast": model}])
+    monkeypatch.setattr(static.comm, "gather", lambda mine, dst: [mine, [(64, 128)]])
+    assert cost.evaluate()["static"]["gflops"] == pytest.approx((small + large) / 2e9)
 
 
 def test_a_data_set_of_code_is_judged_by_the_annotations_that_it_has_now(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetMapper, MetadataCatalog
 
 from dynamicdet_d2.config import Use
 from dynamicdet_d2.config.checking import problems
@@ -16,7 +16,13 @@ from dynamicdet_d2.evaluation.augmented import DynamicRCNNWithTTA
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, mean_losses, routed_results
 from dynamicdet_d2.evaluation.passes import evaluate
 from tests.evaluation.test_passes import CATEGORIES, Ids
-from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
+from tests.support.coco_files import (
+    clean_catalogs,
+    image_entry,
+    object_entry,
+    write_coco,
+    write_image,
+)
 from tests.support.optimized import MASK, decided
 from tests.support.toy import dense_keys, toy_cfg, toy_inputs, toy_model
 
@@ -50,6 +56,20 @@ def test_all_views_take_the_route_of_the_image(cfg: CfgNode, own: tuple) -> None
     # Two hard images, whose four views (two sizes, flips) pass three stages, for boxes and masks.
     per_pass = 3 * len({x["route"] for x in outputs})
     assert seen and len(seen) % per_pass == 0
+
+
+@torch.no_grad()
+def test_the_route_of_a_file_is_that_of_the_image_as_inference_sees_it(tmp_path: Path) -> None:
+    """Not of its own pixels, of which another difficulty is."""
+    cfg, model = toy_cfg(*AUGMENTED), decided(toy_model())
+    write_image(tmp_path / "7.png", width=300, height=200)
+    named = {"file_name": str(tmp_path / "7.png"), "image_id": 7}
+    (output,) = DynamicRCNNWithTTA(cfg, model)([named])
+    seen = DatasetMapper(cfg, is_train=False)(dict(named))
+    assert seen["image"].shape[1:] == (64, 96)
+    assert output["difficulty"] == model.difficulties([seen])[0]
+    assert output["instances"].image_size == (200, 300)
+    assert set(named) == {"file_name", "image_id"}
 
 
 def two_images(folder: Path) -> tuple[str, str]:

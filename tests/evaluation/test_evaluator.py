@@ -2,6 +2,7 @@
 """The evaluator on a tiny real model: exact APs, files, processes, and nothing left changed."""
 
 import contextlib
+import copy
 import io
 import json
 import math
@@ -553,6 +554,15 @@ def test_a_routed_output_is_refused(
         evaluate(cfg, model, tmp_path, images[:1], [{"difficulty": 0.5, "instances": None}])
 
 
+def test_detections_of_another_model_are_refused(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
+) -> None:
+    """Threshold, GFLOPs and milliseconds of one stood beside AP of the other."""
+    other = BothExits(copy.deepcopy(model))([images[0]])
+    with pytest.raises(ValueError, match="the cost of one model and is given detections of anoth"):
+        evaluate(cfg, model, tmp_path, images[:1], other)
+
+
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_a_loop_of_a_user_s_own(
     cfg: CfgNode,
@@ -568,6 +578,26 @@ def test_a_loop_of_a_user_s_own(
         evaluator.process([{**image, "file_name": name}], model.exits([image]))
     assert len(evaluator.observation().records) == 2
     assert caplog.text.count("is a loader of another data set, the figures are wrong") == elsewhere
+
+
+def test_a_second_pass_begins_with_a_reset(
+    cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
+) -> None:
+    """Records of the first one, by other weights, were taken."""
+    cfg = cfg.clone()
+    cfg.TEST.DYNAMIC.LATENCY_IMAGES = 0
+    evaluator = TradeoffEvaluator(NAME, cfg, model, str(tmp_path))
+    for image in images[:2]:  # images may come after an evaluation, too
+        evaluator.process([image], model.exits([image]))
+        evaluator.evaluate()
+    assert read(tmp_path)["num_images"] == 2
+    with pytest.raises(
+        ValueError, match=r"was evaluated before: reset\(\) of TradeoffEvaluator be"
+    ):
+        evaluator.process([images[0]], model.exits([images[0]]))
+    evaluator.reset()
+    evaluator.process([images[0]], model.exits([images[0]]))
+    assert len(evaluator.observation().records) == 1
 
 
 @pytest.mark.parametrize(

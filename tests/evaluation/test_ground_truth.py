@@ -2,6 +2,7 @@
 """Ground truth of data sets with and without a COCO file, and what is refused."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_lvis_instances
 from detectron2.evaluation import COCOEvaluator
-from detectron2.structures import BoxMode
+from detectron2.structures import Boxes, BoxMode, Instances
 
 from dynamicdet_d2.data import register_coco_json
 from dynamicdet_d2.evaluation.ground_truth import coco_evaluator, read_ground_truth
@@ -80,6 +81,30 @@ def test_an_object_without_polygons_has_the_area_of_its_box(tmp_path: Path) -> N
         (found,) = coco.dataset["annotations"]
         assert found["area"] == 60
     assert bare["segmentation"] == []
+
+
+def test_images_that_were_not_seen_are_no_missed_objects(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a trade-off: of two images with an object each, one cannot be read."""
+    objects = [object_entry(1, 1), object_entry(2, 2)]
+    files = write_coco(tmp_path, [image_entry(1), image_entry(2)], objects, draw=False)
+    register_coco_json([["own", *files]])
+    found = Instances(
+        (30, 40),
+        pred_boxes=Boxes(torch.tensor([[5.0, 6, 15, 14]])),
+        scores=torch.ones(1),
+        pred_classes=torch.zeros(1, dtype=torch.long),
+    )
+    evaluator = coco_evaluator("own", str(tmp_path / "results"))
+    for seen, says in ((1,), "1 images of own were not seen; its figures are"), ((1, 2), ""):
+        evaluator.reset()
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "dynamicdet_d2"):
+            for image_id in seen:
+                evaluator.process([{"image_id": image_id}], [{"instances": found}])
+            assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
+        assert caplog.text.count("not seen") == bool(says) and says in caplog.text
 
 
 def test_two_categories_that_are_one_class_are_refused(tmp_path: Path) -> None:

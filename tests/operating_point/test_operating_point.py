@@ -459,12 +459,20 @@ def test_summary_says_how_to_use_the_file() -> None:
         "hard_fraction": 0.4,
         "threshold": 0.25,
         "interval": [0.1, 0.3],
+        "realised_hard_fraction": 0.5,
     }
     text = cal.summary(make_calibration(HAND, operating_point=point), "c.json")
     assert "operating point for latency_ms 24:" in text
-    assert "0.400    0.250000   0.100000 to 0.300000         24.00" in text
+    # Two of four images are hard, at 20 and 30 ms.
+    assert "0.400    0.250000   0.100000 to 0.300000         25.00" in text
     assert "4 new images at hard fraction 0.400 (95 %)" in text
     assert text.endswith("MODEL.DYNAMIC.CALIBRATION c.json MODEL.DYNAMIC.HARD_FRACTION 0.4\n")
+
+
+def test_milliseconds_of_a_collapsed_router_are_those_of_its_routes() -> None:
+    lines = cal.summary(make_calibration([0.5] * 8), "c.json").splitlines()
+    rows = [line.split() for line in lines if line.startswith("        ")]
+    assert {(row[1], row[-1]) for row in rows} == {("1.000000", "20.00"), ("0.000000", "30.00")}
 
 
 # --- fingerprints
