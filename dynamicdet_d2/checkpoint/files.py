@@ -15,6 +15,7 @@ from torch import Tensor
 from dynamicdet_d2.utils.paths import absent
 from dynamicdet_d2.utils.pickle_size import MOST_PARTS, TooMuch, check_size, check_sizes
 from dynamicdet_d2.utils.unpickling import ForbiddenName, damaged_record, load
+from dynamicdet_d2.utils.words import shown
 
 # Where files keep their state dict: Detectron2, common training scripts, pycls, Detectron.
 _STATE_DICT_KEYS = ("model", "state_dict", "model_state", "blobs")
@@ -45,6 +46,9 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     for key in _STATE_DICT_KEYS:
         if isinstance(content.get(key), dict):
             return {**_without(content, key), "model": _state_dict(content[key], path)}
+    for key in _STATE_DICT_KEYS:  # a state dict may have a tensor of that name
+        if key in content and not isinstance(content[key], Tensor | np.ndarray):
+            raise ValueError(f"{path} has {shown(content[key])} for '{key}', where weights belong.")
     return {"model": _state_dict(content, path)}
 
 

@@ -26,10 +26,10 @@ from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.learnt_classes import check_classes, say_begun_with
 from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
 from dynamicdet_d2.engine.run_data import check_same_images, prepare_data
-from dynamicdet_d2.engine.run_folder import begun_anew, forget_metrics_from
+from dynamicdet_d2.engine.run_folder import begun_anew, forget_metrics_from, keep_earlier_run
 from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states, check_same_checkpoint
 from dynamicdet_d2.engine.saved_config import save_config
-from dynamicdet_d2.utils import stopping
+from dynamicdet_d2.utils import folder_lock, stopping
 from dynamicdet_d2.utils.run_files import CONFIG
 from dynamicdet_d2.utils.words import shown
 
@@ -54,6 +54,7 @@ class ReliableTrainer(StatefulTrainer):
     average: WeightAverage
     _resumed = False
     _asked_for_weights = False
+    _begins = True
     _has_trained = False
 
     def _begin(self, cfg: CfgNode) -> CfgNode:
@@ -111,7 +112,7 @@ class ReliableTrainer(StatefulTrainer):
                 f"resume_or_load is given {shown(resume)}; it must be True or False: MODEL.WEIGHTS "
                 "names weights, and OUTPUT_DIR the run to resume."
             )
-        self._asked_for_weights = True
+        self._asked_for_weights, self._begins = True, not resume
         if resume:
             check_same_checkpoint(self.checkpointer)
         super().resume_or_load(resume=resume)
@@ -164,8 +165,13 @@ class ReliableTrainer(StatefulTrainer):
             )
         check_one_schedule(self._hooks)
         self._has_trained = True
-        if comm.is_main_process():  # writers of a user's own may not have made it
-            PathManager.mkdirs(self.cfg.OUTPUT_DIR)
+        if comm.is_main_process():
+            PathManager.mkdirs(self.cfg.OUTPUT_DIR)  # writers of a user's own may not have made it
+            if self._begins and not folder_lock.is_held(self.cfg.OUTPUT_DIR):
+                # A program of a user's own; commands hold the folder, and have said it.
+                said = keep_earlier_run(Path(self.cfg.OUTPUT_DIR))
+                if said:
+                    logger.warning(said)
         if self.cfg.MODEL.WEIGHTS and not self._asked_for_weights:
             logger.warning(
                 "resume_or_load was not called, so that nothing of MODEL.WEIGHTS %s is loaded by "

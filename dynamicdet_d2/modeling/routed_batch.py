@@ -18,7 +18,7 @@ from dynamicdet_d2.modeling.modes import evaluating
 from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
-from dynamicdet_d2.modeling.tail_results import detections_of_tail
+from dynamicdet_d2.modeling.tail_results import detections_of_tail, objectness_of_tail
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
@@ -127,4 +127,4 @@ def features_and_objectness(
     images = model.preprocess_image(batched_inputs)
     with evaluating(model):
         features, _ = model.backbone.first(images.tensor)
-        return features, model.objectness(1, model.pyramid(1, features))
+        return features, objectness_of_tail(model, model.pyramid(1, features))

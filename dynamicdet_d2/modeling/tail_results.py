@@ -48,12 +48,15 @@ def loss_of_image(
 
     Raises:
         FloatingPointError: naming the image, of which predicted boxes are not finite.
+        ValueError: as ``checked_losses``.
     """
     own = {name: level[place : place + 1] for name, level in pyramid.items()}
     try:
         # Detectron2's heads log; these losses are no training step.
         with EventStorage(), finite_boxes():
-            return float(sum(tails.image_losses(detector, batch.one(place), own).values()))
+            losses = tails.image_losses(detector, batch.one(place), own)
+            checked = checked_losses(losses, f"image_losses() of {type(tails).__name__}")
+            return float(sum(checked.values()))
     except FloatingPointError as error:
         named = named_image(image, f"Image {place} of a batch")
         raise FloatingPointError(
@@ -100,6 +103,22 @@ def detections_of_tail(
     return found
 
 
+def objectness_of_tail(tails: "Tails", pyramid: Features) -> dict[int, Tensor]:
+    """``tails.objectness`` of detector1.
+
+    Raises:
+        ValueError: it is no mapping of maps.
+    """
+    found = tails.objectness(1, pyramid)
+    maps = found.values() if isinstance(found, Mapping) else ()
+    if not maps or not all(isinstance(x, Tensor) and x.ndim == 4 for x in maps):
+        raise ValueError(
+            f"objectness() of {type(tails).__name__} gives {shown(found)}; it must be a dict of "
+            "logits (N, C, H, W) by stride."
+        )
+    return dict(found)
+
+
 def checked_losses(losses: Any, giver: str) -> dict[str, Tensor]:
     """Losses of a step by name.
 
@@ -128,6 +147,10 @@ def _check_pyramid(tails: "Tails", pyramid: Any) -> None:
             f"{type(pyramid).__name__}; it must be a dict of feature maps by level."
         )
     for head in tails.heads:
+        if not isinstance(head, nn.Module):
+            raise ValueError(
+                f"heads of {type(tails).__name__} has {shown(head)}, which is no module."
+            )
         missing = [level for level in _levels_read(head) if level not in pyramid]
         if missing:
             raise ValueError(
@@ -171,6 +194,8 @@ def _check_fields(found: Instances, classes: int | None, giver: str) -> None:
             f"{giver} gives pred_boxes of type {type(found.pred_boxes).__name__}; they must be "
             "detectron2.structures.Boxes."
         )
+    if not found.pred_boxes.tensor.isfinite().all():
+        raise ValueError(f"{giver} gives pred_boxes that are not finite.")
     numbers = found.pred_classes
     if not isinstance(numbers, Tensor) or numbers.is_floating_point():
         kind = numbers.dtype if isinstance(numbers, Tensor) else f"type {type(numbers).__name__}"

@@ -61,6 +61,11 @@ def held(folder: str | os.PathLike, named: str = "OUTPUT_DIR") -> Iterator[str]:
             os.close(descriptor)
 
 
+def is_held(folder: str | os.PathLike) -> bool:
+    """Whether this process holds the folder."""
+    return _own.get(os.path.join(os.path.realpath(folder), NAME)) == os.getpid()
+
+
 def _acquired(path: str, folder: str) -> tuple[int | None, str]:
     if _own.get(path) == os.getpid():  # a fork holds none of its parent's
         raise FolderInUseError(_in_use(folder, "this very process"))

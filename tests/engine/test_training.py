@@ -234,6 +234,21 @@ def state(trainer: DynamicTrainer) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in trainer.detector.state_dict().items()}
 
 
+def test_a_second_trainer_in_one_folder_says_so_and_keeps_the_metrics(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a program's own does, that nothing but the trainer itself can tell."""
+    cfg = config("run")
+    trained(cfg)
+    assert not any("holds an earlier run" in message for message in caplog.messages)
+    before = (tmp_path / "run" / "metrics.json").read_text()
+    trained(cfg)
+    (said,) = [message for message in caplog.messages if "holds an earlier run" in message]
+    assert said.endswith("Kept of it: metrics_1.json.")
+    assert (tmp_path / "run" / "metrics_1.json").read_text() == before
+    assert len((tmp_path / "run" / "metrics.json").read_text()) < 2 * len(before)
+
+
 def test_the_same_seed_gives_the_same_weights(config: Config) -> None:
     one, same, other = (state(trained(config("run", "SEED", seed))) for seed in (1, 1, 2))
     assert differing(one, same) == []

@@ -9,7 +9,12 @@ import torch
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
-from dynamicdet_d2.modeling.tail_results import detections_of_tail, losses_of_tail
+from dynamicdet_d2.modeling.tail_results import (
+    detections_of_tail,
+    loss_of_image,
+    losses_of_tail,
+    objectness_of_tail,
+)
 from tests.support.toy import dense_model, toy_model
 
 
@@ -25,7 +30,14 @@ class Points:
     def losses(self, *_: object) -> Any:
         return self.result
 
-    detections = losses
+    detections = image_losses = objectness = losses
+
+
+class OneImage:
+    """A batch of which no tail here looks at anything."""
+
+    def one(self, place: int) -> None:
+        return None
 
 
 def found(size: tuple[int, int] = (4, 6), without: str = "", **given: Any) -> Instances:
@@ -60,6 +72,32 @@ def test_losses_that_are_none(given: Any, says: str) -> None:
     assert str(error.value) == says
 
 
+@pytest.mark.parametrize(("given", "says"), LOSSES)
+def test_losses_of_an_image_that_are_none(given: Any, says: str) -> None:
+    with pytest.raises(ValueError) as error:
+        loss_of_image(Points(given), 1, OneImage(), {}, 0, {})  # type: ignore[arg-type]
+    assert str(error.value) == f"image_{says}"
+
+
+def test_the_loss_of_an_image() -> None:
+    given = Points({"loss_cls": torch.tensor(0.5), "loss_box": torch.tensor([0.25])})
+    assert loss_of_image(given, 1, OneImage(), {}, 0, {}) == 0.75  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [None, {}, torch.zeros(1, 3, 4, 4), {8: torch.zeros(3)}])
+def test_objectness_that_is_none(given: Any) -> None:
+    says = r"^objectness\(\) of Points gives .*; it must be a dict of logits \(N, C, H, W\) by"
+    with pytest.raises(ValueError, match=says):
+        objectness_of_tail(Points(given), {})  # type: ignore[arg-type]
+
+
+def test_heads_that_are_no_modules() -> None:
+    points = Points({"loss_cls": torch.tensor(0.5)})
+    points.heads = (None,)  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"^heads of Points has None, which is no module\.$"):
+        losses_of_tail(points, 1, None, {})  # type: ignore[arg-type]
+
+
 def test_losses() -> None:
     given = {"loss_cls": torch.tensor(0.5), "loss_box": torch.tensor([0.25])}
     assert losses_of_tail(Points(given), 1, None, {}) == given  # type: ignore[arg-type]
@@ -79,6 +117,10 @@ DETECTIONS = [
         [found(pred_boxes=torch.zeros(1, 4))],
         "detections() of Points gives pred_boxes of type Tensor; they must be "
         "detectron2.structures.Boxes.",
+    ),
+    (
+        [found(pred_boxes=Boxes(torch.tensor([[0.0, 1, float("nan"), 3]])))],
+        "detections() of Points gives pred_boxes that are not finite.",
     ),
     (
         [found(pred_classes=torch.tensor([1.5]))],

@@ -71,6 +71,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "list.pth": (saved([torch.ones(1)]), "is of type list; a checkpoint is a dict"),
     "tensor.pth": (saved(torch.ones(1)), "is of type Tensor; a checkpoint is a dict"),
     "nothing.pth": (saved({}), "holds no weights"),
+    "no_weights.pth": (saved({"model": "x"}), "has 'x' for 'model', where weights belong"),
     "no_model.pth": (saved({"model": {}}), "holds no weights"),
     "words.pth": (saved({"model": {"weight": "ones"}}), "under 'weight' is of type str"),
     "null.pth": (saved({"model": {"weight": None}}), "under 'weight' is of type NoneType"),

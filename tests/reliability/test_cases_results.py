@@ -77,6 +77,7 @@ STEPS: list[tuple[Change, str]] = [
     (put("mixed_precision", "x"), "{path} has 'x' for 'mixed_precision'"),
     (lambda content: content.pop("learning_rates"), "{path} has no 'learning_rates'"),
     (put("model", {"a": torch.zeros(1)}), "{path} holds no step that can be repeated"),
+    (put("model", "x"), "{path} has 'x' for 'model', where weights belong; replay needs a file"),
     (put("batch", None), "{path} holds no step that can be repeated"),
     (of_first("image", "x"), "Image 1 is str, where a tensor"),
     (of_first("image", torch.zeros(1, 5, 5)), "Image 1 is shape (1, 5, 5)"),

@@ -60,6 +60,17 @@ def test_a_broken_record_does_not_hide_the_next(tmp_path: Path) -> None:
         check_sizes(str(path))
 
 
+def test_files_without_checksums_are_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"model": {"w": torch.ones(3)}, "more": _doubled(60)}, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with pytest.raises(TooMuch):
+        check_sizes(str(path))
+
+
 @pytest.mark.parametrize("archive", [True, False])
 def test_files_of_torch_save_pass(tmp_path: Path, archive: bool) -> None:
     path = tmp_path / "model.pth"

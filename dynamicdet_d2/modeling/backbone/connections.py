@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from dynamicdet_d2.utils.words import shown
+
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.backbone.composite import StagedBackbone
 
@@ -41,19 +43,27 @@ class CompositeConnections(nn.Module):
         Args:
             backbone: backbone 2: the family, and where its injections begin.
             sources: shapes of F1 by stage name.
+
+        Raises:
+            ValueError: naming the class whose connection is no module.
         """
         super().__init__()
         stages = range(len(backbone.stage_names))
         channels = [sources[name].channels for name in backbone.stage_names]
-        self.links = nn.ModuleDict(
-            {
-                f"{backbone.stage_names[target]}_from_{backbone.stage_names[source]}": (
-                    backbone.connection(source, target, channels[source])
+        links = {
+            f"{backbone.stage_names[target]}_from_{backbone.stage_names[source]}": (
+                backbone.connection(source, target, channels[source])
+            )
+            for target in stages[backbone.first_injected_stage :]
+            for source in stages[target:]
+        }
+        for link in links.values():
+            if not isinstance(link, nn.Module):
+                raise ValueError(
+                    f"connection() of {type(backbone).__name__} gives {shown(link)}; it must be a "
+                    "module."
                 )
-                for target in stages[backbone.first_injected_stage :]
-                for source in stages[target:]
-            }
-        )
+        self.links = nn.ModuleDict(links)
         self.stage_names = backbone.stage_names
 
     def forward(self, stage: int, features1: Sequence[Tensor], size: Sequence[int]) -> Tensor:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a family says of its stages, refused by name before two of it are composed."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from detectron2.layers import ShapeSpec
@@ -28,6 +29,8 @@ def check_family(backbone: "StagedBackbone") -> None:
         raise ValueError(f"{name} has {shown(stages)} as stage_names; it must be names in a tuple.")
     if not stages:
         raise ValueError(f"{name} names no stage in stage_names.")
+    if len(set(stages)) < len(stages):
+        raise ValueError(f"{name} has {shown(stages)} as stage_names, of which one is there twice.")
     dotted = [stage for stage in stages if "." in stage]
     if dotted:  # a stage names a module
         raise ValueError(f"{name} has the stage '{dotted[0]}', in whose name no dot can be.")
@@ -45,6 +48,11 @@ def _check_shapes(name: str, backbone: "StagedBackbone") -> None:
     if inherited and not hasattr(backbone, "_out_features"):  # which Detectron2's own reads
         raise ValueError(f"{name} has no output_shape(), which gives a ShapeSpec for each stage.")
     shapes = backbone.output_shape()
+    if not isinstance(shapes, Mapping):
+        raise ValueError(
+            f"output_shape() of {name} gives {shown(shapes)}; it must be a dict of a ShapeSpec for "
+            "each stage."
+        )
     missing = [stage for stage in backbone.stage_names if stage not in shapes]
     if missing:
         raise ValueError(

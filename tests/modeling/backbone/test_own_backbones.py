@@ -101,6 +101,20 @@ class Dotted(Patches):
         return {"s.1": ShapeSpec(channels=2, stride=4), "coarse": ShapeSpec(channels=3, stride=8)}
 
 
+class SameName(Patches):
+    stage_names = ("fine", "fine")
+
+
+class NoShape(Patches):
+    def output_shape(self) -> Any:
+        return None
+
+
+class Function(Patches):
+    def connection(self, source: int, target: int, in_channels: int) -> Any:
+        return torch.relu
+
+
 class NoStages(Patches):
     stage_names = ()
 
@@ -123,7 +137,10 @@ WRONG = [
     ),
     (OtherStride, "(1, 3, 4, 4) at 'coarse' of an image of 32x32 pixels, where its output_shape()"),
     (NoFeature, "NoFeature gives NoneType at 'fine' of an image of 16x16 pixels, where its out"),
-    (NoConnection, "NoConnection cannot be run on an image of 16x16 pixels: TypeError: 'NoneType'"),
+    (NoConnection, "connection() of NoConnection gives None; it must be a module."),
+    (Function, "connection() of Function gives <built-in method relu of type object at"),
+    (SameName, "SameName has ('fine', 'fine') as stage_names, of which one is there twice."),
+    (NoShape, "output_shape() of NoShape gives None; it must be a dict of a ShapeSpec for each st"),
     (
         TooManyShared,
         "TooManyShared has 2 as num_shared_stages, of 2 stages; backbone 2 needs one of its own at "
