@@ -117,8 +117,14 @@ def test_a_phase_that_gains_no_more_ends(config: Config) -> None:
     assert at == [*range(6), *range(STEPS, STEPS + ROUTER_STEPS)]
 
 
-def test_a_run_of_detectors_alone_ends_with_its_best(config: Config) -> None:
-    cfg = config("alone", "SOLVER.BEST.PATIENCE", 1, "SOLVER.PHASES", "('detectors',)")
+@pytest.mark.parametrize(
+    "keys", [("SOLVER.PHASES", "('detectors',)"), ("SOLVER.ROUTER.EPOCHS", 0)]
+)
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_run_of_detectors_alone_ends_with_its_best(
+    config: Config, keys: tuple, patience: int
+) -> None:
+    cfg = config("alone", "SOLVER.BEST.PATIENCE", patience, *keys)
     trainer = scripted(cfg, 2, 1, 1)
     trainer.train()
     final = weights(Path(cfg.OUTPUT_DIR))
