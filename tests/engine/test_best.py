@@ -117,9 +117,7 @@ def test_a_phase_that_gains_no_more_ends(config: Config) -> None:
     assert at == [*range(6), *range(STEPS, STEPS + ROUTER_STEPS)]
 
 
-@pytest.mark.parametrize(
-    "keys", [("SOLVER.PHASES", "('detectors',)"), ("SOLVER.ROUTER.EPOCHS", 0)]
-)
+@pytest.mark.parametrize("keys", [("SOLVER.PHASES", "('detectors',)"), ("SOLVER.ROUTER.EPOCHS", 0)])
 @pytest.mark.parametrize("patience", [0, 1])
 def test_a_run_of_detectors_alone_ends_with_its_best(
     config: Config, keys: tuple, patience: int
