@@ -17,7 +17,7 @@ from dynamicdet_d2.engine.overridden import (
     checked_loader,
 )
 from dynamicdet_d2.engine.phases.phase import Start, Training
-from dynamicdet_d2.engine.step_memory import log_step_memory
+from dynamicdet_d2.engine.step_memory import Losses, log_step_memory
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +32,16 @@ SHARED_KEYS = ("MODEL.COMPOSITE.SHARE_NECK", "MODEL.COMPOSITE.SHARE_HEADS")
 FIXED_KEYS = ("SOLVER.OPTIMIZER", "MODEL.BACKBONE.FREEZE_AT", *SHARED_KEYS)
 
 
-def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:
+def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module, losses: Losses) -> Training:
     """The trainer's own loader, optimizer and schedule.
 
     Args:
         module: maps a batch to a dict of losses, named ``detector1/...`` and ``detector2/...``.
+        losses: the same by the model in whatever modes it is.
     """
     loader, optimizer, scheduler = built(cfg, start)
     if cfg.SOLVER.MAX_ITER:
-        log_step_memory(cfg, module, optimizer)
+        log_step_memory(cfg, start.model, losses, optimizer)
     return Training(distributed(module), loader, optimizer, scheduler, detector_losses)
 
 
