@@ -5,11 +5,12 @@ import datetime
 import logging
 import signal
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from detectron2.engine import HookBase
-from detectron2.engine.hooks import EvalHook, PreciseBN
+from detectron2.engine.hooks import EvalHook, IterationTimer, PreciseBN
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 
@@ -31,6 +32,17 @@ class StepSeed(HookBase):
     def before_step(self) -> None:
         seed = derived_seed(self.trainer.seed, self.trainer.iter, comm.get_rank())
         torch.manual_seed(seed % 2**63)
+
+
+class StepTimer(IterationTimer):
+    """Detectron2's, whose speed is of the steps that were made, where a phase has ended early."""
+
+    def after_train(self) -> None:
+        trainer = self.trainer
+        start = trainer.start_iter + trainer.plan.passed_over(trainer.start_iter)
+        self.trainer: Any = SimpleNamespace(storage=trainer.storage, start_iter=start)
+        super().after_train()
+        self.trainer = trainer
 
 
 class LearningRate(HookBase):

@@ -30,6 +30,7 @@ from dynamicdet_d2.engine.hooks import (
     PhaseStatistics,
     PhaseSwitch,
     StepSeed,
+    StepTimer,
     StopOnSignal,
 )
 from dynamicdet_d2.engine.loss_table import LossTable, obtain_table
@@ -111,7 +112,7 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """In an order that matters: what saves and writes comes after what it saves and writes."""
-        ret = [PhaseSwitch(), StepSeed(), hooks.IterationTimer(), self.average]
+        ret = [PhaseSwitch(), StepSeed(), StepTimer(), self.average]
         ret += [LearningRate(), PhaseStatistics()]
         if comm.is_main_process():
             period = self.cfg.SOLVER.CHECKPOINT_PERIOD
