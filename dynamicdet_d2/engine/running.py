@@ -15,7 +15,8 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-_ATTRIBUTE = "loss_normalizer"
+# Detectron2's attribute, and the name in the state of a run or a step.
+KEPT = "loss_normalizer"
 
 
 def running_quantities(model: nn.Module) -> Iterable[Tensor]:
@@ -28,13 +29,18 @@ def running_quantities(model: nn.Module) -> Iterable[Tensor]:
 def normalizer_of(model: nn.Module) -> float | None:
     """What a dense detector of Detectron2's divides its losses by, in positives; None where it has
     made no step, and of other models."""
-    return getattr(model, _ATTRIBUTE, None) if isinstance(model, DenseDetector) else None
+    return getattr(model, KEPT, None) if isinstance(model, DenseDetector) else None
 
 
 def set_normalizer(model: nn.Module, value: float | None) -> None:
     """Go on with what ``normalizer_of`` gave; None: nothing changes."""
     if value is not None:
-        setattr(model, _ATTRIBUTE, value)
+        setattr(model, KEPT, value)
+
+
+def kept(normalizer: float | None) -> dict[str, float]:
+    """The part of a state that holds it, {} where there is none."""
+    return {} if normalizer is None else {KEPT: normalizer}
 
 
 @torch.no_grad()
@@ -46,4 +52,5 @@ def share_running(model: nn.Module) -> None:
     for quantity in running_quantities(model):
         if quantity.is_floating_point():
             torch.distributed.broadcast(quantity, src=0)
-    set_normalizer(model, comm.all_gather(normalizer_of(model))[0])
+    if isinstance(model, DenseDetector):
+        set_normalizer(model, comm.all_gather(normalizer_of(model))[0])

@@ -40,7 +40,7 @@ from dynamicdet_d2.engine.loss_table import LossTable
 from dynamicdet_d2.engine.phases.phase import Start, Stream
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, built
 from dynamicdet_d2.engine.reliable import ReliableTrainer
-from dynamicdet_d2.engine.running import normalizer_of, set_normalizer
+from dynamicdet_d2.engine.running import KEPT, kept, normalizer_of, set_normalizer
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
@@ -113,9 +113,11 @@ class StaticTrainer(ReliableTrainer, Builders):
 
     def state_dict(self) -> dict:
         """With what the losses of a dense detector are divided by."""
-        normalizer = normalizer_of(self.plain_model)
-        own = {} if normalizer is None else {"loss_normalizer": normalizer}
-        return {**super().state_dict(), **own}
+        return {**super().state_dict(), **kept(normalizer_of(self.plain_model))}
+
+    def phase_of_step(self) -> tuple[str, dict[str, Any]]:
+        """No phase, and what the step's losses were to be divided by."""
+        return "", kept(self._trainer.normalizer)
 
     def load_state_dict(self, state_dict: dict) -> None:
         check_state(state_dict, self.cfg, ())
@@ -123,11 +125,11 @@ class StaticTrainer(ReliableTrainer, Builders):
         self.seed = state_dict.get("seed", self.seed)
         done = state_dict["iteration"] + 1
         self._enter(self.model, done)  # by the keys that hold
-        set_normalizer(self.plain_model, state_dict.get("loss_normalizer"))
+        set_normalizer(self.plain_model, state_dict.get(KEPT))
         with state_fits(self.cfg):
-            kept = dict(state_dict.get("hooks", {}))
-            earlier = kept.pop("LRScheduler", None)  # where a schedule's state once was
-            super().load_state_dict({**state_dict, "hooks": kept})
+            states = dict(state_dict.get("hooks", {}))
+            earlier = states.pop("LRScheduler", None)  # where a schedule's state once was
+            super().load_state_dict({**state_dict, "hooks": states})
             self._trainer.load_state_dict(state_dict["_trainer"])
             check_optimizer(self.optimizer)
             if self.scheduler is not None:

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from dynamicdet_d2.checkpoint.report import summarise
-from dynamicdet_d2.engine.running import running_quantities
+from dynamicdet_d2.engine.running import normalizer_of, running_quantities
 from dynamicdet_d2.modeling.tail_results import checked_losses, finite_boxes
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class TrainingStep(SimpleTrainer):
         batch, losses: of the step, as far as it has come; None and {} before.
         buffers: what the model's ``running_quantities`` were when the step began, by the identity
             of the tensor.
+        normalizer: ``normalizer_of`` the model when the step began.
         scaler: of mixed precision, or None.
     """
 
@@ -58,6 +59,7 @@ class TrainingStep(SimpleTrainer):
         self.batch: Any = None
         self.losses: dict[str, Tensor] = {}
         self.buffers: dict[int, Tensor] = {}
+        self.normalizer: float | None = None
         self._running = list(running_quantities(model))
 
     def run_step(self) -> None:
@@ -73,6 +75,7 @@ class TrainingStep(SimpleTrainer):
         self.batch, self.losses = self._next_batch(), {}
         data_time = time.perf_counter() - start
         self.buffers = {id(buffer): buffer.clone() for buffer in self._running}
+        self.normalizer = normalizer_of(getattr(self.model, "module", self.model))
         with self.precision():
             self.losses = losses_of(self.model, self.batch)
         check_finite(self.losses)
