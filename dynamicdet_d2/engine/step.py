@@ -75,7 +75,8 @@ class TrainingStep(SimpleTrainer):
         self.batch, self.losses = self._next_batch(), {}
         data_time = time.perf_counter() - start
         self.buffers = {id(buffer): buffer.clone() for buffer in self._running}
-        self.normalizer = normalizer_of(getattr(self.model, "module", self.model))
+        model: Any = self.model
+        self.normalizer = normalizer_of(getattr(model, "module", model))
         with self.precision():
             self.losses = losses_of(self.model, self.batch)
         check_finite(self.losses)
