@@ -59,7 +59,7 @@ def measure(name: str, images: int, height: int, width: int, steps: int) -> dict
     model = build_model(cfg).train()
     model.router.requires_grad_(False)  # which another phase trains
     optimizer = build_detectors_optimizer(cfg, model)
-    counted = step_bytes(cfg, model, optimizer, images, height * width)
+    counted = step_bytes(cfg, model, model, optimizer, images, height * width)
     before = resident()
     with EventStorage():
         for step in range(steps):
@@ -70,8 +70,8 @@ def measure(name: str, images: int, height: int, width: int, steps: int) -> dict
             optimizer.step()
             del losses
     peak = peak_memory()
-    kept = step_bytes(cfg, model, optimizer, 1, height * width) - step_bytes(
-        cfg, model, optimizer, 0, height * width
+    kept = step_bytes(cfg, model, model, optimizer, 1, height * width) - step_bytes(
+        cfg, model, model, optimizer, 0, height * width
     )
     saved = images * kept / ROOM
     weights = counted - ROOM * saved

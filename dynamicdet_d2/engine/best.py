@@ -197,7 +197,7 @@ class BestWeights(HookBase):
             trainer.detector.load_state_dict(self._kept()["model"])
         share_weights(trainer.detector)
         if not kept and comm.is_main_process():
-            last = name == trainer.plan.phases[-1].name
+            last = trainer.plan.ends[name] == trainer.max_iter  # of those that have steps
             trainer.checkpointer.save("model_final" if last else f"model_{name}")
 
     def _check_kept(self) -> None:

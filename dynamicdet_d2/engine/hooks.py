@@ -5,14 +5,17 @@ import datetime
 import logging
 import signal
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from detectron2.engine import HookBase
-from detectron2.engine.hooks import EvalHook
+from detectron2.engine.hooks import EvalHook, IterationTimer, PreciseBN
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 
 from dynamicdet_d2.data.loading.epochs import derived_seed
+from dynamicdet_d2.engine.running import normalizer_of, set_normalizer
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.memory import peak_memory
 
@@ -29,6 +32,17 @@ class StepSeed(HookBase):
     def before_step(self) -> None:
         seed = derived_seed(self.trainer.seed, self.trainer.iter, comm.get_rank())
         torch.manual_seed(seed % 2**63)
+
+
+class StepTimer(IterationTimer):
+    """Detectron2's, whose speed is of the steps that were made, where a phase has ended early."""
+
+    def after_train(self) -> None:
+        trainer = self.trainer
+        start = trainer.start_iter + trainer.plan.passed_over(trainer.start_iter)
+        self.trainer: Any = SimpleNamespace(storage=trainer.storage, start_iter=start)
+        super().after_train()
+        self.trainer = trainer
 
 
 class LearningRate(HookBase):
@@ -128,6 +142,24 @@ class Evaluation(EvalHook):
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter:
             super().after_train()
+
+
+class PreciseStatistics(PreciseBN):
+    """Detectron2's, by the same images each time, as a run that resumes begins with those again;
+    and what the losses of a dense detector are divided by stays that of the steps."""
+
+    @classmethod
+    def in_place_of(cls, hook: Any) -> HookBase:
+        """This one, where a hook is Detectron2's, and else the hook."""
+        if type(hook) is not PreciseBN or hook._disabled:
+            return hook
+        return cls(hook._period, hook._model, hook._data_loader, hook._num_iter)
+
+    def update_stats(self) -> None:
+        model = self.trainer.plain_model
+        before, self._data_iter = normalizer_of(model), None
+        super().update_stats()
+        set_normalizer(model, before)
 
 
 class PhaseProgress(EventWriter):

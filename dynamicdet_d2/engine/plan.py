@@ -43,6 +43,10 @@ class Plan:
         name = self.at(iteration).name
         return name in self.ended and self.ended[name] <= iteration < self.ends[name]
 
+    def passed_over(self, start: int) -> int:
+        """How many iterations from one on nothing happens in."""
+        return sum(max(self.ends[n] - max(at, start), 0) for n, at in self.ended.items())
+
     def start(self, name: str) -> int:
         """The iteration that a phase begins with."""
         return self.ends[name] - self.steps[name]

@@ -12,16 +12,15 @@ from detectron2.config import CfgNode
 from detectron2.engine import HookBase, TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from torch import nn
 
 from dynamicdet_d2.checkpoint import check_finite
 from dynamicdet_d2.checkpoint.learnt import learnt_by, say_learnt_images
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.loading.images import training_dicts
-from dynamicdet_d2.engine.checks import warn_of_doubtful_keys
 from dynamicdet_d2.engine.distributed import run_seed
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
+from dynamicdet_d2.engine.doubtful import warn_of_doubtful_keys
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.learnt_classes import check_classes, say_begun_with
 from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
@@ -234,11 +233,6 @@ class ReliableTrainer(StatefulTrainer):
                     "written. The one before it is the last good one."
                 ) from error
             yield
-
-    @property
-    def plain_model(self) -> nn.Module:
-        """The detector, never wrapped for several processes."""
-        raise NotImplementedError
 
     def phase_of_step(self) -> tuple[str, Mapping[str, Any]]:
         """Name of the phase and what its module is built from; ("", {}) of a static detector."""

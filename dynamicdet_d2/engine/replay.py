@@ -18,6 +18,7 @@ from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.engine.batch_file import decoded
 from dynamicdet_d2.engine.divergence import step_seed
 from dynamicdet_d2.engine.phases import PHASES
+from dynamicdet_d2.engine.running import KEPT, set_normalizer
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.step import check_gradients, losses_of, total_of
 from dynamicdet_d2.engine.trainer import DynamicTrainer
@@ -148,6 +149,7 @@ def _module(cfg: CfgNode, content: Mapping[str, Any]) -> tuple[nn.Module, nn.Mod
     if not content["phase"]:
         model: nn.Module = StaticTrainer.build_model(cfg)
         model.load_state_dict(content["model"])
+        set_normalizer(model, content["kept"].get(KEPT))
         return model, model.train()
     dynamic = DynamicTrainer.build_model(cfg)
     dynamic.load_state_dict(content["model"])

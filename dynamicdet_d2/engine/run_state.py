@@ -13,7 +13,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.utils import comm
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_finite
 from dynamicdet_d2.checkpoint.files import plain
@@ -22,6 +22,7 @@ from dynamicdet_d2.config import check
 from dynamicdet_d2.data.loading.corrupt import Sample
 from dynamicdet_d2.engine.resuming import check_model, recorded, say_other_images, settle
 from dynamicdet_d2.engine.run_data import said_once
+from dynamicdet_d2.engine.running import share_running
 from dynamicdet_d2.engine.step import TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,13 @@ class StatefulTrainer(DefaultTrainer):
 
     def after_step(self) -> None:
         self._made = self.iter
+        share_running(self.plain_model)
         super().after_step()
+
+    @property
+    def plain_model(self) -> nn.Module:
+        """The detector, never wrapped for several processes."""
+        raise NotImplementedError
 
     def state_dict(self) -> dict:
         """Of the last step made, the states of hooks and schedule, the seed, the config's keys."""

@@ -4,7 +4,7 @@
 import logging
 import os
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -14,15 +14,12 @@ from detectron2.engine.hooks import EvalHook
 from detectron2.engine.hooks import LRScheduler as LRSchedulerHook
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from torch import nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.data.loading.loaders import (
-    ImageLoader,
-    ResumableLoader,
-    build_test_loader,
-)
+from dynamicdet_d2.data.loading.loaders import ImageLoader, build_test_loader
 from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.checks import (
     check_optimizer,
@@ -33,9 +30,18 @@ from dynamicdet_d2.engine.checks import (
 from dynamicdet_d2.engine.distributed import distributed, share_statistics
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.expected import check_expected
-from dynamicdet_d2.engine.hooks import Evaluation, LearningRate, StepSeed, StopOnSignal
-from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS
+from dynamicdet_d2.engine.hooks import (
+    Evaluation,
+    LearningRate,
+    PreciseStatistics,
+    StepSeed,
+    StopOnSignal,
+)
+from dynamicdet_d2.engine.loss_table import LossTable
+from dynamicdet_d2.engine.phases.phase import Start, Stream
+from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, built
 from dynamicdet_d2.engine.reliable import ReliableTrainer
+from dynamicdet_d2.engine.running import KEPT, kept, normalizer_of, set_normalizer
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
@@ -68,14 +74,10 @@ class StaticTrainer(ReliableTrainer, Builders):
     def __init__(self, cfg: CfgNode) -> None:
         # Not DefaultTrainer's beginning: see `_begin`; it has no schedule without a step, either.
         cfg = self._begin(cfg)
-        model = self.build_model(cfg)
-        optimizer = self.build_optimizer(cfg, model)
-        self._loader = self.build_train_loader(cfg)
-        self._trainer = TrainingStep(distributed(model), self._loader, optimizer)
-        self._go_on_from(0)
-        steps = cfg.SOLVER.MAX_ITER
-        self.scheduler = self.build_lr_scheduler(cfg, optimizer) if steps else None
-        self.iter, self.start_iter, self.max_iter = -1, 0, steps  # nothing is done yet
+        seed_all_rng(self.seed)  # which the initial weights follow from
+        self._enter(distributed(self.build_model(cfg)), 0)
+        # Nothing is done yet.
+        self.iter, self.start_iter, self.max_iter = -1, 0, cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
 
     @classmethod
@@ -103,7 +105,7 @@ class StaticTrainer(ReliableTrainer, Builders):
         found[place : place + 1] = [StopOnSignal(), evaluation]
         # Detectron2's own keeps the state of its own schedules alone.
         found = [LearningRate() if isinstance(x, LRSchedulerHook) else x for x in found]
-        return [StepSeed(), self.average, *found]
+        return [StepSeed(), self.average, *map(PreciseStatistics.in_place_of, found)]
 
     @property
     def plain_model(self) -> nn.Module:
@@ -111,16 +113,25 @@ class StaticTrainer(ReliableTrainer, Builders):
         model: Any = self.model
         return getattr(model, "module", model)
 
+    def state_dict(self) -> dict:
+        """With what the losses of a dense detector are divided by."""
+        return {**super().state_dict(), **kept(normalizer_of(self.plain_model))}
+
+    def phase_of_step(self) -> tuple[str, dict[str, Any]]:
+        """No phase, and what the step's losses were to be divided by."""
+        return "", kept(self._trainer.normalizer)
+
     def load_state_dict(self, state_dict: dict) -> None:
         check_state(state_dict, self.cfg, ())
         self.settle_keys(state_dict, OPTIMIZER_KEYS, FIXED_KEYS)
         self.seed = state_dict.get("seed", self.seed)
         done = state_dict["iteration"] + 1
-        self._go_on_from(done)
+        self._enter(self.model, done)  # by the keys that hold
+        set_normalizer(self.plain_model, state_dict.get(KEPT))
         with state_fits(self.cfg):
-            kept = dict(state_dict.get("hooks", {}))
-            earlier = kept.pop("LRScheduler", None)  # where a schedule's state once was
-            super().load_state_dict({**state_dict, "hooks": kept})
+            states = dict(state_dict.get("hooks", {}))
+            earlier = states.pop("LRScheduler", None)  # where a schedule's state once was
+            super().load_state_dict({**state_dict, "hooks": states})
             self._trainer.load_state_dict(state_dict["_trainer"])
             check_optimizer(self.optimizer)
             if self.scheduler is not None:
@@ -155,14 +166,14 @@ class StaticTrainer(ReliableTrainer, Builders):
         """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says."""
         return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), evaluators)
 
-    def _go_on_from(self, batch: int) -> None:
-        """Train on the batches behind those that are trained on already."""
-        inner = self._trainer
-        loader: Iterable = self._loader
-        if isinstance(loader, ResumableLoader):
-            loader = loader.starting_at(batch, self.seed, self.images)
+    def _enter(self, model: nn.Module, step: int) -> None:
+        """Train a model, wrapped for several processes or not, from a step on."""
+        plain: Any = getattr(model, "module", model)
+        stream = Stream(images=self.images, seed=self.seed, step=step)
+        start = Start(plain, stream, type(self), LossTable({}))
+        loader, optimizer, self.scheduler = built(self.cfg, start)
         mixed = self.cfg.SOLVER.AMP.ENABLED
-        self._trainer = TrainingStep(inner.model, loader, inner.optimizer, mixed_precision=mixed)
+        self._trainer = TrainingStep(model, loader, optimizer, mixed_precision=mixed)
 
     def _evaluate(self) -> dict:
         with stopping.at_once(), self.average.in_place():

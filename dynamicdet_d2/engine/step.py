@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 from detectron2.engine import SimpleTrainer
-from detectron2.layers import FrozenBatchNorm2d
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from dynamicdet_d2.checkpoint.report import summarise
+from dynamicdet_d2.engine.running import normalizer_of, running_quantities
 from dynamicdet_d2.modeling.tail_results import checked_losses, finite_boxes
 
 logger = logging.getLogger(__name__)
@@ -39,8 +38,9 @@ class TrainingStep(SimpleTrainer):
 
     Attributes:
         batch, losses: of the step, as far as it has come; None and {} before.
-        buffers: what the model's running quantities were when the step began, by the identity of
-            the tensor; those of norms are left out, as no loss in training depends on them.
+        buffers: what the model's ``running_quantities`` were when the step began, by the identity
+            of the tensor.
+        normalizer: ``normalizer_of`` the model when the step began.
         scaler: of mixed precision, or None.
     """
 
@@ -59,7 +59,8 @@ class TrainingStep(SimpleTrainer):
         self.batch: Any = None
         self.losses: dict[str, Tensor] = {}
         self.buffers: dict[int, Tensor] = {}
-        self._running = list(_running_quantities(model))
+        self.normalizer: float | None = None
+        self._running = list(running_quantities(model))
 
     def run_step(self) -> None:
         """As Detectron2's.
@@ -74,6 +75,8 @@ class TrainingStep(SimpleTrainer):
         self.batch, self.losses = self._next_batch(), {}
         data_time = time.perf_counter() - start
         self.buffers = {id(buffer): buffer.clone() for buffer in self._running}
+        model: Any = self.model
+        self.normalizer = normalizer_of(getattr(model, "module", model))
         with self.precision():
             self.losses = losses_of(self.model, self.batch)
         check_finite(self.losses)
@@ -265,9 +268,3 @@ def _scaler(device: str) -> Any:
     if hasattr(torch.amp, "GradScaler"):
         return torch.amp.GradScaler(device)
     return torch.cuda.amp.GradScaler()  # before PyTorch 2.3
-
-
-def _running_quantities(model: nn.Module) -> Iterable[Tensor]:
-    for module in model.modules():
-        if not isinstance(module, (_BatchNorm, FrozenBatchNorm2d)):
-            yield from module.buffers(recurse=False)

@@ -6,7 +6,7 @@ forward pass is counted on two small pictures; it grows with their area, and wit
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -23,6 +23,8 @@ from dynamicdet_d2.utils.words import in_words
 
 logger = logging.getLogger(__name__)
 
+Losses = Callable[[list[dict]], Mapping[str, Tensor]]
+
 # Sides in pixels; both fit every stride.
 _SIDES = (128, 256)
 # Objects in a picture: heads that see positives alone see as many as they ever do.
@@ -35,24 +37,26 @@ ROOM = 1.85
 _HOPELESS = 10
 
 
-def log_step_memory(cfg: CfgNode, module: nn.Module, optimizer: Optimizer) -> None:
+def log_step_memory(cfg: CfgNode, model: nn.Module, losses: Losses, optimizer: Optimizer) -> None:
     """Log what a step needs and what there is; a warning where it is more.
 
     Args:
         cfg: the run's.
-        module: maps a batch to a dict of losses; nothing in it changes.
-        optimizer: of what it trains.
+        model: nothing in it changes, and its norms are in evaluation mode: a picture's smallest
+            level may have one value of each channel.
+        losses: of a batch, by the model in the modes that it finds.
+        optimizer: of what is trained.
 
     Raises:
         ValueError: there is so much less that no step could end.
     """
     if cfg.MODEL.KEYPOINT_ON:  # their ground truth has a form of its own in every data set
         return
-    device = next(module.parameters()).device
+    device = next(model.parameters()).device
     images = -(-cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size())
     height, width = largest_image(cfg)
     try:
-        needed = step_bytes(cfg, module, optimizer, images, height * width)
+        needed = step_bytes(cfg, model, losses, optimizer, images, height * width)
     except Exception as error:  # heads of a user's own may learn from more than the pictures have
         if "router" in cfg.SOLVER.PHASES:  # whose pass over the images reads no more, either
             raise
@@ -73,7 +77,7 @@ def log_step_memory(cfg: CfgNode, module: nn.Module, optimizer: Optimizer) -> No
             "INPUT.MIN_SIZE_TRAIN and MAX_SIZE_TRAIN, must be smaller."
         )
         # MAX_SIZE_TRAIN may stand for no limit: a square image is as small as one can be.
-        square = step_bytes(cfg, module, optimizer, images, height * height)
+        square = step_bytes(cfg, model, losses, optimizer, images, height * height)
         if square > _HOPELESS * free:
             raise ValueError(said)
         logger.warning("%s", said)
@@ -88,7 +92,7 @@ def largest_image(cfg: CfgNode) -> tuple[int, int]:
 
 
 def step_bytes(
-    cfg: CfgNode, module: nn.Module, optimizer: Optimizer, images: int, area: int
+    cfg: CfgNode, model: nn.Module, losses: Losses, optimizer: Optimizer, images: int, area: int
 ) -> int:
     """Bytes that a step has beside the weights: kept results, gradients, the optimizer's state.
 
@@ -96,7 +100,7 @@ def step_bytes(
         images: of a step in this process.
         area: of each, in pixels.
     """
-    small, large = (saved_bytes(cfg, module, side) for side in _SIDES)
+    small, large = (saved_bytes(cfg, model, losses, side) for side in _SIDES)
     per_pixel = (large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)
     of_image = max(small + per_pixel * (area - _SIDES[0] ** 2), small)
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
@@ -106,10 +110,10 @@ def step_bytes(
     return int(ROOM * images * of_image + (1 + states) * weights)
 
 
-def saved_bytes(cfg: CfgNode, module: nn.Module, side: int) -> int:
+def saved_bytes(cfg: CfgNode, model: nn.Module, losses: Losses, side: int) -> int:
     """Bytes that autograd keeps of one picture of ``side`` x ``side`` pixels, weights left out."""
-    device = next(module.parameters()).device
-    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    device = next(model.parameters()).device
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -121,17 +125,17 @@ def saved_bytes(cfg: CfgNode, module: nn.Module, side: int) -> int:
     mixed = torch.autocast(device.type, enabled=cfg.SOLVER.AMP.ENABLED and device.type == "cuda")
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with (
-        _buffers_kept(module),
-        loss_mode(module),
+        _buffers_kept(model),
+        loss_mode(model),
         EventStorage(1),  # of an iteration at which nothing is drawn
         torch_seeded(0, device),
         torch.enable_grad(),
         mixed,
         hooks,
     ):
-        losses = module([picture(cfg, side)])
+        found = losses([picture(cfg, side)])
         total = sum(kept.values())
-    del losses  # until here, so that no memory was counted twice
+    del found  # until here, so that no memory was counted twice
     return total
 
 
@@ -150,9 +154,9 @@ def picture(cfg: CfgNode, side: int) -> dict:
 
 
 @contextmanager
-def _buffers_kept(module: nn.Module) -> Iterator[None]:
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
     """Running means that are no norm's, such as those that losses are divided by."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield
     finally:

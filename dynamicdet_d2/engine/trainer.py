@@ -15,7 +15,7 @@ from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from detectron2.utils.file_io import PathManager
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
-from dynamicdet_d2.engine import checks, overridden
+from dynamicdet_d2.engine import checks, doubtful, overridden
 from dynamicdet_d2.engine.best import BestWeights
 from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.cached import CachedBatches
@@ -30,6 +30,7 @@ from dynamicdet_d2.engine.hooks import (
     PhaseStatistics,
     PhaseSwitch,
     StepSeed,
+    StepTimer,
     StopOnSignal,
 )
 from dynamicdet_d2.engine.loss_table import LossTable, obtain_table
@@ -104,14 +105,14 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
     def resume_or_load(self, resume: bool = True) -> None:
         """As Detectron2's; a resumed run continues in the phase that it was in."""
         super().resume_or_load(resume=resume)
-        if not (resume and self.checkpointer.has_checkpoint()):
-            checks.warn_of_random_detectors(self.cfg)
-            checks.warn_of_untrained(self.checkpointer.report, self._names_trained(), self.cfg)
+        if not self.start_iter:  # also of a checkpoint that has weights alone
+            doubtful.warn_of_random_detectors(self.cfg)
+            doubtful.warn_of_untrained(self.checkpointer.report, self._names_trained(), self.cfg)
             measure_statistics(self.cfg, self.detector, self.images)
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """In an order that matters: what saves and writes comes after what it saves and writes."""
-        ret = [PhaseSwitch(), StepSeed(), hooks.IterationTimer(), self.average]
+        ret = [PhaseSwitch(), StepSeed(), StepTimer(), self.average]
         ret += [LearningRate(), PhaseStatistics()]
         if comm.is_main_process():
             period = self.cfg.SOLVER.CHECKPOINT_PERIOD

@@ -104,10 +104,13 @@ def test_a_phase_hands_over_its_best_weights(config: Config) -> None:
         assert differing(second, detectors_of(weights(Path(cfg.OUTPUT_DIR), name))) == []
 
 
-def test_a_phase_that_gains_no_more_ends(config: Config) -> None:
+def test_a_phase_that_gains_no_more_ends(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     cfg = config("ended", "SOLVER.BEST.PATIENCE", 2)
     trainer = scripted(cfg, 2, 1, float("nan"))
-    trainer.train()
+    with caplog.at_level("INFO"):
+        trainer.train()
+    # Of nine steps that were made, with Detectron2's count: one more, and three to warm up.
+    assert "Overall training speed: 7 iterations in" in caplog.text
     assert record(cfg)["ended"] == 6 and len(record(cfg)["judged"]) == 3
     assert record(cfg)["judged"][2]["value"] is None
     first = detectors_of(Scripted.seen[0][1])
@@ -117,8 +120,12 @@ def test_a_phase_that_gains_no_more_ends(config: Config) -> None:
     assert at == [*range(6), *range(STEPS, STEPS + ROUTER_STEPS)]
 
 
-def test_a_run_of_detectors_alone_ends_with_its_best(config: Config) -> None:
-    cfg = config("alone", "SOLVER.BEST.PATIENCE", 1, "SOLVER.PHASES", "('detectors',)")
+@pytest.mark.parametrize("keys", [("SOLVER.PHASES", "('detectors',)"), ("SOLVER.ROUTER.EPOCHS", 0)])
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_run_of_detectors_alone_ends_with_its_best(
+    config: Config, keys: tuple, patience: int
+) -> None:
+    cfg = config("alone", "SOLVER.BEST.PATIENCE", patience, *keys)
     trainer = scripted(cfg, 2, 1, 1)
     trainer.train()
     final = weights(Path(cfg.OUTPUT_DIR))

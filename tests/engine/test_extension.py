@@ -21,7 +21,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from dynamicdet_d2.data import ResumableLoader
-from dynamicdet_d2.engine.checks import warn_of_doubtful_keys
+from dynamicdet_d2.engine.doubtful import warn_of_doubtful_keys
 from dynamicdet_d2.engine.learnt_classes import check_classes
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
@@ -304,6 +304,11 @@ def test_another_number_of_classes_by_code_is_said(
             "SOLVER.ROUTER.EPOCHS is 0: no weight of the router",
         ),
         (("SOLVER.ROUTER.BASE_LR", 0.0), "SOLVER.ROUTER.BASE_LR is 0: no weight of the router"),
+        (
+            ("SOLVER.BEST.METRIC", "bbox/AP", "SOLVER.PHASES", ["router"]),
+            "SOLVER.BEST.METRIC is 'bbox/AP', but no phase trains detectors",
+        ),
+        (("SOLVER.BEST.METRIC", "bbox/AP"), ""),
         (("SOLVER.ROUTER.BASE_LR", 0.0, "SOLVER.ROUTER.OBJECTIVE", "auto"), ""),
         (("SOLVER.ROUTER.EPOCHS", 0, "SOLVER.PHASES", ["detectors"]), ""),
         (("SOLVER.BASE_LR", 0.0, "SOLVER.PHASES", ["router"]), ""),

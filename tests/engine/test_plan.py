@@ -43,6 +43,16 @@ def test_a_phase_without_steps_is_passed_over() -> None:
     ]
 
 
+def test_iterations_that_are_passed_over_by_hand() -> None:
+    found = plan("detectors", "detector2", "router")
+    assert found.passed_over(0) == 0
+    found.ended = {"detectors": 1, "detector2": 6}
+    assert found.passed_over(0) == 3 + 2
+    assert found.passed_over(2) == 2 + 2  # of a run that is gone on with
+    assert (found.passed_over(5), found.passed_over(9)) == (2, 0)
+    assert [i for i in range(found.max_iter) if found.passes_over(i)] == [1, 2, 3, 6, 7]
+
+
 def test_the_key_has_a_range_of_these_names() -> None:
     allowed = KEYS["SOLVER.PHASES"].range
     assert all(allowed.entry.holds(name) for name in PHASES)

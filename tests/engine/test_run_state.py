@@ -13,6 +13,7 @@ from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.utils import comm
 from torch.optim import lr_scheduler as schedules
 
+from dynamicdet_d2.engine import trainer as trainers
 from dynamicdet_d2.engine.run_state import check_hook_states, named_hooks
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.static import StaticTrainer
@@ -218,3 +219,15 @@ def test_a_state_that_cannot_be_kept_is_refused_before_the_first_step(cfg: CfgNo
 
 def test_names_of_hooks() -> None:
     assert list(named_hooks([Sum(1), Last(), Sum(2)])) == ["Sum", "Last", "Sum 2"]
+
+
+def test_a_run_that_begins_with_weights_alone_measures_their_statistics(
+    cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that begins with them by ``MODEL.WEIGHTS``."""
+    trainer, folder, measured = DynamicTrainer(cfg), Path(cfg.OUTPUT_DIR), []
+    torch.save({"model": trainer.detector.state_dict()}, folder / "weights.pth")
+    (folder / "last_checkpoint").write_text("weights.pth")
+    monkeypatch.setattr(trainers, "measure_statistics", lambda *given: measured.append(given))
+    trainer.resume_or_load(resume=True)
+    assert measured == [(cfg, trainer.detector, trainer.images)]

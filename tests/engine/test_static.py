@@ -16,7 +16,7 @@ from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.static import StaticCost, StaticTrainer
 from dynamicdet_d2.evaluation.cost import count_flops
 from tests.support.coco_files import clean_catalogs
-from tests.support.runs import NUM_IMAGES, train, write_toy
+from tests.support.runs import NUM_IMAGES, differing, train, weights, write_toy
 
 STATIC = [
     *("MODEL.META_ARCHITECTURE", "GeneralizedRCNN"),
@@ -85,6 +85,63 @@ def test_what_its_weights_had_learnt_before_stays_on_record(
         files = {image["file_name"] for image in [*trained.images, *trainer.images]}
         known = trainer.state_dict()["images"]["files"]  # their paths, and what is in them
         assert len(known) == 2 * len(files) > 2 * NUM_IMAGES
+
+
+def test_a_run_goes_on_by_the_keys_that_hold(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The schedule too, which was made of those that are typed: a cosine from 0.01 to 0.001 is in
+    the middle of four steps at 0.0055, and momentum has come from 0.5 to 0.9 in two."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR, cfg.DATASETS.TEST = str(tmp_path), ()
+    cfg.merge_from_list(["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.MAX_ITER", 4])
+    cfg.merge_from_list(["SOLVER.WARMUP_ITERS", 2, "SOLVER.WARMUP_MOMENTUM", 0.5])
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.BASE_LR_END = 0.01, 0.001
+    begun = StaticTrainer(cfg)
+    begun.max_iter = 1
+    begun.train()
+    begun.checkpointer.save("model_0000000", iteration=0)
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.MOMENTUM, cfg.SOLVER.WARMUP_MOMENTUM = 0.02, 0.1, None
+    resumed = StaticTrainer(cfg)
+    resumed.resume_or_load(resume=True)
+    assert "SOLVER.MOMENTUM is 0.1, and the run began with 0.9, which holds" in caplog.text
+    resumed.max_iter = 2
+    resumed.train()
+    group = resumed.optimizer.param_groups[0]
+    assert group["lr"] == pytest.approx(0.0055) and group["momentum"] == pytest.approx(0.9)
+
+
+def test_its_initial_weights_follow_from_the_seed(cfg: CfgNode) -> None:
+    one, other = (StaticTrainer(cfg).model.state_dict() for _ in range(2))
+    assert differing(one, other) == []
+
+
+def test_what_a_subclass_gives_it_is_refused_by_name(cfg: CfgNode) -> None:
+    class Own(StaticTrainer):
+        @classmethod
+        def build_train_loader(cls, cfg: CfgNode) -> None:
+            return None
+
+    with pytest.raises(ValueError, match="build_train_loader of Own returns nothing; it must be"):
+        Own(cfg)
+
+
+def test_precise_statistics_are_of_the_same_images_over_a_resume(
+    cfg: CfgNode, tmp_path: Path
+) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR, cfg.DATASETS.TEST = str(tmp_path), ()
+    cfg.TEST.EVAL_PERIOD, cfg.SOLVER.CHECKPOINT_PERIOD = 1, 1
+    cfg.TEST.PRECISE_BN.ENABLED, cfg.TEST.PRECISE_BN.NUM_ITER = True, 1
+    StaticTrainer(cfg).train()
+    whole = weights(tmp_path)
+    (tmp_path / "last_checkpoint").write_text("model_0000000.pth")
+    resumed = StaticTrainer(cfg)
+    resumed.resume_or_load(resume=True)
+    resumed.train()
+    assert differing(whole, weights(tmp_path)) == []
 
 
 def test_a_one_stage_detector_is_measured_as_well(cfg: CfgNode) -> None:

@@ -40,7 +40,8 @@ class Detector2Phase(Phase):
         return SecondLosses(model, self.trained(model))
 
     def build(self, start: Start) -> Training:
-        return by_solver_keys(self.cfg, start, self.module(start.model, {}))
+        module = self.module(start.model, {})
+        return by_solver_keys(self.cfg, start, module, start.model.losses_of_second)
 
 
 class SecondLosses(nn.Module):

@@ -33,4 +33,4 @@ class DetectorsPhase(Phase):
         return model
 
     def build(self, start: Start) -> Training:
-        return by_solver_keys(self.cfg, start, self.module(start.model, {}))
+        return by_solver_keys(self.cfg, start, self.module(start.model, {}), start.model)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from detectron2.config import CfgNode
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from dynamicdet_d2.data.loading.loaders import ResumableLoader
 from dynamicdet_d2.engine.distributed import distributed
@@ -15,27 +17,36 @@ from dynamicdet_d2.engine.overridden import (
     checked_loader,
 )
 from dynamicdet_d2.engine.phases.phase import Start, Training
-from dynamicdet_d2.engine.step_memory import log_step_memory
+from dynamicdet_d2.engine.step_memory import Losses, log_step_memory
 
 logger = logging.getLogger(__name__)
 
 # What an optimizer keeps in its state and takes back from it.
 OPTIMIZER_KEYS = (
     *("SOLVER.BASE_LR", "SOLVER.BIAS_LR_FACTOR", "SOLVER.WARMUP_BIAS_LR", "SOLVER.MOMENTUM"),
-    *("SOLVER.NESTEROV", "SOLVER.WEIGHT_DECAY", "SOLVER.WEIGHT_DECAY_NORM"),
-    "SOLVER.WEIGHT_DECAY_BIAS",
+    *("SOLVER.WARMUP_MOMENTUM", "SOLVER.NESTEROV", "SOLVER.WEIGHT_DECAY"),
+    *("SOLVER.WEIGHT_DECAY_NORM", "SOLVER.WEIGHT_DECAY_BIAS"),
 )
 # Which weights there are to learn, beside the kind of the optimizer.
 SHARED_KEYS = ("MODEL.COMPOSITE.SHARE_NECK", "MODEL.COMPOSITE.SHARE_HEADS")
 FIXED_KEYS = ("SOLVER.OPTIMIZER", "MODEL.BACKBONE.FREEZE_AT", *SHARED_KEYS)
 
 
-def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:
+def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module, losses: Losses) -> Training:
     """The trainer's own loader, optimizer and schedule.
 
     Args:
         module: maps a batch to a dict of losses, named ``detector1/...`` and ``detector2/...``.
+        losses: the same by the model in whatever modes it is.
     """
+    loader, optimizer, scheduler = built(cfg, start)
+    if cfg.SOLVER.MAX_ITER:
+        log_step_memory(cfg, start.model, losses, optimizer)
+    return Training(distributed(module), loader, optimizer, scheduler, detector_losses)
+
+
+def built(cfg: CfgNode, start: Start) -> tuple[Iterable, Optimizer, LRScheduler | None]:
+    """What the trainer's class gives: batches, optimizer, and schedule, of none a constant rate."""
     optimizer = start.builders.build_optimizer(cfg, start.model)
     check_optimizer_trains(optimizer, start.model, start.builders)
     loader = image_batches(cfg, start)
@@ -43,9 +54,7 @@ def by_solver_keys(cfg: CfgNode, start: Start, module: nn.Module) -> Training:
     schedule = start.builders.build_lr_scheduler
     scheduler = schedule(cfg, optimizer) if cfg.SOLVER.MAX_ITER else None
     check_schedule_steps(scheduler, optimizer, start.builders)
-    if cfg.SOLVER.MAX_ITER:
-        log_step_memory(cfg, module, optimizer)
-    return Training(distributed(module), loader, optimizer, scheduler, detector_losses)
+    return loader, optimizer, scheduler
 
 
 def image_batches(cfg: CfgNode, start: Start) -> Iterable[list[dict]]:
@@ -56,7 +65,7 @@ def image_batches(cfg: CfgNode, start: Start) -> Iterable[list[dict]]:
         return loader.starting_at(stream.step, stream.seed, stream.images)
     logger.warning(
         "build_train_loader gives a loader of its own kind: a resumed run begins it anew and is "
-        "not the run that was not interrupted, and the router learns from DATASETS.TRAIN."
+        "not the run that was not interrupted, and a router learns from DATASETS.TRAIN."
     )
     return loader
 
