@@ -396,7 +396,8 @@ def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:
         cal.Calibration.from_json(tmp_path)
     for text, wrong in [
         ("{", "is not a JSON file"),
-        ("[]", "lacks num_images, fingerprint"),
+        ("[]", "is []; it must be an object, as 'dynamicdet calibrate' writes it"),
+        ("{}", "lacks num_images, fingerprint"),
         ('{"num_images": 3}', "lacks fingerprint, latency_ms"),
     ]:
         path.write_text(text)

@@ -68,7 +68,7 @@ MOVED = "train --config-file {folder}/moved/config.yaml"
 CASES: list[tuple[str, int, str]] = [
     ("gone", TYPED, "there is no command 'gone'."),
     ("trian", TYPED, "there is no command 'trian'. The nearest is 'train'."),
-    ("--version", TYPED, "there is no command '--version'."),
+    ("--verbose", TYPED, "there is no command '--verbose'. Options stand behind the command."),
     ("--config-file c.yaml train", TYPED, "'--config-file'. Options stand behind the command."),
     ("TRAIN", TYPED, "there is no command 'TRAIN'. The nearest is 'train'."),
     (f"{DRAW} --num-images 1 --width 60000 --height 60000", TYPED, "at most 178956970 pixels"),
