@@ -195,6 +195,7 @@ def _imported(read: Callable[[], Found]) -> None:
         if not any(entry.objects for entry in entries):
             continue
         file = folder() / "imported.json"
+        file.unlink(missing_ok=True)
         write_json(file, entries, found.root, found.classes)
         report = check_dataset(NAME, str(file), str(found.root), len(found.classes), testing=True)
         assert not report.errors, report.text()
