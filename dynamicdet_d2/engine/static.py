@@ -43,9 +43,9 @@ from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, built
 from dynamicdet_d2.engine.reliable import ReliableTrainer
 from dynamicdet_d2.engine.running import KEPT, kept, normalizer_of, set_normalizer
 from dynamicdet_d2.engine.step import TrainingStep
+from dynamicdet_d2.evaluation.coco_evaluator import coco_evaluator
 from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.evaluation.exit_records import SpreadSample
-from dynamicdet_d2.evaluation.ground_truth import coco_evaluator
 from dynamicdet_d2.evaluation.latency import measure_latency
 from dynamicdet_d2.evaluation.passes import results_folder
 from dynamicdet_d2.modeling.architecture import building

@@ -11,7 +11,7 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from torch import nn
 
-from dynamicdet_d2.evaluation.ground_truth import coco_evaluator
+from dynamicdet_d2.evaluation.coco_evaluator import coco_evaluator
 from dynamicdet_d2.evaluation.observe import unwrapped
 from dynamicdet_d2.modeling.routing import route_name
 from dynamicdet_d2.operating_point.point import at_threshold

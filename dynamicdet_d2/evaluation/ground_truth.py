@@ -4,16 +4,11 @@
 import contextlib
 import io
 import logging
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_dict
-from detectron2.evaluation import COCOEvaluator
-from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
@@ -21,8 +16,7 @@ from dynamicdet_d2.data.check.by_code import warn_of_boxes
 from dynamicdet_d2.data.check.run import is_of_coco_files
 from dynamicdet_d2.data.loading.images import FIGURES, check_registered, name_malformed
 from dynamicdet_d2.data.register import read_json
-from dynamicdet_d2.utils.files import make_folder, write_json
-from dynamicdet_d2.utils.plain import is_finite, to_plain
+from dynamicdet_d2.utils.plain import is_finite
 from dynamicdet_d2.utils.words import in_words, shown
 
 logger = logging.getLogger(__name__)
@@ -93,9 +87,9 @@ def read_ground_truth(dataset: str) -> GroundTruth:
         raise ValueError(
             f"The evaluation names {shown(dataset)}; it must be the name of one data set."
         )
-    _refuse_lvis(dataset)
+    refuse_lvis(dataset)
     json_file = _json_file(dataset)
-    content = _converted(dataset) if json_file is None else _from_file(json_file)
+    content = converted(dataset) if json_file is None else _from_file(json_file)
     if "annotations" not in content:
         raise ValueError(
             f"Data set {dataset} has no 'annotations'{f' in {json_file}' if json_file else ''}: "
@@ -116,8 +110,12 @@ def read_ground_truth(dataset: str) -> GroundTruth:
     return GroundTruth(dataset, coco)
 
 
-def _refuse_lvis(dataset: str) -> None:
-    """Its metadata do not say how its classes are counted, and no image has all its objects."""
+def refuse_lvis(dataset: str) -> None:
+    """
+    Raises:
+        ValueError: it is a data set of LVIS, whose metadata do not say how its classes are counted,
+            and of which no image has all its objects.
+    """
     if MetadataCatalog.get(dataset).get("evaluator_type") == "lvis":
         raise ValueError(
             f"Data set {dataset} is one of LVIS, whose classes count in another way and whose "
@@ -129,66 +127,14 @@ def _json_file(dataset: str) -> str | None:
     """Where a data set's annotations are; None for one that is registered by code, also where a
     ``COCOEvaluator`` of the program's own has converted them, now or in an earlier run."""
     file: str | None = MetadataCatalog.get(dataset).get("json_file")
-    converted = file is not None and str(file).endswith(_converted_name(dataset))
+    made = file is not None and str(file).endswith(converted_name(dataset))
     by_code = dataset in DatasetCatalog and not is_of_coco_files(dataset)
-    return None if by_code and converted else file
+    return None if by_code and made else file
 
 
-def _converted_name(dataset: str) -> str:
+def converted_name(dataset: str) -> str:
     """What Detectron2 calls the file into which it converts a data set."""
     return f"{dataset}_coco_format.json"
-
-
-def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
-    """Detectron2's own, of the annotations that a data set has now and of the images that it sees.
-
-    One that is registered by code is converted into a file of the folder. Left to itself Detectron2
-    would take what an earlier run has converted, and name it as the data set's own.
-
-    Raises:
-        ValueError: as ``read_ground_truth``.
-    """
-    _refuse_lvis(dataset)
-    metadata = MetadataCatalog.get(dataset)
-    by_code = not hasattr(metadata, "json_file")
-    if by_code:
-        path = os.path.join(folder, _converted_name(dataset))
-        if comm.is_main_process():
-            make_folder(os.path.dirname(path))  # names may have a slash
-            write_json(path, to_plain(_converted(dataset)))
-        comm.synchronize()
-        metadata.json_file = path
-    try:
-        # Without compiled code there is no fast implementation.
-        return _OfImagesSeen(dataset, output_dir=folder, use_fast_impl=False)
-    finally:
-        if by_code:
-            del metadata.json_file
-
-
-class _OfImagesSeen(COCOEvaluator):
-    """Without those that nobody could read: a trade-off has no figures of them either, where
-    Detectron2 counts all their objects as missed."""
-
-    def reset(self) -> None:
-        super().reset()
-        self._seen: list[Any] = []
-
-    def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
-        super().process(inputs, outputs)
-        self._seen += [image["image_id"] for image in inputs]
-
-    def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict:
-        seen = {*chain.from_iterable(comm.gather(self._seen, dst=0))}
-        known = self._coco_api.getImgIds()
-        own = [image_id for image_id in known if image_id in seen]
-        if own and len(own) < len(known) and img_ids is None:  # on the main process
-            logger.warning(
-                "%d images of %s were not seen; its figures are over the others.",
-                *(len(known) - len(own), self._metadata.name),
-            )
-            img_ids = own
-        return super().evaluate(img_ids)
 
 
 def _check_areas(dataset: str, annotations: list[dict]) -> None:
@@ -209,7 +155,12 @@ def _from_file(json_file: str) -> dict[str, Any]:
         raise ValueError(f"{json_file} cannot be fetched: {error}.") from error
 
 
-def _converted(dataset: str) -> dict[str, Any]:
+def converted(dataset: str) -> dict[str, Any]:
+    """The COCO content of a data set that is registered by code.
+
+    Raises:
+        ValueError: as ``read_ground_truth``.
+    """
     check_registered("The evaluation", [dataset])
     name_malformed([dataset], FIGURES)
     try:

@@ -6,11 +6,11 @@ tuple of a tuple ..., each twice the one inside it. To build it costs nothing; t
 key takes as long as there are paths through it.
 """
 
+import io
 import pickletools
 import zipfile
 from contextlib import suppress
-from types import SimpleNamespace
-from typing import IO, cast
+from typing import IO
 
 # Of the sum over all parts, each as often as it is named. Checkpoints name hardly anything twice.
 MOST_PARTS = 10**8
@@ -109,9 +109,7 @@ def check_sizes(path: str) -> None:
             for record in archive.infolist():
                 if record.filename.endswith(".pkl"):
                     del record.CRC  # of torch.save's without checksums it is another number
-                    with archive.open(record) as file:  # which then cannot tell where it is
-                        only = SimpleNamespace(read=file.read, readline=file.readline)
-                        _check_pickles(cast(IO[bytes], only), 1)
+                    _check_pickles(io.BytesIO(archive.read(record)), 1)
         return
     with open(path, "rb") as file:
         _check_pickles(file, _PICKLES_OF_A_FILE)

@@ -3,7 +3,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,7 @@ from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_keys, recorded
 from dynamicdet_d2.engine.best import BestWeights, Judged, best_of, is_better_lower
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
-from tests.support.coco_files import clean_catalogs
-from tests.support.runs import NUM_IMAGES, differing, weights, write_toy
+from tests.support.runs import NUM_IMAGES, differing, weights
 
 STEPS, PERIOD, ROUTER_STEPS = 10, 2, 3
 KEYS = (
@@ -42,12 +41,6 @@ def test_the_first_of_the_best(values: list[float | None], lower: bool) -> None:
 def test_losses_of_several_data_sets_are_better_lower() -> None:
     assert is_better_lower("losses/L2") and is_better_lower("own_val/losses/L1")
     assert not any(map(is_better_lower, ("bbox/AP", "own_val/bbox/AP", "bbox/AP-losses")))
-
-
-@pytest.fixture(scope="module")
-def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with clean_catalogs():
-        yield write_toy(tmp_path_factory.mktemp("best"))
 
 
 @pytest.fixture

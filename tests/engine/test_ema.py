@@ -2,7 +2,7 @@
 """Averaged weights: by hand, and where they take the model's place in whole trainings."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +16,7 @@ from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.engine.test_static import STATIC
-from tests.support.coco_files import clean_catalogs
-from tests.support.runs import differing, weights, write_toy
+from tests.support.runs import differing, weights
 
 EMA = ("SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", 0.9, "SOLVER.EMA.TAU", 2.0)
 Config = Callable[..., CfgNode]
@@ -152,12 +151,6 @@ def test_a_finished_training_leaves_the_average(iteration: int, handed: bool) ->
 
 
 # Whole trainings
-
-
-@pytest.fixture(scope="module")
-def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with clean_catalogs():
-        yield write_toy(tmp_path_factory.mktemp("ema"))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,15 +25,9 @@ from dynamicdet_d2.engine.learnt_classes import check_classes
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs
-from tests.support.runs import NUM_IMAGES, write_toy
+from tests.support.runs import NUM_IMAGES
 
 STEPS = 2
-
-
-@pytest.fixture(scope="module")
-def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with clean_catalogs():
-        yield write_toy(tmp_path_factory.mktemp("extension"))
 
 
 @pytest.fixture

@@ -15,14 +15,6 @@ from dynamicdet_d2.engine.overridden import checked_evaluators
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.engine.test_extension import STEPS, Counted, Ids, given
-from tests.support.coco_files import clean_catalogs
-from tests.support.runs import write_toy
-
-
-@pytest.fixture(scope="module")
-def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with clean_catalogs():
-        yield write_toy(tmp_path_factory.mktemp("overridden"))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 """Whole small trainings of routers that see and learn other things than the paper's."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,13 @@ from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.router import LARGEST_LOGIT, AdaptiveRouter
 from tests.support import runs
-from tests.support.coco_files import clean_catalogs
-from tests.support.runs import NUM_IMAGES, differing, write_toy
+from tests.support.runs import NUM_IMAGES, differing
 
 Config = Callable[..., CfgNode]
 
 DETECTORS = 2
 # Two epochs of six images, two at a time.
 ROUTER = 6
-
-
-@pytest.fixture(scope="module")
-def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with clean_catalogs():
-        yield write_toy(tmp_path_factory.mktemp("router"))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 """What a checkpoint has of a run beside its weights, with parts of a user's own in it."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,10 @@ from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.engine.test_static import STATIC
-from tests.support.coco_files import clean_catalogs
-from tests.support.runs import differing, write_toy
+from tests.support.runs import differing
 
 STEPS, SAVED = 4, 2
 DYNAMIC = ["SOLVER.PHASES", "('detectors',)", "SOLVER.WARMUP_ITERS", "2"]
-
-
-@pytest.fixture(scope="module")
-def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with clean_catalogs():
-        yield write_toy(tmp_path_factory.mktemp("run_state"))
 
 
 @pytest.fixture

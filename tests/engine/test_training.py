@@ -2,7 +2,7 @@
 """The parts of a training: phases, loss table, hooks; and whole small trainings in this process."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,8 +25,7 @@ from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.modes import modes_kept
 from dynamicdet_d2.utils import progress
-from tests.support.coco_files import clean_catalogs
-from tests.support.runs import NUM_IMAGES, differing, write_toy
+from tests.support.runs import NUM_IMAGES, differing
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
 Config = Callable[..., CfgNode]
@@ -204,12 +203,6 @@ def test_progress_by_hand(caplog: pytest.LogCaptureFixture) -> None:
 
 
 # Whole trainings
-
-
-@pytest.fixture(scope="module")
-def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with clean_catalogs():
-        yield write_toy(tmp_path_factory.mktemp("training"))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a trainer calls its model and its step, in every phase and after the last one."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,10 @@ from dynamicdet_d2.engine.phases.detector2 import SecondLosses
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.modes import freeze
-from tests.support.coco_files import clean_catalogs
-from tests.support.runs import NUM_IMAGES, write_toy
+from tests.support.runs import NUM_IMAGES
 from tests.support.toy import toy_inputs, toy_model
 
 STEPS = 2
-
-
-@pytest.fixture(scope="module")
-def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with clean_catalogs():
-        yield write_toy(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture

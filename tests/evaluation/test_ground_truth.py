@@ -14,7 +14,8 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from dynamicdet_d2.data import register_coco_json
-from dynamicdet_d2.evaluation.ground_truth import coco_evaluator, read_ground_truth
+from dynamicdet_d2.evaluation.coco_evaluator import coco_evaluator
+from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
 
 BOX = {"bbox": [4, 4, 14, 10], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
