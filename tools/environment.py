@@ -27,6 +27,8 @@ REQUIREMENTS = ROOT / "requirements.txt"
 MADE_FOR, MADE_FROM = "made_for.txt", "made_from.txt"
 
 HEARTBEAT_SECONDS = 20
+# What .venv takes, and what pip keeps beside it while it downloads, in GB.
+VENV_GB, DOWNLOADS_GB = 5.5, 3.0
 # Settings of a user's pip that would break an installation into a virtual environment.
 PIP_SETTINGS = {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
 
@@ -162,12 +164,27 @@ def make_venv(steps: Steps) -> None:
     steps.run(title, [sys.executable, "-m", "venv", "--clear", VENV], shown=True)
 
 
+def warn_of_little_room(folder: Path, needed_gb: float) -> None:
+    """Says so where less than `needed_gb` is free for `folder`: pip's own words come at the end.
+
+    Not a refusal, as packages that pip has kept from before are not downloaded again.
+    """
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    if free_gb < needed_gb:
+        say(
+            f"WARNING: {folder} has {free_gb:.1f} GB free, and .venv may take {needed_gb:.1f} GB: "
+            "this may end with 'No space left on device'."
+        )
+
+
 def create() -> None:
     """Makes `.venv` with everything in requirements.txt, Detectron2 and this project."""
     source = wheel_source(WHEELHOUSE)
     origin = "taken from ./wheelhouse" if source else "downloaded"
     say("Setting up the environment in .venv, which happens once and takes a few minutes:")
     say(f"about 3 GB {origin}, 5 GB on disk, most of it PyTorch with its CUDA libraries.")
+    if not VENV_PYTHON.exists():
+        warn_of_little_room(ROOT, VENV_GB if source else VENV_GB + DOWNLOADS_GB)
     VENV.mkdir(exist_ok=True)
     steps = Steps(total=5, log=VENV / "install.log")
     make_venv(steps)

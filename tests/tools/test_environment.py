@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import environment
 import pytest
@@ -37,6 +38,19 @@ def test_a_wheelhouse_of_another_machine_or_other_pins_is_refused(tmp_path: Path
         wheel_source(wheelhouse_for(tmp_path, "Python 3.1, Plan9 vax", ""))
     with pytest.raises(EnvironmentProblem, match="for another requirements.txt"):
         wheel_source(wheelhouse_for(tmp_path, environment.platform_line(), "torch==1.0\n"))
+
+
+def test_too_little_room_is_said_before_anything_is_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=84 * 10**8))
+    environment.warn_of_little_room(tmp_path, 8.4)
+    assert not capsys.readouterr().out
+    environment.warn_of_little_room(tmp_path, 8.5)
+    assert (
+        f"WARNING: {tmp_path} has 8.4 GB free, and .venv may take 8.5 GB:"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_step_says_what_it_does_and_how_long_it_took(
