@@ -194,7 +194,10 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
 
     def state_dict(self) -> dict:
         """Phase and plan beside what ``StatefulTrainer`` keeps."""
-        return {**super().state_dict(), "phase": self.phase.name, "plan": dict(self.plan.steps)}
+        # Iterations that are passed over make no step, and a phase begins behind them.
+        done = max(self._made, self.plan.start(self.phase.name) - 1)
+        own = {"iteration": done, "phase": self.phase.name, "plan": dict(self.plan.steps)}
+        return {**super().state_dict(), **own}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Enter the phase of the checkpoint, at its step, and load what belongs to it.
