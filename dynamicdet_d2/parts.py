@@ -8,7 +8,7 @@ detectors are described here, every other one registers its description where it
     def _(model: MyDetector) -> Parts: ...
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import singledispatch
@@ -191,16 +191,21 @@ def is_described(model: nn.Module) -> bool:
 def undescribed(model: nn.Module) -> list[str]:
     """Names of the modules of a detector that have weights of which no part knows.
 
-    So of a kind that is derived from another one, whose description is all that there is.
+    So of a kind that is derived from another one, whose description is all that there is. Of
+    containers, which are not run themselves, it is those inside.
     """
     parts = parts_of(model)
     owners = (*(part.owner for part in parts.parts), *parts.learnt_with)
     known = {id(weight) for owner in owners for weight in owner.parameters()}
-    return [
-        name
-        for name, module in model.named_children()
-        if any(id(weight) not in known for weight in module.parameters())
-    ]
+
+    def below(module: nn.Module, prefix: str) -> Iterator[str]:
+        for name, child in module.named_children():
+            if isinstance(child, nn.ModuleDict | nn.ModuleList):
+                yield from below(child, f"{prefix}{name}.")
+            elif any(id(weight) not in known for weight in child.parameters()):
+                yield f"{prefix}{name}"
+
+    return list(below(model, ""))
 
 
 def rounded_up(multiple: int) -> Callable[[int], int]:

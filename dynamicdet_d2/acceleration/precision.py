@@ -42,10 +42,11 @@ def pool_in_float32(model: nn.Module) -> None:
 def rest_in_float32(model: nn.Module) -> None:
     """Let what no part describes, and runs as it is, see its features in float32, in place.
 
-    So of a semantic head beside the others, or a proposal generator of a program's own.
+    So of a semantic head beside the others, or proposal generators of a program's own.
     """
     for name in undescribed(model):
-        model.get_submodule(name).register_forward_pre_hook(_inputs_in_float32)
+        module = model.get_submodule(name)
+        module.register_forward_pre_hook(_inputs_in_float32, with_kwargs=True)
 
 
 def as_float32(value: Any) -> Any:
@@ -64,8 +65,8 @@ def _features_in_float32(pooler: ROIPooler, args: tuple) -> tuple:
     return as_float32(features), *boxes
 
 
-def _inputs_in_float32(module: nn.Module, args: tuple) -> tuple:
-    return as_float32(args)
+def _inputs_in_float32(module: nn.Module, args: tuple, named: dict) -> tuple[tuple, dict]:
+    return as_float32(args), as_float32(named)
 
 
 def _in_float32(function: Callable[[Tensor], Tensor], device: torch.device) -> Callable:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plain settings of a model's modules, which a program may set after the optimised copy was made.
 
-Those of the model, its router and its heads are handed on to the copy, as they are set from call to
-call. Those of layers, and lists, decide how the copy was made; where one changes, it is made anew.
+Those of the model, its lists too, its router and its heads are handed on to the copy, as they are
+set from call to call. Those of layers, and lists of heads, decide how the copy was made; where one
+changes, it is made anew.
 """
 
 import copy
@@ -27,7 +28,9 @@ class HandedSettings:
     """Those of the model, its router and its heads, where the copy has the module as it is."""
 
     def __init__(self, model: nn.Module, fast: nn.Module) -> None:
-        found: list[Handed] = [(vars(model), vars(fast), _settings(model))]
+        # A model's own lists may grow with every call, as a record of them does.
+        own = [*_settings(model), *(k for k, v in vars(model).items() if _is_list(v))]
+        found: list[Handed] = [(vars(model), vars(fast), own)]
         for ours, theirs in zip(_decisive(model), _decisive(fast), strict=True):
             inside = dict(theirs.named_modules())
             for name, module in ours.named_modules():
@@ -38,7 +41,8 @@ class HandedSettings:
     def hand_on(self) -> None:
         """Set those of the copy as the model has them now."""
         for ours, theirs, names in self._handed:
-            theirs.update({k: ours[k] for k in names if k in ours and _may_be_set(ours[k])})
+            now = {k: ours[k] for k in names if k in ours}
+            theirs.update({k: v for k, v in now.items() if _may_be_set(v) or _is_list(v)})
 
     def names(self) -> set[tuple[int, str]]:
         """The id of the attributes of the model's own module, and the setting's name."""
@@ -46,8 +50,7 @@ class HandedSettings:
 
 
 class LayerSettings:
-    """Those of all other modules, those of the model that are not handed on, and those of what
-    modules keep that is no module, at one moment.
+    """Those of all other modules, and of what modules keep that is no module, at one moment.
 
     These are numbers, text, and tuples and lists of them, such as ``eps``, ``stride`` or the
     ``weights`` of a ``box2box_transform``.
@@ -105,7 +108,8 @@ def _owners(model: nn.Module) -> Iterator[dict[str, Any]]:
     """Attributes of modules inside and, each once, of plain objects that they keep."""
     seen = set[int]()
     for module in model.modules():
-        yield vars(module)
+        if module is not model:
+            yield vars(module)
         for name, kept in vars(module).items():
             if module is model and name in _ITS_OWN:
                 continue
@@ -116,6 +120,8 @@ def _owners(model: nn.Module) -> Iterator[dict[str, Any]]:
 
 
 def _is_watched(value: object) -> bool:
-    if isinstance(value, tuple | list):
-        return all(map(_is_watched, value))
-    return value is None or isinstance(value, _PLAIN)
+    return value is None or isinstance(value, _PLAIN) or _is_list(value)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, tuple | list) and all(map(_is_watched, value))

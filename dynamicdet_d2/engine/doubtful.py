@@ -14,9 +14,13 @@ from dynamicdet_d2.modeling.built_from import are_shares
 logger = logging.getLogger(__name__)
 
 
-def warn_of_random_detectors(cfg: CfgNode) -> None:
-    """Say that nothing will train detector1, and that nothing has: a router of random detectors."""
-    if cfg.MODEL.WEIGHTS:
+def warn_of_random_detectors(report: LoadReport | None, cfg: CfgNode) -> None:
+    """Say that nothing will train detector1, and that nothing has: a router of random detectors.
+
+    Args:
+        report: of the weights that the run begins with; None where there were none.
+    """
+    if report is not None:
         return
     phases, steps = list(cfg.SOLVER.PHASES), cfg.SOLVER.MAX_ITER
     if "detectors" not in phases or not steps:
@@ -32,15 +36,15 @@ def warn_of_untrained(report: LoadReport | None, trained: Collection[str], cfg: 
     """Say which weights of the detectors neither the file has nor a phase trains.
 
     Args:
-        report: of the load of ``MODEL.WEIGHTS``; None where there was none.
+        report: of the weights that the run begins with; None where there were none.
         trained: names of the weights and statistics that a phase trains.
     """
     names = unfilled(report) if report else []
     left = [x for x in names if x not in trained and not x.startswith("router.")]
     if report and left:
         logger.warning(
-            "MODEL.WEIGHTS %s leaves parts of the detectors at initial values, which SOLVER.PHASES "
-            "%s with SOLVER.MAX_ITER %d does not train: %s.",
+            "%s leaves parts of the detectors at initial values, which SOLVER.PHASES %s with "
+            "SOLVER.MAX_ITER %d does not train: %s.",
             *(report.path, list(cfg.SOLVER.PHASES), cfg.SOLVER.MAX_ITER),
             summarise(left, report.model_names),
         )

@@ -24,7 +24,7 @@ from dynamicdet_d2.engine.doubtful import warn_of_doubtful_keys
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.learnt_classes import check_classes, say_begun_with
 from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
-from dynamicdet_d2.engine.run_data import check_same_images, prepare_data
+from dynamicdet_d2.engine.run_data import check_same_images, check_same_sets, prepare_data
 from dynamicdet_d2.engine.run_folder import begun_anew, forget_metrics_from, keep_earlier_run
 from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states, check_same_checkpoint
 from dynamicdet_d2.engine.saved_config import save_config
@@ -74,7 +74,9 @@ class ReliableTrainer(StatefulTrainer):
         self.run_id = comm.all_gather(secrets.token_hex(8))[0]
         self.reports = prepare_data(cfg)
         self.images = training_dicts(cfg)
-        check_same_images(cfg.DATASETS.TRAIN, self.images)
+        check_same_images("DATASETS.TRAIN", cfg.DATASETS.TRAIN, self.images)
+        check_same_sets("DATASETS.TEST", cfg.DATASETS.TEST)
+        check_same_sets("SOLVER.ROUTER.VALIDATION", [cfg.SOLVER.ROUTER.VALIDATION])
         check_classes(cfg, self.images)
         warn_of_doubtful_keys(cfg)
         return cfg

@@ -4,14 +4,16 @@
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
 from dynamicdet_d2.data.check.findings import DatasetReport
-from dynamicdet_d2.data.check.run import check_datasets
+from dynamicdet_d2.data.check.run import check_datasets, is_of_coco_files
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.modeling.architecture import num_classes_key
@@ -63,12 +65,26 @@ def prepare_data(cfg: CfgNode) -> list[DatasetReport]:
         return check_datasets(cfg, num_classes_key(cfg)) if cfg.DATASETS.CHECK else []
 
 
-def check_same_images(names: Sequence[str], images: Sequence[dict]) -> None:
-    """Refuse training images that stand in another order in another process: each takes its share
-    by their places, so that some would be learnt twice and others never.
+def check_same_sets(key: str, names: Sequence[str]) -> None:
+    """As ``check_same_images``, of the images of each data set that is registered by code."""
+    if comm.get_world_size() == 1:
+        return
+    for name in names:
+        if name in DatasetCatalog and not is_of_coco_files(name):
+            try:
+                images = list(DatasetCatalog.get(name))
+            except Exception:  # a user's own function, whose fault whoever loads it says
+                images = []
+            check_same_images(key, [name], images)
+
+
+def check_same_images(key: str, names: Sequence[str], images: Sequence[Any]) -> None:
+    """Refuse images that stand in another order in another process: each takes its share by their
+    places, so that some would be learnt or measured twice and others never.
 
     Args:
-        names: of their data sets.
+        key: of the config, that names the data sets.
+        names: of the data sets.
         images: in Detectron2's format.
 
     Raises:
@@ -77,13 +93,14 @@ def check_same_images(names: Sequence[str], images: Sequence[dict]) -> None:
     """
     own = hashlib.sha256()
     for image in images:
-        name = os.path.basename(str(image.get("file_name")))  # folders may differ by machine
-        own.update(repr((name, image.get("image_id"))).encode())
+        if isinstance(image, Mapping):  # others are refused by whoever loads them
+            name = os.path.basename(str(image.get("file_name")))  # folders may differ by machine
+            own.update(repr((name, image.get("image_id"))).encode())
     found = comm.all_gather(own.hexdigest())
     with said_once():
         if len(set(found)) > 1:
             raise ValueError(
-                f"DATASETS.TRAIN {list(names)}: the processes of the run have other images, or in "
+                f"{key} {list(names)}: the processes of the run have other images, or in "
                 "another order; a function that is registered must give the same in each, as of "
                 "sorted names and not of a set."
             )

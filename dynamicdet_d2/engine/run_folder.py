@@ -183,8 +183,9 @@ def kept(folder: Path) -> str:
     Returns:
         The end of a sentence that says so; empty where there are none.
     """
-    there = [folder / name for name in (METRICS, CONFIG) if (folder / name).is_file()]
-    names = kept_by_number(there)
+    files = [folder / name for name in (METRICS, CONFIG)]
+    # A trainer has made metrics that are empty when it says so.
+    names = kept_by_number([x for x in files if x.is_file() and x.stat().st_size])
     return f" Kept of it: {names}." if names else ""
 
 

@@ -155,7 +155,8 @@ def named_hooks(hooks: Iterable[HookBase]) -> dict[str, HookBase]:
 def check_hook_states(hooks: Sequence[HookBase]) -> None:
     """Refuse a state that no checkpoint could keep, before the steps that would be lost with it.
 
-    One that is saved before its hook has seen the step is remarked on.
+    One that is saved before its hook has seen the step is remarked on; one that a hook cannot give
+    yet, as it has seen no step, is left to the first checkpoint.
 
     Args:
         hooks: in their order, behind their ``before_train``.
@@ -166,7 +167,11 @@ def check_hook_states(hooks: Sequence[HookBase]) -> None:
     saved = False
     for name, hook in named_hooks(hooks).items():
         if type(hook).state_dict is not HookBase.state_dict:
-            plain(hook.state_dict(), f"The state of hook {name}")
+            try:
+                state = hook.state_dict()
+            except Exception:  # a user's own, of what comes with the steps
+                state = {}
+            plain(state, f"The state of hook {name}")
             if saved:
                 logger.warning(
                     "Hook %s keeps a state and comes behind the one that saves checkpoints, which "

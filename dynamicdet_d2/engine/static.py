@@ -41,6 +41,7 @@ from dynamicdet_d2.engine.loss_table import LossTable
 from dynamicdet_d2.engine.phases.phase import Start, Stream
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, built
 from dynamicdet_d2.engine.reliable import ReliableTrainer
+from dynamicdet_d2.engine.run_data import check_same_sets
 from dynamicdet_d2.engine.running import KEPT, kept, normalizer_of, set_normalizer
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.coco_evaluator import coco_evaluator
@@ -164,6 +165,7 @@ class StaticTrainer(ReliableTrainer, Builders):
         evaluators: Sequence[DatasetEvaluator] | None = None,
     ) -> dict:
         """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says."""
+        check_same_sets("DATASETS.TEST", cfg.DATASETS.TEST)
         return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), evaluators)
 
     def _enter(self, model: nn.Module, step: int) -> None:

@@ -106,8 +106,9 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         """As Detectron2's; a resumed run continues in the phase that it was in."""
         super().resume_or_load(resume=resume)
         if not self.start_iter:  # also of a checkpoint that has weights alone
-            doubtful.warn_of_random_detectors(self.cfg)
-            doubtful.warn_of_untrained(self.checkpointer.report, self._names_trained(), self.cfg)
+            report = self.checkpointer.report
+            doubtful.warn_of_random_detectors(report, self.cfg)
+            doubtful.warn_of_untrained(report, self._names_trained(), self.cfg)
             measure_statistics(self.cfg, self.detector, self.images)
 
     def build_hooks(self) -> list[hooks.HookBase]:
@@ -193,7 +194,10 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
 
     def state_dict(self) -> dict:
         """Phase and plan beside what ``StatefulTrainer`` keeps."""
-        return {**super().state_dict(), "phase": self.phase.name, "plan": dict(self.plan.steps)}
+        # Iterations that are passed over make no step, and a phase begins behind them.
+        done = max(self._made, self.plan.start(self.phase.name) - 1)
+        own = {"iteration": done, "phase": self.phase.name, "plan": dict(self.plan.steps)}
+        return {**super().state_dict(), **own}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Enter the phase of the checkpoint, at its step, and load what belongs to it.

@@ -5,17 +5,20 @@ from typing import Any
 
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.layers import Conv2d, FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
 from detectron2.modeling.roi_heads.box_head import FastRCNNConvFCHead
-from detectron2.structures import Boxes
+from detectron2.structures import Boxes, ImageList
 from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.acceleration.box_head import replace_fully_connected
 from dynamicdet_d2.acceleration.folding import fold_norms
 from dynamicdet_d2.acceleration.precision import as_float32, hold_weights, pool_in_float32
+from dynamicdet_d2.parts import undescribed
 from tests.support.optimized import MASK, STATIC
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
@@ -231,6 +234,34 @@ def test_what_no_part_describes_reads_features_in_float32() -> None:
     own, other = (x(toy_inputs(1))[0]["sem_seg"] for x in (model, fast))
     assert other.dtype == torch.float32
     assert 0 < (own - other).abs().max() < 0.05 * own.abs().max()
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class OwnProposals(nn.Module):
+    """An RPN below a module that no part describes."""
+
+    def __init__(self, cfg: CfgNode, shape: dict[str, ShapeSpec]) -> None:
+        super().__init__()
+        self.rpn = RPN(cfg, shape)
+
+    def forward(self, images: ImageList, features: dict, gt_instances: Any = None) -> Any:
+        return self.rpn(images, features, gt_instances)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("share", "names"),
+    [(True, ["proposal_generator"]), (False, ["proposal_generator", "tail2.proposal_generator"])],
+)
+def test_own_proposals_of_each_detector_read_features_in_float32(
+    share: bool, names: list[str]
+) -> None:
+    own = ("MODEL.PROPOSAL_GENERATOR.NAME", "OwnProposals", "MODEL.COMPOSITE.SHARE_HEADS", share)
+    model = toy_model(*own, OPTIMIZE, True, PRECISION, "bfloat16")
+    assert undescribed(model) == names
+    for threshold, route in ((1, "easy"), (0, "hard")):
+        model.threshold = threshold
+        assert model(toy_inputs(1))[0]["route"] == route
 
 
 @torch.no_grad()

@@ -279,6 +279,25 @@ def test_lists_of_a_model_of_ones_own_are_followed() -> None:
     assert classes() == {2}
 
 
+class Recorded(DynamicRCNN):
+    calls: list[int]
+
+    def forward(self, batched_inputs: list[dict]) -> Any:
+        self.calls.append(len(batched_inputs))
+        return super().forward(batched_inputs)
+
+
+def test_a_list_that_grows_with_every_call_makes_no_other_copy() -> None:
+    model = detector(optimize=True)
+    model.__class__, model.calls = Recorded, []
+    copies = set()
+    for _ in range(3):
+        model(toy_inputs(1))
+        copies.add(model.optimized_copy.of(model))
+    assert model.calls == [1, 1, 1]
+    assert len(copies) == 1
+
+
 def test_threads_wait_for_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     made, slow = list[nn.Module](), optimized_copy.optimize_for_inference
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine import HookBase
 from detectron2.engine.hooks import EvalHook
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +112,28 @@ def test_a_phase_that_gains_no_more_ends(config: Config, caplog: pytest.LogCaptu
     # Six steps of the detectors, and then the router's, with the numbers that they ever have.
     at = [at for _, at in trainer.storage.history("total_loss").values()]
     assert at == [*range(6), *range(STEPS, STEPS + ROUTER_STEPS)]
+
+
+class SavesAt(HookBase):
+    """A checkpoint of a user's own, before a step."""
+
+    def before_step(self) -> None:
+        if self.trainer.iter == STEPS:
+            self.trainer.checkpointer.save("begun")
+
+
+def test_a_checkpoint_behind_what_is_passed_over_is_gone_on_with(config: Config) -> None:
+    """Four of ten steps are made, and the router begins with the eleventh."""
+    cfg = config("begun", "SOLVER.BEST.PATIENCE", 1)
+    trainer = scripted(cfg, 2, 1)
+    trainer.register_hooks([SavesAt()])
+    trainer.train()
+    assert record(cfg)["ended"] == 2 * PERIOD
+    Path(cfg.OUTPUT_DIR, "last_checkpoint").write_text("begun.pth")
+    resumed = scripted(cfg, 1, resume=True)
+    assert (resumed.start_iter, resumed.phase.name) == (STEPS, "router")
+    resumed.train()
+    assert differing(trainer.detector.state_dict(), resumed.detector.state_dict()) == []
 
 
 @pytest.mark.parametrize("keys", [("SOLVER.PHASES", "('detectors',)"), ("SOLVER.ROUTER.EPOCHS", 0)])

@@ -245,7 +245,7 @@ def test_what_neither_weights_nor_a_phase_give(
         (["detector2", "router"], ""),
         (
             ["router"],
-            f"MODEL.WEIGHTS {tmp_path}/single.pth leaves parts of the detectors at initial values, "
+            f"{tmp_path}/single.pth leaves parts of the detectors at initial values, "
             "which SOLVER.PHASES ['router'] with SOLVER.MAX_ITER 2 does not train: "
             "backbone.connections (",
         ),
@@ -254,3 +254,20 @@ def test_what_neither_weights_nor_a_phase_give(
         DynamicTrainer(cfg).resume_or_load(False)
         said = [x.getMessage() for x in caplog.records if "leaves parts of" in x.getMessage()]
         assert [line[: len(says)] for line in said] == ([says] if says else [])
+
+
+def test_weights_of_the_folder_are_none_by_chance(
+    cfg: CfgNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that resumes from weights alone, with MODEL.WEIGHTS empty."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.PHASES = ["router"]
+    weights = DynamicTrainer.build_model(cfg).state_dict()
+    torch.save({"model": weights}, f"{cfg.OUTPUT_DIR}/weights.pth")
+    for there in (False, True):
+        if there:
+            Path(cfg.OUTPUT_DIR, "last_checkpoint").write_text("weights.pth")
+        caplog.clear()
+        DynamicTrainer(cfg).resume_or_load(True)
+        assert ("trains no detector1" in caplog.text) is not there

@@ -4,6 +4,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from detectron2.config import CfgNode
@@ -11,7 +12,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils import comm
 
-from dynamicdet_d2.engine.run_data import check_same_images, prepare_data, said_once
+from dynamicdet_d2.engine.run_data import (
+    check_same_images,
+    check_same_sets,
+    prepare_data,
+    said_once,
+)
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
@@ -144,9 +150,33 @@ def test_images_in_another_order_in_another_process(
 
     sent: list[object] = []
     monkeypatch.setattr(comm, "all_gather", lambda value: sent.append(value) or [value])
-    check_same_images(["learnt"], images("there", order))
+    check_same_images("DATASETS.TRAIN", ["learnt"], images("there", order))
     there = sent[0]
     monkeypatch.setattr(comm, "all_gather", lambda value: [value, value and there])
     refused = pytest.raises(ValueError, match=r"^DATASETS.TRAIN \['learnt'\]: the processes of the")
     with contextlib.nullcontext() if same else refused:
-        check_same_images(["learnt"], images("here", [1, 2, 3]))
+        check_same_images("DATASETS.TRAIN", ["learnt"], images("here", [1, 2, 3]))
+
+
+@pytest.mark.parametrize("trainer", [DynamicTrainer, StaticTrainer])
+def test_test_sets_in_other_orders_are_not_measured(
+    trainer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two processes, whose registered functions give an image more or less."""
+    DatasetCatalog.register("by code", lambda: [{"file_name": "/a/1.jpg", "image_id": 1}])
+    gathered: list[object] = []
+
+    def all_gather(value: object) -> list[object]:
+        gathered.append(value)
+        return [value, value and "another digest"]
+
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(comm, "all_gather", all_gather)
+    says = r"^DATASETS.TEST \['by code'\]: the processes of the run have other images, or"
+    with pytest.raises(ValueError, match=says):
+        trainer.test(toy_cfg("DATASETS.TEST", ("by code",), "OUTPUT_DIR", str(tmp_path)), None)
+    with pytest.raises(ValueError, match=says.replace("DATASETS.TEST", "SOLVER.ROUTER.VALIDATION")):
+        check_same_sets("SOLVER.ROUTER.VALIDATION", ["by code"])
+    told = len(gathered)
+    check_same_sets("DATASETS.TEST", ["nobody's", ""])
+    assert len(gathered) == told

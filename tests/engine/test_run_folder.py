@@ -52,6 +52,14 @@ def test_the_figures_of_an_earlier_run_are_said_to_be_its(tmp_path: Path) -> Non
     assert said.endswith(f" Until this run is evaluated, {results} is of the earlier one.")
 
 
+def test_empty_metrics_are_not_kept(tmp_path: Path) -> None:
+    """As a trainer has opened them, in a folder with weights alone."""
+    (tmp_path / "last_checkpoint").write_text("weights.pth")
+    (tmp_path / "metrics.json").touch()
+    assert keep_earlier_run(tmp_path).endswith("--resume would have gone on with it.")
+    assert not (tmp_path / "metrics_1.json").exists()
+
+
 def test_a_run_that_was_killed_before_its_first_checkpoint_is_one(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(lines(3))
     assert "(no checkpoint)" in keep_earlier_run(tmp_path)

@@ -210,6 +210,23 @@ def test_a_state_that_cannot_be_kept_is_refused_before_the_first_step(cfg: CfgNo
     assert seen.seen == []
 
 
+class Later(HookBase):
+    """Keeps what it has from its first step on."""
+
+    def after_step(self) -> None:
+        self.seen = self.trainer.iter
+
+    def state_dict(self) -> dict:
+        return {"seen": self.seen}
+
+
+def test_a_state_may_come_with_the_first_step(cfg: CfgNode, tmp_path: Path) -> None:
+    run(DynamicTrainer, cfg, Later())
+    saved = torch.load(tmp_path / "model_final.pth", weights_only=True)["trainer"]
+    # It stands behind the hook that saves.
+    assert saved["hooks"]["Later"] == {"seen": STEPS - 2}
+
+
 def test_names_of_hooks() -> None:
     assert list(named_hooks([Sum(1), Last(), Sum(2)])) == ["Sum", "Last", "Sum 2"]
 

@@ -79,8 +79,8 @@ def _refuse_unnamed_keypoints(names: Sequence[str]) -> None:
             if MetadataCatalog.get(name).get(key) is None:
                 raise ValueError(
                     f"MODEL.KEYPOINT_ON is True, but data set '{name}' has no {key} in its "
-                    f"metadata, which no JSON holds: a program sets them by MetadataCatalog.get("
-                    f"'{name}').set({key}=...)."
+                    f"metadata, which is read from no JSON: a program sets it by "
+                    f"MetadataCatalog.get('{name}').set({key}=...)."
                 )
 
 
