@@ -12,7 +12,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.utils import comm
 
-from dynamicdet_d2.evaluation.ground_truth import converted, converted_name, refuse_lvis
+from dynamicdet_d2.evaluation.ground_truth import (
+    converted,
+    converted_name,
+    json_file_of,
+    refuse_lvis,
+)
 from dynamicdet_d2.utils.files import make_folder, write_json
 from dynamicdet_d2.utils.plain import to_plain
 
@@ -30,13 +35,15 @@ def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
     """
     refuse_lvis(dataset)
     metadata = MetadataCatalog.get(dataset)
-    by_code = not hasattr(metadata, "json_file")
+    by_code = json_file_of(dataset) is None
     if by_code:
         path = os.path.join(folder, converted_name(dataset))
         if comm.is_main_process():
             make_folder(os.path.dirname(path))  # names may have a slash
             write_json(path, to_plain(converted(dataset)))
         comm.synchronize()
+        if hasattr(metadata, "json_file"):  # by an evaluator of the program's own
+            del metadata.json_file
         metadata.json_file = path
     try:
         # Without compiled code there is no fast implementation.

@@ -72,6 +72,7 @@ def test_what_an_evaluator_of_detectron2s_converted_is_not_taken_for_the_data_se
     else:
         COCOEvaluator(name, output_dir=str(tmp_path), use_fast_impl=False)
     assert len(read_ground_truth(name).coco.anns) == 1
+    assert len(coco_evaluator(name, str(tmp_path / "more"))._coco_api.anns) == 1
 
 
 def test_an_object_without_polygons_has_the_area_of_its_box(tmp_path: Path) -> None:
@@ -208,12 +209,18 @@ def test_data_sets_that_cannot_be_converted_are_refused(
         read_ground_truth("own")
 
 
-def test_boxes_by_code_that_nothing_finds_are_said(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("of_detectron2", [False, True])
+def test_boxes_by_code_that_nothing_finds_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, of_detectron2: bool
+) -> None:
     """Sides that are said to be corners, a box of another image, and one that is half outside."""
     given = ([30, 20, 10, 8], [50, 4, 60, 10], [30, 4, 50, 10], [4, 4, 14, 10], [0, 0, 41, 30])
     boxes = [{**BOX, "bbox": box} for box in given]
     register("own", [{**IMAGE, "annotations": boxes}], thing_classes=["x", "y"])
-    read_ground_truth("own")
+    if of_detectron2:  # for static detectors
+        coco_evaluator("own", str(tmp_path))
+    else:
+        read_ground_truth("own")
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         "Data sets ['own']: 1 of 5 boxes have no area by their bbox_mode, and count as objects "
         "that nothing finds (the first: [30, 20, 10, 8] as XYXY_ABS of a.png).",
