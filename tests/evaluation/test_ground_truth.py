@@ -109,6 +109,29 @@ def test_images_that_were_not_seen_are_no_missed_objects(
         assert caplog.text.count("not seen") == bool(says) and says in caplog.text
 
 
+@pytest.mark.parametrize("given", [{}, {"segmentation": []}])
+def test_an_object_without_a_mask_is_named_where_masks_are_measured(
+    tmp_path: Path, given: dict
+) -> None:
+    """pycocotools stops at it, by a word that names no image."""
+    register("own", [{**IMAGE, "annotations": [{**BOX, **given}]}], thing_classes=["x", "y"])
+    found = Instances(
+        (30, 40),
+        pred_boxes=Boxes(torch.tensor([[4.0, 4, 14, 10]])),
+        scores=torch.ones(1),
+        pred_classes=torch.ones(1, dtype=torch.long),
+    )
+    evaluator = coco_evaluator("own", str(tmp_path))
+    evaluator.reset()
+    evaluator.process([{"image_id": "a"}], [{"instances": found}])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
+    found.pred_masks = torch.ones(1, 30, 40, dtype=torch.bool)
+    evaluator.reset()
+    evaluator.process([{"image_id": "a"}], [{"instances": found}])
+    with pytest.raises(ValueError, match="^Data set own: annotation 1 of image 'a' has no segment"):
+        evaluator.evaluate()
+
+
 def test_two_categories_that_are_one_class_are_refused(tmp_path: Path) -> None:
     """Objects of one of them would never be found."""
     mapping = {1: 0, 2: 0}
