@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dynamicdet_d2.data.loading.images import images_hash
 from dynamicdet_d2.utils.file_samples import sampled_digest
+from dynamicdet_d2.utils.pickle_size import check_sizes
 from dynamicdet_d2.utils.remarks import remark
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ def _kept(path: str | os.PathLike[str], name: str) -> object:
     if not os.path.isfile(path):  # an address, or a pipe, which would be waited for
         return None
     try:
+        check_sizes(os.fspath(path))  # it may be asked before the weights are read
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         return content["trainer"][name]
     except Exception:  # a file that is no checkpoint of a run raises anything at all

@@ -45,7 +45,7 @@ COMMANDS = {
     "demo-photos": "the same on own photographs, from the pretrained EfficientNet-Lite0",
     "draw-shapes": "draw a data set of known difficulty",
 }
-# What torchrun's processes do together; every other command each of them does by itself.
+# What torchrun's processes do together, or refuse; every other command each of them does by itself.
 TOGETHER = ("train", "eval", "upgrade")
 
 

@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--class-names",
         metavar="FILE",
-        help="a JSON list, in the model's order; default: of the first data set of DATASETS.TEST",
+        help="a JSON list, in the model's order; default: of the first data set of DATASETS.TEST, "
+        "or where that is not here, as the weights record them",
     )
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE")
     return options

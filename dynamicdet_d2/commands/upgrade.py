@@ -33,6 +33,7 @@ from dynamicdet_d2.engine.upgrade.folder import (
     write_config,
     write_record,
 )
+from dynamicdet_d2.engine.world import given_world
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.files import make_folder, whole_file
@@ -186,8 +187,15 @@ def say_untrained(cfg: CfgNode) -> None:
 def _refuse_none(args: argparse.Namespace) -> None:
     """
     Raises:
-        ValueError: no image to compare on, or no process to train in.
+        ValueError: no image to compare on, or no process to train in; or processes that torchrun
+            has started, of which each would write the folder that one of them holds.
     """
+    world = given_world(os.environ, timeout=0, on_gpus=False)
+    if world is not None and world.size > 1:
+        raise ValueError(
+            f"torchrun has started {world.size} processes, and an upgrade starts those of its "
+            f"training itself: give --num-gpus {world.local_size} in the place of torchrun."
+        )
     for option, number in (("--num-images", args.num_images), ("--num-gpus", args.num_gpus)):
         if number < 1:
             raise ValueError(f"{option} is {number}; it must be at least 1.")

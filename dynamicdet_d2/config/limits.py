@@ -56,8 +56,8 @@ expected = Range(
 # As word processors write them: to YAML and shells they are letters.
 _TYPOGRAPHIC = "\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb"
 folder = Range(
-    "be a string in UTF-8 that can name a folder, without an address, a variable, the home of "
-    "nobody or typographic quotes",
+    "be a string in UTF-8 that can name a folder, without an address, a variable, a ~ for a home "
+    "or typographic quotes",
     lambda x: (
         type(x) is str
         and bool(x)

@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -27,11 +28,16 @@ class DynamicRCNNWithTTA(GeneralizedRCNNWithTTA):
         """As the dynamic detector's: ``"instances"``, ``"difficulty"`` and ``"route"``."""
         return [self._of_one(image) for image in batched_inputs]
 
+    @cached_property
+    def _at_test_size(self) -> DatasetMapper:
+        """Made once, as it logs its augmentations each time."""
+        return DatasetMapper(self.cfg, is_train=False)
+
     def _of_one(self, image: dict) -> dict[str, Any]:
         """A data set's dict may name a file alone: its route is that of the image at the test
         size, and its views are of the file's own pixels, as Detectron2 has them."""
         model = self.model
-        seen = image if "image" in image else DatasetMapper(self.cfg, is_train=False)(image)
+        seen = image if "image" in image else self._at_test_size(image)
         (difficulty,) = model.difficulties([seen])
         route = route_name(difficulty, model.threshold)
         with at_threshold(model, 0.0 if route == "hard" else 1.0):

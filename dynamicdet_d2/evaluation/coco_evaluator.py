@@ -4,7 +4,7 @@ that trade-offs are of."""
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any
 
@@ -12,7 +12,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.utils import comm
 
-from dynamicdet_d2.evaluation.ground_truth import converted, converted_name, refuse_lvis
+from dynamicdet_d2.evaluation.ground_truth import (
+    converted,
+    converted_name,
+    json_file_of,
+    refuse_lvis,
+)
 from dynamicdet_d2.utils.files import make_folder, write_json
 from dynamicdet_d2.utils.plain import to_plain
 
@@ -30,13 +35,15 @@ def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
     """
     refuse_lvis(dataset)
     metadata = MetadataCatalog.get(dataset)
-    by_code = not hasattr(metadata, "json_file")
+    by_code = json_file_of(dataset) is None
     if by_code:
         path = os.path.join(folder, converted_name(dataset))
         if comm.is_main_process():
             make_folder(os.path.dirname(path))  # names may have a slash
             write_json(path, to_plain(converted(dataset)))
         comm.synchronize()
+        if hasattr(metadata, "json_file"):  # by an evaluator of the program's own
+            del metadata.json_file
         metadata.json_file = path
     try:
         # Without compiled code there is no fast implementation.
@@ -59,6 +66,11 @@ class _OfImagesSeen(COCOEvaluator):
         self._seen += [image["image_id"] for image in inputs]
 
     def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict:
+        """As Detectron2's.
+
+        Raises:
+            ValueError: masks were detected, and an object has none.
+        """
         seen = {*chain.from_iterable(comm.gather(self._seen, dst=0))}
         known = self._coco_api.getImgIds()
         own = [image_id for image_id in known if image_id in seen]
@@ -68,4 +80,21 @@ class _OfImagesSeen(COCOEvaluator):
                 *(len(known) - len(own), self._metadata.name),
             )
             img_ids = own
+        self._refuse_without_masks(seen)
         return super().evaluate(img_ids)
+
+    def _refuse_without_masks(self, seen: Collection[Any]) -> None:
+        """
+        Raises:
+            ValueError: there are masks to compare with an object that has none.
+        """
+        given = (image.get("instances", ()) for image in self._predictions)
+        if not any("segmentation" in found for found in chain.from_iterable(given)):
+            return
+        for annotation in self._coco_api.anns.values():
+            if annotation["image_id"] in seen and not annotation.get("segmentation"):
+                raise ValueError(
+                    f"Data set {self._metadata.name}: annotation {annotation['id']} of image "
+                    f"{annotation['image_id']!r} has no segmentation, and the detector's masks are "
+                    "measured by them: it needs one, or MODEL.MASK_ON False."
+                )

@@ -88,7 +88,7 @@ def read_ground_truth(dataset: str) -> GroundTruth:
             f"The evaluation names {shown(dataset)}; it must be the name of one data set."
         )
     refuse_lvis(dataset)
-    json_file = _json_file(dataset)
+    json_file = json_file_of(dataset)
     content = converted(dataset) if json_file is None else _from_file(json_file)
     if "annotations" not in content:
         raise ValueError(
@@ -105,8 +105,6 @@ def read_ground_truth(dataset: str) -> GroundTruth:
             f"Data set {dataset} is not in COCO's format: {in_words(error)}."
         ) from error
     _check_areas(dataset, content["annotations"])
-    if json_file is None:
-        warn_of_boxes([dataset], DatasetCatalog.get(dataset), measured=True)
     return GroundTruth(dataset, coco)
 
 
@@ -123,7 +121,7 @@ def refuse_lvis(dataset: str) -> None:
         )
 
 
-def _json_file(dataset: str) -> str | None:
+def json_file_of(dataset: str) -> str | None:
     """Where a data set's annotations are; None for one that is registered by code, also where a
     ``COCOEvaluator`` of the program's own has converted them, now or in an earlier run."""
     file: str | None = MetadataCatalog.get(dataset).get("json_file")
@@ -156,7 +154,8 @@ def _from_file(json_file: str) -> dict[str, Any]:
 
 
 def converted(dataset: str) -> dict[str, Any]:
-    """The COCO content of a data set that is registered by code.
+    """The COCO content of a data set that is registered by code; of its boxes it is said which
+    nothing finds.
 
     Raises:
         ValueError: as ``read_ground_truth``.
@@ -174,4 +173,5 @@ def converted(dataset: str) -> dict[str, Any]:
         if annotation.get("segmentation") == []:  # of a box alone, of which Detectron2's area is 0
             del annotation["segmentation"]
             annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    warn_of_boxes([dataset], DatasetCatalog.get(dataset), measured=True)
     return content

@@ -86,7 +86,8 @@ def _acquired(path: str, folder: str) -> tuple[int | None, str]:
             break
         os.close(descriptor)  # of a run that has just ended and taken its file along
     before = _owner(descriptor)
-    if not before and os.fstat(descriptor).st_size:
+    # Nothing but zeros is what some file systems leave of a run that the power was cut off of.
+    if not before and os.pread(descriptor, 4096, 0).strip(b"\0"):
         os.close(descriptor)
         raise ValueError(
             f"{path} is a file of no run, which would be replaced: move it away, or choose another "

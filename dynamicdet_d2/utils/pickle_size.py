@@ -15,6 +15,8 @@ from typing import IO
 # Of the sum over all parts, each as often as it is named. Checkpoints name hardly anything twice.
 MOST_PARTS = 10**8
 
+# How torch tells an archive from an older file, whatever stands behind that one's end.
+_ARCHIVE = b"PK\x03\x04"
 # A file of torch.save from before its archives: magic number, protocol, system, content, keys.
 _PICKLES_OF_A_FILE = 5
 
@@ -103,16 +105,31 @@ def check_sizes(path: str) -> None:
 
     Raises:
         TooMuch: a pickle in it stands for more than 10^8 parts.
+        zipfile.BadZipFile: it begins as an archive and is none, or one as ``stored_records`` says.
     """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for record in archive.infolist():
-                if record.filename.endswith(".pkl"):
-                    del record.CRC  # of torch.save's without checksums it is another number
-                    _check_pickles(io.BytesIO(archive.read(record)), 1)
-        return
     with open(path, "rb") as file:
-        _check_pickles(file, _PICKLES_OF_A_FILE)
+        if file.read(len(_ARCHIVE)) != _ARCHIVE:
+            file.seek(0)
+            _check_pickles(file, _PICKLES_OF_A_FILE)
+            return
+    with zipfile.ZipFile(path) as archive:
+        for record in stored_records(archive):
+            if record.filename.endswith(".pkl"):
+                del record.CRC  # of torch.save's without checksums it is another number
+                _check_pickles(io.BytesIO(archive.read(record)), 1)
+
+
+def stored_records(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """What is in an archive of ``torch.save``.
+
+    Raises:
+        zipfile.BadZipFile: a record is compressed, as ``torch.save`` leaves none: it may be a
+            thousand times as large in memory as in the file.
+    """
+    records = archive.infolist()
+    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+        raise zipfile.BadZipFile("compressed")
+    return records
 
 
 def _check_pickles(file: IO[bytes], most: int) -> None:

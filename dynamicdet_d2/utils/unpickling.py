@@ -10,6 +10,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from dynamicdet_d2.utils.pickle_size import stored_records
+
 
 class ForbiddenName(Exception):
     """A file refers to a function or class that is not loaded; says which."""
@@ -35,12 +37,13 @@ def damaged_record(path: str) -> str | None:
     Files that are no archives have none.
 
     Raises:
-        zipfile.BadZipFile: the archive is cut short, or its list of records is damaged.
+        zipfile.BadZipFile: the archive is cut short, its list of records is damaged, or one of
+            them is compressed.
     """
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:
-        records = archive.infolist()
+        records = stored_records(archive)
         # torch.serialization.set_crc32_options(False) leaves one number for all of them.
         if len(records) > 1 and len({record.CRC for record in records}) == 1:
             return None

@@ -47,6 +47,16 @@ def test_a_record_is_read_from_its_checkpoint(tmp_path: Path) -> None:
     assert recorded_by(tmp_path / "text.pth") == {}
 
 
+def test_a_record_beside_what_stands_for_too_much_is_none(tmp_path: Path) -> None:
+    """Each pair doubles what is hashed for the key: 45 of them would take years."""
+    part: tuple = ("x",)
+    for _ in range(25):
+        part = (part, part)
+    path = tmp_path / "model.pth"
+    torch.save({"trainer": {"images": {"count": 1}}, "more": {part: 1}}, path)
+    assert recorded_by(path) == {}
+
+
 def test_images_that_the_weights_have_learnt_are_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

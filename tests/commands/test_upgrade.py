@@ -176,6 +176,21 @@ def test_a_folder_that_another_run_holds_is_left_as_it_is(
     assert not list((tmp_path / "new").iterdir())
 
 
+def test_processes_of_torchrun_are_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only one of them could hold the folder, and the others would end the run."""
+    place = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in {**place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    stock(tmp_path, {})
+    arguments = ["upgrade", "--config-file", tmp_path / "stock.yaml", "--output", tmp_path / "new"]
+    with pytest.raises(SystemExit):
+        main([*map(str, [*arguments, "--weights", tmp_path / "stock.pth"])])
+    says = "itself: give --num-gpus 2 in the place of torchrun.\n"
+    assert capsys.readouterr().err.endswith(says) and not (tmp_path / "new").exists()
+
+
 def test_what_it_starts_from_knows_what_the_detector_has_learnt(tmp_path: Path) -> None:
     stock(tmp_path, {})
     weights = torch.load(tmp_path / "stock.pth", weights_only=True)

@@ -2,6 +2,7 @@
 """Test-time augmentation keeps difficulty and route, and each image its one route."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -59,12 +60,16 @@ def test_all_views_take_the_route_of_the_image(cfg: CfgNode, own: tuple) -> None
 
 
 @torch.no_grad()
-def test_the_route_of_a_file_is_that_of_the_image_as_inference_sees_it(tmp_path: Path) -> None:
+def test_the_route_of_a_file_is_that_of_the_image_as_inference_sees_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Not of its own pixels, of which another difficulty is."""
     cfg, model = toy_cfg(*AUGMENTED), decided(toy_model())
     write_image(tmp_path / "7.png", width=300, height=200)
     named = {"file_name": str(tmp_path / "7.png"), "image_id": 7}
-    (output,) = DynamicRCNNWithTTA(cfg, model)([named])
+    caplog.set_level(logging.INFO, "detectron2")
+    output, _ = DynamicRCNNWithTTA(cfg, model)([named, named])
+    assert caplog.text.count("Augmentations used in inference") == 1  # and not of each image
     seen = DatasetMapper(cfg, is_train=False)(dict(named))
     assert seen["image"].shape[1:] == (64, 96)
     assert output["difficulty"] == model.difficulties([seen])[0]

@@ -72,6 +72,7 @@ def test_what_an_evaluator_of_detectron2s_converted_is_not_taken_for_the_data_se
     else:
         COCOEvaluator(name, output_dir=str(tmp_path), use_fast_impl=False)
     assert len(read_ground_truth(name).coco.anns) == 1
+    assert len(coco_evaluator(name, str(tmp_path / "more"))._coco_api.anns) == 1
 
 
 def test_an_object_without_polygons_has_the_area_of_its_box(tmp_path: Path) -> None:
@@ -106,6 +107,29 @@ def test_images_that_were_not_seen_are_no_missed_objects(
                 evaluator.process([{"image_id": image_id}], [{"instances": found}])
             assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
         assert caplog.text.count("not seen") == bool(says) and says in caplog.text
+
+
+@pytest.mark.parametrize("given", [{}, {"segmentation": []}])
+def test_an_object_without_a_mask_is_named_where_masks_are_measured(
+    tmp_path: Path, given: dict
+) -> None:
+    """pycocotools stops at it, by a word that names no image."""
+    register("own", [{**IMAGE, "annotations": [{**BOX, **given}]}], thing_classes=["x", "y"])
+    found = Instances(
+        (30, 40),
+        pred_boxes=Boxes(torch.tensor([[4.0, 4, 14, 10]])),
+        scores=torch.ones(1),
+        pred_classes=torch.ones(1, dtype=torch.long),
+    )
+    evaluator = coco_evaluator("own", str(tmp_path))
+    evaluator.reset()
+    evaluator.process([{"image_id": "a"}], [{"instances": found}])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
+    found.pred_masks = torch.ones(1, 30, 40, dtype=torch.bool)
+    evaluator.reset()
+    evaluator.process([{"image_id": "a"}], [{"instances": found}])
+    with pytest.raises(ValueError, match="^Data set own: annotation 1 of image 'a' has no segment"):
+        evaluator.evaluate()
 
 
 def test_two_categories_that_are_one_class_are_refused(tmp_path: Path) -> None:
@@ -208,12 +232,18 @@ def test_data_sets_that_cannot_be_converted_are_refused(
         read_ground_truth("own")
 
 
-def test_boxes_by_code_that_nothing_finds_are_said(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("of_detectron2", [False, True])
+def test_boxes_by_code_that_nothing_finds_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, of_detectron2: bool
+) -> None:
     """Sides that are said to be corners, a box of another image, and one that is half outside."""
     given = ([30, 20, 10, 8], [50, 4, 60, 10], [30, 4, 50, 10], [4, 4, 14, 10], [0, 0, 41, 30])
     boxes = [{**BOX, "bbox": box} for box in given]
     register("own", [{**IMAGE, "annotations": boxes}], thing_classes=["x", "y"])
-    read_ground_truth("own")
+    if of_detectron2:  # for static detectors
+        coco_evaluator("own", str(tmp_path))
+    else:
+        read_ground_truth("own")
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         "Data sets ['own']: 1 of 5 boxes have no area by their bbox_mode, and count as objects "
         "that nothing finds (the first: [30, 20, 10, 8] as XYXY_ABS of a.png).",

@@ -4,12 +4,14 @@
 import io
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from dynamicdet_d2.utils.pickle_size import TooMuch, check_size, check_sizes
+from dynamicdet_d2.utils.unpickling import damaged_record
 
 
 def _doubled(times: int) -> tuple:
@@ -77,3 +79,32 @@ def test_files_of_torch_save_pass(tmp_path: Path, archive: bool) -> None:
     content = {"model": {"w": torch.ones(3)}, "iteration": 1}
     torch.save(content, path, _use_new_zipfile_serialization=archive)
     check_sizes(str(path))
+
+
+def test_an_older_file_is_looked_at_whatever_stands_behind_it(tmp_path: Path) -> None:
+    """torch reads it by its beginning, and Python takes it for the archive at its end."""
+    path, archive = tmp_path / "model.pth", io.BytesIO()
+    torch.save([_doubled(60)], path, _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(archive, "w") as end:
+        end.writestr("model/data.pkl", pickle.dumps({}))
+    path.write_bytes(path.read_bytes() + archive.getvalue())
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(TooMuch):
+        check_sizes(str(path))
+
+
+@pytest.mark.parametrize("read", [check_sizes, damaged_record])
+def test_compressed_archives_are_none_of_torch_save(
+    tmp_path: Path, read: Callable[[str], object]
+) -> None:
+    """Zeros that take a thousand times as much memory as file."""
+    torch.save({"model": {"w": torch.zeros(1000)}}, tmp_path / "model.pth")
+    read(str(tmp_path / "model.pth"))
+    with (
+        zipfile.ZipFile(tmp_path / "model.pth") as archive,
+        zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as smaller,
+    ):
+        for record in archive.infolist():
+            smaller.writestr(record.filename, archive.read(record))
+    with pytest.raises(zipfile.BadZipFile, match="compressed"):
+        read(str(tmp_path / "small.pth"))
