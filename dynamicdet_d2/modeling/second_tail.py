@@ -50,11 +50,14 @@ class SharableTail(DynamicDetector):
 
     @property
     def shared_neck(self) -> bool:
-        return self.neck_name not in self.tail2
+        return self._is_shared(self.neck_name)
 
     @property
     def shared_heads(self) -> bool:
-        return self.head_names[0] not in self.tail2
+        return all(map(self._is_shared, self.head_names))
+
+    def _is_shared(self, name: str) -> bool:
+        return self.tail_module(1, name) is self.tail_module(2, name)
 
     @property
     @abstractmethod
