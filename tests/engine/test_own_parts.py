@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.evaluation.cost import count_parts
 from dynamicdet_d2.modeling import DynamicRCNN
 from dynamicdet_d2.modeling.batch import Batch
+from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.router_inputs import RouterInput
 from dynamicdet_d2.modeling.routing import Features
 
 Config = Any
@@ -60,3 +63,107 @@ class Uncertain(DynamicRCNN):
 def test_weights_that_a_detector_keeps_itself_are_trained(config: Config) -> None:
     model = trained(config(Uncertain, "SOLVER.BASE_LR", 0.1))
     assert (model.log_variance != 0).all()
+
+
+# Routers
+
+
+class Squared(AdaptiveRouter):
+    def forward(self, *results: Any) -> Tensor:
+        return super().forward(*results).square()
+
+
+class Cubic(AdaptiveRouter):
+    def logit(self, numbers: Tensor) -> Tensor:
+        return super().logit(numbers) ** 3
+
+
+class Deeper(AdaptiveRouter):
+    """More layers in the place of one."""
+
+    @configurable
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        units = self.hidden.out_features
+        self.hidden = nn.Sequential(self.hidden, nn.ReLU(), nn.Linear(units, units))
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, *given: Any) -> dict:
+        return super().from_config(cfg, *given)
+
+
+class Strongest(RouterInput):
+    """The largest values of a convolution of the pyramid."""
+
+    reads = "pyramid"
+    count = 4
+
+    def __init__(self, trains: bool) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(16, 4, 1, bias=False).requires_grad_(trains)
+
+    def forward(self, pyramid: Features) -> Tensor:
+        return self.convolution(pyramid["p4"]).amax(dim=(2, 3))
+
+
+def with_router(build: Any) -> type[DynamicRCNN]:
+    class Routed(DynamicRCNN):
+        @classmethod
+        def from_config(cls, cfg: CfgNode) -> dict:
+            arguments = super().from_config(cfg)
+            shapes = arguments["backbone"].output_shape()
+            return {**arguments, "router": build(cfg, shapes, cls)}
+
+    return Routed
+
+
+AUTO = ("SOLVER.ROUTER.OBJECTIVE", "auto")
+TWO_LAYERS = "SOLVER.ROUTER.OBJECTIVE is 'auto', which tries routers of two linear layers"
+
+
+@pytest.mark.parametrize(
+    ("build", "keys", "says"),
+    [
+        (Squared, (), "Squared has forward() of its own, which no training asks: routers learn by"),
+        (Cubic, AUTO, f"{TWO_LAYERS}, and Cubic has logit() of its own: it must be one of loss"),
+        (Deeper, AUTO, f"{TWO_LAYERS}, and Deeper has hidden of its own: it must be one of loss"),
+        (
+            lambda *_: AdaptiveRouter(inputs={"strongest": Strongest(trains=True)}),
+            (),
+            "Strongest, an input of the router, has 'convolution.weight', which nothing trains: a ",
+        ),
+    ],
+)
+def test_a_router_that_would_not_learn_what_it_gives(
+    config: Config, build: Any, keys: tuple, says: str
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        DynamicTrainer(config(with_router(build), *keys))
+    assert str(refused.value).startswith(says)
+
+
+@pytest.mark.parametrize("build", [Cubic, Deeper])
+def test_a_router_with_layers_of_its_own_learns(config: Config, build: Any) -> None:
+    before = DynamicTrainer(config(with_router(build))).detector.router.state_dict()
+    after = trained(config(with_router(build))).router.state_dict()
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_inputs_of_ones_own_are_measured_by_their_names(config: Config) -> None:
+    model = trained(
+        config(with_router(lambda *_: AdaptiveRouter(inputs={"own": Strongest(trains=False)})))
+    )
+    # At 64 x 64 p4 has 4 x 4 positions: 16 * 16 * 4; and 4 * 8 + 8 of the two layers.
+    assert count_parts(model, 64, 64)["router"] == 16 * 16 * 4 + 4 * 8 + 8
+
+
+def test_dropout_is_off_while_images_are_told_apart() -> None:
+    class Dropped(AdaptiveRouter):
+        def logit(self, numbers: Tensor) -> Tensor:
+            return super().logit(numbers) * (0 if self.training else 1)
+
+    router = Dropped(inputs={"own": Strongest(trains=False)}).train()
+    nn.init.zeros_(router.score.weight)
+    nn.init.constant_(router.score.bias, 32.0)
+    router.tell_apart(torch.zeros(1, 4))
+    assert router.training and float(router.score.bias) == 8.0
