@@ -18,6 +18,7 @@ from dynamicdet_d2.modeling.batch import Batch
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.router_inputs import RouterInput
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.parts import HARD, Part
 
 Config = Any
 
@@ -63,6 +64,62 @@ class Uncertain(DynamicRCNN):
 def test_weights_that_a_detector_keeps_itself_are_trained(config: Config) -> None:
     model = trained(config(Uncertain, "SOLVER.BASE_LR", 0.1))
     assert (model.log_variance != 0).all()
+
+
+# What detector2 has for itself
+
+SECOND = ("SOLVER.PHASES", "['detector2']", "SOLVER.BASE_LR", 0.1)
+
+
+class Refined(DynamicRCNN):
+    """detector2's pyramid gets a residual convolution."""
+
+    @configurable
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.refine = nn.Conv2d(16, 16, 1)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        return super().from_config(cfg)
+
+    def pyramid(self, detector: int, features: Features) -> Features:
+        levels = super().pyramid(detector, features)
+        return levels if detector == 1 else {k: x + self.refine(x) for k, x in levels.items()}
+
+
+class Described(Refined):
+    def tail_parts(self) -> tuple[Part, ...]:
+        return *super().tail_parts(), Part("refine", self.refine, routes=HARD, step="pyramid")
+
+
+@pytest.mark.parametrize("kind", [Refined, Described])
+def test_phase_detector2_trains_what_the_hard_route_alone_passes(
+    config: Config, kind: type[DynamicRCNN], caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = config(kind, *SECOND)
+    before = DynamicTrainer(cfg).detector.refine.weight.clone()
+    moved = not torch.equal(before, trained(cfg).refine.weight)
+    said = (
+        "Phase detector2 leaves 'refine.weight' as it is, as neither second_parts() nor "
+        "tail_parts() of Refined names it as detector2's."
+    )
+    assert (moved, said in caplog.text) == ((True, False) if kind is Described else (False, True))
+
+
+def test_phase_detector2_does_not_move_what_detector1_has_too(config: Config) -> None:
+    class OneBoxHead(DynamicTrainer):
+        @classmethod
+        def build_model(cls, cfg: CfgNode) -> Any:
+            model: Any = super().build_model(cfg)
+            model.tail2.roi_heads.box_head = model.roi_heads.box_head
+            return model
+
+    says = (
+        r"^Phase detector2 would train 'roi_heads.box_head.fc1.weight', which detector1 has, too"
+    )
+    with pytest.raises(ValueError, match=says):
+        OneBoxHead(config(DynamicRCNN, *SECOND, "MODEL.COMPOSITE.SHARE_HEADS", False))
 
 
 # Routers

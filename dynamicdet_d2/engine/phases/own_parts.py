@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts of a program's own that a phase would pass over, said before the run's first step."""
 
+import logging
+from collections.abc import Iterable
+
 from torch import nn
 
 from dynamicdet_d2.engine.objectives import OBJECTIVES
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+
+logger = logging.getLogger(__name__)
 
 # Methods of a router in whose place "auto" has the paper's two layers.
 _TWO_LAYERS = ("difficulty", "logit")
@@ -36,6 +41,36 @@ def check_router(model: DynamicDetector, tries_all: bool) -> None:
             f"{name} has {own[0]} of its own: it must be one of {', '.join(OBJECTIVES)}."
         )
     _check_inputs(model, router)
+
+
+def check_second(model: DynamicDetector) -> None:
+    """Refuse weights of detector2 that detector1 has, too; say which ones belong to nobody.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    tail = model.tail_parts()
+    second = _weights(model.second_parts())
+    first = _weights([model.backbone.bottom_up1, *(x.owner for x in tail if "easy" in x.routes)])
+    known = second | first | _weights([model.router, *model.heads, *(x.owner for x in tail)])
+    names = {id(weight): name for name, weight in model.named_parameters() if weight.requires_grad}
+    shared = [name for weight, name in names.items() if weight in second & first]
+    if shared:
+        raise ValueError(
+            f"Phase detector2 would train '{shared[0]}', which detector1 has, too, and which is to "
+            "stay as it is: detector2 needs one of its own, or SOLVER.PHASES has 'detectors'."
+        )
+    left = [name for weight, name in names.items() if weight not in known]
+    if left:
+        logger.warning(
+            "Phase detector2 leaves '%s' as it is, as neither second_parts() nor tail_parts() of "
+            "%s names it as detector2's.",
+            *(left[0], type(model).__name__),
+        )
+
+
+def _weights(modules: Iterable[nn.Module]) -> set[int]:
+    return {id(weight) for module in modules for weight in module.parameters()}
 
 
 def _check_inputs(model: DynamicDetector, router: AdaptiveRouter) -> None:
