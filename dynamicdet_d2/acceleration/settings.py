@@ -11,13 +11,15 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from dynamicdet_d2.parts import parts_of
 
 # Of a detector, what is set for each call, and what the copy is kept by.
 _ITS_OWN = ("operating_point", "optimized_copy")
 _PLAIN = (bool, int, float, str)
+_ARRAYS = (Tensor, np.ndarray)
 
 Handed = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
 """Attributes of a module, of its counterpart in the copy, and the names that are settings."""
@@ -40,6 +42,15 @@ class HandedSettings:
         for ours, theirs, names in self._handed:
             theirs.update({k: ours[k] for k in names if k in ours and _may_be_set(ours[k])})
 
+    def outgrown(self) -> bool:
+        """Whether one has become what cannot be handed on, such as a tensor in the place of None."""
+        return any(
+            not _may_be_set(ours[name])
+            for ours, _, names in self._handed
+            for name in names
+            if name in ours
+        )
+
     def names(self) -> set[tuple[int, str]]:
         """The id of the attributes of the model's own module, and the setting's name."""
         return {(id(ours), name) for ours, _, names in self._handed for name in names}
@@ -50,13 +61,16 @@ class LayerSettings:
     modules keep that is no module, at one moment.
 
     These are numbers, text, and tuples and lists of them, such as ``eps``, ``stride`` or the
-    ``weights`` of a ``box2box_transform``.
+    ``weights`` of a ``box2box_transform``; and tensors and arrays that are no buffers, such as
+    a threshold of each class.
     """
 
     def __init__(self, model: nn.Module, handed: HandedSettings) -> None:
-        passed_over = handed.names()
+        self._handed, passed_over = handed, handed.names()
         self._owners, self._getters = list[dict[str, Any]](), list[itemgetter]()
+        self._arrays = list[tuple[dict[str, Any], str]]()
         for owner in _owners(model):
+            self._arrays += [(owner, k) for k, v in owner.items() if isinstance(v, _ARRAYS)]
             names = [
                 name
                 for name, value in owner.items()
@@ -69,10 +83,17 @@ class LayerSettings:
                 self._owners.append(owner)
                 self._getters.append(itemgetter(*names))
         self._values = copy.deepcopy(self._read())  # lists can be changed in place
+        # With the arrays themselves: what follows one that is gone could have its place.
+        self._stamps = [(owner[name], _stamp(owner[name])) for owner, name in self._arrays]
 
     def changed(self) -> bool:
         try:
-            return self._read() != self._values
+            stamps = [_stamp(owner[name]) for owner, name in self._arrays]
+            return (
+                self._read() != self._values
+                or stamps != [stamp for _, stamp in self._stamps]
+                or self._handed.outgrown()
+            )
         except KeyError:  # one is gone
             return True
 
@@ -113,6 +134,14 @@ def _owners(model: nn.Module) -> Iterator[dict[str, Any]]:
             if is_plain_object and not callable(kept) and id(kept) not in seen:
                 seen.add(id(kept))
                 yield vars(kept)
+
+
+def _stamp(value: Any) -> tuple[int, object]:
+    """What tells an array or a tensor from another one, and from itself before a change."""
+    if isinstance(value, np.ndarray):
+        return id(value), value.tobytes()
+    is_counted = isinstance(value, Tensor) and not value.is_inference()
+    return id(value), value._version if is_counted else None
 
 
 def _is_watched(value: object) -> bool:

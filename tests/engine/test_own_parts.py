@@ -115,9 +115,7 @@ def test_phase_detector2_does_not_move_what_detector1_has_too(config: Config) ->
             model.tail2.roi_heads.box_head = model.roi_heads.box_head
             return model
 
-    says = (
-        r"^Phase detector2 would train 'roi_heads.box_head.fc1.weight', which detector1 has, too"
-    )
+    says = r"^Phase detector2 would train 'roi_heads.box_head.fc1.weight', which detector1 has, too"
     with pytest.raises(ValueError, match=says):
         OneBoxHead(config(DynamicRCNN, *SECOND, "MODEL.COMPOSITE.SHARE_HEADS", False))
 
