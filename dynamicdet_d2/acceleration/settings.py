@@ -43,7 +43,7 @@ class HandedSettings:
             theirs.update({k: ours[k] for k in names if k in ours and _may_be_set(ours[k])})
 
     def outgrown(self) -> bool:
-        """Whether one has become what cannot be handed on, such as a tensor in the place of None."""
+        """Whether one has become what cannot be handed on, as a tensor in the place of None."""
         return any(
             not _may_be_set(ours[name])
             for ours, _, names in self._handed

@@ -61,9 +61,12 @@ class Uncertain(DynamicRCNN):
         return {**{k: x * (-own).exp() for k, x in found.items()}, "loss_variance": own}
 
 
-def test_weights_that_a_detector_keeps_itself_are_trained(config: Config) -> None:
+def test_weights_that_a_detector_keeps_itself_are_trained(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
     model = trained(config(Uncertain, "SOLVER.BASE_LR", 0.1))
     assert (model.log_variance != 0).all()
+    assert "losses() of Uncertain is its own, and image_losses() is not: a router" in caplog.text
 
 
 # What detector2 has for itself

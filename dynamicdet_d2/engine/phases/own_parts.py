@@ -10,6 +10,7 @@ from dynamicdet_d2.engine.objectives import OBJECTIVES
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.tails import Tails
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,18 @@ def check_router(model: DynamicDetector, tries_all: bool) -> None:
             f"{name} has {own[0]} of its own: it must be one of {', '.join(OBJECTIVES)}."
         )
     _check_inputs(model, router)
+    if own_methods(model, ("losses",)) and not _asks_losses(model):
+        logger.warning(
+            "losses() of %s is its own, and image_losses() is not: a router learns from L1 and L2 "
+            "by image_losses(), without what losses() adds to them or leaves out.",
+            type(model).__name__,
+        )
+
+
+def _asks_losses(model: DynamicDetector) -> bool:
+    """Whether what it learns an image by is a program's own, or all that it learns a batch by."""
+    inherited = type(model).image_losses is Tails.image_losses
+    return inherited or bool(own_methods(model, ("image_losses",)))
 
 
 def check_second(model: DynamicDetector) -> None:
