@@ -160,10 +160,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         return losses
 
     def second_parts(self) -> list[nn.Module]:
-        """What detector2 has for itself; phase "detector2" trains it.
-
-        Of the tail that is what its parts have on the hard route alone.
-        """
+        """What detector2 has for itself, of the tail by its parts; phase "detector2" trains it."""
         owners = [x.owner for x in self.tail_parts() if x.routes == HARD and x.owner is not self]
         return [self.backbone.connections, self.backbone.bottom_up2, *owners]
 

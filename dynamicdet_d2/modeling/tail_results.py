@@ -18,6 +18,7 @@ from dynamicdet_d2.utils.words import named_image, shown
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.batch import Batch
+    from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
     from dynamicdet_d2.modeling.tails import Tails
 
 _FIELDS = ("pred_boxes", "scores", "pred_classes")
@@ -39,7 +40,12 @@ def losses_of_tail(
 
 
 def loss_of_image(
-    tails: "Tails", detector: int, batch: "Batch", pyramid: Features, place: int, image: Any
+    tails: "DynamicDetector",
+    detector: int,
+    batch: "Batch",
+    pyramid: Features,
+    place: int,
+    image: Any,
 ) -> float:
     """The sum of ``tails.image_losses`` of an image of a batch.
 
