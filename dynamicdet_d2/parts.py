@@ -248,7 +248,10 @@ def num_proposals(proposal_generator: nn.Module | None) -> int:
 
 
 def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:
-    """All that is done with proposals and with detections, and the layers inside."""
+    """All that is done with proposals and with detections, and the layers inside.
+
+    Heads of a program's own that look at proposals alone have nothing that takes detections.
+    """
     heads: list[nn.Module] = []
     if isinstance(roi_heads, StandardROIHeads):
         boxes = roi_heads.box_head
@@ -259,9 +262,11 @@ def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:
         for head in roi_heads.children()
         if isinstance(head, BaseMaskRCNNHead | BaseKeypointRCNNHead)
     ]
+    given = "forward_with_given_boxes"
+    with_boxes = [roi_heads] if hasattr(roi_heads, given) else []
     return (
         Part("box_head", roi_heads, takes=Takes.PROPOSALS),
-        Part("mask_head", roi_heads, "forward_with_given_boxes", takes=Takes.DETECTIONS),
+        *(Part("mask_head", own, given, takes=Takes.DETECTIONS) for own in with_boxes),
         *(Part("box_head", head, takes=Takes.REGIONS) for head in heads),
         *(Part("mask_head", head, "layers", takes=Takes.REGIONS) for head in others),
     )

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What detectors say that they consist of."""
 
+from typing import Any
+
 import pytest
 from detectron2.modeling import build_model
+from detectron2.modeling.roi_heads import ROIHeads
 from torch import nn
 
-from dynamicdet_d2.evaluation.cost import RouteCost, kept_proposals, route_flops
+from dynamicdet_d2.evaluation.cost import RouteCost, count_parts, kept_proposals, route_flops
 from dynamicdet_d2.parts import BOTH, EASY, HARD, Part, Takes, parts_of
 from tests.support.optimized import MASK, STATIC
 from tests.support.toy import toy_cfg, toy_model
@@ -64,3 +67,22 @@ def test_wrapping_a_function() -> None:
     layer = nn.Identity()
     Part("layer", layer).wrap(lambda function: lambda x: 2 * function(x))
     assert layer(3) == 6
+
+
+def test_roi_heads_that_look_at_proposals_alone() -> None:
+    class Scores(ROIHeads):
+        """A score from the middle of each box."""
+
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+            self.score = nn.Linear(16, 4, bias=False)
+
+        def forward(self, images: Any, features: Any, proposals: Any, targets: Any = None) -> Any:
+            (boxes,) = (own.proposal_boxes for own in proposals)
+            column, row = (boxes.get_centers() / 4).long().unbind(dim=1)
+            return self.score(features["p2"][0, :, row, column].T), {}
+
+    model = toy_model()
+    model.roi_heads = Scores()
+    parts = count_parts(model, 64, 64, num_proposals=10)
+    assert parts["box_head"] == 10 * 16 * 4 and "mask_head" not in parts

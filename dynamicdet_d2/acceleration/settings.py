@@ -12,13 +12,15 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from dynamicdet_d2.parts import parts_of
 
 # Of a detector, what is set for each call, and what the copy is kept by.
 _ITS_OWN = ("operating_point", "optimized_copy")
 _PLAIN = (bool, int, float, str)
+_ARRAYS = (Tensor, np.ndarray)
 
 Handed = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
 """Attributes of a module, of its counterpart in the copy, and the names that are settings."""
@@ -29,8 +31,8 @@ class HandedSettings:
 
     def __init__(self, model: nn.Module, fast: nn.Module) -> None:
         # A model's own lists may grow with every call, as a record of them does.
-        own = [*_settings(model), *(k for k, v in vars(model).items() if _is_list(v))]
-        found: list[Handed] = [(vars(model), vars(fast), own)]
+        own = [name for name, value in vars(model).items() if _is_handed(value)]
+        found: list[Handed] = [(vars(model), vars(fast), [x for x in own if x != "training"])]
         for ours, theirs in zip(_decisive(model), _decisive(fast), strict=True):
             inside = dict(theirs.named_modules())
             for name, module in ours.named_modules():
@@ -41,8 +43,16 @@ class HandedSettings:
     def hand_on(self) -> None:
         """Set those of the copy as the model has them now."""
         for ours, theirs, names in self._handed:
-            now = {k: ours[k] for k in names if k in ours}
-            theirs.update({k: v for k, v in now.items() if _may_be_set(v) or _is_list(v)})
+            theirs.update({k: ours[k] for k in names if k in ours and _is_handed(ours[k])})
+
+    def outgrown(self) -> bool:
+        """Whether one has become what cannot be handed on, as a tensor in the place of None."""
+        return any(
+            not _is_handed(ours[name])
+            for ours, _, names in self._handed
+            for name in names
+            if name in ours
+        )
 
     def names(self) -> set[tuple[int, str]]:
         """The id of the attributes of the model's own module, and the setting's name."""
@@ -53,13 +63,16 @@ class LayerSettings:
     """Those of all other modules, and of what modules keep that is no module, at one moment.
 
     These are numbers, text, and tuples and lists of them, such as ``eps``, ``stride`` or the
-    ``weights`` of a ``box2box_transform``.
+    ``weights`` of a ``box2box_transform``; and tensors and arrays that are no buffers, such as
+    a threshold of each class.
     """
 
     def __init__(self, model: nn.Module, handed: HandedSettings) -> None:
-        passed_over = handed.names()
+        self._handed, passed_over = handed, handed.names()
         self._owners, self._getters = list[dict[str, Any]](), list[itemgetter]()
+        self._arrays = list[tuple[dict[str, Any], str]]()
         for owner in _owners(model):
+            self._arrays += [(owner, k) for k, v in owner.items() if isinstance(v, _ARRAYS)]
             names = [
                 name
                 for name, value in owner.items()
@@ -72,10 +85,17 @@ class LayerSettings:
                 self._owners.append(owner)
                 self._getters.append(itemgetter(*names))
         self._values = copy.deepcopy(self._read())  # lists can be changed in place
+        # With the arrays themselves: what follows one that is gone could have its place.
+        self._stamps = [(owner[name], _stamp(owner[name])) for owner, name in self._arrays]
 
     def changed(self) -> bool:
         try:
-            return self._read() != self._values
+            stamps = [_stamp(owner[name]) for owner, name in self._arrays]
+            return (
+                self._read() != self._values
+                or stamps != [stamp for _, stamp in self._stamps]
+                or self._handed.outgrown()
+            )
         except KeyError:  # one is gone
             return True
 
@@ -91,6 +111,10 @@ def _decisive(model: nn.Module) -> list[nn.Module]:
 def _settings(module: nn.Module) -> list[str]:
     """None among them: it may become a number."""
     return [k for k, v in vars(module).items() if k != "training" and _may_be_set(v)]
+
+
+def _is_handed(value: object) -> bool:
+    return _may_be_set(value) or _is_list(value)
 
 
 def _may_be_set(value: object) -> bool:
@@ -117,6 +141,14 @@ def _owners(model: nn.Module) -> Iterator[dict[str, Any]]:
             if is_plain_object and not callable(kept) and id(kept) not in seen:
                 seen.add(id(kept))
                 yield vars(kept)
+
+
+def _stamp(value: Any) -> tuple[int, object]:
+    """What tells an array or a tensor from another one, and from itself before a change."""
+    if isinstance(value, np.ndarray):
+        return id(value), value.tobytes()
+    is_counted = isinstance(value, Tensor) and not value.is_inference()
+    return id(value), value._version if is_counted else None
 
 
 def _is_watched(value: object) -> bool:

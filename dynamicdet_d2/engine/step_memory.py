@@ -6,8 +6,7 @@ forward pass is counted on two small pictures; it grows with their area, and wit
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 import torch
 from detectron2.config import CfgNode
@@ -17,7 +16,7 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dynamicdet_d2.modeling.modes import loss_mode, torch_seeded
+from dynamicdet_d2.modeling.modes import buffers_kept, loss_mode, torch_seeded
 from dynamicdet_d2.utils.memory import free_memory
 from dynamicdet_d2.utils.words import in_words
 
@@ -125,7 +124,7 @@ def saved_bytes(cfg: CfgNode, model: nn.Module, losses: Losses, side: int) -> in
     mixed = torch.autocast(device.type, enabled=cfg.SOLVER.AMP.ENABLED and device.type == "cuda")
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with (
-        _buffers_kept(model),
+        buffers_kept(model),
         loss_mode(model),
         EventStorage(1),  # of an iteration at which nothing is drawn
         torch_seeded(0, device),
@@ -151,17 +150,6 @@ def picture(cfg: CfgNode, side: int) -> dict:
         objects.gt_masks = BitMasks(torch.ones(_OBJECTS, side, side, dtype=torch.bool))
     image = torch.zeros(len(cfg.MODEL.PIXEL_MEAN), side, side)
     return {"image": image, "instances": objects, "height": side, "width": side, "image_id": 0}
-
-
-@contextmanager
-def _buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Running means that are no norm's, such as those that losses are divided by."""
-    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
-            buffer.copy_(value)
 
 
 def _gigabytes(size: float) -> str:

@@ -79,6 +79,8 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         self.plan = Plan(planned_phases(cfg), len(self.images))
         trained = {phase.name: phase.trained(self.detector) for phase in self.plan.phases}
         overridden.check_trains(trained, type(self))
+        for phase in self.plan.phases:
+            phase.check(self.detector)
         self.max_iter = self.plan.max_iter
         self.average = WeightAverage.from_config(cfg, self.detector)
         own = weakref.proxy(self)
@@ -256,7 +258,8 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
 
     def _measured(self, columns: Sequence[str], step: int) -> LossTable:
         resumed = step > 0 or self.start_iter > 0
-        table = obtain_table(self.cfg, self.detector, self.images, columns, resumed=resumed)
+        names = (*self.detector.router.counts, *columns)
+        table = obtain_table(self.cfg, self.detector, self.images, names, resumed=resumed)
         self.detector.loss_offset.fill_(table.offset)
         storage = getattr(self, "storage", None)
         if storage is not None and comm.is_main_process():

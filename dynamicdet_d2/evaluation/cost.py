@@ -8,7 +8,6 @@ what its count here lacks of the paper's 207.1 G. Blocks that can be folded, suc
 counted in the folded form.
 """
 
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
@@ -26,9 +25,8 @@ from dynamicdet_d2.evaluation.flop_meter import (
     measure_roi_heads,
 )
 from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, system_name
-from dynamicdet_d2.parts import parts_of, rounded_up, undescribed
-
-logger = logging.getLogger(__name__)
+from dynamicdet_d2.evaluation.uncounted import say_uncounted
+from dynamicdet_d2.parts import parts_of, rounded_up
 
 _SIDE, _PROPOSALS = integer(at_least=1), integer(at_least=1, at_most=MOST_PROPOSALS)
 
@@ -141,10 +139,11 @@ class RouteCost:
         """
         height, width = padded_size(self.model, height, width)
         size = self._last_padding(height), self._last_padding(width)
-        if not self._work:
-            _say_undescribed(self.model)
         if size not in self._work:
-            self._work[size] = measure_dense(self.model, *size)
+            work = measure_dense(self.model, *size)
+            if not self._work:
+                say_uncounted(self.model, work)
+            self._work[size] = work
         easy = {**self._work[size], **self._regions("easy")}
         measured = {**self._work[size], **self._regions(route)}
         parts = parts_of(self.model)
@@ -210,16 +209,6 @@ class RouteCost:
         if count not in self._roi_work:
             self._roi_work[count] = measure_roi_heads(self.model, count)
         return self._roi_work[count]
-
-
-def _say_undescribed(model: nn.Module) -> None:
-    missing = undescribed(model)
-    if missing:
-        logger.warning(
-            "Multiply-adds of %s are not counted: no part of %s describes %s "
-            "(dynamicdet_d2.parts.parts_of).",
-            *(" and ".join(missing), type(model).__name__, "them" if len(missing) > 1 else "it"),
-        )
 
 
 def table(model: nn.Module, cfg: CfgNode, setting: Setting) -> str:

@@ -2,6 +2,7 @@
 """What cost and acceleration need to know of a dynamic detector of any kind."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -12,6 +13,9 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.parts import HARD, Part, Parts, parts_of
+
+# Steps of detector1's pass whose results have shapes without values.
+_MAPS = ("features", "pyramid")
 
 
 @parts_of.register
@@ -37,21 +41,21 @@ def _router_parts(router: AdaptiveRouter) -> tuple[Part, ...]:
     exact = ("hidden", "score")
     if router.reads == ("features",):
         return (Part("router", router, features=True, exact=exact),)
-    own = [x for x in router.inputs.values() if x.reads == "features"]
+    own = [x for x in router.inputs.values() if x.reads in _MAPS]
     return (
         *(Part("router", x, features=True) for x in own),
         Part("router", router, "difficulty", features=True, exact=exact),
     )
 
 
-def _run_router(router: AdaptiveRouter, features: Features) -> None:
-    """On F1, and on zeros for what comes from proposals and detections, which need values."""
+def _run_router(router: AdaptiveRouter, seen: Mapping[str, Features]) -> None:
+    """On ``_MAPS``, and on zeros for what comes of proposals and detections, which need values."""
     if router.reads == ("features",):
-        router(features)
+        router(seen["features"])
         return
-    blank = next(iter(features.values()))
+    blank = next(iter(seen["features"].values()))
     numbers = [
-        x(features) if x.reads == "features" else blank.new_zeros(len(blank), x.count)
+        x(seen[x.reads]) if x.reads in _MAPS else blank.new_zeros(len(blank), x.count)
         for x in router.inputs.values()
     ]
     router.difficulty(torch.cat(numbers, dim=1))
@@ -74,10 +78,10 @@ def _tail_parts(model: DynamicDetector) -> tuple[Part, ...]:
 
 def _run_on_image(model: DynamicDetector, images: Tensor) -> None:
     features1, start = model.backbone.first(images)
-    _run_router(model.router, features1)
     features2 = model.backbone.second(features1, start)
     pyramid2 = model.pyramid(2, features2)
     pyramid1 = pyramid2 if model.shared_neck else model.pyramid(1, features1)
+    _run_router(model.router, {"features": features1, "pyramid": pyramid1})
     model.predictions(2, pyramid2)
     if not model.shared_heads:
         model.predictions(1, pyramid1)

@@ -34,7 +34,7 @@ from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.modeling.tail_results import loss_of_image, losses_of_tail
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.operating_point.point import OperatingPoint
-from dynamicdet_d2.parts import rounded_up
+from dynamicdet_d2.parts import HARD, rounded_up
 
 DETECTORS = (1, 2)
 
@@ -160,8 +160,9 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         return losses
 
     def second_parts(self) -> list[nn.Module]:
-        """What detector2 has for itself; phase "detector2" trains it."""
-        return [self.backbone.connections, self.backbone.bottom_up2]
+        """What detector2 has for itself, of the tail by its parts; phase "detector2" trains it."""
+        owners = [x.owner for x in self.tail_parts() if x.routes == HARD and x.owner is not self]
+        return [self.backbone.connections, self.backbone.bottom_up2, *owners]
 
     def losses_of_second(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """detector2's losses alone, for training what it has for itself beside a frozen rest.

@@ -28,7 +28,7 @@ from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.exit_merging import ExitMerging
 from dynamicdet_d2.modeling.modes import loss_mode, setting, torch_seeded
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck, check_levels
-from dynamicdet_d2.modeling.routed_batch import in_one_pass, routed_features, routed_results
+from dynamicdet_d2.modeling.routed_batch import routed_features, routed_results
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.second_tail import SharableTail, own_tail
@@ -221,7 +221,7 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
         self, inputs: list[dict], given: list[Instances], do_postprocess: bool, threshold: float
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(inputs)
-        if in_one_pass(self):
+        if self.shared_tail:
             features, difficulties = routed_features(self, images, threshold)
             results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)
         else:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
+from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
 # Modules that change (statistics) or draw random numbers (dropout) in training mode.
@@ -68,6 +69,31 @@ def training_alone(
             m.training = m.training and m in awake
         with loss_mode(*{*heads} - awake):
             yield
+
+
+@contextmanager
+def buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Each buffer that is no norm's is afterwards what it was.
+
+    So are what losses count while they are computed, such as the objects of each class. Norms have
+    a mode, by which they stay; what has not changed is not written, since copies of a model look
+    whether anything was.
+    """
+    before = [
+        (m, name, buffer, buffer._version, buffer.clone())
+        for m in module.modules()
+        if not isinstance(m, (*_KEEP_IN_EVAL, FrozenBatchNorm2d))
+        for name, buffer in m.named_buffers(recurse=False)
+        if not buffer.is_inference()  # which count no changes
+    ]
+    try:
+        yield
+    finally:
+        for m, name, buffer, version, value in before:
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(value)
+            m._buffers[name] = buffer
 
 
 @contextmanager

@@ -15,22 +15,12 @@ from torch import Tensor
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.exit_merging import hard_detections
 from dynamicdet_d2.modeling.modes import evaluating
-from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.modeling.tail_results import detections_of_tail, objectness_of_tail
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-
-# Methods that take the number of a detector.
-_TOLD_WHOSE = ("pyramid", "predictions", "proposals", "detections")
-
-
-def in_one_pass(model: "DynamicDetector") -> bool:
-    """Whether a tail does the same for both detectors' images: it is shared, and no method of a
-    program's own is told whose images it is given."""
-    return model.shared_tail and not own_methods(model, _TOLD_WHOSE)
 
 
 def routed_features(
@@ -60,7 +50,7 @@ def routed_detections(
     """Each image's detections by its route, and the difficulties."""
     if model.exit_merging is not None:
         return _with_merged_exits(model, images, threshold)
-    if in_one_pass(model) and model.router.reads == ("features",):
+    if model.shared_tail and model.router.reads == ("features",):
         return _by_one_pass(model, images, threshold)
     return routed_results(model, images, threshold, lambda seen, indices: seen.detections)
 

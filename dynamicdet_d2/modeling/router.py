@@ -11,6 +11,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from dynamicdet_d2.modeling.modes import evaluating
 from dynamicdet_d2.modeling.router_inputs import RouterInput, build_router_inputs
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.utils.precision import without_autocast
@@ -176,7 +177,8 @@ class AdaptiveRouter(nn.Module):
         Args:
             numbers: (N, d) of the training images.
         """
-        largest = self.logit(numbers.to(self.score.weight.device)).abs().max()
+        with evaluating(self):
+            largest = self.logit(numbers.to(self.score.weight.device)).abs().max()
         if largest > LARGEST_LOGIT:
             for parameter in self.score.parameters():
                 parameter.mul_(LARGEST_LOGIT / largest)

@@ -33,7 +33,8 @@ class SharableTail(DynamicDetector):
     def own_parts(self, tail2: Mapping[str, nn.Module] | None) -> nn.ModuleDict:
         """
         Raises:
-            ValueError: a name that is none of the tail's, or some of the heads without the others.
+            ValueError: a name that is none of the tail's, some of the heads without the others, or
+                a module of detector1's own.
         """
         given = dict(tail2 or {})
         for name in sorted(given.keys() - {self.neck_name, *self.head_names}):
@@ -46,15 +47,24 @@ class SharableTail(DynamicDetector):
                 f"tail2 has no '{missing[0]}': detector2 has all of {', '.join(self.head_names)} "
                 "for itself, or none."
             )
+        for name, module in given.items():
+            if module is getattr(self.tail1, name):
+                raise ValueError(
+                    f"tail2 has detector1's own '{name}'; what detector2 has for itself must be "
+                    "another module, such as a copy.deepcopy of it."
+                )
         return nn.ModuleDict(given)
 
     @property
     def shared_neck(self) -> bool:
-        return self.neck_name not in self.tail2
+        return self._is_shared(self.neck_name)
 
     @property
     def shared_heads(self) -> bool:
-        return self.head_names[0] not in self.tail2
+        return all(map(self._is_shared, self.head_names))
+
+    def _is_shared(self, name: str) -> bool:
+        return self.tail_module(1, name) is self.tail_module(2, name)
 
     @property
     @abstractmethod

@@ -12,11 +12,13 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
+from dynamicdet_d2.modeling.modes import buffers_kept
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.utils.words import named_image, shown
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.batch import Batch
+    from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
     from dynamicdet_d2.modeling.tails import Tails
 
 _FIELDS = ("pred_boxes", "scores", "pred_classes")
@@ -38,7 +40,12 @@ def losses_of_tail(
 
 
 def loss_of_image(
-    tails: "Tails", detector: int, batch: "Batch", pyramid: Features, place: int, image: Any
+    tails: "DynamicDetector",
+    detector: int,
+    batch: "Batch",
+    pyramid: Features,
+    place: int,
+    image: Any,
 ) -> float:
     """The sum of ``tails.image_losses`` of an image of a batch.
 
@@ -53,7 +60,7 @@ def loss_of_image(
     own = {name: level[place : place + 1] for name, level in pyramid.items()}
     try:
         # Detectron2's heads log; these losses are no training step.
-        with EventStorage(), finite_boxes():
+        with EventStorage(), finite_boxes(), buffers_kept(tails):
             losses = tails.image_losses(detector, batch.one(place), own)
             checked = checked_losses(losses, f"image_losses() of {type(tails).__name__}")
             return float(sum(checked.values()))

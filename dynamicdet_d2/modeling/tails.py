@@ -14,10 +14,14 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.batch import Batch
+from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import Part, Regions
+
+# Methods that take the number of a detector.
+_TOLD_WHOSE = ("pyramid", "predictions", "proposals", "detections")
 
 
 class Tails(ABC):
@@ -55,8 +59,11 @@ class Tails(ABC):
     @property
     def shared_tail(self) -> bool:
         """Whether a batch's features pass neck and heads once, whatever their routes; otherwise
-        each route's images pass their own."""
-        return self.shared_neck and self.shared_heads
+        each route's images pass their own.
+
+        They do not where a method of a program's own is told whose images it is given.
+        """
+        return self.shared_neck and self.shared_heads and not own_methods(self, _TOLD_WHOSE)
 
     @classmethod
     def check_shared(cls, cfg: CfgNode) -> None:

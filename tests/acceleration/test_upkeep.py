@@ -8,9 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import GeneralizedRCNNWithTTA
+from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 from torch import nn
@@ -262,6 +264,16 @@ class OfSomeClasses(DynamicRCNN):
         return [x[torch.isin(x.pred_classes, torch.tensor(self.wanted))] for x in found]
 
 
+class OfSomeHeads(StandardROIHeads):
+    wanted: Any
+
+    def forward(self, *given: Any) -> Any:
+        found, losses = super().forward(*given)
+        if self.wanted is not None:
+            found = [x[torch.isin(x.pred_classes, torch.as_tensor(self.wanted))] for x in found]
+        return found, losses
+
+
 def test_lists_of_a_model_of_ones_own_are_followed() -> None:
     model = detector("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, optimize=True)
     model.__class__ = OfSomeClasses
@@ -296,6 +308,29 @@ def test_a_list_that_grows_with_every_call_makes_no_other_copy() -> None:
         copies.add(model.optimized_copy.of(model))
     assert model.calls == [1, 1, 1]
     assert len(copies) == 1
+
+
+def test_arrays_that_are_no_buffers_are_followed() -> None:
+    """Also where None, which is handed on, was in their place."""
+    model = detector("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, optimize=True)
+    model.roi_heads.__class__, model.roi_heads.wanted = OfSomeHeads, None
+
+    def classes() -> set[int]:
+        return set(raw(model, toy_inputs(1))[0].pred_classes.tolist())
+
+    assert classes() == {0, 1, 2}
+    for first, second in (
+        (torch.tensor([0, 1]), torch.tensor([1, 2])),
+        (np.array([0, 1]), np.array([1, 2])),
+    ):
+        model.roi_heads.wanted = first
+        assert classes() == {0, 1}
+        model.roi_heads.wanted = second
+        assert classes() == {1, 2}
+        second[1] = 1
+        assert classes() == {1}
+        model.roi_heads.wanted = None
+        assert classes() == {0, 1, 2}
 
 
 def test_threads_wait_for_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:

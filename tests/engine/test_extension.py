@@ -156,7 +156,9 @@ class OwnMapper(DynamicTrainer):
         return ResumableLoader(cfg, DatasetMapper(cfg, is_train=True, augmentations=[]))
 
 
-def test_our_loader_takes_another_mapper_and_goes_on_exactly(cfg: CfgNode) -> None:
+def test_our_loader_takes_another_mapper_and_goes_on_exactly(
+    cfg: CfgNode, caplog: pytest.LogCaptureFixture
+) -> None:
     def images(step: int) -> list[torch.Tensor]:
         trainer = OwnMapper(cfg)
         trainer.enter(trainer.plan.phases[0], step)
@@ -166,6 +168,7 @@ def test_our_loader_takes_another_mapper_and_goes_on_exactly(cfg: CfgNode) -> No
     whole, rest = images(step=0), images(step=2)
     assert all(image.shape == (3, 64, 96) for image in whole)  # not augmented
     assert all(torch.equal(a, b) for a, b in zip(whole[4:], rest, strict=True))
+    assert "gives a mapper or images of its own: a router learns from DATASETS.TRAIN" in caplog.text
 
 
 def test_hooks_without_the_switch_of_phases_are_refused(cfg: CfgNode) -> None:

@@ -13,7 +13,9 @@ from detectron2.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
 from torch import nn
 
 from dynamicdet_d2.export import export, open_exported
+from dynamicdet_d2.export.kinds import kind_of
 from dynamicdet_d2.export.manifest import route_settings
+from dynamicdet_d2.export.pieces import image_pieces
 from dynamicdet_d2.export.write import Request
 from dynamicdet_d2.modeling import DynamicRCNN
 from dynamicdet_d2.modeling.exit_merging import ExitMerging
@@ -159,3 +161,16 @@ def test_what_is_made_of_features_is_in_a_piece_whoever_wrote_it(tmp_path: Path)
     assert route_settings(model)["router_inputs"] == ["features"]
     export(model.eval(), toy_cfg(), tmp_path / "exported", Request("torch"))
     assert open_exported(tmp_path / "exported").dynamic
+
+
+def test_a_neck_that_is_told_whose_features_it_has_is_in_a_piece_of_each_route() -> None:
+    class HalfForHard(DynamicRCNN):
+        def pyramid(self, detector: int, features: Any) -> Any:
+            return {k: x / detector for k, x in super().pyramid(detector, features).items()}
+
+    model = toy_model()
+    model.__class__ = HalfForHard
+    *_, tail1, tail2 = image_pieces(model, kind_of(model), (64, 64), fixed=False).pieces
+    assert (tail1.name, tail2.name) == ("tail1", "tail2")
+    easy, hard = (own(tail1.example)["p2"] for own in (tail1, tail2))
+    assert easy.any() and torch.equal(hard, easy / 2)

@@ -282,6 +282,48 @@ def test_a_hard_image_is_detector2s(model: DynamicRCNN) -> None:
         assert (len(output["instances"]) == 1) == (detector == "detector2")
 
 
+class HardNeck(DynamicRCNN):
+    """A neck of detector2's own, by the method that says whose a module is."""
+
+    def tail_module(self, detector: int, name: str) -> Any:
+        own = self.hard_neck if (detector, name) == (2, "neck") else None
+        return own or super().tail_module(detector, name)
+
+
+@torch.no_grad()
+def test_a_neck_of_ones_own_is_detector2s_everywhere() -> None:
+    own, inputs = toy_model(), toy_inputs(1)
+    shared = count_parts(own, 64, 64)["neck"]
+    own.hard_neck = copy.deepcopy(own.neck)
+    for weight in own.hard_neck.parameters():
+        weight.mul_(1.5)
+    own.__class__, own.threshold = HardNeck, 0.0
+    assert not own.shared_neck and own.shared_heads
+    assert_same(own(inputs)[0]["instances"], own.exits(inputs)[0]["detector2"])
+    parts = count_parts(own, 64, 64)
+    assert (parts["neck"], parts["neck2"]) == (shared, shared)
+
+
+class EasyRefined(DynamicRCNN):
+    """What detector1's images alone pass, of a neck that is said to be shared."""
+
+    def pyramid(self, detector: int, features: Features) -> Features:
+        levels = super().pyramid(detector, features)
+        return levels if detector == 2 else {k: self.refine(x) for k, x in levels.items()}
+
+    def tail_parts(self) -> tuple[Part, ...]:
+        return *super().tail_parts(), Part("refine", self.refine, routes=EASY, step="pyramid")
+
+
+def test_a_part_that_nothing_runs_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    own = toy_model()
+    count_parts(own, 64, 64)
+    assert not caplog.text
+    own.__class__, own.refine = EasyRefined, nn.Conv2d(16, 16, 1)
+    count_parts(own, 64, 64)
+    assert "of refine are not counted: by the description of EasyRefined nothing" in caplog.text
+
+
 @torch.no_grad()
 def test_given_boxes_pass_a_pyramid_of_ones_own() -> None:
     model, inputs = detector(*MASK), toy_inputs(1)

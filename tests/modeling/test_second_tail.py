@@ -44,6 +44,13 @@ def test_a_tail_of_its_own_that_would_not_be_used(names: list[str], says: str) -
     assert str(refused.value).startswith(says)
 
 
+def test_a_tail_of_its_own_is_another_one() -> None:
+    model = toy_model()
+    heads = {name: getattr(model, name) for name in model.head_names}
+    with pytest.raises(ValueError, match=r"^tail2 has detector1's own 'proposal_generator'; what"):
+        model.own_parts(heads)
+
+
 def masked_inputs(count: int) -> list[dict]:
     """Toy inputs whose objects are rectangles, as masks too."""
     inputs = toy_inputs(count)

@@ -18,13 +18,14 @@ from dynamicdet_d2.modeling.tail_results import (
 from tests.support.toy import dense_model, toy_model
 
 
-class Points:
+class Points(nn.Module):
     """A kind of detector of three classes that gives what it is told to."""
 
     known_classes: int | None = 3
     heads = (nn.Linear(2, 2),)
 
     def __init__(self, result: Any) -> None:
+        super().__init__()
         self.result = result
 
     def losses(self, *_: object) -> Any:
@@ -82,6 +83,29 @@ def test_losses_of_an_image_that_are_none(given: Any, says: str) -> None:
 def test_the_loss_of_an_image() -> None:
     given = Points({"loss_cls": torch.tensor(0.5), "loss_box": torch.tensor([0.25])})
     assert loss_of_image(given, 1, OneImage(), {}, 0, {}) == 0.75  # type: ignore[arg-type]
+
+
+class Counting(Points):
+    """Counts its images in two buffers, one of which is another tensor each time."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.register_buffer("seen", torch.tensor(0.0))
+        self.register_buffer("added", torch.tensor(0.0))
+
+    def image_losses(self, *_: object) -> dict[str, torch.Tensor]:
+        self.seen += 1
+        self.added = self.added + 1
+        return {"loss_cls": self.seen + 10 * self.added}
+
+
+def test_what_losses_count_is_not_counted_on_by_the_losses_of_an_image() -> None:
+    model = Counting()
+    own = dict(model.named_buffers())
+    # 1 + 10 * 1 for each image, whatever was looked at before.
+    assert [loss_of_image(model, 1, OneImage(), {}, 0, {}) for _ in range(2)] == [11, 11]  # type: ignore[arg-type]
+    assert all(buffer is own[name] for name, buffer in model.named_buffers())
+    assert [float(x) for x in own.values()] == [0, 0]
 
 
 @pytest.mark.parametrize("given", [None, {}, torch.zeros(1, 3, 4, 4), {8: torch.zeros(3)}])

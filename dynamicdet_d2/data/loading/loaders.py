@@ -135,6 +135,11 @@ class ResumableLoader:
             refuse_no_mapper(mapper)
         self._cfg, self._mapper, self._images = cfg, mapper, dataset_dicts
 
+    @property
+    def is_configs(self) -> bool:
+        """Whether its images, and what is made of each, are the config's."""
+        return self._mapper is None and self._images is None
+
     def starting_at(
         self, batch: int, seed: int, dataset_dicts: Sequence[Sample] | None = None
     ) -> ImageLoader:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The columns of the loss table, and the pass over the training images that measures them.
 
-A further column is one more function of an ``Observed`` and its entry in ``COLUMNS``.
+A further column is one more function of an ``Observed`` and its entry in ``COLUMNS``; the inputs of
+the model's router are columns, too, each by its name.
 
 B: images of a batch; N: training images.
 """
@@ -24,7 +25,6 @@ from dynamicdet_d2.evaluation.coco.set_gains import Boxes, MatchedImage, match_i
 from dynamicdet_d2.evaluation.exit_records import EXITS
 from dynamicdet_d2.evaluation.image_ap import ap_gain
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-from dynamicdet_d2.modeling.router_inputs import ROUTER_INPUTS
 from dynamicdet_d2.utils.progress import Progress
 from dynamicdet_d2.utils.words import named_image
 
@@ -91,6 +91,7 @@ def _stacked(rows: Sequence[np.ndarray]) -> Tensor:
 
 
 def _input(name: str) -> Column:
+    """(N, count), what the router sees, not standardised."""
     return Column(lambda batch: batch.inputs_and_losses[0][name].numpy(), _stacked)
 
 
@@ -118,8 +119,6 @@ def _boxes(instances: Instances, boxes: str, label: str, score: str) -> Boxes:
 
 
 COLUMNS = {
-    # (N, count), what the router sees (MODEL.ROUTER.INPUTS), not standardised.
-    **{name: _input(name) for name in ROUTER_INPUTS},
     # (N, 2), L1 and L2.
     "losses": Column(_losses, _stacked),
     # (N,), the image's own box AP under detector2 less that under detector1, in percent.
@@ -147,7 +146,7 @@ def measure_losses(
     Args:
         model: in evaluation mode.
         loader: batches of this process's images, each with its ``"dataset_index"``.
-        columns: names of ``COLUMNS``, ``"losses"`` among them.
+        columns: names of ``COLUMNS``, ``"losses"`` among them, or of the router's inputs.
 
     Returns:
         the table of all processes' images, the same in every process.
@@ -157,19 +156,20 @@ def measure_losses(
         FloatingPointError: naming an image on which losses are not finite.
     """
     rows: list[tuple] = []
+    chosen = [COLUMNS.get(name) or _input(name) for name in columns]
     progress = Progress(len(loader), "Loss offset")
     for images in loader:
         batch = Observed(model, images)
         _check_losses(batch)
-        entries = (COLUMNS[name].measure(batch) for name in columns)
+        entries = (column.measure(batch) for column in chosen)
         rows.extend(zip([x["dataset_index"] for x in images], *entries, strict=True))
         progress.step()
     everyone = sorted((row for part in comm.all_gather(rows) for row in part), key=lambda r: r[0])
     if not everyone:
         raise ValueError("No training image is left to measure the loss offset on.")
     _, *by_column = zip(*everyone, strict=True)
-    gathered = zip(columns, by_column, strict=True)
-    return LossTable({name: COLUMNS[name].gather(entries) for name, entries in gathered})
+    gathered = zip(columns, chosen, by_column, strict=True)
+    return LossTable({name: column.gather(entries) for name, column, entries in gathered})
 
 
 def _check_losses(batch: Observed) -> None:

@@ -29,7 +29,7 @@ def obtain_table(
     Args:
         model: in evaluation mode.
         images: the training set in Detectron2's format.
-        columns: names of ``columns.COLUMNS``, ``"losses"`` among them.
+        columns: as for ``measure_losses``.
         resumed: take the table that the run had measured before it died, where it is there and
             still right; a fresh run measures, whatever lies in ``OUTPUT_DIR``.
     """

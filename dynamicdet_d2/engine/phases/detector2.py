@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dynamicdet_d2.engine.phases.own_parts import check_second
 from dynamicdet_d2.engine.phases.phase import Phase, Start, Training
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, by_solver_keys
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
@@ -31,6 +32,9 @@ class Detector2Phase(Phase):
     def steps(self, num_images: int) -> int:
         """``SOLVER.MAX_ITER``."""
         return self.cfg.SOLVER.MAX_ITER
+
+    def check(self, model: DynamicDetector) -> None:
+        check_second(model)
 
     def trained(self, model: DynamicDetector) -> list[nn.Module]:
         """What detector2 has for itself."""

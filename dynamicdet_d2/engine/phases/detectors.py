@@ -26,8 +26,9 @@ class DetectorsPhase(Phase):
         return self.cfg.SOLVER.MAX_ITER
 
     def trained(self, model: DynamicDetector) -> list[nn.Module]:
-        """Everything but the router."""
-        return [part for name, part in model.named_children() if name != "router"]
+        """Everything but the router, weights that a kind of detector keeps itself among it."""
+        own = nn.ParameterList(model.parameters(recurse=False))
+        return [*(part for name, part in model.named_children() if name != "router"), own]
 
     def module(self, model: DynamicDetector, kept: Mapping[str, Any]) -> nn.Module:
         return model

@@ -108,7 +108,9 @@ class Phase(ABC):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Of the loss table, which is measured before the first step; none: no pass.
+        """Of the loss table, beside the router's inputs; none: no pass.
+
+        It is measured before the first step.
 
         The table is of the detectors as they are then, so a phase that has some is the last.
         """
@@ -117,6 +119,14 @@ class Phase(ABC):
     @abstractmethod
     def steps(self, num_images: int) -> int:
         """How many steps it has, >= 0, for a training set of that size."""
+
+    def check(self, model: DynamicDetector) -> None:
+        """Before the run's first step: refuse a model that the phase cannot train as it is.
+
+        Raises:
+            ValueError: naming a part of a program's own.
+        """
+        return
 
     def prepare(self, model: DynamicDetector, images: Sequence[dict]) -> None:
         """Whatever comes before its first step, and before its columns are measured.

@@ -19,6 +19,7 @@ from dynamicdet_d2.engine.cached import CachedBatches, router_optimizer, router_
 from dynamicdet_d2.engine.distributed import distributed
 from dynamicdet_d2.engine.objectives import OBJECTIVES, Lesson, Loss
 from dynamicdet_d2.engine.phases.collapse import CollapseWatch
+from dynamicdet_d2.engine.phases.own_parts import check_router
 from dynamicdet_d2.engine.phases.phase import Phase, Start, Training
 from dynamicdet_d2.engine.phases.solver import SHARED_KEYS, image_batches
 from dynamicdet_d2.engine.teaching import teach_map
@@ -41,14 +42,17 @@ class RouterPhase(Phase):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The router's inputs, the losses that the offset is the median of, the objective's own."""
+        """The losses that the offset is the median of, and the objective's own."""
         name = self.cfg.SOLVER.ROUTER.OBJECTIVE
         own = auto.COLUMNS if name == auto.NAME else (OBJECTIVES[name].column,)
-        return tuple(dict.fromkeys((*self.cfg.MODEL.ROUTER.INPUTS, "losses", *own)))
+        return tuple(dict.fromkeys(("losses", *own)))
 
     def steps(self, num_images: int) -> int:
         """``SOLVER.ROUTER.EPOCHS`` over the training images, the last step rounded up."""
         return router_steps(self.cfg, num_images)
+
+    def check(self, model: DynamicDetector) -> None:
+        check_router(model, self.cfg.SOLVER.ROUTER.OBJECTIVE == auto.NAME)
 
     def prepare(self, model: DynamicDetector, images: Sequence[dict]) -> None:
         """The router's objectness map learns, where it has one."""
@@ -160,7 +164,7 @@ class CachedRouterObjective(RouterObjective):
 
     def forward(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         numbers, values = batch
-        device = self.router.hidden.weight.device
+        device = next(self.router.parameters()).device
         return self.objective(numbers.to(device), values.to(device))
 
 

@@ -18,6 +18,7 @@ from dynamicdet_d2.engine.overridden import (
 )
 from dynamicdet_d2.engine.phases.phase import Start, Training
 from dynamicdet_d2.engine.step_memory import Losses, log_step_memory
+from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,12 @@ def image_batches(cfg: CfgNode, start: Start) -> Iterable[list[dict]]:
     loader = checked_loader(start.builders.build_train_loader(cfg), start.builders)
     stream = start.stream
     if isinstance(loader, ResumableLoader):
+        routed = isinstance(start.model, DynamicDetector) and "router" in cfg.SOLVER.PHASES
+        if routed and not loader.is_configs:
+            logger.warning(
+                "build_train_loader gives a mapper or images of its own: a router learns from "
+                "DATASETS.TRAIN, and from its images as Detectron2's mapper gives them."
+            )
         return loader.starting_at(stream.step, stream.seed, stream.images)
     logger.warning(
         "build_train_loader gives a loader of its own kind: a resumed run begins it anew and is "

@@ -116,9 +116,6 @@ class DynamicYOLO(DynamicDetector):
     ) -> list[Instances]:
         return self.detect(self.predictions(detector, pyramid), images, limits)
 
-    def second_parts(self) -> list[nn.Module]:
-        return [*super().second_parts(), self.neck2, self.head2]
-
     @classmethod
     def objectness_channels(cls, cfg: CfgNode) -> int:
         """One: that of a position's best anchor."""
