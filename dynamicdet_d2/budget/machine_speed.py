@@ -77,9 +77,13 @@ class MachineSpeed:
         expected = self.expected(easy, hard)
         relative = milliseconds / expected
         surprise = float(np.clip(relative - 1, *SURPRISE))
-        images = easy + hard
-        self._factor *= 1 + _weight(RATE, images) * surprise
-        self._ratio *= 1 + _weight(RATIO_RATE, images) * surprise * hard * self.hard_ms / expected
+        hard_share = hard * self.hard_ms / expected  # of the time
+        # What either of the two learns leaves the other less to explain: taken apart, both would
+        # explain all of a large batch.
+        both = RATE + RATIO_RATE * hard_share**2
+        learnt = _weight(both, easy + hard) / both * surprise
+        self._factor *= 1 + RATE * learnt
+        self._ratio *= 1 + RATIO_RATE * hard_share * learnt
         self._relative.append(relative)
 
     def shares_within(self, milliseconds: float) -> tuple[float, float]:

@@ -27,6 +27,9 @@ from dynamicdet_d2.operating_point.hard_fraction import least_ap
 
 logger = logging.getLogger(__name__)
 
+# Images below which a class's part of AP scatters by more than its influence says.
+_FEW = 10
+
 
 class ApDrop(Target):
     """Points of box AP that may be lost against all images hard."""
@@ -107,6 +110,7 @@ def of_the_set(
     """
     num_images = len(routings[0])
     check_number(num_images, LARGE_SAMPLE, "images")
+    _say_rare_classes(sweep)
     fixed = point_estimate(sweep, routings, drop)
     best, reference = sweep.evaluate(routings[-1]).ap, sweep.influence(routings[-1])
     found = [(0.0, 0.0)]
@@ -129,6 +133,19 @@ def of_the_set(
         f"box AP over images like these falls by at most {drop:g}: it falls by {lost:.2f} on the "
         f"{num_images} images, {bound:.2f} at most",
     )
+
+
+def _say_rare_classes(sweep: CocoSweep) -> None:
+    """All images may be enough, and those of a class not, which counts in AP as every other."""
+    shown = sweep.class_images()
+    rare = int(((shown > 0) & (shown < _FEW)).sum())
+    if rare:
+        logger.warning(
+            "%d of %d classes have objects in fewer than %d images: AP over all images may fall by "
+            "more than promised more often than --confidence says. --mode finite, of images' own "
+            "AP, holds whatever the classes are.",
+            *(rare, int((shown > 0).sum()), _FEW),
+        )
 
 
 def of_images(

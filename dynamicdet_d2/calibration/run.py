@@ -36,6 +36,7 @@ from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.operating_point import (
     Calibration,
+    box_counts,
     fingerprint,
     held_out,
     inference_settings,
@@ -225,6 +226,7 @@ def _how_measured(cfg: CfgNode, observation: Observation) -> dict[str, Any]:
         "latency_images": len(observation.sample),
         "latency_warmup": cfg.TEST.DYNAMIC.LATENCY_WARMUP,
         "inference": inference_settings(cfg),
+        "box_counts": box_counts(cfg),
         "mean_height": height,
         "mean_width": width,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -230,7 +230,8 @@ key("TEST.DYNAMIC.LATENCY_IMAGES", 50, integer(at_least=0))
 key("TEST.DYNAMIC.LATENCY_WARMUP", 5, integer(at_least=0, at_most=10_000))
 # Random routings that the expected AP of random routing is averaged over.
 key("TEST.DYNAMIC.RANDOM_DRAWS", 20, integer(at_least=1, at_most=100_000))
-# Score from which a detection counts in the report's precision and recall, in [0, 1].
+# Score from which a detection counts in the report's precision and recall, and is drawn in its
+# pictures, in [0, 1].
 key("TEST.DYNAMIC.MIN_SCORE", 0.5, between(0, 1))
 # Also compute L1 and L2 of every test image, for the rank correlation of the difficulty with the
 # true loss gap. Needs annotations, and makes the pass over the images about twice as long.

@@ -85,17 +85,6 @@ def route_flops(parts: Mapping[str, int], routes: Mapping[str, Sequence[str]]) -
     return {"easy": easy, "hard": hard, "router": parts.get("router", 0)}
 
 
-def padded_size(model: nn.Module, height: int, width: int) -> tuple[int, int]:
-    """An image's size in pixels -> the size that the model pads it to when it is alone.
-
-    Raises:
-        ValueError: a side is no whole number, at least 1.
-    """
-    height, width = _SIDE.whole(height, "height"), _SIDE.whole(width, "width")
-    padded_side = parts_of(model).padded_side
-    return padded_side(height), padded_side(width)
-
-
 def kept_proposals(model: nn.Module, route: str = "hard") -> int:
     """Boxes that a model keeps of an image on a route for its box head; 0 without one."""
     regions = parts_of(model).regions
@@ -131,14 +120,23 @@ class RouteCost:
         self._roi_work: dict[int, dict[str, Work]] = {}
         self._work: dict[tuple[int, int], dict[str, Work]] = {}
 
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """An image's size in pixels -> the size that the model pads it to when it is alone.
+
+        Raises:
+            ValueError: a side is no whole number, at least 1.
+        """
+        height, width = _SIDE.whole(height, "height"), _SIDE.whole(width, "width")
+        own, last = parts_of(self.model).padded_side, self._last_padding
+        return last(own(height)), last(own(width))
+
     def parts(self, height: int, width: int, route: str = "hard") -> dict[str, int]:
         """Multiply-adds by part, in the order of its description, at an image size in pixels.
 
         Args:
             route: whose number of proposals counts.
         """
-        height, width = padded_size(self.model, height, width)
-        size = self._last_padding(height), self._last_padding(width)
+        size = self.padded_size(height, width)
         if size not in self._work:
             work = measure_dense(self.model, *size)
             if not self._work:
@@ -213,14 +211,15 @@ class RouteCost:
 
 def table(model: nn.Module, cfg: CfgNode, setting: Setting) -> str:
     """The cost of a config's model as text: parts, routes, router, averages, paper's figures."""
-    cost = RouteCost(model, True, setting.num_proposals)
+    multiple = cfg.MODEL.INFERENCE.SIZE_MULTIPLE
+    cost = RouteCost(model, True, setting.num_proposals, multiple)
     fractions = cfg.TEST.DYNAMIC.HARD_FRACTIONS
     full = _rows(cost, setting, fractions)
     cost.attention_matmul = False
     bare = _rows(cost, setting, fractions)
     name = system_name(cfg)
     published = _published(name, setting)
-    sides = padded_size(model, setting.height, setting.width)
+    sides = cost.padded_size(setting.height, setting.width)
     size = "{}x{}x{}".format(channels_of(model), *sides)
     if parts_of(model).regions is not None:
         size += f", {setting.num_proposals} proposals, {NUM_DETECTIONS} detections"

@@ -254,6 +254,7 @@ class TradeoffEvaluator(Observer):
             names,
             "mask" in tradeoff.tasks,
             self._cfg.TEST.DYNAMIC.GALLERY,
+            self._cfg.TEST.DYNAMIC.MIN_SCORE,
         )
         page = write_report(Path(self.output_dir) / "dynamic", tradeoff, routes, album)
         _log(tradeoff, page)

@@ -19,7 +19,7 @@ from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy
 from dynamicdet_d2.data import NamedErrors, build_finite_loader
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, Sample
 from dynamicdet_d2.data.loading.images import images_of
-from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord
+from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord, merged
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynamicdet_d2.evaluation.observe import BothExits, Observer
 from dynamicdet_d2.evaluation.task_sweeps import task_sweeps
@@ -84,6 +84,8 @@ def pictures_of(images: Sequence[Sample]) -> Iterator[np.ndarray]:
 def exported_records(runner: Runner, images: Sequence[Sample], what: str) -> list[ExitRecord]:
     """Both routes of every image, one image at a time; the runner's threshold is left as it was.
 
+    By ascending image id, as those of ``model_records`` are: one is held against the other.
+
     Args:
         what: of the progress that is logged.
     """
@@ -101,7 +103,7 @@ def exported_records(runner: Runner, images: Sequence[Sample], what: str) -> lis
     finally:
         if before is not None:
             runner.threshold = before
-    return records
+    return merged([records])
 
 
 def model_records(model: nn.Module, cfg: CfgNode, images: Sequence[Sample]) -> list[ExitRecord]:

@@ -13,7 +13,11 @@ from dynamicdet_d2.operating_point.hard_fraction import (
     hard_fraction_for_cost,
     hard_fraction_for_latency,
 )
-from dynamicdet_d2.operating_point.milliseconds import check_milliseconds, inference_settings
+from dynamicdet_d2.operating_point.milliseconds import (
+    box_counts,
+    check_milliseconds,
+    inference_settings,
+)
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.operating_point.record import Calibration
 from dynamicdet_d2.operating_point.thresholds import (
@@ -33,6 +37,7 @@ __all__ = [
     "ENOUGH_IMAGES",
     "OperatingPoint",
     "TABLE",
+    "box_counts",
     "check_fingerprint",
     "check_milliseconds",
     "differences",

@@ -185,8 +185,10 @@ def _name(value: object) -> bool:
 
 def _measured(value: dict) -> bool:
     inference = value.get("inference", {})
-    return _name(value.get("dataset", "")) and all(
-        type(setting) is bool for setting in inference.values()
+    return (
+        _name(value.get("dataset", ""))
+        and all(type(setting) is bool for setting in inference.values())
+        and isinstance(value.get("box_counts", {}), dict)
     )
 
 
@@ -203,7 +205,7 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "measured": (
         _measured,
         f"an object, with a string 'dataset' of at most {LONGEST_LABEL} characters and true or "
-        "false in 'inference'",
+        "false in 'inference' and an object 'box_counts'",
     ),
     "held_out": (_rows, "rows with 'hard_fraction' and 'threshold' in [0, 1]"),
     "operating_point": (

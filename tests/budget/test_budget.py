@@ -115,6 +115,16 @@ def test_a_batch_counts_as_its_images() -> None:
     assert 40.4 < one.easy_ms < 40.6  # 1 - (1 - 1/32)^4 = 12 % of 10 %
 
 
+def test_speed_and_ratio_together_explain_a_large_batch_once() -> None:
+    """Apart, both would explain all of it: 111 ms of the hard route where the batch took 90."""
+    speed = MachineSpeed(LATENCY)
+    speed.observe(0, 64, 64 * 90.0)
+    # 1 - (1 - 5/128)^64 = 0.922 of the 50 %; four parts of five are the machine's.
+    assert speed.easy_ms == pytest.approx(40 * (1 + 0.8 * 0.461), rel=1e-3)
+    assert speed.hard_ms == pytest.approx(speed.easy_ms * 1.5 * (1 + 0.2 * 0.461), rel=1e-3)
+    assert speed.hard_ms < 90
+
+
 def test_one_long_pause_does_not_count_for_all() -> None:
     speed = MachineSpeed(LATENCY)
     speed.observe(1, 0, 40_000.0)

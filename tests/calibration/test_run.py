@@ -150,7 +150,10 @@ def test_milliseconds_hold_for_the_model_as_it_was_run(cfg: CfgNode, tmp_path: P
     cfg.MODEL.INFERENCE.OPTIMIZE = True
     with pytest.raises(ValueError, match=r"measured with .*OPTIMIZE False \(here True\)"):
         build_model(cfg)
-    # A share of hard images does not depend on it.
+    cfg.MODEL.INFERENCE.OPTIMIZE, cfg.MODEL.RPN.POST_NMS_TOPK_TEST = False, 51
+    with pytest.raises(ValueError, match=r"measured with .*_NMS_TOPK_TEST 50 \(here 51\), which"):
+        build_model(cfg)
+    # A share of hard images does not depend on them.
     cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS, cfg.MODEL.DYNAMIC.HARD_FRACTION = None, 0.5
     assert build_model(cfg).threshold == record.threshold(0.5)
 

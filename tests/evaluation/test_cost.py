@@ -621,6 +621,22 @@ def test_command_counts_the_proposals_of_the_config(
     assert capsys.readouterr().out == by_key
 
 
+@pytest.mark.parametrize("own", [STATIC, ()], ids=["static", "dynamic"])
+def test_command_pads_as_the_optimised_copy_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], own: tuple
+) -> None:
+    """As an evaluation counts it: of a static detector it counted the image as it came."""
+    file = tmp_path / "toy.yaml"
+    file.write_text(toy_cfg(*own).dump())
+    padded = ["MODEL.INFERENCE.OPTIMIZE", "True", "MODEL.INFERENCE.SIZE_MULTIPLE", "128"]
+    command = ["cost", "--config-file", str(file), "--height"]
+    assert main([*command, "64", "--width", "96", *padded]) == 0
+    found = capsys.readouterr().out
+    assert "multiply-adds at 3x128x128, 50 proposals" in found
+    assert main([*command, "128", "--width", "128"]) == 0
+    assert capsys.readouterr().out == found
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -209,6 +209,12 @@ class CocoSweep:
         ap[self._sorted] = own_ap(self._ranked, self._objects_of_all_sizes(), len(self.image_ids))
         return ap
 
+    def class_images(self) -> np.ndarray:
+        """(K,) int64, images that show objects of each class, in the order of ``category_ids``."""
+        places = self._objects_of_all_sizes()
+        shown = np.unique(np.stack([places.label, places.image]), axis=1)[0]
+        return np.bincount(shown, minlength=len(self.category_ids))
+
     def _objects_of_all_sizes(self) -> ObjectPlaces:
         wanted = self._object_cell[self._object_counted[:, 0]]
         return ObjectPlaces(*np.divmod(wanted, len(self.image_ids)))

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from dynamicdet_d2.utils.charts import chart_style
 from dynamicdet_d2.utils.class_labels import color_of, name_of
 
-# Detections below this are not drawn.
-MIN_SCORE = 0.5
 # Pixels that an image is wide in a picture, whatever the file has, unless it is this many times as
 # high: one of a few pixels' width would become one of gigabytes.
 WIDTH = 480
@@ -21,7 +19,7 @@ TALLEST = 4
 def draw(
     pixels: NDArray[np.uint8], found: Sequence[dict], class_names: Sequence[str]
 ) -> NDArray[np.uint8]:
-    """An image with boxes, masks and class names of detections from score 0.5 on, or of objects.
+    """An image with boxes, masks and class names of detections or of objects.
 
     Args:
         pixels: (H, W, 3) RGB.
@@ -32,9 +30,8 @@ def draw(
     Returns:
         (H', W', 3) RGB, 480 pixels wide, or narrower and 1920 high; no side has less than one.
     """
-    shown = [item for item in found if item.get("score", 1.0) >= MIN_SCORE]
-    with_masks = bool(shown) and all(item.get("segmentation") for item in shown)
-    boxes = np.array([item["bbox"] for item in shown], dtype=np.float64).reshape(-1, 4)
+    with_masks = bool(found) and all(item.get("segmentation") for item in found)
+    boxes = np.array([item["bbox"] for item in found], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     height, width = pixels.shape[:2]
     scale = max(min(WIDTH / width, max(TALLEST * WIDTH / height, 1 / width)), 1 / height)
@@ -42,9 +39,9 @@ def draw(
         visualizer = Visualizer(pixels, scale=scale)
         visualizer.overlay_instances(
             boxes=boxes,
-            labels=[_label(item, class_names) for item in shown],
-            masks=[item["segmentation"] for item in shown] if with_masks else None,
-            assigned_colors=[[c / 255 for c in color_of(item["category_id"])] for item in shown],
+            labels=[_label(item, class_names) for item in found],
+            masks=[item["segmentation"] for item in found] if with_masks else None,
+            assigned_colors=[[c / 255 for c in color_of(item["category_id"])] for item in found],
             alpha=0.4,
         )
         return visualizer.get_output().get_image()

@@ -41,7 +41,8 @@ _PICTURES = (
     (
         GALLERY,
         "Easiest and hardest images",
-        "Detections from score 0.5 on, of the route taken; below them the ground truth.",
+        "Detections of the route taken, from the score on that precision and recall count; below "
+        "them the ground truth.",
     ),
     (
         MISROUTED,

@@ -65,6 +65,7 @@ class Album:
         class_names: by class as the model counts it; may be shorter or empty.
         masks: whether the objects' masks are drawn, as of a model that has masks itself.
         count: images per row; 0: no pictures.
+        min_score: from which a detection is drawn; the one that counts in what is said below it.
     """
 
     results: Mapping[Any, tuple[list[dict], list[dict]]]
@@ -72,6 +73,7 @@ class Album:
     class_names: Sequence[str]
     masks: bool
     count: int
+    min_score: float = 0.5
 
     def write(self, folder: str | os.PathLike, routes: Sequence[ImageRoute]) -> None:
         """Write gallery.jpg and misrouted.jpg; one without an image to show is taken away."""
@@ -148,9 +150,12 @@ class Album:
         return content.getvalue()
 
     def _drawn(self, image: ImageRoute, drawn: int) -> NDArray[np.uint8]:
-        results = self.results[image.image_id]
-        found = self._truth(image) if drawn == TRUTH else results[drawn]
+        found = self._truth(image) if drawn == TRUTH else self._detected(image, drawn)
         return draw(read_image(image.file_name, "RGB"), found, self.class_names)
+
+    def _detected(self, image: ImageRoute, place: int) -> Sequence[dict]:
+        results = self.results[image.image_id][place]
+        return [item for item in results if item["score"] >= self.min_score]
 
     def _truth(self, image: ImageRoute) -> Sequence[dict]:
         objects = self.objects(image.image_id)

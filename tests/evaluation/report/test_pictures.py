@@ -49,7 +49,7 @@ def detection(box: list[float], score: float, category: int = 0) -> dict:
 
 
 def test_boxes_and_masks_are_drawn() -> None:
-    found = [detection([30, 20, 60, 40], 0.9), detection([0, 0, 20, 20], 0.4)]
+    found = [detection([30, 20, 60, 40], 0.9)]
     drawn = draw(GREY, found, ["disc"]).astype(int)
     assert drawn.shape == (320, 480, 3)  # four times as large
     plain = draw(GREY, [], [])
@@ -59,7 +59,7 @@ def test_boxes_and_masks_are_drawn() -> None:
     assert changed[150:200, 140:220].all()
     assert not changed[150:200, 270:340].any()
     assert changed[100:200, 119:122].any(axis=1).all()
-    # Nothing of what is below the score, and nothing beyond the box and its name.
+    # Nothing beyond the box and its name.
     assert not changed[:60, :100].any() and not changed[260:].any()
     without = [{k: v for k, v in found[0].items() if k != "segmentation"}]
     changed = (np.abs(draw(GREY, without, ["disc"]).astype(int) - 90) > 10).any(axis=2)
@@ -188,9 +188,12 @@ def test_both_exits_beside_the_ground_truth(
     picture = an_album(3).both_exits(routes)
     assert picture is not None and picture.dtype == np.uint8
     assert picture.shape[1:] == (1056, 3)  # three images wide
-    # Detector1's detections, detector2's none, and an object without the mask that it has.
-    assert [len(found) for found in drawn] == [2, 2, 2, 0, 0, 0, 1, 1, 1]
+    # Detector1's better detection, detector2's none, and an object without the mask that it has.
+    assert [len(found) for found in drawn] == [1, 1, 1, 0, 0, 0, 1, 1, 1]
     assert drawn[-1] == [{**OBJECT, "segmentation": None}]
+    # As many as the counts below them are of, whatever score these begin at.
+    dataclasses.replace(an_album(1), min_score=0.4).both_exits(routes)
+    assert [len(found) for found in drawn[9:]] == [2, 0, 1]
     assert an_album(0).both_exits(routes) is None
     assert an_album(3).both_exits(ROUTES) is None  # whose files are nowhere
 

@@ -16,7 +16,7 @@ from dynamicdet_d2.acceleration import InferenceOptions, compilation, optimize_f
 from dynamicdet_d2.acceleration.foldable import Foldable
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.engine.loss_table import detectors_fingerprint
-from dynamicdet_d2.evaluation.cost import RouteCost, padded_size
+from dynamicdet_d2.evaluation.cost import RouteCost
 from dynamicdet_d2.modeling.architecture import is_dynamic, num_classes_key
 from dynamicdet_d2.modeling.yolo.detections import DetectionSettings
 from dynamicdet_d2.operating_point.fingerprint import input_fingerprint
@@ -225,9 +225,9 @@ def test_padded_sizes_know_the_placement(placement: str, size: tuple[int, int]) 
         (image,) = toy_inputs(1, 64, 96)
         model.eval()
         assert tuple(model.preprocess_image([image]).tensor.shape[-2:]) == size
-        assert padded_size(model, 64, 96) == size
+        assert RouteCost(model).padded_size(64, 96) == size
     if placement == "letterbox":
-        assert padded_size(model, 480, 640) == (512, 672)
+        assert RouteCost(model).padded_size(480, 640) == (512, 672)
         plain = build_model(yolo_cfg(*DYNAMIC))
         assert RouteCost(model).at(64, 96)["easy"] > RouteCost(plain).at(64, 96)["easy"] / 2
 
@@ -239,7 +239,7 @@ def test_a_size_multiple_comes_after_the_placement() -> None:
     fast = model.optimized_copy.of(model)
     # 64 + 16 becomes 96, then 128; 100 + 16 becomes 128.
     assert tuple(fast.preprocess_image([image]).tensor.shape[-2:]) == (128, 128)
-    assert padded_size(model, 64, 100) == (128, 128)
+    assert RouteCost(model).padded_size(64, 100) == (128, 128)
 
 
 # Acceleration
