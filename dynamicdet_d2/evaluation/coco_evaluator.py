@@ -5,6 +5,7 @@ that trade-offs are of."""
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -12,6 +13,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.utils import comm
 
+from dynamicdet_d2.evaluation.coco.arrays import mask_of
 from dynamicdet_d2.evaluation.ground_truth import converted, converted_name, refuse_lvis
 from dynamicdet_d2.utils.files import make_folder, write_json
 from dynamicdet_d2.utils.plain import to_plain
@@ -19,11 +21,14 @@ from dynamicdet_d2.utils.plain import to_plain
 logger = logging.getLogger(__name__)
 
 
-def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
+def coco_evaluator(dataset: str, folder: str, sigmas: Sequence[float] = ()) -> COCOEvaluator:
     """Detectron2's own, of the annotations that a data set has now and of the images that it sees.
 
     One that is registered by code is converted into a file of the folder. Left to itself Detectron2
     would take what an earlier run has converted, and name it as the data set's own.
+
+    Args:
+        sigmas: ``TEST.KEYPOINT_OKS_SIGMAS``, one a keypoint; empty: COCO's 17.
 
     Raises:
         ValueError: as ``read_ground_truth``.
@@ -40,10 +45,14 @@ def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
         metadata.json_file = path
     try:
         # Without compiled code there is no fast implementation.
-        return _OfImagesSeen(dataset, output_dir=folder, use_fast_impl=False)
+        own = {"use_fast_impl": False, "kpt_oks_sigmas": sigmas}
+        evaluator = _OfImagesSeen(dataset, output_dir=folder, **own)
     finally:
         if by_code:
             del metadata.json_file
+    coco: Any = evaluator._coco_api
+    coco.annToRLE = partial(mask_of, coco)  # as trade-offs have masks
+    return evaluator
 
 
 class _OfImagesSeen(COCOEvaluator):
