@@ -64,8 +64,10 @@ class _OfImagesSeen(COCOEvaluator):
         self._seen: list[Any] = []
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
-        super().process(inputs, outputs)
-        self._seen += [image["image_id"] for image in inputs]
+        # Ids may be numpy's numbers, as tables have them, which its file of results cannot hold.
+        known = [{**image, "image_id": to_plain(image["image_id"])} for image in inputs]
+        super().process(known, outputs)
+        self._seen += [image["image_id"] for image in known]
 
     def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict:
         seen = {*chain.from_iterable(comm.gather(self._seen, dst=0))}

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detectron2's own evaluator on what its own loaders and a training take."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
-from detectron2.structures import Boxes, Instances
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, BoxMode, Instances
 
 from dynamicdet_d2.data import register_coco_json
 from dynamicdet_d2.engine.static import StaticTrainer
@@ -66,6 +68,20 @@ def test_polygons_of_one_or_two_points_draw_nothing(
     outputs = [found(pred_masks=mask), found(pred_masks=mask)]
     own = figures(coco_evaluator("own", str(tmp_path / "results")), outputs, "segm")
     assert own["AP"] == pytest.approx(ap)
+
+
+def test_ids_may_be_numbers_of_numpys(tmp_path: Path) -> None:
+    """As those of a table's columns; the results are written with them."""
+    entry = {"bbox": [5, 6, 15, 14], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    image = {"file_name": "1.jpg", "image_id": np.int64(1), "height": 30, "width": 40}
+    DatasetCatalog.register("own", lambda: [{**image, "annotations": [entry]}])
+    MetadataCatalog.get("own").thing_classes = ["disc"]
+    evaluator = coco_evaluator("own", str(tmp_path))
+    evaluator.reset()
+    evaluator.process([image], [found()])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
+    (result,) = json.loads((tmp_path / "coco_instances_results.json").read_text())
+    assert (result["image_id"], result["bbox"]) == (1, [5, 6, 10, 8])
 
 
 @pytest.mark.parametrize(("sigma", "ap"), [(0.5, 90), (0.1, 0)])
