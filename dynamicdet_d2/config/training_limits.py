@@ -6,7 +6,9 @@ from importlib.util import find_spec
 
 from dynamicdet_d2.config.declare import Use, limit, rule
 from dynamicdet_d2.config.ranges import (
+    above,
     between,
+    each,
     integer,
     none_or,
     number,
@@ -18,6 +20,7 @@ from dynamicdet_d2.utils.words import shown
 
 # Less is less than a pixel of many an image.
 _SMALLEST_SHARE = 0.01
+_SIGMAS_OF_COCO = 17
 
 limit("SOLVER.NESTEROV", true_or_false)
 limit("SOLVER.WEIGHT_DECAY_NORM", number(at_least=0))
@@ -28,6 +31,8 @@ limit("SOLVER.REFERENCE_WORLD_SIZE", integer(at_least=0))
 limit("DATALOADER.REPEAT_THRESHOLD", between(0, 1))
 limit("TEST.AUG.MAX_SIZE", side)
 limit("TEST.AUG.FLIP", true_or_false)
+limit("TEST.KEYPOINT_OKS_SIGMAS", each(above(0)))
+limit("MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", integer(at_least=1))
 limit("TEST.PRECISE_BN.NUM_ITER", integer(at_least=1))
 limit("CUDNN_BENCHMARK", true_or_false)
 
@@ -123,4 +128,23 @@ def expected_figures_are_of_one_data_set(
     return (
         f"TEST.EXPECTED_RESULTS is {shown(list(expected))}, figures of one data set, but "
         f"DATASETS.TEST is {shown(list(names))}; it must name one."
+    )
+
+
+@rule(
+    "MODEL.KEYPOINT_ON",
+    "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS",
+    "TEST.KEYPOINT_OKS_SIGMAS",
+    "DATASETS.TEST",
+    when=Use.EVALUATE,
+)
+def each_keypoint_has_a_sigma(
+    enabled: bool, count: int, sigmas: Sequence[float], names: Sequence[str]
+) -> str | None:
+    if not (enabled and names) or (len(sigmas) or _SIGMAS_OF_COCO) == count:
+        return None
+    found = f"has {len(sigmas)} numbers" if sigmas else f"is empty, for COCO's {_SIGMAS_OF_COCO}"
+    return (
+        f"TEST.KEYPOINT_OKS_SIGMAS {found}; it must have one for each of the {count} keypoints of "
+        "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS."
     )

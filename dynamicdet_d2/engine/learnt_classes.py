@@ -12,6 +12,8 @@ from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.checkpoint.report import LoadReport
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.data.check.records import refuse_other_classes
+from dynamicdet_d2.data.check.run import is_of_coco_files
+from dynamicdet_d2.data.loading.images import validation_dicts
 from dynamicdet_d2.modeling.architecture import num_classes_key
 
 logger = logging.getLogger(__name__)
@@ -21,14 +23,16 @@ _ROUTER = "router."
 
 
 def check_classes(cfg: CfgNode, images: Sequence[dict]) -> None:
-    """Say where data sets, as those registered by code, have another number of classes.
+    """Say where data sets, as those registered by code, have another number of classes. What code
+    registers as ``SOLVER.ROUTER.VALIDATION`` is read here, too: it is needed behind the phases that
+    train the detectors, and the check of data sets reads those of files alone.
 
     Args:
         images: ``training_dicts(cfg)``.
 
     Raises:
-        ValueError: naming an image with an object of a class that the model does not have;
-            ``DATASETS.CHECK`` False leaves it to the step that comes to it.
+        ValueError: naming an image with an object of a class that the model does not have, or as
+            ``validation_dicts``; ``DATASETS.CHECK`` False leaves it to the step that comes to it.
     """
     key = num_classes_key(cfg)
     number: Any = value_of(cfg, key)
@@ -41,6 +45,9 @@ def check_classes(cfg: CfgNode, images: Sequence[dict]) -> None:
             )
     if cfg.DATASETS.CHECK:
         refuse_other_classes(images, number, key)
+        validation = cfg.SOLVER.ROUTER.VALIDATION
+        if validation and not is_of_coco_files(validation):
+            refuse_other_classes(validation_dicts(cfg), number, key)
 
 
 def say_begun_with(cfg: CfgNode, loaded: Iterable[LoadReport]) -> None:

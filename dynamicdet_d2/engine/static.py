@@ -153,7 +153,7 @@ class StaticTrainer(ReliableTrainer, Builders):
             output_folder: None: as ``results_folder``.
         """
         folder = output_folder or results_folder(cfg, dataset_name)
-        coco = coco_evaluator(dataset_name, folder)
+        coco = coco_evaluator(dataset_name, folder, cfg.TEST.KEYPOINT_OKS_SIGMAS)
         cost = StaticCost(cfg, os.path.join(folder, f"static_{dataset_name}.json"))
         return DatasetEvaluators([coco, cost])
 

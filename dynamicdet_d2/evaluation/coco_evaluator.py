@@ -4,14 +4,17 @@ that trade-offs are of."""
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.utils import comm
+from pycocotools.coco import COCO
 
+from dynamicdet_d2.evaluation.coco.arrays import mask_of
 from dynamicdet_d2.evaluation.ground_truth import (
     converted,
     converted_name,
@@ -24,11 +27,14 @@ from dynamicdet_d2.utils.plain import to_plain
 logger = logging.getLogger(__name__)
 
 
-def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
+def coco_evaluator(dataset: str, folder: str, sigmas: Sequence[float] = ()) -> COCOEvaluator:
     """Detectron2's own, of the annotations that a data set has now and of the images that it sees.
 
     One that is registered by code is converted into a file of the folder. Left to itself Detectron2
     would take what an earlier run has converted, and name it as the data set's own.
+
+    Args:
+        sigmas: ``TEST.KEYPOINT_OKS_SIGMAS``, one a keypoint; empty: COCO's 17.
 
     Raises:
         ValueError: as ``read_ground_truth``.
@@ -47,10 +53,22 @@ def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
         metadata.json_file = path
     try:
         # Without compiled code there is no fast implementation.
-        return _OfImagesSeen(dataset, output_dir=folder, use_fast_impl=False)
+        own = {"use_fast_impl": False, "kpt_oks_sigmas": sigmas}
+        evaluator = _OfImagesSeen(dataset, output_dir=folder, **own)
     finally:
         if by_code:
             del metadata.json_file
+    coco: Any = evaluator._coco_api
+    coco.annToRLE = partial(_mask_of, dataset, coco)
+    return evaluator
+
+
+def _mask_of(dataset: str, ground_truth: COCO, annotation: dict) -> dict:
+    """As trade-offs have masks."""
+    try:
+        return mask_of(ground_truth, annotation)
+    except ValueError as error:
+        raise ValueError(f"Data set {dataset}: {error}, or MODEL.MASK_ON False.") from error
 
 
 class _OfImagesSeen(COCOEvaluator):
@@ -62,15 +80,12 @@ class _OfImagesSeen(COCOEvaluator):
         self._seen: list[Any] = []
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
-        super().process(inputs, outputs)
-        self._seen += [image["image_id"] for image in inputs]
+        # Ids may be numpy's numbers, as tables have them, which its file of results cannot hold.
+        known = [{**image, "image_id": to_plain(image["image_id"])} for image in inputs]
+        super().process(known, outputs)
+        self._seen += [image["image_id"] for image in known]
 
     def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict:
-        """As Detectron2's.
-
-        Raises:
-            ValueError: masks were detected, and an object has none.
-        """
         seen = {*chain.from_iterable(comm.gather(self._seen, dst=0))}
         known = self._coco_api.getImgIds()
         own = [image_id for image_id in known if image_id in seen]
@@ -80,21 +95,4 @@ class _OfImagesSeen(COCOEvaluator):
                 *(len(known) - len(own), self._metadata.name),
             )
             img_ids = own
-        self._refuse_without_masks(seen)
         return super().evaluate(img_ids)
-
-    def _refuse_without_masks(self, seen: Collection[Any]) -> None:
-        """
-        Raises:
-            ValueError: there are masks to compare with an object that has none.
-        """
-        given = (image.get("instances", ()) for image in self._predictions)
-        if not any("segmentation" in found for found in chain.from_iterable(given)):
-            return
-        for annotation in self._coco_api.anns.values():
-            if annotation["image_id"] in seen and not annotation.get("segmentation"):
-                raise ValueError(
-                    f"Data set {self._metadata.name}: annotation {annotation['id']} of image "
-                    f"{annotation['image_id']!r} has no segmentation, and the detector's masks are "
-                    "measured by them: it needs one, or MODEL.MASK_ON False."
-                )

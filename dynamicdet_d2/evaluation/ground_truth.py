@@ -4,6 +4,7 @@
 import contextlib
 import io
 import logging
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,13 +137,15 @@ def converted_name(dataset: str) -> str:
 
 
 def _check_areas(dataset: str, annotations: list[dict]) -> None:
-    """One that is not finite would make every AP undefined."""
+    """One that is not there would end an evaluation behind its pass, and one that is not finite
+    make every AP undefined."""
     for annotation in annotations:
-        area = annotation.get("area", 0)
+        area = annotation.get("area")
         if not is_finite(area):
+            found = f"has the area {shown(area)}" if "area" in annotation else "has no 'area'"
             raise ValueError(
-                f"Data set {dataset}: annotation {shown(annotation.get('id'))} has the area "
-                f"{shown(area)}; a number of square pixels is needed."
+                f"Data set {dataset}: annotation {shown(annotation.get('id'))} {found}; a number "
+                "of square pixels is needed."
             )
 
 
@@ -162,14 +165,27 @@ def converted(dataset: str) -> dict[str, Any]:
     """
     check_registered("The evaluation", [dataset])
     name_malformed([dataset], FIGURES)
+    posed = []
     try:
+        images = DatasetCatalog.get(dataset)
+        objects = [x for image in images for x in image.get("annotations", ())]
+        posed = [(own, copy(own["keypoints"])) for own in objects if "keypoints" in own]
         content: dict[str, Any] = convert_to_coco_dict(dataset)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Data set {dataset} cannot be converted to COCO's format, since it lacks what "
             f"Detectron2 expects of one: {in_words(error)}."
         ) from error
+    finally:
+        # Detectron2 moves them by half a pixel in the data set's own dicts, each time anew.
+        for own, points in posed:
+            own["keypoints"] = points
     for annotation in content.get("annotations", ()):
+        if len(annotation["bbox"]) != 4:
+            raise ValueError(
+                f"Data set {dataset}: image {shown(annotation['image_id'])} has a box of bbox_mode "
+                "XYWHA_ABS, which is turned; COCO's figures are of XYWH_ABS or XYXY_ABS."
+            )
         if annotation.get("segmentation") == []:  # of a box alone, of which Detectron2's area is 0
             del annotation["segmentation"]
             annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]

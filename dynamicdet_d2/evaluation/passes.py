@@ -26,8 +26,8 @@ BuildLoader = Callable[[CfgNode, str], Iterable[list[dict]]]
 
 def build_evaluation_loader(cfg: CfgNode, dataset: str) -> ImageLoader:
     """The test loader, with annotations where losses need them."""
-    mapper = annotated_mapper(cfg) if measures_losses(cfg) else None
-    return build_test_loader(cfg, dataset, mapper)
+    losses = measures_losses(cfg)
+    return build_test_loader(cfg, dataset, annotated_mapper(cfg) if losses else None, losses=losses)
 
 
 def results_folder(cfg: CfgNode, dataset: str) -> str:

@@ -12,6 +12,7 @@ STATIC = (
     *("MODEL.META_ARCHITECTURE", "GeneralizedRCNN"),
     *("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"),
 )
+POSES = (*STATIC, "MODEL.KEYPOINT_ON", True, "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS")
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,24 @@ def test_rules(pairs: list, says: str) -> None:
 )
 def test_what_agrees_is_let_through(pairs: list) -> None:
     assert problems(changed(*pairs)) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "sigmas", "found"),
+    [
+        (2, [], "is empty, for COCO's 17"),
+        (17, [0.1, 0.1], "has 2 numbers"),
+        (17, [], None),
+        (2, [0.1, 0.1], None),
+    ],
+)
+def test_each_keypoint_has_a_sigma(count: int, sigmas: list[float], found: str | None) -> None:
+    cfg = changed(*POSES, count, "TEST.KEYPOINT_OKS_SIGMAS", sigmas)
+    says = (
+        f"TEST.KEYPOINT_OKS_SIGMAS {found}; it must have one for each of the {count} keypoints of "
+        "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS."
+    )
+    assert problems(cfg, Use.EVALUATE) == ([says] if found else [])
+    assert problems(cfg, Use.MODEL) == []
+    cfg.DATASETS.TEST = ()
+    assert problems(cfg, Use.TRAIN) == []

@@ -457,3 +457,29 @@ def test_an_odd_polygon_beside_a_good_one_stops_whoever_learns_masks_alone(tmp_p
     crowd = object_entry(2, 1, segmentation=[[1, 2, 3]], iscrowd=1)
     files = write_coco(tmp_path / "crowd", [image_entry(1)], [object_entry(1, 1), crowd])
     assert len(check_dataset("own", *files, 2).errors) == 0
+
+
+def test_keypoints_are_as_many_as_the_models(check: Checker) -> None:
+    """Of each object that is learnt, and of crowds too where they are measured."""
+    points = {"keypoints": [7, 8, 2, 9, 9, 2], "num_keypoints": 2}
+    whole, bare = object_entry(1, 1, **points), object_entry(2, 1)
+    crowd = object_entry(3, 2, iscrowd=1)
+    assert not check([whole, object_entry(2, 1, **points), crowd], num_keypoints=2).errors
+    assert not check([bare, crowd], testing=True).errors
+    needed = "a list [x1, y1, v1, x2, y2, v2, ...] of 3 keypoints, by MODEL.ROI_KEYPOINT_HEAD."
+    said = errors(check([whole, bare, crowd], num_keypoints=3))
+    assert f"Annotation 1 has the keypoints [7, 8, 2, 9, 9, 2]; {needed}" in said
+    assert f"Annotation 2 has no keypoints; {needed}" in said
+    assert "Annotation 3" not in said
+    said = errors(check([whole, crowd], num_keypoints=2, testing=True))
+    assert "Annotation 3 has no 'num_keypoints', which COCO's evaluation needs." in said
+    assert "Annotation 3 has no keypoints; a list" in said and "Annotation 1" not in said
+
+
+def test_a_run_checks_the_keypoints_of_its_config(tmp_path: Path) -> None:
+    register_coco_json([["own", *write_coco(tmp_path, [image_entry(1)], [object_entry(1, 1)])]])
+    cfg = toy_cfg(("own",))
+    check_datasets(cfg, CLASSES)
+    cfg.MODEL.KEYPOINT_ON = True
+    with pytest.raises(ValueError, match=r"has no keypoints; a list .* of 17 keypoints, by MODEL"):
+        check_datasets(cfg, CLASSES)

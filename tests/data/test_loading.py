@@ -272,6 +272,7 @@ def test_keys_that_cannot_be_followed(cfg: CfgNode) -> None:
 
 def test_keypoints_have_names_in_the_metadata(cfg: CfgNode) -> None:
     cfg.MODEL.KEYPOINT_ON, cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE = True, 0
+    cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS = 1
     with pytest.raises(ValueError, match=r"'toy' has no keypoint_names in its metadata, which is"):
         training_dicts(cfg)
     MetadataCatalog.get("toy").set(keypoint_names=["nose"])

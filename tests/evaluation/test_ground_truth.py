@@ -85,6 +85,28 @@ def test_an_object_without_polygons_has_the_area_of_its_box(tmp_path: Path) -> N
     assert bare["segmentation"] == []
 
 
+def test_keypoints_of_a_data_set_by_code_stay_where_they_are(tmp_path: Path) -> None:
+    """Detectron2 moves them into COCO's pixels in place: half a pixel more in each evaluation."""
+    posed = {**BOX, "keypoints": [7.5, 8.5, 2]}
+    register("own", [{**IMAGE, "annotations": [posed]}], thing_classes=["x", "y"])
+    for _ in range(2):
+        for coco in (read_ground_truth("own").coco, coco_evaluator("own", str(tmp_path))._coco_api):
+            assert coco.dataset["annotations"][0]["keypoints"] == [7, 8, 2]
+    assert posed["keypoints"] == [7.5, 8.5, 2]
+
+
+def test_what_no_figures_can_be_of_is_said_before_the_pass(tmp_path: Path) -> None:
+    turned = {"bbox": [9, 7, 10, 6, 30], "bbox_mode": BoxMode.XYWHA_ABS, "category_id": 1}
+    register("turned", [{**IMAGE, "annotations": [turned]}], thing_classes=["x", "y"])
+    with pytest.raises(ValueError, match=r"^Data set turned: image 'a' has a box of .* XYWHA_ABS,"):
+        read_ground_truth("turned")
+    bare = object_entry(5, 1)
+    del bare["area"]
+    register_coco_json([["own", *write_coco(tmp_path, [image_entry(1)], [bare], draw=False)]])
+    with pytest.raises(ValueError, match=r"^Data set own: annotation 5 has no 'area'; a number of"):
+        read_ground_truth("own")
+
+
 def test_images_that_were_not_seen_are_no_missed_objects(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -128,7 +150,7 @@ def test_an_object_without_a_mask_is_named_where_masks_are_measured(
     found.pred_masks = torch.ones(1, 30, 40, dtype=torch.bool)
     evaluator.reset()
     evaluator.process([{"image_id": "a"}], [{"instances": found}])
-    with pytest.raises(ValueError, match="^Data set own: annotation 1 of image 'a' has no segment"):
+    with pytest.raises(ValueError, match="^Data set own: annotation 1 of image 'a' has the segm"):
         evaluator.evaluate()
 
 

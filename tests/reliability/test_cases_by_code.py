@@ -13,7 +13,9 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
 
 from dynamicdet_d2.data.loading.images import images_hash, images_of, training_dicts
+from dynamicdet_d2.data.loading.loaders import build_test_loader
 from dynamicdet_d2.engine.learnt_classes import check_classes
+from dynamicdet_d2.evaluation.passes import build_evaluation_loader
 from tests.support.coco_files import clean_catalogs
 from tests.support.toy import toy_cfg
 
@@ -336,3 +338,93 @@ def test_run_lengths_whose_size_is_no_list(size: object) -> None:
     with pytest.raises(ValueError, match=r"Image 1\.jpg .* has an object with the segmentation \{"):
         keys = ("MODEL.MASK_ON", True, "INPUT.MASK_FORMAT", "bitmask")
         read([an_image(1, annotations=[an_object(segmentation=mask)])], *keys)
+
+
+POINTS = [7.5, 8.5, 2, 9.5, 9.5, 2]
+POSES = ("MODEL.KEYPOINT_ON", True, "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", 2)
+
+
+def named(given: Any, name: str = "by_code") -> None:
+    """Registered, with two keypoints and three classes that have names."""
+    DatasetCatalog.register(name, lambda: given)
+    names = {"keypoint_names": ["a", "b"], "keypoint_flip_map": []}
+    MetadataCatalog.get(name).set(thing_classes=["x", "y", "z"], **names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"keypoints": POINTS}, None),
+        ({"keypoints": np.reshape(POINTS, (2, 3))}, None),
+        ({"keypoints": POINTS[:3]}, r"has an object that has the keypoints \[7\.5, 8\.5, 2\]; a l"),
+        ({}, r"has an object that has no keypoints; a list .* of 2 keypoints, by MODEL\.ROI_KEY"),
+        ({"iscrowd": 1}, None),
+    ],
+)
+def test_keypoints(changes: dict, says: str | None) -> None:
+    """Where another object of the image has them, Detectron2 would stop in the step that comes to
+    it."""
+    objects = [an_object(keypoints=POINTS), an_object(**changes)]
+    with clean_catalogs():
+        named([an_image(1, annotations=objects)])
+        cfg = toy_cfg("DATASETS.TRAIN", ("by_code",), *POSES)
+        if says is None:
+            assert len(training_dicts(cfg)) == 1
+        else:
+            with pytest.raises(ValueError, match=says):
+                training_dicts(cfg)
+
+
+def test_other_names_than_keypoints() -> None:
+    with clean_catalogs():
+        named([an_image(1, annotations=[an_object(keypoints=POINTS)])])
+        MetadataCatalog.get("by_code").__dict__["keypoint_names"] = ["a", "b", "c"]
+        says = r"'by_code' has 3 keypoint_names in its metadata, and MODEL\.ROI_KEYPOINT_HEAD\.NUM_"
+        with pytest.raises(ValueError, match=says):
+            training_dicts(toy_cfg("DATASETS.TRAIN", ("by_code",), *POSES))
+
+
+def test_keypoints_that_are_measured() -> None:
+    """Those of crowds, too; and Detectron2 writes into them, which an array of whole numbers
+    rounds."""
+    for points in (GONE, np.array([7, 8, 2, 9, 9, 2])):
+        objects = [an_object(keypoints=POINTS), an_object(iscrowd=1, keypoints=points)]
+        with clean_catalogs():
+            named([an_image(1, annotations=objects)])
+            with pytest.raises(ValueError, match=r"has an object that has .*keypoints.*; a list"):
+                build_test_loader(toy_cfg(*POSES), "by_code")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"segmentation": GONE}, r"has an object without 'segmentation'; with MODEL\.MASK_ON it"),
+        ({"segmentation": mask_api.encode(MASK)}, r"with MODEL\.MASK_ON it must be a list of pol"),
+    ],
+)
+def test_what_losses_are_computed_of_beside_figures(changes: dict, says: str) -> None:
+    keys = ("MODEL.MASK_ON", True, "DATASETS.TEST", ("by_code",), "TEST.EVAL_LOSS")
+    with clean_catalogs():
+        named([an_image(1, annotations=[an_object(**changes)])])
+        build_evaluation_loader(toy_cfg(*keys, False), "by_code")
+        with pytest.raises(ValueError, match=says):
+            build_evaluation_loader(toy_cfg(*keys, True), "by_code")
+
+
+@pytest.mark.parametrize(
+    ("objects", "says"),
+    [
+        ([an_object(category_id=3)], r"Image 2\.jpg .* has an object with the category_id 3; by"),
+        ([an_object(iscrowd=1)], r"^SOLVER\.ROUTER\.VALIDATION 'v': no image has an object\.$"),
+        ([an_object(bbox=GONE)], r"Image 2\.jpg .* has an object without 'bbox'"),
+    ],
+)
+def test_what_an_objective_is_chosen_on_is_looked_at_before_the_first_step(
+    objects: list[dict], says: str
+) -> None:
+    with clean_catalogs():
+        named([an_image(1)])
+        DatasetCatalog.register("v", lambda: [an_image(2, annotations=objects)])
+        cfg = toy_cfg("DATASETS.TRAIN", ("by_code",), "SOLVER.ROUTER.VALIDATION", "v")
+        with pytest.raises(ValueError, match=says):
+            check_classes(cfg, training_dicts(cfg))

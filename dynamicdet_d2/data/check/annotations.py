@@ -8,6 +8,7 @@ from typing import Any
 from dynamicdet_d2.data.check.agreement import LEAST_SIDE, Agreement
 from dynamicdet_d2.data.check.findings import DatasetReport, Findings
 from dynamicdet_d2.data.check.images import Sizes
+from dynamicdet_d2.data.check.keypoints import keypoints_fault
 from dynamicdet_d2.data.check.segmentations import (
     are_polygons,
     are_run_lengths,
@@ -39,6 +40,7 @@ class AnnotationCheck:
         training, testing: losses are computed of it, as where it is learnt; figures are.
         mask_format: ``INPUT.MASK_FORMAT`` ("polygon" or "bitmask") where masks are trained, else
             None.
+        num_keypoints: of an object, where keypoints are trained, else 0.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class AnnotationCheck:
         training: bool,
         testing: bool,
         mask_format: str | None,
+        num_keypoints: int,
     ) -> None:
         self._report = report
         self._errors = report.errors
@@ -59,6 +62,8 @@ class AnnotationCheck:
         self._training = training
         self._testing = testing
         self._mask_format = mask_format
+        self._num_keypoints = num_keypoints
+        self._needed = ("area", "iscrowd", "num_keypoints")[: 3 if num_keypoints else 2]
         self._ids: set[int] = set()
         self._objects_of: Counter[int | str] = Counter()
         self._objects_of_category: Counter[int] = Counter()
@@ -120,7 +125,7 @@ class AnnotationCheck:
                 f"Annotation {annotation['id']} has 'ignore' set, which Detectron2 refuses; use "
                 "'iscrowd' or remove it.",
             )
-        for key in ("area", "iscrowd") if self._testing else ():
+        for key in self._needed if self._testing else ():
             if key not in annotation:
                 self._errors.add(
                     "missing keys",
@@ -133,13 +138,8 @@ class AnnotationCheck:
                 f"Annotation {annotation['id']} has the area {shown(area)}; a number of square "
                 "pixels is needed.",
             )
-        keypoints = annotation.get("keypoints", [])
-        if not are_polygons([keypoints]) or len(keypoints) % 3:
-            self._errors.add(
-                "malformed keypoints",
-                f"Annotation {annotation['id']} has the keypoints {shown(keypoints)}; a list "
-                "[x1, y1, v1, x2, y2, v2, ...] is needed.",
-            )
+        if fault := keypoints_fault(annotation, self._num_keypoints, measured=self._testing):
+            self._errors.add("malformed keypoints", f"Annotation {annotation['id']} {fault}.")
         if annotation.get("iscrowd", 0) not in (0, 1):
             self._errors.add(
                 "crowd flags",

@@ -2,13 +2,18 @@
 """Images and boxes of data sets that are registered by code, which are hardly what was meant."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from detectron2.data import DatasetCatalog
 from detectron2.structures import BoxMode
 
 from dynamicdet_d2.data.check.agreement import LEAST_SIDE, extent_elsewhere
+from dynamicdet_d2.data.check.findings import DatasetReport
+from dynamicdet_d2.data.check.records import Needs, refuse_malformed
+from dynamicdet_d2.data.register import registered_classes
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +30,39 @@ class _Box(NamedTuple):
     reaches_out: bool
     segmentation: Any
     size: tuple[Any, Any]
+
+
+def report_of(name: str, later: Needs | None) -> list[DatasetReport]:
+    """The images of a data set that is registered by code, and what their metadata says; nothing
+    where it cannot be read, which whoever loads it says. An evaluation of one's own may take what
+    COCO's refuses ``later``, so that this is a warning where a training comes first.
+    """
+    try:
+        images = DatasetCatalog.get(name)
+        files = [os.path.split(os.path.abspath(image["file_name"])) for image in images]
+        objects = sum(len(image.get("annotations") or ()) for image in images)
+    except Exception:  # a user's own function, or what it gives
+        return []
+    if not files:
+        if later is not None:
+            logger.warning("Data set '%s' has no image: its evaluation will be refused.", name)
+        return []
+    real = {folder: os.path.realpath(folder) for folder in dict(files)}
+    report = DatasetReport(
+        name,
+        "by code",
+        class_names=registered_classes(name),
+        files={os.path.join(real[folder], file) for folder, file in files},
+        num_images=len(files),
+        num_annotations=objects,
+    )
+    if later is not None:
+        try:
+            refuse_malformed([name], images, later)
+        except ValueError as error:
+            fault = str(error).removeprefix(f"Data sets {[name]}: ")
+            report.warnings.add("malformed images", f"COCO's evaluation will refuse it: {fault}")
+    return [report]
 
 
 def warn_of_boxes(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from detectron2.structures import BoxMode
 
+from dynamicdet_d2.data.check.keypoints import keypoints_fault
 from dynamicdet_d2.data.check.segmentations import are_run_lengths
 from dynamicdet_d2.data.register import registered_classes
 from dynamicdet_d2.utils.words import as_number, named_image, shown
@@ -26,11 +27,13 @@ class Needs(NamedTuple):
         objects: annotations are learnt, so that every image must have a list of them.
         figures: COCO's are computed, by ids of images and in their sizes.
         masks: ``INPUT.MASK_FORMAT`` where masks are learnt, else None.
+        keypoints: of an object, where the model learns them, else 0.
     """
 
     objects: bool = False
     figures: bool = False
     masks: str | None = None
+    keypoints: int = 0
 
 
 def refuse_malformed(names: Sequence[str], images: object, needs: Needs) -> None:
@@ -166,6 +169,12 @@ def _fault(annotation: Any, image: Mapping[str, Any], needs: Needs) -> str | Non
     if needs.figures and not _is_measured(annotation.get("segmentation", [])):
         said = "it must be a list of polygons, or run lengths as pycocotools.mask.encode gives, or "
         return f"{_with(annotation, 'segmentation')}; {said}be left out"
+    if needs.keypoints:
+        # For figures Detectron2 writes into them.
+        learnt = not needs.figures
+        posed = keypoints_fault(annotation, needs.keypoints, measured=needs.figures, arrays=learnt)
+        if posed is not None:
+            return f"that {posed}"
     return _mask_fault(annotation, image, needs.masks) if needs.masks and not crowd else None
 
 

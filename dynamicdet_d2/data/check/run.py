@@ -10,10 +10,12 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dynamicdet_d2.data.check.annotations import AnnotationCheck
+from dynamicdet_d2.data.check.by_code import report_of
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
-from dynamicdet_d2.data.check.records import Needs, refuse_malformed
-from dynamicdet_d2.data.register import class_names, read_json, registered_classes
+from dynamicdet_d2.data.check.keypoints import num_keypoints
+from dynamicdet_d2.data.check.records import Needs
+from dynamicdet_d2.data.register import class_names, read_json
 from dynamicdet_d2.utils.remarks import remark
 from dynamicdet_d2.utils.words import spelt_alike
 
@@ -30,6 +32,7 @@ def check_dataset(
     training: bool = True,
     testing: bool = False,
     mask_format: str | None = None,
+    num_keypoints: int = 0,
     skip_corrupt: bool = False,
 ) -> DatasetReport:
     """Reads a COCO json and the names in its image folder, and reports what is wrong.
@@ -43,6 +46,7 @@ def check_dataset(
         training: losses are computed of it, as where it is learnt.
         testing: figures are, for which COCO's evaluation needs more keys.
         mask_format: ``INPUT.MASK_FORMAT`` where masks are trained, else None.
+        num_keypoints: of an object, where keypoints are trained, else 0.
         skip_corrupt: missing or unreadable images are warnings, since the loaders skip them.
 
     Never raises for what it finds: see ``DatasetReport.raise_errors``.
@@ -67,6 +71,7 @@ def check_dataset(
             training=training,
             testing=testing,
             mask_format=mask_format,
+            num_keypoints=num_keypoints,
         ).run(annotations)
     else:
         report.errors.add("missing lists", "There is no list of 'annotations' to learn or measure.")
@@ -120,7 +125,7 @@ def check_datasets(
     num_classes = reduce(getattr, num_classes_key.split("."), cfg)
     by_losses = {*train, cfg.SOLVER.ROUTER.VALIDATION}
     by_losses |= {*test} if cfg.TEST.EVAL_LOSS or cfg.TEST.DYNAMIC.LOSS_GAP else set()
-    masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
+    masks, keypoints = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None, num_keypoints(cfg)
     reports = []
     names = list(dict.fromkeys([*train, *judged]))
     for name in filter(is_of_coco_files, names):
@@ -134,14 +139,16 @@ def check_datasets(
             training=name in by_losses,
             testing=name in judged,
             mask_format=masks,
+            num_keypoints=keypoints,
             skip_corrupt=cfg.DATALOADER.SKIP_CORRUPT_IMAGES,
         )
         reports.append(report)
     _compare_classes(reports)
     others = [name for name in names if not is_of_coco_files(name)] if judged else []
     for name in others:  # some name their classes when they are read
-        later = Needs(name in by_losses, True, masks if name in by_losses else None)
-        reports += _of_code(name, later if train and name in judged else None)
+        learnt = name in by_losses
+        later = Needs(learnt, True, masks if learnt else None, keypoints)
+        reports += report_of(name, later if train and name in judged else None)
     if others and train:
         warn_of_other_classes(train, judged)
     _warn_of_learnt_images(reports, train, judged)
@@ -151,39 +158,6 @@ def check_datasets(
         wrong.append("DATASETS.CHECK False goes on without this check.")
         raise ValueError("\n".join(wrong))
     return reports
-
-
-def _of_code(name: str, later: Needs | None) -> list[DatasetReport]:
-    """The images of a data set that is registered by code, and what their metadata says; nothing
-    where it cannot be read, which whoever loads it says. An evaluation of one's own may take what
-    COCO's refuses ``later``, so that this is a warning where a training comes first.
-    """
-    try:
-        images = DatasetCatalog.get(name)
-        files = [os.path.split(os.path.abspath(image["file_name"])) for image in images]
-        objects = sum(len(image.get("annotations") or ()) for image in images)
-    except Exception:  # a user's own function, or what it gives
-        return []
-    if not files:
-        if later is not None:
-            logger.warning("Data set '%s' has no image: its evaluation will be refused.", name)
-        return []
-    real = {folder: os.path.realpath(folder) for folder in dict(files)}
-    report = DatasetReport(
-        name,
-        "by code",
-        class_names=registered_classes(name),
-        files={os.path.join(real[folder], file) for folder, file in files},
-        num_images=len(files),
-        num_annotations=objects,
-    )
-    if later is not None:
-        try:
-            refuse_malformed([name], images, later)
-        except ValueError as error:
-            fault = str(error).removeprefix(f"Data sets {[name]}: ")
-            report.warnings.add("malformed images", f"COCO's evaluation will refuse it: {fault}")
-    return [report]
 
 
 def is_of_coco_files(name: str) -> bool:

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
 from dynamicdet_d2.data.check.by_code import warn_of_boxes, warn_of_shared_files
+from dynamicdet_d2.data.check.keypoints import num_keypoints
 from dynamicdet_d2.data.check.records import Needs, refuse_malformed
 from dynamicdet_d2.data.check.run import is_of_coco_files
 from dynamicdet_d2.data.loading.corrupt import Sample
@@ -50,13 +51,13 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
     images = images_of(
         "DATASETS.TRAIN",
         cfg.DATASETS.TRAIN,
-        _needs(cfg, figures=False),
+        learnt(cfg),
         filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
         min_keypoints=keypoints,
         proposal_files=proposals,
     )
     if cfg.MODEL.KEYPOINT_ON:
-        _refuse_unnamed_keypoints(cfg.DATASETS.TRAIN)
+        _refuse_unnamed_keypoints(cfg.DATASETS.TRAIN, num_keypoints(cfg))
     # Those of files are looked at by the check of data sets.
     if not _are_of_files(cfg.DATASETS.TRAIN):
         if cfg.DATASETS.CHECK and not any(map(_has_object, images)):
@@ -69,10 +70,11 @@ def training_dicts(cfg: CfgNode) -> list[Sample]:
     return images
 
 
-def _refuse_unnamed_keypoints(names: Sequence[str]) -> None:
+def _refuse_unnamed_keypoints(names: Sequence[str], count: int) -> None:
     """
     Raises:
-        ValueError: which keypoints a flip exchanges is not known of a data set.
+        ValueError: which keypoints a flip exchanges is not known of a data set, or of others than
+            the model's ``count``.
     """
     for name in names:
         for key in ("keypoint_names", "keypoint_flip_map"):
@@ -82,6 +84,12 @@ def _refuse_unnamed_keypoints(names: Sequence[str]) -> None:
                     f"metadata, which is read from no JSON: a program sets it by "
                     f"MetadataCatalog.get('{name}').set({key}=...)."
                 )
+        found = len(MetadataCatalog.get(name).keypoint_names)
+        if found != count:
+            raise ValueError(
+                f"Data set '{name}' has {found} keypoint_names in its metadata, and "
+                f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {count}."
+            )
 
 
 def training_images(cfg: CfgNode, given: Sequence[Sample] | None) -> Sequence[Sample]:
@@ -122,22 +130,31 @@ def validation_dicts(cfg: CfgNode) -> list[Sample]:
     """The images of ``SOLVER.ROUTER.VALIDATION`` in Detectron2's format, all of them.
 
     Raises:
-        ValueError: the data set is not registered or is empty.
+        ValueError: the data set is not registered or is empty, or has no object to judge by.
     """
     names = [cfg.SOLVER.ROUTER.VALIDATION]
-    needs = _needs(cfg, figures=True)
-    return images_of("SOLVER.ROUTER.VALIDATION", names, needs, filter_empty=False)
+    images = images_of("SOLVER.ROUTER.VALIDATION", names, judged(cfg), filter_empty=False)
+    if cfg.DATASETS.CHECK and not any(map(_has_object, images)):
+        raise ValueError(f"SOLVER.ROUTER.VALIDATION '{names[0]}': no image has an object.")
+    return images
 
 
 def _has_object(image: Sample) -> bool:
     return any(not annotation.get("iscrowd") for annotation in image.get("annotations") or ())
 
 
-def _needs(cfg: CfgNode, *, figures: bool) -> Needs | None:
+def learnt(cfg: CfgNode) -> Needs | None:
+    """What images are read for of which losses are computed."""
     if not cfg.DATASETS.CHECK:
         return None
     masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
-    return Needs(objects=True, figures=figures, masks=masks)
+    return Needs(objects=True, masks=masks, keypoints=num_keypoints(cfg))
+
+
+def judged(cfg: CfgNode) -> Needs | None:
+    """What images are read for of which losses and figures are computed."""
+    needs = learnt(cfg)
+    return None if needs is None else needs._replace(figures=True)
 
 
 def _are_of_files(names: Sequence[str]) -> bool:

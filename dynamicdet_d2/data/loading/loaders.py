@@ -17,6 +17,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dynamicdet_d2.data.augmentation import MultiImageAugmentation, Settings
+from dynamicdet_d2.data.check.keypoints import num_keypoints
 from dynamicdet_d2.data.loading import workers
 from dynamicdet_d2.data.loading.corrupt import (
     ErrorsAsItems,
@@ -26,7 +27,13 @@ from dynamicdet_d2.data.loading.corrupt import (
     Sample,
     refuse_no_mapper,
 )
-from dynamicdet_d2.data.loading.images import images_of, landscape, training_images
+from dynamicdet_d2.data.loading.images import (
+    FIGURES,
+    images_of,
+    judged,
+    landscape,
+    training_images,
+)
 from dynamicdet_d2.data.loading.multi_image import MultiImageStream
 from dynamicdet_d2.data.loading.stream import (
     PositionBatches,
@@ -212,7 +219,9 @@ def build_finite_loader(
     return _finite(cfg, images, mapper, batch_size=batch_size, seed=seed)
 
 
-def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = None) -> ImageLoader:
+def build_test_loader(
+    cfg: CfgNode, dataset_name: str, mapper: Mapper | None = None, *, losses: bool = False
+) -> ImageLoader:
     """One pass over a test set for this rank, one image at a time, as Detectron2 evaluates.
 
     A corrupt image is an error; with ``DATALOADER.SKIP_CORRUPT_IMAGES`` it is left out with a
@@ -220,6 +229,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
 
     Args:
         mapper: ``DatasetMapper(cfg, is_train=False)`` if None.
+        losses: the mapper gives ground truth, of which losses are computed beside figures.
 
     Raises:
         ValueError: the data set is not registered or is empty, or an argument of another type.
@@ -228,8 +238,10 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, mapper: Mapper | None = N
     proposals = None
     if cfg.MODEL.LOAD_PROPOSALS:
         proposals = [cfg.DATASETS.PROPOSAL_FILES_TEST[list(cfg.DATASETS.TEST).index(dataset_name)]]
+    figures = FIGURES._replace(keypoints=num_keypoints(cfg))
+    needs = (judged(cfg) if losses else None) or figures
     images = images_of(
-        "DATASETS.TEST", [dataset_name], filter_empty=False, proposal_files=proposals
+        "DATASETS.TEST", [dataset_name], needs, filter_empty=False, proposal_files=proposals
     )
     return _finite(cfg, images, mapper or DatasetMapper(cfg, is_train=False), batch_size=1, seed=0)
 

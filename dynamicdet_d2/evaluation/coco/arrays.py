@@ -124,7 +124,7 @@ def read_objects(ground_truth: COCO, vocabulary: Vocabulary, iou_type: str) -> O
     if iou_type == "bbox":
         shapes = _boxes(annotations)
     else:
-        shapes = np.array([_mask(ground_truth, a) for a in annotations], dtype=object)
+        shapes = np.array([mask_of(ground_truth, a) for a in annotations], dtype=object)
     image = _column(annotations, "image_id", vocabulary.images.__getitem__)
     label = _column(annotations, "category_id", vocabulary.labels.__getitem__)
     cell = label * len(vocabulary.images) + image
@@ -138,14 +138,24 @@ def read_objects(ground_truth: COCO, vocabulary: Vocabulary, iou_type: str) -> O
     )
 
 
-def _mask(ground_truth: COCO, annotation: dict) -> dict:
+def mask_of(ground_truth: COCO, annotation: dict) -> dict:
     """An object's compressed RLE. By the first polygon's length alone pycocotools takes all of them
-    for polygons or for boxes; those of one or two points draw nothing, and are left out."""
+    for polygons or for boxes; those of one or two points draw nothing, and are left out: an object
+    of such alone has no pixel, which nothing finds.
+
+    Raises:
+        ValueError: naming the annotation, where there is no mask.
+    """
     mask = annotation.get("segmentation")
     try:
         if isinstance(mask, list):
-            annotation = {**annotation, "segmentation": [p for p in mask if len(p) > 4]}
-        run_lengths: dict = ground_truth.annToRLE(annotation)
+            drawn = [polygon for polygon in mask if len(polygon) > 4]
+            if mask and not drawn:
+                image = ground_truth.imgs[annotation["image_id"]]
+                sides = int(image["height"]), int(image["width"])
+                return mask_api.encode(np.zeros(sides, dtype=np.uint8, order="F"))
+            annotation = {**annotation, "segmentation": drawn}
+        run_lengths: dict = COCO.annToRLE(ground_truth, annotation)
     except Exception as error:  # pycocotools raises nearly any
         raise ValueError(
             f"annotation {annotation['id']} of image {annotation['image_id']!r} has the "

@@ -354,7 +354,7 @@ def test_polygons_of_one_or_two_points_count_as_nothing(extra: list[float]) -> N
     assert sweep.evaluate(EASY).as_dict()["AP"] == pytest.approx(100)
 
 
-@pytest.mark.parametrize("mask", [None, [], [[12.0, 12.0, 18.0, 18.0]], "abc", {"counts": [5]}])
+@pytest.mark.parametrize("mask", [None, [], "abc", {"counts": [5]}])
 def test_an_object_without_a_mask_is_named(mask: object) -> None:
     crowd = target(1, SQUARE, segmentation=mask, iscrowd=1)
     with pytest.raises(ValueError, match="annotation 1 of image 1 has the segmentation .*, of"):

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detectron2's own evaluator on what its own loaders and a training take."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, BoxMode, Instances
+
+from dynamicdet_d2.data import register_coco_json
+from dynamicdet_d2.engine.static import StaticTrainer
+from dynamicdet_d2.evaluation.coco_evaluator import coco_evaluator
+from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
+from tests.support.toy import toy_cfg
+
+SQUARE = [5, 6, 15, 6, 15, 14, 5, 14]
+
+
+@pytest.fixture(autouse=True)
+def _catalogs() -> Iterator[None]:
+    with clean_catalogs():
+        yield
+
+
+def register(folder: Path, *changes: dict) -> None:
+    """An image, and an object in it, for each of the changes to that object."""
+    objects = [object_entry(i, i, **change) for i, change in enumerate(changes, start=1)]
+    images = [image_entry(item["image_id"]) for item in objects]
+    register_coco_json([["own", *write_coco(folder, images, objects, draw=False)]])
+
+
+def found(**fields: Any) -> dict:
+    """What a detector says that finds the object's box."""
+    boxes = Boxes(torch.tensor([[5.0, 6, 15, 14]]))
+    classes = torch.zeros(1, dtype=torch.long)
+    scores = torch.ones(1)
+    instances = Instances((30, 40), pred_boxes=boxes, scores=scores, pred_classes=classes, **fields)
+    return {"instances": instances}
+
+
+def figures(evaluator: Any, outputs: list[dict], task: str) -> dict[str, float]:
+    evaluator.reset()
+    for number, output in enumerate(outputs, start=1):
+        evaluator.process([{"image_id": number}], [output])
+    return evaluator.evaluate()[task]
+
+
+@pytest.mark.parametrize(
+    ("second", "ap"),
+    [
+        ([[5, 6, 15, 14], SQUARE], 100),  # by its first polygon all were taken for boxes
+        ([SQUARE, [5, 6]], 100),
+        ([[5, 6, 15, 14]], 100 * 51 / 101),  # no pixel: one of two is found, to a recall of 0.5
+        ([[5, 6]], 100 * 51 / 101),
+    ],
+)
+def test_polygons_of_one_or_two_points_draw_nothing(
+    tmp_path: Path, second: list[list[int]], ap: float
+) -> None:
+    register(tmp_path, {}, {"segmentation": second})
+    mask = torch.zeros(1, 30, 40, dtype=torch.bool)
+    mask[:, 6:14, 5:15] = True
+    outputs = [found(pred_masks=mask), found(pred_masks=mask)]
+    own = figures(coco_evaluator("own", str(tmp_path / "results")), outputs, "segm")
+    assert own["AP"] == pytest.approx(ap)
+
+
+def test_ids_may_be_numbers_of_numpys(tmp_path: Path) -> None:
+    """As those of a table's columns; the results are written with them."""
+    entry = {"bbox": [5, 6, 15, 14], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    image = {"file_name": "1.jpg", "image_id": np.int64(1), "height": 30, "width": 40}
+    DatasetCatalog.register("own", lambda: [{**image, "annotations": [entry]}])
+    MetadataCatalog.get("own").thing_classes = ["disc"]
+    evaluator = coco_evaluator("own", str(tmp_path))
+    evaluator.reset()
+    evaluator.process([image], [found()])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
+    (result,) = json.loads((tmp_path / "coco_instances_results.json").read_text())
+    assert (result["image_id"], result["bbox"]) == (1, [5, 6, 10, 8])
+
+
+@pytest.mark.parametrize(("sigma", "ap"), [(0.5, 90), (0.1, 0)])
+def test_keypoints_are_judged_by_the_configs_sigmas(
+    tmp_path: Path, sigma: float, ap: float
+) -> None:
+    """Both of an object of 80 square pixels are 4 pixels off: exp(-16 / (2 sigma)^2 / 80 / 2)."""
+    register(tmp_path, {"keypoints": [7, 8, 2, 9, 9, 2], "num_keypoints": 2})
+    MetadataCatalog.get("own").set(keypoint_names=["a", "b"], keypoint_flip_map=[])
+    points = torch.tensor([[[11.5, 8.5, 1], [13.5, 9.5, 1]]])  # of pixels' corners
+    cfg = toy_cfg("TEST.KEYPOINT_OKS_SIGMAS", [sigma, sigma], "DATASETS.TEST", ("own",))
+    coco = StaticTrainer.build_evaluator(cfg, "own", str(tmp_path / "results"))._evaluators[0]
+    own = figures(coco, [found(pred_keypoints=points)], "keypoints")
+    assert own["AP"] == pytest.approx(ap)
