@@ -66,6 +66,7 @@ class StatefulTrainer(DefaultTrainer):
             "seed": self.seed,
             "run": self.run_id,
             "_trainer": self._trainer.state_dict(),
+            "batches": self._trainer.taken,
             "config": recorded(self.cfg),
             "images": self.learnt_images,
         }

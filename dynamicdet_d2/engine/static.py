@@ -126,7 +126,7 @@ class StaticTrainer(ReliableTrainer, Builders):
         self.settle_keys(state_dict, OPTIMIZER_KEYS, FIXED_KEYS)
         self.seed = state_dict.get("seed", self.seed)
         done = state_dict["iteration"] + 1
-        self._enter(self.model, done)  # by the keys that hold
+        self._enter(self.model, done, state_dict.get("batches"))  # by the keys that hold
         set_normalizer(self.plain_model, state_dict.get(KEPT))
         with state_fits(self.cfg):
             states = dict(state_dict.get("hooks", {}))
@@ -166,14 +166,17 @@ class StaticTrainer(ReliableTrainer, Builders):
         """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says."""
         return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), evaluators)
 
-    def _enter(self, model: nn.Module, step: int) -> None:
-        """Train a model, wrapped for several processes or not, from a step on."""
+    def _enter(self, model: nn.Module, step: int, batches: int | None = None) -> None:
+        """Train a model, wrapped for several processes or not, from a step on; batches as for
+        ``Stream``."""
         plain: Any = getattr(model, "module", model)
-        stream = Stream(images=self.images, seed=self.seed, step=step)
+        stream = Stream(images=self.images, seed=self.seed, step=step, batches=batches)
         start = Start(plain, stream, type(self), LossTable({}))
         loader, optimizer, self.scheduler = built(self.cfg, start)
         mixed = self.cfg.SOLVER.AMP.ENABLED
-        self._trainer = TrainingStep(model, loader, optimizer, mixed_precision=mixed)
+        self._trainer = TrainingStep(
+            model, loader, optimizer, mixed_precision=mixed, begun_at=stream.begun_at
+        )
 
     def _evaluate(self) -> dict:
         with stopping.at_once(), self.average.in_place():

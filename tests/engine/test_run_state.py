@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a checkpoint has of a run beside its weights, with parts of a user's own in it."""
 
+import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
@@ -113,6 +115,37 @@ def test_a_run_resumes_with_a_users_own(
     if expected is not None:
         rate = cfg.SOLVER.BASE_LR
         assert whole.seen == pytest.approx([rate * share for share in expected])
+    assert differing(one.plain_model.state_dict(), other.plain_model.state_dict()) == []
+
+
+def of_two_batches(trainer: Any) -> None:
+    """Their gradients are added up; what is looked at beside them is not taken."""
+    next(iter(trainer.data_loader))
+    trainer.optimizer.zero_grad()
+    for _ in range(2):
+        losses = trainer.model(next(trainer._trainer._data_loader_iter))
+        sum(losses.values()).backward()
+    trainer.optimizer.step()
+
+
+def by_chance(trainer: Any) -> None:
+    """Numpy's and Python's, which nobody but the step itself seeds."""
+    losses = trainer.model(next(trainer._trainer._data_loader_iter))
+    trainer.optimizer.zero_grad()
+    (np.random.uniform() * random.random() * sum(losses.values())).backward()
+    trainer.optimizer.step()
+
+
+@pytest.mark.parametrize("base", [StaticTrainer, DynamicTrainer])
+@pytest.mark.parametrize("step", [of_two_batches, by_chance])
+def test_a_run_resumes_with_a_step_of_a_users_own(
+    step: Callable[[Any], None], base: type[DefaultTrainer], config_file: str, tmp_path: Path
+) -> None:
+    kind = type("Own", (base,), {"run_step": step})
+    cfg = config(config_file, tmp_path, STATIC if base is StaticTrainer else DYNAMIC)
+    one = run(kind, cfg)
+    go_on_from(tmp_path, f"model_{SAVED - 1:07d}.pth")
+    other = run(kind, cfg, resume=True)
     assert differing(one.plain_model.state_dict(), other.plain_model.state_dict()) == []
 
 

@@ -62,7 +62,7 @@ def image_batches(cfg: CfgNode, start: Start) -> Iterable[list[dict]]:
     loader = checked_loader(start.builders.build_train_loader(cfg), start.builders)
     stream = start.stream
     if isinstance(loader, ResumableLoader):
-        return loader.starting_at(stream.step, stream.seed, stream.images)
+        return loader.starting_at(stream.begun_at, stream.seed, stream.images)
     logger.warning(
         "build_train_loader gives a loader of its own kind: a resumed run begins it anew and is "
         "not the run that was not interrupted, and a router learns from DATASETS.TRAIN."
