@@ -24,8 +24,14 @@ from dynamicdet_d2.engine.doubtful import warn_of_doubtful_keys
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.learnt_classes import check_classes, say_begun_with
 from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
-from dynamicdet_d2.engine.run_data import check_same_images, prepare_data
-from dynamicdet_d2.engine.run_folder import begun_anew, forget_metrics_from, keep_earlier_run
+from dynamicdet_d2.engine.run_data import check_same_images, prepare_data, said_once
+from dynamicdet_d2.engine.run_folder import (
+    begun_anew,
+    forget_metrics_from,
+    keep_earlier_run,
+    keep_lost_run,
+    refuse_files_of_no_run,
+)
 from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states, check_same_checkpoint
 from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.utils import folder_lock, stopping
@@ -155,7 +161,8 @@ class ReliableTrainer(StatefulTrainer):
         """As Detectron2's, once; signals that come in a step wait for its end.
 
         Raises:
-            ValueError: it has trained before, whose writers are closed.
+            ValueError: it has trained before, whose writers are closed; or, in a program of a
+                user's own, as ``refuse_files_of_no_run``.
         """
         if self._has_trained:
             raise ValueError(
@@ -164,13 +171,9 @@ class ReliableTrainer(StatefulTrainer):
             )
         check_one_schedule(self._hooks)
         self._has_trained = True
-        if comm.is_main_process():
-            PathManager.mkdirs(self.cfg.OUTPUT_DIR)  # writers of a user's own may not have made it
-            if self._begins and not folder_lock.is_held(self.cfg.OUTPUT_DIR):
-                # A program of a user's own; commands hold the folder, and have said it.
-                said = keep_earlier_run(Path(self.cfg.OUTPUT_DIR))
-                if said:
-                    logger.warning(said)
+        with said_once():
+            if comm.is_main_process():
+                self._prepare_folder()
         if self.cfg.MODEL.WEIGHTS and not self._asked_for_weights:
             logger.warning(
                 "resume_or_load was not called, so that nothing of MODEL.WEIGHTS %s is loaded by "
@@ -181,6 +184,21 @@ class ReliableTrainer(StatefulTrainer):
             forget_metrics_from(self.cfg.OUTPUT_DIR, self.start_iter)
         with stopping.deferred():
             return super().train()
+
+    def _prepare_folder(self) -> None:
+        """
+        Raises:
+            ValueError: as ``refuse_files_of_no_run``.
+        """
+        folder = Path(self.cfg.OUTPUT_DIR)
+        PathManager.mkdirs(str(folder))  # writers of a user's own may not have made it
+        if folder_lock.is_held(folder):  # by a command, which has done the rest
+            return
+        if self._begins:
+            refuse_files_of_no_run(folder)
+        said = keep_earlier_run(folder) if self._begins else keep_lost_run(folder)
+        if said:
+            logger.warning(said)
 
     def before_train(self) -> None:
         """As Detectron2's.

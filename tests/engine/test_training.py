@@ -242,6 +242,33 @@ def test_a_second_trainer_in_one_folder_says_so_and_keeps_the_metrics(
     assert len((tmp_path / "run" / "metrics.json").read_text()) < 2 * len(before)
 
 
+def test_a_trainer_of_a_program_replaces_no_weights_of_no_run(
+    config: Config, tmp_path: Path
+) -> None:
+    """As weights that somebody has put there to begin with."""
+    cfg = config("run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model_final.pth").write_text("own")
+    says = "has model_final.pth, but neither last_checkpoint nor metrics.json of the run that it is"
+    with pytest.raises(ValueError, match=says):
+        trained(cfg)
+    assert (tmp_path / "run" / "model_final.pth").read_text() == "own"
+
+
+def test_a_trainer_of_a_program_keeps_the_metrics_of_a_run_that_lost_its_mark(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not gone on with, as what names its checkpoint is not there."""
+    trainer, folder = DynamicTrainer(config("run")), tmp_path / "run"
+    (folder / "metrics.json").write_text('{"iteration": 19}\n')
+    (folder / "model_0000019.pth").touch()
+    trainer.resume_or_load(resume=True)
+    trainer.run_step = lambda: None
+    trainer.train()
+    assert (folder / "metrics_1.json").read_text() == '{"iteration": 19}\n'
+    assert "has model_0000019.pth, but no last_checkpoint, the file that names" in caplog.text
+
+
 def test_the_same_seed_gives_the_same_weights(config: Config) -> None:
     one, same, other = (state(trained(config("run", "SEED", seed))) for seed in (1, 1, 2))
     assert differing(one, same) == []
