@@ -33,10 +33,9 @@ def coco_evaluator(dataset: str, folder: str) -> COCOEvaluator:
     by_code = not hasattr(metadata, "json_file")
     if by_code:
         path = os.path.join(folder, converted_name(dataset))
-        if comm.is_main_process():
-            make_folder(os.path.dirname(path))  # names may have a slash
-            write_json(path, to_plain(converted(dataset)))
-        comm.synchronize()
+        # By each process, as machines need not share the folder.
+        make_folder(os.path.dirname(path))  # names may have a slash
+        write_json(path, to_plain(converted(dataset)))
         metadata.json_file = path
     try:
         # Without compiled code there is no fast implementation.
