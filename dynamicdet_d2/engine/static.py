@@ -38,9 +38,11 @@ from dynamicdet_d2.engine.hooks import (
     StopOnSignal,
 )
 from dynamicdet_d2.engine.loss_table import LossTable
+from dynamicdet_d2.engine.overridden import check_has, checked_hooks
 from dynamicdet_d2.engine.phases.phase import Start, Stream
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, built
 from dynamicdet_d2.engine.reliable import ReliableTrainer
+from dynamicdet_d2.engine.run_data import register_data
 from dynamicdet_d2.engine.running import KEPT, kept, normalizer_of, set_normalizer
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.coco_evaluator import coco_evaluator
@@ -49,6 +51,7 @@ from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import measure_latency
 from dynamicdet_d2.evaluation.passes import results_folder
 from dynamicdet_d2.modeling.architecture import building
+from dynamicdet_d2.modeling.modes import modes_kept
 from dynamicdet_d2.parts import is_described
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.device import device_name
@@ -78,7 +81,19 @@ class StaticTrainer(ReliableTrainer, Builders):
         self._enter(distributed(self.build_model(cfg)), 0)
         # Nothing is done yet.
         self.iter, self.start_iter, self.max_iter = -1, 0, cfg.SOLVER.MAX_ITER
-        self.register_hooks(self.build_hooks())
+        self.average = WeightAverage.from_config(cfg, self.plain_model)
+        if cfg.SOLVER.EMA.ENABLED:
+            self.average.begin()
+        own = weakref.proxy(self)
+        self.checkpointer = DynamicCheckpointer(
+            self.model,
+            cfg.OUTPUT_DIR,
+            as_saved=lambda: own.as_saved(),
+            trainer=own,
+        )
+        own_hooks = checked_hooks(self.build_hooks(), f"build_hooks of {type(self).__name__}")
+        check_has(own_hooks, StepSeed, "no run resumes as it was, nor has a schedule", type(self))
+        self.register_hooks(own_hooks)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -88,17 +103,6 @@ class StaticTrainer(ReliableTrainer, Builders):
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's, with the evaluation of averaged weights."""
-        model: Any = getattr(self.model, "module", self.model)
-        self.average = WeightAverage.from_config(self.cfg, model)
-        if self.cfg.SOLVER.EMA.ENABLED:
-            self.average.begin()
-        own = weakref.proxy(self)
-        self.checkpointer = DynamicCheckpointer(
-            self.model,
-            self.cfg.OUTPUT_DIR,
-            as_saved=lambda: own.as_saved(),
-            trainer=own,
-        )
         found = super().build_hooks()
         place = next(i for i, hook in enumerate(found) if isinstance(hook, EvalHook))
         evaluation = Evaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
@@ -122,10 +126,20 @@ class StaticTrainer(ReliableTrainer, Builders):
         return "", kept(self._trainer.normalizer)
 
     def load_state_dict(self, state_dict: dict) -> None:
+        """As Detectron2's.
+
+        Raises:
+            ValueError: the checkpoint does not fit the config's steps, model or optimizer.
+        """
         check_state(state_dict, self.cfg, ())
+        done, asked = state_dict["iteration"] + 1, self.cfg.SOLVER.MAX_ITER
+        if done > asked:
+            raise ValueError(
+                f"SOLVER.MAX_ITER is {asked}; the run to resume has done {done} iterations, so "
+                f"that at least {done} must be asked for."
+            )
         self.settle_keys(state_dict, OPTIMIZER_KEYS, FIXED_KEYS)
         self.seed = state_dict.get("seed", self.seed)
-        done = state_dict["iteration"] + 1
         self._enter(self.model, done, state_dict.get("batches"))  # by the keys that hold
         set_normalizer(self.plain_model, state_dict.get(KEPT))
         with state_fits(self.cfg):
@@ -164,6 +178,7 @@ class StaticTrainer(ReliableTrainer, Builders):
         evaluators: Sequence[DatasetEvaluator] | None = None,
     ) -> dict:
         """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says."""
+        register_data(cfg)
         return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), evaluators)
 
     def _enter(self, model: nn.Module, step: int, batches: int | None = None) -> None:
@@ -179,7 +194,7 @@ class StaticTrainer(ReliableTrainer, Builders):
         )
 
     def _evaluate(self) -> dict:
-        with stopping.at_once(), self.average.in_place():
+        with stopping.at_once(), self.average.in_place(), modes_kept(self.plain_model):
             share_statistics(self.plain_model)
             self._last_eval_results = self.test(self.cfg, self.model)
         check_expected(self.cfg.TEST.EXPECTED_RESULTS, self._last_eval_results)

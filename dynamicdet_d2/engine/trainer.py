@@ -99,7 +99,8 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         own_hooks = overridden.checked_hooks(
             self.build_hooks(), f"build_hooks of {type(self).__name__}"
         )
-        overridden.check_switch(own_hooks, type(self))
+        without = "no phase follows the first"
+        overridden.check_has(own_hooks, PhaseSwitch, without, type(self))
         self.register_hooks(own_hooks)
 
     def resume_or_load(self, resume: bool = True) -> None:
