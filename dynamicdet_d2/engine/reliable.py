@@ -72,16 +72,18 @@ class ReliableTrainer(StatefulTrainer):
             the config for this number of processes.
         """
         TrainerBase.__init__(self)
-        check(cfg, Use.TRAIN)
-        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-        check(cfg, Use.TRAIN)  # as it is scaled
-        check_builders(type(self))
+        with said_once():
+            check(cfg, Use.TRAIN)
+            self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+            check(cfg, Use.TRAIN)  # as it is scaled
+            check_builders(type(self))
         self.seed = run_seed(cfg)
         self.run_id = comm.all_gather(secrets.token_hex(8))[0]
         self.reports = prepare_data(cfg)
-        self.images = training_dicts(cfg)
+        with said_once():
+            self.images = training_dicts(cfg)
+            check_classes(cfg, self.images)
         check_same_images(cfg.DATASETS.TRAIN, self.images)
-        check_classes(cfg, self.images)
         warn_of_doubtful_keys(cfg)
         return cfg
 

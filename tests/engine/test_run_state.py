@@ -226,6 +226,18 @@ def test_machines_that_share_no_folder_do_not_resume(
         trainer.resume_or_load(resume=True)
 
 
+@pytest.mark.parametrize(("rank", "ends"), [(0, ValueError), (1, SystemExit)])
+def test_what_all_processes_find_is_said_by_the_first(
+    rank: int, ends: type[BaseException], cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = DynamicTrainer(cfg)
+    monkeypatch.setattr(comm, "all_gather", lambda value: [value, value])
+    monkeypatch.setattr(comm, "get_rank", lambda: rank)
+    state = {"config": {"SOLVER.OPTIMIZER": "ADAMW"}}
+    with pytest.raises(ends):
+        trainer.settle_keys(state, (), ("SOLVER.OPTIMIZER",))
+
+
 class Last(HookBase):
     """Keeps what no checkpoint can."""
 

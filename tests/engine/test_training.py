@@ -51,6 +51,14 @@ def test_other_processes_than_the_config_is_for_scale_the_steps_without_mosaics(
     assert scaled.INPUT.MOSAIC.is_frozen() and cfg.INPUT.MOSAIC.OFF_LAST_STEPS == 4
 
 
+@pytest.mark.parametrize(("given", "expected"), [(0, 0), (1, 1), (3, 1), (12, 3)])
+def test_other_processes_do_not_turn_a_period_into_never(given: int, expected: int) -> None:
+    """A quarter of 1 is rounded to 0, by which nothing would be evaluated."""
+    keys = ("SOLVER.REFERENCE_WORLD_SIZE", 1, "SOLVER.CHECKPOINT_PERIOD", 1)
+    scaled = DynamicTrainer.auto_scale_workers(toy_cfg(*keys, "TEST.EVAL_PERIOD", given), 4)
+    assert (scaled.TEST.EVAL_PERIOD, scaled.SOLVER.CHECKPOINT_PERIOD) == (expected, 1)
+
+
 # The loss table
 
 
