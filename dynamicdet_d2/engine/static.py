@@ -38,7 +38,7 @@ from dynamicdet_d2.engine.hooks import (
     StopOnSignal,
 )
 from dynamicdet_d2.engine.loss_table import LossTable
-from dynamicdet_d2.engine.overridden import check_has, checked_hooks
+from dynamicdet_d2.engine.overridden import check_has, checked_evaluators, checked_hooks
 from dynamicdet_d2.engine.phases.phase import Start, Stream
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, built
 from dynamicdet_d2.engine.reliable import ReliableTrainer
@@ -177,9 +177,14 @@ class StaticTrainer(ReliableTrainer, Builders):
         model: nn.Module,
         evaluators: Sequence[DatasetEvaluator] | None = None,
     ) -> dict:
-        """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says."""
+        """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says.
+
+        Raises:
+            ValueError: there are not as many evaluators as data sets.
+        """
         register_data(cfg)
-        return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), evaluators)
+        given = checked_evaluators(evaluators, cfg.DATASETS.TEST) if evaluators else None
+        return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), given)
 
     def _enter(self, model: nn.Module, step: int, batches: int | None = None) -> None:
         """Train a model, wrapped for several processes or not, from a step on; batches as for

@@ -175,11 +175,16 @@ def test_an_evaluation_leaves_modes_as_they_are(cfg: CfgNode, tmp_path: Path) ->
     assert means and not any(mean.any() for mean in means)
 
 
-def test_its_evaluation_registers_the_data_sets_of_the_config(cfg: CfgNode) -> None:
+def test_its_evaluation_registers_the_data_sets_of_the_config(cfg: CfgNode, tmp_path: Path) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = str(tmp_path)
     model = StaticTrainer.build_model(cfg)
     DatasetCatalog.remove("toy_test")
     MetadataCatalog.remove("toy_test")
     assert "bbox" in StaticTrainer.test(cfg, model)
+    with pytest.raises(ValueError, match="^test is given 2 for its evaluators; it must be a list"):
+        StaticTrainer.test(cfg, model, [StaticTrainer.build_evaluator(cfg, "toy_test")] * 2)
 
 
 def test_precise_statistics_are_of_the_same_images_over_a_resume(
