@@ -19,15 +19,21 @@ class Builders(DefaultTrainer):
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
         """As Detectron2's, by ``SOLVER.REFERENCE_WORLD_SIZE``, with the steps without mosaics too.
 
-        ``SOLVER.EMA``, by updates, and the router's batches stay.
+        ``SOLVER.EMA``, by updates, and the router's batches stay. Periods are rounded to no step
+        less than one, where 0 would mean never.
         """
         scaled: CfgNode = DefaultTrainer.auto_scale_workers(cfg, num_workers)
         if scaled is not cfg:
-            mosaic, scale = scaled.INPUT.MOSAIC, num_workers / cfg.SOLVER.REFERENCE_WORLD_SIZE
-            mosaic.defrost()
-            mosaic.OFF_LAST_STEPS = round(mosaic.OFF_LAST_STEPS / scale)
-            if scaled.is_frozen():
-                mosaic.freeze()
+            frozen, scale = scaled.is_frozen(), num_workers / cfg.SOLVER.REFERENCE_WORLD_SIZE
+            scaled.defrost()
+            scaled.INPUT.MOSAIC.OFF_LAST_STEPS = round(cfg.INPUT.MOSAIC.OFF_LAST_STEPS / scale)
+            for own, given, name in (
+                (scaled.SOLVER, cfg.SOLVER, "CHECKPOINT_PERIOD"),
+                (scaled.TEST, cfg.TEST, "EVAL_PERIOD"),
+            ):
+                own[name] = max(own[name], min(given[name], 1))
+            if frozen:
+                scaled.freeze()
         return scaled
 
     @classmethod

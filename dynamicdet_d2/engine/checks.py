@@ -30,6 +30,7 @@ def _is_plan(value: Any) -> bool:
 _PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "iteration": (integer(at_least=-1).holds, "a whole number, at least -1"),
     "seed": (integer(at_least=0).holds, "a whole number, at least 0"),
+    "batches": (integer(at_least=0).holds, "a whole number, at least 0"),
     "phase": (lambda x: type(x) is str, "the name of a phase"),
     "plan": (_is_plan, "the steps of each phase by its name"),
     "config": (lambda x: isinstance(x, dict), "keys and their values"),

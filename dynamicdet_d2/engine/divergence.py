@@ -14,9 +14,9 @@ from torch import nn
 
 from dynamicdet_d2.checkpoint.complete import not_finite
 from dynamicdet_d2.checkpoint.files import plain
-from dynamicdet_d2.data.loading.epochs import derived_seed
 from dynamicdet_d2.engine.batch_file import encoded
 from dynamicdet_d2.engine.step import TrainingStep, check_finite, losses_of
+from dynamicdet_d2.engine.step_seed import seed_step
 from dynamicdet_d2.utils.files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -113,17 +113,12 @@ def dump(failed: FailedStep) -> dict[str, Any]:
     }
 
 
-def step_seed(seed: int, iteration: int, rank: int) -> int:
-    """Of torch's random numbers in a step, in [0, 2**63)."""
-    return derived_seed(seed, iteration, rank) % 2**63
-
-
 def _float32_losses(failed: FailedStep) -> dict[str, float] | None:
     """The step's losses once more in float32; None where they are no more finite than they were."""
     step = failed.step
     if step.scaler is None:
         return None
-    torch.manual_seed(step_seed(failed.seed, failed.iteration, comm.get_rank()))
+    seed_step(failed.seed, failed.iteration, comm.get_rank())
     # By itself, without the other processes.
     module: Any = getattr(step.model, "module", step.model)
     try:

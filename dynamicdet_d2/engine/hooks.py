@@ -14,8 +14,8 @@ from detectron2.engine.hooks import EvalHook, IterationTimer, PreciseBN
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 
-from dynamicdet_d2.data.loading.epochs import derived_seed
 from dynamicdet_d2.engine.running import normalizer_of, set_normalizer
+from dynamicdet_d2.engine.step_seed import seed_step
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.memory import peak_memory
 
@@ -30,8 +30,7 @@ class StepSeed(HookBase):
     """
 
     def before_step(self) -> None:
-        seed = derived_seed(self.trainer.seed, self.trainer.iter, comm.get_rank())
-        torch.manual_seed(seed % 2**63)
+        seed_step(self.trainer.seed, self.trainer.iter, comm.get_rank())
 
 
 class StepTimer(IterationTimer):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dynamicdet_d2.engine.hooks import LearningRate, PhaseSwitch
+from dynamicdet_d2.engine.hooks import LearningRate
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.words import shown
 
@@ -103,16 +103,21 @@ def checked_hooks(hooks: Any, giver: str) -> list[HookBase | None]:
     return listed
 
 
-def check_switch(hooks: Sequence[HookBase | None], trainer: type) -> None:
-    """Refuse hooks that would train the first phase to the end of the run.
+def check_has(
+    hooks: Sequence[HookBase | None], kind: type[HookBase], without: str, trainer: type
+) -> None:
+    """Refuse hooks without one of a trainer's own, in whose place nothing would be done.
+
+    Args:
+        without: what is so without it, as the middle of a sentence.
 
     Raises:
-        ValueError: the one that enters the next phase is missing.
+        ValueError: it is missing.
     """
-    if not any(isinstance(hook, PhaseSwitch) for hook in hooks):
+    if not any(isinstance(hook, kind) for hook in hooks):
         raise ValueError(
-            f"build_hooks of {trainer.__name__} gives no {PhaseSwitch.__name__}, without which no "
-            "phase follows the first: add to the list that super().build_hooks() gives."
+            f"build_hooks of {trainer.__name__} gives no {kind.__name__}, without which {without}: "
+            "add to the list that super().build_hooks() gives."
         )
 
 

@@ -24,8 +24,19 @@ from dynamicdet_d2.engine.doubtful import warn_of_doubtful_keys
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.learnt_classes import check_classes, say_begun_with
 from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
-from dynamicdet_d2.engine.run_data import check_same_images, check_same_sets, prepare_data
-from dynamicdet_d2.engine.run_folder import begun_anew, forget_metrics_from, keep_earlier_run
+from dynamicdet_d2.engine.run_data import (
+    check_same_images,
+    check_same_sets,
+    prepare_data,
+    said_once,
+)
+from dynamicdet_d2.engine.run_folder import (
+    begun_anew,
+    forget_metrics_from,
+    keep_earlier_run,
+    keep_lost_run,
+    refuse_files_of_no_run,
+)
 from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states, check_same_checkpoint
 from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.utils import folder_lock, stopping
@@ -66,18 +77,20 @@ class ReliableTrainer(StatefulTrainer):
             the config for this number of processes.
         """
         TrainerBase.__init__(self)
-        check(cfg, Use.TRAIN)
-        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-        check(cfg, Use.TRAIN)  # as it is scaled
-        check_builders(type(self))
+        with said_once():
+            check(cfg, Use.TRAIN)
+            self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+            check(cfg, Use.TRAIN)  # as it is scaled
+            check_builders(type(self))
         self.seed = run_seed(cfg)
         self.run_id = comm.all_gather(secrets.token_hex(8))[0]
         self.reports = prepare_data(cfg)
-        self.images = training_dicts(cfg)
+        with said_once():
+            self.images = training_dicts(cfg)
+            check_classes(cfg, self.images)
         check_same_images("DATASETS.TRAIN", cfg.DATASETS.TRAIN, self.images)
         check_same_sets("DATASETS.TEST", cfg.DATASETS.TEST)
         check_same_sets("SOLVER.ROUTER.VALIDATION", [cfg.SOLVER.ROUTER.VALIDATION])
-        check_classes(cfg, self.images)
         warn_of_doubtful_keys(cfg)
         return cfg
 
@@ -157,7 +170,8 @@ class ReliableTrainer(StatefulTrainer):
         """As Detectron2's, once; signals that come in a step wait for its end.
 
         Raises:
-            ValueError: it has trained before, whose writers are closed.
+            ValueError: it has trained before, whose writers are closed; or, in a program of a
+                user's own, as ``refuse_files_of_no_run``.
         """
         if self._has_trained:
             raise ValueError(
@@ -166,13 +180,9 @@ class ReliableTrainer(StatefulTrainer):
             )
         check_one_schedule(self._hooks)
         self._has_trained = True
-        if comm.is_main_process():
-            PathManager.mkdirs(self.cfg.OUTPUT_DIR)  # writers of a user's own may not have made it
-            if self._begins and not folder_lock.is_held(self.cfg.OUTPUT_DIR):
-                # A program of a user's own; commands hold the folder, and have said it.
-                said = keep_earlier_run(Path(self.cfg.OUTPUT_DIR))
-                if said:
-                    logger.warning(said)
+        with said_once():
+            if comm.is_main_process():
+                self._prepare_folder()
         if self.cfg.MODEL.WEIGHTS and not self._asked_for_weights:
             logger.warning(
                 "resume_or_load was not called, so that nothing of MODEL.WEIGHTS %s is loaded by "
@@ -183,6 +193,21 @@ class ReliableTrainer(StatefulTrainer):
             forget_metrics_from(self.cfg.OUTPUT_DIR, self.start_iter)
         with stopping.deferred():
             return super().train()
+
+    def _prepare_folder(self) -> None:
+        """
+        Raises:
+            ValueError: as ``refuse_files_of_no_run``.
+        """
+        folder = Path(self.cfg.OUTPUT_DIR)
+        PathManager.mkdirs(str(folder))  # writers of a user's own may not have made it
+        if folder_lock.is_held(folder):  # by a command, which has done the rest
+            return
+        if self._begins:
+            refuse_files_of_no_run(folder)
+        said = keep_earlier_run(folder) if self._begins else keep_lost_run(folder)
+        if said:
+            logger.warning(said)
 
     def before_train(self) -> None:
         """As Detectron2's.

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from dynamicdet_d2.checkpoint.files import read_checkpoint
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.engine.batch_file import decoded
-from dynamicdet_d2.engine.divergence import step_seed
 from dynamicdet_d2.engine.phases import PHASES
 from dynamicdet_d2.engine.running import KEPT, set_normalizer
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.step import check_gradients, losses_of, total_of
+from dynamicdet_d2.engine.step_seed import seed_step
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.modes import freeze
 from dynamicdet_d2.utils.words import in_words, shown
@@ -167,7 +167,7 @@ def _step(
     precision: AbstractContextManager = nullcontext()
     if content["mixed_precision"] and cfg.MODEL.DEVICE.startswith("cuda"):
         precision = torch.autocast("cuda")
-    torch.manual_seed(step_seed(content["seed"], content["iteration"], content["rank"]))
+    seed_step(content["seed"], content["iteration"], content["rank"])
     losses: dict[str, Tensor] = {}
     fault = ""
     with EventStorage(content["iteration"]), _first_not_finite(module) as found, precision:

@@ -62,7 +62,7 @@ def folder_of_run(folder: str, *, begins: bool, resumes: bool = False) -> Iterat
                 for place in (folder, *_below(os.path.join(folder, "inference"))):
                     remove_temporaries(place)
                 if begins:
-                    _refuse_files_of_no_run(Path(folder))
+                    refuse_files_of_no_run(Path(folder))
                 said.append(keep_earlier_run(Path(folder)) if begins else "")
                 said.append(keep_lost_run(Path(folder)) if resumes else "")
                 said.append("" if any(said[1:]) else keep_own_config(Path(folder)))
@@ -93,8 +93,12 @@ def _refuse_what_waits_or_leads_away(folder: str) -> None:
         refuse_links(path, path)
 
 
-def _refuse_files_of_no_run(folder: Path) -> None:
-    """Of an earlier run they are replaced, which is said."""
+def refuse_files_of_no_run(folder: Path) -> None:
+    """Of an earlier run they are replaced, which is said.
+
+    Raises:
+        ValueError: weights, or a record of them, that are of no run.
+    """
     there = sorted(path.name for path in folder.iterdir() if _OF_A_RUN.fullmatch(path.name))
     if there and not holds_a_training(folder):
         raise ValueError(

@@ -66,6 +66,7 @@ class StatefulTrainer(DefaultTrainer):
             "seed": self.seed,
             "run": self.run_id,
             "_trainer": self._trainer.state_dict(),
+            "batches": self._trainer.taken,
             "config": recorded(self.cfg),
             "images": self.learnt_images,
         }
@@ -99,13 +100,15 @@ class StatefulTrainer(DefaultTrainer):
 
         Raises:
             ValueError: the model or a key that must stay is another one, or weights not finite.
+            SystemExit: in the other processes of a run of which one says so.
         """
         record = state.get("config", {})
-        check_model(self.checkpointer.report, record, self.cfg)
-        check_finite(self.checkpointer)  # before a phase tries a step with these weights
-        say_other_images(state.get("images"), self._images)
-        settle(self.cfg, record, held=("SEED", *held), fixed=fixed)
-        check(self.cfg)  # what a checkpoint has for a key may be as wrong as what is typed
+        with said_once():
+            check_model(self.checkpointer.report, record, self.cfg)
+            check_finite(self.checkpointer)  # before a phase tries a step with these weights
+            say_other_images(state.get("images"), self._images)
+            settle(self.cfg, record, held=("SEED", *held), fixed=fixed)
+            check(self.cfg)  # what a checkpoint has for a key may be as wrong as what is typed
 
     @property
     def learnt_images(self) -> dict[str, object]:

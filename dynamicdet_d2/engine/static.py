@@ -38,10 +38,11 @@ from dynamicdet_d2.engine.hooks import (
     StopOnSignal,
 )
 from dynamicdet_d2.engine.loss_table import LossTable
+from dynamicdet_d2.engine.overridden import check_has, checked_evaluators, checked_hooks
 from dynamicdet_d2.engine.phases.phase import Start, Stream
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, built
 from dynamicdet_d2.engine.reliable import ReliableTrainer
-from dynamicdet_d2.engine.run_data import check_same_sets
+from dynamicdet_d2.engine.run_data import check_same_sets, register_data
 from dynamicdet_d2.engine.running import KEPT, kept, normalizer_of, set_normalizer
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.coco_evaluator import coco_evaluator
@@ -50,6 +51,7 @@ from dynamicdet_d2.evaluation.exit_records import SpreadSample
 from dynamicdet_d2.evaluation.latency import measure_latency
 from dynamicdet_d2.evaluation.passes import results_folder
 from dynamicdet_d2.modeling.architecture import building
+from dynamicdet_d2.modeling.modes import modes_kept
 from dynamicdet_d2.parts import is_described
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.device import device_name
@@ -79,7 +81,19 @@ class StaticTrainer(ReliableTrainer, Builders):
         self._enter(distributed(self.build_model(cfg)), 0)
         # Nothing is done yet.
         self.iter, self.start_iter, self.max_iter = -1, 0, cfg.SOLVER.MAX_ITER
-        self.register_hooks(self.build_hooks())
+        self.average = WeightAverage.from_config(cfg, self.plain_model)
+        if cfg.SOLVER.EMA.ENABLED:
+            self.average.begin()
+        own = weakref.proxy(self)
+        self.checkpointer = DynamicCheckpointer(
+            self.model,
+            cfg.OUTPUT_DIR,
+            as_saved=lambda: own.as_saved(),
+            trainer=own,
+        )
+        own_hooks = checked_hooks(self.build_hooks(), f"build_hooks of {type(self).__name__}")
+        check_has(own_hooks, StepSeed, "no run resumes as it was, nor has a schedule", type(self))
+        self.register_hooks(own_hooks)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -89,17 +103,6 @@ class StaticTrainer(ReliableTrainer, Builders):
 
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's, with the evaluation of averaged weights."""
-        model: Any = getattr(self.model, "module", self.model)
-        self.average = WeightAverage.from_config(self.cfg, model)
-        if self.cfg.SOLVER.EMA.ENABLED:
-            self.average.begin()
-        own = weakref.proxy(self)
-        self.checkpointer = DynamicCheckpointer(
-            self.model,
-            self.cfg.OUTPUT_DIR,
-            as_saved=lambda: own.as_saved(),
-            trainer=own,
-        )
         found = super().build_hooks()
         place = next(i for i, hook in enumerate(found) if isinstance(hook, EvalHook))
         evaluation = Evaluation(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
@@ -123,11 +126,21 @@ class StaticTrainer(ReliableTrainer, Builders):
         return "", kept(self._trainer.normalizer)
 
     def load_state_dict(self, state_dict: dict) -> None:
+        """As Detectron2's.
+
+        Raises:
+            ValueError: the checkpoint does not fit the config's steps, model or optimizer.
+        """
         check_state(state_dict, self.cfg, ())
+        done, asked = state_dict["iteration"] + 1, self.cfg.SOLVER.MAX_ITER
+        if done > asked:
+            raise ValueError(
+                f"SOLVER.MAX_ITER is {asked}; the run to resume has done {done} iterations, so "
+                f"that at least {done} must be asked for."
+            )
         self.settle_keys(state_dict, OPTIMIZER_KEYS, FIXED_KEYS)
         self.seed = state_dict.get("seed", self.seed)
-        done = state_dict["iteration"] + 1
-        self._enter(self.model, done)  # by the keys that hold
+        self._enter(self.model, done, state_dict.get("batches"))  # by the keys that hold
         set_normalizer(self.plain_model, state_dict.get(KEPT))
         with state_fits(self.cfg):
             states = dict(state_dict.get("hooks", {}))
@@ -164,21 +177,30 @@ class StaticTrainer(ReliableTrainer, Builders):
         model: nn.Module,
         evaluators: Sequence[DatasetEvaluator] | None = None,
     ) -> dict:
-        """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says."""
-        check_same_sets("DATASETS.TEST", cfg.DATASETS.TEST)
-        return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), evaluators)
+        """As Detectron2's, with the detector run as ``MODEL.INFERENCE`` says.
 
-    def _enter(self, model: nn.Module, step: int) -> None:
-        """Train a model, wrapped for several processes or not, from a step on."""
+        Raises:
+            ValueError: there are not as many evaluators as data sets.
+        """
+        register_data(cfg)
+        check_same_sets("DATASETS.TEST", cfg.DATASETS.TEST)
+        given = checked_evaluators(evaluators, cfg.DATASETS.TEST) if evaluators else None
+        return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), given)
+
+    def _enter(self, model: nn.Module, step: int, batches: int | None = None) -> None:
+        """Train a model, wrapped for several processes or not, from a step on; batches as for
+        ``Stream``."""
         plain: Any = getattr(model, "module", model)
-        stream = Stream(images=self.images, seed=self.seed, step=step)
+        stream = Stream(images=self.images, seed=self.seed, step=step, batches=batches)
         start = Start(plain, stream, type(self), LossTable({}))
         loader, optimizer, self.scheduler = built(self.cfg, start)
         mixed = self.cfg.SOLVER.AMP.ENABLED
-        self._trainer = TrainingStep(model, loader, optimizer, mixed_precision=mixed)
+        self._trainer = TrainingStep(
+            model, loader, optimizer, mixed_precision=mixed, begun_at=stream.begun_at
+        )
 
     def _evaluate(self) -> dict:
-        with stopping.at_once(), self.average.in_place():
+        with stopping.at_once(), self.average.in_place(), modes_kept(self.plain_model):
             share_statistics(self.plain_model)
             self._last_eval_results = self.test(self.cfg, self.model)
         check_expected(self.cfg.TEST.EXPECTED_RESULTS, self._last_eval_results)

@@ -42,6 +42,7 @@ class TrainingStep(SimpleTrainer):
             of the tensor.
         normalizer: ``normalizer_of`` the model when the step began.
         scaler: of mixed precision, or None.
+        taken: batches that the steps have asked for, with those that the loader was begun behind.
     """
 
     def __init__(
@@ -51,7 +52,10 @@ class TrainingStep(SimpleTrainer):
         optimizer: Optimizer,
         *,
         mixed_precision: bool = False,
+        begun_at: int = 0,
     ) -> None:
+        self.taken = begun_at
+        self._batches: Iterator[Any] | None = None
         super().__init__(model, data_loader, optimizer)
         device = next(model.parameters()).device.type
         self.scaler = _scaler(device) if mixed_precision else None
@@ -94,6 +98,23 @@ class TrainingStep(SimpleTrainer):
         check_reached(self.model)
         self.scaler.step(self.optimizer)
         self._update_scale()
+
+    @property
+    def _data_loader_iter(self) -> Iterator[Any]:
+        """What a step of a user's own takes its batches from as well, by Detectron2's name; some of
+        its versions set it, and others ask for it."""
+        if self._batches is None:
+            self._batches = self._counted(iter(self.data_loader))
+        return self._batches
+
+    @_data_loader_iter.setter
+    def _data_loader_iter(self, batches: Iterator[Any]) -> None:
+        self._batches = self._counted(batches)
+
+    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self.taken += 1
+            yield batch
 
     def _next_batch(self) -> Any:
         try:

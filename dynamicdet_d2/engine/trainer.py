@@ -101,7 +101,8 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         own_hooks = overridden.checked_hooks(
             self.build_hooks(), f"build_hooks of {type(self).__name__}"
         )
-        overridden.check_switch(own_hooks, type(self))
+        without = "no phase follows the first"
+        overridden.check_has(own_hooks, PhaseSwitch, without, type(self))
         self.register_hooks(own_hooks)
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -144,12 +145,13 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
             TensorboardXWriter(self.cfg.OUTPUT_DIR),
         ]
 
-    def enter(self, phase: Phase, step: int) -> None:
+    def enter(self, phase: Phase, step: int, batches: int | None = None) -> None:
         """Freeze what the phase does not train, measure what it asks for, and train it.
 
         Args:
             phase: of the plan.
             step: of the phase; above 0 when a run resumes in it.
+            batches: that these steps have taken; None: one each.
         """
         self.average.hand_over()
         freeze(self.detector)
@@ -160,12 +162,16 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         if not step:
             phase.prepare(self.detector, self.images)
         table = self._measured(phase.columns, step) if phase.columns else LossTable({})
-        stream = Stream(images=self.images, seed=self.seed, step=step)
+        stream = Stream(images=self.images, seed=self.seed, step=step, batches=batches)
         training = phase.build(Start(self.detector, stream, type(self), table))
         self.phase, self.training, self.scheduler = phase, training, training.scheduler
         mixed = self.cfg.SOLVER.AMP.ENABLED and phase.mixed_precision
         self._trainer = TrainingStep(
-            training.module, training.loader, training.optimizer, mixed_precision=mixed
+            training.module,
+            training.loader,
+            training.optimizer,
+            mixed_precision=mixed,
+            begun_at=stream.begun_at,
         )
         self.choose_step()
         if self.cfg.SOLVER.EMA.ENABLED and phase.averaged:
@@ -215,7 +221,7 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         self.settle_keys(state_dict, held, phase.fixed_keys)
         self.seed = state_dict["seed"]
         done = state_dict["iteration"] + 1 - self.plan.start(name)
-        self.enter(phase, done)
+        self.enter(phase, done, state_dict.get("batches"))
         with checks.state_fits(self.cfg):
             super().load_state_dict(state_dict)
             rates = [group["lr"] for group in self.optimizer.param_groups]

@@ -44,10 +44,9 @@ def coco_evaluator(dataset: str, folder: str, sigmas: Sequence[float] = ()) -> C
     by_code = json_file_of(dataset) is None
     if by_code:
         path = os.path.join(folder, converted_name(dataset))
-        if comm.is_main_process():
-            make_folder(os.path.dirname(path))  # names may have a slash
-            write_json(path, to_plain(converted(dataset)))
-        comm.synchronize()
+        # By each process, as machines need not share the folder.
+        make_folder(os.path.dirname(path))  # names may have a slash
+        write_json(path, to_plain(converted(dataset)))
         if hasattr(metadata, "json_file"):  # by an evaluator of the program's own
             del metadata.json_file
         metadata.json_file = path

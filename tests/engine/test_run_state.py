@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a checkpoint has of a run beside its weights, with parts of a user's own in it."""
 
+import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
@@ -116,6 +118,37 @@ def test_a_run_resumes_with_a_users_own(
     assert differing(one.plain_model.state_dict(), other.plain_model.state_dict()) == []
 
 
+def of_two_batches(trainer: Any) -> None:
+    """Their gradients are added up; what is looked at beside them is not taken."""
+    next(iter(trainer.data_loader))
+    trainer.optimizer.zero_grad()
+    for _ in range(2):
+        losses = trainer.model(next(trainer._trainer._data_loader_iter))
+        sum(losses.values()).backward()
+    trainer.optimizer.step()
+
+
+def by_chance(trainer: Any) -> None:
+    """Numpy's and Python's, which nobody but the step itself seeds."""
+    losses = trainer.model(next(trainer._trainer._data_loader_iter))
+    trainer.optimizer.zero_grad()
+    (np.random.uniform() * random.random() * sum(losses.values())).backward()
+    trainer.optimizer.step()
+
+
+@pytest.mark.parametrize("base", [StaticTrainer, DynamicTrainer])
+@pytest.mark.parametrize("step", [of_two_batches, by_chance])
+def test_a_run_resumes_with_a_step_of_a_users_own(
+    step: Callable[[Any], None], base: type[DefaultTrainer], config_file: str, tmp_path: Path
+) -> None:
+    kind = type("Own", (base,), {"run_step": step})
+    cfg = config(config_file, tmp_path, STATIC if base is StaticTrainer else DYNAMIC)
+    one = run(kind, cfg)
+    go_on_from(tmp_path, f"model_{SAVED - 1:07d}.pth")
+    other = run(kind, cfg, resume=True)
+    assert differing(one.plain_model.state_dict(), other.plain_model.state_dict()) == []
+
+
 class Sum(HookBase):
     """Adds a number at every step, and keeps the sum."""
 
@@ -191,6 +224,18 @@ def test_machines_that_share_no_folder_do_not_resume(
     says = f"has model_0000001.pth for rank 0 to go on from, and {said} for rank 1: --resume needs"
     with pytest.raises(ValueError, match=says):
         trainer.resume_or_load(resume=True)
+
+
+@pytest.mark.parametrize(("rank", "ends"), [(0, ValueError), (1, SystemExit)])
+def test_what_all_processes_find_is_said_by_the_first(
+    rank: int, ends: type[BaseException], cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = DynamicTrainer(cfg)
+    monkeypatch.setattr(comm, "all_gather", lambda value: [value, value])
+    monkeypatch.setattr(comm, "get_rank", lambda: rank)
+    state = {"config": {"SOLVER.OPTIMIZER": "ADAMW"}}
+    with pytest.raises(ends):
+        trainer.settle_keys(state, (), ("SOLVER.OPTIMIZER",))
 
 
 class Last(HookBase):

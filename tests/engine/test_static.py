@@ -10,6 +10,8 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import HookBase
+from detectron2.engine.hooks import PeriodicCheckpointer
 
 from dynamicdet_d2.engine import static
 from dynamicdet_d2.engine.setup import load_config
@@ -125,6 +127,64 @@ def test_what_a_subclass_gives_it_is_refused_by_name(cfg: CfgNode) -> None:
 
     with pytest.raises(ValueError, match="build_train_loader of Own returns nothing; it must be"):
         Own(cfg)
+
+
+def test_hooks_of_a_users_own_stand_beside_its(cfg: CfgNode) -> None:
+    """Alone, the learning rate would stay at the beginning of its warm-up."""
+
+    class Own(StaticTrainer):
+        alone = False
+
+        def build_hooks(self) -> list[HookBase]:
+            own = PeriodicCheckpointer(self.checkpointer, 1)  # which Detectron2's has by then
+            return [own] if self.alone else [own, *super().build_hooks()]
+
+    assert Own(cfg)._hooks[0].checkpointer.model is not None
+    Own.alone = True
+    says = "^build_hooks of Own gives no StepSeed, without which no run resumes as it was, nor has"
+    with pytest.raises(ValueError, match=says):
+        Own(cfg)
+
+
+def test_fewer_steps_than_are_done_are_refused(cfg: CfgNode) -> None:
+    """As of a dynamic detector: the log said that all of them were made, and no more."""
+    trainer = StaticTrainer(cfg)
+    state = {**trainer.state_dict(), "iteration": 4}
+    says = r"^SOLVER.MAX_ITER is 2; the run to resume has done 5 iterations, so that at least 5 m"
+    with pytest.raises(ValueError, match=says):
+        trainer.load_state_dict(state)
+
+
+class InEvaluation(HookBase):
+    """Norms that keep their statistics."""
+
+    def before_train(self) -> None:
+        self.trainer.model.backbone.eval()
+
+
+def test_an_evaluation_leaves_modes_as_they_are(cfg: CfgNode, tmp_path: Path) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD = str(tmp_path), 1
+    trainer = StaticTrainer(cfg)
+    trainer.register_hooks([InEvaluation()])
+    trainer.train()
+    assert not trainer.model.backbone.training
+    assert trainer.model.roi_heads.training
+    means = [x for name, x in trainer.model.named_buffers() if name.endswith("running_mean")]
+    assert means and not any(mean.any() for mean in means)
+
+
+def test_its_evaluation_registers_the_data_sets_of_the_config(cfg: CfgNode, tmp_path: Path) -> None:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    model = StaticTrainer.build_model(cfg)
+    DatasetCatalog.remove("toy_test")
+    MetadataCatalog.remove("toy_test")
+    assert "bbox" in StaticTrainer.test(cfg, model)
+    with pytest.raises(ValueError, match="^test is given 2 for its evaluators; it must be a list"):
+        StaticTrainer.test(cfg, model, [StaticTrainer.build_evaluator(cfg, "toy_test")] * 2)
 
 
 def test_precise_statistics_are_of_the_same_images_over_a_resume(

@@ -51,6 +51,14 @@ def test_other_processes_than_the_config_is_for_scale_the_steps_without_mosaics(
     assert scaled.INPUT.MOSAIC.is_frozen() and cfg.INPUT.MOSAIC.OFF_LAST_STEPS == 4
 
 
+@pytest.mark.parametrize(("given", "expected"), [(0, 0), (1, 1), (3, 1), (12, 3)])
+def test_other_processes_do_not_turn_a_period_into_never(given: int, expected: int) -> None:
+    """A quarter of 1 is rounded to 0, by which nothing would be evaluated."""
+    keys = ("SOLVER.REFERENCE_WORLD_SIZE", 1, "SOLVER.CHECKPOINT_PERIOD", 1)
+    scaled = DynamicTrainer.auto_scale_workers(toy_cfg(*keys, "TEST.EVAL_PERIOD", given), 4)
+    assert (scaled.TEST.EVAL_PERIOD, scaled.SOLVER.CHECKPOINT_PERIOD) == (expected, 1)
+
+
 # The loss table
 
 
@@ -240,6 +248,33 @@ def test_a_second_trainer_in_one_folder_says_so_and_keeps_the_metrics(
     assert said.endswith("Kept of it: metrics_1.json.")
     assert (tmp_path / "run" / "metrics_1.json").read_text() == before
     assert len((tmp_path / "run" / "metrics.json").read_text()) < 2 * len(before)
+
+
+def test_a_trainer_of_a_program_replaces_no_weights_of_no_run(
+    config: Config, tmp_path: Path
+) -> None:
+    """As weights that somebody has put there to begin with."""
+    cfg = config("run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model_final.pth").write_text("own")
+    says = "has model_final.pth, but neither last_checkpoint nor metrics.json of the run that it is"
+    with pytest.raises(ValueError, match=says):
+        trained(cfg)
+    assert (tmp_path / "run" / "model_final.pth").read_text() == "own"
+
+
+def test_a_trainer_of_a_program_keeps_the_metrics_of_a_run_that_lost_its_mark(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not gone on with, as what names its checkpoint is not there."""
+    trainer, folder = DynamicTrainer(config("run")), tmp_path / "run"
+    (folder / "metrics.json").write_text('{"iteration": 19}\n')
+    (folder / "model_0000019.pth").touch()
+    trainer.resume_or_load(resume=True)
+    trainer.run_step = lambda: None
+    trainer.train()
+    assert (folder / "metrics_1.json").read_text() == '{"iteration": 19}\n'
+    assert "has model_0000019.pth, but no last_checkpoint, the file that names" in caplog.text
 
 
 def test_the_same_seed_gives_the_same_weights(config: Config) -> None:

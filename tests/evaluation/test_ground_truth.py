@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_lvis_instances
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.utils import comm
 
 from dynamicdet_d2.data import register_coco_json
 from dynamicdet_d2.evaluation.coco_evaluator import coco_evaluator
@@ -73,6 +74,15 @@ def test_what_an_evaluator_of_detectron2s_converted_is_not_taken_for_the_data_se
         COCOEvaluator(name, output_dir=str(tmp_path), use_fast_impl=False)
     assert len(read_ground_truth(name).coco.anns) == 1
     assert len(coco_evaluator(name, str(tmp_path / "more"))._coco_api.anns) == 1
+
+
+def test_each_process_has_the_annotations_that_code_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another machine than the main one's, whose folder it need not share."""
+    register("own", [IMAGE], thing_classes=["x", "y"])
+    monkeypatch.setattr(comm, "get_rank", lambda: 1)
+    assert len(coco_evaluator("own", str(tmp_path))._coco_api.anns) == 1
 
 
 def test_an_object_without_polygons_has_the_area_of_its_box(tmp_path: Path) -> None:

@@ -27,12 +27,20 @@ class Stream:
     Attributes:
         images: the training set in Detectron2's format.
         seed: of the run.
-        step: batches of this phase that are already trained on.
+        step: steps of this phase that are made.
+        batches: batches that were taken for them; a step of a user's own may take several.
+            None: as many as steps.
     """
 
     images: Sequence[dict]
     seed: int
     step: int
+    batches: int | None = None
+
+    @property
+    def begun_at(self) -> int:
+        """The batch that the stream goes on with."""
+        return self.step if self.batches is None else self.batches
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def image_batches(cfg: CfgNode, start: Start) -> Iterable[list[dict]]:
                 "build_train_loader gives a mapper or images of its own: a router learns from "
                 "DATASETS.TRAIN, and from its images as Detectron2's mapper gives them."
             )
-        return loader.starting_at(stream.step, stream.seed, stream.images)
+        return loader.starting_at(stream.begun_at, stream.seed, stream.images)
     logger.warning(
         "build_train_loader gives a loader of its own kind: a resumed run begins it anew and is "
         "not the run that was not interrupted, and a router learns from DATASETS.TRAIN."
