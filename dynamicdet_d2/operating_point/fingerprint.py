@@ -58,14 +58,17 @@ def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def weights_fingerprint(model: nn.Module) -> str:
+def weights_fingerprint(model: nn.Module, apart: tuple[str, ...] = ()) -> str:
     """16 hex digits of the SHA-256 over names, dtypes, shapes and bytes of the state dict.
 
     The same on every device; ``loss_offset`` and other buffers without effect are left out.
+
+    Args:
+        apart: what else is left out, by how its names begin.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if name.rsplit(".", 1)[-1] in _WITHOUT_EFFECT:
+        if name.rsplit(".", 1)[-1] in _WITHOUT_EFFECT or name.startswith(apart):
             continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         # As bytes, because numpy has no bfloat16; flattened, because a scalar has no bytes view.

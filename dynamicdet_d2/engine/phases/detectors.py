@@ -27,7 +27,9 @@ class DetectorsPhase(Phase):
 
     def trained(self, model: DynamicDetector) -> list[nn.Module]:
         """Everything but the router."""
-        return [part for name, part in model.named_children() if name != "router"]
+        parts = [part for name, part in model.named_children() if name != "router"]
+        # A subclass may have parameters of its own beside its parts, such as weights of losses.
+        return [*parts, nn.ParameterList(model.parameters(recurse=False))]
 
     def module(self, model: DynamicDetector, kept: Mapping[str, Any]) -> nn.Module:
         return model
