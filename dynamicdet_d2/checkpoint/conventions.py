@@ -243,7 +243,7 @@ def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list
     """
     own = of_model(model)
     ours = report.file_format == names.DYNAMICDET
-    if own is None or not report.has_heads or not (ours or report.file_format == names.DETECTRON2):
+    if own is None or not report.has_heads:
         return []
     # A checkpoint that was moved may lie beside the config of another run.
     expected = None if trained_by else of_keys(recorded_keys(report.path))

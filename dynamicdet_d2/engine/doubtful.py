@@ -2,7 +2,7 @@
 """Say what can hardly be meant, before hours are spent in it."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from detectron2.config import CfgNode
 
@@ -28,22 +28,26 @@ def warn_of_random_detectors(cfg: CfgNode) -> None:
         )
 
 
-def warn_of_untrained(report: LoadReport | None, trained: Collection[str], cfg: CfgNode) -> None:
-    """Say which weights of the detectors neither the file has nor a phase trains.
+def warn_of_untrained(
+    reports: Sequence[LoadReport | None], trained: Collection[str], cfg: CfgNode
+) -> None:
+    """Say which weights of the detectors neither a file has nor a phase trains.
 
     Args:
-        report: of the load of ``MODEL.WEIGHTS``; None where there was none.
+        reports: of the loads of ``MODEL.WEIGHTS`` and ``MODEL.COMPOSITE.WEIGHTS2``; None where
+            there was none.
         trained: names of the weights and statistics that a phase trains.
     """
-    names = unfilled(report) if report else []
-    left = [x for x in names if x not in trained and not x.startswith("router.")]
-    if report and left:
-        logger.warning(
-            "MODEL.WEIGHTS %s leaves parts of the detectors at initial values, which SOLVER.PHASES "
-            "%s with SOLVER.MAX_ITER %d does not train: %s.",
-            *(report.path, list(cfg.SOLVER.PHASES), cfg.SOLVER.MAX_ITER),
-            summarise(left, report.model_names),
-        )
+    for key, report in zip(("MODEL.WEIGHTS", "MODEL.COMPOSITE.WEIGHTS2"), reports, strict=True):
+        names = unfilled(report) if report else []
+        left = [x for x in names if x not in trained and not x.startswith("router.")]
+        if report and left:
+            logger.warning(
+                "%s %s leaves parts of the detectors at initial values, which SOLVER.PHASES %s "
+                "with SOLVER.MAX_ITER %d does not train: %s.",
+                *(key, report.path, list(cfg.SOLVER.PHASES), cfg.SOLVER.MAX_ITER),
+                summarise(left, report.model_names),
+            )
 
 
 def warn_of_doubtful_keys(cfg: CfgNode) -> None:

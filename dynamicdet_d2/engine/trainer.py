@@ -107,7 +107,8 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         super().resume_or_load(resume=resume)
         if not self.start_iter:  # also of a checkpoint that has weights alone
             doubtful.warn_of_random_detectors(self.cfg)
-            doubtful.warn_of_untrained(self.checkpointer.report, self._names_trained(), self.cfg)
+            reports = self.checkpointer.report, self.checkpointer.report2
+            doubtful.warn_of_untrained(reports, self._names_trained(), self.cfg)
             measure_statistics(self.cfg, self.detector, self.images)
 
     def build_hooks(self) -> list[hooks.HookBase]:
