@@ -64,11 +64,12 @@ _KEYS = {
     "stride_in_1x1": "MODEL.RESNETS.STRIDE_IN_1X1",
 }
 # What boxes depend on and no tensor shows: anchors, what is added to them, and the maps that are
-# merged and pooled.
+# merged, pooled and passed on.
 _OF_BOXES = (
     *(f"MODEL.ANCHOR_GENERATOR.{name}" for name in ("SIZES", "ASPECT_RATIOS", "OFFSET")),
     *(f"MODEL.{name}.BBOX_REG_WEIGHTS" for name in ("RPN", "ROI_BOX_HEAD", "RETINANET")),
     *("MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS", "MODEL.YOLO.ANCHORS"),
+    "MODEL.YOLO.STRIDED_FROM_BACKBONE1",
     *("MODEL.RESNETS.RES5_DILATION", "MODEL.FPN.FUSE_TYPE"),
     *(f"MODEL.{name}.IN_FEATURES" for name in ("RPN", "ROI_HEADS", "RETINANET", "FCOS")),
     *(

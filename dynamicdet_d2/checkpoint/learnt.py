@@ -111,6 +111,8 @@ def _mapping(path: str | os.PathLike[str], name: str) -> Mapping[str, Any]:
 
 def _kept(path: str | os.PathLike[str], name: str) -> object:
     """What a checkpoint has of its trainer; None where it has nothing, or cannot be read."""
+    if os.fspath(path).endswith(".pkl"):  # as of Detectron2's zoo: no run writes one
+        return None
     try:
         # Of an address the copy that its weights are, or will be, loaded from.
         file = path if os.path.exists(path) else PathManager.get_local_path(os.fspath(path))

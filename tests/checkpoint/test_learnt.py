@@ -149,3 +149,5 @@ def test_a_record_of_weights_at_an_address(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(learnt.PathManager, "get_local_path", copies.__getitem__)
     assert recorded_classes(recorded_by("https://there/model_final.pth")) == ["disc"]
     assert recorded_by("https://there/gone.pth") == {}
+    copies["detectron2://zoo.pkl"] = copies["https://there/model_final.pth"]
+    assert recorded_by("detectron2://zoo.pkl") == {}  # which has none, and may not be here
