@@ -30,6 +30,16 @@ _DETECTION_KEYS = (
     "TEST.DETECTIONS_PER_IMAGE",
 )
 _STEP_KEYS = {"proposals": _PROPOSAL_KEYS, "detections": (*_PROPOSAL_KEYS, *_DETECTION_KEYS)}
+# More of them, with their usual values: they are named where they have another one.
+_SELDOM_SET: dict[str, dict[str, Any]] = {
+    "proposals": {"MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 0},
+    "detections": {
+        "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 0,
+        "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": 0,
+        "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignV2",
+        "MODEL.YOLO.MULTI_LABEL": True,
+    },
+}
 # Characters of a value in a sentence.
 _LONGEST = 80
 
@@ -49,6 +59,8 @@ def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
     keys = {name: cfg.MODEL.DYNAMIC[name.upper()] for name in names}
     looked_at: Any = getattr(getattr(model, "router", None), "reads", ())
     heads = {name: value_of(cfg, name) for step in looked_at for name in _STEP_KEYS.get(step, ())}
+    seldom = {name: x for step in looked_at for name, x in _SELDOM_SET.get(step, {}).items()}
+    heads |= {name: value_of(cfg, name) for name, x in seldom.items() if value_of(cfg, name) != x}
     return {
         **{name: value for name, value in keys.items() if value},
         **({"heads": heads} if heads else {}),
