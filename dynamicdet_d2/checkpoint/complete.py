@@ -35,8 +35,7 @@ def check_complete(
     """Refuse weights that leave parts of the model at random values or are not finite.
 
     A model that nothing was loaded into is random as a whole, and its user knows. A router that has
-    learnt nothing yet, where one decides, is said; a model whose router has no weights is told so
-    (``without_router``), as it cannot be given a threshold by which one decides.
+    learnt nothing yet, where one decides, is said.
 
     Args:
         checkpointer: after loading.
@@ -63,8 +62,6 @@ def check_complete(
     routed = any(name.startswith(_ROUTER) for name in checkpointer.report.model_names)
     if routed and not (one_exit or without_router):
         say_untrained_router(checkpointer.report.path)
-    if one_exit and any(name.startswith(_ROUTER) for name in unfilled(checkpointer.report)):
-        checkpointer.model.without_router = checkpointer.report.path
 
 
 def unfilled(report: LoadReport) -> list[str]:
@@ -106,6 +103,9 @@ def check_filled(
 ) -> None:
     """As ``check_complete``, of one load.
 
+    A model whose router has no weights is told so (``without_router``), as it cannot be given a
+    threshold by which one decides.
+
     Args:
         model: that was loaded into.
 
@@ -130,6 +130,9 @@ def check_filled(
             f"{report.path} has a router whose inputs are standardised; MODEL.ROUTER.STANDARDIZE "
             "must be True, or MODEL.ROUTER.INPUTS what it was trained with."
         )
+    if one_exit and any(name.startswith(_ROUTER) for name in unfilled(report)):
+        told: Any = model
+        told.without_router = report.path
 
 
 def load_complete(model: nn.Module, cfg: CfgNode, path: str, *, one_exit: bool = False) -> None:

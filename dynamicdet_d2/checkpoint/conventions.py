@@ -64,11 +64,12 @@ _KEYS = {
     "stride_in_1x1": "MODEL.RESNETS.STRIDE_IN_1X1",
 }
 # What boxes depend on and no tensor shows: anchors, what is added to them, and the maps that are
-# merged and pooled.
+# merged, pooled and passed on.
 _OF_BOXES = (
     *(f"MODEL.ANCHOR_GENERATOR.{name}" for name in ("SIZES", "ASPECT_RATIOS", "OFFSET")),
     *(f"MODEL.{name}.BBOX_REG_WEIGHTS" for name in ("RPN", "ROI_BOX_HEAD", "RETINANET")),
     *("MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS", "MODEL.YOLO.ANCHORS"),
+    "MODEL.YOLO.STRIDED_FROM_BACKBONE1",
     *("MODEL.RESNETS.RES5_DILATION", "MODEL.FPN.FUSE_TYPE"),
     *(f"MODEL.{name}.IN_FEATURES" for name in ("RPN", "ROI_HEADS", "RETINANET", "FCOS")),
     *(
@@ -243,7 +244,7 @@ def messages(model: nn.Module, report: LoadReport, trained_by: str = "") -> list
     """
     own = of_model(model)
     ours = report.file_format == names.DYNAMICDET
-    if own is None or not report.has_heads or not (ours or report.file_format == names.DETECTRON2):
+    if own is None or not report.has_heads:
         return []
     # A checkpoint that was moved may lie beside the config of another run.
     expected = None if trained_by else of_keys(recorded_keys(report.path))

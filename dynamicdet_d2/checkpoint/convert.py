@@ -16,6 +16,8 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from torch import Tensor, nn
 
+from dynamicdet_d2.checkpoint.conventions import keys_of
+from dynamicdet_d2.checkpoint.learnt import in_checkpoint
 from dynamicdet_d2.checkpoint.names.yolo import Layout, Source, recognise
 from dynamicdet_d2.checkpoint.pickled_modules import read_pickled_weights
 from dynamicdet_d2.config import add_dynamicdet_config
@@ -66,12 +68,13 @@ def convert(path: str, output: str) -> Converted:
     published = read_pickled_weights(path)
     try:
         layout, weights, keys = _understood(published)
-        _check_shapes(weights, layout, keys)
+        cfg = _checked_shapes(weights, layout, keys)
     except ValueError as error:
         raise ValueError(f"{path} cannot be converted: {error}") from None
     keys["MODEL"]["WEIGHTS"] = str(target)
     with whole_file(target) as file:
-        torch.save({"model": weights}, file)
+        # Whichever config it is run by later, what its weights need is known.
+        torch.save({"model": weights, **in_checkpoint({}, keys_of(cfg))}, file)
     with whole_file(config) as file:
         file.write(_marked(yaml.safe_dump(keys, sort_keys=False), target).encode())
     classes = keys["MODEL"]["YOLO"]["NUM_CLASSES"]
@@ -230,7 +233,8 @@ def config_keys(layout: Layout, weights: Mapping[str, Tensor], anchors: list | N
     }
 
 
-def _check_shapes(weights: Mapping[str, Tensor], layout: Layout, keys: dict) -> None:
+def _checked_shapes(weights: Mapping[str, Tensor], layout: Layout, keys: dict) -> CfgNode:
+    """The config of the model that they fit."""
     cfg = get_cfg()
     add_dynamicdet_config(cfg)
     cfg.merge_from_other_cfg(CfgNode(keys))
@@ -243,3 +247,4 @@ def _check_shapes(weights: Mapping[str, Tensor], layout: Layout, keys: dict) -> 
                 f"it has {tuple(weights[name].shape)} for {name}, where {layout.variant} has "
                 f"{tuple(tensor.shape)}."
             )
+    return cfg

@@ -92,10 +92,13 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> set[str]:
     filled = {_module(name) for name in state}
     everything = model.state_dict()
     kept = {name: value for name, value in everything.items() if _module(name) not in filled}
+    left_out = getattr(model, "without_router", "")
     # Torch's own, since a dynamic detector's would ask here what other names stand for.
     missing = nn.Module.load_state_dict(model, {**kept, **state}, strict=False).missing_keys
     if isinstance(model, SettableThreshold):
         model.note_other_weights()
+        if left_out and not any(name.startswith("router.") for name in state):
+            model.without_router = left_out  # which its own weights, put back, have ended
     return {*kept, *missing}
 
 

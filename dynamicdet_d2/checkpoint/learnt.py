@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 import torch
+from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
 from dynamicdet_d2.data.loading.images import images_hash
@@ -111,11 +112,15 @@ def _mapping(path: str | os.PathLike[str], name: str) -> Mapping[str, Any]:
 
 def _kept(path: str | os.PathLike[str], name: str) -> object:
     """What a checkpoint has of its trainer; None where it has nothing, or cannot be read."""
-    if not os.path.isfile(path):  # an address, or a pipe, which would be waited for
+    if os.fspath(path).endswith(".pkl"):  # as of Detectron2's zoo: no run writes one
         return None
     try:
-        check_sizes(os.fspath(path))  # it may be asked before the weights are read
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        # Of an address the copy that its weights are, or will be, loaded from.
+        file = path if os.path.exists(path) else PathManager.get_local_path(os.fspath(path))
+        if not os.path.isfile(file):  # a pipe, which would be waited for
+            return None
+        check_sizes(os.fspath(file))  # it may be asked before the weights are read
+        content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
         return content["trainer"][name]
     except Exception:  # a file that is no checkpoint of a run raises anything at all
         return None

@@ -25,7 +25,8 @@ from dynamicdet_d2.config.pairs import (
     without_value,
 )
 from dynamicdet_d2.config.start_weights import say_start_weights
-from dynamicdet_d2.config.unread import unread, unread_threshold
+from dynamicdet_d2.config.unread import unread
+from dynamicdet_d2.config.unread_by_commands import unread_threshold
 from dynamicdet_d2.utils.arguments import refuse_no_config
 from dynamicdet_d2.utils.files import names_a_file, refuse_pipes
 from dynamicdet_d2.utils.plain_yaml import Numbers, PlainYamlError, read_yaml

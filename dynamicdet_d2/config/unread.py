@@ -40,6 +40,9 @@ _TOP_INPUT = "MODEL.FPN.TOP_BLOCK_INPUT"
 _SHARED = ("MODEL.COMPOSITE.SHARE_NECK", "MODEL.COMPOSITE.SHARE_HEADS")
 _DEPTH = "MODEL.RESNETS.DEPTH"
 _BLOCKS = ("MODEL.COMPOSITE.NUM_BLOCKS1", "MODEL.COMPOSITE.NUM_BLOCKS2")
+_PHASES = "SOLVER.PHASES"
+_OF_ROUTER = tuple(f"SOLVER.ROUTER.{x}" for x in ("EPOCHS", "OBJECTIVE", "MODE", "BASE_LR"))
+_OF_DETECTORS = tuple(f"SOLVER.{x}" for x in ("MAX_ITER", "BASE_LR", "OPTIMIZER", "AMP", "EMA"))
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,15 @@ def _has_no_anchors(cfg: CfgNode) -> bool:
     return name == "FCOS" or (name == "DynamicDenseDetector" and cfg.MODEL.DENSE.HEAD == "FCOS")
 
 
+def _lacks_router(cfg: CfgNode) -> bool:  # no steps of it are what such a plan has
+    return "router" not in cfg.SOLVER.PHASES and cfg.SOLVER.ROUTER.EPOCHS != 0
+
+
+def _lacks_detectors(cfg: CfgNode) -> bool:
+    static, steps = cfg.MODEL.META_ARCHITECTURE in _STATIC, cfg.SOLVER.MAX_ITER
+    return not static and list(cfg.SOLVER.PHASES) == ["router"] and steps != 0
+
+
 OWNERS = (
     _backbones(("ResNets",), "MODEL.RESNETS"),
     _backbones(("Swin Transformers",), "MODEL.SWIN"),
@@ -176,6 +188,8 @@ OWNERS = (
         *(f"TEST.DYNAMIC.{x}" for x in ("RANDOM_DRAWS", "MIN_SCORE", "LOSS_GAP", "GALLERY")),
         *("TEST.DYNAMIC.INPUT_SIZES", "TEST.DYNAMIC.PLAN"),
     ),
+    Owner("phase 'router'", _OF_ROUTER, _PHASES, _lacks_router),
+    Owner("phases that train detectors", _OF_DETECTORS, _PHASES, _lacks_detectors),
     _without(
         "CascadeROIHeads",
         "MODEL.ROI_HEADS.NAME",
@@ -269,23 +283,4 @@ def _no_depth(cfg: CfgNode, typed: Collection[str]) -> list[str]:
     return [
         f"{_DEPTH} would change no number of blocks: {_BLOCKS[0]} and NUM_BLOCKS2 say them, "
         f"{blocks[0]} and {blocks[1]}; type those beside it, or [] for what the depth says."
-    ]
-
-
-def unread_threshold(cfg: CfgNode, typed: Sequence[str]) -> list[str]:
-    """A sentence where a threshold is typed beside what sets another one.
-
-    Args:
-        cfg, typed: as of ``unread``.
-    """
-    keys = cfg.MODEL.DYNAMIC
-    if "MODEL.DYNAMIC.THRESHOLD" not in typed:
-        return []
-    targets = "CALIBRATION", "HARD_FRACTION", "TARGET_LATENCY_MS"
-    name = next((x for x in targets if keys[x] not in (None, "")), None)
-    if name is None:
-        return []
-    return [
-        f"MODEL.DYNAMIC.THRESHOLD is not read beside MODEL.DYNAMIC.{name} {keys[name]}: give one "
-        "of them; 'predict' and 'package' take --threshold in the place of both."
     ]

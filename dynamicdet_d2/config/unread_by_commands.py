@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys that are typed to a command that makes no report, or that measures at operating points of
-its own."""
+its own, and a threshold beside what sets another one."""
 
 from collections.abc import Sequence
+
+from detectron2.config import CfgNode
 
 # What says which images are hard.
 _POINT_KEYS = tuple(
@@ -42,3 +44,23 @@ def refuse_of_reports(typed: Sequence[str]) -> None:
             raise ValueError(f"{name} would not be read: it is for 'train' and 'eval'.")
         if name == "OUTPUT_DIR":
             raise ValueError("OUTPUT_DIR would not be read: --output says where to write.")
+
+
+def unread_threshold(cfg: CfgNode, typed: Sequence[str]) -> list[str]:
+    """A sentence where a threshold is typed beside what sets another one.
+
+    Args:
+        cfg: with all values set.
+        typed: full names of keys.
+    """
+    keys = cfg.MODEL.DYNAMIC
+    if "MODEL.DYNAMIC.THRESHOLD" not in typed:
+        return []
+    targets = "CALIBRATION", "HARD_FRACTION", "TARGET_LATENCY_MS"
+    name = next((x for x in targets if keys[x] not in (None, "")), None)
+    if name is None:
+        return []
+    return [
+        f"MODEL.DYNAMIC.THRESHOLD is not read beside MODEL.DYNAMIC.{name} {keys[name]}: give one "
+        "of them; 'predict' and 'package' take --threshold in the place of both."
+    ]

@@ -2,7 +2,7 @@
 """Say what can hardly be meant, before hours are spent in it."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from detectron2.config import CfgNode
 
@@ -32,22 +32,25 @@ def warn_of_random_detectors(report: LoadReport | None, cfg: CfgNode) -> None:
         )
 
 
-def warn_of_untrained(report: LoadReport | None, trained: Collection[str], cfg: CfgNode) -> None:
-    """Say which weights of the detectors neither the file has nor a phase trains.
+def warn_of_untrained(
+    reports: Sequence[LoadReport | None], trained: Collection[str], cfg: CfgNode
+) -> None:
+    """Say which weights of the detectors neither a file has nor a phase trains.
 
     Args:
-        report: of the weights that the run begins with; None where there were none.
+        reports: of the weights that the run begins with, and of ``MODEL.COMPOSITE.WEIGHTS2``; None
+            where there were none.
         trained: names of the weights and statistics that a phase trains.
     """
-    names = unfilled(report) if report else []
-    left = [x for x in names if x not in trained and not x.startswith("router.")]
-    if report and left:
-        logger.warning(
-            "%s leaves parts of the detectors at initial values, which SOLVER.PHASES %s with "
-            "SOLVER.MAX_ITER %d does not train: %s.",
-            *(report.path, list(cfg.SOLVER.PHASES), cfg.SOLVER.MAX_ITER),
-            summarise(left, report.model_names),
-        )
+    for report in filter(None, reports):
+        left = [x for x in unfilled(report) if x not in trained and not x.startswith("router.")]
+        if left:
+            logger.warning(
+                "%s leaves parts of the detectors at initial values, which SOLVER.PHASES %s with "
+                "SOLVER.MAX_ITER %d does not train: %s.",
+                *(report.path, list(cfg.SOLVER.PHASES), cfg.SOLVER.MAX_ITER),
+                summarise(left, report.model_names),
+            )
 
 
 def warn_of_doubtful_keys(cfg: CfgNode) -> None:

@@ -109,9 +109,9 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         """As Detectron2's; a resumed run continues in the phase that it was in."""
         super().resume_or_load(resume=resume)
         if not self.start_iter:  # also of a checkpoint that has weights alone
-            report = self.checkpointer.report
-            doubtful.warn_of_random_detectors(report, self.cfg)
-            doubtful.warn_of_untrained(report, self._names_trained(), self.cfg)
+            reports = self.checkpointer.report, self.checkpointer.report2
+            doubtful.warn_of_random_detectors(self.checkpointer.report, self.cfg)
+            doubtful.warn_of_untrained(reports, self._names_trained(), self.cfg)
             measure_statistics(self.cfg, self.detector, self.images)
 
     def build_hooks(self) -> list[hooks.HookBase]:

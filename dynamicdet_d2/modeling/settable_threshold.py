@@ -37,8 +37,8 @@ class SettableThreshold(nn.Module):
         moved = self.operating_point.moved(value)
         if self.without_router and 0 < moved.threshold < 1:
             raise ValueError(
-                f"The threshold is {moved.threshold:g}, and {self.without_router} has no weights "
-                "of the router: all images can be hard (0) or easy (1)."
+                f"{self.without_router} has no weights of the router, and the threshold would be "
+                f"{moved.threshold:g}: all images can be hard (0) or easy (1)."
             )
         self.operating_point = moved
 

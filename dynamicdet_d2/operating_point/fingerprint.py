@@ -30,6 +30,16 @@ _DETECTION_KEYS = (
     "TEST.DETECTIONS_PER_IMAGE",
 )
 _STEP_KEYS = {"proposals": _PROPOSAL_KEYS, "detections": (*_PROPOSAL_KEYS, *_DETECTION_KEYS)}
+# More of them, with their usual values: they are named where they have another one.
+_SELDOM_SET: dict[str, dict[str, Any]] = {
+    "proposals": {"MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 0},
+    "detections": {
+        "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": 0,
+        "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": 0,
+        "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignV2",
+        "MODEL.YOLO.MULTI_LABEL": True,
+    },
+}
 # Characters of a value in a sentence.
 _LONGEST = 80
 
@@ -49,6 +59,8 @@ def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
     keys = {name: cfg.MODEL.DYNAMIC[name.upper()] for name in names}
     looked_at: Any = getattr(getattr(model, "router", None), "reads", ())
     heads = {name: value_of(cfg, name) for step in looked_at for name in _STEP_KEYS.get(step, ())}
+    seldom = {name: x for step in looked_at for name, x in _SELDOM_SET.get(step, {}).items()}
+    heads |= {name: value_of(cfg, name) for name, x in seldom.items() if value_of(cfg, name) != x}
     return {
         **{name: value for name, value in keys.items() if value},
         **({"heads": heads} if heads else {}),
@@ -58,14 +70,17 @@ def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def weights_fingerprint(model: nn.Module) -> str:
+def weights_fingerprint(model: nn.Module, apart: tuple[str, ...] = ()) -> str:
     """16 hex digits of the SHA-256 over names, dtypes, shapes and bytes of the state dict.
 
     The same on every device; ``loss_offset`` and other buffers without effect are left out.
+
+    Args:
+        apart: what else is left out, by how its names begin.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if name.rsplit(".", 1)[-1] in _WITHOUT_EFFECT:
+        if name.rsplit(".", 1)[-1] in _WITHOUT_EFFECT or name.startswith(apart):
             continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         # As bytes, because numpy has no bfloat16; flattened, because a scalar has no bytes view.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.modeling import build_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynamicdet_d2.checkpoint import (
     DynamicCheckpointer,
@@ -222,3 +222,29 @@ def test_whole_weights_behind_those_of_a_single_detector(tmp_path: Path) -> None
     DynamicCheckpointer(model).load(tmp_path / "whole.pth")
     model.threshold = 0.3
     assert len(looked) == 1  # at the calibration, which may be of other weights
+
+
+def test_a_single_detector_is_loaded_once_more(tmp_path: Path) -> None:
+    """The router's own values are put back, and are no more learnt than they were."""
+    single = single_detector(dict(toy_model().state_dict()))
+    torch.save({"model": single}, tmp_path / "w.pth")
+    checkpointer = DynamicCheckpointer(build_model(toy_cfg()))
+    checkpointer.load(str(tmp_path / "w.pth"))
+    check_complete(checkpointer, one_exit=True)
+    checkpointer.load(str(tmp_path / "w.pth"))
+    with pytest.raises(ValueError, match=r"w\.pth has no weights of the router, and the threshold"):
+        checkpointer.model.threshold = 0.5
+
+
+def test_a_part_that_a_dynamic_detector_has_got_since_is_not_taken_from_another(
+    tmp_path: Path,
+) -> None:
+    """Of a program's own detector with a head for scores and one for boxes."""
+    model = toy_model()
+    model.head, model.head2 = nn.Linear(2, 2), nn.Linear(2, 2)
+    earlier = without("head2.")(dict(model.state_dict()))
+    torch.save({"model": earlier}, tmp_path / "w.pth")
+    checkpointer = DynamicCheckpointer(model)
+    checkpointer.load(str(tmp_path / "w.pth"))
+    with pytest.raises(ValueError, match=r"w\.pth leaves .*, so there is .*: head2 \(2\)\.$"):
+        check_complete(checkpointer)

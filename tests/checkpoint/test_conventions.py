@@ -71,6 +71,22 @@ def test_nothing_confirms(stock_file: str, caplog: pytest.LogCaptureFixture) -> 
     assert "STRIDE_IN_1X1" not in said
 
 
+def test_nothing_confirms_a_detector_of_another_projects_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A backbone by the names of the Swin authors, and heads by Detectron2's."""
+    model = build()
+    model.backbone.bottom_up1.stage1 = nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(2, 2)])})
+    heads = {n: w for n, w in model.state_dict().items() if n.startswith("roi_heads.")}
+    swin = {f"backbone.bottom_up.layers.0.blocks.0.{x}": torch.zeros(2, 2) for x in ("weight",)}
+    torch.save({"model": {**swin, **heads}}, tmp_path / "swin.pth")
+    checkpointer = DynamicCheckpointer(model)
+    checkpointer.load(str(tmp_path / "swin.pth"))
+    assert checkpointer.report is not None and checkpointer.report.file_format == "Swin"
+    (said,) = warnings(caplog)
+    assert "swin.pth is a complete detector, and nothing confirms that it was trained" in said
+
+
 def test_a_config_beside_the_file_confirms_or_contradicts(
     stock_file: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -265,6 +281,13 @@ def test_it_loads_a_stock_detector_as_our_commands_do(
         found = model(image())[0]["instances"]
         same = stock(image())[0]["instances"]
     assert len(same) and torch.equal(found.scores, same.scores)
+
+
+def test_its_router_is_at_random_values(stock_file: str) -> None:
+    model = by_detectron2(stock_file)
+    model.threshold = 0.0
+    with pytest.raises(ValueError, match="^The checkpoint has no weights of the router, and the t"):
+        model.threshold = 0.5
 
 
 def test_it_refuses_what_is_not_whole(stock: nn.Module, stock_file: str) -> None:

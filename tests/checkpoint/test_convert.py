@@ -14,6 +14,7 @@ from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.checkpoint.conventions import say_other_boxes
 from dynamicdet_d2.checkpoint.convert import _marked, convert
 from dynamicdet_d2.checkpoint.names.yolo import Layout, recognise
 from dynamicdet_d2.checkpoint.names.yolo_layers import second_index
@@ -253,6 +254,21 @@ def test_the_x_oddity_is_a_key_of_its_config(variant: str, tmp_path: Path) -> No
     yolo = read_config(str(config)).MODEL.YOLO
     assert yolo.STRIDED_FROM_BACKBONE1 == (["p3"] if variant == "yolov7x" else [])
     assert yolo.VARIANT == variant
+
+
+def test_converted_weights_say_what_they_need_under_another_config(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the config that is shipped for the variant, every tensor has its place as well."""
+    file_of(Layout("yolov7x", dynamic=True), tmp_path / "published.pt")
+    result = convert(str(tmp_path / "published.pt"), str(tmp_path / "ours.pth"))
+    say_other_boxes(str(result.weights), read_config(str(result.config)))
+    assert not caplog.messages
+    say_other_boxes(str(result.weights), read_config("configs/dy_yolov7x.yaml"))
+    assert caplog.messages == [
+        f"{result.weights} will not detect what it did: MODEL.YOLO.STRIDED_FROM_BACKBONE1 is [], "
+        "and it was trained with ['p3'] (by its own record)."
+    ]
 
 
 # Anchors

@@ -151,3 +151,13 @@ def test_uncompressed_pictures_are_known_by_their_path_alone(
     assert said(caplog) == []
     say_learnt_images(tmp_path / "w.pth", "own", [str(tmp_path / "a.bmp")])
     assert len(said(caplog)) == 1
+
+
+def test_a_record_of_weights_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of the copy that Detectron2 has fetched them to."""
+    copies = {"https://there/model_final.pth": write(tmp_path, ["disc"])}
+    monkeypatch.setattr(learnt.PathManager, "get_local_path", copies.__getitem__)
+    assert recorded_classes(recorded_by("https://there/model_final.pth")) == ["disc"]
+    assert recorded_by("https://there/gone.pth") == {}
+    copies["detectron2://zoo.pkl"] = copies["https://there/model_final.pth"]
+    assert recorded_by("detectron2://zoo.pkl") == {}  # which has none, and may not be here

@@ -68,3 +68,20 @@ def test_groups_cover_the_names_and_nothing_else(universe: set[str], data: st.Da
     covered = {n for n in universe for g in groups if n == g or n.startswith(f"{g}.")}
     assert covered == chosen
     assert sum(groups.values()) == len(chosen)
+
+
+def test_a_plain_detector_begins_with_a_backbone() -> None:
+    """Without an FPN, as Detectron2's C4 and DC5; the heads of C4 run the last stage."""
+    model_names = [
+        *("backbone.stem.conv1.weight", "backbone.res4.5.conv1.weight"),
+        *("roi_heads.res5.0.conv1.weight", "roi_heads.box_predictor.cls_score.weight"),
+    ]
+    file_names = ["conv1.weight", "layer1.0.conv1.weight", "layer3.5.conv1.weight"]
+    file_names += ["layer4.0.conv1.weight", "fc.weight"]
+    match = names.match(model_names, file_names)
+    assert match.sources == {
+        "backbone.stem.conv1.weight": "conv1.weight",
+        "backbone.res4.5.conv1.weight": "layer3.5.conv1.weight",
+        "roi_heads.res5.0.conv1.weight": "layer4.0.conv1.weight",
+    }
+    assert names.match(model_names, model_names).sources == {name: name for name in model_names}

@@ -113,6 +113,18 @@ CONFIGS = (
             "INPUT.MOSAIC.PROBABILITY 0.0.",
         ),
         (
+            "quickstart.yaml",
+            ["SOLVER.PHASES", "['detectors']", "SOLVER.ROUTER.EPOCHS", "30"],
+            "SOLVER.ROUTER.EPOCHS would not be read: it is for phase 'router'; found SOLVER.PHASES "
+            "['detectors'].",
+        ),
+        (
+            "quickstart.yaml",
+            ["SOLVER.PHASES", "['router']", "SOLVER.MAX_ITER", "500"],
+            "SOLVER.MAX_ITER would not be read: it is for phases that train detectors; found "
+            "SOLVER.PHASES ['router'].",
+        ),
+        (
             "faster_rcnn_R_50_FPN_1x.yaml",
             ["MODEL.RPN.BBOX_REG_LOSS_TYPE", "giou", "MODEL.RPN.SMOOTH_L1_BETA", "0.1"],
             "MODEL.RPN.SMOOTH_L1_BETA would not be read: it is for MODEL.RPN.BBOX_REG_LOSS_TYPE "
@@ -142,6 +154,12 @@ def test_masks_are_read_by_mosaics_of_every_detector() -> None:
     typed = ["MODEL.MASK_ON", "True", "INPUT.MASK_FORMAT", "bitmask"]
     assert read_config("configs/dy_yolov7.yaml", typed).MODEL.MASK_ON
     assert not read_config("configs/quickstart_yolo.yaml", ["MODEL.MASK_ON", "False"]).MODEL.MASK_ON
+
+
+def test_no_steps_of_a_phase_may_be_typed_beside_a_plan_without_it() -> None:
+    plans = (["detectors"], "ROUTER.EPOCHS"), (["router"], "MAX_ITER")
+    for phases, steps in plans:
+        read_config("configs/quickstart.yaml", ["SOLVER.PHASES", phases, f"SOLVER.{steps}", 0])
 
 
 def test_a_file_may_have_them(tmp_path: Path) -> None:

@@ -179,6 +179,15 @@ def test_a_table_belongs_to_the_detectors_and_not_to_the_router() -> None:
     assert [name for name in after if after[name] != before[name]] == ["the detectors"]
 
 
+def test_a_table_belongs_to_weights_that_lie_beside_a_detectors_parts() -> None:
+    model, cfg = toy_model(), toy_cfg()
+    model.log_scale = nn.Parameter(torch.zeros(2))
+    before = table_fingerprint(cfg, IMAGES, model)
+    model.log_scale.data += 1
+    after = table_fingerprint(cfg, IMAGES, model)
+    assert [name for name in after if after[name] != before[name]] == ["the detectors"]
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -271,3 +271,28 @@ def test_weights_of_the_folder_are_none_by_chance(
         caplog.clear()
         DynamicTrainer(cfg).resume_or_load(True)
         assert ("trains no detector1" in caplog.text) is not there
+
+
+def test_what_weights_of_backbone_2_do_not_give(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept, backbone1, place = {}, "backbone.bottom_up1.", "backbone.bottom_up."
+    for name, value in DynamicTrainer.build_model(cfg).state_dict().items():
+        if not name.startswith(("backbone.bottom_up2.", "router.", "loss_")):
+            kept[name.replace(backbone1, place).replace("neck.", "backbone.")] = value
+    torch.save({"model": kept}, tmp_path / "one.pth")
+    part = {name: value for name, value in kept.items() if ".res5." not in name}
+    torch.save({"model": part}, tmp_path / "two.pth")
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS, cfg.MODEL.COMPOSITE.WEIGHTS2 = (
+        str(tmp_path / name) for name in ("one.pth", "two.pth")
+    )
+    cfg.SOLVER.PHASES = ["router"]
+    DynamicTrainer(cfg).resume_or_load(False)
+    (said,) = (x.getMessage() for x in caplog.records if "leaves parts of" in x.getMessage())
+    assert said.startswith(
+        f"{tmp_path}/two.pth leaves parts of the detectors at initial "
+        "values, which SOLVER.PHASES ['router'] with SOLVER.MAX_ITER 2 does not train: "
+        "backbone.bottom_up2.res5 ("
+    )

@@ -71,7 +71,7 @@ def test_weights_that_a_detector_keeps_itself_are_trained(
 
 # What detector2 has for itself
 
-SECOND = ("SOLVER.PHASES", "['detector2']", "SOLVER.BASE_LR", 0.1)
+SECOND = ("SOLVER.PHASES", "['detector2']", "SOLVER.BASE_LR", 0.1, "SOLVER.ROUTER.EPOCHS", 0)
 
 
 class Refined(DynamicRCNN):

@@ -47,6 +47,9 @@ _BARE_BACKBONE = re.compile(
     r"^(?:backbone\.)?(?:bottom_up\.)?(stem|res[2-5]|patch_embed|stage[1-4]|p[1-6])\."
 )
 
+# Of a plain detector: its backbone, and the last stage of one whose heads run it (C4).
+_WITHOUT_FPN = re.compile(r"^(backbone\.(?=(stem|res[2-5])\.)|roi_heads\.(?=res5\.))")
+
 # Of a detector whose two detectors have a neck and a head each.
 _OWN_TAIL = re.compile(r"^(neck|head)[12]\.")
 
@@ -94,7 +97,9 @@ def match(model_names: Iterable[str], file_names: Iterable[str]) -> Match:
     originals = dict(zip(renamed, file_names, strict=True)) | {name: name for name in file_names}
     sources = {}
     for name in model_names:
-        asked = (name, *_of_detector1(name), detector_name(name))
+        asked = (name, *_of_detector1(name))
+        if file_format != DYNAMICDET:  # whose names are a dynamic detector's own
+            asked += (detector_name(name),)
         original = next((originals[x] for x in asked if x in originals), None)
         if original is not None:
             sources[name] = original
@@ -113,13 +118,15 @@ def recognise(file_names: Iterable[str]) -> str:
 
 
 def detector_name(model_name: str) -> str:
-    """What a weight of the model is called in a single-backbone detector.
+    """What a weight of the model is called in a single-backbone detector with an FPN.
 
     Both backbones answer with the same name, and so do the necks and heads of both detectors;
     weights that only a dynamic detector has (connections, router, loss offset) with one that no
     single-backbone detector uses.
     """
     name = re.sub(r"^backbone\.bottom_up[12]\.", "backbone.bottom_up.", model_name)
+    if _WITHOUT_FPN.match(name):
+        return _WITHOUT_FPN.sub("backbone.bottom_up.", name)
     if _OWN_TAIL.match(name):
         return _OWN_TAIL.sub(r"\1.", name)
     # The neck, and the neck and head of a dense detector, are named from one root on.

@@ -39,8 +39,7 @@ def table_fingerprint(cfg: CfgNode, images: Sequence[dict], model: nn.Module) ->
 
 def detectors_fingerprint(model: nn.Module) -> str:
     """Of parameters and statistics of everything but the router."""
-    children = model.named_children()
-    return weights_fingerprint(nn.ModuleDict({n: m for n, m in children if n != "router"}))
+    return weights_fingerprint(model, apart=("router.",))
 
 
 def _keys(cfg: CfgNode) -> Iterable[tuple[str, str]]:
