@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain settings of a model's modules, which a program may set after the optimised copy was made.
+"""Settings of a model's modules, which a program may set after the optimised copy was made.
 
-Those of the model, its router and its heads are handed on to the copy, as they are set from call to
-call. Those of layers, and lists, decide how the copy was made; where one changes, it is made anew.
+Plain ones of the model, its router and its heads are handed on to the copy, as they are set from
+call to call. All else that modules keep decides how the copy was made; where it changes, the copy
+is made anew.
 """
 
 import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from dynamicdet_d2.parts import parts_of
 
 # Of a detector, what is set for each call, and what the copy is kept by.
 _ITS_OWN = ("operating_point", "optimized_copy")
 _PLAIN = (bool, int, float, str)
+_VERSION = attrgetter("_version")
 
 Handed = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
 """Attributes of a module, of its counterpart in the copy, and the names that are settings."""
@@ -36,9 +39,10 @@ class HandedSettings:
         self._handed = [settings for settings in found if settings[2]]
 
     def hand_on(self) -> None:
-        """Set those of the copy as the model has them now."""
+        """Set those of the copy as the model has them now, whatever they have become: a threshold
+        may be a number of numpy's or a tensor by then."""
         for ours, theirs, names in self._handed:
-            theirs.update({k: ours[k] for k in names if k in ours and _may_be_set(ours[k])})
+            theirs.update({name: ours[name] for name in names if name in ours})
 
     def names(self) -> set[tuple[int, str]]:
         """The id of the attributes of the model's own module, and the setting's name."""
@@ -46,37 +50,58 @@ class HandedSettings:
 
 
 class LayerSettings:
-    """Those of all other modules, those of the model that are not handed on, and those of what
-    modules keep that is no module, at one moment.
+    """What else modules keep, and the objects of theirs that are no modules, at one moment.
 
-    These are numbers, text, and tuples and lists of them, such as ``eps``, ``stride`` or the
-    ``weights`` of a ``box2box_transform``.
+    Numbers, text, and lists, tuples, sets and dicts of them, such as ``eps``, ``stride`` or the
+    ``weights`` of a ``box2box_transform``, are compared by value; all else, such as functions and
+    tensors that are no buffers, by whether it is the same, and how often a tensor was changed. Of
+    the model itself it is left out: methods of its own may keep there what they have seen last.
     """
 
     def __init__(self, model: nn.Module, handed: HandedSettings) -> None:
-        passed_over = handed.names()
-        self._owners, self._getters = list[dict[str, Any]](), list[itemgetter]()
-        for owner in _owners(model):
+        passed_over = handed.names() | {(id(vars(model)), name) for name in _ITS_OWN}
+        self._values, self._objects = _Kept(), _Kept()
+        for owner, inside in _owners(model):
             names = [
                 name
-                for name, value in owner.items()
+                for name in owner
                 if not name.startswith("_")
                 and name != "training"
                 and (id(owner), name) not in passed_over
-                and _is_watched(value)
             ]
-            if names:
-                self._owners.append(owner)
-                self._getters.append(itemgetter(*names))
-        self._values = copy.deepcopy(self._read())  # lists can be changed in place
+            by_value = [name for name in names if _is_compared_by_value(owner[name])]
+            self._values.add(owner, by_value)
+            if inside:
+                self._objects.add(owner, [name for name in names if name not in by_value])
+        self._before = copy.deepcopy(self._values.read())  # lists can be changed in place
+        self._same = self._objects.read()
+        # Tensors made in inference mode count no changes.
+        self._tensors = [x for x in self._same if isinstance(x, Tensor) and not x.is_inference()]
+        self._versions = list(map(_VERSION, self._tensors))
 
     def changed(self) -> bool:
         try:
-            return self._read() != self._values
-        except KeyError:  # one is gone
+            return (
+                self._values.read() != self._before
+                or not all(map(is_, self._objects.read(), self._same))
+                or list(map(_VERSION, self._tensors)) != self._versions
+            )
+        except (KeyError, RuntimeError, ValueError):  # one is gone, or has become an array
             return True
 
-    def _read(self) -> list[Any]:
+
+class _Kept:
+    """Some attributes of some owners, read by functions that loop in C."""
+
+    def __init__(self) -> None:
+        self._owners, self._getters = list[dict[str, Any]](), list[itemgetter]()
+
+    def add(self, owner: dict[str, Any], names: Sequence[str]) -> None:
+        for name in names:
+            self._owners.append(owner)
+            self._getters.append(itemgetter(name))
+
+    def read(self) -> list[Any]:
         return [get(owner) for get, owner in zip(self._getters, self._owners, strict=True)]
 
 
@@ -87,35 +112,34 @@ def _decisive(model: nn.Module) -> list[nn.Module]:
 
 def _settings(module: nn.Module) -> list[str]:
     """None among them: it may become a number."""
-    return [k for k, v in vars(module).items() if k != "training" and _may_be_set(v)]
-
-
-def _may_be_set(value: object) -> bool:
-    return value is None or _is_plain(value)
+    return [k for k, v in vars(module).items() if k != "training" and (v is None or _is_plain(v))]
 
 
 def _is_plain(value: object) -> bool:
     """A number, text, or a dataclass or dict of them, as RPNs have of numbers of proposals."""
     if isinstance(value, dict):
         return bool(value) and all(isinstance(x, _PLAIN) for x in value.values())
-    return isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
+    return isinstance(value, (*_PLAIN, np.generic)) or dataclasses.is_dataclass(value)
 
 
-def _owners(model: nn.Module) -> Iterator[dict[str, Any]]:
-    """Attributes of modules inside and, each once, of plain objects that they keep."""
+def _owners(model: nn.Module) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Attributes of modules and, each once, of plain objects that they keep; and whether the module
+    is one inside the model."""
     seen = set[int]()
     for module in model.modules():
-        yield vars(module)
+        yield vars(module), module is not model
         for name, kept in vars(module).items():
             if module is model and name in _ITS_OWN:
                 continue
             is_plain_object = hasattr(kept, "__dict__") and not isinstance(kept, type | nn.Module)
             if is_plain_object and not callable(kept) and id(kept) not in seen:
                 seen.add(id(kept))
-                yield vars(kept)
+                yield vars(kept), module is not model
 
 
-def _is_watched(value: object) -> bool:
-    if isinstance(value, tuple | list):
-        return all(map(_is_watched, value))
-    return value is None or isinstance(value, _PLAIN)
+def _is_compared_by_value(value: object) -> bool:
+    if isinstance(value, tuple | list | set | frozenset):
+        return all(map(_is_compared_by_value, value))
+    if isinstance(value, dict):
+        return all(map(_is_compared_by_value, value.values()))
+    return value is None or isinstance(value, (*_PLAIN, np.generic))
