@@ -17,6 +17,7 @@ from torch import nn
 from dynamicdet_d2.export.kinds import Kind
 from dynamicdet_d2.export.piece import IMAGES_AXES, Function, Piece, Tensors
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.modeling.routed_batch import in_one_pass
 
 # Images of the example: a batch of one would let tracing take sizes of 1 for constants.
 BATCH = 2
@@ -64,7 +65,7 @@ def image_pieces(model: nn.Module, kind: Kind, side: tuple[int, int], fixed: boo
     second = Piece.of("second", model, lambda x: _second(model, levels, x), started, axes)
     renamed = {f"f1_{n.removeprefix('f2_')}": x for n, x in second(started).items()}
     features2 = {**features, **renamed}
-    tails = ["tail"] if model.shared_tail else ["tail1", "tail2"]
+    tails = ["tail"] if in_one_pass(model) else ["tail1", "tail2"]
     tail_pieces = [
         Piece.of(name, model, _tail(kind, levels, number), (features, features2)[number - 1], axes)
         for number, name in enumerate(tails, start=1)
