@@ -25,9 +25,11 @@ def hold_weights(root: nn.Module, dtype: torch.dtype, exact: Sequence[str] = ())
         exact: names of layers in it that are computed in float32 all the same.
     """
     for name, module in root.named_modules():
+        if not isinstance(module, _WITH_WEIGHTS):
+            continue
         if name in exact:
             module.forward = _in_float32(module.forward, module.weight.device)
-        elif isinstance(module, _WITH_WEIGHTS):
+        else:
             for own in module.parameters(recurse=False):  # not those of its norm
                 own.data = own.data.to(dtype)
 

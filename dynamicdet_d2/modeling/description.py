@@ -38,6 +38,9 @@ def _router_parts(router: AdaptiveRouter) -> tuple[Part, ...]:
     if router.reads == ("features",):
         return (Part("router", router, features=True, exact=exact),)
     own = [x for x in router.inputs.values() if x.reads == "features"]
+    later = {x for one in router.inputs.values() if one not in own for x in one.modules()}
+    # What looks at proposals or detections is run as it is.
+    exact += tuple(name for name, x in router.named_modules() if x in later)
     return (
         *(Part("router", x, features=True) for x in own),
         Part("router", router, "difficulty", features=True, exact=exact),
