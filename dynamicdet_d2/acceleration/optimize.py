@@ -50,7 +50,7 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
             threshold comes from a calibration of another model.
     """
     parts_of(model)  # refuses one without a description before anything is asked of it
-    if _COPY in vars(model):
+    if is_copy(model):
         raise ValueError(
             "The model is a copy that optimize_for_inference has made, with layers that are folded "
             "already; for other options, give it the model that the copy is of."
@@ -78,6 +78,11 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
         "Optimised for inference: %d blocks and %d norms folded, %s", blocks, norms, options
     )
     return fast
+
+
+def is_copy(model: nn.Module) -> bool:
+    """Whether ``optimize_for_inference`` has made it."""
+    return _COPY in vars(model)
 
 
 @functools.singledispatch
