@@ -9,6 +9,7 @@ is made anew.
 import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from operator import attrgetter, is_, itemgetter
 from typing import Any
 
@@ -97,12 +98,13 @@ class _Kept:
         self._owners, self._getters = list[dict[str, Any]](), list[itemgetter]()
 
     def add(self, owner: dict[str, Any], names: Sequence[str]) -> None:
-        for name in names:
+        if names:
             self._owners.append(owner)
-            self._getters.append(itemgetter(name))
+            self._getters.append(itemgetter(*names, names[0]))  # of one name alone no tuple
 
     def read(self) -> list[Any]:
-        return [get(owner) for get, owner in zip(self._getters, self._owners, strict=True)]
+        found = [get(owner) for get, owner in zip(self._getters, self._owners, strict=True)]
+        return list(chain.from_iterable(found))
 
 
 def _decisive(model: nn.Module) -> list[nn.Module]:
