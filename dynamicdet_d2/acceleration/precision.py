@@ -24,13 +24,13 @@ def hold_weights(root: nn.Module, dtype: torch.dtype, exact: Sequence[str] = ())
         dtype: of the weights.
         exact: names of layers in it that are computed in float32 all the same.
     """
-    for name, module in root.named_modules():
-        if not isinstance(module, _WITH_WEIGHTS):
-            continue
+    found = [(name, x) for name, x in root.named_modules() if isinstance(x, _WITH_WEIGHTS)]
+    layers: list[tuple[str, Any]] = [*found]  # whose forward is set
+    for name, layer in layers:
         if name in exact:
-            module.forward = _in_float32(module.forward, module.weight.device)
+            layer.forward = _in_float32(layer.forward, layer.weight.device)
         else:
-            for own in module.parameters(recurse=False):  # not those of its norm
+            for own in layer.parameters(recurse=False):  # not those of its norm
                 own.data = own.data.to(dtype)
 
 
