@@ -53,7 +53,6 @@ class Part:
         features: whether it gives features, which may stay in a reduced precision; predictions
             leave in float32.
         exact: names of layers in the owner that are computed in float32 in every precision.
-        changed_in_place: whether what follows changes the results in place.
         inside: whether another part calls it: counted apart, and run as that part is run.
         step: of a dynamic detector's tail: the step (``TailPass``) that runs it.
         as_easy: whether one of its runs on the hard route is the easy route's own, with as many
@@ -67,7 +66,6 @@ class Part:
     takes: Takes = Takes.IMAGE
     features: bool = False
     exact: tuple[str, ...] = ()
-    changed_in_place: bool = False
     inside: bool = False
     step: str = "detections"
     as_easy: bool = False
@@ -273,9 +271,9 @@ def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:
 
 
 def dense_head_part(head: nn.Module) -> Part:
-    """Of RetinaNet and FCOS, which take the sigmoid of their scores in place."""
+    """Of RetinaNet and FCOS."""
     exact = ("cls_score", "bbox_pred", "ctrness")
-    return Part("head", head, exact=exact, changed_in_place=True)
+    return Part("head", head, exact=exact)
 
 
 def run_dense_head(model: DenseDetector, pyramid: Mapping[str, Tensor]) -> list[list[Tensor]]:

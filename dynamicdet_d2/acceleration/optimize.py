@@ -16,7 +16,7 @@ from dynamicdet_d2.acceleration.options import InferenceOptions
 from dynamicdet_d2.acceleration.padding import pad_to_multiple
 from dynamicdet_d2.acceleration.precision import hold_weights, pool_in_float32, rest_in_float32
 from dynamicdet_d2.acceleration.roi_align import replace_poolers
-from dynamicdet_d2.acceleration.run import in_inference_mode
+from dynamicdet_d2.acceleration.run import for_inference
 from dynamicdet_d2.parts import Part, Takes, parts_of
 from dynamicdet_d2.utils.memory import keep_memory
 
@@ -31,7 +31,7 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
     """A copy of a detector for inference; the detector itself stays as it is.
 
     Always: blocks and norms with fixed statistics are folded, weights lie channels-last, dense
-    parts run in inference mode. On the CPU also: ROIAlign and the box head's layers in a faster
+    parts run without gradients. On the CPU also: ROIAlign and the box head's layers in a faster
     form, and the process keeps the memory that it has once had (``keep_memory``). In float32 the
     results are the model's own to rounding (relative errors of some 1e-6).
 
@@ -50,7 +50,7 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
             threshold comes from a calibration of another model.
     """
     parts_of(model)  # refuses one without a description before anything is asked of it
-    if _COPY in vars(model):
+    if is_copy(model):
         raise ValueError(
             "The model is a copy that optimize_for_inference has made, with layers that are folded "
             "already; for other options, give it the model that the copy is of."
@@ -80,6 +80,11 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
     return fast
 
 
+def is_copy(model: nn.Module) -> bool:
+    """Whether ``optimize_for_inference`` has made it."""
+    return _COPY in vars(model)
+
+
 @functools.singledispatch
 def plain_copy(model: nn.Module) -> nn.Module:
     """A copy that is run as it is, for a kind of detector to register its own."""
@@ -99,4 +104,4 @@ def _optimize(part: Part, options: InferenceOptions, device: torch.device) -> No
         hold_weights(part.owner, options.dtype, part.exact)
     if options.compile and part.takes is Takes.IMAGE:
         part.wrap(functools.partial(compiled, device=device))
-    part.wrap(functools.partial(in_inference_mode, part=part, options=options, device=device))
+    part.wrap(functools.partial(for_inference, part=part, options=options, device=device))

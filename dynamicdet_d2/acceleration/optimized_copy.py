@@ -53,8 +53,9 @@ class OptimizedCopy:
         self._alone = Lock()  # a copy is made, or brought up to date, by one thread
 
     def of(self, model: nn.Module) -> nn.Module:
-        """The copy of the model as it is now; the model itself without options, or with hooks."""
-        if self.options is None:
+        """The copy of the model as it is now; the model itself without options, with hooks, or
+        where a caller has ``torch.compile`` read the model as a whole."""
+        if self.options is None or _is_compiling():
             return model
         with self._alone:
             return self._up_to_date(model, self.options)
@@ -119,6 +120,10 @@ def _watched(model: nn.Module, whole: bool) -> str:
     replaced = [name for name in vars(model) if name not in _BEFORE_THE_COPY]
     own = [name for name in replaced if inspect.isroutine(getattr(type(model), name, None))]
     return f"{own[0]} of the model is another function than its class's" if own else ""
+
+
+def _is_compiling() -> bool:
+    return getattr(torch.compiler, "is_compiling", lambda: False)()  # newer than torch 2.1
 
 
 def _is_patched(kind: type[nn.Module]) -> bool:

@@ -26,7 +26,8 @@ def hold_weights(root: nn.Module, dtype: torch.dtype, exact: Sequence[str] = ())
     """
     for name, module in root.named_modules():
         if name in exact:
-            module.forward = _in_float32(module.forward, next(module.parameters()).device)
+            weight = next(module.parameters())
+            module.forward = _in_float32(module.forward, weight.device)
         elif name.startswith(tuple(f"{own}." for own in exact)):
             continue  # of layers that a program has put in the place of one
         elif isinstance(module, _WITH_WEIGHTS):

@@ -63,7 +63,8 @@ class RowPooler(nn.Module):
         """As ``ROIPooler``: feature maps by level, boxes by image -> (R, C, P, P) float32."""
         pooler = self.pooler
         counts = torch.tensor([len(boxes) for boxes in box_lists], dtype=torch.int64)
-        rows = torch.empty(int(counts.sum()), *pooler.output_size, x[0].shape[1])
+        sizes = int(counts.sum()), *pooler.output_size, x[0].shape[1]
+        rows = torch.empty(*sizes, dtype=torch.float32)  # whatever type is torch's default
         if len(rows):
             boxes = torch.cat([boxes.tensor for boxes in box_lists]).float()
             image = torch.arange(len(counts), dtype=torch.int32).repeat_interleave(counts)
@@ -164,7 +165,7 @@ def _axis(
     ratio = align.sampling_ratio
     samples = torch.full_like(length, ratio) if ratio > 0 else bin_size.ceil()
     divisor = samples.clamp(min=1.0)[:, None]
-    number = torch.arange(max(int(samples.max()), 1))
+    number = torch.arange(max(int(samples.max()), 1), dtype=torch.float32)
     in_bin = (number + 0.5) * bin_size[:, None] / divisor
     first_of_bin = start[:, None] + torch.arange(bins) * bin_size[:, None]
     t = first_of_bin[:, :, None] + in_bin[:, None, :]  # (R, P, samples)

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain settings of a model's modules, which a program may set after the optimised copy was made.
+"""Settings of a model's modules, which a program may set after the optimised copy was made.
 
-Those of the model, its lists too, its router and its heads are handed on to the copy, as they are
-set from call to call. Those of layers, and lists of heads, decide how the copy was made; where one
-changes, it is made anew.
+Plain ones of the model, its lists too, its router and its heads are handed on to the copy, as they
+are set from call to call. All else that modules keep decides how the copy was made; where it
+changes, the copy is made anew.
 """
 
 import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
+from itertools import chain
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from dynamicdet_d2.parts import parts_of
 # Of a detector, what is set for each call, and what the copy is kept by.
 _ITS_OWN = ("operating_point", "optimized_copy")
 _PLAIN = (bool, int, float, str)
-_ARRAYS = (Tensor, np.ndarray)
+_VERSION = attrgetter("_version")
 
 Handed = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
 """Attributes of a module, of its counterpart in the copy, and the names that are settings."""
@@ -31,8 +32,9 @@ class HandedSettings:
 
     def __init__(self, model: nn.Module, fast: nn.Module) -> None:
         # A model's own lists may grow with every call, as a record of them does.
-        own = [name for name, value in vars(model).items() if _is_handed(value)]
-        found: list[Handed] = [(vars(model), vars(fast), [x for x in own if x != "training"])]
+        own = {name for name, value in vars(model).items() if _is_compared_by_value(value)}
+        own |= {*_settings(model)}
+        found: list[Handed] = [(vars(model), vars(fast), sorted(own - {"training"}))]
         for ours, theirs in zip(_decisive(model), _decisive(fast), strict=True):
             inside = dict(theirs.named_modules())
             for name, module in ours.named_modules():
@@ -41,18 +43,10 @@ class HandedSettings:
         self._handed = [settings for settings in found if settings[2]]
 
     def hand_on(self) -> None:
-        """Set those of the copy as the model has them now."""
+        """Set those of the copy as the model has them now, whatever they have become: a threshold
+        may be a number of numpy's or a tensor by then."""
         for ours, theirs, names in self._handed:
-            theirs.update({k: ours[k] for k in names if k in ours and _is_handed(ours[k])})
-
-    def outgrown(self) -> bool:
-        """Whether one has become what cannot be handed on, as a tensor in the place of None."""
-        return any(
-            not _is_handed(ours[name])
-            for ours, _, names in self._handed
-            for name in names
-            if name in ours
-        )
+            theirs.update({name: ours[name] for name in names if name in ours})
 
     def names(self) -> set[tuple[int, str]]:
         """The id of the attributes of the model's own module, and the setting's name."""
@@ -60,47 +54,63 @@ class HandedSettings:
 
 
 class LayerSettings:
-    """Those of all other modules, and of what modules keep that is no module, at one moment.
+    """What else modules keep, and the objects of theirs that are no modules, at one moment.
 
-    These are numbers, text, and tuples and lists of them, such as ``eps``, ``stride`` or the
-    ``weights`` of a ``box2box_transform``; and tensors and arrays that are no buffers, such as
-    a threshold of each class.
+    Numbers, text, and lists, tuples, sets and dicts of them, such as ``eps``, ``stride`` or the
+    ``weights`` of a ``box2box_transform``, are compared by value; all else, such as functions and
+    tensors that are no buffers, by whether it is the same, and what a tensor or an array holds. Of
+    the model itself it is left out: methods of its own may keep there what they have seen last.
     """
 
     def __init__(self, model: nn.Module, handed: HandedSettings) -> None:
-        self._handed, passed_over = handed, handed.names()
-        self._owners, self._getters = list[dict[str, Any]](), list[itemgetter]()
-        self._arrays = list[tuple[dict[str, Any], str]]()
-        for owner in _owners(model):
-            self._arrays += [(owner, k) for k, v in owner.items() if isinstance(v, _ARRAYS)]
+        passed_over = handed.names() | {(id(vars(model)), name) for name in _ITS_OWN}
+        self._values, self._objects = _Kept(), _Kept()
+        for owner, inside in _owners(model):
             names = [
                 name
-                for name, value in owner.items()
+                for name in owner
                 if not name.startswith("_")
                 and name != "training"
                 and (id(owner), name) not in passed_over
-                and _is_watched(value)
             ]
-            if names:
-                self._owners.append(owner)
-                self._getters.append(itemgetter(*names))
-        self._values = copy.deepcopy(self._read())  # lists can be changed in place
-        # With the arrays themselves: what follows one that is gone could have its place.
-        self._stamps = [(owner[name], _stamp(owner[name])) for owner, name in self._arrays]
+            by_value = [name for name in names if _is_compared_by_value(owner[name])]
+            self._values.add(owner, by_value)
+            if inside:
+                self._objects.add(owner, [name for name in names if name not in by_value])
+        self._before = copy.deepcopy(self._values.read())  # lists can be changed in place
+        self._same = self._objects.read()
+        # Tensors made in inference mode count no changes.
+        self._tensors = [x for x in self._same if isinstance(x, Tensor) and not x.is_inference()]
+        self._versions = list(map(_VERSION, self._tensors))
+        self._arrays = [x for x in self._same if isinstance(x, np.ndarray)]
+        self._bytes = [x.tobytes() for x in self._arrays]
 
     def changed(self) -> bool:
         try:
-            stamps = [_stamp(owner[name]) for owner, name in self._arrays]
             return (
-                self._read() != self._values
-                or stamps != [stamp for _, stamp in self._stamps]
-                or self._handed.outgrown()
+                self._values.read() != self._before
+                or not all(map(is_, self._objects.read(), self._same))
+                or list(map(_VERSION, self._tensors)) != self._versions
+                or [x.tobytes() for x in self._arrays] != self._bytes
             )
-        except KeyError:  # one is gone
+        except (KeyError, RuntimeError, ValueError):  # one is gone, or has become an array
             return True
 
-    def _read(self) -> list[Any]:
-        return [get(owner) for get, owner in zip(self._getters, self._owners, strict=True)]
+
+class _Kept:
+    """Some attributes of some owners, read by functions that loop in C."""
+
+    def __init__(self) -> None:
+        self._owners, self._getters = list[dict[str, Any]](), list[itemgetter]()
+
+    def add(self, owner: dict[str, Any], names: Sequence[str]) -> None:
+        if names:
+            self._owners.append(owner)
+            self._getters.append(itemgetter(*names, names[0]))  # of one name alone no tuple
+
+    def read(self) -> list[Any]:
+        found = [get(owner) for get, owner in zip(self._getters, self._owners, strict=True)]
+        return list(chain.from_iterable(found))
 
 
 def _decisive(model: nn.Module) -> list[nn.Module]:
@@ -110,50 +120,35 @@ def _decisive(model: nn.Module) -> list[nn.Module]:
 
 def _settings(module: nn.Module) -> list[str]:
     """None among them: it may become a number."""
-    return [k for k, v in vars(module).items() if k != "training" and _may_be_set(v)]
-
-
-def _is_handed(value: object) -> bool:
-    return _may_be_set(value) or _is_list(value)
-
-
-def _may_be_set(value: object) -> bool:
-    return value is None or _is_plain(value)
+    return [k for k, v in vars(module).items() if k != "training" and (v is None or _is_plain(v))]
 
 
 def _is_plain(value: object) -> bool:
     """A number, text, or a dataclass or dict of them, as RPNs have of numbers of proposals."""
     if isinstance(value, dict):
         return bool(value) and all(isinstance(x, _PLAIN) for x in value.values())
-    return isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
+    return isinstance(value, (*_PLAIN, np.generic)) or dataclasses.is_dataclass(value)
 
 
-def _owners(model: nn.Module) -> Iterator[dict[str, Any]]:
-    """Attributes of modules inside and, each once, of plain objects that they keep."""
+def _owners(model: nn.Module) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Attributes of modules inside and, each once, of plain objects that modules keep; and whether
+    the module is one inside the model."""
     seen = set[int]()
     for module in model.modules():
         if module is not model:
-            yield vars(module)
+            yield vars(module), True
         for name, kept in vars(module).items():
             if module is model and name in _ITS_OWN:
                 continue
             is_plain_object = hasattr(kept, "__dict__") and not isinstance(kept, type | nn.Module)
             if is_plain_object and not callable(kept) and id(kept) not in seen:
                 seen.add(id(kept))
-                yield vars(kept)
+                yield vars(kept), module is not model
 
 
-def _stamp(value: Any) -> tuple[int, object]:
-    """What tells an array or a tensor from another one, and from itself before a change."""
-    if isinstance(value, np.ndarray):
-        return id(value), value.tobytes()
-    is_counted = isinstance(value, Tensor) and not value.is_inference()
-    return id(value), value._version if is_counted else None
-
-
-def _is_watched(value: object) -> bool:
-    return value is None or isinstance(value, _PLAIN) or _is_list(value)
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, tuple | list) and all(map(_is_watched, value))
+def _is_compared_by_value(value: object) -> bool:
+    if isinstance(value, tuple | list | set | frozenset):
+        return all(map(_is_compared_by_value, value))
+    if isinstance(value, dict):
+        return all(map(_is_compared_by_value, value.values()))
+    return value is None or isinstance(value, (*_PLAIN, np.generic))

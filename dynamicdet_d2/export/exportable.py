@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
+from dynamicdet_d2.acceleration.optimize import is_copy
 from dynamicdet_d2.checkpoint.complete import not_finite
 from dynamicdet_d2.modeling.settable_threshold import refuse_without_router
 
@@ -15,10 +16,22 @@ from dynamicdet_d2.modeling.settable_threshold import refuse_without_router
 def check_weights(model: nn.Module, cfg: CfgNode) -> None:
     """
     Raises:
-        ValueError: weights are not finite, of another type than float32 or made of others, the
-            router has none, or the model normalises images otherwise than its config says.
+        ValueError: weights are not finite, of another type than float32, elsewhere than on the CPU
+            or made of others, the router has none, the model is an optimised copy, or it normalises
+            images otherwise than its config says.
     """
     refuse_without_router(model, "an export holds whole models")
+    if is_copy(model):
+        raise ValueError(
+            "The model is a copy that optimize_for_inference has made; the model that the copy is "
+            "of can be exported."
+        )
+    elsewhere = [x.device for x in model.parameters() if x.device.type != "cpu"]
+    if elsewhere:
+        raise ValueError(
+            f"The model is on {elsewhere[0]}, and is exported from the CPU: model.to('cpu') comes "
+            "first."
+        )
     made = [
         f"{name}.{own}".lstrip(".")
         for name, module in model.named_modules()

@@ -7,7 +7,8 @@ precision         "float32" or "int8"
 quantisation      null of float32; else what it was done with and on which images, per piece the
                   number of layers in int8 and the names of those in float32, and what came of AP
                   and difficulties ("check", as [in float32, in int8]; null where nobody looked)
-dynamic           whether there are two routes; shared_tail: whether they end in one tail
+dynamic           whether there are two routes; shared_tail: whether they end in one tail, which
+                  does the same for both detectors' images
 pieces            name -> files (name -> SHA-256, the one to open first), inputs and outputs in
                   order; of pieces for one padded size the name ends in "@HEIGHTxWIDTH"
 levels            of F1; second_levels: those that backbone 2 gives anew

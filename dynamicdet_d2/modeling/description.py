@@ -42,6 +42,10 @@ def _router_parts(router: AdaptiveRouter) -> tuple[Part, ...]:
     if router.reads == ("features",):
         return (Part("router", router, features=True, exact=exact),)
     own = [x for x in router.inputs.values() if x.reads in _MAPS]
+    later = {x for one in router.inputs.values() if one not in own for x in one.modules()}
+    # What looks at proposals or detections is run as it is.
+    layers = ((name, x) for name, x in router.named_modules() if x in later)
+    exact += tuple(name for name, x in layers if [*x.parameters(recurse=False)])
     return (
         *(Part("router", x, features=True) for x in own),
         Part("router", router, "difficulty", features=True, exact=exact),

@@ -28,7 +28,8 @@ def by_route(difficulties: Sequence[float], threshold: float) -> tuple[list[int]
 
 def on_device(indices: Sequence[int], device: torch.device) -> Tensor:
     """Positions as a tensor (M,) on the device, which is not waited for."""
-    place = torch.tensor(indices, dtype=torch.long)
+    # From the CPU, whatever torch.set_default_device says.
+    place = torch.tensor(indices, dtype=torch.long, device="cpu")
     if device.type == "cuda":
         # Only from pinned memory does a copy run by itself.
         place = place.pin_memory()

@@ -66,7 +66,7 @@ def fingerprint(model: nn.Module, cfg: CfgNode) -> dict[str, Any]:
         **({"heads": heads} if heads else {}),
         "weights": weights_fingerprint(model),
         "input": input_fingerprint(cfg),
-        "dtype": _compute_dtype(model, cfg),
+        "dtype": compute_dtype(model, cfg),
     }
 
 
@@ -158,8 +158,11 @@ def _flat(parts: dict[str, Any], sections: Set[str]) -> dict[str, Any]:
     return flat
 
 
-def _compute_dtype(model: nn.Module, cfg: CfgNode) -> str:
-    """Asked of a matrix product, so that autocast of any device and version is seen."""
+def compute_dtype(model: nn.Module, cfg: CfgNode) -> str:
+    """ "dtype" of the fingerprint, as things stand.
+
+    Asked of a matrix product, so that autocast of any device and version is seen.
+    """
     if cfg.MODEL.INFERENCE.PRECISION != "float32":
         return cfg.MODEL.INFERENCE.PRECISION
     parameter = next(model.parameters())

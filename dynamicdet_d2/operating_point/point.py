@@ -13,6 +13,7 @@ from torch import nn
 from dynamicdet_d2.config.ranges import integer
 from dynamicdet_d2.operating_point.fingerprint import (
     check_fingerprint,
+    compute_dtype,
     fingerprint,
 )
 from dynamicdet_d2.operating_point.knobs import check_knobs
@@ -64,7 +65,8 @@ class OperatingPoint:
         self.calibration = calibration
         self.easy_proposals = easy_proposals
         self._cfg = cfg
-        self._checked = self._silent = False
+        self._checked = ""  # the number type that it was found to fit in
+        self._silent = False
         self._seen: list[float] = []
 
     @classmethod
@@ -121,8 +123,10 @@ class OperatingPoint:
         return self.easy_proposals if detector == 1 else 0
 
     def check(self, model: nn.Module) -> None:
-        """Refuse a calibration of other weights, input size or precision; looks once for all until
-        ``look_again``.
+        """Refuse a calibration of other weights, input size or precision.
+
+        Weights are looked at once for all until ``look_again``; the precision each time, since
+        autocast may begin after a predictor was built.
 
         Args:
             model: whose threshold this is.
@@ -130,15 +134,18 @@ class OperatingPoint:
         Raises:
             ValueError: naming what differs.
         """
-        if self._checked or self.calibration is None or self._cfg is None:
+        if self.calibration is None or self._cfg is None:
+            return
+        dtype = compute_dtype(model, self._cfg)
+        if dtype == self._checked:
             return
         path = self._cfg.MODEL.DYNAMIC.CALIBRATION
         check_fingerprint(self.calibration.fingerprint, fingerprint(model, self._cfg), path)
-        self._checked = True
+        self._checked = dtype
 
     def look_again(self) -> None:
         """The model gets other weights, whether or not it had those of the calibration."""
-        self._checked = False
+        self._checked = ""
 
     def note(self, difficulties: Sequence[float]) -> None:
         """Say once, when ``ENOUGH`` images have been routed, that all of them went one way.

@@ -144,6 +144,12 @@ def test_a_function_in_the_place_of_a_method_is_called() -> None:
     assert seen == [1] and model.optimized_copy.of(model) is model
 
 
+def test_torch_compile_of_the_whole_reads_the_model_itself() -> None:
+    model = detector(optimize=True)
+    read = torch.compile(lambda: model.optimized_copy.of(model) is model, backend="eager")
+    assert read() and model.optimized_copy.of(model) is not model
+
+
 def test_a_wrapped_forward_leaves_a_model_its_copy() -> None:
     model = detector(optimize=True)
     forward = model.forward

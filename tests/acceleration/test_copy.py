@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dynamicdet_d2.acceleration import optimize_for_inference
 from dynamicdet_d2.acceleration.roi_align import RowPooler
 from dynamicdet_d2.calibration import fingerprint
-from dynamicdet_d2.modeling import routing
+from dynamicdet_d2.modeling import DynamicRCNN, routing
 from dynamicdet_d2.modeling.routed_batch import routed_features
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from tests.support.optimized import MASK, STATIC, assert_same, decided, detector, raw
@@ -170,13 +170,32 @@ def test_what_the_copy_is_made_of() -> None:
     assert type(heads.box_pooler) is type(heads.mask_pooler) is RowPooler
     weight = fast.backbone.bottom_up1.res5[0].conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
-    images = fast.preprocess_image(toy_inputs(1))
-    seen, shared, difficulties = fast.first(images)
-    assert all(x.is_inference() for x in (shared, difficulties, *seen.pyramid.values()))
-    assert not any(x.is_inference() for x in model.first(images).seen.features.values())
 
 
 # What callers may do
+
+
+class HalvedInPlace(DynamicRCNN):
+    def pyramid(self, detector: int, features: dict) -> dict:
+        own = super().pyramid(detector, features)
+        for level in own.values():
+            level.mul_(0.5)
+        return own
+
+
+def test_methods_of_a_callers_may_change_features_in_place() -> None:
+    plain, fast = detector(), detector(optimize=True)
+    plain.__class__ = fast.__class__ = HalvedInPlace
+    for ours, theirs in zip(raw(fast, toy_inputs(2)), raw(plain, toy_inputs(2)), strict=True):
+        assert_same(ours, theirs)
+
+
+def test_the_copy_has_no_gradients() -> None:
+    """Also where a caller has not said so."""
+    images = (fast := optimize_for_inference(detector())).preprocess_image(toy_inputs(1))
+    images.tensor.requires_grad_()
+    seen, _, difficulties = fast.first(images)
+    assert not any(x.requires_grad for x in (difficulties, *seen.pyramid.values()))
 
 
 def test_a_copy_is_not_optimised_again() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of an optimised copy, each alone: options, norms, box heads, precision."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,13 +12,15 @@ from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
 from detectron2.modeling.roi_heads.box_head import FastRCNNConvFCHead
-from detectron2.structures import Boxes, ImageList
+from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, optimize_for_inference
 from dynamicdet_d2.acceleration.box_head import replace_fully_connected
 from dynamicdet_d2.acceleration.folding import fold_norms
 from dynamicdet_d2.acceleration.precision import as_float32, hold_weights, pool_in_float32
+from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.router_inputs import RouterInput
 from dynamicdet_d2.parts import undescribed
 from tests.support.optimized import MASK, STATIC
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
@@ -262,6 +265,26 @@ def test_own_proposals_of_each_detector_read_features_in_float32(
     for threshold, route in ((1, "easy"), (0, "hard")):
         model.threshold = threshold
         assert model(toy_inputs(1))[0]["route"] == route
+
+
+class SumOfProposals(RouterInput):
+    reads, count = "proposals", 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, self.count)
+
+    def forward(self, proposals: Sequence[Instances]) -> Tensor:
+        sums = [own.objectness_logits.sigmoid().sum()[None] for own in proposals]
+        return self.linear(torch.stack(sums))
+
+
+def test_what_looks_at_proposals_is_run_in_float32() -> None:
+    model, inputs = toy_model(), toy_inputs(2)
+    model.router = AdaptiveRouter(inputs={"own": SumOfProposals()}, reduction=1).eval()
+    fast = optimize_for_inference(model, BFLOAT16)
+    assert fast.router.inputs["own"].linear.weight.dtype == torch.float32
+    assert fast.difficulties(inputs) == pytest.approx(model.difficulties(inputs), abs=0.01)
 
 
 @torch.no_grad()

@@ -163,6 +163,17 @@ def test_memory_format_does_not_matter() -> None:
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_torchs_default_type_does_not_matter() -> None:
+    features, pooler = pyramid(images=3), RowPooler(stock_pooler())
+    expected = pooler(features, BOXES)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = pooler(features, BOXES)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32 and torch.equal(found, expected)
+
+
 def test_bfloat16_features_are_pooled_in_float32() -> None:
     features = [level.bfloat16() for level in pyramid(images=3)]
     stock = stock_pooler()

@@ -23,6 +23,8 @@ from dynamicdet_d2.modeling.exit_merging import ExitMerging
 from tests.support.optimized import MASK, assert_same, detector, raw
 from tests.support.toy import toy_cfg, toy_inputs
 
+ALL_SCORES = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0)
+
 # The model is left alone
 
 
@@ -256,6 +258,40 @@ def test_settings_of_model_and_router_are_followed(change: Callable[[nn.Module],
     assert not same or after["difficulty"] != before["difficulty"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda neck: setattr(neck, "activation", torch.tanh),
+        lambda neck: neck.gains.update(p2=3.0),
+        lambda neck: neck.kinds.add("p3"),
+        lambda neck: neck.scale.fill_(3.0),
+        lambda neck: setattr(neck, "scale", torch.ones(2)),
+        lambda neck: setattr(neck, "eps", np.ones(2)),
+    ],
+)
+def test_layers_may_keep_anything(change: Callable[[Any], None]) -> None:
+    model = detector(optimize=True)
+    neck: Any = model.neck
+    neck.activation, neck.gains, neck.kinds = torch.relu, {"p2": 1.0}, {"p2"}
+    neck.scale, neck.eps = torch.ones(2), 1.0
+    before = model.optimized_copy.of(model)
+    assert model.optimized_copy.of(model) is before
+    change(neck)
+    after = model.optimized_copy.of(model)
+    assert after is not before
+    assert model.optimized_copy.of(model) is after
+
+
+@pytest.mark.parametrize("number", [np.float32(0.2), torch.tensor(0.2)])
+def test_a_threshold_may_become_a_number_of_another_kind(number: Any) -> None:
+    model, inputs = detector(*ALL_SCORES, optimize=True), toy_inputs(1)
+    before = raw(model, inputs)[0]
+    assert 0 < before.scores.min() < 0.2 < before.scores.max()
+    model.roi_heads.box_predictor.test_score_thresh = number
+    after = raw(model, inputs)[0]
+    assert 0 < len(after) < len(before) and after.scores.min() > 0.2
+
+
 class OfSomeClasses(DynamicRCNN):
     wanted: Any
 
@@ -275,7 +311,7 @@ class OfSomeHeads(StandardROIHeads):
 
 
 def test_lists_of_a_model_of_ones_own_are_followed() -> None:
-    model = detector("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, optimize=True)
+    model = detector(*ALL_SCORES, optimize=True)
     model.__class__ = OfSomeClasses
 
     def classes() -> set[int]:

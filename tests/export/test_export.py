@@ -25,6 +25,7 @@ from dynamicdet_d2.operating_point import Calibration, fingerprint, threshold_gr
 from dynamicdet_d2.runner import Detections, Runner
 from dynamicdet_d2.runner.folder import Folder
 from tests.support.exported import DETECTORS, Exported
+from tests.support.optimized import decided
 from tests.support.toy import toy_cfg, toy_model
 
 RUNTIMES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torch": ()}
@@ -300,6 +301,25 @@ def test_methods_that_no_piece_holds() -> None:
     )
     model.__class__ = OwnPyramid  # is traced
     assert checked_kind_of(model).heads == kind_of(toy_model()).heads
+
+
+class HalvedFor2(DynamicRCNN):
+    def pyramid(self, detector: int, features: dict) -> dict:
+        own = super().pyramid(detector, features)
+        return {name: level / detector for name, level in own.items()}
+
+
+def test_a_pyramid_of_ones_own_is_traced_for_either_detector(tmp_path: Path) -> None:
+    keys = ("INPUT.MIN_SIZE_TEST", 64, "INPUT.MAX_SIZE_TEST", 128)
+    model = decided(toy_model(*keys))
+    model.__class__ = HalvedFor2
+    own = Exported(model, toy_cfg(*keys), tmp_path / "folder")
+    export(model, own.cfg, own.folder, Request("torch"))
+    images = pictures(2)
+    for threshold in (0.0, 1.0):
+        found = open_exported(own.folder, threshold=threshold)(images)
+        for ours, theirs in zip(found, expected(own, images, threshold), strict=True):
+            assert_equal(ours, theirs)
 
 
 def test_a_piece_that_differs_is_named() -> None:

@@ -12,6 +12,7 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
 from torch import nn
 
+from dynamicdet_d2.acceleration import optimize_for_inference
 from dynamicdet_d2.export import export, open_exported
 from dynamicdet_d2.export.kinds import kind_of
 from dynamicdet_d2.export.manifest import route_settings
@@ -135,6 +136,24 @@ def test_what_a_runner_would_do_otherwise(
     keys: tuple, change: Callable[[Any], None], says: str, tmp_path: Path
 ) -> None:
     assert changed(change, tmp_path, *keys).startswith(says)
+
+
+def test_where_a_model_cannot_be_exported_from(tmp_path: Path) -> None:
+    model = toy_model()
+    for other, says in (
+        (
+            optimize_for_inference(model),
+            "The model is a copy that optimize_for_inference has made; the model that the copy is "
+            "of can be exported.",
+        ),
+        (
+            model.to("meta"),
+            "The model is on meta, and is exported from the CPU: model.to('cpu') comes first.",
+        ),
+    ):
+        with pytest.raises(ValueError) as error:
+            export(other, toy_cfg(), tmp_path / "folder", Request("torch"))
+        assert str(error.value) == says
 
 
 def test_what_is_no_object(tmp_path: Path) -> None:

@@ -164,6 +164,12 @@ def test_both_ends_of_the_threshold(scores: list[float]) -> None:
     assert routing.hard_indices(scores, 0.0) == list(range(len(scores)))
 
 
+def test_torchs_default_device_does_not_matter() -> None:
+    with torch.device("meta"):
+        index = routing.on_device([0, 2], torch.device("cpu"))
+    assert index.tolist() == [0, 2]
+
+
 @given(st.sets(st.integers(0, 4)).map(sorted))
 def test_merge_puts_hard_features_in_their_place(hard: list[int]) -> None:
     easy = {"a": torch.arange(5.0).view(5, 1, 1, 1)}

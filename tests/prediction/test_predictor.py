@@ -175,6 +175,19 @@ def test_a_program_s_own_data_set_may_be_called_as_a_drawn_one(
         assert DynamicPredictor(cfg).class_names == ["a", "b", "c"]
 
 
+def test_a_calibration_is_refused_under_autocast_that_begins_later(files: SimpleNamespace) -> None:
+    keys = ("MODEL.DYNAMIC.CALIBRATION", files.calibration, "MODEL.DYNAMIC.HARD_FRACTION", 0.5)
+    predictor = DynamicPredictor(predicting_cfg("MODEL.WEIGHTS", files.weights, *keys))
+    before = predictor(picture(0))
+    with pytest.raises(ValueError) as error, torch.autocast("cpu", torch.bfloat16):
+        predictor(picture(0))
+    assert str(error.value) == (
+        f"The calibration {files.calibration} belongs to another model or input: it was made with "
+        "dtype float32 (here bfloat16). Run calibrate.py for this one."
+    )
+    assert equal(predictor(picture(0)), before)
+
+
 def test_another_models_calibration_is_refused_before_a_budget_moves_the_threshold(
     files: SimpleNamespace, tmp_path: Path
 ) -> None:
