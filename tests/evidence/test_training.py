@@ -34,6 +34,7 @@ def test_one_training_ends_with_its_weights(
 @pytest.mark.parametrize(("setup", "router"), [("short", True), ("static0", False)])
 def test_keys_for_all_setups_reach_those_that_read_them(setup: str, router: bool) -> None:
     cfg = read_config(str(CONFIGS / f"{setup}.yaml"))
+    cfg.SOLVER.PHASES = ["detectors", "router"]
     steps, epochs = ["SOLVER.MAX_ITER", "60"], ["SOLVER.ROUTER.EPOCHS", "5"]
     assert training.read_by(cfg, [*steps, *epochs]) == [*steps, *(epochs if router else [])]
 
