@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dynamicdet_d2.utils.paths import absent
 from dynamicdet_d2.utils.pickle_size import MOST_PARTS, TooMuch, check_size, check_sizes
-from dynamicdet_d2.utils.unpickling import ForbiddenName, damaged_record, load
+from dynamicdet_d2.utils.unpickling import ForbiddenName, damaged_record, load, newer_protocol
 from dynamicdet_d2.utils.words import shown
 
 # Where files keep their state dict: Detectron2, common training scripts, pycls, Detectron.
@@ -151,8 +151,12 @@ def _too_much(path: str) -> ValueError:
 
 
 def _unreadable(path: str) -> ValueError:
-    kind = "a pickle, as its name says" if path.endswith(".pkl") else "a file of torch.save"
-    return ValueError(f"{path} is no checkpoint or is damaged: it cannot be read as {kind}.")
+    pickled = path.endswith(".pkl")
+    kind = "a pickle, as its name says" if pickled else "a file of torch.save"
+    return ValueError(
+        (None if pickled else newer_protocol(path))
+        or f"{path} is no checkpoint or is damaged: it cannot be read as {kind}."
+    )
 
 
 def _without(content: dict, key: str) -> dict:

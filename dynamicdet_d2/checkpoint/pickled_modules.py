@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dynamicdet_d2.checkpoint.files import unreadable_weights
 from dynamicdet_d2.utils.pickle_size import check_sizes
-from dynamicdet_d2.utils.unpickling import damaged_record
+from dynamicdet_d2.utils.unpickling import damaged_record, newer_protocol
 
 _ALLOWED = re.compile(
     r"models\..+|torch\.nn\.modules\..+|numpy(\..+)?|collections\..+"
@@ -116,8 +116,9 @@ def _load(path: str) -> Any:
 
 def _unreadable(path: str) -> ValueError:
     return ValueError(
-        f"{path} is no file of torch.save, is damaged, or does more than hold weights: it cannot "
-        "be read."
+        newer_protocol(path)
+        or f"{path} is no file of torch.save, is damaged, or does more than hold weights: it "
+        "cannot be read."
     )
 
 

@@ -16,14 +16,14 @@ def parser() -> argparse.ArgumentParser:
         description="Repeat a training step that was not finite, from the file diverged_*.pth that "
         "the run left in OUTPUT_DIR. Exit status 1: this time it is finite."
     )
-    options.add_argument("dump", metavar="FILE")
+    options.add_argument("file", metavar="FILE")
     return options
 
 
 def run(args: argparse.Namespace) -> int:
     """Print both, and where it went wrong."""
     setup_logger().setLevel(logging.WARNING)
-    found = replay(args.dump)
+    found = replay(args.file)
     sys.stdout.write(described(found))
     return int(found.is_finite)
 

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, Any
 
 import numpy as np
@@ -51,6 +52,28 @@ def damaged_record(path: str) -> str | None:
             return archive.testzip()
         except (NotImplementedError, RuntimeError, zlib.error) as error:  # flipped bits in headers
             raise zipfile.BadZipFile(str(error)) from None
+
+
+def newer_protocol(path: str) -> str | None:
+    """What keeps torch from reading an archive of ``torch.save`` without running what it names: a
+    pickle of protocol 4 or above, which ``pickle_protocol`` asks for; None: that is not it.
+
+    Args:
+        path: of a file that could not be read.
+    """
+    with suppress(NotImplementedError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith("/data.pkl"):
+                    with archive.open(name) as record:
+                        start = record.read(2)
+                    if start[:1] == pickle.PROTO and start[1:] > b"\x03":
+                        return (
+                            f"{path} was saved with pickle_protocol {start[1]}, which torch does "
+                            "not read without running what such a file names: save it again "
+                            "without pickle_protocol."
+                        )
+    return None
 
 
 def _latin1(text: str, encoding: str) -> bytes:

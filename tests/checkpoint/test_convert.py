@@ -339,6 +339,13 @@ def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
+def test_a_newer_pickle_protocol_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"model": {"a": torch.ones(1)}}, path, pickle_protocol=4)
+    with pytest.raises(ValueError, match=r"w\.pt was saved with pickle_protocol 4, which torch"):
+        read_pickled_weights(str(path))
+
+
 def test_modules_are_not_made_from_their_classes(tmp_path: Path) -> None:
     """Neither the classes of the file nor torch's own come into being."""
     path, seen = tmp_path / "module.pt", []

@@ -64,6 +64,11 @@ FILES: dict[str, tuple[bytes, str]] = {
         PICKLED,
         "pickle.pth is no checkpoint or is damaged: it cannot be read as a file",
     ),
+    "protocol.pth": (
+        saved({"model": ONES}, pickle_protocol=4),
+        "protocol.pth was saved with pickle_protocol 4, which torch does not read without running "
+        "what such a file names: save it again without pickle_protocol.",
+    ),
     "end.pth": (GOOD[:-1], "is no checkpoint or is damaged"),
     "zip.pth": (zipped(a=b"1", b=b"2"), "is no checkpoint or is damaged"),
     "numbers.pth": (saved(3), "is of type int; a checkpoint is a dict"),

@@ -718,6 +718,12 @@ def test_an_option_and_its_value_in_one_pair_of_quotes(capsys: pytest.CaptureFix
     assert stop.value.code == TYPED and capsys.readouterr().err.endswith(f"error: {said}")
 
 
+def test_an_empty_file_is_called_as_help_calls_it(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["replay", ""])
+    assert stop.value.code == TYPED and capsys.readouterr().err.endswith("error: FILE is empty.\n")
+
+
 @pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("typed", "status", "says"), CASES)
 def test_a_command_line(
