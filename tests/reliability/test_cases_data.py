@@ -231,7 +231,7 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
     "a word": ({"segmentation": "abc"}, "a list of polygons"),
     "runs of another size": (
         {"segmentation": {"size": [40, 30], "counts": [1200]}},
-        "run lengths that cover 40x30 pixels",
+        "'size': [40, 30]}; run lengths that cover size [30, 40] are needed.",
     ),
     "runs too short": ({"segmentation": {"size": [30, 40], "counts": [5]}}, "run lengths that"),
     "runs negative": ({"segmentation": {"size": [30, 40], "counts": [-5, 1205]}}, "run lengths"),
