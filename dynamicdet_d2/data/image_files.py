@@ -4,6 +4,7 @@ bits in colour are decoded."""
 
 import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
@@ -20,9 +21,14 @@ _KINDS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 # 255 becomes 255.
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _COLOURS = ("RGB", "RGBA", "RGBX")
-# Of 16 bits in colour Pillow keeps the upper 8 at once. Up to this a file has 12 bits in 16, as
-# cameras write them, or fewer.
-_DARK = 15
+# Of 16 bits in colour Pillow keeps the upper 8 at once. Up to this, to which 4095 of 65535 may be
+# rounded up, a file has 12 bits in 16, as cameras write them, or fewer.
+_DARK = 16
+# Decoders of 16 bits a channel by their names and what they are told: of PNG and TIFF, SGI, PPM.
+_DEEP_DECODERS = (";16", "SGI16", "'RGB', 65535")
+# How JPEG 2000's pixels begin, and how far behind it their bits less one are.
+_CODESTREAM = b"\xff\x4f\xff\x51"
+_BITS_BEHIND = 42
 _EXIF_QUARTER_TURNS = (5, 6, 7, 8)
 _EXIF_TURNS = (2, 3, 4, *_EXIF_QUARTER_TURNS)
 # Kinds of files with frames or pages; the second one of an MPO, as phones write it, is no other
@@ -44,7 +50,7 @@ def decoding_fault(path: str) -> str | None:
             kind, mode = image.format, image.mode
             # Of a PNG this would decode all pixels.
             turned = kind == "TIFF" and image.getexif().get(EXIF_ORIENTATION) in _EXIF_TURNS
-            dark = mode in _COLOURS and _is_deep(image) and _brightest(image) <= _DARK
+            dark = mode in _COLOURS and _is_deep(image, file) and _brightest(image) <= _DARK
     except Exception:  # Pillow raises nearly anything on broken files; reading them says why
         return None
     if kind == "EPS":
@@ -78,9 +84,15 @@ def _damage(path: str) -> str | None:
     return None
 
 
-def _is_deep(image: Image.Image) -> bool:
-    """Whether a file of one of the modes of 8 bits has 16, by what its decoder is told."""
-    return any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+def _is_deep(image: Image.Image, file: IO[bytes]) -> bool:
+    """Whether a file of one of the modes of 8 bits has 16, by what its decoder is told, and of
+    JPEG 2000, whose decoder is not told, by its header."""
+    if image.format == "JPEG2000":
+        file.seek(0)
+        content = file.read()
+        return content[content.index(_CODESTREAM) + _BITS_BEHIND] & 0x7F == 15
+    told = [f"{name} {arguments}" for name, _, _, arguments in getattr(image, "tile", ())]
+    return any(deep in decoder for decoder in told for deep in _DEEP_DECODERS)
 
 
 def _brightest(image: Image.Image) -> int:

@@ -3,7 +3,9 @@
 
 import json
 import os
+import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +231,7 @@ ANNOTATIONS: dict[str, tuple[Change, str]] = {
     "a word": ({"segmentation": "abc"}, "a list of polygons"),
     "runs of another size": (
         {"segmentation": {"size": [40, 30], "counts": [1200]}},
-        "run lengths that cover 40x30 pixels",
+        "'size': [40, 30]}; run lengths that cover size [30, 40] are needed.",
     ),
     "runs too short": ({"segmentation": {"size": [30, 40], "counts": [5]}}, "run lengths that"),
     "runs negative": ({"segmentation": {"size": [30, 40], "counts": [-5, 1205]}}, "run lengths"),
@@ -475,6 +477,17 @@ def dark_tiff(path: Path) -> None:
     path.with_suffix(".tif").rename(path)
 
 
+def dark(path: Path, ending: str) -> None:
+    """4080 of 65535, which some decoders round up to 16 of 255; JPEG 2000 needs some pixels."""
+    cv2.imwrite(str(path.with_suffix(ending)), np.full((64, 96, 3), 4080, np.uint16))
+    path.with_suffix(ending).rename(path)
+
+
+def dark_sgi(path: Path) -> None:
+    header = struct.pack(">hBBHHHH", 474, 0, 2, 3, 40, 30, 3).ljust(512, b"\0")
+    path.write_bytes(header + np.full((3, 30, 40), 4080, ">u2").tobytes())
+
+
 def bomb(path: Path) -> None:
     """A PNG of 20000 x 20000 black pixels, in half a megabyte."""
     Image.new("1", (20_000, 20_000)).save(path, "PNG")
@@ -512,6 +525,9 @@ IMAGES: list[tuple[Callable[[Path], None], str]] = [
     (float_tiff, "has more than 8 bits a pixel (Pillow's mode 'F')"),
     (dark_png, "has 16 bits a channel, of which Detectron2 keeps the upper 8, and values of 12"),
     (dark_tiff, "has 16 bits a channel, of which Detectron2 keeps the upper 8, and values of 12"),
+    (partial(dark, ending=".ppm"), "has 16 bits a channel, of which Detectron2 keeps the upper 8"),
+    (partial(dark, ending=".jp2"), "has 16 bits a channel, of which Detectron2 keeps the upper 8"),
+    (dark_sgi, "has 16 bits a channel, of which Detectron2 keeps the upper 8"),
     (bomb, "cannot be read: DecompressionBombError"),
     (cut_short, "cannot be read: OSError"),
     (broken_off, "cannot be read: SyntaxError: broken PNG file"),

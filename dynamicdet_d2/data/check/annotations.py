@@ -213,7 +213,7 @@ class AnnotationCheck:
                 )
         elif isinstance(segmentation, dict):
             if not are_run_lengths(segmentation, width, height):
-                self._add_malformed(annotation, f"run lengths that cover {width}x{height} pixels")
+                self._add_malformed(annotation, f"run lengths that cover size [{height}, {width}]")
             elif self._mask_format == "polygon" and is_object and self._training:
                 self._errors.add(
                     "run lengths",
