@@ -37,7 +37,7 @@ def summary(record: Calibration, path: str | os.PathLike[str]) -> str:
         target = ", ".join(f"{kind} {value:g}" for kind, value in point["target"].items())
         lines += ["", f"operating point for {target}:", _line(record, point)]
         lines += _guaranteed(point.get("guarantee"))
-    lines += ["", _promise(record, fraction)]
+    lines += ["", _promise(record)]
     file = shlex.quote(os.fspath(path))
     keys = f"MODEL.DYNAMIC.CALIBRATION {file} MODEL.DYNAMIC.HARD_FRACTION {fraction:.6g}"
     if point and "keys" in point:
@@ -51,7 +51,7 @@ def latency_interval(
     """Where the mean latency of new images is expected, in ms: ``realised_interval`` by eq. 14.
 
     Args:
-        hard_fraction: that the threshold was calibrated to, in [0, 1].
+        hard_fraction: realised on the images calibrated on, in [0, 1].
         num_images: new images, >= 1.
 
     Raises:
@@ -87,22 +87,30 @@ def _guaranteed(guarantee: dict | None) -> list[str]:
     return [guarantee["says"], f"hard fraction that meets the target on these images: {without}"]
 
 
-def _promise(record: Calibration, hard_fraction: float) -> str:
-    shares = realised_interval(hard_fraction, record.num_images, record.num_images)
-    ms = latency_interval(record, hard_fraction, record.num_images)
+def _main_row(record: Calibration) -> dict:
+    """The operating point, or half hard where there is none."""
+    return record.operating_point or record.thresholds[5]
+
+
+def _promise(record: Calibration) -> str:
+    row = _main_row(record)
+    # Not the share asked for: of equal difficulties there is none between two.
+    share = row["realised_hard_fraction"]
+    low, high = realised_interval(share, record.num_images, record.num_images)
+    ms = latency_interval(record, share, record.num_images)
     return (
-        f"{record.num_images} new images at hard fraction {hard_fraction:.3f} (95 %): "
-        f"{shares[0]:.3f} to {shares[1]:.3f} hard, {ms[0]:.2f} to {ms[1]:.2f} ms on average"
+        f"{record.num_images} new images at hard fraction {row['hard_fraction']:.3f} (95 %): "
+        f"{low:.3f} to {high:.3f} hard, {ms[0]:.2f} to {ms[1]:.2f} ms on average"
     )
 
 
 def _few_images(record: Calibration) -> list[str]:
     if record.num_images >= ENOUGH_IMAGES:
         return []
-    row = record.operating_point or record.thresholds[5]
+    row = _main_row(record)
     low, high = row["interval"]
     # As many new images as were calibrated on.
-    share = realised_interval(row["hard_fraction"], record.num_images, record.num_images)
+    share = realised_interval(row["realised_hard_fraction"], record.num_images, record.num_images)
     return [
         f"{record.num_images} images are few to calibrate on (thresholds settle from "
         f"{ENOUGH_IMAGES} on): at hard fraction {row['hard_fraction']:.3f} the 95 % interval of "

@@ -15,7 +15,6 @@ from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.errors import RunError, is_out_of_memory
 from dynamicdet_d2.utils.files import UnwrittenFileError
 
-_RESUME = "--resume goes on from the last checkpoint"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of gloo, whose errors have no type of their own.
 _GLOO = re.compile(r"gloo|Connection (closed|reset) by peer|Broken pipe")
@@ -23,12 +22,20 @@ _LATE = re.compile(r"timed? ?out", re.IGNORECASE)
 _WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?:.*signal: (\w+))?")
 
 
+def what_goes_on(eval_only: bool) -> str:
+    """The end of a sentence: what is left of a run that failed."""
+    if eval_only:
+        return "an evaluation begins anew"
+    return "--resume goes on from the last checkpoint"
+
+
 @contextmanager
-def failures_in_a_sentence(cfg: CfgNode) -> Iterator[None]:
+def failures_in_a_sentence(cfg: CfgNode, *, eval_only: bool = False) -> Iterator[None]:
     """Meet what the machine does to the run inside; errors of other kinds pass through.
 
     Args:
         cfg: of the run.
+        eval_only: whether it is an evaluation, which has no checkpoint to go on from.
 
     Raises:
         RunError: one sentence, with the library's error as its cause.
@@ -43,7 +50,7 @@ def failures_in_a_sentence(cfg: CfgNode) -> Iterator[None]:
             sys.exit(128 + stopping.obeyed())
         if not isinstance(error, (RuntimeError, MemoryError, OSError, EOFError)):
             raise
-        sentence = _sentence(error, cfg)
+        sentence = _sentence(error, cfg, eval_only)
         if sentence is None:
             raise
         if stopping.requested() and not _is_full(error):
@@ -70,17 +77,21 @@ def lost_workers_in_a_sentence(cfg: CfgNode) -> Iterator[None]:
         raise RunError(f"{sentence}.") from error
 
 
-def _sentence(error: Exception, cfg: CfgNode) -> str | None:
+def _sentence(error: Exception, cfg: CfgNode, eval_only: bool) -> str | None:
     """None of what is no machine's doing."""
+    rest = what_goes_on(eval_only)
     lost = _of_a_worker(error, cfg)
     if lost is not None:
-        return f"{lost}; {_RESUME}."
+        return f"{lost}; {rest}."
     if isinstance(error, OSError):
-        return _of_the_disk(error, cfg.OUTPUT_DIR)
+        disk = _of_the_disk(error, cfg.OUTPUT_DIR)
+        return disk and f"{disk}, and {rest}."
     text = str(error)
     if is_out_of_memory(error):
-        return _of_memory(text, cfg)
-    return _of_another_process(error, text, cfg)
+        reason = text.partition("\n")[0].rstrip(".") or "MemoryError"
+        return f"{_of_memory(cfg, eval_only)}; {rest} ({reason})."
+    process = _of_another_process(error, text, cfg)
+    return process and f"{process}; {rest}."
 
 
 def _is_full(error: Exception) -> bool:
@@ -88,12 +99,13 @@ def _is_full(error: Exception) -> bool:
 
 
 def _of_the_disk(error: OSError, folder: str) -> str | None:
+    """Without its end."""
     if not _is_full(error):
         return None
     what = str(error).rstrip(".")
     if not isinstance(error, UnwrittenFileError):
         what = f"OUTPUT_DIR {error.filename or folder} cannot be written to: {error.strerror}"
-    return f"{what}; what was there before is as it was, and {_RESUME}."
+    return f"{what}; what was there before is as it was"
 
 
 def _of_a_worker(error: Exception, cfg: CfgNode) -> str | None:
@@ -115,15 +127,21 @@ def _of_a_worker(error: Exception, cfg: CfgNode) -> str | None:
     )
 
 
-def _of_memory(text: str, cfg: CfgNode) -> str:
-    reason = text.partition("\n")[0].rstrip(".") or "MemoryError"
+def _of_memory(cfg: CfgNode, eval_only: bool) -> str:
+    """Without its end."""
+    if eval_only:
+        return (
+            f"There is not enough memory for an evaluation on {cfg.MODEL.DEVICE}; a smaller "
+            "INPUT.MAX_SIZE_TEST or TEST.DETECTIONS_PER_IMAGE needs less"
+        )
     return (
         f"There is not enough memory for a step on {cfg.MODEL.DEVICE}; a smaller "
-        f"SOLVER.IMS_PER_BATCH or INPUT.MAX_SIZE_TRAIN needs less; {_RESUME} ({reason})."
+        "SOLVER.IMS_PER_BATCH or INPUT.MAX_SIZE_TRAIN needs less"
     )
 
 
 def _of_another_process(error: Exception, text: str, cfg: CfgNode) -> str | None:
+    """Without its end."""
     known = getattr(distributed, "DistError", ())
     if comm.get_world_size() == 1 or not (isinstance(error, known) or _GLOO.search(text)):
         return None
@@ -131,9 +149,9 @@ def _of_another_process(error: Exception, text: str, cfg: CfgNode) -> str | None
     if _LATE.search(text):
         return (
             f"Rank {rank} waited {cfg.RUN.TIMEOUT:g} seconds (RUN.TIMEOUT) for another process of "
-            f"the run, which is stopped, stuck or cannot be reached; {_RESUME}."
+            f"the run, which is stopped, stuck or cannot be reached"
         )
     return (
         f"Rank {rank} lost another process of the run, which has ended or cannot be reached: what "
-        f"is said there, or by its machine, is the reason; {_RESUME}."
+        f"is said there, or by its machine, is the reason"
     )

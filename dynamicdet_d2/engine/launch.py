@@ -56,7 +56,9 @@ def launch(main: Callable, args: argparse.Namespace, *, timeout: float, on_gpus:
     first = args.machine_rank * args.num_gpus
     world = World(first, size, 0, args.num_gpus, url, timeout, on_gpus)
     context = mp.spawn(_one_of_many, args=(world, main, args), nprocs=args.num_gpus, join=False)
-    status = Supervisor(context.processes, first, args.program, timeout).wait()
+    status = Supervisor(
+        context.processes, first, args.program, timeout, eval_only=args.eval_only
+    ).wait()
     if status:
         sys.exit(status)
 

@@ -73,7 +73,7 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
     with (
         remarks_kept(),
         stopping.signals_heeded(),
-        failures_in_a_sentence(cfg),
+        failures_in_a_sentence(cfg, eval_only=args.eval_only),
         folder_of_run(cfg.OUTPUT_DIR, begins=begins, resumes=resumes) as remarks,
     ):
         args.config_file = shipped(args.config_file)  # which the log opens too

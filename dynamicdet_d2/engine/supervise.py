@@ -10,6 +10,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from dynamicdet_d2.engine.ending import what_goes_on
 from dynamicdet_d2.utils.errors import FAILED
 from dynamicdet_d2.utils.stopping import ending_signals
 
@@ -32,6 +33,7 @@ class Supervisor:
         program: str,
         timeout: float,
         patience: float = _PATIENCE,
+        eval_only: bool = False,
     ) -> None:
         """
         Args:
@@ -40,9 +42,11 @@ class Supervisor:
             program: how the user called it; stands before what is said.
             timeout: seconds that processes may take to end after a SIGTERM.
             patience: seconds that they may take in other cases, before the next means.
+            eval_only: whether the run is an evaluation.
         """
         self._processes, self._first_rank = processes, first_rank
         self._program, self._timeout, self._patience = program, timeout, patience
+        self._rest = what_goes_on(eval_only)
         self._signal = 0  # that came to this process
         self._means: list[int] = []  # signals still to be sent, one after the other
         self._due, self._between = 0.0, 0.0  # when the next one is, and seconds to the one after
@@ -113,8 +117,8 @@ class Supervisor:
         for index in killed:
             number = -(self._processes[index].exitcode or 0)
             why = ", for want of memory perhaps" if number == signal.SIGKILL else ""
-            rest = "the others were ended, and --resume goes on from the last checkpoint"
-            self._say(index, f"was killed by {_name(number)}{why}", rest)
+            then = f"the others were ended, and {self._rest}"
+            self._say(index, f"was killed by {_name(number)}{why}", then)
         if self._signal:
             return 128 + self._signal
         # Of a process that a signal ended (128 and above) rather than of those that lost it.

@@ -16,16 +16,12 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, on_optimized_copy
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone
-from dynamicdet_d2.modeling.batch import (
-    Batch,
-    checked_difficulties,
-    postprocessed,
-    routed_outputs,
-)
+from dynamicdet_d2.modeling.batch import Batch, checked_difficulties, postprocessed, routed_outputs
 from dynamicdet_d2.modeling.built_from import check_classes
 from dynamicdet_d2.modeling.dense import anchors_of
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.exit_merging import ExitMerging
+from dynamicdet_d2.modeling.given import given_instances
 from dynamicdet_d2.modeling.modes import loss_mode, setting, torch_seeded
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck, check_levels
 from dynamicdet_d2.modeling.routed_batch import routed_features, routed_results
@@ -213,14 +209,16 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
         if detected_instances is None:
             return super().inference(batched_inputs, do_postprocess=do_postprocess)
         self.operating_point.check(self)
-        given = [x.to(self.device) for x in detected_instances]
-        return self._with_given_boxes(batched_inputs, given, do_postprocess, self.threshold)
+        return self._with_given_boxes(
+            batched_inputs, detected_instances, do_postprocess, self.threshold
+        )
 
     @on_optimized_copy
     def _with_given_boxes(
         self, inputs: list[dict], given: list[Instances], do_postprocess: bool, threshold: float
     ) -> list[dict] | list[Instances]:
         images = self.preprocess_image(inputs)
+        given = given_instances(given, len(images), self.device)
         if self.shared_tail:
             features, difficulties = routed_features(self, images, threshold)
             results = self.roi_heads.forward_with_given_boxes(self.neck(features), given)

@@ -55,6 +55,21 @@ def checked_images(batched_inputs: Sequence[dict], pixel_mean: Tensor) -> list[T
     return [x.to(pixel_mean.dtype) if x.dtype == torch.float64 else x for x in images]
 
 
+def given_instances(given: Any, num_images: int, device: torch.device) -> list[Instances]:
+    """Detections that a caller gives to ``inference``, on the device.
+
+    Raises:
+        ValueError: they are no list of ``Instances``, one an image.
+    """
+    listed = isinstance(given, list | tuple) and all(isinstance(x, Instances) for x in given)
+    if not listed or len(given) != num_images:
+        found = f"{len(given)} for {num_images} images" if listed else shown(given)
+        raise ValueError(
+            f"detected_instances must be a list of Instances, one an image; found {found}."
+        )
+    return [x.to(device) for x in given]
+
+
 def _checked_image(source: Any, place: int, channels: int) -> Tensor:
     if not isinstance(source, dict):  # as torchvision's detectors take their images
         raise ValueError(

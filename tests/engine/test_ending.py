@@ -53,7 +53,20 @@ def test_failures_are_sentences(
     with pytest.raises(RunError, match=says) as raised, failures_in_a_sentence(cfg):
         raise error
     assert raised.value.__cause__ is error
-    assert "--resume" in str(raised.value)
+    assert "--resume goes on" in str(raised.value)
+    with pytest.raises(RunError) as raised, failures_in_a_sentence(cfg, eval_only=True):
+        raise error
+    assert "an evaluation begins anew" in str(raised.value)
+    assert "resume" not in str(raised.value)
+
+
+def test_an_evaluation_without_memory_names_its_own_keys() -> None:
+    with pytest.raises(RunError) as raised, failures_in_a_sentence(toy_cfg(), eval_only=True):
+        raise MemoryError
+    assert str(raised.value) == (
+        "There is not enough memory for an evaluation on cpu; a smaller INPUT.MAX_SIZE_TEST or "
+        "TEST.DETECTIONS_PER_IMAGE needs less; an evaluation begins anew (MemoryError)."
+    )
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,11 @@ def kills(number: int) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
 
 
-def supervised(*acts: Callable[[], None]) -> tuple[int, list]:
+def supervised(*acts: Callable[[], None], eval_only: bool = False) -> tuple[int, list]:
     processes = [_fork.Process(target=act) for act in acts]
     for process in processes:
         process.start()
-    status = Supervisor(processes, 4, "tool", timeout=5.0, patience=1.0).wait()
+    status = Supervisor(processes, 4, "tool", timeout=5.0, patience=1.0, eval_only=eval_only).wait()
     assert all(process.exitcode is not None for process in processes)
     return status, processes
 
@@ -79,6 +79,14 @@ def test_a_killed_process_is_named(capfd: pytest.CaptureFixture) -> None:
     assert capfd.readouterr().err == (
         f"tool: error: rank 5 (process {processes[1].pid}) was killed by SIGKILL, for want of "
         "memory perhaps; the others were ended, and --resume goes on from the last checkpoint.\n"
+    )
+
+
+def test_an_evaluation_is_not_told_to_resume(capfd: pytest.CaptureFixture) -> None:
+    status, _ = supervised(sleeps, kills(signal.SIGKILL), eval_only=True)
+    assert status == 1
+    assert capfd.readouterr().err.endswith(
+        "the others were ended, and an evaluation begins anew.\n"
     )
 
 

@@ -240,6 +240,10 @@ def test_given_boxes_and_raw_outputs_follow_detectron2(model: nn.Module) -> None
     assert torch.equal(output["instances"].pred_boxes.tensor, given.pred_boxes.tensor)
     raw = model.inference(inputs, do_postprocess=False)[0]
     assert isinstance(raw, Instances)
+    must = "^detected_instances must be a list of Instances, one an image; found "
+    for wrong, found in (("x", "'x'"), ([None], "[[]None[]]"), ([given] * 2, "2 for 1 images")):
+        with pytest.raises(ValueError, match=f"{must}{found}[.]$"):
+            model.inference(inputs, wrong)
 
 
 @pytest.mark.parametrize("optimize", [False, True])

@@ -476,6 +476,16 @@ def test_milliseconds_of_a_collapsed_router_are_those_of_its_routes() -> None:
     assert {(row[1], row[-1]) for row in rows} == {("1.000000", "20.00"), ("0.000000", "30.00")}
 
 
+def test_no_new_image_of_a_collapsed_router_is_hard() -> None:
+    record = make_calibration([0.5] * 8)
+    assert record.thresholds[5]["threshold"] == 1.0
+    text = cal.summary(record, "c.json")
+    assert (
+        "8 new images at hard fraction 0.500 (95 %): 0.000 to 0.000 hard, 20.00 to 20.00 ms" in text
+    )
+    assert "and 0.000 to 0.000 of as many new images" in cal.remarks(record)[0]
+
+
 # --- fingerprints
 
 
