@@ -18,7 +18,7 @@ from dynamicdet_d2.calibration.output import check_output, write
 from dynamicdet_d2.calibration.summary import remarks
 from dynamicdet_d2.calibration.target import Choice, Measured, Target
 from dynamicdet_d2.checkpoint import load_complete
-from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
+from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.checkpoint.learnt import say_learnt_images
 from dynamicdet_d2.config import Use, read_with_weights
 from dynamicdet_d2.config.ranges import integer
@@ -166,7 +166,6 @@ def ground_truth(cfg: CfgNode) -> GroundTruth:
     name = cfg.DATASETS.TEST[0]
     warn_of_other_classes(cfg.DATASETS.TRAIN, [name])
     say_other_classes(cfg.MODEL.WEIGHTS, [name])
-    say_other_boxes(cfg.MODEL.WEIGHTS, cfg)
     truth = read_ground_truth(name)
     if all(found.get("iscrowd") for found in truth.coco.dataset["annotations"]):
         raise ValueError(f"Data set {name} has no object, so that there is no AP of it.")

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from dynamicdet_d2.checkpoint.checkpointer import DynamicCheckpointer
+from dynamicdet_d2.checkpoint.conventions import say_other_boxes
 from dynamicdet_d2.checkpoint.learnt import say_untrained_router
 from dynamicdet_d2.checkpoint.names import DYNAMICDET
 from dynamicdet_d2.checkpoint.report import LoadReport, summarise
@@ -138,6 +139,8 @@ def check_filled(
 def load_complete(model: nn.Module, cfg: CfgNode, path: str, *, one_exit: bool = False) -> None:
     """Give a model all of its weights, into both backbones where they are of a single detector.
 
+    It is said where boxes are made otherwise by the config than the weights have learnt.
+
     Args:
         cfg: that the model was built from.
         path: file, address, or name of a package's weights.
@@ -149,6 +152,7 @@ def load_complete(model: nn.Module, cfg: CfgNode, path: str, *, one_exit: bool =
     checkpointer = DynamicCheckpointer(model, weights2=cfg.MODEL.COMPOSITE.WEIGHTS2)
     checkpointer.load(path)
     check_complete(checkpointer, one_exit=one_exit)
+    say_other_boxes(path, cfg)
 
 
 def not_finite(model: nn.Module, apart: Sequence[str] = _WITHOUT_EFFECT) -> list[str]:

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy
 from dynamicdet_d2.checkpoint import load_complete
-from dynamicdet_d2.config import Config, Use, check
+from dynamicdet_d2.config import Config, Use, check, get_cfg
+from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.rules import device_has_values
+from dynamicdet_d2.config.unread import unread
 from dynamicdet_d2.modeling.architecture import building
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.pixels import MOST_PIXELS, ORDERS, say_nearly_black
@@ -26,6 +28,9 @@ from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
+_SCORES = tuple(
+    f"MODEL.{name}.SCORE_THRESH_TEST" for name in ("ROI_HEADS", "RETINANET", "FCOS", "YOLO")
+)
 _FORM = "it must be a numpy array (H, W, 3), BGR, uint8, as cv2.imread gives it"
 
 
@@ -54,6 +59,7 @@ class Predictor(DefaultPredictor):
             raise ValueError(
                 f"INPUT.FORMAT is '{cfg.INPUT.FORMAT}'; a predictor needs 'RGB' or 'BGR'."
             )
+        _say_unread_score(cfg)
         without_weights = cfg.clone()
         without_weights.defrost()
         without_weights.MODEL.WEIGHTS = ""  # or Detectron2 would read them itself
@@ -127,6 +133,28 @@ class Predictor(DefaultPredictor):
         """As ``checked_image``, by the config's sizes."""
         keys = self.cfg.INPUT
         return checked_image(image, keys.MAX_SIZE_TEST if keys.MIN_SIZE_TEST else None)
+
+
+def _say_unread_score(cfg: CfgNode) -> None:
+    """Say where a score that detections need is that of another kind of detector, as Detectron2's
+    demo sets it, and the detector's own is another one.
+    """
+    default = get_cfg()
+    values = {name: value_of(cfg, name) for name in _SCORES}
+    idle = [name for name in _SCORES if unread(cfg, [name])]
+    own = {name: value for name, value in values.items() if name not in idle}
+    set_in_vain = [
+        f"{name} {shown(values[name])}"
+        for name in idle
+        if values[name] not in (value_of(default, name), *own.values())
+    ]
+    if set_in_vain:
+        logger.warning(
+            "A %s does not read %s: its detections need %s.",
+            cfg.MODEL.META_ARCHITECTURE,
+            " and ".join(set_in_vain),
+            " and ".join(f"{name}, which is {shown(value)}" for name, value in own.items()),
+        )
 
 
 def checked_image(image: object, longest: int | None = None) -> NDArray[Any]:

@@ -28,9 +28,10 @@ class FCOS(stock.FCOS):
     """Detectron2's FCOS, built from ``MODEL.FCOS.*``."""
 
     @configurable
-    def __init__(self, **arguments: Any) -> None:
-        """As Detectron2's."""
+    def __init__(self, *, input_format: str | None = None, **arguments: Any) -> None:
+        """As Detectron2's, which does not know its ``input_format``, as its RetinaNet does."""
         super().__init__(**arguments)
+        self.input_format = input_format
 
     @classmethod
     def from_config(cls, cfg: CfgNode, backbone: Backbone | None = None) -> dict:
@@ -61,6 +62,7 @@ class FCOS(stock.FCOS):
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            "input_format": cfg.INPUT.FORMAT,
         }
 
     @torch.no_grad()

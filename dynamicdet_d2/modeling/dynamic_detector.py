@@ -65,6 +65,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         loss_weights: Sequence[float] = (1.0, 1.0),
         exit_merging: ExitMerging | None = None,
         inference_options: InferenceOptions | None = None,
+        input_format: str | None = None,
     ) -> None:
         """
         Args:
@@ -75,16 +76,16 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             loss_weights: of detector1 and detector2 in joint training, >= 0.
             exit_merging: of both exits; None: hard images leave by detector2 alone (the paper).
             inference_options: of the optimised copy that inference runs on; None: no copy.
+            input_format: channels of the images, such as "RGB"; None: not known.
         """
         check_parts(backbone, router, operating_point, exit_merging, self.pass_type.steps)
         # Not super(): a kind of detector may also be one of Detectron2's own.
         nn.Module.__init__(self)
-        self.backbone = backbone
-        self.router = router
+        self.backbone, self.router = backbone, router
         register_statistics(self, pixel_mean, pixel_std)
         self.operating_point = operating_point or OperatingPoint(threshold=0.5)
         self.loss_weights = checked_loss_weights(loss_weights)
-        self.exit_merging = exit_merging
+        self.exit_merging, self.input_format = exit_merging, input_format
         self.optimized_copy = OptimizedCopy(inference_options)
         # Delta of eq. 12; travels with the checkpoint. NaN until it is measured.
         self.register_buffer("loss_offset", torch.tensor(float("nan"), dtype=torch.float64))
@@ -104,6 +105,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             "loss_weights": cfg.MODEL.DYNAMIC.LOSS_WEIGHTS,
             "exit_merging": ExitMerging.from_config(cfg),
             "inference_options": InferenceOptions.from_config(cfg),
+            "input_format": cfg.INPUT.FORMAT,
         }
 
     @property

@@ -86,12 +86,12 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
             loss_weights=loss_weights,
             exit_merging=exit_merging,
             inference_options=inference_options,
+            input_format=input_format,
         )
         self.neck = neck
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
         self.tail2 = self.own_parts(tail2)
-        self.input_format = input_format
         self.vis_period = vis_period
         self.loss_proposals = loss_proposals
 
@@ -112,7 +112,6 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
                 lambda: {"neck": build_fpn_neck(cfg, arguments["backbone"].output_shape2())},
                 lambda: _heads(cfg, neck),
             ),
-            "input_format": cfg.INPUT.FORMAT,
             "vis_period": cfg.VIS_PERIOD,
             "loss_proposals": cfg.SOLVER.ROUTER.LOSS_PROPOSALS,
         }

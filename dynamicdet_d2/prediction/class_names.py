@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from dynamicdet_d2.checkpoint.conventions import say_other_boxes, say_other_classes
+from dynamicdet_d2.checkpoint.conventions import say_other_classes
 from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_classes
 from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.config.ranges import nearest
@@ -121,7 +121,6 @@ def class_names_of(cfg: CfgNode) -> list[str]:
     except ValueError as error:
         logger.warning("Classes have no names of a data set: %s", error)
         names = []
-    say_other_boxes(cfg.MODEL.WEIGHTS, cfg)
     if names:
         say_other_classes(cfg.MODEL.WEIGHTS, cfg.DATASETS.TEST[:1])
         return names

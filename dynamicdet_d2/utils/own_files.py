@@ -30,9 +30,11 @@ def refuse_others(path: Path, fields: Set[str], command: str, beside: Sequence[P
         )
     there = [file for file in (path, *beside) if file.exists()]
     if there and not fields <= _content(path).keys():
+        own = f"which '{command}' has not written"
+        if there[0] != path:  # it may have, before somebody took the JSON file away
+            own = f"beside which there is no {path.name} of '{command}'"
         raise ValueError(
-            f"--output would replace {there[0]}, which '{command}' has not written; choose another "
-            "name, or remove it."
+            f"--output would replace {there[0]}, {own}; choose another name, or remove it."
         )
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
+from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from torch import nn
 
@@ -30,6 +31,7 @@ from dynamicdet_d2.modeling.yolo.variants import VARIANTS
 from dynamicdet_d2.prediction.class_names import class_names_of
 from tests.checkpoint.test_checkpointer import STOCK, build, config, image, randomise
 from tests.support.coco_files import clean_catalogs, image_entry, write_coco
+from tests.support.optimized import STATIC
 from tests.support.toy import dense_cfg, toy_cfg, toy_model
 from tests.support.toy_yolo import DYNAMIC, yolo_cfg
 
@@ -133,16 +135,20 @@ def test_a_config_beside_our_own_checkpoint_contradicts(
 def test_heads_of_one_stage_are_known_by_their_own_names(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """``dense.head``, and ``head1`` and ``head2``: what has them is a complete detector."""
+    """``dense.head``, and ``head1`` and ``head2``: what has them is a complete detector, and each
+    knows the order of its channels.
+    """
     cfg = yolo_cfg(*DYNAMIC) if kind == "YOLO" else dense_cfg(kind)
     record = {"trainer": {"config": recorded(cfg)}}
     torch.save({"model": build_model(cfg).state_dict(), **record}, tmp_path / "own.pth")
-    cfg.MODEL.PIXEL_STD = [1.0, 2.0, 3.0]
+    learnt = cfg.INPUT.FORMAT
+    cfg.INPUT.FORMAT = {"RGB": "BGR", "BGR": "RGB"}[learnt]
     checkpointer = DynamicCheckpointer(build_model(cfg))
     checkpointer.load(str(tmp_path / "own.pth"))
     assert checkpointer.report is not None and checkpointer.report.has_heads
     (said,) = warnings(caplog)
-    assert "own.pth will not detect what it did: MODEL.PIXEL_STD is (1.0, 2.0, 3.0), and" in said
+    wrong = f"INPUT.FORMAT is {cfg.INPUT.FORMAT}, and it was trained with {learnt} (by its own"
+    assert f"own.pth will not detect what it did: {wrong} record)." in said
 
 
 @pytest.mark.parametrize(
@@ -225,6 +231,31 @@ def test_a_checkpoint_that_was_moved_says_itself_what_it_expects(
     assert f"{key} is [[32], [64], [128], [256], [512]], and it was trained with [[8], " in boxes
     assert "MODEL.PIXEL_STD is (1.0, 1.0, 1.0), and it was trained with (58.0, 57.0, " in pixels
     assert boxes.endswith("(by its own record).") and pixels.endswith("(by its own record).")
+
+
+@pytest.mark.parametrize("head", ["RetinaNet", "FCOS"])
+def test_static_dense_detectors_know_the_order_of_their_channels(head: str) -> None:
+    backbone = ("MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone")
+    keys = (*STATIC, *backbone, "MODEL.META_ARCHITECTURE", head, "INPUT.FORMAT", "RGB")
+    own = of_model(build_model(dense_cfg(head, *keys)))
+    assert own is not None and own.input_format == "RGB"
+
+
+def test_detectron2s_predictor_says_other_boxes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(tmp_path / "own.pth")
+    torch.save(
+        {"model": toy_model().state_dict(), "trainer": {"config": recorded(toy_cfg())}}, path
+    )
+    DefaultPredictor(toy_cfg("MODEL.WEIGHTS", path, "MODEL.DYNAMIC.THRESHOLD", 1.0))
+    assert warnings(caplog) == []
+    keys = ("MODEL.WEIGHTS", path, "MODEL.FPN.FUSE_TYPE", "avg", "MODEL.DYNAMIC.THRESHOLD", 1.0)
+    DefaultPredictor(toy_cfg(*keys))
+    assert warnings(caplog) == [
+        f"{path} will not detect what it did: MODEL.FPN.FUSE_TYPE is 'avg', and it was trained "
+        "with 'sum' (by its own record)."
+    ]
 
 
 def test_anchors_that_the_zoo_has_to_more_digits_are_the_same(

@@ -11,6 +11,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 
+from dynamicdet_d2.checkpoint.conventions import keys_of
 from dynamicdet_d2.checkpoint.learnt import in_checkpoint
 from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.engine.static import AsRun
@@ -24,7 +25,8 @@ from dynamicdet_d2.utils.class_labels import name_of
 from tests.support.coco_files import clean_catalogs
 from tests.support.optimized import STATIC
 from tests.support.predicting import made_up_calibration, predicting_cfg
-from tests.support.toy import toy_model
+from tests.support.toy import dense_cfg, toy_model
+from tests.support.toy_yolo import DYNAMIC, yolo_cfg
 
 
 def picture(seed: int, height: int = 64, width: int = 96) -> np.ndarray:
@@ -148,6 +150,29 @@ def test_names_in_another_order_are_said(
 def test_without_weights_there_is_no_predictor() -> None:
     with pytest.raises(ValueError, match="There are no weights: MODEL.WEIGHTS is empty."):
         DynamicPredictor(predicting_cfg())
+
+
+@pytest.mark.parametrize("kind", ["YOLO", "FCOS", "RetinaNet"])
+def test_a_score_of_another_kind_of_detector_is_said(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Detectron2's demo sets those of its own detectors, whatever the model is."""
+    cfg, path = yolo_cfg(*DYNAMIC) if kind == "YOLO" else dense_cfg(kind), str(tmp_path / "own.pth")
+    torch.save({"model": build_model(cfg).state_dict(), **in_checkpoint({}, keys_of(cfg))}, path)
+    cfg.MODEL.WEIGHTS, cfg.MODEL.DYNAMIC.THRESHOLD = path, 1.0
+    DefaultPredictor(cfg)
+    assert not caplog.text
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = cfg.MODEL.RETINANET.SCORE_THRESH_TEST = 0.5
+    DefaultPredictor(cfg)
+    both = "MODEL.ROI_HEADS.SCORE_THRESH_TEST 0.5 and MODEL.RETINANET.SCORE_THRESH_TEST 0.5"
+    says = {
+        "YOLO": f"A DynamicYOLO does not read {both}: its detections need "
+        "MODEL.YOLO.SCORE_THRESH_TEST, which is 0.001.",
+        "FCOS": f"A DynamicDenseDetector does not read {both}: its detections need "
+        "MODEL.FCOS.SCORE_THRESH_TEST, which is 0.2.",
+        "RetinaNet": "",  # whose own is one of them
+    }[kind]
+    assert [x.getMessage() for x in caplog.records] == [says] * bool(says)
 
 
 def test_a_static_detector_is_run_as_its_evaluation_runs_it(tmp_path: Path) -> None:

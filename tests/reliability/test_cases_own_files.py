@@ -179,8 +179,11 @@ CALIBRATIONS: dict[str, tuple[dict[str, bytes], str]] = {
     "weights": ({"c.json": b"PK\x03\x04"}, "c.json, which 'dynamicdet calibrate' has not written"),
     "another JSON": ({"c.json": b'{"images": []}'}, "c.json, which 'dynamicdet calibrate' has not"),
     "a list": ({"c.json": b"[]"}, "c.json, which"),
-    "a picture alone": ({"c.png": OWN}, "c.png, which"),
-    "a plan of one's own": ({"plan.md": OWN}, "plan.md, which"),
+    "a picture alone": (
+        {"c.png": OWN},
+        "c.png, beside which there is no c.json of 'dynamicdet calibrate'; choose another name",
+    ),
+    "a plan of one's own": ({"plan.md": OWN}, "plan.md, beside which there is no plan.json of"),
     "no plan": ({"plan.json": b'{"monday": "gym"}'}, "plan.json, which"),
 }
 GOOD = b'{"num_images": 4, "thresholds": []}'

@@ -44,7 +44,6 @@ class DynamicYOLO(DynamicDetector):
         loss: YOLOLoss,
         detections: YOLODetections,
         padding: Padding,
-        input_format: str | None = None,
         **arguments: Any,
     ) -> None:
         """
@@ -53,14 +52,12 @@ class DynamicYOLO(DynamicDetector):
             neck2, head2: of detector2.
             loss, detections: of either head's logits; they hold no weights.
             padding: of images to a batch; for losses they lie in its corner in any case.
-            input_format: channels of the images, such as "RGB".
             arguments: those of ``DynamicDetector``.
         """
         super().__init__(**arguments)
         self.neck1, self.head1 = neck1, head1
         self.neck2, self.head2 = neck2, head2
         self.loss, self.detect, self.padding = loss, detections, padding
-        self.input_format = input_format
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -74,7 +71,6 @@ class DynamicYOLO(DynamicDetector):
             "loss": YOLOLoss(grid, settings.loss_settings(cfg), cfg.MODEL.YOLO.NUM_CLASSES),
             "detections": YOLODetections(grid, settings.detection_settings(cfg)),
             "padding": settings.padding_of(cfg, backbone.size_divisibility),
-            "input_format": cfg.INPUT.FORMAT,
         }
 
     @classmethod
