@@ -61,10 +61,14 @@ def _refuse_above(folder: Path) -> None:
     Raises:
         ValueError: the folder of a run is given, and not that of its evaluation.
     """
-    below = (folder / name for name in ("dynamic", "inference/dynamic"))
-    there = [place for place in below if (place / TRADEOFF).is_file()]
-    if there and not (folder / TRADEOFF).exists():
-        raise ValueError(f"{folder} has no {TRADEOFF}; {there[0]} has one.")
+    if (folder / TRADEOFF).exists():
+        return
+    # Of several data sets each has a folder of its own.
+    below = ("dynamic", "*/dynamic", "inference/*/dynamic")
+    there = sorted({file.parent for name in below for file in folder.glob(f"{name}/{TRADEOFF}")})
+    if there:
+        have = "has one" if len(there) == 1 else "have one each"
+        raise ValueError(f"{folder} has no {TRADEOFF}; {', '.join(map(str, there))} {have}.")
 
 
 def _calibration(path: Path) -> Calibration:

@@ -39,6 +39,22 @@ def test_the_folder_of_a_run_is_refused_with_that_of_its_evaluation(
     assert capsys.readouterr().err.endswith(f"error: {says}")
 
 
+@pytest.mark.parametrize("given", ["run", "run/inference"])
+def test_of_several_data_sets_all_folders_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture, given: str
+) -> None:
+    evaluated = [tmp_path / "run" / "inference" / name / "dynamic" for name in ("a", "b")]
+    for folder in evaluated:
+        folder.mkdir(parents=True)
+        a_tradeoff(EASY, HARD).to_json(folder / "tradeoff.json")
+    with pytest.raises(SystemExit):
+        main(["report", str(tmp_path / given)])
+    says = (
+        f"{tmp_path / given} has no tradeoff.json; {evaluated[0]}, {evaluated[1]} have one each.\n"
+    )
+    assert capsys.readouterr().err.endswith(f"error: {says}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

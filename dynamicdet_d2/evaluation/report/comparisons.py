@@ -54,11 +54,8 @@ def parse_comparison(text: str) -> Compared:
         raise ValueError(f"--compare {text!a:.200} has a character that is none.")
     if text.endswith(".json"):
         name, path = _named(text)
-        if name and not is_class_name(name):
-            raise ValueError(
-                f"--compare {text:.200} has a NAME that no chart has room for: it must be in one "
-                f"line, of {LONGEST_NAME} characters at most."
-            )
+        if name:
+            _check_name(text, name)
         run = Tradeoff.from_json(path)
         return Compared(text, from_tradeoff(run, name), run)
     return Compared(text, _typed(text))
@@ -67,9 +64,10 @@ def parse_comparison(text: str) -> Compared:
 def _typed(text: str) -> Series:
     """Of figures."""
     name, *numbers = (part.strip() for part in text.split(","))
-    if not is_class_name(name) or len(numbers) != 3:
+    if not name or len(numbers) != 3:
         comma = " A comma stands between figures, and a point in them." if numbers else ""
         raise ValueError(f"--compare {text:.200} must be {_FORM}.{comma}")
+    _check_name(text, name)
     ap, gflops, ms = (_number(text, number) for number in numbers)
     if ap is None:
         raise ValueError(f"--compare {text} has no AP; it must be {_FORM}.")
@@ -87,6 +85,18 @@ def _typed(text: str) -> Series:
             *(text, ap),
         )
     return Series(name, (SeriesPoint(name, gflops, ms, ap),))
+
+
+def _check_name(text: str, name: str) -> None:
+    """
+    Raises:
+        ValueError: it is too long for a chart, or not of one line of characters that can be drawn.
+    """
+    if not is_class_name(name):
+        raise ValueError(
+            f"--compare {text:.200} has a NAME that no chart has room for: it must be in one "
+            f"line, of {LONGEST_NAME} characters at most."
+        )
 
 
 def say_incomparable(compared: Compared, own: Tradeoff) -> None:

@@ -39,7 +39,8 @@ def test_input_sizes() -> None:
         ("R101,nan,1,2", "has 'nan' for a number"),
         ("R101,,1,2", "--compare R101,,1,2 has no AP"),
         ("gone.json", "gone.json cannot be read"),
-        ("a\x01b,39,283,55", "--compare a\x01b,39,283,55 must be NAME,AP,GFLOPS,MS"),
+        ("a\x01b,39,283,55", "--compare a\x01b,39,283,55 has a NAME that no chart has room for"),
+        ("N" * 201 + ",39,283,55", "it must be in one line, of 200 characters at most.$"),
         (
             "N" * 201 + "=gone.json",
             "^--compare NN.* has a NAME that no chart has room for: it must",
