@@ -13,7 +13,11 @@ from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
 from dynamicdet_d2.data.check.findings import DatasetReport
-from dynamicdet_d2.data.check.run import check_datasets, is_of_coco_files
+from dynamicdet_d2.data.check.run import (
+    check_datasets,
+    is_of_coco_files,
+    warn_of_other_classes,
+)
 from dynamicdet_d2.data.register import register_coco_json
 from dynamicdet_d2.data.shapes.dataset import register_shapes
 from dynamicdet_d2.modeling.architecture import num_classes_key
@@ -63,6 +67,17 @@ def prepare_data(cfg: CfgNode) -> list[DatasetReport]:
     with said_once():
         register_data(cfg)
         return check_datasets(cfg, num_classes_key(cfg)) if cfg.DATASETS.CHECK else []
+
+
+def prepare_test(cfg: CfgNode) -> None:
+    """For a trainer's ``test``, which a program may call of a model without a trainer.
+
+    Raises:
+        ValueError: as ``register_data`` and ``check_same_sets``.
+    """
+    register_data(cfg)
+    check_same_sets("DATASETS.TEST", cfg.DATASETS.TEST)
+    warn_of_other_classes(cfg.DATASETS.TRAIN, cfg.DATASETS.TEST)
 
 
 def check_same_sets(key: str, names: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ from dynamicdet_d2.engine.overridden import check_has, checked_evaluators, check
 from dynamicdet_d2.engine.phases.phase import Start, Stream
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, built
 from dynamicdet_d2.engine.reliable import ReliableTrainer
-from dynamicdet_d2.engine.run_data import check_same_sets, register_data
+from dynamicdet_d2.engine.run_data import prepare_test
 from dynamicdet_d2.engine.running import KEPT, kept, normalizer_of, set_normalizer
 from dynamicdet_d2.engine.step import TrainingStep
 from dynamicdet_d2.evaluation.coco_evaluator import coco_evaluator
@@ -182,8 +182,7 @@ class StaticTrainer(ReliableTrainer, Builders):
         Raises:
             ValueError: there are not as many evaluators as data sets.
         """
-        register_data(cfg)
-        check_same_sets("DATASETS.TEST", cfg.DATASETS.TEST)
+        prepare_test(cfg)
         given = checked_evaluators(evaluators, cfg.DATASETS.TEST) if evaluators else None
         return super().test(cfg, AsRun(cfg, getattr(model, "module", model)), given)
 

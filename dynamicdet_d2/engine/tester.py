@@ -11,7 +11,7 @@ from torch import nn
 
 from dynamicdet_d2.data.loading.loaders import ImageLoader
 from dynamicdet_d2.engine.overridden import checked_evaluators
-from dynamicdet_d2.engine.run_data import check_same_sets, register_data
+from dynamicdet_d2.engine.run_data import prepare_test
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from dynamicdet_d2.evaluation.passes import build_evaluation_loader, evaluate, results_folder
 
@@ -51,8 +51,7 @@ class TradeoffTester(DefaultTrainer):
         Returns:
             Detectron2's nested dict of floats; by data set where there are several.
         """
-        register_data(cfg)
-        check_same_sets("DATASETS.TEST", cfg.DATASETS.TEST)
+        prepare_test(cfg)
         names, results = cfg.DATASETS.TEST, {}
         given = checked_evaluators(evaluators, names) if evaluators else ()
         for place, name in enumerate(names):

@@ -14,6 +14,7 @@ from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 
 from dynamicdet_d2.data.check.by_code import warn_of_boxes
+from dynamicdet_d2.data.check.records import unmeasurable
 from dynamicdet_d2.data.check.run import is_of_coco_files
 from dynamicdet_d2.data.loading.images import FIGURES, check_registered, name_malformed
 from dynamicdet_d2.data.register import read_json
@@ -165,9 +166,10 @@ def converted(dataset: str) -> dict[str, Any]:
     """
     check_registered("The evaluation", [dataset])
     name_malformed([dataset], FIGURES)
-    posed = []
+    images, posed = DatasetCatalog.get(dataset), []
+    if (fault := unmeasurable(dataset, images)) is not None:
+        raise ValueError(f"Data set {dataset}: {fault}.")
     try:
-        images = DatasetCatalog.get(dataset)
         objects = [x for image in images for x in image.get("annotations", ())]
         posed = [(own, copy(own["keypoints"])) for own in objects if "keypoints" in own]
         content: dict[str, Any] = convert_to_coco_dict(dataset)
@@ -181,11 +183,6 @@ def converted(dataset: str) -> dict[str, Any]:
         for own, points in posed:
             own["keypoints"] = points
     for annotation in content.get("annotations", ()):
-        if len(annotation["bbox"]) != 4:
-            raise ValueError(
-                f"Data set {dataset}: image {shown(annotation['image_id'])} has a box of bbox_mode "
-                "XYWHA_ABS, which is turned; COCO's figures are of XYWH_ABS or XYXY_ABS."
-            )
         if annotation.get("segmentation") == []:  # of a box alone, of which Detectron2's area is 0
             del annotation["segmentation"]
             annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]

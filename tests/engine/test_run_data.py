@@ -10,16 +10,19 @@ import pytest
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
+from detectron2.structures import BoxMode
 from detectron2.utils import comm
 
 from dynamicdet_d2.engine.run_data import (
     check_same_images,
     check_same_sets,
     prepare_data,
+    prepare_test,
     said_once,
 )
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
+from dynamicdet_d2.utils.remarks import remarks_kept
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
 from tests.support.toy import toy_cfg
 
@@ -74,6 +77,7 @@ def test_a_test_set_by_code_that_no_figures_can_be_had_of(
         for id_ in (1, second)
     ]
     DatasetCatalog.register("by_code", lambda: images)
+    MetadataCatalog.get("by_code").set(thing_classes=["disc", "ring"])
     cfg = config(tmp_path)
     cfg.DATASETS.TEST = ("by_code",)
     prepare_data(cfg)
@@ -83,11 +87,61 @@ def test_a_test_set_by_code_that_no_figures_can_be_had_of(
     ]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "mode", "box", "says"),
+    [
+        ({}, BoxMode.XYWH_ABS, [5, 6, 10, 8], "its metadata have no thing_classes, the names of "),
+        (
+            {"thing_dataset_id_to_contiguous_id": {1: 1, 2: 2}, "thing_classes": ["disc", "ring"]},
+            *(BoxMode.XYWH_ABS, [5, 6, 10, 8], "thing_dataset_id_to_contiguous_id in its metadata"),
+        ),
+        (
+            {"thing_classes": ["disc", "ring"]},
+            *(BoxMode.XYWHA_ABS, [9, 9, 8, 6, 30], "image 1 has a box of bbox_mode XYWHA_ABS, wh"),
+        ),
+    ],
+)
+def test_what_detectron2_cannot_convert_is_said_before_the_training(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    metadata: dict,
+    mode: BoxMode,
+    box: list[int],
+    says: str,
+) -> None:
+    own = {"bbox": box, "bbox_mode": mode, "category_id": 0}
+    image = {"file_name": "a.jpg", "image_id": 1, "height": 30, "width": 40, "annotations": [own]}
+    DatasetCatalog.register("by_code", lambda: [image])
+    MetadataCatalog.get("by_code").set(**metadata)
+    cfg = config(tmp_path)
+    cfg.DATASETS.TEST = ("by_code",)
+    prepare_data(cfg)
+    assert f"Data set 'by_code': COCO's evaluation will refuse it: {says}" in caplog.text
+
+
+def test_classes_in_another_order_are_said_to_a_program_that_only_tests(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Detectron2's scripts do: ``Trainer.test(cfg, model)``. A command says it once."""
+    cfg = config(tmp_path)
+    DatasetCatalog.register("by_code", list)
+    MetadataCatalog.get("by_code").set(thing_classes=["ring", "disc"])
+    cfg.DATASETS.TEST = ("by_code",)
+    with remarks_kept():
+        for _ in range(2):
+            prepare_test(cfg)
+    assert [record.getMessage() for record in caplog.records] == [
+        "The classes of 'by_code' are ring, disc, but those of 'learnt', by DATASETS.TRAIN, are "
+        "disc, ring: where these were learnt, classes are mixed up."
+    ]
+
+
 def test_a_test_set_by_code_whose_losses_are_computed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = {"file_name": "a.jpg", "image_id": 1, "height": 30, "width": 40}
     DatasetCatalog.register("by_code", lambda: [image])
+    MetadataCatalog.get("by_code").set(thing_classes=["disc", "ring"])
     cfg = config(tmp_path)
     cfg.DATASETS.TEST = ("by_code",)
     prepare_data(cfg)

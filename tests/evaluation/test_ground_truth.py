@@ -223,7 +223,13 @@ def test_files_that_are_no_ground_truth_are_refused(tmp_path: Path, text: str, s
     ("image", "metadata", "says"),
     [
         ({**IMAGE, "annotations": []}, {"thing_classes": ["x"]}, "own has no 'annotations': with"),
-        (IMAGE, {}, "own cannot be converted to COCO's format.*thing_classes"),
+        (IMAGE, {}, "^Data set own: its metadata have no thing_classes, the names of its classes,"),
+        (
+            IMAGE,
+            {"thing_classes": ["x", "y"], "thing_dataset_id_to_contiguous_id": {1: 1, 2: 2}},
+            "^Data set own: thing_dataset_id_to_contiguous_id in its metadata leads to no class 0; "
+            "by thing_classes it must lead to each of 0 to 1.$",
+        ),
         (
             {"annotations": []},
             {"thing_classes": ["x"]},

@@ -12,7 +12,7 @@ from detectron2.structures import BoxMode
 
 from dynamicdet_d2.data.check.agreement import LEAST_SIDE, extent_elsewhere
 from dynamicdet_d2.data.check.findings import DatasetReport
-from dynamicdet_d2.data.check.records import Needs, refuse_malformed
+from dynamicdet_d2.data.check.records import Needs, refuse_malformed, unmeasurable
 from dynamicdet_d2.data.register import registered_classes
 
 logger = logging.getLogger(__name__)
@@ -59,9 +59,12 @@ def report_of(name: str, later: Needs | None) -> list[DatasetReport]:
     if later is not None:
         try:
             refuse_malformed([name], images, later)
+            fault = unmeasurable(name, images)
+            said = None if fault is None else f"{fault}."
         except ValueError as error:
-            fault = str(error).removeprefix(f"Data sets {[name]}: ")
-            report.warnings.add("malformed images", f"COCO's evaluation will refuse it: {fault}")
+            said = str(error).removeprefix(f"Data sets {[name]}: ")
+        if said is not None:
+            report.warnings.add("malformed images", f"COCO's evaluation will refuse it: {said}")
     return [report]
 
 

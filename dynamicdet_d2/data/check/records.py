@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from dynamicdet_d2.data.check.keypoints import keypoints_fault
@@ -68,6 +69,37 @@ def refuse_malformed(names: Sequence[str], images: object, needs: Needs) -> None
         if fault is not None:
             called = named_image(image, f"Entry {place}")
             raise ValueError(f"Data sets {list(names)}: {called} {fault}.")
+
+
+def unmeasurable(name: str, images: Sequence[Mapping[str, Any]]) -> str | None:
+    """What Detectron2 cannot convert into COCO's format, as a sentence without its end; None where
+    nothing is: metadata that name no classes, or no category of one, or a box that is turned.
+
+    Args:
+        name: of a data set that is registered by code.
+        images: it gives, as ``refuse_malformed`` has found them to be.
+    """
+    classes = registered_classes(name)
+    if not classes:
+        return (
+            "its metadata have no thing_classes, the names of its classes, which a program sets by "
+            f"MetadataCatalog.get({name!r}).set(thing_classes=[...])"
+        )
+    categories = MetadataCatalog.get(name).get("thing_dataset_id_to_contiguous_id")
+    led_to = set(range(len(classes)) if categories is None else categories.values())
+    missing = [place for place in range(len(classes)) if place not in led_to]
+    if missing:
+        return (
+            "thing_dataset_id_to_contiguous_id in its metadata leads to no class "
+            f"{missing[0]}; by thing_classes it must lead to each of 0 to {len(classes) - 1}"
+        )
+    for image in images:
+        if any(own.get("bbox_mode") == BoxMode.XYWHA_ABS for own in image.get("annotations", ())):
+            return (
+                f"image {shown(image['image_id'])} has a box of bbox_mode XYWHA_ABS, which is "
+                "turned; COCO's figures are of XYWH_ABS or XYXY_ABS"
+            )
+    return None
 
 
 def refuse_other_classes(images: Sequence[Mapping[str, Any]], number: int, key: str) -> None:

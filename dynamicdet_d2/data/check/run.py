@@ -16,7 +16,7 @@ from dynamicdet_d2.data.check.images import check_images
 from dynamicdet_d2.data.check.keypoints import num_keypoints
 from dynamicdet_d2.data.check.records import Needs
 from dynamicdet_d2.data.register import class_names, read_json
-from dynamicdet_d2.utils.remarks import remark
+from dynamicdet_d2.utils.remarks import remark, remarks_on
 from dynamicdet_d2.utils.words import spelt_alike
 
 logger = logging.getLogger(__name__)
@@ -216,7 +216,9 @@ def warn_of_classes(learnt: Sequence[str], whose: str, test: Sequence[str]) -> N
         if learnt and measured and list(measured) != list(learnt):
             said = f"The classes of '{name}' are {listed(measured)}, but those of {whose} are"
             mixed = "where these were learnt, classes are mixed up."
-            logger.warning(remark(name, f"{said} {listed(learnt)}: {mixed}"))
+            sentence = f"{said} {listed(learnt)}: {mixed}"
+            if sentence not in remarks_on(name):  # once in a run, which looks several times
+                logger.warning(remark(name, sentence))
 
 
 def _compare_classes(reports: list[DatasetReport]) -> None:
