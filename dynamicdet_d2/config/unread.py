@@ -262,12 +262,18 @@ def unread(cfg: CfgNode, typed: Sequence[str]) -> list[str]:
     found = []
     for name in dict.fromkeys(typed):
         owner = next((x for x in OWNERS if x.has(name) and x.absent(cfg)), None)
-        if owner is not None:
-            value = shown(value_of(cfg, owner.decider))
+        value = None if owner is None else value_of(cfg, owner.decider)
+        # A decider that is misspelt is said by check, beside which the key may be right.
+        if owner is not None and not _out_of_range(owner.decider, value):
             found.append(
-                f"{name} would not be read: it is for {owner.words}; found {owner.decider} {value}."
+                f"{name} would not be read: it is for {owner.words}; "
+                f"found {owner.decider} {shown(value)}."
             )
     return found or _no_depth(cfg, typed)
+
+
+def _out_of_range(name: str, value: object) -> bool:
+    return name in KEYS and not KEYS[name].range.holds(value)
 
 
 def _no_depth(cfg: CfgNode, typed: Collection[str]) -> list[str]:
@@ -277,7 +283,7 @@ def _no_depth(cfg: CfgNode, typed: Collection[str]) -> list[str]:
     """
     keys = cfg.MODEL.COMPOSITE
     blocks = [list(keys.NUM_BLOCKS1), list(keys.NUM_BLOCKS2)]
-    wrong = not KEYS[_DEPTH].range.holds(cfg.MODEL.RESNETS.DEPTH)  # which check says
+    wrong = _out_of_range(_DEPTH, cfg.MODEL.RESNETS.DEPTH)  # which check says
     if wrong or _DEPTH not in typed or not all(blocks) or set(_BLOCKS).intersection(typed):
         return []
     return [

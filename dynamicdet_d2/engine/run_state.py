@@ -156,7 +156,8 @@ def named_hooks(hooks: Iterable[HookBase]) -> dict[str, HookBase]:
 
 
 def check_hook_states(hooks: Sequence[HookBase]) -> None:
-    """Refuse a state that no checkpoint could keep, before the steps that would be lost with it.
+    """Refuse a state that no checkpoint could keep, or that its hook could not take up again,
+    before the steps that would be lost with it.
 
     One that is saved before its hook has seen the step is remarked on; one that a hook cannot give
     yet, as it has seen no step, is left to the first checkpoint.
@@ -175,6 +176,11 @@ def check_hook_states(hooks: Sequence[HookBase]) -> None:
             except Exception:  # a user's own, of what comes with the steps
                 state = {}
             plain(state, f"The state of hook {name}")
+            if state and not hasattr(hook, "load_state_dict"):
+                raise ValueError(
+                    f"Hook {name} gives a state_dict() and has no load_state_dict(), without "
+                    "which no run is resumed from a checkpoint that has its state."
+                )
             if saved:
                 logger.warning(
                     "Hook %s keeps a state and comes behind the one that saves checkpoints, which "

@@ -12,6 +12,7 @@ from dynamicdet_d2.acceleration.optimize import plain_copy
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.tail_results import parts_of_tail
 from dynamicdet_d2.parts import HARD, Part, Parts, parts_of
 
 # Steps of detector1's pass whose results have shapes without values.
@@ -76,7 +77,7 @@ def _tail_parts(model: DynamicDetector) -> tuple[Part, ...]:
         replace(part, routes=part.routes + HARD, as_easy=True)
         if part.step in before_routes and "easy" in part.routes
         else part
-        for part in model.tail_parts()
+        for part in parts_of_tail(model)
     )
 
 

@@ -31,7 +31,7 @@ from dynamicdet_d2.modeling.routed_batch import routed_detections
 from dynamicdet_d2.modeling.router import AdaptiveRouter, say_if_left_out
 from dynamicdet_d2.modeling.settable_threshold import SettableThreshold
 from dynamicdet_d2.modeling.tail_pass import TailPass
-from dynamicdet_d2.modeling.tail_results import loss_of_image, losses_of_tail
+from dynamicdet_d2.modeling.tail_results import loss_of_image, losses_of_tail, parts_of_tail
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import HARD, rounded_up
@@ -163,7 +163,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
 
     def second_parts(self) -> list[nn.Module]:
         """What detector2 has for itself, of the tail by its parts; phase "detector2" trains it."""
-        owners = [x.owner for x in self.tail_parts() if x.routes == HARD and x.owner is not self]
+        owners = [x.owner for x in parts_of_tail(self) if x.routes == HARD and x.owner is not self]
         return [self.backbone.connections, self.backbone.bottom_up2, *owners]
 
     def losses_of_second(self, batched_inputs: list[dict]) -> dict[str, Tensor]:

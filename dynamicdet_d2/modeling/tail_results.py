@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user's own detector gives, refused by name before anything is done with it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.modes import buffers_kept
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.parts import Part
 from dynamicdet_d2.utils.words import named_image, shown
 
 if TYPE_CHECKING:
@@ -110,6 +111,23 @@ def detections_of_tail(
     return found
 
 
+def parts_of_tail(tails: "Tails") -> tuple[Part, ...]:
+    """``tails.tail_parts``.
+
+    Raises:
+        ValueError: one is no ``Part``.
+    """
+    given = tails.tail_parts()
+    parts = list(given) if isinstance(given, Iterable) else [given]
+    wrong = [x for x in parts if not isinstance(x, Part)]
+    if wrong or not isinstance(given, Iterable):
+        raise ValueError(
+            f"tail_parts() of {type(tails).__name__} gives {shown((wrong or parts)[0])}; it must "
+            "be a tuple of dynamicdet_d2.parts.Part."
+        )
+    return tuple(parts)
+
+
 def objectness_of_tail(tails: "Tails", pyramid: Features) -> dict[int, Tensor]:
     """``tails.objectness`` of detector1.
 
@@ -203,6 +221,7 @@ def _check_fields(found: Instances, classes: int | None, giver: str) -> None:
         )
     if not found.pred_boxes.tensor.isfinite().all():
         raise ValueError(f"{giver} gives pred_boxes that are not finite.")
+    _check_scores(found.scores, giver)
     numbers = found.pred_classes
     if not isinstance(numbers, Tensor) or numbers.is_floating_point():
         kind = numbers.dtype if isinstance(numbers, Tensor) else f"type {type(numbers).__name__}"
@@ -214,3 +233,13 @@ def _check_fields(found: Instances, classes: int | None, giver: str) -> None:
         last = "" if classes is None else f", and the last one is {classes - 1}"
         wrong = lowest if lowest < 0 else highest
         raise ValueError(f"{giver} gives class {wrong}; the first class is 0{last}.")
+
+
+def _check_scores(scores: Any, giver: str) -> None:
+    if not isinstance(scores, Tensor) or scores.dim() != 1 or not scores.is_floating_point():
+        kind = f"type {type(scores).__name__}"
+        if isinstance(scores, Tensor):
+            kind = f"shape {tuple(scores.shape)} and {scores.dtype}"
+        raise ValueError(f"{giver} gives scores of {kind}; they must be a tensor (n,) of floats.")
+    if not scores.isfinite().all():
+        raise ValueError(f"{giver} gives scores that are not finite.")

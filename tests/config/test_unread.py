@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from dynamicdet_d2.config import get_cfg, read_config
-from dynamicdet_d2.config.checking import MISSING, value_of
+from dynamicdet_d2.config.checking import MISSING, check, value_of
 from dynamicdet_d2.config.unread import OWNERS, unread
 
 # One of each kind.
@@ -143,6 +143,13 @@ def test_a_key_of_another_kind_is_refused_where_it_is_typed(
 def test_what_decides_may_be_typed_beside_it() -> None:
     typed = ["SOLVER.OPTIMIZER", "SGD", "SOLVER.MOMENTUM", "0.8"]
     assert read_config("configs/dy_faster_rcnn_lite0.yaml", typed).SOLVER.MOMENTUM == 0.8
+
+
+def test_a_misspelt_decider_is_what_is_said() -> None:
+    typed = ["MODEL.DENSE.HEAD", "fcos", "MODEL.FCOS.NUM_CLASSES", "6"]
+    cfg = read_config("configs/dy_fcos_R_50_FPN_1x.yaml", typed)
+    with pytest.raises(ValueError, match=r"^MODEL.DENSE.HEAD is 'fcos'; it must be 'RetinaNet' or"):
+        check(cfg)
 
 
 def test_a_depth_may_be_typed_beside_the_numbers_of_its_blocks() -> None:

@@ -255,6 +255,19 @@ def test_a_state_that_cannot_be_kept_is_refused_before_the_first_step(cfg: CfgNo
     assert seen.seen == []
 
 
+class Forgets(HookBase):
+    """Has no load_state_dict, as HookBase has none."""
+
+    def state_dict(self) -> dict:
+        return {"steps": 3}
+
+
+def test_a_state_that_is_not_taken_up_again_is_refused_before_the_first_step() -> None:
+    says = r"^Hook Forgets gives a state_dict\(\) and has no load_state_dict\(\), without which"
+    with pytest.raises(ValueError, match=says):
+        check_hook_states([Forgets()])
+
+
 class Later(HookBase):
     """Keeps what it has from its first step on."""
 

@@ -14,6 +14,7 @@ from dynamicdet_d2.modeling.tail_results import (
     loss_of_image,
     losses_of_tail,
     objectness_of_tail,
+    parts_of_tail,
 )
 from tests.support.toy import dense_model, toy_model
 
@@ -122,6 +123,15 @@ def test_heads_that_are_no_modules() -> None:
         losses_of_tail(points, 1, None, {})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("given", "shows"), [([nn.Identity()], r"Identity\(\)"), (None, "None")])
+def test_parts_that_are_none(given: Any, shows: str) -> None:
+    points = Points({"loss_cls": torch.tensor(0.5)})
+    points.tail_parts = lambda: given  # type: ignore[method-assign]
+    says = rf"^tail_parts\(\) of Points gives {shows}; it must be a tuple of dynamicdet_d2\.parts"
+    with pytest.raises(ValueError, match=says):
+        parts_of_tail(points)
+
+
 def test_losses() -> None:
     given = {"loss_cls": torch.tensor(0.5), "loss_box": torch.tensor([0.25])}
     assert losses_of_tail(Points(given), 1, None, {}) == given  # type: ignore[arg-type]
@@ -145,6 +155,19 @@ DETECTIONS = [
     (
         [found(pred_boxes=Boxes(torch.tensor([[0.0, 1, float("nan"), 3]])))],
         "detections() of Points gives pred_boxes that are not finite.",
+    ),
+    (
+        [found(scores=torch.tensor([[0.5]]))],
+        "detections() of Points gives scores of shape (1, 1) and torch.float32; they must be a "
+        "tensor (n,) of floats.",
+    ),
+    (
+        [found(scores=[0.5])],
+        "detections() of Points gives scores of type list; they must be a tensor (n,) of floats.",
+    ),
+    (
+        [found(scores=torch.tensor([float("nan")]))],
+        "detections() of Points gives scores that are not finite.",
     ),
     (
         [found(pred_classes=torch.tensor([1.5]))],

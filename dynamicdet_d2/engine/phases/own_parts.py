@@ -10,6 +10,7 @@ from dynamicdet_d2.engine.objectives import OBJECTIVES
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.router import AdaptiveRouter
+from dynamicdet_d2.modeling.tail_results import parts_of_tail
 from dynamicdet_d2.modeling.tails import Tails
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def check_second(model: DynamicDetector) -> None:
     Raises:
         ValueError: naming the first.
     """
-    tail = model.tail_parts()
+    tail = parts_of_tail(model)
     second = _weights(model.second_parts())
     first = _weights([model.backbone.bottom_up1, *(x.owner for x in tail if "easy" in x.routes)])
     known = second | first | _weights([model.router, *model.heads, *(x.owner for x in tail)])
