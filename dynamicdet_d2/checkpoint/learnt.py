@@ -31,6 +31,7 @@ _UNCOMPRESSED = (".bmp", ".pgm", ".ppm", ".tif", ".tiff")
 MOST_READ = 20_000  # images that are looked into: of more, on a slow disk, it would take minutes
 # The phases that train no router.
 _BEFORE_THE_ROUTER = ("detectors", "detector2")
+_OF_ANY_TRAINER = "iteration"  # in the state of a run, Detectron2's DefaultTrainer's included
 
 
 def recorded_images(
@@ -102,6 +103,12 @@ def say_untrained_router(path: str | os.PathLike[str]) -> None:
             "%s is of phase '%s', before the router was trained for these detectors: which images "
             "are hard is left to chance.",
             *(path, phase),
+        )
+    elif _kept(path, "phase") is None and _kept(path, _OF_ANY_TRAINER) is not None:
+        logger.warning(
+            "%s is of Detectron2's own trainer, which trains no router: which images are hard is "
+            "left to chance.",
+            path,
         )
 
 

@@ -162,21 +162,27 @@ def _refuse_unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> No
     """
     Raises:
         ValueError: an option that the command has not, whose value argparse would take for the
-            first key, and what stands behind it for more of them; or a key before ``--opts``.
+            first key, and what stands behind it for more of them, or that is nearly one that it
+            has; a key before ``--opts``, or ``--opts`` where keys stand without it.
     """
     options = parser._option_string_actions
     keys_follow = _keys_follow(parser)
-    for word, following in itertools.pairwise(words):
+    for word, following in itertools.pairwise([*words, "--"]):
+        if word == "--opts" and keys_follow:
+            raise ValueError("There is no option --opts: keys stand behind the options, alone.")
         if word == "--opts" or (keys_follow and _KEY.match(word)):
             return
         if "--opts" in options and _KEY.match(word) and not os.path.exists(word):
             raise ValueError(f"{word} is a key, and here keys stand behind --opts.")
-        unknown = word.startswith("--") and not any(name.startswith(word) for name in options)
-        if keys_follow and unknown and "=" not in word and not following.startswith("-"):
-            trains = "--resume" in options
-            key = _KEYS_OF.get(word) or (_KEYS_OF_RUNS.get(word) if trains else None)
-            hint = f" The key {key} says it." if key else _nearest(word, options)
-            raise ValueError(f"There is no option {word}.{hint}")
+        name = word.partition("=")[0]
+        if not name.startswith("--") or any(option.startswith(name) for option in options):
+            continue
+        trains = "--resume" in options
+        key = _KEYS_OF.get(name) or (_KEYS_OF_RUNS.get(name) if trains else None)
+        said = f" The key {key} says it." if key and keys_follow else _nearest(name, options)
+        valued = keys_follow and name == word and not following.startswith("-")
+        if said or valued:
+            raise ValueError(f"There is no option {name}.{said}")
 
 
 def _keys_follow(parser: argparse.ArgumentParser) -> bool:

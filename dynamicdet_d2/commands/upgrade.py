@@ -22,6 +22,7 @@ from dynamicdet_d2.checkpoint.conventions import keys_of, say_other_boxes
 from dynamicdet_d2.checkpoint.learnt import in_checkpoint, recorded_by
 from dynamicdet_d2.commands import train
 from dynamicdet_d2.config import Use, check, read_config
+from dynamicdet_d2.config.checking import value_of
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, NamedErrors
 from dynamicdet_d2.data.loading.images import training_dicts
 from dynamicdet_d2.engine.setup import checked
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
         )
     stock = read_config(stock_file(args.config_file), args.opts, shared=True)
     say_other_boxes(args.weights, stock, stock_file(args.config_file))
-    keys = dynamic_keys(stock)
+    keys = dynamic_keys(stock) | {key: value_of(stock, key) for key in args.opts[::2]}
     make_folder(args.output)
     with held(args.output, "--output") as remark:  # a training holds it itself
         if remark:
@@ -130,7 +131,7 @@ def _begun(
     """Write what an upgrade begins with, and show that its easy route is the detector.
 
     Args:
-        keys: of the dynamic detector.
+        keys: of the dynamic detector, with those that are typed.
 
     Returns:
         its config, as a file and read with the overrides, the overrides, and the proof.

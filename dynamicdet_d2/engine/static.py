@@ -132,13 +132,13 @@ class StaticTrainer(ReliableTrainer, Builders):
             ValueError: the checkpoint does not fit the config's steps, model or optimizer.
         """
         check_state(state_dict, self.cfg, ())
+        self.settle_keys(state_dict, OPTIMIZER_KEYS, FIXED_KEYS)
         done, asked = state_dict["iteration"] + 1, self.cfg.SOLVER.MAX_ITER
         if done > asked:
             raise ValueError(
                 f"SOLVER.MAX_ITER is {asked}; the run to resume has done {done} iterations, so "
                 f"that at least {done} must be asked for."
             )
-        self.settle_keys(state_dict, OPTIMIZER_KEYS, FIXED_KEYS)
         self.seed = state_dict.get("seed", self.seed)
         self._enter(self.model, done, state_dict.get("batches"))  # by the keys that hold
         set_normalizer(self.plain_model, state_dict.get(KEPT))

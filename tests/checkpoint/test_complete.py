@@ -76,6 +76,24 @@ def test_a_router_that_has_learnt_nothing_yet_is_said(
     )
 
 
+def test_a_router_beside_which_detectron2s_own_trainer_has_trained_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "w.pth"
+    checkpointer = loaded(dict(toy_model().state_dict()), tmp_path)
+    own = {"iteration": 1, "hooks": {}}
+    torch.save({"model": {}, "trainer": {**own, "phase": "router"}}, path)
+    check_complete(checkpointer)
+    torch.save({"model": {}, "trainer": own}, path)
+    check_complete(checkpointer, one_exit=True)
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    check_complete(checkpointer)
+    assert caplog.records[-1].getMessage() == (
+        f"{path} is of Detectron2's own trainer, which trains no router: which images are hard is "
+        "left to chance."
+    )
+
+
 def test_complete_weights_are_accepted_with_or_without_a_loss_offset(
     check: Callable[..., None],
 ) -> None:

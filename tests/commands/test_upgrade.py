@@ -127,7 +127,8 @@ def test_the_easy_route_stays_the_stock_detector(
     assert len(re.findall("Phase detector2", done.out)) == 1  # the training's own log alone
 
     # On images that the command has not seen, in one batch, against Detectron2's own model.
-    cfg = read_config(str(tmp_path / "new" / "upgrade.yaml"), [str(x) for x in own])
+    cfg = read_config(str(tmp_path / "new" / "upgrade.yaml"))
+    assert cfg.MODEL.COMPOSITE.SHARE_HEADS is not bool(own)
     assert cfg.SOLVER.PHASES == ["detector2", "router"]
     model = build_model(cfg).eval()
     checkpointer = DynamicCheckpointer(model)
@@ -158,6 +159,7 @@ def test_without_training_it_writes_a_config_and_the_proof(
     assert "in 1 images" in capsys.readouterr().out
     own = yaml.safe_load((tmp_path / "new" / "upgrade.yaml").read_text())
     assert own["_BASE_"] == "../stock.yaml"
+    assert own["MODEL"]["INFERENCE"] == {"OPTIMIZE": True, "PRECISION": "bfloat16"}  # as typed
     assert "PIXEL_STD" not in own["MODEL"] and "PIXEL_STD" in text["MODEL"]
 
 

@@ -69,6 +69,18 @@ def test_its_checkpoint_holds_the_optimizer_and_resumes(
         assert torch.equal(value, trained.model.state_dict()[name]), name
 
 
+def test_another_model_is_named_before_the_steps_that_it_would_be_too_few_for(
+    cfg: CfgNode, trained: StaticTrainer
+) -> None:
+    other = cfg.clone()
+    other.defrost()
+    other.merge_from_list(["MODEL.FPN.OUT_CHANNELS", 24, "SOLVER.MAX_ITER", 1])
+    was = cfg.MODEL.FPN.OUT_CHANNELS
+    says = rf"cannot be resumed: MODEL\.FPN\.OUT_CHANNELS is 24 and was {was} \("
+    with pytest.raises(ValueError, match=says):
+        StaticTrainer(other).resume_or_load(resume=True)
+
+
 def test_what_its_weights_had_learnt_before_stays_on_record(
     cfg: CfgNode, trained: StaticTrainer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

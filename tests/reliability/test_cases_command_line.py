@@ -607,6 +607,11 @@ CASES: list[tuple[str, int, str]] = [
         )
     ),
     (f"{TRAIN} --gone", TYPED, "unrecognized arguments: --gone"),
+    (f"{TRAIN} --eval_only", TYPED, "no option --eval_only. The nearest is --eval-only.\n"),
+    (f"{TRAIN} --Resume --num-gpus 1", TYPED, "no option --Resume. The nearest is --resume.\n"),
+    (f"{TRAIN} --num_gpus=2", TYPED, "no option --num_gpus. The nearest is --num-gpus.\n"),
+    (f"{TRAIN} --opts SEED 1", TYPED, "no option --opts: keys stand behind the options, alone."),
+    ("upgrade --prove_only", TYPED, "no option --prove_only. The nearest is --prove-only.\n"),
     (f"{TRAIN} SOLVER.MAX_ITER", TYPED, "'SOLVER.MAX_ITER' has no value."),
     (f"{TRAIN} -- SOLVER.MAX_ITER 5", TYPED, "'--' stands before config overrides, which need no"),
     (f"{TRAIN} -- SEED", TYPED, "'--' stands before config overrides, which need no mark"),
