@@ -63,7 +63,7 @@ class LayerSettings:
     """
 
     def __init__(self, model: nn.Module, handed: HandedSettings) -> None:
-        passed_over = handed.names() | {(id(vars(model)), name) for name in _ITS_OWN}
+        passed_over = handed.names()
         self._values, self._objects = _Kept(), _Kept()
         for owner, inside in _owners(model):
             names = [

@@ -149,9 +149,9 @@ def _of_another_process(error: Exception, text: str, cfg: CfgNode) -> str | None
     if _LATE.search(text):
         return (
             f"Rank {rank} waited {cfg.RUN.TIMEOUT:g} seconds (RUN.TIMEOUT) for another process of "
-            f"the run, which is stopped, stuck or cannot be reached"
+            "the run, which is stopped, stuck or cannot be reached"
         )
     return (
         f"Rank {rank} lost another process of the run, which has ended or cannot be reached: what "
-        f"is said there, or by its machine, is the reason"
+        "is said there, or by its machine, is the reason"
     )

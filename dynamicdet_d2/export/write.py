@@ -154,7 +154,7 @@ def _write(model: nn.Module, cfg: CfgNode, folder: Path, request: Request) -> No
         "precision": "float32",
         "quantisation": None,
         "dynamic": isinstance(model, DynamicDetector),
-        "shared_tail": "tail2" not in {piece.name for piece in parts[0][0].pieces},
+        "shared_tail": getattr(model, "shared_tail", True),
         "pieces": written,
         "levels": parts[0][0].levels,
         "second_levels": parts[0][0].second_levels,

@@ -17,6 +17,7 @@ from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.engine.test_static import STATIC
 from tests.support.runs import differing, weights
+from tests.support.trained import trained
 
 EMA = ("SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", 0.9, "SOLVER.EMA.TAU", 2.0)
 Config = Callable[..., CfgNode]
@@ -114,8 +115,8 @@ def test_an_error_inside_leaves_the_models_own_weights() -> None:
 def test_a_state_goes_on_as_if_nothing_had_happened() -> None:
     whole, model = Small(), Small()
     one, other = averaging(whole), averaging(model)
-    for average, trained in ((one, whole), (other, model)):
-        step(average, trained, [2.0, 2.0], 8.0)
+    for average, learner in ((one, whole), (other, model)):
+        step(average, learner, [2.0, 2.0], 8.0)
     with other.in_place():
         saved = {name: value.clone() for name, value in model.state_dict().items()}
     state = other.state_dict()
@@ -125,8 +126,8 @@ def test_a_state_goes_on_as_if_nothing_had_happened() -> None:
     third = averaging(resumed)
     third.load_state_dict(state)
     assert resumed.weight.tolist() == [2.0, 2.0]
-    for average, trained in ((one, whole), (third, resumed)):
-        step(average, trained, [0.5, 1.0], 3.0)
+    for average, learner in ((one, whole), (third, resumed)):
+        step(average, learner, [0.5, 1.0], 3.0)
     with one.in_place(), third.in_place():
         assert differing(whole.state_dict(), resumed.state_dict()) == []
 
@@ -162,13 +163,6 @@ def config(config_file: str, tmp_path: Path) -> Config:
         return load_config(config_file, [str(word) for word in (*keys, *overrides)])
 
     return build
-
-
-def trained(cfg: CfgNode) -> DynamicTrainer:
-    trainer = DynamicTrainer(cfg)
-    trainer.resume_or_load(resume=False)
-    trainer.train()
-    return trainer
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:

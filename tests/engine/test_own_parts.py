@@ -19,6 +19,7 @@ from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.router_inputs import RouterInput
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.parts import HARD, Part
+from tests.support.trained import trained
 
 Config = Any
 
@@ -34,13 +35,6 @@ def config(config_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return load_config(config_file, [str(word) for word in (*words, *overrides)])
 
     return build
-
-
-def trained(cfg: CfgNode) -> Any:
-    trainer = DynamicTrainer(cfg)
-    trainer.resume_or_load(resume=False)
-    trainer.train()
-    return trainer.detector
 
 
 class Uncertain(DynamicRCNN):
@@ -64,7 +58,7 @@ class Uncertain(DynamicRCNN):
 def test_weights_that_a_detector_keeps_itself_are_trained(
     config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = trained(config(Uncertain, "SOLVER.BASE_LR", 0.1))
+    model = trained(config(Uncertain, "SOLVER.BASE_LR", 0.1)).detector
     assert (model.log_variance != 0).all()
     assert "losses() of Uncertain is its own, and image_losses() is not: a router" in caplog.text
 
@@ -102,7 +96,7 @@ def test_phase_detector2_trains_what_the_hard_route_alone_passes(
 ) -> None:
     cfg = config(kind, *SECOND)
     before = DynamicTrainer(cfg).detector.refine.weight.clone()
-    moved = not torch.equal(before, trained(cfg).refine.weight)
+    moved = not torch.equal(before, trained(cfg).detector.refine.weight)
     said = (
         "Phase detector2 leaves 'refine.weight' as it is, as neither second_parts() nor "
         "tail_parts() of Refined names it as detector2's."
@@ -203,14 +197,14 @@ def test_a_router_that_would_not_learn_what_it_gives(
 @pytest.mark.parametrize("build", [Cubic, Deeper])
 def test_a_router_with_layers_of_its_own_learns(config: Config, build: Any) -> None:
     before = DynamicTrainer(config(with_router(build))).detector.router.state_dict()
-    after = trained(config(with_router(build))).router.state_dict()
+    after = trained(config(with_router(build))).detector.router.state_dict()
     assert not any(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_inputs_of_ones_own_are_measured_by_their_names(config: Config) -> None:
     model = trained(
         config(with_router(lambda *_: AdaptiveRouter(inputs={"own": Strongest(trains=False)})))
-    )
+    ).detector
     # At 64 x 64 p4 has 4 x 4 positions: 16 * 16 * 4; and 4 * 8 + 8 of the two layers.
     assert count_parts(model, 64, 64)["router"] == 16 * 16 * 4 + 4 * 8 + 8
 

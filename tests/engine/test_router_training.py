@@ -20,6 +20,7 @@ from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.router import LARGEST_LOGIT, AdaptiveRouter
 from tests.support import runs
 from tests.support.runs import NUM_IMAGES, differing
+from tests.support.trained import trained
 
 Config = Callable[..., CfgNode]
 
@@ -38,13 +39,6 @@ def config(config_file: str, tmp_path: Path) -> Config:
         return load_config(config_file, [str(word) for word in words], use)
 
     return build
-
-
-def trained(cfg: CfgNode, resume: bool = False) -> DynamicTrainer:
-    trainer = DynamicTrainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    trainer.train()
-    return trainer
 
 
 def weights(trainer: DynamicTrainer) -> dict[str, torch.Tensor]:

@@ -27,6 +27,7 @@ from dynamicdet_d2.modeling.modes import modes_kept
 from dynamicdet_d2.utils import progress
 from tests.support.runs import NUM_IMAGES, differing
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
+from tests.support.trained import trained
 
 Config = Callable[..., CfgNode]
 
@@ -222,13 +223,6 @@ def config(config_file: str, tmp_path: Path) -> Config:
         return load_config(config_file, [str(word) for word in (*keys, *overrides)])
 
     return build
-
-
-def trained(cfg: CfgNode) -> DynamicTrainer:
-    trainer = DynamicTrainer(cfg)
-    trainer.resume_or_load(resume=False)
-    trainer.train()
-    return trainer
 
 
 def state(trainer: DynamicTrainer) -> dict[str, Tensor]:
