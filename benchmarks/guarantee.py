@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often a promised AP drop is exceeded: many splits of one set, calibrated on one part.
 
-The images are drawn here as numbers: one to four objects of three classes, false positives, and
-two exits of which the second one finds and locates the objects of hard images better; the
-difficulty knows an image's hardness with some noise. A split calibrates on a part of the images and
-looks at the rest. The rest is many times as large, because what is promised is of all images like
-these, and the drop on a held-out part as small as the calibration's has an error of its own.
+The images are drawn here as numbers: one to four objects of a few classes or many, which may be
+rare by Zipf's law, false positives, and two exits of which the second one finds and locates the
+objects of hard images better; the difficulty knows an image's hardness with some noise. A split
+calibrates on a part of the images and looks at the rest. The rest is many times as large, because
+what is promised is of all images like these, and the drop on a held-out part as small as the
+calibration's has an error of its own.
 
     python -m benchmarks.guarantee [--images 4000] [--calibrate 400] [--splits 1000]
+        [--classes 3] [--zipf 0]
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from dynamicdet_d2.evaluation.coco.set_gains import Boxes, MatchedImage, match_i
 from dynamicdet_d2.operating_point import threshold_grid
 from dynamicdet_d2.operating_point.guarantee import Guarantee
 
-NUM_CLASSES, SIDE = 3, 40.0
+SIDE = 40.0
 
 
 @dataclass(frozen=True)
@@ -84,43 +86,49 @@ class Found:
         }
 
 
-def draw_set(count: int, seed: int) -> DrawnSet:
-    """Images whose second exit is better where they are hard."""
+def draw_set(count: int, seed: int, classes: int, zipf: float) -> DrawnSet:
+    """Images whose second exit is better where they are hard.
+
+    Args:
+        zipf: the k-th class is as frequent as 1 / k to this power.
+    """
     generator = np.random.default_rng(seed)
     hardness = generator.random(count)
-    images = [_image(h, generator) for h in hardness]
+    frequency = np.arange(1, classes + 1) ** -zipf
+    images = [_image(h, frequency / frequency.sum(), generator) for h in hardness]
     seen = hardness + generator.normal(0, 0.25, count)
     difficulties = 1 / (1 + np.exp(-4 * (seen - 0.5)))
     return DrawnSet(images, difficulties, MatchedSweep(images).own_ap())
 
 
-def _image(hardness: float, generator: np.random.Generator) -> MatchedImage:
+def _image(hardness: float, frequency: np.ndarray, generator: np.random.Generator) -> MatchedImage:
     objects = int(generator.integers(1, 5))
     corners = np.arange(objects)[:, None] * [3 * SIDE, 0.0]
     boxes = np.concatenate([corners, np.full((objects, 2), SIDE)], axis=1)
-    label = generator.integers(0, NUM_CLASSES, objects)
+    label = generator.choice(len(frequency), objects, p=frequency)
+    truth = Boxes(boxes, label, np.zeros(objects))
     exits = [
-        _exit(boxes, label, 0.95 - fall * hardness, noise * (1 + 2 * hardness), generator)
+        _exit(truth, 0.95 - fall * hardness, noise * (1 + 2 * hardness), frequency, generator)
         for fall, noise in ((0.5, 2.5), (0.42, 2.2))
     ]
-    return match_image(exits, Boxes(boxes, label, np.zeros(objects)))
+    return match_image(exits, truth)
 
 
 def _exit(
-    boxes: np.ndarray,
-    label: np.ndarray,
+    truth: Boxes,
     recall: float,
     noise: float,
+    frequency: np.ndarray,
     generator: np.random.Generator,
 ) -> Boxes:
     """Some of the objects, moved by pixels, and false positives of mostly lower scores."""
-    kept = generator.random(len(boxes)) < recall
+    kept = generator.random(len(truth.boxes)) < recall
     wrong = int(generator.poisson(1.0))
-    moved = boxes[kept] + generator.normal(0, noise, (int(kept.sum()), 4))
+    moved = truth.boxes[kept] + generator.normal(0, noise, (int(kept.sum()), 4))
     apart = np.tile([0.0, 5 * SIDE, SIDE, SIDE], (wrong, 1))
     return Boxes(
         np.concatenate([moved, apart]),
-        np.concatenate([label[kept], generator.integers(0, NUM_CLASSES, wrong)]),
+        np.concatenate([truth.label[kept], generator.choice(len(frequency), wrong, p=frequency)]),
         np.concatenate([generator.beta(5, 2, len(moved)), generator.beta(2, 4, wrong)]),
     )
 
@@ -183,7 +191,7 @@ def _split(
 def main() -> None:
     options = _parse()
     start = time.perf_counter()
-    drawn = draw_set(options.images, options.seed)
+    drawn = draw_set(options.images, options.seed, options.classes, options.zipf)
     limits = Limits(options.drop, options.share, options.confidence, options.steps)
     found = simulate(drawn, limits, options.calibrate, options.splits, options.seed)
     record: dict[str, Any] = {
@@ -204,6 +212,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--calibrate", type=int, default=400, help="images of a calibration")
     parser.add_argument("--splits", type=int, default=1000)
+    parser.add_argument("--classes", type=int, default=3)
+    parser.add_argument("--zipf", type=float, default=0.0, help="exponent of how rare classes are")
     parser.add_argument("--drop", type=float, default=2.0, help="points of AP")
     parser.add_argument("--share", type=float, default=0.2, help="of images, in mode finite")
     parser.add_argument("--confidence", type=float, default=0.95)

@@ -27,9 +27,6 @@ from dynamicdet_d2.operating_point.hard_fraction import least_ap
 
 logger = logging.getLogger(__name__)
 
-# Images below which a class's part of AP scatters by more than its influence says.
-_FEW = 10
-
 
 class ApDrop(Target):
     """Points of box AP that may be lost against all images hard."""
@@ -102,24 +99,25 @@ def of_the_set(
     """Mode "ap": with this confidence AP over all images like these falls by at most ``drop``.
 
     The walk goes from all hard to all easy. The error of AP(all hard) - AP(t) is estimated from
-    each image's influence on it. Thresholds are quantiles of the same images; how far they are from
-    those of all images changes the error by less than itself, the less the more images there are.
+    each image's influence on each class's part. Thresholds are quantiles of the same images; how
+    far they are from those of all images changes the error by less than itself, the less the more
+    images there are.
 
     Raises:
         ValueError: too few images for a normal distribution of the error.
     """
     num_images = len(routings[0])
     check_number(num_images, LARGE_SAMPLE, "images")
-    _say_rare_classes(sweep)
     fixed = point_estimate(sweep, routings, drop)
     best, reference = sweep.evaluate(routings[-1]).ap, sweep.influence(routings[-1])
+    shown = sweep.class_images()
     found = [(0.0, 0.0)]
 
     def tests() -> Iterator[bool]:
         for hard in reversed(routings[:-1]):
             lost = best - sweep.evaluate(hard).ap
             moved = 100 * (reference - sweep.influence(hard))
-            found.append((lost, upper_bound(lost, moved, guarantee.confidence)))
+            found.append((lost, upper_bound(lost, moved, shown, guarantee.confidence)))
             yield found[-1][1] <= drop
 
     passed = leading(tests())
@@ -133,19 +131,6 @@ def of_the_set(
         f"box AP over images like these falls by at most {drop:g}: it falls by {lost:.2f} on the "
         f"{num_images} images, {bound:.2f} at most",
     )
-
-
-def _say_rare_classes(sweep: CocoSweep) -> None:
-    """All images may be enough, and those of a class not, which counts in AP as every other."""
-    shown = sweep.class_images()
-    rare = int(((shown > 0) & (shown < _FEW)).sum())
-    if rare:
-        logger.warning(
-            "%d of %d classes have objects in fewer than %d images: AP over all images may fall by "
-            "more than promised more often than --confidence says. --mode finite, of images' own "
-            "AP, holds whatever the classes are.",
-            *(rare, int((shown > 0).sum()), _FEW),
-        )
 
 
 def of_images(

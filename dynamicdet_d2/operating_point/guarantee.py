@@ -11,7 +11,8 @@ Two tests. A share of images is tested by the binomial distribution, for any num
 whatever they look like. The share only grows along the walk, here and in truth, so that the
 thresholds may be quantiles of these very images: passing at the chosen threshold means passing at
 the last one that keeps the promise as well. A figure of the whole set, such as AP, is tested by its
-standard error and the normal distribution, which needs many images.
+standard error and the normal distribution, which needs many images; what few images of a class
+leave open is made up for by what the images of all classes show.
 """
 
 import math
@@ -21,7 +22,7 @@ from itertools import takewhile
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dynamicdet_d2.config.ranges import number, one_of
 
@@ -117,14 +118,38 @@ def binomial_cdf(count: int, num_images: int, share: float) -> float:
     return min(1.0, math.fsum(map(math.exp, terms)))
 
 
-def upper_bound(estimate: float, influence: ArrayLike, confidence: float) -> float:
-    """One-sided upper bound of a figure of which each image's influence is known.
+def upper_bound(
+    estimate: float, influence: ArrayLike, shown: ArrayLike, confidence: float
+) -> float:
+    """One-sided upper bound of a mean over classes of which each image's influence is known.
 
     Args:
-        estimate: of the figure.
-        influence: (I,) its derivative by each image's weight, 0 in sum; I is at least 2.
+        estimate: of the mean.
+        influence: (K, I) derivative of each class's part by each image's weight; a row is 0 in sum.
+        shown: (K,) images that show each class.
         confidence: in (0, 1).
+
+    Returns:
+        the bound; infinite where no class is shown by two images.
     """
-    values = np.asarray(influence, dtype=np.float64)
-    error = math.sqrt(len(values) / (len(values) - 1) * float(np.square(values).sum()))
-    return estimate + NormalDist().inv_cdf(confidence) * error
+    seen = np.asarray(shown) > 0
+    moved, number = np.asarray(influence, dtype=np.float64)[seen], np.asarray(shown)[seen]
+    if not (number > 1).any():
+        return math.inf
+    error = float(np.square(moved.sum(axis=0)).sum()) + _understated(moved, number)
+    return estimate + NormalDist().inv_cdf(confidence) * math.sqrt(error)
+
+
+def _understated(moved: NDArray[np.float64], number: NDArray[np.integer]) -> float:
+    """What the squares of all influences lack of the variance, since each class has few images.
+
+    The squares of a class that n images show fall short of its variance by (n - 1) / n, wholly if n
+    is 1, and scatter around that: a class whose few images happen to agree looks certain. So its
+    variance is not taken to be less than n images would have of the spread that the images of all
+    classes have.
+    """
+    others = number - 1
+    squares = np.square(moved).sum(axis=1)
+    spread = (squares * np.square(number)).sum() / others.sum()
+    own = squares * number / np.maximum(others, 1)
+    return float((np.maximum(own, spread / number) - squares).sum())

@@ -5,7 +5,7 @@ from benchmarks.guarantee import Limits, draw_set, simulate
 
 
 def test_splits() -> None:
-    found = simulate(draw_set(900, 0), Limits(2.0, 0.2, 0.95, 10), 300, 2, 0)
+    found = simulate(draw_set(900, 0, 3, 0.0), Limits(2.0, 0.2, 0.95, 10), 300, 2, 0)
     assert set(found) == {"ap", "ap, point", "finite", "finite, point"}
     for mode in ("ap", "finite"):
         # A promise is never bolder than the point estimate.

@@ -111,10 +111,31 @@ def test_the_bound_is_where_the_test_turns(number: int, data: st.DataObject) -> 
 def test_the_bound_of_a_mean() -> None:
     """A mean's influences are the deviations by the number: the bound is mean + z s / sqrt(n)."""
     values = np.array([1.0, 2.0, 4.0, 5.0])
-    influence = (values - 3) / 4
+    influence = (values - 3)[None] / 4
     expected = 3 + 1.6448536 * values.std(ddof=1) / math.sqrt(4)
-    assert upper_bound(3.0, influence, 0.95) == pytest.approx(expected)
-    assert upper_bound(3.0, np.zeros(4), 0.95) == 3.0
+    assert upper_bound(3.0, influence, [4], 0.95) == pytest.approx(expected)
+    assert upper_bound(3.0, np.zeros((1, 4)), [4], 0.95) == 3.0
+
+
+def test_the_bound_of_a_mean_of_classes_by_hand() -> None:
+    """Class a is shown by four images, b by two that agree, c by one and d by none.
+
+    The squares are 4, 0 and 0. The spread of an image is 4 * 4^2 / (3 + 1) = 16, so that the
+    variances are not taken to be less than 16 / 4, 16 / 2 and 16 / 1. Of a its own is more: 16 / 3.
+    """
+    influence = np.zeros((4, 6))
+    influence[0, :4] = [1, -1, 1, -1]
+    expected = 1.6448536 * math.sqrt(16 / 3 + 8 + 16)
+    assert upper_bound(0.0, influence, [4, 2, 1, 0], 0.95) == pytest.approx(expected)
+    # What two classes share in an image adds up before it is squared.
+    both = np.array([[1.0, -1.0], [1.0, -1.0]])
+    assert upper_bound(0.0, both, [2, 2], 0.95) == pytest.approx(
+        1.6448536 * math.sqrt(8 + (4 - 2) + (4 - 2))
+    )
+
+
+def test_classes_of_one_image_each_show_nothing() -> None:
+    assert upper_bound(1.0, np.zeros((3, 3)), [1, 1, 1], 0.5) == math.inf
 
 
 @pytest.mark.parametrize(

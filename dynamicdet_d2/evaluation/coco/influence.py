@@ -34,9 +34,12 @@ class ObjectPlaces:
 
 
 def ap_influence(
-    ranked: RankedDetections, kept: np.ndarray, objects: ObjectPlaces, num_images: int
+    ranked: RankedDetections,
+    kept: np.ndarray,
+    objects: ObjectPlaces,
+    shape: tuple[int, int],
 ) -> np.ndarray:
-    """Derivative of AP by the weight of each image, all weights being 1.
+    """Derivative of each class's part of AP by the weight of each image, all weights being 1.
 
     At one IoU threshold and class with n objects, AP is 1/n times the sum over the true positives
     j of the best precision at or after j, that of the true positive e(j): C_e / N_e, where C and N
@@ -51,21 +54,21 @@ def ap_influence(
 
     Args:
         kept: (2 I,) bool, the sources whose detections count.
-        num_images: I.
+        shape: K and I.
 
     Returns:
-        (I,) float64, a share of AP; the sum over the images is 0, since AP does not change when
-        all of them count twice.
+        (K, I) float64, shares of AP, which is their parts' sum; the sum over the images is 0, since
+        AP does not change when all of them count twice.
     """
     chosen = np.flatnonzero(kept[ranked.source])
     label, image = ranked.label[chosen], ranked.source[chosen] // 2
-    wanted = np.bincount(objects.label, minlength=int(ranked.label.max(initial=-1)) + 1)
+    wanted = np.bincount(objects.label, minlength=shape[0])
     positive, counted = ranked.positive[chosen], ranked.counted[chosen]
-    influence = np.zeros(num_images)
+    influence = np.zeros(shape)
     for bit in SETTING_BITS[0]:
         true = (positive & bit) != 0
         influence += _at_one_threshold(
-            true, (counted & bit) != 0, label, image, wanted, objects, num_images
+            true, (counted & bit) != 0, label, image, wanted, objects, shape
         )
     return influence / (NUM_THRESHOLDS * max(int(np.count_nonzero(wanted)), 1))
 
@@ -77,12 +80,17 @@ def _at_one_threshold(
     image: np.ndarray,
     wanted: np.ndarray,
     objects: ObjectPlaces,
-    num_images: int,
+    shape: tuple[int, int],
 ) -> np.ndarray:
-    """(I,) derivative of the sum of all classes' AP; detections in the order of the ranking."""
+    """(K, I) derivative of each class's AP; detections in the order of the ranking."""
     place = np.flatnonzero(true)
     if not len(place):
-        return np.zeros(num_images)
+        return np.zeros(shape)
+
+    def sums(label: np.ndarray, image: np.ndarray, values: np.ndarray) -> np.ndarray:
+        cell = label.astype(np.int64) * shape[1] + image
+        return np.bincount(cell, values, minlength=shape[0] * shape[1]).reshape(shape)
+
     classes = label[place]
     found = _count_in_class(true, place, label)
     seen = _count_in_class(counted, place, label)
@@ -95,14 +103,14 @@ def _at_one_threshold(
         _sums_from_here(chosen * each, classes) for each in (1 / seen, found / np.square(seen))
     )
     ap = np.bincount(classes, precision * share, minlength=len(wanted))
-    own = np.bincount(image[place], precision * share + lift, minlength=num_images)
+    own = sums(classes, image[place], precision * share + lift)
     # A false positive counts at the true positives of its class from the next one on.
     after = np.cumsum(true) - true
     counts = counted & (after < len(place))
     counts[counts] = classes[after[counts]] == label[counts]
-    own -= np.bincount(image[counts], drop[after[counts]], minlength=num_images)
+    own -= sums(label[counts], image[counts], drop[after[counts]])
     loss = ap[objects.label] / np.maximum(wanted, 1)[objects.label]
-    return own - np.bincount(objects.image, loss, minlength=num_images)
+    return own - sums(objects.label, objects.image, loss)
 
 
 def _count_in_class(flags: np.ndarray, place: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -186,15 +186,16 @@ class CocoSweep:
         return gains
 
     def influence(self, hard: np.ndarray) -> np.ndarray:
-        """How much each image moves the AP of a routing (``influence`` says what for).
+        """How much each image moves each class's part of a routing's AP (``influence`` says why).
 
         Returns:
-            (I,) float64 in the order of ``image_ids``; a share of AP, 0 in sum.
+            (K, I) float64, images in the order of ``image_ids``; shares of AP, of each class 0 in
+            sum.
         """
         kept, _ = self._select(hard, None)
-        influence = np.empty(len(self.image_ids))
-        influence[self._sorted] = ap_influence(
-            self._ranked, kept, self._objects_of_all_sizes(), len(self.image_ids)
+        influence = np.empty((len(self.category_ids), len(self.image_ids)))
+        influence[:, self._sorted] = ap_influence(
+            self._ranked, kept, self._objects_of_all_sizes(), influence.shape
         )
         return influence
 
