@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refuse to measure a detector whose weights are not all there: its figures would mean nothing."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +63,13 @@ def check_complete(
     check_finite(checkpointer)
     routed = any(name.startswith(_ROUTER) for name in checkpointer.report.model_names)
     if routed and not (one_exit or without_router):
-        say_untrained_router(checkpointer.report.path)
+        say_untrained_router(checkpointer.report.path, _has_no_offset(checkpointer))
+
+
+def _has_no_offset(checkpointer: DynamicCheckpointer) -> bool:
+    """Whether the file says that its loss offset was not measured yet; some have none at all."""
+    loaded = checkpointer.report is not None and "loss_offset" in checkpointer.report.loaded
+    return loaded and math.isnan(float(checkpointer.model.loss_offset))
 
 
 def unfilled(report: LoadReport) -> list[str]:

@@ -91,11 +91,12 @@ def recorded_phase(path: str | os.PathLike[str]) -> str:
     return phase if isinstance(phase, str) else ""
 
 
-def say_untrained_router(path: str | os.PathLike[str]) -> None:
+def say_untrained_router(path: str | os.PathLike[str], without_offset: bool = False) -> None:
     """Say where the router of a checkpoint has learnt nothing from the detectors beside it.
 
     Args:
         path: as for ``recorded_by``.
+        without_offset: its loss offset is NaN.
     """
     phase = recorded_phase(path)
     if phase in _BEFORE_THE_ROUTER:
@@ -108,6 +109,12 @@ def say_untrained_router(path: str | os.PathLike[str]) -> None:
         logger.warning(
             "%s is of Detectron2's own trainer, which trains no router: which images are hard is "
             "left to chance.",
+            path,
+        )
+    elif not phase and without_offset:
+        logger.warning(
+            "%s has no loss offset, with which the training of a router begins: unless it was "
+            "trained in another way, which images are hard is left to chance.",
             path,
         )
 

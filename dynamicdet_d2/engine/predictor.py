@@ -6,6 +6,7 @@ of Detectron2's.
 """
 
 import logging
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,7 @@ class Predictor(DefaultPredictor):
         if dynamic and cfg.MODEL.WEIGHTS:
             # Not at the first image: a threshold that is moved before it comes from no calibration.
             self.model.operating_point.check(self.model)
+        self._calibrated_input = deepcopy(self._input())
         options = None if dynamic else InferenceOptions.from_config(cfg)
         self._optimized = OptimizedCopy(options, whole=True)
 
@@ -112,8 +114,33 @@ class Predictor(DefaultPredictor):
             return output
 
     def as_run(self) -> nn.Module:
-        """The model, or where ``MODEL.INFERENCE.OPTIMIZE`` is True its optimised copy."""
+        """The model, or where ``MODEL.INFERENCE.OPTIMIZE`` is True its optimised copy.
+
+        Raises:
+            ValueError: as ``_refuse_other_input``.
+        """
+        self._refuse_other_input()
         return self._optimized.of(self.model)
+
+    def _input(self) -> tuple[object, ...]:
+        """How images reach the model, in a form that can be compared."""
+        return type(self.aug), getattr(self.aug, "__dict__", None), self.input_format
+
+    def _refuse_other_input(self) -> None:
+        """
+        Raises:
+            ValueError: ``aug`` or ``input_format`` were set below a calibrated threshold, which is
+                one of images as the config has them.
+        """
+        point = getattr(self.model, "operating_point", None)
+        if point is None or point.calibration is None or self._input() == self._calibrated_input:
+            return
+        raise ValueError(
+            f"The calibration {self.cfg.MODEL.DYNAMIC.CALIBRATION} is of images as the config has "
+            "them, and aug or input_format of the predictor are others now. Set INPUT.* before the "
+            "predictor is built, and run calibrate.py for them; or set model.threshold, of its "
+            "model, by hand."
+        )
 
     def model_input(self, image: object) -> dict[str, Any]:
         """As Detectron2's: the channels of ``INPUT.FORMAT``, resized, as float32.

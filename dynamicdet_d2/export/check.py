@@ -78,7 +78,7 @@ def _compare(
         raise ValueError(_sentence(piece, inputs, says))
     difference = float(np.abs(found - expected).max(initial=0))
     if not difference <= TOLERANCE * max(float(np.abs(expected).max(initial=0)), 1.0):
-        says = f"gives {name} that differs from PyTorch's by {difference:.2g}"
+        says = f"gives '{name}', which differs from PyTorch's by {difference:.2g}"
         raise ValueError(_sentence(piece, inputs, says))
 
 

@@ -49,13 +49,14 @@ class Piece:
             example: what it is called with.
             axes: see above.
         """
-        outputs = tuple(run(function, example))
+        outputs = tuple(run(function, {name: x.clone() for name, x in example.items()}))
         return cls(name, _Named(owner, function, tuple(example), outputs), example, outputs, axes)
 
     def __call__(self, inputs: Tensors) -> Tensors:
         """The results of other inputs of the same names."""
         with torch.no_grad():
-            found = self.module(*(inputs[name] for name in self.example))
+            # A user's own part may compute in place.
+            found = self.module(*(inputs[name].clone() for name in self.example))
         return dict(zip(self.outputs, found, strict=True))
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from dynamicdet_d2.modeling.tails import Tails
 
 _FIELDS = ("pred_boxes", "scores", "pred_classes")
-# As fvcore's losses begin.
-_BAD_BOX = "bad box:"
+# As fvcore's losses begin to say it, and Detectron2's ``Boxes.clip``.
+_BAD_BOXES = ("bad box:", "Box tensor contains infinite")
 
 
 def losses_of_tail(
@@ -74,7 +74,7 @@ def loss_of_image(
 
 @contextmanager
 def finite_boxes() -> Iterator[None]:
-    """For losses of boxes.
+    """For what computes with boxes.
 
     Raises:
         FloatingPointError: they met predictions that are not finite.
@@ -83,7 +83,7 @@ def finite_boxes() -> Iterator[None]:
         yield
     except AssertionError as error:
         # The losses by overlap, FCOS's among them, assert that x1 <= x2, which NaN is not.
-        if not str(error).startswith(_BAD_BOX):
+        if not str(error).startswith(_BAD_BOXES):
             raise
         raise FloatingPointError("predicted boxes are not finite") from error
 
@@ -101,10 +101,15 @@ def detections_of_tail(
     Raises:
         ValueError: they are not one ``Instances`` an image, of its size, with boxes, scores and
             classes that there are, or the pyramid is no mapping, or lacks a level.
+        FloatingPointError: boxes or scores are not finite.
     """
     _check_pyramid(tails, pyramid)
-    found = tails.detections(detector, images, pyramid, limits, *proposals)
     giver = f"detections() of {type(tails).__name__}"
+    try:
+        with finite_boxes():
+            found = tails.detections(detector, images, pyramid, limits, *proposals)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{giver}: {error}.") from error
     _check_detections(found, images.image_sizes, giver)
     for own in found:
         _check_fields(own, tails.known_classes, giver)
@@ -220,12 +225,13 @@ def _check_fields(found: Instances, classes: int | None, giver: str) -> None:
             "detectron2.structures.Boxes."
         )
     if not found.pred_boxes.tensor.isfinite().all():
-        raise ValueError(f"{giver} gives pred_boxes that are not finite.")
+        raise FloatingPointError(f"{giver} gives pred_boxes that are not finite.")
     _check_scores(found.scores, giver)
     numbers = found.pred_classes
     if not isinstance(numbers, Tensor) or numbers.is_floating_point():
         kind = numbers.dtype if isinstance(numbers, Tensor) else f"type {type(numbers).__name__}"
         raise ValueError(f"{giver} gives pred_classes of {kind}; they must be a tensor of int64.")
+    _check_own_fields(found, giver)
     if not len(numbers):
         return
     lowest, highest = (int(end) for end in numbers.aminmax())
@@ -235,6 +241,15 @@ def _check_fields(found: Instances, classes: int | None, giver: str) -> None:
         raise ValueError(f"{giver} gives class {wrong}; the first class is 0{last}.")
 
 
+def _check_own_fields(found: Instances, giver: str) -> None:
+    for name, values in found.get_fields().items():
+        if isinstance(values, list | tuple):
+            raise ValueError(
+                f"{giver} gives '{name}' as a {type(values).__name__}, which cannot be indexed as "
+                "detections are chosen; it must be a tensor, or an object that can be."
+            )
+
+
 def _check_scores(scores: Any, giver: str) -> None:
     if not isinstance(scores, Tensor) or scores.dim() != 1 or not scores.is_floating_point():
         kind = f"type {type(scores).__name__}"
@@ -242,4 +257,4 @@ def _check_scores(scores: Any, giver: str) -> None:
             kind = f"shape {tuple(scores.shape)} and {scores.dtype}"
         raise ValueError(f"{giver} gives scores of {kind}; they must be a tensor (n,) of floats.")
     if not scores.isfinite().all():
-        raise ValueError(f"{giver} gives scores that are not finite.")
+        raise FloatingPointError(f"{giver} gives scores that are not finite.")

@@ -93,8 +93,14 @@ _LABEL_HEIGHT, _MOST_MOVES = 11, 3
 
 @contextlib.contextmanager
 def chart_style() -> Iterator[None]:
-    """Figures are made, drawn in and written inside; what Matplotlib warns of is said by name."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings(record=True) as met:
+    """Figures are made, drawn in and written inside; what Matplotlib warns of is said by name.
+
+    A user's own settings of Matplotlib have no part in them, such as LaTeX for texts, to which
+    names of classes would be a program.
+    """
+    with mpl.rc_context(), warnings.catch_warnings(record=True) as met:
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
         warnings.filterwarnings("always", f"({_NO_GLYPH}|{_NO_ROOM})")
         yield
     _say(met)

@@ -61,7 +61,8 @@ def test_a_router_that_has_learnt_nothing_yet_is_said(
     phase: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "w.pth"
-    checkpointer = loaded(dict(toy_model().state_dict()), tmp_path)
+    measured = {"loss_offset": torch.tensor(0.5).double()}
+    checkpointer = loaded({**toy_model().state_dict(), **measured}, tmp_path)
     for kept in ({}, {"trainer": {"phase": "router"}}, {"trainer": {"phase": ["detectors"]}}):
         torch.save({"model": {}, **kept}, path)
         check_complete(checkpointer)
@@ -92,6 +93,20 @@ def test_a_router_beside_which_detectron2s_own_trainer_has_trained_is_said(
         f"{path} is of Detectron2's own trainer, which trains no router: which images are hard is "
         "left to chance."
     )
+
+
+def test_a_router_without_a_loss_offset_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of weights alone, from which the name of their phase was taken."""
+    weights = dict(toy_model().state_dict())
+    offset = weights.pop("loss_offset")
+    assert offset.isnan()
+    for known in ({}, {"loss_offset": torch.tensor(0.5).double()}):
+        check_complete(loaded({**weights, **known}, tmp_path))
+    assert "chance" not in caplog.text
+    check_complete(loaded({**weights, "loss_offset": offset}, tmp_path))
+    assert " has no loss offset, with which the training of a router begins: " in caplog.text
 
 
 def test_complete_weights_are_accepted_with_or_without_a_loss_offset(

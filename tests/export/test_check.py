@@ -56,6 +56,12 @@ class ScaledRegions(FastRCNNConvFCHead):
         return super().forward(x) / math.sqrt(len(x))
 
 
+@ROI_BOX_HEAD_REGISTRY.register()
+class HalvesInPlace(FastRCNNConvFCHead):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mul_(0.5))
+
+
 def export_own(builder: str, folder: Path) -> None:
     cfg = toy_cfg(
         *("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "MODEL.BACKBONE.NAME", builder),
@@ -81,11 +87,21 @@ def test_a_backbone_without_a_multiple_of_its_own(tmp_path: Path) -> None:
 def test_the_number_of_positions_as_a_constant(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as said:
         export_own("build_scaled_patches", tmp_path / "exported")
-    assert str(said.value).startswith("The exported piece 'whole' gives own that differs from PyT")
+    assert str(said.value).startswith(
+        "The exported piece 'whole' gives 'own', which differs from P"
+    )
     assert str(said.value).endswith(
         "for an input of 1x3x160x96; a backbone that cannot be exported for all sizes may be for "
         "given ones (--sizes)."
     )
+
+
+def test_a_part_that_computes_in_place(tmp_path: Path) -> None:
+    keys = ("MODEL.ROI_BOX_HEAD.NAME", "HalvesInPlace")
+    model = toy_model(*keys)
+    nn.init.normal_(model.roi_heads.box_predictor.cls_score.weight)
+    export(model, toy_cfg(*keys), tmp_path / "exported", Request("torch"))
+    assert (tmp_path / "exported" / "boxes.pt").is_file()
 
 
 def test_the_number_of_regions_as_a_constant(tmp_path: Path) -> None:
@@ -94,5 +110,5 @@ def test_the_number_of_regions_as_a_constant(tmp_path: Path) -> None:
     nn.init.normal_(model.roi_heads.box_predictor.cls_score.weight)
     with pytest.raises(ValueError) as said:
         export(model, toy_cfg(*keys), tmp_path / "exported", Request("torch"))
-    assert str(said.value).startswith("The exported piece 'boxes' gives scores that differs from ")
+    assert str(said.value).startswith("The exported piece 'boxes' gives 'scores', which differs ")
     assert str(said.value).endswith("for an input of 12x7x7x16.")

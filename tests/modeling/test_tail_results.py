@@ -170,6 +170,11 @@ DETECTIONS = [
         "detections() of Points gives scores that are not finite.",
     ),
     (
+        [found(names=["a"])],
+        "detections() of Points gives 'names' as a list, which cannot be indexed as detections are "
+        "chosen; it must be a tensor, or an object that can be.",
+    ),
+    (
         [found(pred_classes=torch.tensor([1.5]))],
         "detections() of Points gives pred_classes of torch.float32; they must be a tensor of "
         "int64.",
@@ -191,9 +196,19 @@ DETECTIONS = [
 
 @pytest.mark.parametrize(("given", "says"), DETECTIONS)
 def test_detections_that_are_none(given: Any, says: str) -> None:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises((ValueError, FloatingPointError)) as error:
         detections_of_tail(Points(given), 1, _images(), {}, [0])  # type: ignore[arg-type]
     assert str(error.value) == says
+
+
+def test_boxes_that_cannot_be_clipped() -> None:
+    class Clips(Points):
+        def detections(self, *_: object) -> Any:
+            Boxes(torch.full((1, 4), float("nan"))).clip((4, 6))
+
+    says = r"^detections\(\) of Clips: predicted boxes are not finite\.$"
+    with pytest.raises(FloatingPointError, match=says):
+        detections_of_tail(Clips(None), 1, _images(), {}, [0])  # type: ignore[arg-type]
 
 
 def test_a_pyramid_that_is_none() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 
@@ -211,6 +212,27 @@ def test_a_calibration_is_refused_under_autocast_that_begins_later(files: Simple
         "dtype float32 (here bfloat16). Run calibrate.py for this one."
     )
     assert equal(predictor(picture(0)), before)
+
+
+def test_a_calibration_is_refused_for_images_of_another_size(files: SimpleNamespace) -> None:
+    keys = ("MODEL.DYNAMIC.CALIBRATION", files.calibration, "MODEL.DYNAMIC.HARD_FRACTION", 0.5)
+    predictor = DynamicPredictor(predicting_cfg("MODEL.WEIGHTS", files.weights, *keys))
+    before, (short, longest) = predictor(picture(0)), predictor.aug.short_edge_length
+    assert short == longest
+    predictor.aug = ResizeShortestEdge([short, short], predictor.aug.max_size)
+    assert equal(predictor(picture(0)), before)
+    says = f"^The calibration {files.calibration} is of images as the config has them, and aug or "
+    for name, value in (("input_format", "RGB"), ("aug", ResizeShortestEdge([short // 2] * 2))):
+        kept = getattr(predictor, name)
+        setattr(predictor, name, value)
+        with pytest.raises(ValueError, match=says):
+            predictor(picture(0))
+        setattr(predictor, name, kept)
+    predictor.aug.short_edge_length[0] = short // 2  # in place
+    with pytest.raises(ValueError, match=says):
+        predictor([picture(0)])
+    predictor.model.threshold = 0.5  # by hand, of whatever images
+    predictor(picture(0))
 
 
 def test_another_models_calibration_is_refused_before_a_budget_moves_the_threshold(

@@ -120,6 +120,13 @@ def test_labels_do_not_lie_on_each_other() -> None:
     assert all(low.y1 <= high.y0 for low, high in zip(boxes[:-1], boxes[1:], strict=True))
 
 
+def test_the_callers_style_has_no_part_in_it() -> None:
+    """With LaTeX a name would be a program, and without it there would be no chart."""
+    usual = drawn("chart")
+    with matplotlib.rc_context({"text.usetex": True, "savefig.dpi": 1, "savefig.pad_inches": 50}):
+        assert drawn("chart") == usual
+
+
 def test_the_callers_style_stays_as_it_was() -> None:
     before = dict(matplotlib.rcParams)
     drawn("chart")
