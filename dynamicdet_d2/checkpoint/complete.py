@@ -2,11 +2,11 @@
 """Refuse to measure a detector whose weights are not all there: its figures would mean nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
-from torch import nn
+from torch import Tensor, nn
 
 from dynamicdet_d2.checkpoint.checkpointer import DynamicCheckpointer
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes
@@ -168,20 +168,35 @@ def not_finite(model: nn.Module, apart: Sequence[str] = _WITHOUT_EFFECT) -> list
     Args:
         apart: what is not looked at; else whatever results of inference depend on is.
     """
+    return _not_finite(model.state_dict(), apart)
+
+
+def _not_finite(weights: Mapping[str, Tensor], apart: Sequence[str]) -> list[str]:
     return [
-        name
-        for name, value in model.state_dict().items()
-        if name not in apart and not value.isfinite().all()
+        name for name, value in weights.items() if name not in apart and not value.isfinite().all()
     ]
 
 
-def _negative_variances(model: nn.Module) -> list[str]:
+def _negative_variances(weights: Mapping[str, Tensor]) -> list[str]:
     """Names of a norm's variances of which there is no root."""
     return [
         name
-        for name, value in model.state_dict().items()
+        for name, value in weights.items()
         if name.endswith(".running_var") and (value < 0).any()
     ]
+
+
+def without_use(weights: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """The first of a state's tensors by which nothing can be computed, and what its values are:
+    "that are not finite", or "that are negative, and no variances". None: there is no such tensor.
+    """
+    for bad, what in (
+        (_not_finite(weights, _WITHOUT_EFFECT), "that are not finite"),
+        (_negative_variances(weights), "that are negative, and no variances"),
+    ):
+        if bad:
+            return bad[0], what
+    return None
 
 
 def check_finite(checkpointer: DynamicCheckpointer) -> None:
@@ -197,11 +212,9 @@ def check_finite(checkpointer: DynamicCheckpointer) -> None:
     reports = [x for x in (checkpointer.report2, checkpointer.report) if x is not None]
     if not reports:
         return
-    for bad, what in (
-        (not_finite(checkpointer.model), "that are not finite"),
-        (_negative_variances(checkpointer.model), "that are negative, and no variances"),
-    ):
-        if bad:
-            # A name that no file has filled is of what was there before: any file is to look at.
-            source = next((x for x in reports if bad[0] in x.loaded), reports[-1])
-            raise ValueError(f"{source.path} has values in {bad[0]} {what}.")
+    found = without_use(checkpointer.model.state_dict())
+    if found is not None:
+        name, what = found
+        # A name that no file has filled is of what was there before: any file is to look at.
+        source = next((x for x in reports if name in x.loaded), reports[-1])
+        raise ValueError(f"{source.path} has values in {name} {what}.")

@@ -16,18 +16,18 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from torch import Tensor, nn
 
+from dynamicdet_d2.checkpoint.complete import without_use
 from dynamicdet_d2.checkpoint.conventions import keys_of
 from dynamicdet_d2.checkpoint.learnt import in_checkpoint
 from dynamicdet_d2.checkpoint.names.yolo import Layout, Source, recognise
 from dynamicdet_d2.checkpoint.pickled_modules import read_pickled_weights
+from dynamicdet_d2.checkpoint.published_anchors import anchors_of
 from dynamicdet_d2.config import add_dynamicdet_config
 from dynamicdet_d2.modeling.yolo.build import dynamic_parts, static_parts
+from dynamicdet_d2.modeling.yolo.head import NUM_BOX_LOGITS
 from dynamicdet_d2.modeling.yolo.variants import VARIANTS
 from dynamicdet_d2.utils.files import names_a_file, too_long, whole_file
 from dynamicdet_d2.utils.words import shown
-
-_ANCHOR_TOLERANCE = 2e-3
-"""Relative; files in float16 hold anchors in cells to 11 bits."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def convert(path: str, output: str) -> Converted:
             beside it as ``NAME.yaml``.
 
     Raises:
-        ValueError: if the file is not one of the published layouts, or does not fit its model.
+        ValueError: if the file is not one of the published layouts, does not fit its model, or has
+            values that nothing can be detected by.
     """
     target = Path(output)
     if target.suffix != ".pth":
@@ -126,13 +127,27 @@ def renamed(published: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor
     """A published state dict under our names, in float32.
 
     Counters that it lacks start at 0. Folded implicit vectors become ones that do nothing.
+
+    Raises:
+        ValueError: naming a tensor of the file that is too small, or has values that are no floats,
+            not finite, or no variances.
     """
     weights = {}
-    for name, source in layout.sources().items():
-        if source.name in published:
-            weights[name] = _taken(published[source.name], source)
-        else:
+    sources = layout.sources()
+    for name, source in sources.items():
+        if source.name not in published:
             weights[name] = torch.zeros((), dtype=torch.long)
+            continue
+        tensor = published[source.name]
+        if not (tensor.is_floating_point() or name.endswith(".num_batches_tracked")):
+            raise ValueError(
+                f"{source.name} has values of type {tensor.dtype}, where floating point numbers "
+                "belong."
+            )
+        weights[name] = _taken(tensor, source)
+    found = without_use(weights)
+    if found is not None:
+        raise ValueError(f"{sources[found[0]].name} has values {found[1]}.")
     if not layout.implicit:
         weights |= _without_effect(weights)
     return weights
@@ -162,32 +177,6 @@ def _without_effect(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return vectors
 
 
-def anchors_of(published: Mapping[str, Tensor], layout: Layout) -> list | None:
-    """Anchors in pixels by level, where the file has others than the published ones.
-
-    Raises:
-        ValueError: if two detectors have different anchors, or anchors in pixels and in cells
-            disagree.
-    """
-    known = torch.tensor(VARIANTS[layout.variant].anchors, dtype=torch.float32)
-    found = {name: x.float() for name, x in published.items() if name.endswith(".anchor_grid")}
-    if not found:
-        return None
-    grids = [grid.reshape(len(grid), -1, 2) for grid in found.values()]
-    if any(not torch.equal(grid, grids[0]) for grid in grids):
-        raise ValueError("its two detectors have different anchors, which are not supported.")
-    strides = 8 * 2 ** torch.arange(len(grids[0]))[:, None, None]
-    for name in found:
-        cells = published.get(name.replace(".anchor_grid", ".anchors"))
-        if cells is not None and not torch.allclose(
-            cells.float() * strides, grids[0], rtol=_ANCHOR_TOLERANCE, atol=0
-        ):
-            raise ValueError(f"{name} and its anchors in cells disagree.")
-    if grids[0].shape == known.shape and torch.allclose(grids[0], known, _ANCHOR_TOLERANCE, 0):
-        return None
-    return grids[0].tolist()
-
-
 def config_keys(layout: Layout, weights: Mapping[str, Tensor], anchors: list | None) -> dict:
     """The config that the weights are for, without where they lie.
 
@@ -195,15 +184,19 @@ def config_keys(layout: Layout, weights: Mapping[str, Tensor], anchors: list | N
         layout: what the file held.
         weights: under our names.
         anchors: other than the variant's; None: the variant's.
+
+    Raises:
+        ValueError: if the predictors are of no classes, or of other anchors.
     """
     variant = VARIANTS[layout.variant]
     finest = f"p{len(variant.backbone.levels) - len(variant.anchors) + 1}"
     head = "head1" if layout.dynamic else "head"
-    outputs = len(weights[f"{head}.predictors.n{finest[1:]}.conv.bias"])
+    name = f"{head}.predictors.n{finest[1:]}.conv.bias"
     per_position = len((anchors or variant.anchors)[0])
+    classes = _num_classes(layout.sources()[name].name, len(weights[name]), per_position)
     size = 1280 if layout.variant == "yolov7_w6" else 640
     yolo: dict[str, Any]
-    yolo = {"VARIANT": layout.variant, "NUM_CLASSES": outputs // per_position - 5}
+    yolo = {"VARIANT": layout.variant, "NUM_CLASSES": classes}
     yolo["LOSS"] = {"TRAIN_SIZE": size}
     if anchors:
         yolo["ANCHORS"] = anchors
@@ -231,6 +224,17 @@ def config_keys(layout: Layout, weights: Mapping[str, Tensor], anchors: list | N
         "TEST": {"DETECTIONS_PER_IMAGE": 300},
         "VERSION": 2,
     }
+
+
+def _num_classes(name: str, outputs: int, per_position: int) -> int:
+    """Of a predictor with so many outputs for so many anchors of a position."""
+    each, left = divmod(outputs, per_position)
+    if left or each <= NUM_BOX_LOGITS:
+        raise ValueError(
+            f"{name} has {outputs} outputs for the {per_position} anchors of a position, where "
+            f"each has {NUM_BOX_LOGITS} and one for every class, of which there is one at least."
+        )
+    return each - NUM_BOX_LOGITS
 
 
 def _checked_shapes(weights: Mapping[str, Tensor], layout: Layout, keys: dict) -> CfgNode:

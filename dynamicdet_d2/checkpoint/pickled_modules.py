@@ -6,6 +6,7 @@ every class is an empty stand-in, torch's and numpy's own included: nothing that
 imported or called, and what is read is what the stand-ins were given to keep.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor
 from dynamicdet_d2.checkpoint.files import unreadable_weights
 from dynamicdet_d2.utils.pickle_size import check_sizes
 from dynamicdet_d2.utils.unpickling import damaged_record, newer_protocol
+
+logger = logging.getLogger(__name__)
 
 _ALLOWED = re.compile(
     r"models\..+|torch\.nn\.modules\..+|numpy(\..+)?|collections\..+"
@@ -44,36 +47,59 @@ class _StandIn:
 def read_pickled_weights(path: str) -> dict[str, Tensor]:
     """The state dict of a file's model: a state dict itself, or a pickled module.
 
+    Of a training that keeps an average of its weights beside them, the average is taken, and it is
+    said: it is what such a training is evaluated by and ends with.
+
     Args:
-        path: of a file that ``torch.save`` wrote, with the model under "model" or alone.
+        path: of a file that ``torch.save`` wrote, with the model under "model" or alone, or its
+            average under "ema".
 
     Returns:
         name -> tensor on the CPU, as ``state_dict()`` of the module would have them.
 
     Raises:
         ValueError: if the file cannot be read, names anything that is not allowed, or has no
-            weights.
+            weights, or none where it has an average of them.
     """
     content = _load(path)
-    if isinstance(content, dict) and "model" in content:
-        content = content["model"]
+    if not isinstance(content, dict):
+        return _tensors(content, path)
+    if content.get("ema") is None:
+        return _tensors(content.get("model", content), path)
+    weights = _tensors(content["ema"], f"'ema' of {path}")
+    logger.warning(
+        "%s holds averaged weights under 'ema': they are taken, as its training detects with them.",
+        path,
+    )
+    return weights
+
+
+def _tensors(content: object, where: str) -> dict[str, Tensor]:
+    """Those of a state dict or of a pickled module's stand-in.
+
+    Args:
+        where: what it is called, for errors.
+
+    Raises:
+        ValueError: if it is neither, is empty, or holds what are no plain tensors.
+    """
     if not isinstance(content, Mapping | _StandIn):
         raise ValueError(
-            f"{path} holds an object of type {type(content).__name__}, where weights or a module "
+            f"{where} holds an object of type {type(content).__name__}, where weights or a module "
             "belong."
         )
     weights: dict[Any, Any]
-    weights = dict(content) if isinstance(content, Mapping) else dict(_weights(content, path))
+    weights = dict(content) if isinstance(content, Mapping) else dict(_weights(content, where))
     if not weights:
-        raise ValueError(f"{path} holds no weights.")
+        raise ValueError(f"{where} holds no weights.")
     for name, value in weights.items():
         if not isinstance(value, Tensor):
             raise ValueError(
-                f"{path} holds under '{name}' what is of type {type(value).__name__}, where a "
+                f"{where} holds under '{name}' what is of type {type(value).__name__}, where a "
                 "tensor belongs."
             )
         if unreadable_weights({name: value}) or _is_expanded(value):
-            raise ValueError(f"{path} does not hold every value of '{name}', as plain tensors do.")
+            raise ValueError(f"{where} does not hold every value of '{name}', as plain tensors do.")
     return {str(name): value.detach() for name, value in weights.items()}
 
 
@@ -123,12 +149,12 @@ def _unreadable(path: str) -> ValueError:
 
 
 def _weights(
-    module: object, path: str, prefix: str = "", depth: int = 0
+    module: object, where: str, prefix: str = "", depth: int = 0
 ) -> Iterator[tuple[str, object]]:
     """Names and values of a pickled module's weights, in the order of ``state_dict()``."""
     if not isinstance(module, _StandIn) or depth > _MAX_DEPTH:
         raise ValueError(
-            f"{path} has at '{prefix.rstrip('.') or 'model'}' no module, or one within itself."
+            f"{where} has at '{prefix.rstrip('.') or 'model'}' no module, or one within itself."
         )
     own = {**_part(module, "_parameters"), **_part(module, "_buffers")}
     fleeting = module.kept.get("_non_persistent_buffers_set", ())
@@ -137,7 +163,7 @@ def _weights(
             yield f"{prefix}{name}", value
     for name, child in _part(module, "_modules").items():
         if child is not None:
-            yield from _weights(child, path, f"{prefix}{name}.", depth + 1)
+            yield from _weights(child, where, f"{prefix}{name}.", depth + 1)
 
 
 def _part(module: _StandIn, name: str) -> dict:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.checkpoint.conventions import say_other_boxes
-from dynamicdet_d2.checkpoint.convert import _marked, convert
+from dynamicdet_d2.checkpoint.convert import _marked, config_keys, convert, renamed
 from dynamicdet_d2.checkpoint.names.yolo import Layout, recognise
 from dynamicdet_d2.checkpoint.names.yolo_layers import second_index
 from dynamicdet_d2.checkpoint.pickled_modules import read_pickled_weights
+from dynamicdet_d2.checkpoint.published_anchors import anchors_of
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.modeling.yolo.build import dynamic_parts, static_parts
 from dynamicdet_d2.modeling.yolo.variants import VARIANTS, scaled
@@ -312,7 +313,176 @@ def test_anchors_that_disagree_are_refused(tmp_path: Path) -> None:
     assert not Path(output).exists()
 
 
+@pytest.mark.parametrize("kind", ["anchors", "anchor_grid"])
+def test_anchors_in_cells_or_in_pixels_are_enough(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cell is 8, 16, 32 and, of W6 alone, 64 pixels wide."""
+    pixels = torch.tensor([[[8.0, 12], [16, 20]], [[32, 40], [48, 64]], [[96, 128], [160, 192]]])
+    in_cells = torch.tensor([[[1.0, 1.5], [2, 2.5]], [[2, 2.5], [3, 4]], [[3, 4], [5, 6]]])
+    file = {f"model.105.{kind}": in_cells if kind == "anchors" else pixels.view(3, 1, 2, 1, 1, 2)}
+    assert anchors_of(file, Layout("yolov7")) == pixels.tolist()
+    own = pixels.new_tensor(VARIANTS["yolov7_w6"].anchors)
+    strides = pixels.new_tensor([8.0, 16.0, 32.0, 64.0])[:, None, None]
+    own_file = {f"model.118.{kind}": (own / strides if kind == "anchors" else own).half()}
+    assert anchors_of(own_file, Layout("yolov7_w6")) is None
+    assert not caplog.messages
+    both = {**file, f"model_h2.54.{kind}": 2 * file[f"model.105.{kind}"]}
+    with pytest.raises(ValueError, match="two detectors have different anchors"):
+        anchors_of(both, Layout("yolov7", dynamic=True))
+
+
+def test_anchors_in_cells_alone_are_kept(tmp_path: Path) -> None:
+    pixels = grid((8, 9), (20, 21), (50, 60))
+    published = file_of(Layout("yolov7"), tmp_path / "published.pt")
+    left = {name: x for name, x in published.items() if not name.endswith(".anchor_grid")}
+    save_module({**left, "model.105.anchors": cells(pixels)}, str(tmp_path / "published.pt"))
+    config = convert(str(tmp_path / "published.pt"), str(tmp_path / "ours.pth")).config
+    expected = [[[8, 9]] * 3, [[20, 21]] * 3, [[50, 60]] * 3]
+    assert read_config(str(config)).MODEL.YOLO.ANCHORS == expected
+
+
+def test_a_file_without_anchors_is_said_to_be_that(caplog: pytest.LogCaptureFixture) -> None:
+    assert anchors_of({"model.0.conv.weight": torch.ones(1)}, Layout("yolov7x")) is None
+    (said,) = caplog.messages
+    assert "has no anchors, in pixels or in cells: those of yolov7x are taken" in said
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ({"anchors": torch.ones(2, 3, 2)}, r"anchors is of shape \(2, 3, 2\), where yolov7 has pa"),
+        ({"anchors": torch.ones(3, 3)}, r"anchors is of shape \(3, 3\), where yolov7 has pairs of"),
+        ({"anchors": torch.ones(3, 0, 2)}, r"anchors is of shape \(3, 0, 2\), where yolov7 has"),
+        (
+            {"anchor_grid": torch.tensor(9.0)},
+            r"anchor_grid is of shape \(\), where yolov7 has pair",
+        ),
+        ({"anchors": torch.ones(3, 3, 2, dtype=torch.long)}, "anchors has values of type torch.in"),
+        (
+            {"anchors": torch.full((3, 3, 2), float("nan"))},
+            "of model.105.anchors in pixels is .*nan",
+        ),
+        ({"anchor_grid": torch.zeros(3, 3, 2)}, r"of model.105.anchor_grid in pixels is \[\[0.0"),
+        (
+            {"anchor_grid": torch.ones(3, 1, 3, 1, 1, 2), "anchors": torch.ones(3, 4, 2)},
+            "model.105.anchor_grid has 3 anchors per level, and model.105.anchors has 4",
+        ),
+    ],
+)
+def test_what_are_no_anchors_is_named(file: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        anchors_of({f"model.105.{name}": x for name, x in file.items()}, Layout("yolov7"))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "anchors", "classes"),
+    [
+        (24, None, 3),
+        (24, 4, 1),
+        (15, None, None),
+        (25, None, None),
+        (0, None, None),
+        (255, 4, None),
+    ],
+)
+def test_classes_are_what_outputs_leave(
+    outputs: int, anchors: int | None, classes: int | None
+) -> None:
+    """Of three anchors, or of others, with five outputs each beside the classes."""
+    weights = {"head.predictors.n3.conv.bias": torch.zeros(outputs)}
+    own = anchors and [[[8, 9]] * anchors] * 3
+    if classes is not None:
+        keys = config_keys(Layout("yolov7"), weights, own)
+        assert keys["MODEL"]["YOLO"]["NUM_CLASSES"] == classes
+        return
+    said = f"model.105.m.0.bias has {outputs} outputs for the {anchors or 3} anchors of a position"
+    with pytest.raises(ValueError, match=said):
+        config_keys(Layout("yolov7"), weights, own)
+
+
+# Averaged weights
+
+
+def trained(path: Path, **content: object) -> str:
+    torch.save({"epoch": 3, "updates": 100, "optimizer": {}, **content}, path / "last.pt")
+    return str(path / "last.pt")
+
+
+@pytest.mark.parametrize("model", [{"a": torch.zeros(2)}, None])
+def test_averaged_weights_are_taken(
+    model: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = trained(tmp_path, model=model, ema={"a": torch.ones(2)})
+    assert read_pickled_weights(path)["a"].tolist() == [1, 1]
+    (said,) = caplog.messages
+    assert "last.pt holds averaged weights under 'ema': they are taken, " in said
+
+
+def test_averaged_modules_are_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As trainings save them, beside the module itself; without an average nothing is said."""
+    with foreign_classes() as (model, _):
+        root, ema = model(), model()
+        root.inner, ema.inner = nn.Linear(2, 1), nn.Linear(2, 1)
+        read = {
+            kept: read_pickled_weights(trained(tmp_path, model=root, ema=average))
+            for kept, average in (("raw", None), ("averaged", ema))
+        }
+    assert torch.equal(read["raw"]["inner.weight"], root.inner.weight)
+    assert torch.equal(read["averaged"]["inner.weight"], ema.inner.weight)
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("ema", "message"),
+    [
+        (0.9999, "^'ema' of .*last.pt holds an object of type float, where weights or a module"),
+        ({}, "^'ema' of .*last.pt holds no weights"),
+        ({"decay": 0.9999}, "^'ema' of .*last.pt holds under 'decay' what is of type float"),
+    ],
+)
+def test_averages_that_are_no_weights_are_refused(
+    ema: object, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_pickled_weights(trained(tmp_path, model={"a": torch.ones(2)}, ema=ema))
+
+
 # Files that are not what they seem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("model.0.conv.weight", float("nan"), "model.0.conv.weight has values that are not finite"),
+        (
+            "model.0.bn.running_var",
+            -0.5,
+            "model.0.bn.running_var has values that are negative, and",
+        ),
+        (
+            "model.0.bn.running_mean",
+            1e300,
+            "model.0.bn.running_mean has values that are not finite",
+        ),
+        ("model.0.bn.bias", 2, "model.0.bn.bias has values of type torch.int64, where floating"),
+        ("model.0.bn.bias", -0.5, None),
+        ("model.0.bn.num_batches_tracked", 7, None),
+    ],
+)
+def test_values_that_nothing_can_be_detected_by_are_named(
+    name: str, value: float, message: str | None
+) -> None:
+    """1e300 is infinite in float32."""
+    layout = Layout("yolov7")
+    weights = {source.name: torch.ones(2, 2) for source in layout.sources().values()}
+    kind = torch.float64 if isinstance(value, float) else torch.long
+    weights[name] = torch.tensor([[1, value]], dtype=kind)
+    if message is None:
+        assert len(renamed(weights, layout)) == len(weights)
+        return
+    with pytest.raises(ValueError, match=message):
+        renamed(weights, layout)
 
 
 class Payload:
