@@ -60,6 +60,22 @@ def problems(cfg: CfgNode, use: Use = Use.TRAIN) -> list[str]:
     return [sentence for sentence in said if sentence is not None]
 
 
+def check_rules_of(name: str, cfg: CfgNode) -> None:
+    """As ``check``, of the rules that a key is part of, for a config that nothing has checked.
+
+    Raises:
+        ValueError: a sentence for each that is broken, a line each.
+    """
+    said = [
+        rule.complaint(*(value_of(cfg, key) for key in rule.keys))
+        for rule in RULES
+        if name in rule.keys
+    ]
+    sentences = [sentence for sentence in said if sentence is not None]
+    if sentences:
+        raise ValueError(in_lines(sentences))
+
+
 def value_of(cfg: CfgNode, name: str) -> object:
     """The value of a key by its full name, or ``MISSING``."""
     node: object = cfg
