@@ -175,7 +175,8 @@ class _Weights:
         self._contents: list[Sized] = [*contents, *hooks, *map(vars, modules)]
         self._counts = list(map(len, self._contents))
         self._modules, self._modes = modules, list(map(_TRAINING, modules))
-        self._kinds = list({type(x) for x in modules})
+        self._types = list(map(type, modules))
+        self._kinds = list(set(self._types))
         self._forwards = list(map(_forward_of, self._kinds))
         # Most modules have nothing inside and no tensors of their own; traced ones no dict of them.
         self._filled = [own for own in contents if isinstance(own, dict) and own]
@@ -188,10 +189,11 @@ class _Weights:
 
     def changed(self) -> bool:
         """Whether a module, a weight or a buffer was replaced since, or changed in place; whether
-        hooks or attributes came or went, or modes or the ``forward`` of a class changed."""
+        hooks or attributes came or went, or modes, classes or the ``forward`` of one changed."""
         return (
             list(map(len, self._contents)) != self._counts
             or list(map(_TRAINING, self._modules)) != self._modes
+            or list(map(type, self._modules)) != self._types
             or list(map(_forward_of, self._kinds)) != self._forwards
             or not all(map(operator.is_, self._look(), self._inside))
             or self._read() != self._state

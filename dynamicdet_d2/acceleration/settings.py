@@ -8,9 +8,12 @@ changes, the copy is made anew.
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Sequence
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter, is_, itemgetter
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,15 @@ from dynamicdet_d2.parts import parts_of
 
 # Of a detector, what is set for each call, and what the copy is kept by.
 _ITS_OWN = ("operating_point", "optimized_copy")
+# What torch itself keeps in each module; hooks, weights and modes are looked at elsewhere.
+_OF_TORCH = frozenset(vars(nn.Module()))
 _PLAIN = (bool, int, float, str)
+_LISTS = (tuple, list, set, frozenset, deque)
+# What copies share with the model, or what is looked at for itself.
+_NOT_OPENED = (
+    *(type, FunctionType, BuiltinFunctionType, MethodType, logging.Logger),
+    *(nn.Module, Tensor, np.ndarray),
+)
 _VERSION = attrgetter("_version")
 
 Handed = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
@@ -57,9 +68,10 @@ class LayerSettings:
     """What else modules keep, and the objects of theirs that are no modules, at one moment.
 
     Numbers, text, and lists, tuples, sets and dicts of them, such as ``eps``, ``stride`` or the
-    ``weights`` of a ``box2box_transform``, are compared by value; all else, such as functions and
-    tensors that are no buffers, by whether it is the same, and what a tensor or an array holds. Of
-    the model itself it is left out: methods of its own may keep there what they have seen last.
+    ``weights`` of a ``box2box_transform``, are compared by value, also within the objects; all
+    else, such as functions and tensors that are no buffers, by whether it is the same, and what a
+    tensor or an array holds. Of the model itself it is left out: methods of its own may keep there
+    what they have seen last.
     """
 
     def __init__(self, model: nn.Module, handed: HandedSettings) -> None:
@@ -69,9 +81,7 @@ class LayerSettings:
             names = [
                 name
                 for name in owner
-                if not name.startswith("_")
-                and name != "training"
-                and (id(owner), name) not in passed_over
+                if name not in _OF_TORCH and (id(owner), name) not in passed_over
             ]
             by_value = [name for name in names if _is_compared_by_value(owner[name])]
             self._values.add(owner, by_value)
@@ -93,7 +103,8 @@ class LayerSettings:
                 or list(map(_VERSION, self._tensors)) != self._versions
                 or [x.tobytes() for x in self._arrays] != self._bytes
             )
-        except (KeyError, RuntimeError, ValueError):  # one is gone, or has become an array
+        # One is gone, or has become an array.
+        except (AttributeError, KeyError, RuntimeError, ValueError):
             return True
 
 
@@ -101,9 +112,9 @@ class _Kept:
     """Some attributes of some owners, read by functions that loop in C."""
 
     def __init__(self) -> None:
-        self._owners, self._getters = list[dict[str, Any]](), list[itemgetter]()
+        self._owners, self._getters = list[Mapping[str, Any]](), list[itemgetter]()
 
-    def add(self, owner: dict[str, Any], names: Sequence[str]) -> None:
+    def add(self, owner: Mapping[str, Any], names: Sequence[str]) -> None:
         if names:
             self._owners.append(owner)
             self._getters.append(itemgetter(*names, names[0]))  # of one name alone no tuple
@@ -130,24 +141,69 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, (*_PLAIN, np.generic)) or dataclasses.is_dataclass(value)
 
 
-def _owners(model: nn.Module) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Attributes of modules inside and, each once, of plain objects that modules keep; and whether
-    the module is one inside the model."""
+def _owners(model: nn.Module) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """Attributes of modules inside and, each once, of objects that modules keep; and whether the
+    module is one inside the model."""
     seen = set[int]()
     for module in model.modules():
         if module is not model:
             yield vars(module), True
-        for name, kept in vars(module).items():
-            if module is model and name in _ITS_OWN:
-                continue
-            is_plain_object = hasattr(kept, "__dict__") and not isinstance(kept, type | nn.Module)
-            if is_plain_object and not callable(kept) and id(kept) not in seen:
-                seen.add(id(kept))
-                yield vars(kept), module is not model
+        left_out = (*_OF_TORCH, *(_ITS_OWN if module is model else ()))
+        kept = [value for name, value in vars(module).items() if name not in left_out]
+        for owner in _opened(kept, seen):
+            yield owner, module is not model
+
+
+def _opened(values: Iterable[object], seen: set[int]) -> Iterator[Mapping[str, Any]]:
+    """Attributes of the objects among some values, and of those that these, lists and dicts hold.
+
+    Args:
+        seen: ids of what was opened before; more are added.
+    """
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen or isinstance(value, (*_PLAIN, *_NOT_OPENED)):
+            continue
+        seen.add(id(value))
+        if isinstance(value, _LISTS):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        else:
+            for owner in _attributes(value):
+                yield owner
+                waiting.extend(owner[name] for name in owner)
+
+
+def _attributes(value: object) -> Iterator[Mapping[str, Any]]:
+    if hasattr(value, "__dict__"):
+        yield vars(value)
+    if slots := _Slots(value):
+        yield slots
+
+
+class _Slots(Mapping[str, Any]):
+    """Attributes that an object has in slots, read as those in its ``__dict__`` are."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+        declared = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
+        names = chain.from_iterable([x] if isinstance(x, str) else x for x in declared)
+        self._names = [x for x in names if not x.startswith("__") and hasattr(value, x)]
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self._value, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _is_compared_by_value(value: object) -> bool:
-    if isinstance(value, tuple | list | set | frozenset):
+    if isinstance(value, _LISTS):
         return all(map(_is_compared_by_value, value))
     if isinstance(value, dict):
         return all(map(_is_compared_by_value, value.values()))

@@ -221,10 +221,12 @@ def registered_classes(name: str) -> list[str]:
     classes = MetadataCatalog.get(name).get("thing_classes")
     if classes is None:
         return []
-    if not isinstance(classes, list | tuple) or not all(isinstance(of, str) for of in classes):
+    if not isinstance(classes, list | tuple) or not all(
+        isinstance(of, str) and is_whole(of) for of in classes
+    ):
         raise ValueError(
             f"Data set '{name}' has the thing_classes {shown(classes)} in its metadata; it must be "
-            "a list of texts, a name for each class."
+            "a list of texts, a name for each class, without lone halves of characters."
         )
     return list(classes)
 

@@ -6,12 +6,12 @@ of Detectron2's.
 """
 
 import logging
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.data.transforms import Augmentation, ResizeShortestEdge
 from detectron2.engine import DefaultPredictor
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 _SCORES = tuple(
     f"MODEL.{name}.SCORE_THRESH_TEST" for name in ("ROI_HEADS", "RETINANET", "FCOS", "YOLO")
 )
+_PICTURES = [np.broadcast_to(np.uint8(0), (*x, 3)) for x in ((400, 100), (100, 400), (200, 200))]
 _FORM = "it must be a numpy array (H, W, 3), BGR, uint8, as cv2.imread gives it"
 
 
@@ -76,7 +77,6 @@ class Predictor(DefaultPredictor):
         if dynamic and cfg.MODEL.WEIGHTS:
             # Not at the first image: a threshold that is moved before it comes from no calibration.
             self.model.operating_point.check(self.model)
-        self._calibrated_input = deepcopy(self._input())
         options = None if dynamic else InferenceOptions.from_config(cfg)
         self._optimized = OptimizedCopy(options, whole=True)
 
@@ -122,25 +122,24 @@ class Predictor(DefaultPredictor):
         self._refuse_other_input()
         return self._optimized.of(self.model)
 
-    def _input(self) -> tuple[object, ...]:
-        """How images reach the model, in a form that can be compared."""
-        return type(self.aug), getattr(self.aug, "__dict__", None), self.input_format
-
     def _refuse_other_input(self) -> None:
         """
         Raises:
-            ValueError: ``aug`` or ``input_format`` were set below a calibrated threshold, which is
-                one of images as the config has them.
+            ValueError: the model's threshold is calibrated for images of another size or order of
+                channels than ``aug`` and ``input_format`` make, which may have been set.
         """
         point = getattr(self.model, "operating_point", None)
-        if point is None or point.calibration is None or self._input() == self._calibrated_input:
+        keys = None if point is None else point.calibrated_input
+        if keys is None:
             return
-        raise ValueError(
-            f"The calibration {self.cfg.MODEL.DYNAMIC.CALIBRATION} is of images as the config has "
-            "them, and aug or input_format of the predictor are others now. Set INPUT.* before the "
-            "predictor is built, and run calibrate.py for them; or set model.threshold, of its "
-            "model, by hand."
-        )
+        resizing = ResizeShortestEdge([keys.MIN_SIZE_TEST] * 2, keys.MAX_SIZE_TEST)
+        if keys.FORMAT != self.input_format or _resizings(self.aug) != _resizings(resizing):
+            raise ValueError(
+                f"The threshold of the predictor's model is calibrated for INPUT.FORMAT "
+                f"'{keys.FORMAT}', MIN_SIZE_TEST {keys.MIN_SIZE_TEST} and MAX_SIZE_TEST "
+                f"{keys.MAX_SIZE_TEST}, and aug or input_format of the predictor make other "
+                "images. Run calibrate.py for their keys, or set model.threshold by hand."
+            )
 
     def model_input(self, image: object) -> dict[str, Any]:
         """As Detectron2's: the channels of ``INPUT.FORMAT``, resized, as float32.
@@ -160,6 +159,12 @@ class Predictor(DefaultPredictor):
         """As ``checked_image``, by the config's sizes."""
         keys = self.cfg.INPUT
         return checked_image(image, keys.MAX_SIZE_TEST if keys.MIN_SIZE_TEST else None)
+
+
+def _resizings(aug: Augmentation) -> list[tuple[type, dict[str, Any]]]:
+    """What becomes of an upright, a wide and a square picture, in a form that can be compared."""
+    found = map(aug.get_transform, _PICTURES)
+    return [(type(transform), vars(transform)) for transform in found]
 
 
 def _say_unread_score(cfg: CfgNode) -> None:

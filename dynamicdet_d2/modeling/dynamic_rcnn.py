@@ -294,4 +294,5 @@ def _check_proposals(cfg: CfgNode) -> None:
 def _image_seed(source: dict) -> int:
     """A seed of the image alone, the same in every process and batch."""
     name = str(source.get("image_id", source.get("file_name", "")))
-    return zlib.crc32(name.encode())
+    # Names of files that are not UTF-8 are read as lone surrogates.
+    return zlib.crc32(name.encode(errors="surrogatepass"))

@@ -100,6 +100,11 @@ class OperatingPoint:
             easy_proposals=keys.EASY_PROPOSALS,
         )
 
+    @property
+    def calibrated_input(self) -> CfgNode | None:
+        """The config's INPUT, by which a threshold was calibrated; None: it was set by hand."""
+        return None if self.calibration is None or self._cfg is None else self._cfg.INPUT
+
     def read_from(self, cfg: CfgNode) -> None:
         """The config has another place now, and with it the file of its calibration."""
         self._cfg = cfg.clone()

@@ -219,18 +219,23 @@ def test_a_calibration_is_refused_for_images_of_another_size(files: SimpleNamesp
     predictor = DynamicPredictor(predicting_cfg("MODEL.WEIGHTS", files.weights, *keys))
     before, (short, longest) = predictor(picture(0)), predictor.aug.short_edge_length
     assert short == longest
-    predictor.aug = ResizeShortestEdge([short, short], predictor.aug.max_size)
+    predictor.aug = ResizeShortestEdge((short, short), predictor.aug.max_size)
     assert equal(predictor(picture(0)), before)
-    says = f"^The calibration {files.calibration} is of images as the config has them, and aug or "
+    says = r"^The threshold of the predictor's model is calibrated for INPUT\.FORMAT 'BGR', MIN_"
     for name, value in (("input_format", "RGB"), ("aug", ResizeShortestEdge([short // 2] * 2))):
         kept = getattr(predictor, name)
         setattr(predictor, name, value)
         with pytest.raises(ValueError, match=says):
             predictor(picture(0))
         setattr(predictor, name, kept)
-    predictor.aug.short_edge_length[0] = short // 2  # in place
+    predictor.aug.short_edge_length = np.array([short // 2, short // 2])
     with pytest.raises(ValueError, match=says):
         predictor([picture(0)])
+    other = predicting_cfg("MODEL.WEIGHTS", files.weights, "INPUT.MIN_SIZE_TEST", short // 2)
+    borrowing = DynamicPredictor(other)
+    borrowing.model = predictor.model
+    with pytest.raises(ValueError, match=says):
+        borrowing(picture(0))
     predictor.model.threshold = 0.5  # by hand, of whatever images
     predictor(picture(0))
 
