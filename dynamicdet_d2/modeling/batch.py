@@ -6,7 +6,7 @@ N: images of the batch.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from detectron2.modeling import detector_postprocess
@@ -14,10 +14,12 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor
 
 from dynamicdet_d2.modeling.given import checked_ground_truth, image_name, original_size
+from dynamicdet_d2.modeling.own_fields import with_own_fields
 from dynamicdet_d2.modeling.routing import route_name
 from dynamicdet_d2.modeling.tail_pass import TailPass
 
-_SCALED_IN_PLACE = ("pred_boxes", "pred_keypoints")
+# What Detectron2 scales in place of detections, which may be read again, and of ground truth.
+_FOUND, _LEARNT = ("pred_boxes", "pred_keypoints"), ("gt_boxes",)
 
 
 class FirstPass(NamedTuple):
@@ -78,6 +80,10 @@ class Batch:
         image = ImageList(self.images.tensor[i : i + 1], self.images.image_sizes[i : i + 1])
         return Batch(self.inputs[i : i + 1], image, self.gt_instances[i : i + 1])
 
+    def with_own_places(self) -> "Batch":
+        """The same images, with ground truth whose boxes may be scaled in place."""
+        return replace(self, gt_instances=[with_own_fields(x, _LEARNT) for x in self.gt_instances])
+
 
 def checked_difficulties(difficulties: list[float], batched_inputs: Sequence[dict]) -> list[float]:
     """The N difficulties themselves: a NaN would send its image the easy way without a word.
@@ -113,18 +119,9 @@ def postprocessed(
         for place, (x, size) in enumerate(zip(batched_inputs, images.image_sizes, strict=True))
     ]
     return [
-        detector_postprocess(_with_own_places(found), *size)
+        detector_postprocess(with_own_fields(found, _FOUND), *size)
         for found, size in zip(results, sizes, strict=True)
     ]
-
-
-def _with_own_places(found: Instances) -> Instances:
-    """Detectron2 scales boxes and keypoints in place, and what it is given may be read again."""
-    own = Instances(found.image_size, **found.get_fields())
-    for name in _SCALED_IN_PLACE:
-        if own.has(name):
-            own.set(name, own.get(name).clone())
-    return own
 
 
 def routed_outputs(

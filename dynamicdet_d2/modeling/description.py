@@ -12,7 +12,7 @@ from dynamicdet_d2.acceleration.optimize import plain_copy
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
-from dynamicdet_d2.modeling.tail_results import parts_of_tail
+from dynamicdet_d2.modeling.tail_results import parts_of_tail, pyramid_of_tail
 from dynamicdet_d2.parts import HARD, Part, Parts, parts_of
 
 # Steps of detector1's pass whose results have shapes without values.
@@ -84,8 +84,8 @@ def _tail_parts(model: DynamicDetector) -> tuple[Part, ...]:
 def _run_on_image(model: DynamicDetector, images: Tensor) -> None:
     features1, start = model.backbone.first(images)
     features2 = model.backbone.second(features1, start)
-    pyramid2 = model.pyramid(2, features2)
-    pyramid1 = pyramid2 if model.shared_neck else model.pyramid(1, features1)
+    pyramid2 = pyramid_of_tail(model, 2, features2)
+    pyramid1 = pyramid2 if model.shared_neck else pyramid_of_tail(model, 1, features1)
     _run_router(model.router, {"features": features1, "pyramid": pyramid1})
     model.predictions(2, pyramid2)
     if not model.shared_heads:

@@ -79,8 +79,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             input_format: channels of the images, such as "RGB"; None: not known.
         """
         check_parts(backbone, router, operating_point, exit_merging, self.pass_type.steps)
-        # Not super(): a kind of detector may also be one of Detectron2's own.
-        nn.Module.__init__(self)
+        nn.Module.__init__(self)  # not super(): a kind may also be one of Detectron2's own
         self.backbone, self.router = backbone, router
         register_statistics(self, pixel_mean, pixel_std)
         self.operating_point = operating_point or OperatingPoint(threshold=0.5)
@@ -237,7 +236,8 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         images = self.preprocess_image(batched_inputs)
         first = self.first(images)
         difficulties = checked_difficulties(first.difficulties.tolist(), batched_inputs)
-        easy, second = first.seen.detections, self.second_pass(first.seen, first.start).detections
+        passes = first.seen, self.second_pass(first.seen, first.start)  # both begin with F1
+        easy, second = (x.detections for x in passes)
         hard = hard_detections(self.exit_merging, easy, second)
         found = (postprocessed(results, batched_inputs, images) for results in (easy, hard))
         names = ("difficulty", "detector1", "detector2")
@@ -292,7 +292,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
             features, start = self.backbone.first(batch.images.tensor)
             seen = self.pass_type(self, 1, batch.images, features)
             numbers = self.router.numbers(*self._looked_at(seen))
-            pyramids = [seen.pyramid, self.second_pass(seen, start).pyramid]
+            pyramids = [x.pyramid for x in (seen, self.second_pass(seen, start))]
             losses = [
                 [loss_of_image(self, d, batch, pyramids[d - 1], i, image) for d in DETECTORS]
                 for i, image in enumerate(batched_inputs)

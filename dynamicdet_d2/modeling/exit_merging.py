@@ -16,6 +16,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
 from dynamicdet_d2.config.ranges import between, integer
+from dynamicdet_d2.modeling.own_fields import with_own_fields
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ def hard_detections(
     """
     if merging is None:
         return list(second)
-    return [merging(*both) for both in zip(first, second, strict=True)]
+    # One of a user's own may change what it is given, and detector1's count on the easy route too.
+    pairs = zip(map(with_own_fields, first), map(with_own_fields, second), strict=True)
+    return [merging(*both) for both in pairs]
 
 
 def _values(detections: Instances, name: str) -> Tensor:

@@ -17,7 +17,11 @@ from dynamicdet_d2.modeling.exit_merging import hard_detections
 from dynamicdet_d2.modeling.modes import evaluating
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
-from dynamicdet_d2.modeling.tail_results import detections_of_tail, objectness_of_tail
+from dynamicdet_d2.modeling.tail_results import (
+    detections_of_tail,
+    objectness_of_tail,
+    pyramid_of_tail,
+)
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
@@ -62,8 +66,8 @@ def _by_one_pass(
     features, difficulties = routed_features(model, images, threshold)
     easy, hard = (model.operating_point.limit(detector) for detector in (1, 2))
     limits = [hard if difficulty > threshold else easy for difficulty in difficulties]
-    found = detections_of_tail(model, 1, images, model.pyramid(1, features), limits)
-    return found, difficulties
+    pyramid = pyramid_of_tail(model, 1, features)
+    return detections_of_tail(model, 1, images, pyramid, limits), difficulties
 
 
 def routed_results(
@@ -96,16 +100,18 @@ def _with_merged_exits(
 ) -> tuple[list[Instances], list[float]]:
     """All images through detector1, hard ones through both."""
     seen, start, scores = model.first(images)
-    found = list(seen.detections)  # which all images need
     difficulties = scores.tolist()
     model.operating_point.note(difficulties)
     hard = routing.hard_indices(difficulties, threshold)
-    if hard:
-        chosen = seen.select(hard)
-        second = model.second_pass(chosen, start[routing.on_device(hard, start.device)])
-        leaving = hard_detections(model.exit_merging, chosen.detections, second.detections)
-        for i, own in zip(hard, leaving, strict=True):
-            found[i] = own
+    if not hard:
+        return list(seen.detections), difficulties
+    index = routing.on_device(hard, start.device)
+    # Before detector1's tail, which may write into its features.
+    second = model.second_pass(seen.restart(hard), start[index])
+    found = list(seen.detections)
+    leaving = hard_detections(model.exit_merging, [found[i] for i in hard], second.detections)
+    for i, own in zip(hard, leaving, strict=True):
+        found[i] = own
     return found, difficulties
 
 
@@ -117,4 +123,4 @@ def features_and_objectness(
     images = model.preprocess_image(batched_inputs)
     with evaluating(model):
         features, _ = model.backbone.first(images.tensor)
-        return features, objectness_of_tail(model, model.pyramid(1, features))
+        return features, objectness_of_tail(model, pyramid_of_tail(model, 1, features))

@@ -12,7 +12,7 @@ from detectron2.structures import ImageList, Instances
 
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.routing import Features
-from dynamicdet_d2.modeling.tail_results import detections_of_tail
+from dynamicdet_d2.modeling.tail_results import detections_of_tail, pyramid_of_tail
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN
@@ -47,7 +47,7 @@ class TailPass:
     @cached_property
     def pyramid(self) -> Features:
         """The neck's features by level."""
-        return self.tails.pyramid(self.detector, self.features)
+        return pyramid_of_tail(self.tails, self.detector, self.features)
 
     @cached_property
     def detections(self) -> list[Instances]:

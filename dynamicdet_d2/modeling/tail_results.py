@@ -27,6 +27,11 @@ _FIELDS = ("pred_boxes", "scores", "pred_classes")
 _BAD_BOXES = ("bad box:", "Box tensor contains infinite")
 
 
+def pyramid_of_tail(tails: "Tails", detector: int, features: Features) -> Features:
+    """``tails.pyramid``, which may set levels of the dict that it is given."""
+    return tails.pyramid(detector, dict(features))
+
+
 def losses_of_tail(
     tails: "Tails", detector: int, batch: "Batch", pyramid: Features
 ) -> dict[str, Tensor]:
@@ -36,7 +41,7 @@ def losses_of_tail(
         ValueError: as ``checked_losses``, or the pyramid is no mapping, or lacks a level.
     """
     _check_pyramid(tails, pyramid)
-    losses = tails.losses(detector, batch, pyramid)
+    losses = tails.losses(detector, batch.with_own_places(), pyramid)
     return checked_losses(losses, f"losses() of {type(tails).__name__}")
 
 
@@ -62,7 +67,8 @@ def loss_of_image(
     try:
         # Detectron2's heads log; these losses are no training step.
         with EventStorage(), finite_boxes(), buffers_kept(tails):
-            losses = tails.image_losses(detector, batch.one(place), own)
+            alone = batch.one(place).with_own_places()
+            losses = tails.image_losses(detector, alone, own)
             checked = checked_losses(losses, f"image_losses() of {type(tails).__name__}")
             return float(sum(checked.values()))
     except FloatingPointError as error:

@@ -4,13 +4,16 @@
 import copy
 import pickle
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from detectron2.layers import Conv2d
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import Instances
@@ -227,6 +230,27 @@ def test_results_follow_the_weights(change: Callable[[nn.Module], None]) -> None
         assert_same(ours, theirs)
 
 
+class AnotherConv(Conv2d):
+    """Of the same weights."""
+
+
+class InSlots:
+    __slots__ = ("scale",)
+
+    def __init__(self) -> None:
+        self.scale = 1.0
+
+
+class Scaling:
+    """A function with a setting."""
+
+    def __init__(self) -> None:
+        self.scale = 1.0
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * x
+
+
 def unmerged(model: nn.Module) -> None:
     model.exit_merging = None
 
@@ -267,6 +291,12 @@ def test_settings_of_model_and_router_are_followed(change: Callable[[nn.Module],
         lambda neck: neck.scale.fill_(3.0),
         lambda neck: setattr(neck, "scale", torch.ones(2)),
         lambda neck: setattr(neck, "eps", np.ones(2)),
+        lambda neck: setattr(neck, "_fuse_type", "avg"),
+        lambda neck: neck.last.append(2.0),
+        lambda neck: setattr(neck.slots, "scale", 2.0),
+        lambda neck: setattr(neck.inner.within[0], "scale", 2.0),
+        lambda neck: setattr(neck.function, "scale", 2.0),
+        lambda neck: setattr(neck.fpn_output3, "__class__", AnotherConv),
     ],
 )
 def test_layers_may_keep_anything(change: Callable[[Any], None]) -> None:
@@ -274,6 +304,8 @@ def test_layers_may_keep_anything(change: Callable[[Any], None]) -> None:
     neck: Any = model.neck
     neck.activation, neck.gains, neck.kinds = torch.relu, {"p2": 1.0}, {"p2"}
     neck.scale, neck.eps = torch.ones(2), 1.0
+    neck.last, neck.slots, neck.function = deque([1.0], maxlen=4), InSlots(), Scaling()
+    neck.inner = SimpleNamespace(within=[SimpleNamespace(scale=1.0)])
     before = model.optimized_copy.of(model)
     assert model.optimized_copy.of(model) is before
     change(neck)

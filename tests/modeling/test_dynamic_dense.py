@@ -411,3 +411,25 @@ def test_an_image_whose_boxes_are_not_finite_is_named(detector: str) -> None:
         FloatingPointError, match=rf"^Image a.jpg \(id 1\): what {detector} predicts is not finite"
     ):
         model.router_inputs_and_losses([image])
+
+
+@pytest.mark.parametrize("merged", [0.0, 0.6])
+@torch.no_grad()
+def test_a_pyramid_of_ones_own_may_write_into_features(merged: float) -> None:
+    """Backbone 2 begins with F1 as backbone 1 has made it, in evaluations as in inference."""
+    model = dense_model("RetinaNet", "MODEL.DYNAMIC.MERGE_EXITS_IOU", merged)
+    usual = model.pyramid
+
+    def pyramid(detector: int, features: dict) -> dict:
+        features["res5"] = features["res5"].mul_(0.5) + 1
+        return usual(detector, features)
+
+    model.pyramid, model.threshold, inputs = pyramid, 0.0, toy_inputs(2)
+    start, kept = model.backbone.second, []
+    model.backbone.second = lambda f1, x: (kept.append(f1["res5"].clone()), start(f1, x))[1]
+    routed = model.inference(inputs)
+    exits = model.exits(inputs)
+    model.detector_losses_per_image(inputs)
+    assert len(kept) == 3 and all(torch.equal(kept[0], other) for other in kept)
+    for own, both in zip(routed, exits, strict=True):
+        assert_same(own["instances"], both["detector2"])

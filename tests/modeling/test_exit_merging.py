@@ -171,6 +171,22 @@ def test_a_hard_image_has_what_both_detectors_alone_say(kind: Callable) -> None:
 
 
 @torch.no_grad()
+def test_a_merging_of_ones_own_may_change_what_it_is_given() -> None:
+    class Halving(ExitMerging):
+        def __call__(self, first: Instances, second: Instances) -> Instances:
+            first.scores, _ = first.scores / 2, second.scores.mul_(0.5)
+            return Instances.cat([first, second])
+
+    model, inputs = next(iter(KINDS))(KEY, LEAST), toy_inputs(2)
+    usual = model.exits(inputs)
+    model.exit_merging = Halving(LEAST, 100)
+    for own, both in zip(model.exits(inputs), usual, strict=True):
+        assert_same(own["detector1"], both["detector1"])
+        count = len(both["detector1"])
+        assert torch.equal(own["detector2"].scores[:count], both["detector1"].scores / 2)
+
+
+@torch.no_grad()
 def test_limits_of_the_easy_exit_change_the_hard_one() -> None:
     # Of larger originals: what is merged is in the network's pixels, whatever was scaled before.
     inputs, limits = [{**x, "height": 640, "width": 960} for x in toy_inputs(2)], (0, 3)

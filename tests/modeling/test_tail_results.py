@@ -9,6 +9,7 @@ import torch
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
+from dynamicdet_d2.modeling.batch import Batch
 from dynamicdet_d2.modeling.tail_results import (
     detections_of_tail,
     loss_of_image,
@@ -38,8 +39,11 @@ class Points(nn.Module):
 class OneImage:
     """A batch of which no tail here looks at anything."""
 
-    def one(self, place: int) -> None:
-        return None
+    def one(self, place: int) -> "OneImage":
+        return self
+
+    def with_own_places(self) -> "OneImage":
+        return self
 
 
 def found(size: tuple[int, int] = (4, 6), without: str = "", **given: Any) -> Instances:
@@ -70,7 +74,7 @@ LOSSES = [
 @pytest.mark.parametrize(("given", "says"), LOSSES)
 def test_losses_that_are_none(given: Any, says: str) -> None:
     with pytest.raises(ValueError) as error:
-        losses_of_tail(Points(given), 1, None, {})  # type: ignore[arg-type]
+        losses_of_tail(Points(given), 1, OneImage(), {})  # type: ignore[arg-type]
     assert str(error.value) == says
 
 
@@ -120,7 +124,7 @@ def test_heads_that_are_no_modules() -> None:
     points = Points({"loss_cls": torch.tensor(0.5)})
     points.heads = (None,)  # type: ignore[assignment]
     with pytest.raises(ValueError, match=r"^heads of Points has None, which is no module\.$"):
-        losses_of_tail(points, 1, None, {})  # type: ignore[arg-type]
+        losses_of_tail(points, 1, OneImage(), {})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("given", "shows"), [([nn.Identity()], r"Identity\(\)"), (None, "None")])
@@ -134,7 +138,7 @@ def test_parts_that_are_none(given: Any, shows: str) -> None:
 
 def test_losses() -> None:
     given = {"loss_cls": torch.tensor(0.5), "loss_box": torch.tensor([0.25])}
-    assert losses_of_tail(Points(given), 1, None, {}) == given  # type: ignore[arg-type]
+    assert losses_of_tail(Points(given), 1, OneImage(), {}) == given  # type: ignore[arg-type]
 
 
 DETECTIONS = [
@@ -211,10 +215,28 @@ def test_boxes_that_cannot_be_clipped() -> None:
         detections_of_tail(Clips(None), 1, _images(), {}, [0])  # type: ignore[arg-type]
 
 
+def test_each_detector_learns_from_boxes_of_its_own() -> None:
+    """Boxes are scaled in place, as by a detector that learns in units of its stride."""
+    given = Instances((4, 6), gt_boxes=Boxes(torch.tensor([[0.0, 1, 2, 3]])))
+    batch, seen = Batch([], _images(), [given]), []
+
+    class InStrides(Points):
+        def losses(self, detector: int, batch: Batch, pyramid: object) -> Any:
+            (objects,) = batch.gt_instances
+            objects.gt_boxes.scale(0.5, 0.5)
+            seen.append(objects.gt_boxes.tensor.tolist())
+            return {"loss": objects.gt_boxes.tensor.sum()}
+
+    for detector in (1, 2):
+        losses_of_tail(InStrides(None), detector, batch, {})  # type: ignore[arg-type]
+    assert seen == [[[0.0, 0.5, 1.0, 1.5]]] * 2
+    assert given.gt_boxes.tensor.tolist() == [[0.0, 1.0, 2.0, 3.0]]
+
+
 def test_a_pyramid_that_is_none() -> None:
     says = r"^pyramid\(\) of Points gives an object of type list; it must be a dict of feature maps"
     with pytest.raises(ValueError, match=says):
-        losses_of_tail(Points({"loss": torch.tensor(0.5)}), 1, None, [])  # type: ignore[arg-type]
+        losses_of_tail(Points({"loss": torch.tensor(0.5)}), 1, OneImage(), [])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=says):
         detections_of_tail(Points([found()]), 1, _images(), [], [0])  # type: ignore[arg-type]
 
@@ -235,7 +257,7 @@ def test_a_pyramid_without_a_level(build: Callable[[], Any], level: str, says: s
     levels = [f"p{number}" for number in range(2 if build is toy_model else 3, 8)]
     pyramid = {name: torch.zeros(1, 16, 4, 4) for name in levels if name != level}
     with pytest.raises(ValueError) as error:
-        losses_of_tail(model, 1, None, pyramid)  # type: ignore[arg-type]
+        losses_of_tail(model, 1, OneImage(), pyramid)  # type: ignore[arg-type]
     assert str(error.value) == f"pyramid() of {says}"
     with pytest.raises(ValueError, match=f"gives no '{level}'"):
         detections_of_tail(model, 1, _images(), pyramid, [0])
