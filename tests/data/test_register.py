@@ -12,7 +12,12 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, Instances
 
-from dynamicdet_d2.data.register import class_names, read_categories, register_coco_json
+from dynamicdet_d2.data.register import (
+    class_names,
+    read_categories,
+    register_coco_json,
+    registered_classes,
+)
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
 
 
@@ -153,3 +158,10 @@ def test_names_that_no_report_could_have(paths: tuple[str, str], name: str) -> N
 def test_the_longest_name(paths: tuple[str, str]) -> None:
     register_coco_json([["a" * 200, *paths]])
     assert "a" * 200 in DatasetCatalog
+
+
+def test_classes_by_code_that_no_file_could_have() -> None:
+    with clean_catalogs():
+        MetadataCatalog.get("by_code").set(thing_classes=["caf\udce9"])
+        with pytest.raises(ValueError, match="^Data set 'by_code' has the thing_classes .* halves"):
+            registered_classes("by_code")

@@ -216,6 +216,13 @@ def test_measuring_losses_changes_nothing(model: nn.Module) -> None:
     )
 
 
+def test_an_image_may_be_called_what_is_no_utf_8(model: nn.Module) -> None:
+    """As Python reads a file's name that is in Latin-1."""
+    (image,) = toy_inputs(1)
+    losses = model.detector_losses_per_image([{**image, "image_id": "caf\udce9.png"}])
+    assert losses.isfinite().all()
+
+
 def test_an_image_without_objects_has_losses(model: nn.Module) -> None:
     losses = model.detector_losses_per_image(toy_inputs(1, objects=0))
     assert torch.isfinite(losses).all()
