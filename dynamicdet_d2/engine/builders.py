@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from dynamicdet_d2.config.checking import check_rules_of
 from dynamicdet_d2.data.loading.loaders import ResumableLoader
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.engine.schedule import build_schedule
@@ -38,7 +39,12 @@ class Builders(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> ResumableLoader:
-        """Batches of the phases that train on images; any iterable of them may take its place."""
+        """Batches of the phases that train on images; any iterable of them may take its place.
+
+        Raises:
+            ValueError: keys contradict ``INPUT.MOSAIC.ENABLED``, of a config that nothing checked.
+        """
+        check_rules_of("INPUT.MOSAIC.ENABLED", cfg)
         return ResumableLoader(cfg)
 
     @classmethod

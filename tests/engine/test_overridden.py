@@ -296,3 +296,11 @@ def test_what_weights_of_backbone_2_do_not_give(
         "values, which SOLVER.PHASES ['router'] with SOLVER.MAX_ITER 2 does not train: "
         "backbone.bottom_up2.res5 ("
     )
+
+
+def test_a_loader_alone_refuses_keys_that_contradict_mosaics(cfg: CfgNode) -> None:
+    cfg.defrost()
+    cfg.INPUT.MOSAIC.ENABLED, cfg.INPUT.FORMAT = True, "L"
+    says = r"^INPUT\.FORMAT is 'L'; with INPUT\.MOSAIC\.ENABLED it must be 'RGB' or 'BGR'\.$"
+    with pytest.raises(ValueError, match=says):
+        DynamicTrainer.build_train_loader(cfg)

@@ -16,7 +16,6 @@ from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dynamicdet_d2.config.checking import check_rules_of
 from dynamicdet_d2.data.augmentation import MultiImageAugmentation, Settings
 from dynamicdet_d2.data.check.keypoints import num_keypoints
 from dynamicdet_d2.data.loading import workers
@@ -69,7 +68,7 @@ def build_training_loader(
     Raises:
         ValueError: as ``training_images``; an argument of another type or range; a batch size that
             the ranks cannot share; a sampler that cannot be followed (``repeat_factors``); a mapper
-            beside multi-image augmentation, or keys that contradict it.
+            beside multi-image augmentation.
     """
     images = training_images(cfg, dataset_dicts)
     batch_size = cfg.SOLVER.IMS_PER_BATCH if total_batch_size is None else total_batch_size
@@ -106,7 +105,6 @@ def _stream(
             "INPUT.MOSAIC.ENABLED is True, but the training loader has a mapper of its own, which "
             "sees one image at a time: it must be False, or the mapper must go."
         )
-    check_rules_of("INPUT.MOSAIC.ENABLED", cfg)
     last = (cfg.SOLVER.MAX_ITER - keys.OFF_LAST_STEPS) * batch_size
     return MultiImageStream(
         images,

@@ -241,14 +241,3 @@ def test_a_mapper_of_ones_own_is_refused_beside_it(cfg: CfgNode) -> None:
         next(iter(loader))
     cfg.INPUT.MOSAIC.ENABLED = False
     assert len(next(iter(ResumableLoader(cfg, mapper)))) == 2
-
-
-def test_keys_that_contradict_mosaics_are_refused_by_the_loader_alone(cfg: CfgNode) -> None:
-    for key, value, says in (
-        ("FORMAT", "L", r"^INPUT\.FORMAT is 'L'; with INPUT\.MOSAIC\.ENABLED it must be 'RGB' or"),
-        ("MAX_SIZE_TRAIN", 1, r"^INPUT\.MAX_SIZE_TRAIN is 1; it is the side of a mosaic's square"),
-    ):
-        other = cfg.clone()
-        other.INPUT[key] = value
-        with pytest.raises(ValueError, match=says):
-            build_training_loader(other, seed=1)
