@@ -16,6 +16,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
 from dynamicdet_d2.config.ranges import between, integer
+from dynamicdet_d2.modeling.tail_results import check_detections
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,16 @@ def hard_detections(
     Args:
         merging: of both exits; None: detector2 alone.
         first, second: detector1's and detector2's detections of each.
+
+    Raises:
+        ValueError, FloatingPointError: as ``check_detections``, of a program's own merging.
     """
     if merging is None:
         return list(second)
-    return [merging(*both) for both in zip(first, second, strict=True)]
+    sizes = [own.image_size for own in second]
+    merged = [merging(*both) for both in zip(first, second, strict=True)]
+    check_detections(merged, sizes, None, f"{type(merging).__name__}, the merging of both exits,")
+    return merged
 
 
 def _values(detections: Instances, name: str) -> Tensor:
