@@ -15,7 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.speed.setting import DYNAMIC, STATIC, Detector, Setting, with_coco_like_proposals
 from benchmarks.speed.timing import Rounds, interleave
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
-from dynamicdet_d2.engine.phases.router import CachedRouterObjective, OnlineRouterObjective
+from dynamicdet_d2.engine.phases.router import (
+    CachedRouterObjective,
+    OnlineRouterObjective,
+    loss_by_offset,
+)
 from dynamicdet_d2.modeling import DynamicDetector
 from dynamicdet_d2.parts import parts_of
 
@@ -69,7 +73,8 @@ def time_router_phase(dynamic: Detector, setting: Setting, rounds: int) -> Round
     model = dynamic.eval()
     model.loss_offset.fill_(0.0)
     pooled, losses = model.router_inputs_and_losses(batch)
-    cached, online = CachedRouterObjective(model), OnlineRouterObjective(model)
+    loss = loss_by_offset(model)
+    cached, online = CachedRouterObjective(model, loss), OnlineRouterObjective(model, loss)
     calls = {
         "loss offset's pass": (1, lambda: model.router_inputs_and_losses(batch)),
         "cached step": (1, lambda: _router_step(cached, (pooled, losses))),

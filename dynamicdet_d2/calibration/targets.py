@@ -77,7 +77,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     _check_targets()
     for target in TARGETS:
-        group.add_argument(target.option, type=float, metavar=target.metavar, help=target.help)
+        said = str(target.help).replace("%", "%%")  # argparse puts values in their place
+        group.add_argument(target.option, type=float, metavar=target.metavar, help=said)
     able = " and ".join(target.option for target in TARGETS if target.promises)
     parser.add_argument(
         "--confidence",

@@ -129,8 +129,8 @@ def renamed(published: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor
     Counters that it lacks start at 0. Folded implicit vectors become ones that do nothing.
 
     Raises:
-        ValueError: naming a tensor of the file that is too small, or has values that are no floats,
-            not finite, or no variances.
+        ValueError: naming a tensor of the file that is too small, has too few dimensions, or values
+            that are no floats, not finite, or no variances.
     """
     weights = {}
     sources = layout.sources()
@@ -144,6 +144,7 @@ def renamed(published: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor
                 f"{source.name} has values of type {tensor.dtype}, where floating point numbers "
                 "belong."
             )
+        _check_dimensions(tensor, name, source)
         weights[name] = _taken(tensor, source)
     found = without_use(weights)
     if found is not None:
@@ -151,6 +152,18 @@ def renamed(published: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor
     if not layout.implicit:
         weights |= _without_effect(weights)
     return weights
+
+
+def _check_dimensions(tensor: Tensor, name: str, source: Source) -> None:
+    """Of others than these, ``_checked_shapes`` says what they should be."""
+    if name.endswith(".num_batches_tracked"):
+        return
+    least = 2 if source.flat or name.endswith(".conv.weight") else 1
+    if tensor.ndim < least:
+        raise ValueError(
+            f"its weights have other numbers of dimensions: {source.name} has the shape "
+            f"{tuple(tensor.shape)}, with less than {least}."
+        )
 
 
 def _taken(tensor: Tensor, source: Source) -> Tensor:

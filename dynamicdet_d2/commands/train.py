@@ -72,7 +72,8 @@ def _refuse_unclear(args: argparse.Namespace) -> None:
         if "--config-file" in args.opts:
             raise ValueError(option_behind("--config-file", args.opts[0]))
         raise ValueError("There is no config: name a file with --config-file.")
-    if args.eval_only and args.resume and "MODEL.WEIGHTS" in args.opts[::2]:
+    named = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("MODEL.WEIGHTS")
+    if args.eval_only and args.resume and named:
         raise ValueError(
             "--resume evaluates the last checkpoint in OUTPUT_DIR, and MODEL.WEIGHTS names another "
             "file: give one of them."

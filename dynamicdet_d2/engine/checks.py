@@ -99,7 +99,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
     """
     for group in optimizer.param_groups:
         for name in {"lr", "weight_decay", "momentum"} & group.keys():
-            if not number(at_least=0).holds(group[name]):
+            if not number(at_least=0).holds(_as_plain(group[name])):
                 raise ValueError(f"{name} is {shown(group[name])}")
     by_element = isinstance(optimizer, (SGD, AdamW))  # others may keep anything
     for parameter, kept in optimizer.state.items():
@@ -110,6 +110,11 @@ def check_optimizer(optimizer: Optimizer) -> None:
                 raise ValueError(f"{name} has shape {shapes}")
             if not torch.isfinite(value).all():
                 raise ValueError(f"{name} is not finite")
+
+
+def _as_plain(value: Any) -> Any:
+    """torch takes a tensor of one number for a learning rate, too."""
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
 
 
 def check_schedule(scheduler: LRScheduler, done: int) -> None:

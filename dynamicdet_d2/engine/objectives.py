@@ -10,6 +10,7 @@ N: training images; B: images per step.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from dynamicdet_d2.modeling.losses import (
     router_gain_loss,
     router_loss,
 )
+from dynamicdet_d2.utils.words import shown
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Difficulties (B,) and the entries (B, ...) of the objective's column -> a scalar."""
@@ -104,6 +106,25 @@ OBJECTIVES = {
     # The same by the rank of the gain, so that a few images of a large one do not outweigh all.
     "gain_rank": Objective("gain", _gain_rank, online=False),
 }
+
+
+def fitted(name: str, column: Tensor) -> Loss:
+    """The loss of an objective.
+
+    Args:
+        name: of ``OBJECTIVES``.
+        column: the whole of it, (N, ...).
+
+    Raises:
+        ValueError: ``fit`` of a program's own objective gives none.
+    """
+    loss: Any = OBJECTIVES[name].fit(column)
+    if not callable(loss):
+        raise ValueError(
+            f"fit of the objective '{name}' returns {shown(loss)}; it must return the loss, a "
+            "function of difficulties and the column's entries."
+        )
+    return loss
 
 
 @dataclass(frozen=True)

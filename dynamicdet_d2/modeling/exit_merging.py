@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dynamicdet_d2.config.ranges import between, integer
 from dynamicdet_d2.modeling.own_fields import with_own_fields
+from dynamicdet_d2.modeling.tail_results import check_detections
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,18 @@ def hard_detections(
     Args:
         merging: of both exits; None: detector2 alone.
         first, second: detector1's and detector2's detections of each.
+
+    Raises:
+        ValueError, FloatingPointError: as ``check_detections``, of a program's own merging.
     """
     if merging is None:
         return list(second)
+    sizes = [own.image_size for own in second]
     # One of a user's own may change what it is given, and detector1's count on the easy route too.
     pairs = zip(map(with_own_fields, first), map(with_own_fields, second), strict=True)
-    return [merging(*both) for both in pairs]
+    merged = [merging(*both) for both in pairs]
+    check_detections(merged, sizes, None, f"{type(merging).__name__}, the merging of both exits,")
+    return merged
 
 
 def _values(detections: Instances, name: str) -> Tensor:

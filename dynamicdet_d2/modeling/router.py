@@ -117,8 +117,16 @@ class AdaptiveRouter(nn.Module):
             (N, d), float32 whatever the precision of the results; not standardised.
         """
         by_step = dict(zip(self.reads, results, strict=True))
+        images = _images_of(results[0])
         given = [(own, own(by_step[own.reads])) for own in self.inputs.values()]
-        return torch.cat([_checked_numbers(*pair) for pair in given], dim=1)
+        checked = [_checked_numbers(*pair, images) for pair in given]
+        return torch.cat([numbers.to(self._number_type) for numbers in checked], dim=1)
+
+    @property
+    def _number_type(self) -> torch.dtype:
+        """float32, or that of a router in float64."""
+        types = [x.dtype for x in self.parameters() if x.is_floating_point()]
+        return torch.promote_types(types[0], torch.float32) if types else torch.float32
 
     def difficulty(self, numbers: Tensor) -> Tensor:
         """Two fully connected layers and a sigmoid (eq. 8), under autocast in float32 too.
@@ -208,10 +216,20 @@ def open_sigmoid(logit: Tensor) -> Tensor:
     return logit.sigmoid().clamp(limits.tiny, 1 - limits.eps)
 
 
-def _checked_numbers(own: RouterInput, numbers: Any) -> Tensor:
+def _images_of(result: Any) -> int | None:
+    """As many as a step's result is of: levels by name, or a list; of others nobody knows."""
+    first = next(iter(result.values()), None) if isinstance(result, Mapping) else result
+    return len(first) if isinstance(first, Tensor | list | tuple) else None
+
+
+def _checked_numbers(own: RouterInput, numbers: Any, images: int | None) -> Tensor:
     """
+    Args:
+        images: whose numbers they are; None: nobody knows.
+
     Raises:
-        ValueError: an input of a program's own gives other numbers than it says.
+        ValueError: an input of a program's own gives other numbers than it says, or not those of
+            each image.
     """
     if not isinstance(numbers, Tensor) or numbers.ndim != 2 or numbers.shape[1] != own.count:
         given = f"shape {tuple(numbers.shape)}" if isinstance(numbers, Tensor) else shown(numbers)
@@ -219,7 +237,22 @@ def _checked_numbers(own: RouterInput, numbers: Any) -> Tensor:
             f"{type(own).__name__}, an input of the router, gives {given}; it must give a tensor "
             f"(N, {own.count}), as its count says."
         )
+    if images not in (None, len(numbers)):
+        raise ValueError(
+            f"{type(own).__name__}, an input of the router, gives shape {tuple(numbers.shape)} for "
+            f"{images} images; it must give a row for each of them."
+        )
     return numbers
+
+
+def _check_names(inputs: Mapping[str, RouterInput]) -> None:
+    taken = nn.ModuleDict()
+    for name in inputs:
+        if not isinstance(name, str) or not name or "." in name or hasattr(taken, name):
+            raise ValueError(
+                f"An input of the router is registered as {shown(name)}; its name must be text "
+                "without dots, and no attribute of torch.nn.ModuleDict's, which holds it."
+            )
 
 
 def _check_arguments(inputs: Any, reduction: Any, standardize: Any) -> None:
@@ -234,6 +267,7 @@ def _check_arguments(inputs: Any, reduction: Any, standardize: Any) -> None:
     ):
         if not holds:
             raise ValueError(f"{name} of the router is {shown(value)}; it must be {must}.")
+    _check_names(inputs)
 
 
 def _hidden_units(inputs: Mapping[str, RouterInput], reduction: int) -> int:

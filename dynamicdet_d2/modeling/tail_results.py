@@ -116,10 +116,26 @@ def detections_of_tail(
             found = tails.detections(detector, images, pyramid, limits, *proposals)
     except FloatingPointError as error:
         raise FloatingPointError(f"{giver}: {error}.") from error
-    _check_detections(found, images.image_sizes, giver)
-    for own in found:
-        _check_fields(own, tails.known_classes, giver)
+    check_detections(found, images.image_sizes, tails.known_classes, giver)
     return found
+
+
+def check_detections(
+    found: Any, sizes: Sequence[tuple[int, int]], classes: int | None, giver: str
+) -> None:
+    """Refuse what are no detections of images.
+
+    Args:
+        sizes: of the images, (height, width).
+        classes: that there are; None: nobody knows.
+        giver: what gives them, as the beginning of a sentence.
+
+    Raises:
+        ValueError, FloatingPointError: as ``detections_of_tail``.
+    """
+    _check_detections(found, sizes, giver)
+    for own in found:
+        _check_fields(own, classes, giver)
 
 
 def parts_of_tail(tails: "Tails") -> tuple[Part, ...]:

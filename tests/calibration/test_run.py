@@ -475,6 +475,16 @@ def test_targets_of_a_program(target: Any, says: str, monkeypatch: pytest.Monkey
         add_options(argparse.ArgumentParser())
 
 
+def test_a_percent_sign_in_the_help_of_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Percent(HardFraction):
+        option, help = "--percent", "100% of the images"
+
+    monkeypatch.setattr(targets, "TARGETS", (*TARGETS, Percent))
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    assert "100% of the images" in parser.format_help()
+
+
 def test_two_targets_are_refused(cfg: CfgNode, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:
         calibrated(command(cfg, tmp_path, "--hard-fraction", "0.5", "--target-gflops", "200"))

@@ -3,6 +3,7 @@
 
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -618,9 +619,12 @@ def test_what_cannot_be_converted_is_named(tmp_path: Path) -> None:
     file_of(Layout("yolov7", dynamic=True), Path(path), **{"model_b2.3.conv.bias": torch.ones(2)})
     with pytest.raises(ValueError, match="model_b2.3.conv.bias has only 2 output channels"):
         convert(path, output)
-    file_of(Layout("yolov7"), Path(path), **{"model.105.m.0.bias": torch.ones(())})
-    with pytest.raises(ValueError, match="its weights have other numbers of dimensions"):
-        convert(path, output)
+    for name, shape, least in (("0.bias", (), 1), ("0.weight", (255,), 2)):
+        name = f"model.105.m.{name}"
+        file_of(Layout("yolov7"), Path(path), **{name: torch.ones(shape)})
+        says = f"of dimensions: {name} has the shape {shape}, with less than {least}."
+        with pytest.raises(ValueError, match=re.escape(f"its weights have other numbers {says}")):
+            convert(path, output)
     with pytest.raises(ValueError, match=r"The output is ours\.pt; its name must end in \.pth"):
         convert(path, "ours.pt")
     assert os.listdir(tmp_path) == ["published.pt"]

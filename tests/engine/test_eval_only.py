@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """train_net.py --eval-only with everything asked for, on one process and on two."""
 
+import argparse
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
+from dynamicdet_d2.commands.train import _refuse_unclear
 from tests.support.runs import NUM_IMAGES, train, write_toy
 from tests.support.toy import toy_model
 
@@ -47,6 +50,16 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     names = {path.name for path in alone.iterdir()}
     assert {"gallery.jpg", "report.html", "tradeoff.md"} <= names
     assert "at input sizes" in (alone / "report.html").read_text()
+
+
+def test_empty_weights_are_no_other_file_than_the_last_checkpoint() -> None:
+    def typed(value: str) -> argparse.Namespace:
+        opts = ["MODEL.WEIGHTS", value, "SEED", "1"]
+        return argparse.Namespace(config_file="c.yaml", eval_only=True, resume=True, opts=opts)
+
+    _refuse_unclear(typed(""))
+    with pytest.raises(ValueError, match="MODEL.WEIGHTS names another file"):
+        _refuse_unclear(typed("w.pth"))
 
 
 def test_weights_that_leave_parts_random_are_refused(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from dynamicdet_d2.config import read_config
 from dynamicdet_d2.config.checking import problems
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.engine.loss_table import LossTable
-from dynamicdet_d2.engine.objectives import OBJECTIVES
+from dynamicdet_d2.engine.objectives import OBJECTIVES, Objective, fitted
 from dynamicdet_d2.engine.phases.phase import Start, Stream
 from dynamicdet_d2.engine.phases.router import RouterPhase
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.modeling.losses import median, router_gain_loss
-from tests.support.toy import toy_model
+from tests.support.toy import toy_cfg, toy_model
 
 # L1 - L2 is 0.8, 0.1 and -0.4.
 LOSSES = torch.tensor([[0.9, 0.1], [0.3, 0.2], [0.5, 0.9]])
@@ -90,6 +90,21 @@ def test_at_most_half_of_the_images_are_pushed_either_way(gains: list[float]) ->
         assert (slope < 0) <= (gain > middle)
         assert (slope > 0) <= (gain < middle)
     assert max(sum(s < 0 for s in found), sum(s > 0 for s in found)) <= len(gains) / 2
+
+
+def test_an_objective_of_ones_own_that_forgets_its_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None would be taken for no objective: the router would learn by another one's loss."""
+    monkeypatch.setitem(OBJECTIVES, "own", Objective("losses", lambda losses: None, online=True))
+    with pytest.raises(ValueError, match=r"^fit of the objective 'own' returns None; it must "):
+        fitted("own", LOSSES)
+
+
+def test_a_column_that_there_is_not_is_said_before_the_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(OBJECTIVES, "loss", Objective("entropy", lambda x: x, online=True))
+    with pytest.raises(ValueError, match=r"^The loss table has no column 'entropy', "):
+        RouterPhase(toy_cfg()).check(toy_model())
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))

@@ -20,6 +20,7 @@ from dynamicdet_d2.engine.phases.router import (
     CachedRouterObjective,
     OnlineRouterObjective,
     RouterPhase,
+    loss_by_offset,
 )
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
@@ -99,6 +100,12 @@ def test_losses_are_measured_into_the_order_of_the_data_set() -> None:
     assert measured["losses"].tolist() == [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]
     with pytest.raises(ValueError, match="No training image is left"):
         measure_losses(Losses(), [])
+    with pytest.raises(ValueError) as refused:
+        measure_losses(Losses(), batches([0]), ("losses", "detections"))
+    assert str(refused.value) == (
+        "The loss table has no column 'detections', which is to be learnt from: it has losses, ap, "
+        "gain, matched and the router's inputs (MODEL.ROUTER.INPUTS), features."
+    )
 
 
 def test_an_image_without_finite_losses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,15 +167,16 @@ def test_cached_batches_show_every_entry_once_an_epoch_and_resume() -> None:
 def test_cached_and_online_have_the_same_objective_and_gradient() -> None:
     model, inputs = toy_model("SOLVER.ROUTER.LOSS_PROPOSALS", 32), toy_inputs(3)
     model.loss_offset.fill_(0.05)
+    loss = loss_by_offset(model)
     seen = []
     for objective, batch in (
-        (CachedRouterObjective(model), model.router_inputs_and_losses(inputs)),
-        (OnlineRouterObjective(model), inputs),
+        (CachedRouterObjective(model, loss), model.router_inputs_and_losses(inputs)),
+        (OnlineRouterObjective(model, loss), inputs),
     ):
         model.zero_grad()
-        loss = objective(batch)["loss_router"]
-        loss.backward()
-        seen.append([loss, *(p.grad.clone() for p in model.router.parameters())])
+        total = objective(batch)["loss_router"]
+        total.backward()
+        seen.append([total, *(p.grad.clone() for p in model.router.parameters())])
         assert len(objective.recent) == 3
     for cached, online in zip(*seen, strict=True):
         torch.testing.assert_close(online, cached, rtol=1e-5, atol=1e-7)
@@ -181,7 +189,7 @@ def test_cached_and_online_have_the_same_objective_and_gradient() -> None:
 
 def test_training_mode_ends_at_the_online_objective() -> None:
     model = toy_model()
-    objective = OnlineRouterObjective(model).train()
+    objective = OnlineRouterObjective(model, loss_by_offset(model)).train()
     assert objective.training
     assert not any(module.training for module in model.modules())
 

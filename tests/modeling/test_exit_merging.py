@@ -14,7 +14,7 @@ from torch import nn
 
 from dynamicdet_d2.config import check
 from dynamicdet_d2.evaluation.cost import RouteCost
-from dynamicdet_d2.modeling.exit_merging import ExitMerging
+from dynamicdet_d2.modeling.exit_merging import ExitMerging, hard_detections
 from dynamicdet_d2.modeling.limited_exits import exits_at_limits
 from dynamicdet_d2.operating_point import fingerprint
 from tests.modeling.test_easy_proposals import KINDS, looking_rcnn, middle, rcnn
@@ -93,6 +93,33 @@ def test_no_more_than_the_limit_and_none_of_nothing() -> None:
     assert len(MERGING(none, none)) == 0
     other = found(([20, 20, 30, 30], 0.9, 1))
     assert listed(ExitMerging(LEAST, limit=1)(one, other)) == [([20, 20, 30, 30], 0.45, 1)]
+
+
+@pytest.mark.parametrize(
+    ("gives", "says"),
+    [
+        (None, "gives None; each image has Instances."),
+        (Instances((50, 60)), "gives Instances without 'pred_boxes'."),
+        (
+            Instances((5, 6), **found().get_fields()),
+            "gives Instances of an image of (5, 6) (height, width), where it is (50, 60) ",
+        ),
+        (
+            Instances(
+                (50, 60), **{**found().get_fields(), "scores": torch.zeros(0, dtype=torch.long)}
+            ),
+            "gives scores of shape (0,) and torch.int64; they must be a tensor (n,) of floats.",
+        ),
+    ],
+)
+def test_a_merging_of_ones_own_that_gives_no_detections(gives: Any, says: str) -> None:
+    class Own(ExitMerging):
+        def __call__(self, first: Instances, second: Instances) -> Any:
+            return gives
+
+    with pytest.raises(ValueError) as refused:
+        hard_detections(Own(LEAST, limit=100), [found()], [found()])
+    assert str(refused.value).startswith(f"Own, the merging of both exits, {says}")
 
 
 def test_scores_of_zero_are_numbers() -> None:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The router, its loss, and the routing of a batch, against values computed by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.losses import loss_gap, loss_offset, router_ap_loss, router_loss
 from dynamicdet_d2.modeling.router import AdaptiveRouter
-from dynamicdet_d2.modeling.router_inputs import PooledFeatures
+from dynamicdet_d2.modeling.router_inputs import PooledFeatures, RouterInput
 
 SHAPES = {"a": ShapeSpec(channels=3, stride=4), "b": ShapeSpec(channels=5, stride=8)}
 difficulties = st.floats(1e-6, 1 - 1e-6)
@@ -53,6 +56,45 @@ def test_images_that_are_hard_beyond_doubt_are_told_apart() -> None:
     assert router.logit(numbers).tolist() == pytest.approx(expected)
     _, hard, harder, _ = router.difficulty(numbers)
     assert hard < harder < 0.9997
+
+
+class Given(RouterInput):
+    """What it is told to."""
+
+    count = 2
+
+    def __init__(self, numbers: Tensor) -> None:
+        super().__init__()
+        self.numbers = numbers
+
+    def forward(self, result: Any) -> Tensor:
+        return self.numbers
+
+
+IMAGES = {"a": torch.ones(3, 1, 1, 1)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64])
+def test_numbers_of_another_type_become_those_of_the_router(dtype: torch.dtype) -> None:
+    router = AdaptiveRouter(inputs={"given": Given(torch.ones(3, 2, dtype=dtype))})
+    assert router.numbers(IMAGES).dtype is torch.float32
+    assert router(IMAGES).shape == (3,)
+    assert router.double().numbers(IMAGES).dtype is torch.float64
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_numbers_of_other_images_than_there_are(rows: int) -> None:
+    router = AdaptiveRouter(inputs={"given": Given(torch.ones(rows, 2))})
+    says = rf"^Given, an input of the router, gives shape \({rows}, 2\) for 3 images; it must "
+    for result in (IMAGES, [None] * 3):
+        with pytest.raises(ValueError, match=says):
+            router(result)
+
+
+@pytest.mark.parametrize("name", ["half", "keys", "", "a.b", 1])
+def test_an_input_of_a_name_that_no_module_can_have(name: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^An input of the router is registered as {name!r}; "):
+        AdaptiveRouter(inputs={name: Given(torch.ones(3, 2))})
 
 
 def test_hidden_layer_is_a_quarter_rounded_down() -> None:

@@ -371,6 +371,8 @@ def momentum(value: torch.Tensor) -> Callable[[Any], object]:
     ("change", "says"),
     [
         (groups(lr="x"), "lr is 'x'"),
+        (groups(lr=torch.tensor(-1.0)), "lr is tensor(-1.)"),
+        (groups(lr=torch.ones(2)), "lr is tensor([1., 1.])"),
         (groups(momentum=-5.0), "momentum is -5.0"),
         (momentum(torch.zeros(3)), "momentum_buffer has shape (3,) of a parameter (2, 2)"),
         (momentum(torch.full((2, 2), float("nan"))), "momentum_buffer is not finite"),
@@ -386,6 +388,12 @@ def test_an_optimizer(change: Callable[[Any], object], says: str) -> None:
             change(optimizer)
             check_optimizer(optimizer)
     assert says in str(refused.value)
+
+
+def test_a_learning_rate_that_is_a_tensor_is_the_number_in_it() -> None:
+    """As torch takes it, and as a schedule that computes with tensors gives it."""
+    weights = [torch.nn.Parameter(torch.ones(2, 2))]
+    check_optimizer(torch.optim.AdamW(weights, lr=torch.tensor(1e-4), foreach=False))
 
 
 @pytest.mark.parametrize(

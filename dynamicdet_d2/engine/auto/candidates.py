@@ -18,7 +18,7 @@ from torch import Tensor
 from dynamicdet_d2.engine.auto.stack import RouterStack
 from dynamicdet_d2.engine.cached import CachedBatches, router_optimizer, router_steps
 from dynamicdet_d2.engine.loss_table import LossTable
-from dynamicdet_d2.engine.objectives import OBJECTIVES, Loss
+from dynamicdet_d2.engine.objectives import OBJECTIVES, Loss, fitted
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 
 # The paper's 1e-5 moves a router of few standardised inputs hardly at all in a few hundred steps.
@@ -70,7 +70,7 @@ class Course:
         stack = RouterStack(self.router, LEARNING_RATES, len(OBJECTIVES), self.seed)
         stack.router.set_standard(numbers)
         columns = [table[own.column][index].to(numbers.device) for own in OBJECTIVES.values()]
-        losses = [own.fit(x) for own, x in zip(OBJECTIVES.values(), columns, strict=True)]
+        losses = [fitted(*pair) for pair in zip(OBJECTIVES, columns, strict=True)]
         places = torch.arange(len(index), device=numbers.device)
         batches = CachedBatches(numbers, places, self.cfg.SOLVER.ROUTER.IMS_PER_BATCH, self.seed)
         optimizer = router_optimizer(self.cfg, stack.by_rate())

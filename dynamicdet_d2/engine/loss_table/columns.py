@@ -26,7 +26,7 @@ from dynamicdet_d2.evaluation.exit_records import EXITS
 from dynamicdet_d2.evaluation.image_ap import ap_gain
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.utils.progress import Progress
-from dynamicdet_d2.utils.words import named_image
+from dynamicdet_d2.utils.words import named_image, shown
 
 
 class Observed:
@@ -136,6 +136,25 @@ COLUMNS = {
 NOT_BY_IMAGE = ("matched",)
 
 
+def check_columns(names: Iterable[str], inputs: Iterable[str]) -> None:
+    """Refuse columns that cannot be measured, as of an objective of a program's own.
+
+    Args:
+        inputs: names of the router's, each a column.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    seen = list(inputs)
+    for name in names:
+        if name not in COLUMNS and name not in seen:
+            raise ValueError(
+                f"The loss table has no column {shown(name)}, which is to be learnt from: it has "
+                f"{', '.join(COLUMNS)} and the router's inputs (MODEL.ROUTER.INPUTS), "
+                f"{', '.join(seen)}."
+            )
+
+
 def measure_losses(
     model: DynamicDetector,
     loader: ImageLoader | Sequence[list[dict]],
@@ -152,9 +171,10 @@ def measure_losses(
         the table of all processes' images, the same in every process.
 
     Raises:
-        ValueError: if there is no image.
+        ValueError: if there is no image, or as ``check_columns``.
         FloatingPointError: naming an image on which losses are not finite.
     """
+    check_columns(columns, model.router.counts)
     rows: list[tuple] = []
     chosen = [COLUMNS.get(name) or _input(name) for name in columns]
     progress = Progress(len(loader), "Loss offset")

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from dynamicdet_d2.engine import auto
 from dynamicdet_d2.engine.cached import CachedBatches, router_optimizer, router_steps
 from dynamicdet_d2.engine.distributed import distributed
-from dynamicdet_d2.engine.objectives import OBJECTIVES, Lesson, Loss
+from dynamicdet_d2.engine.loss_table.columns import check_columns
+from dynamicdet_d2.engine.objectives import OBJECTIVES, Lesson, Loss, fitted
 from dynamicdet_d2.engine.phases.collapse import CollapseWatch
 from dynamicdet_d2.engine.phases.own_parts import check_router
 from dynamicdet_d2.engine.phases.phase import Phase, Start, Training
@@ -53,6 +54,7 @@ class RouterPhase(Phase):
 
     def check(self, model: DynamicDetector) -> None:
         check_router(model, self.cfg.SOLVER.ROUTER.OBJECTIVE == auto.NAME)
+        check_columns(self.columns, model.router.counts)
 
     def prepare(self, model: DynamicDetector, images: Sequence[dict]) -> None:
         """The router's objectness map learns, where it has one."""
@@ -95,7 +97,7 @@ class RouterPhase(Phase):
         kind: type[RouterObjective] = CachedRouterObjective
         if self.cfg.SOLVER.ROUTER.MODE == "online":
             kind = OnlineRouterObjective
-        return kind(model, OBJECTIVES[kept["objective"]].fit(kept["values"]))
+        return kind(model, fitted(kept["objective"], kept["values"]))
 
     def _lesson(self, start: Start) -> Lesson:
         keys = self.cfg.SOLVER.ROUTER
@@ -120,6 +122,11 @@ def _online(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
+def loss_by_offset(model: DynamicDetector) -> Loss:
+    """Eq. 12 with the loss offset that the model has, as it was measured."""
+    return partial(router_loss, offset=float(model.loss_offset))
+
+
 class RouterObjective(nn.Module):
     """The router's loss on its inputs and what was measured of each image.
 
@@ -130,15 +137,13 @@ class RouterObjective(nn.Module):
         watch: says that they have collapsed.
     """
 
-    def __init__(self, model: DynamicDetector, loss: Loss | None = None) -> None:
+    def __init__(self, model: DynamicDetector, loss: Loss) -> None:
         """
         Args:
-            model: with its loss offset measured.
-            loss: of an objective; None: eq. 12 with the model's loss offset.
+            loss: of an objective (``fitted``), or ``loss_by_offset`` of the model.
         """
         super().__init__()
-        self.router = model.router
-        self.loss = loss or partial(router_loss, offset=float(model.loss_offset))
+        self.router, self.loss = model.router, loss
         self.recent: deque[float] = deque(maxlen=RECENT_IMAGES)
         self.watch = CollapseWatch(RECENT_IMAGES)
 
@@ -171,7 +176,7 @@ class CachedRouterObjective(RouterObjective):
 class OnlineRouterObjective(RouterObjective):
     """On images, as the paper does: features and losses are computed anew at every step."""
 
-    def __init__(self, model: DynamicDetector, loss: Loss | None = None) -> None:
+    def __init__(self, model: DynamicDetector, loss: Loss) -> None:
         super().__init__(model, loss)
         self.model = model
 

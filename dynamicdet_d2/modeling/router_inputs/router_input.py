@@ -24,4 +24,4 @@ class RouterInput(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, result: Any) -> Tensor:
-        """The step's result for N images -> (N, count), float32."""
+        """The step's result for N images -> (N, count), which the router takes as float32."""
