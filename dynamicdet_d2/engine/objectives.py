@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynamicdet_d2.engine.loss_table.columns import NOT_BY_IMAGE
 from dynamicdet_d2.modeling.losses import (
     loss_offset,
     median,
@@ -43,6 +44,22 @@ class Objective:
     column: str
     fit: Callable[[Tensor], Loss]
     online: bool
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: the column has no entry of each image, or mode "online" has none of it.
+        """
+        if self.column in NOT_BY_IMAGE:
+            raise ValueError(
+                f"An objective cannot learn from the column '{self.column}', which has no entry of "
+                "each image."
+            )
+        if self.online and self.column != "losses":
+            raise ValueError(
+                f"An objective of the column '{self.column}' is online; mode 'online' has 'losses' "
+                "alone."
+            )
 
 
 def _loss(losses: Tensor) -> Loss:

@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,6 +14,7 @@ from dynamicdet_d2.config import read_config
 from dynamicdet_d2.config.checking import problems
 from dynamicdet_d2.config.declare import KEYS
 from dynamicdet_d2.engine.loss_table import LossTable
+from dynamicdet_d2.engine.loss_table.columns import check_columns
 from dynamicdet_d2.engine.objectives import OBJECTIVES, Objective, fitted
 from dynamicdet_d2.engine.phases.phase import Start, Stream
 from dynamicdet_d2.engine.phases.router import RouterPhase
@@ -99,10 +101,27 @@ def test_an_objective_of_ones_own_that_forgets_its_return(monkeypatch: pytest.Mo
         fitted("own", LOSSES)
 
 
+@pytest.mark.parametrize(
+    ("column", "online", "says"),
+    [
+        ("matched", False, "from the column 'matched', which has"),
+        ("gain", True, "'gain' is online"),
+    ],
+)
+def test_columns_that_are_not_of_each_image(column: str, online: bool, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Objective(column, lambda values: F.mse_loss, online=online)
+
+
+def test_an_input_of_the_router_that_is_called_as_a_column() -> None:
+    with pytest.raises(ValueError, match="^An input of the router is registered as 'ap', which"):
+        check_columns(["losses"], ["features", "ap"])
+
+
 def test_a_column_that_there_is_not_is_said_before_the_first_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(OBJECTIVES, "loss", Objective("entropy", lambda x: x, online=True))
+    monkeypatch.setitem(OBJECTIVES, "loss", Objective("entropy", lambda x: x, online=False))
     with pytest.raises(ValueError, match=r"^The loss table has no column 'entropy', "):
         RouterPhase(toy_cfg()).check(toy_model())
 

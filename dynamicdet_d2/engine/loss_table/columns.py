@@ -146,6 +146,12 @@ def check_columns(names: Iterable[str], inputs: Iterable[str]) -> None:
         ValueError: naming the first.
     """
     seen = list(inputs)
+    both = [name for name in seen if name in COLUMNS]
+    if both:
+        raise ValueError(
+            f"An input of the router is registered as '{both[0]}', which another column of the "
+            "loss table is called; it needs another name."
+        )
     for name in names:
         if name not in COLUMNS and name not in seen:
             raise ValueError(
