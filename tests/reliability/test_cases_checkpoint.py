@@ -165,6 +165,17 @@ def test_detectron2s_checkpointer_finds_it_too(tmp_path: Path) -> None:
         DetectionCheckpointer(nn.Linear(2, 500)).load(str(tmp_path / "flipped.pth"))
 
 
+def test_a_record_whose_name_is_damaged(tmp_path: Path) -> None:
+    """Found by fuzzing: a name that is said to be UTF-8, and is none."""
+    content, path = bytearray(saved({"model": ONES})), tmp_path / "flipped.pth"
+    assert content[7] & 8, "the first record's name is said to be UTF-8"
+    content[30] = 0x80
+    path.write_bytes(content)
+    for read in (read_checkpoint, read_pickled_weights):
+        with pytest.raises(ValueError, match=r"flipped\.pth is .*damaged"):
+            read(str(path))
+
+
 def test_files_without_checksums_are_read(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     for options in ({}, {"_use_new_zipfile_serialization": False}):
