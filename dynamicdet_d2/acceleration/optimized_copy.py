@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _VERSION = operator.attrgetter("_version")
 _TRAINING = operator.attrgetter("training")
+_NO_COPY = "cannot pickle"  # as Python says it of locks, files and the like
 _BEFORE_THE_COPY = ("forward", "inference")
 
 
@@ -67,7 +68,14 @@ class OptimizedCopy:
             if reason := _watched(model, self._whole):
                 _say_it_runs_as_it_is(reason)
                 return model
-            fast = self._copy = optimize_for_inference(model, options)
+            try:
+                fast = optimize_for_inference(model, options)
+            except TypeError as error:
+                if not str(error).startswith(_NO_COPY):
+                    raise
+                _say_it_runs_as_it_is(f"A copy of the model cannot be made ({error})")
+                return model
+            self._copy = fast
             self._made_from = _Moment(model, fast)
         self._made_from.settings.hand_on()
         return fast

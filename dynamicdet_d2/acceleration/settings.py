@@ -8,31 +8,22 @@ changes, the copy is made anew.
 
 import copy
 import dataclasses
-import logging
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from operator import attrgetter, is_, itemgetter
-from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from dynamicdet_d2.acceleration.held import PLAIN, Place, is_compared_by_value, names_of, places
 from dynamicdet_d2.parts import parts_of
 
-# Of a detector, what is set for each call, and what the copy is kept by.
-_ITS_OWN = ("operating_point", "optimized_copy")
-# What torch itself keeps in each module; hooks, weights and modes are looked at elsewhere.
-_OF_TORCH = frozenset(vars(nn.Module()))
-_PLAIN = (bool, int, float, str)
-_LISTS = (tuple, list, set, frozenset, deque)
-# What copies share with the model, or what is looked at for itself.
-_NOT_OPENED = (
-    *(type, FunctionType, BuiltinFunctionType, MethodType, logging.Logger),
-    *(nn.Module, Tensor, np.ndarray),
-)
 _VERSION = attrgetter("_version")
+# Values of a tensor beyond which changes through ``.data`` are not looked for.
+_FEW = 4096
+_OF_NUMPY = (torch.float16, torch.float32, torch.float64, torch.int32, torch.int64, torch.bool)
 
 Handed = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
 """Attributes of a module, of its counterpart in the copy, and the names that are settings."""
@@ -43,7 +34,7 @@ class HandedSettings:
 
     def __init__(self, model: nn.Module, fast: nn.Module) -> None:
         # A model's own lists may grow with every call, as a record of them does.
-        own = {name for name, value in vars(model).items() if _is_compared_by_value(value)}
+        own = {name for name, value in vars(model).items() if is_compared_by_value(value)}
         own |= {*_settings(model)}
         found: list[Handed] = [(vars(model), vars(fast), sorted(own - {"training"}))]
         for ours, theirs in zip(_decisive(model), _decisive(fast), strict=True):
@@ -77,22 +68,20 @@ class LayerSettings:
     def __init__(self, model: nn.Module, handed: HandedSettings) -> None:
         passed_over = handed.names()
         self._values, self._objects = _Kept(), _Kept()
-        for owner, inside in _owners(model):
-            names = [
-                name
-                for name in owner
-                if name not in _OF_TORCH and (id(owner), name) not in passed_over
-            ]
-            by_value = [name for name in names if _is_compared_by_value(owner[name])]
-            self._values.add(owner, by_value)
+        for place, inside in places(model):
+            names = [name for name in names_of(place) if (id(place), name) not in passed_over]
+            by_value = {name: is_compared_by_value(place[name]) for name in names}
+            self._values.add(place, [name for name in names if by_value[name]])
             if inside:
-                self._objects.add(owner, [name for name in names if name not in by_value])
+                self._objects.add(place, [name for name in names if not by_value[name]])
         self._before = copy.deepcopy(self._values.read())  # lists can be changed in place
         self._same = self._objects.read()
+        tensors = [x for x in self._same if isinstance(x, Tensor)]
         # Tensors made in inference mode count no changes.
-        self._tensors = [x for x in self._same if isinstance(x, Tensor) and not x.is_inference()]
+        self._tensors = [x for x in tensors if not x.is_inference()]
         self._versions = list(map(_VERSION, self._tensors))
         self._arrays = [x for x in self._same if isinstance(x, np.ndarray)]
+        self._arrays += [x.detach().numpy() for x in tensors if _is_small(x)]
         self._bytes = [x.tobytes() for x in self._arrays]
 
     def changed(self) -> bool:
@@ -104,24 +93,30 @@ class LayerSettings:
                 or [x.tobytes() for x in self._arrays] != self._bytes
             )
         # One is gone, or has become an array.
-        except (AttributeError, KeyError, RuntimeError, ValueError):
+        except (AttributeError, LookupError, RuntimeError, ValueError):
             return True
 
 
 class _Kept:
-    """Some attributes of some owners, read by functions that loop in C."""
+    """Some names of some places, read by functions that loop in C."""
 
     def __init__(self) -> None:
-        self._owners, self._getters = list[Mapping[str, Any]](), list[itemgetter]()
+        self._places, self._getters = list[Place](), list[itemgetter]()
 
-    def add(self, owner: Mapping[str, Any], names: Sequence[str]) -> None:
+    def add(self, place: Place, names: Sequence[Any]) -> None:
         if names:
-            self._owners.append(owner)
+            self._places.append(place)
             self._getters.append(itemgetter(*names, names[0]))  # of one name alone no tuple
 
     def read(self) -> list[Any]:
-        found = [get(owner) for get, owner in zip(self._getters, self._owners, strict=True)]
+        found = [get(place) for get, place in zip(self._getters, self._places, strict=True)]
         return list(chain.from_iterable(found))
+
+
+def _is_small(tensor: Tensor) -> bool:
+    """Whether its values can be compared at each call, by numpy."""
+    here = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    return here and tensor.numel() <= _FEW and tensor.dtype in _OF_NUMPY
 
 
 def _decisive(model: nn.Module) -> list[nn.Module]:
@@ -137,74 +132,5 @@ def _settings(module: nn.Module) -> list[str]:
 def _is_plain(value: object) -> bool:
     """A number, text, or a dataclass or dict of them, as RPNs have of numbers of proposals."""
     if isinstance(value, dict):
-        return bool(value) and all(isinstance(x, _PLAIN) for x in value.values())
-    return isinstance(value, (*_PLAIN, np.generic)) or dataclasses.is_dataclass(value)
-
-
-def _owners(model: nn.Module) -> Iterator[tuple[Mapping[str, Any], bool]]:
-    """Attributes of modules inside and, each once, of objects that modules keep; and whether the
-    module is one inside the model."""
-    seen = set[int]()
-    for module in model.modules():
-        if module is not model:
-            yield vars(module), True
-        left_out = (*_OF_TORCH, *(_ITS_OWN if module is model else ()))
-        kept = [value for name, value in vars(module).items() if name not in left_out]
-        for owner in _opened(kept, seen):
-            yield owner, module is not model
-
-
-def _opened(values: Iterable[object], seen: set[int]) -> Iterator[Mapping[str, Any]]:
-    """Attributes of the objects among some values, and of those that these, lists and dicts hold.
-
-    Args:
-        seen: ids of what was opened before; more are added.
-    """
-    waiting = list(values)
-    while waiting:
-        value = waiting.pop()
-        if id(value) in seen or isinstance(value, (*_PLAIN, *_NOT_OPENED)):
-            continue
-        seen.add(id(value))
-        if isinstance(value, _LISTS):
-            waiting.extend(value)
-        elif isinstance(value, dict):
-            waiting.extend(value.values())
-        else:
-            for owner in _attributes(value):
-                yield owner
-                waiting.extend(owner[name] for name in owner)
-
-
-def _attributes(value: object) -> Iterator[Mapping[str, Any]]:
-    if hasattr(value, "__dict__"):
-        yield vars(value)
-    if slots := _Slots(value):
-        yield slots
-
-
-class _Slots(Mapping[str, Any]):
-    """Attributes that an object has in slots, read as those in its ``__dict__`` are."""
-
-    def __init__(self, value: object) -> None:
-        self._value = value
-        declared = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
-        names = chain.from_iterable([x] if isinstance(x, str) else x for x in declared)
-        self._names = [x for x in names if not x.startswith("__") and hasattr(value, x)]
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self._value, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def _is_compared_by_value(value: object) -> bool:
-    if isinstance(value, _LISTS):
-        return all(map(_is_compared_by_value, value))
-    if isinstance(value, dict):
-        return all(map(_is_compared_by_value, value.values()))
-    return value is None or isinstance(value, (*_PLAIN, np.generic))
+        return bool(value) and all(isinstance(x, PLAIN) for x in value.values())
+    return isinstance(value, (*PLAIN, np.generic)) or dataclasses.is_dataclass(value)

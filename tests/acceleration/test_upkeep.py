@@ -4,9 +4,12 @@
 import copy
 import pickle
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -235,10 +238,18 @@ class AnotherConv(Conv2d):
 
 
 class InSlots:
-    __slots__ = ("scale",)
+    __slots__ = ("__scale",)
 
     def __init__(self) -> None:
         self.scale = 1.0
+
+    @property
+    def scale(self) -> float:
+        return self.__scale
+
+    @scale.setter
+    def scale(self, value: float) -> None:
+        self.__scale = value
 
 
 class Scaling:
@@ -249,6 +260,8 @@ class Scaling:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self.scale * x
+
+    times = __call__
 
 
 def unmerged(model: nn.Module) -> None:
@@ -297,6 +310,14 @@ def test_settings_of_model_and_router_are_followed(change: Callable[[nn.Module],
         lambda neck: setattr(neck.inner.within[0], "scale", 2.0),
         lambda neck: setattr(neck.function, "scale", 2.0),
         lambda neck: setattr(neck.fpn_output3, "__class__", AnotherConv),
+        lambda neck: neck.mixed["scales"][0].fill_(2.0),
+        lambda neck: neck.mixed.update(gain=2.0),
+        lambda neck: neck.mixed.update(more=torch.tanh),
+        lambda neck: nn.init.ones_(neck.unregistered[0].weight),
+        lambda neck: setattr(neck.method.__self__, "scale", 2.0),
+        lambda neck: neck.partial.keywords.update(scale=2.0),
+        lambda neck: neck.numbers.__setitem__(0, 2.0),
+        lambda neck: neck.scale.data.fill_(3.0),
     ],
 )
 def test_layers_may_keep_anything(change: Callable[[Any], None]) -> None:
@@ -306,12 +327,22 @@ def test_layers_may_keep_anything(change: Callable[[Any], None]) -> None:
     neck.scale, neck.eps = torch.ones(2), 1.0
     neck.last, neck.slots, neck.function = deque([1.0], maxlen=4), InSlots(), Scaling()
     neck.inner = SimpleNamespace(within=[SimpleNamespace(scale=1.0)])
+    neck.mixed = {"act": torch.relu, "gain": 1.0, "scales": [torch.ones(1)]}
+    neck.unregistered, neck.method = [nn.Conv2d(1, 1, 1)], Scaling().times
+    neck.partial, neck.numbers = partial(torch.add, scale=1.0), array("d", [1.0])
     before = model.optimized_copy.of(model)
     assert model.optimized_copy.of(model) is before
     change(neck)
     after = model.optimized_copy.of(model)
     assert after is not before
     assert model.optimized_copy.of(model) is after
+
+
+def test_a_model_that_cannot_be_copied_is_run_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    model = detector(optimize=True)
+    model.neck.lock = Lock()
+    assert model.optimized_copy.of(model) is model
+    assert "A copy of the model cannot be made (cannot pickle '_thread.lock'" in caplog.text
 
 
 @pytest.mark.parametrize("number", [np.float32(0.2), torch.tensor(0.2)])
