@@ -479,6 +479,16 @@ def test_keypoints_are_as_many_as_the_models(check: Checker) -> None:
     assert "Annotation 3 has no keypoints; a list" in said and "Annotation 1" not in said
 
 
+@pytest.mark.parametrize(("number", "wrong"), [(0, True), (-1, True), ("2", True), (1, False)])
+def test_a_number_of_keypoints_by_which_an_object_is_left_out(
+    check: Checker, number: object, wrong: bool
+) -> None:
+    points = {"keypoints": [7, 8, 2, 9, 9, 1], "num_keypoints": number}
+    report = check([object_entry(1, 1, **points)], num_keypoints=2, testing=True)
+    assert ("where 2 of its keypoints are labelled" in report.text()) is wrong
+    assert bool(report.errors) is wrong
+
+
 def test_a_run_checks_the_keypoints_of_its_config(tmp_path: Path) -> None:
     register_coco_json([["own", *write_coco(tmp_path, [image_entry(1)], [object_entry(1, 1)])]])
     cfg = toy_cfg(("own",))

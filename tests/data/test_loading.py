@@ -30,6 +30,7 @@ from dynamicdet_d2.data import (
     build_training_loader,
     register_coco_json,
 )
+from dynamicdet_d2.data.check.keypoints import refuse_unknown_pairs, warn_of_other_names
 from dynamicdet_d2.data.loading.corrupt import REPLACED, NoUsableImageError, image_fault
 from dynamicdet_d2.data.loading.epochs import epoch_order
 from dynamicdet_d2.data.loading.images import training_dicts
@@ -280,6 +281,35 @@ def test_keypoints_have_names_in_the_metadata(cfg: CfgNode) -> None:
         training_dicts(cfg)
     MetadataCatalog.get("toy").set(keypoint_flip_map=[])
     assert len(training_dicts(cfg)) == NUM_IMAGES
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs", "says"),
+    [
+        (["left", "right"], [("lefts", "rights")], r"\['left', 'right'\], and 'lefts' is none"),
+        (["left", "right"], [(0, 1)], "and 0 is none"),
+        (["left", "right"], ["left", "right"], "is none"),
+        (["left", "right"], 3, "and 3 is none"),
+        (["left", "left"], [], "each name must be there once"),
+    ],
+)
+def test_pairs_of_keypoints_that_no_flip_can_exchange(
+    cfg: CfgNode, names: list[str], pairs: object, says: str
+) -> None:
+    MetadataCatalog.get("toy").set(keypoint_names=names, keypoint_flip_map=pairs)
+    with pytest.raises(ValueError, match=f"^Data set 'toy' has the keypoint_.* {says}"):
+        refuse_unknown_pairs("toy")
+
+
+def test_keypoints_in_another_order_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    with clean_catalogs():
+        MetadataCatalog.get("learnt").set(keypoint_names=["left", "right"])
+        MetadataCatalog.get("same").set(keypoint_names=["left", "right"])
+        MetadataCatalog.get("other").set(keypoint_names=["right", "left"])
+        warn_of_other_names(["learnt"], ["same", "nameless"])
+        assert not caplog.text
+        warn_of_other_names(["learnt"], ["same", "other"])
+    assert "The keypoints of 'other' are ['right', 'left'], but those of 'learnt'" in caplog.text
 
 
 def test_a_data_set_without_any_usable_image(tmp_path: Path) -> None:

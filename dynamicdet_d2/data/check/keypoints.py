@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keypoints of objects: as many as the model has, of each object that is learnt or measured."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 
 from dynamicdet_d2.utils.words import shown
+
+logger = logging.getLogger(__name__)
 
 _EACH = "[x1, y1, v1, x2, y2, v2, ...]"
 
@@ -35,10 +39,75 @@ def keypoints_fault(
         count = 0
     given = annotation.get("keypoints", [])
     if _are_numbers(given, arrays) and (np.size(given) == 3 * count or not count):
-        return None
+        # A set by code has no such number: Detectron2 counts.
+        return _number_fault(annotation) if count and measured and not arrays else None
     found = f"has the keypoints {shown(given)}" if "keypoints" in annotation else "has no keypoints"
     number = f" of {count} keypoints, by MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS," if count else ""
     return f"{found}; a list {_EACH}{number} is needed"
+
+
+def _number_fault(annotation: Mapping[str, Any]) -> str | None:
+    """COCO's evaluation leaves out objects with the number 0, whatever their keypoints are."""
+    number = annotation.get("num_keypoints")
+    labelled = sum(v > 0 for v in annotation["keypoints"][2::3])
+    if number is None or (type(number) is int and number >= 0 and bool(number) == bool(labelled)):
+        return None
+    return (
+        f"has the num_keypoints {shown(number)}, where {labelled} of its keypoints are labelled "
+        "(v above 0); their number is needed"
+    )
+
+
+def warn_of_other_names(train: Sequence[str], test: Sequence[str]) -> None:
+    """Say where keypoints are measured in another order than they were learnt in.
+
+    Args:
+        train, test: names of data sets; those whose metadata name no keypoints are left alone.
+    """
+    named = {
+        name: list(MetadataCatalog.get(name).get("keypoint_names") or ())
+        for name in (*train, *test)
+        if name in MetadataCatalog
+    }
+    learnt = next((name for name in train if named.get(name)), None)
+    if learnt is None:
+        return
+    for name in test:
+        if named.get(name) and named[name] != named[learnt]:
+            logger.warning(
+                "The keypoints of '%s' are %s, but those of '%s', by DATASETS.TRAIN, are %s: they "
+                "are compared by their places, and figures of keypoints say nothing.",
+                *(name, shown(named[name]), learnt, shown(named[learnt])),
+            )
+
+
+def refuse_unknown_pairs(name: str) -> None:
+    """Refuse a ``keypoint_flip_map`` by which a flip would leave keypoints on the wrong side.
+
+    Args:
+        name: of a data set whose metadata have the map and ``keypoint_names``.
+
+    Raises:
+        ValueError: it is no list of pairs of these names, or a name is there twice.
+    """
+    metadata = MetadataCatalog.get(name)
+    names, pairs = list(metadata.keypoint_names), metadata.keypoint_flip_map
+    if len({*names}) != len(names):
+        raise ValueError(
+            f"Data set '{name}' has the keypoint_names {shown(names)} in its metadata; each name "
+            "must be there once."
+        )
+    try:
+        given = [(a, b) for a, b in (pairs.items() if isinstance(pairs, Mapping) else pairs)]
+        unknown = [x for pair in given for x in pair if x not in names]
+    except (TypeError, ValueError):
+        unknown = [pairs]
+    if unknown:
+        raise ValueError(
+            f"Data set '{name}' has the keypoint_flip_map {shown(pairs)} in its metadata; it must "
+            f"be a list of pairs of its keypoint_names, {shown(names)}, and {shown(unknown[0])} "
+            "is none."
+        )
 
 
 def _are_numbers(given: Any, arrays: bool) -> bool:

@@ -13,7 +13,7 @@ from dynamicdet_d2.data.check.annotations import AnnotationCheck
 from dynamicdet_d2.data.check.by_code import report_of
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
-from dynamicdet_d2.data.check.keypoints import num_keypoints
+from dynamicdet_d2.data.check.keypoints import num_keypoints, warn_of_other_names
 from dynamicdet_d2.data.check.records import Needs
 from dynamicdet_d2.data.register import class_names, read_json
 from dynamicdet_d2.utils.remarks import remark, remarks_on
@@ -183,6 +183,7 @@ def warn_of_other_classes(train: Sequence[str], test: Sequence[str]) -> None:
     learnt = next((name for name in train if known.get(name)), None)
     if learnt is not None:
         warn_of_classes(known[learnt], f"'{learnt}', by DATASETS.TRAIN,", test)
+    warn_of_other_names(train, test)
 
 
 def warn_of_learnt_set(train: Sequence[str], name: str) -> None:
