@@ -19,6 +19,7 @@ from dynamicdet_d2.config.ranges import (
     none_or,
     number,
     one_of,
+    rate,
     side,
     text,
     true_or_false,
@@ -80,7 +81,8 @@ key("MODEL.COMPOSITE.WEIGHTS2", "", text)
 key("MODEL.COMPOSITE.SHARE_NECK", True, true_or_false)
 key("MODEL.COMPOSITE.SHARE_HEADS", True, true_or_false)
 # Training images on which the fixed statistics ("FrozenBN") of backbone 1's own stages are measured
-# anew before training: for a backbone 1 shorter than the network its weights come from; 0: none.
+# anew before a training of backbone 1: for one shorter than the network its weights come from; 0:
+# none.
 key("MODEL.COMPOSITE.STATISTICS_IMAGES", 0, integer(at_least=0))
 # Norm behind the 1x1 convolutions of the composite connections (G of eq. 4) of ResNets and
 # EfficientNet-Lite: "BN", "SyncBN", "GN" or another Detectron2 norm whose affine trains. FrozenBN
@@ -198,8 +200,8 @@ key(
 # none of DATASETS.TEST. "": those parts alone.
 key("SOLVER.ROUTER.VALIDATION", "", text)
 # AdamW, constant (section 4.1). BASE_LR is not read by "auto".
-key("SOLVER.ROUTER.BASE_LR", 1e-5, number(at_least=0))
-key("SOLVER.ROUTER.WEIGHT_DECAY", 5e-3, number(at_least=0))
+key("SOLVER.ROUTER.BASE_LR", 1e-5, rate)
+key("SOLVER.ROUTER.WEIGHT_DECAY", 5e-3, rate)
 # Images a step over all processes (section 4.1 has 1), and passes over the training set.
 key("SOLVER.ROUTER.IMS_PER_BATCH", 1, integer(at_least=1, at_most=MOST_IMAGES))
 key("SOLVER.ROUTER.EPOCHS", 2, integer(at_least=0))

@@ -12,6 +12,7 @@ from detectron2.modeling import (
 
 from dynamicdet_d2.config.declare import limit
 from dynamicdet_d2.config.ranges import (
+    LARGEST_RATE,
     LARGEST_SIDE,
     MOST_IMAGES,
     MOST_PROPOSALS,
@@ -23,6 +24,7 @@ from dynamicdet_d2.config.ranges import (
     number,
     one_of,
     only,
+    rate,
     registered,
     rising,
     side,
@@ -98,7 +100,7 @@ limit("MODEL.WEIGHTS", text)
 limit("MODEL.META_ARCHITECTURE", registered(META_ARCH_REGISTRY))
 limit("MODEL.MASK_ON", true_or_false)
 limit("MODEL.LOAD_PROPOSALS", only(False, "proposals are the detector's own"))
-limit("MODEL.PIXEL_MEAN", each(number(at_least=-1e6)))
+limit("MODEL.PIXEL_MEAN", each(number(at_least=-1e6, below=1e6)))
 limit("MODEL.PIXEL_STD", each(above(1e-6, below=1e6)))
 limit("MODEL.BACKBONE.NAME", registered(BACKBONE_REGISTRY))
 limit("MODEL.BACKBONE.FREEZE_AT", integer(at_least=0))
@@ -159,13 +161,13 @@ limit("SOLVER.MAX_ITER", integer(at_least=0))
 limit("SOLVER.STEPS", rising(integer(at_least=0)))
 limit("SOLVER.CLIP_GRADIENTS.ENABLED", true_or_false)
 limit("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", one_of("value", "norm", "full_model"))
-limit("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", above(0))
+limit("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", above(0, below=LARGEST_RATE))
 limit("SOLVER.CLIP_GRADIENTS.NORM_TYPE", above(0))
 limit("SOLVER.GAMMA", number(at_least=0))
 limit("SOLVER.CHECKPOINT_PERIOD", integer(at_least=1))
 limit("SOLVER.IMS_PER_BATCH", integer(at_least=1, at_most=MOST_IMAGES))
-limit("SOLVER.BASE_LR", number(at_least=0))
-limit("SOLVER.WEIGHT_DECAY", number(at_least=0))
+limit("SOLVER.BASE_LR", rate)
+limit("SOLVER.WEIGHT_DECAY", rate)
 limit("SOLVER.AMP.ENABLED", true_or_false)
 limit("TEST.EVAL_PERIOD", integer(at_least=0))
 limit("TEST.DETECTIONS_PER_IMAGE", integer(at_least=1))

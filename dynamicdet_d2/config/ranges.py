@@ -17,6 +17,9 @@ _INTEGER_BITS = 63
 LARGEST_SIDE = 1 << 15
 # Of a step: more are a slip of the hand, and their list alone takes minutes.
 MOST_IMAGES = 1 << 16
+# Of rates, decays and what gradients are clipped at: what an optimizer makes of larger ones is
+# beyond float32.
+LARGEST_RATE = 1e31
 # More fill any memory before a model is built.
 MOST_LAYERS = 100
 # Of an image, each a box in memory, also where work is counted.
@@ -202,3 +205,4 @@ def _is_too_long(x: object) -> bool:
 true_or_false = Range("be True or False", lambda x: type(x) is bool)
 text = Range("be a string", lambda x: type(x) is str)
 side = integer(at_least=1, at_most=LARGEST_SIDE)
+rate = number(at_least=0, below=LARGEST_RATE)

@@ -17,6 +17,7 @@ from dynamicdet_d2.config.ranges import (
     none_or,
     number,
     one_of,
+    rate,
     text,
     true_or_false,
 )
@@ -92,7 +93,7 @@ key("SOLVER.BEST.PATIENCE", 0, integer(at_least=0))
 key("SOLVER.BASE_LR_END", 0.0, number(at_least=0))
 # Learning rate that biases begin with in the WARMUP_ITERS, >= 0; it goes to the schedule's
 # linearly. None: they warm up as all else does.
-key("SOLVER.WARMUP_BIAS_LR", None, none_or(number(at_least=0)))
+key("SOLVER.WARMUP_BIAS_LR", None, none_or(rate))
 # Momentum that SGD begins with in the WARMUP_ITERS, in [0, 1); it goes to MOMENTUM linearly. None:
 # MOMENTUM from the start.
 key("SOLVER.WARMUP_MOMENTUM", None, none_or(number(at_least=0, below=1)))

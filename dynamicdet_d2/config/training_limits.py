@@ -11,8 +11,8 @@ from dynamicdet_d2.config.ranges import (
     each,
     integer,
     none_or,
-    number,
     one_of,
+    rate,
     side,
     true_or_false,
 )
@@ -23,9 +23,9 @@ _SMALLEST_SHARE = 0.01
 _SIGMAS_OF_COCO = 17
 
 limit("SOLVER.NESTEROV", true_or_false)
-limit("SOLVER.WEIGHT_DECAY_NORM", number(at_least=0))
-limit("SOLVER.WEIGHT_DECAY_BIAS", none_or(number(at_least=0)))
-limit("SOLVER.BIAS_LR_FACTOR", number(at_least=0))
+limit("SOLVER.WEIGHT_DECAY_NORM", rate)
+limit("SOLVER.WEIGHT_DECAY_BIAS", none_or(rate))
+limit("SOLVER.BIAS_LR_FACTOR", rate)
 limit("SOLVER.WARMUP_METHOD", one_of("linear", "constant"))
 limit("SOLVER.REFERENCE_WORLD_SIZE", integer(at_least=0))
 limit("DATALOADER.REPEAT_THRESHOLD", between(0, 1))

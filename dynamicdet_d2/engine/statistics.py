@@ -2,7 +2,7 @@
 """Fixed statistics of a backbone 1 that is shorter than the network its weights come from."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -21,21 +21,32 @@ from dynamicdet_d2.utils.spread import spread
 logger = logging.getLogger(__name__)
 
 
-def measure_statistics(cfg: CfgNode, model: DynamicDetector, images: Sequence[dict]) -> None:
+def measure_statistics(
+    cfg: CfgNode, model: DynamicDetector, images: Sequence[dict], trained: Collection[str]
+) -> None:
     """Measure backbone 1's fixed statistics anew, on ``STATISTICS_IMAGES`` training images.
 
     Without the blocks that were left out, later blocks see other inputs than those that the
-    statistics were taken of. What backbone 2 shares keeps its own.
+    statistics were taken of. What backbone 2 shares keeps its own. A backbone 1 that the run does
+    not train stays as it is.
 
     Args:
         model: with its weights loaded.
         images: the training set in Detectron2's format.
+        trained: names of the weights and statistics that a phase trains.
 
     Raises:
         ValueError: as ``measure_on``.
     """
     chosen = spread(images, cfg.MODEL.COMPOSITE.STATISTICS_IMAGES)
     if not chosen:
+        return
+    if not any(name.startswith("backbone.bottom_up1.") for name in trained):
+        logger.info(
+            "MODEL.COMPOSITE.STATISTICS_IMAGES is %d, but no step of this run trains backbone 1: "
+            "its statistics stay as they are.",
+            cfg.MODEL.COMPOSITE.STATISTICS_IMAGES,
+        )
         return
     logger.info("Statistics of backbone 1: one pass over %d training images", len(chosen))
     loader = build_finite_loader(cfg, annotated_mapper(cfg), dataset_dicts=chosen)

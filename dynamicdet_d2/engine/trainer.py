@@ -111,8 +111,9 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         if not self.start_iter:  # also of a checkpoint that has weights alone
             reports = self.checkpointer.report, self.checkpointer.report2
             doubtful.warn_of_random_detectors(self.checkpointer.report, self.cfg)
-            doubtful.warn_of_untrained(reports, self._names_trained(), self.cfg)
-            measure_statistics(self.cfg, self.detector, self.images)
+            trained = self._names_trained()
+            doubtful.warn_of_untrained(reports, trained, self.cfg)
+            measure_statistics(self.cfg, self.detector, self.images, trained)
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """In an order that matters: what saves and writes comes after what it saves and writes."""

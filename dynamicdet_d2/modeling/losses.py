@@ -107,11 +107,14 @@ def router_ap_loss(difficulty: Tensor, gains: Tensor) -> Tensor:
         gains: (N,), AP under detector2 less that under detector1.
 
     Returns:
-        a scalar; 0 where every image is left out.
+        a scalar; 0 where every image is left out, NaN where a difficulty is, as other losses are.
     """
     decided = (gains != 0).to(difficulty.dtype)
     target = (gains > 0).to(difficulty.dtype)
-    entropy = F.binary_cross_entropy(difficulty, target, reduction="none")
+    # Of NaN torch has no cross entropy, and ends the process on a GPU.
+    known = difficulty.nan_to_num(0.5)
+    entropy = F.binary_cross_entropy(known, target, reduction="none")
+    entropy = torch.where(difficulty.isnan(), difficulty, entropy)
     return (entropy * decided).sum() / decided.sum().clamp(min=1)
 
 

@@ -102,8 +102,8 @@ WRONG = {
     "MODEL.FCOS.NMS_THRESH_TEST": (2, "in [0, 1]"),
     "SOLVER.PHASES": (["detector"], "each must be 'detectors', 'detector2' or 'router'"),
     "SOLVER.ROUTER.OBJECTIVE": ("luck", "'gain', 'gain_rank' or 'auto'"),
-    "SOLVER.ROUTER.BASE_LR": (float("nan"), "at least 0"),
-    "SOLVER.ROUTER.WEIGHT_DECAY": (-1.0, "at least 0"),
+    "SOLVER.ROUTER.BASE_LR": (float("nan"), "in [0, 1e+31)"),
+    "SOLVER.ROUTER.WEIGHT_DECAY": (-1.0, "in [0, 1e+31)"),
     "SOLVER.ROUTER.IMS_PER_BATCH": (0, "in [1, 65536]"),
     "SOLVER.ROUTER.EPOCHS": (-1, "at least 0"),
     "SOLVER.ROUTER.LOSS_PROPOSALS": (0, "at least 1"),
@@ -144,7 +144,7 @@ WRONG = {
     "SOLVER.EMA.DECAY": (1.0, "in [0, 1)"),
     "SOLVER.EMA.TAU": (0, "above 0"),
     "SOLVER.BASE_LR_END": (-0.1, "at least 0"),
-    "SOLVER.WARMUP_BIAS_LR": (-0.1, "None or be a number at least 0"),
+    "SOLVER.WARMUP_BIAS_LR": (-0.1, "None or be a number in [0, 1e+31)"),
     "SOLVER.WARMUP_MOMENTUM": (1.0, "None or be a number in [0, 1)"),
     "INPUT.FORMAT": (None, "'BGR', 'RGB', 'L'"),
     "INPUT.MAX_SIZE_TRAIN": (0, "at least 1"),
@@ -175,7 +175,7 @@ WRONG = {
     "SOLVER.MAX_ITER": (-1, "at least 0"),
     "SOLVER.CHECKPOINT_PERIOD": (0, "at least 1"),
     "SOLVER.IMS_PER_BATCH": (0, "in [1, 65536]"),
-    "SOLVER.BASE_LR": (float("inf"), "at least 0"),
+    "SOLVER.BASE_LR": (float("inf"), "in [0, 1e+31)"),
     "SOLVER.AMP.ENABLED": (1, "True or False"),
     "TEST.EVAL_PERIOD": (-1, "at least 0"),
     "TEST.PRECISE_BN.ENABLED": ("x", "True or False"),
@@ -196,6 +196,20 @@ def test_a_wrong_value_is_one_sentence(name: str) -> None:
     assert said.startswith(f"{name} ") and allowed in said
     wrong = value[-1] if isinstance(KEYS[name].range, Each) and "has" in said else value
     assert repr(wrong) in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("SOLVER.BASE_LR", "SOLVER.WARMUP_BIAS_LR", "SOLVER.BIAS_LR_FACTOR"),
+        *("SOLVER.WEIGHT_DECAY", "SOLVER.WEIGHT_DECAY_NORM", "SOLVER.WEIGHT_DECAY_BIAS"),
+        *("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"),
+        *("SOLVER.ROUTER.BASE_LR", "SOLVER.ROUTER.WEIGHT_DECAY"),
+    ],
+)
+def test_what_float32_cannot_hold_is_refused(name: str) -> None:
+    (said,) = problems(changed(name, [1e38] * 3 if "PIXEL" in name else 1e38))
+    assert said.startswith(f"{name} ") and "1e+38" in said
 
 
 def test_everything_is_said_at_once() -> None:

@@ -298,4 +298,4 @@ def test_a_run_that_begins_with_weights_alone_measures_their_statistics(
     (folder / "last_checkpoint").write_text("weights.pth")
     monkeypatch.setattr(trainers, "measure_statistics", lambda *given: measured.append(given))
     trainer.resume_or_load(resume=True)
-    assert measured == [(cfg, trainer.detector, trainer.images)]
+    assert measured == [(cfg, trainer.detector, trainer.images, trainer._names_trained())]

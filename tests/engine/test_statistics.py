@@ -2,12 +2,16 @@
 """Fixed statistics of a shortened backbone 1, measured anew."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
 
+from dynamicdet_d2.engine import statistics
+from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.statistics import _measured, measure_on
+from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.toy import toy_inputs, toy_model
 
 LITE = (
@@ -78,3 +82,30 @@ def test_norms_without_fixed_statistics_are_refused() -> None:
     model = toy_model(*LITE, "MODEL.EFFICIENTNET_LITE.NORM", "BN")
     with pytest.raises(ValueError, match=r"STATISTICS_IMAGES .* 'FrozenBN'"):
         measure_on(model, [toy_inputs(1)])
+
+
+@pytest.mark.parametrize(
+    ("keys", "moves"),
+    [
+        (("SOLVER.PHASES", "['detectors', 'router']"), True),
+        (("SOLVER.PHASES", "['detectors', 'router']", "SOLVER.MAX_ITER", 0), False),
+        (("SOLVER.PHASES", "['detector2', 'router']"), False),
+        (("SOLVER.PHASES", "['router']"), False),
+    ],
+)
+def test_a_backbone_that_no_step_trains_keeps_its_statistics(
+    config_file: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    keys: tuple,
+    moves: bool,
+) -> None:
+    words = ("OUTPUT_DIR", tmp_path, "MODEL.COMPOSITE.STATISTICS_IMAGES", 2, *keys)
+    trainer = DynamicTrainer(load_config(config_file, [str(word) for word in words]))
+    measured: list[object] = []
+    monkeypatch.setattr(statistics, "measure_on", lambda *given: measured.append(given))
+    with caplog.at_level("INFO"):
+        trainer.resume_or_load(resume=False)
+    assert len(measured) == moves
+    assert ("no step of this run trains backbone 1" in caplog.text) == (not moves)

@@ -163,6 +163,14 @@ def test_ap_loss_by_hand() -> None:
     assert difficulty.grad[2] == 0
 
 
+def test_ap_loss_of_nan_is_nan_and_moves_no_other() -> None:
+    difficulty = torch.tensor([0.25, torch.nan], requires_grad=True)
+    loss = router_ap_loss(difficulty, torch.tensor([5.0, 1.0]))
+    loss.backward()
+    assert loss.isnan()
+    assert difficulty.grad[0].item() == pytest.approx(-2)  # -1 / 0.25, of two images
+
+
 def test_ap_loss_of_ties_alone_is_nothing() -> None:
     difficulty = torch.tensor([0.8], requires_grad=True)
     loss = router_ap_loss(difficulty, torch.zeros(1))

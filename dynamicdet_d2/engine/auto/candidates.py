@@ -89,7 +89,8 @@ class Course:
     ) -> NDArray[np.float64]:
         """What the routers of all candidates say of n images of a table: (K, n).
 
-        In logits, as the phase's last step keeps their order (``AdaptiveRouter.tell_apart``).
+        In logits, as the phase's last step keeps their order (``AdaptiveRouter.tell_apart``); not
+        finite where a candidate has diverged.
         """
         numbers = self._numbers(table)[torch.as_tensor(images)]
         return stack.logits(numbers).flatten(0, 1).cpu().double().numpy()

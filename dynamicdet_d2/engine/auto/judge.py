@@ -4,6 +4,7 @@
 K: candidates; N: images of the loss table; V: validation images; n: images of a part of them.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from dynamicdet_d2.data.loading.epochs import derived_seed
 from dynamicdet_d2.engine.auto.candidates import CANDIDATES, Candidate, Course
-from dynamicdet_d2.engine.auto.record import Choice, Judged
+from dynamicdet_d2.engine.auto.record import FALLBACK, Choice, Judged
 from dynamicdet_d2.engine.loss_table import LossTable
 from dynamicdet_d2.evaluation.coco.matched_sweep import MatchedSweep, from_rows
 from dynamicdet_d2.evaluation.coco.set_gains import MatchedImage
@@ -24,6 +25,8 @@ from dynamicdet_d2.evaluation.tradeoff.score_quality import (
     score_quality,
 )
 from dynamicdet_d2.utils.plain import finite
+
+logger = logging.getLogger(__name__)
 
 FOLDS = 3
 # Random routings, for the expectation of their AP curve and for the spread of its area.
@@ -39,7 +42,7 @@ class HeldOut:
         images: in words.
         matched: of each of n images, its detections and objects.
         scores: (K, n) in (0, 1], a candidate's difficulties by their ranks: those of different
-            routers have no common scale.
+            routers have no common scale. NaN of candidates that have diverged.
     """
 
     images: str
@@ -94,6 +97,9 @@ def judged(parts: Sequence[HeldOut], seed: int) -> Choice:
 
     Args:
         seed: of the random routings that tell what chance does.
+
+    Raises:
+        FloatingPointError: as ``_converged``.
     """
     matched = [image for part in parts for image in part.matched]
     scores = np.concatenate([part.scores for part in parts], axis=1)
@@ -105,15 +111,36 @@ def judged(parts: Sequence[HeldOut], seed: int) -> Choice:
     ]
     candidates = tuple(
         _as_record(candidate, score_quality(sweep, own, random))
-        for candidate, own in zip(CANDIDATES, scores, strict=True)
+        for candidate, own in _converged(scores)
     )
     images = " and ".join(part.images for part in parts)
     return Choice(images, candidates, _rounded(float(np.std(by_chance))))
 
 
+def _converged(scores: NDArray[np.float64]) -> list[tuple[Candidate, NDArray[np.float64]]]:
+    """The candidates that can be judged, with their scores (n,).
+
+    Raises:
+        FloatingPointError: none of the paper's objective, which is what is left to fall back on.
+    """
+    pairs = list(zip(CANDIDATES, scores, strict=True))
+    kept = [pair for pair in pairs if np.isfinite(pair[1]).all()]
+    if len(kept) < len(pairs):
+        numbers = f"{len(pairs) - len(kept)} of {len(pairs)} ways to train the router diverged"
+        if all(candidate.objective != FALLBACK for candidate, _ in kept):
+            raise FloatingPointError(
+                f"{numbers}, all those of SOLVER.ROUTER.OBJECTIVE '{FALLBACK}' among them: a lower "
+                "SOLVER.ROUTER.WEIGHT_DECAY may prevent that."
+            )
+        logger.warning("%s, and are left out of the choice.", numbers)
+    return kept
+
+
 def _ranks(difficulties: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(K, n) in (0, 1], each candidate's own."""
-    return np.array([midranks(row) / len(row) for row in difficulties])
+    """(K, n) in (0, 1], each candidate's own; NaN of one that has diverged."""
+    ranks = np.array([midranks(row) / len(row) for row in difficulties])
+    ranks[~np.isfinite(difficulties).all(axis=1)] = np.nan
+    return ranks
 
 
 def _as_record(candidate: Candidate, quality: ScoreQuality) -> Judged:

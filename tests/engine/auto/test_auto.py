@@ -152,6 +152,22 @@ def test_too_few_images_are_refused(course: Course) -> None:
         on_folds(course, made_up_table(2, helps=True))
 
 
+def test_candidates_that_diverge_are_left_out(
+    model: DynamicDetector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A decay of 18 a step at the largest rate; at the next one of 1.8."""
+    course = Course(config("SOLVER.ROUTER.WEIGHT_DECAY", 1.8e3), model.router, seed=1)
+    choice = on_folds(course, made_up_table(COUNT, helps=True))
+    assert {x.learning_rate for x in choice.candidates} == set(LEARNING_RATES[:2])
+    assert "6 of 18 ways to train the router diverged, and are left out" in caplog.text
+
+
+def test_a_choice_among_none_is_refused(model: DynamicDetector) -> None:
+    course = Course(config("SOLVER.ROUTER.WEIGHT_DECAY", 1e9), model.router, seed=1)
+    with pytest.raises(FloatingPointError, match=r"18 of 18 .* SOLVER\.ROUTER\.WEIGHT_DECAY may"):
+        on_folds(course, made_up_table(COUNT, helps=True))
+
+
 def test_a_validation_set_judges_what_all_training_images_teach(course: Course) -> None:
     table, validation = (made_up_table(60, helps=True, seed=seed) for seed in (0, 1))
     choice = judged([held_out_set(course, table, validation, "kept_aside")], course.seed)
