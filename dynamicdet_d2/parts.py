@@ -26,6 +26,8 @@ from detectron2.modeling.roi_heads import (
 )
 from torch import Tensor, nn
 
+from dynamicdet_d2.utils.words import shown
+
 EASY, HARD = ("easy",), ("hard",)
 BOTH = EASY + HARD
 
@@ -69,6 +71,21 @@ class Part:
     inside: bool = False
     step: str = "detections"
     as_easy: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses, by a ValueError, a field of another kind, and a function that there is not."""
+        routes, function = self.routes, self.function
+        of_routes = isinstance(routes, tuple) and routes and all(x in BOTH for x in routes)
+        of_owner = isinstance(function, str) and callable(getattr(self.owner, function, None))
+        for field, is_right, kind in (
+            ("name", isinstance(self.name, str) and self.name, "text"),
+            ("routes", of_routes, f"a tuple of one or both of {BOTH}"),
+            ("takes", isinstance(self.takes, Takes), "one of dynamicdet_d2.parts.Takes"),
+            ("function", of_owner, f"a method's name of its {type(self.owner).__name__}"),
+        ):
+            if not is_right:
+                given = shown(getattr(self, field))
+                raise ValueError(f"Part {shown(self.name)}: {field} is {given}; it must be {kind}.")
 
     @property
     def dense(self) -> bool:
@@ -272,8 +289,7 @@ def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:
 
 def dense_head_part(head: nn.Module) -> Part:
     """Of RetinaNet and FCOS."""
-    exact = ("cls_score", "bbox_pred", "ctrness")
-    return Part("head", head, exact=exact)
+    return Part("head", head, exact=("cls_score", "bbox_pred", "ctrness"))
 
 
 def run_dense_head(model: DenseDetector, pyramid: Mapping[str, Tensor]) -> list[list[Tensor]]:

@@ -86,3 +86,23 @@ def test_roi_heads_that_look_at_proposals_alone() -> None:
     model.roi_heads = Scores()
     parts = count_parts(model, 64, 64, num_proposals=10)
     assert parts["box_head"] == 10 * 16 * 4 and "mask_head" not in parts
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "says"),
+    [
+        ("name", "", "Part '': name is ''; it must be text."),
+        ("name", 5, "Part 5: name is 5; it must be text."),
+        ("routes", "hard", "routes is 'hard'; it must be a tuple of one or both of ('easy', 'hard"),
+        ("routes", (), "routes is (); it must be a tuple"),
+        ("routes", ("Hard",), "routes is ('Hard',); it must be a tuple"),
+        ("takes", "image", "takes is 'image'; it must be one of dynamicdet_d2.parts.Takes."),
+        ("function", "run_it", "function is 'run_it'; it must be a method's name of its Linear."),
+        ("function", "weight", "function is 'weight'; it must be a method's name of its Linear."),
+        ("function", None, "function is None; it must be a method's name of its Linear."),
+    ],
+)
+def test_a_part_that_says_nothing_of_use(field: str, given: Any, says: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        Part(**{"name": "neck", "owner": nn.Linear(2, 2), field: given})
+    assert says in str(refused.value) and str(refused.value).startswith("Part ")

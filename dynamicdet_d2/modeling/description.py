@@ -12,7 +12,8 @@ from dynamicdet_d2.acceleration.optimize import plain_copy
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
-from dynamicdet_d2.modeling.tail_results import parts_of_tail, pyramid_of_tail
+from dynamicdet_d2.modeling.tail_pyramid import pyramid_of_tail
+from dynamicdet_d2.modeling.tail_results import parts_of_tail
 from dynamicdet_d2.parts import HARD, Part, Parts, parts_of
 
 # Steps of detector1's pass whose results have shapes without values.

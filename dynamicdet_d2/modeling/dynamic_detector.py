@@ -31,6 +31,7 @@ from dynamicdet_d2.modeling.routed_batch import routed_detections
 from dynamicdet_d2.modeling.router import AdaptiveRouter, say_if_left_out
 from dynamicdet_d2.modeling.settable_threshold import SettableThreshold
 from dynamicdet_d2.modeling.tail_pass import TailPass
+from dynamicdet_d2.modeling.tail_pyramid import pyramid_of_tail
 from dynamicdet_d2.modeling.tail_results import loss_of_image, losses_of_tail, parts_of_tail
 from dynamicdet_d2.modeling.tails import Tails
 from dynamicdet_d2.operating_point.point import OperatingPoint
@@ -153,11 +154,11 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         features1, start = self.backbone.first(batch.images.tensor)
         features2 = self.backbone.second(features1, start)
         losses = {}
-        for detector, features in zip(DETECTORS, (features1, features2), strict=True):
-            weight = self.loss_weights[detector - 1]
-            with get_event_storage().name_scope(f"detector{detector}"):
-                own = losses_of_tail(self, detector, batch, self.pyramid(detector, features))
-            losses.update({f"detector{detector}/{k}": weight * loss for k, loss in own.items()})
+        for d, features in zip(DETECTORS, (features1, features2), strict=True):
+            weight = self.loss_weights[d - 1]
+            with get_event_storage().name_scope(f"detector{d}"):
+                own = losses_of_tail(self, d, batch, pyramid_of_tail(self, d, features))
+            losses.update({f"detector{d}/{k}": weight * loss for k, loss in own.items()})
         return losses
 
     def second_parts(self) -> list[nn.Module]:
@@ -168,8 +169,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
     def losses_of_second(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """detector2's losses alone, for training what it has for itself beside a frozen rest.
 
-        Gradients reach ``second_parts``; detector1 and what it shares stay as they are, statistics
-        too.
+        Gradients reach ``second_parts``; detector1 and what it shares stay, with their statistics.
 
         Args:
             batched_inputs: with ``"instances"``.
@@ -184,7 +184,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
                 features1, start = self.backbone.first(batch.images.tensor)
             features2 = self.backbone.second(features1, start)
             with get_event_storage().name_scope("detector2"):
-                own = losses_of_tail(self, 2, batch, self.pyramid(2, features2))
+                own = losses_of_tail(self, 2, batch, pyramid_of_tail(self, 2, features2))
         return {f"detector2/{name}": loss for name, loss in own.items()}
 
     def inference(

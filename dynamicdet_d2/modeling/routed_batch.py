@@ -15,13 +15,11 @@ from torch import Tensor
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.exit_merging import hard_detections
 from dynamicdet_d2.modeling.modes import evaluating
+from dynamicdet_d2.modeling.router_inputs import ObjectnessMap
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
-from dynamicdet_d2.modeling.tail_results import (
-    detections_of_tail,
-    objectness_of_tail,
-    pyramid_of_tail,
-)
+from dynamicdet_d2.modeling.tail_pyramid import pyramid_of_tail
+from dynamicdet_d2.modeling.tail_results import detections_of_tail, objectness_of_tail
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
@@ -123,4 +121,7 @@ def features_and_objectness(
     images = model.preprocess_image(batched_inputs)
     with evaluating(model):
         features, _ = model.backbone.first(images.tensor)
-        return features, objectness_of_tail(model, pyramid_of_tail(model, 1, features))
+        own = dict(model.router.inputs).get("map")
+        channels = own.channels if isinstance(own, ObjectnessMap) else None
+        pyramid = pyramid_of_tail(model, 1, features)
+        return features, objectness_of_tail(model, pyramid, channels)

@@ -12,7 +12,8 @@ from detectron2.structures import ImageList, Instances
 
 from dynamicdet_d2.modeling import routing
 from dynamicdet_d2.modeling.routing import Features
-from dynamicdet_d2.modeling.tail_results import detections_of_tail, pyramid_of_tail
+from dynamicdet_d2.modeling.tail_pyramid import pyramid_of_tail
+from dynamicdet_d2.modeling.tail_results import detections_of_tail
 
 if TYPE_CHECKING:
     from dynamicdet_d2.modeling.dynamic_rcnn import DynamicRCNN

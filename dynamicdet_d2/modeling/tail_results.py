@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user's own detector gives, refused by name before anything is done with it."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from detectron2.modeling.meta_arch.dense_detector import DenseDetector
-from detectron2.modeling.proposal_generator import RPN
-from detectron2.modeling.roi_heads import ROIHeads
 from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
-from torch import Tensor, nn
+from torch import Tensor
 
 from dynamicdet_d2.modeling.modes import buffers_kept
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.modeling.tail_pyramid import check_pyramid
 from dynamicdet_d2.parts import Part
 from dynamicdet_d2.utils.words import named_image, shown
 
@@ -27,11 +26,6 @@ _FIELDS = ("pred_boxes", "scores", "pred_classes")
 _BAD_BOXES = ("bad box:", "Box tensor contains infinite")
 
 
-def pyramid_of_tail(tails: "Tails", detector: int, features: Features) -> Features:
-    """``tails.pyramid``, which may set levels of the dict that it is given."""
-    return tails.pyramid(detector, dict(features))
-
-
 def losses_of_tail(
     tails: "Tails", detector: int, batch: "Batch", pyramid: Features
 ) -> dict[str, Tensor]:
@@ -40,7 +34,7 @@ def losses_of_tail(
     Raises:
         ValueError: as ``checked_losses``, or the pyramid is no mapping, or lacks a level.
     """
-    _check_pyramid(tails, pyramid)
+    check_pyramid(tails, pyramid)
     losses = tails.losses(detector, batch.with_own_places(), pyramid)
     return checked_losses(losses, f"losses() of {type(tails).__name__}")
 
@@ -109,7 +103,7 @@ def detections_of_tail(
             classes that there are, or the pyramid is no mapping, or lacks a level.
         FloatingPointError: boxes or scores are not finite.
     """
-    _check_pyramid(tails, pyramid)
+    check_pyramid(tails, pyramid)
     giver = f"detections() of {type(tails).__name__}"
     try:
         with finite_boxes():
@@ -142,32 +136,59 @@ def parts_of_tail(tails: "Tails") -> tuple[Part, ...]:
     """``tails.tail_parts``.
 
     Raises:
-        ValueError: one is no ``Part``.
+        ValueError: one is no ``Part``, or has a route twice, or a step that the detector has not.
     """
-    given = tails.tail_parts()
+    given, giver = tails.tail_parts(), f"tail_parts() of {type(tails).__name__}"
     parts = list(given) if isinstance(given, Iterable) else [given]
     wrong = [x for x in parts if not isinstance(x, Part)]
     if wrong or not isinstance(given, Iterable):
         raise ValueError(
-            f"tail_parts() of {type(tails).__name__} gives {shown((wrong or parts)[0])}; it must "
-            "be a tuple of dynamicdet_d2.parts.Part."
+            f"{giver} gives {shown((wrong or parts)[0])}; it must be a tuple of "
+            "dynamicdet_d2.parts.Part."
         )
+    for part in parts:
+        _check_part(part, tails.pass_type.steps, f"{giver} gives '{part.name}', whose")
     return tuple(parts)
 
 
-def objectness_of_tail(tails: "Tails", pyramid: Features) -> dict[int, Tensor]:
+def _check_part(part: Part, steps: Sequence[str], whose: str) -> None:
+    """What runs of detector1's tail on the hard route cost is added by whoever counts."""
+    if len(set(part.routes)) < len(part.routes):
+        raise ValueError(f"{whose} routes are {part.routes}; each can be named once.")
+    if part.step not in steps:
+        raise ValueError(
+            f"{whose} step is {shown(part.step)}; it must be one of {', '.join(steps)}."
+        )
+
+
+def objectness_of_tail(
+    tails: "Tails", pyramid: Features, channels: int | None = None
+) -> dict[int, Tensor]:
     """``tails.objectness`` of detector1.
 
+    Args:
+        channels: that its maps have; None: nobody knows.
+
     Raises:
-        ValueError: it is no mapping of maps.
+        ValueError: it is no mapping of maps, or they have other channels.
+        FloatingPointError: a logit is NaN or +inf; -inf is that of a position without an object.
     """
-    found = tails.objectness(1, pyramid)
+    found, giver = tails.objectness(1, pyramid), f"objectness() of {type(tails).__name__}"
     maps = found.values() if isinstance(found, Mapping) else ()
     if not maps or not all(isinstance(x, Tensor) and x.ndim == 4 for x in maps):
         raise ValueError(
-            f"objectness() of {type(tails).__name__} gives {shown(found)}; it must be a dict of "
-            "logits (N, C, H, W) by stride."
+            f"{giver} gives {shown(found)}; it must be a dict of logits (N, C, H, W) by stride."
         )
+    for stride, logits in found.items():
+        if channels is not None and logits.shape[1] != channels:
+            raise ValueError(
+                f"{giver} gives logits of the shape {tuple(logits.shape)} at stride {stride}; by "
+                f"objectness_channels() they are (N, {channels}, H, W)."
+            )
+        if not (logits.float() < math.inf).all():
+            raise FloatingPointError(
+                f"{giver} gives logits at stride {stride} that are NaN or too large."
+            )
     return dict(found)
 
 
@@ -190,32 +211,6 @@ def checked_losses(losses: Any, giver: str) -> dict[str, Tensor]:
                 "tensor of one number."
             )
     return dict(losses)
-
-
-def _check_pyramid(tails: "Tails", pyramid: Any) -> None:
-    if not isinstance(pyramid, Mapping):
-        raise ValueError(
-            f"pyramid() of {type(tails).__name__} gives an object of type "
-            f"{type(pyramid).__name__}; it must be a dict of feature maps by level."
-        )
-    for head in tails.heads:
-        if not isinstance(head, nn.Module):
-            raise ValueError(
-                f"heads of {type(tails).__name__} has {shown(head)}, which is no module."
-            )
-        missing = [level for level in _levels_read(head) if level not in pyramid]
-        if missing:
-            raise ValueError(
-                f"pyramid() of {type(tails).__name__} gives no '{missing[0]}', which "
-                f"{type(head).__name__} reads; it gives {', '.join(map(str, pyramid))}."
-            )
-
-
-def _levels_read(head: nn.Module) -> Sequence[str]:
-    """Of Detectron2's heads and those that extend them; of others nobody knows."""
-    if isinstance(head, RPN | ROIHeads):
-        return getattr(head, "in_features", ())
-    return head.head_in_features if isinstance(head, DenseDetector) else ()
 
 
 def _check_detections(found: Any, sizes: Sequence[tuple[int, int]], giver: str) -> None:

@@ -115,9 +115,32 @@ class Folder:
 
         def run(inputs: Mapping[str, np.ndarray], wanted: Sequence[str]) -> Arrays:
             with _named(f"{path} cannot be run"):
-                return piece(inputs, wanted)
+                found = piece(inputs, wanted)
+            _check_arrays(path, found, wanted)
+            return found
 
         return run
+
+
+def _check_arrays(path: Path, found: Any, wanted: Sequence[str]) -> None:
+    """What an opener of a program's own gives.
+
+    Raises:
+        ValueError: naming the piece, which gives no arrays by name, or lacks one.
+    """
+    if not isinstance(found, Mapping):
+        raise ValueError(
+            f"The piece {path} gives an object of type {type(found).__name__}; it must be a dict "
+            "of numpy arrays by output."
+        )
+    for name in wanted:
+        if name not in found:
+            raise ValueError(f"The piece {path} gives no output '{name}', which is wanted of it.")
+        if not isinstance(found[name], np.ndarray):
+            raise ValueError(
+                f"The piece {path} gives '{name}' as an object of type "
+                f"{type(found[name]).__name__}; it must be a numpy array."
+            )
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,6 +104,17 @@ def test_phase_detector2_trains_what_the_hard_route_alone_passes(
     assert (moved, said in caplog.text) == ((True, False) if kind is Described else (False, True))
 
 
+@pytest.mark.parametrize("given", [None, [None]])
+def test_phase_detector2_has_modules(config: Config, given: Any) -> None:
+    class Forgot(Refined):
+        def second_parts(self) -> Any:
+            return given
+
+    says = r"^second_parts\(\) of Forgot gives \[?None\]?; it must be a list of modules\.$"
+    with pytest.raises(ValueError, match=says):
+        DynamicTrainer(config(Forgot, *SECOND))
+
+
 def test_phase_detector2_does_not_move_what_detector1_has_too(config: Config) -> None:
     class OneBoxHead(DynamicTrainer):
         @classmethod

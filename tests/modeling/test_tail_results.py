@@ -10,6 +10,8 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
 from dynamicdet_d2.modeling.batch import Batch
+from dynamicdet_d2.modeling.routed_batch import features_and_objectness
+from dynamicdet_d2.modeling.tail_pass import ProposalPass, TailPass
 from dynamicdet_d2.modeling.tail_results import (
     detections_of_tail,
     loss_of_image,
@@ -17,7 +19,8 @@ from dynamicdet_d2.modeling.tail_results import (
     objectness_of_tail,
     parts_of_tail,
 )
-from tests.support.toy import dense_model, toy_model
+from dynamicdet_d2.parts import Part
+from tests.support.toy import dense_model, toy_inputs, toy_model
 
 
 class Points(nn.Module):
@@ -25,6 +28,7 @@ class Points(nn.Module):
 
     known_classes: int | None = 3
     heads = (nn.Linear(2, 2),)
+    pass_type = TailPass
 
     def __init__(self, result: Any) -> None:
         super().__init__()
@@ -33,7 +37,7 @@ class Points(nn.Module):
     def losses(self, *_: object) -> Any:
         return self.result
 
-    detections = image_losses = objectness = losses
+    detections = image_losses = objectness = tail_parts = losses
 
 
 class OneImage:
@@ -134,6 +138,61 @@ def test_parts_that_are_none(given: Any, shows: str) -> None:
     says = rf"^tail_parts\(\) of Points gives {shows}; it must be a tuple of dynamicdet_d2\.parts"
     with pytest.raises(ValueError, match=says):
         parts_of_tail(points)
+
+
+def part(**fields: Any) -> Part:
+    return Part("neck", nn.Linear(2, 2), **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"step": "pyramids"}, "step is 'pyramids'; it must be one of pyramid, detections."),
+        ({"step": "proposals"}, "step is 'proposals'; it must be one of pyramid, detections."),
+        ({"routes": ("hard", "hard")}, "routes are ('hard', 'hard'); each can be named once."),
+    ],
+)
+def test_parts_that_no_step_runs(fields: Any, says: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        parts_of_tail(Points([part(**fields)]))  # type: ignore[arg-type]
+    assert str(refused.value) == f"tail_parts() of Points gives 'neck', whose {says}"
+
+
+def test_a_part_of_proposals() -> None:
+    points: Any = Points([part(step="proposals", routes=("hard", "easy"))])
+    points.pass_type = ProposalPass
+    assert parts_of_tail(points) == tuple(points.result)
+
+
+def logits(value: float, channels: int = 3) -> dict[int, torch.Tensor]:
+    maps = torch.zeros(1, channels, 2, 2)
+    maps[0, 0, 0, 1] = value
+    return {8: maps}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_objectness_that_is_not_finite(value: float) -> None:
+    given = {8: logits(0)[8].double().fill_(value)}
+    says = r"^objectness\(\) of Points gives logits at stride 8 that are NaN or too large\.$"
+    with pytest.raises(FloatingPointError, match=says):
+        objectness_of_tail(Points(given), {}, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [0.0, float("-inf")])
+def test_objectness(value: float) -> None:
+    given = logits(value)
+    assert objectness_of_tail(Points(given), {}, 3) == given  # type: ignore[arg-type]
+
+
+def test_objectness_of_other_channels_than_the_routers_map() -> None:
+    model: Any = toy_model("MODEL.ROUTER.INPUTS", ["map"])
+    model.objectness = lambda *_: logits(0, channels=5)
+    says = (
+        r"^objectness\(\) of DynamicRCNN gives logits of the shape \(1, 5, 2, 2\) at stride 8; by "
+        r"objectness_channels\(\) they are \(N, 3, H, W\)\.$"
+    )
+    with pytest.raises(ValueError, match=says):
+        features_and_objectness(model, toy_inputs(1))
 
 
 def test_losses() -> None:

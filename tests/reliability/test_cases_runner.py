@@ -313,6 +313,24 @@ def test_a_piece_that_cannot_be_run_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (None, "gives an object of type NoneType; it must be a dict of numpy arrays by output."),
+        ([np.zeros(1)], "gives an object of type list; it must be a dict of numpy"),
+        ({"q2": np.zeros(1)}, "gives no output 'p2', which is wanted of it."),
+        ({"p2": [0.0]}, "gives 'p2' as an object of type list; it must be a numpy array."),
+    ],
+)
+def test_a_piece_of_a_programs_own_that_gives_no_arrays(
+    folder: Path, given: Any, says: str
+) -> None:
+    piece = Folder.read(folder).open("tail", lambda _: lambda inputs, wanted: given)
+    with pytest.raises(ValueError) as refused:
+        piece({}, ["p2"])
+    assert f"The piece {folder / 'tail.onnx'} {says}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("pictures", "says"),
     [
         (None, "given as a list, not as NoneType."),

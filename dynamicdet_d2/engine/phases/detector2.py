@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Phase "detector2": a trained detector is kept as it is and gets a hard route."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from dynamicdet_d2.engine.phases.own_parts import check_second
 from dynamicdet_d2.engine.phases.phase import Phase, Start, Training
 from dynamicdet_d2.engine.phases.solver import FIXED_KEYS, OPTIMIZER_KEYS, by_solver_keys
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
+from dynamicdet_d2.utils.words import shown
 
 
 class Detector2Phase(Phase):
@@ -37,8 +38,19 @@ class Detector2Phase(Phase):
         check_second(model)
 
     def trained(self, model: DynamicDetector) -> list[nn.Module]:
-        """What detector2 has for itself."""
-        return model.second_parts()
+        """What detector2 has for itself.
+
+        Raises:
+            ValueError: it is no list of modules.
+        """
+        parts: Any = model.second_parts()
+        found = list(parts) if isinstance(parts, Iterable) else [parts]
+        if not all(isinstance(part, nn.Module) for part in found):
+            raise ValueError(
+                f"second_parts() of {type(model).__name__} gives {shown(parts)}; it must be a list "
+                "of modules."
+            )
+        return found
 
     def module(self, model: DynamicDetector, kept: Mapping[str, Any]) -> nn.Module:
         return SecondLosses(model, self.trained(model))

@@ -4,6 +4,7 @@
 N: images, L: levels, A: channels of the map, C: channels of F1 at a level.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -17,6 +18,8 @@ from dynamicdet_d2.utils.precision import at_least_float32, without_autocast
 
 NUMBERS_PER_LEVEL = 3
 _PEAK = 3
+# In the place of -inf: p is 1e-13, and p (1 - p) weighs nothing beside what is finite.
+_NOWHERE = -30.0
 
 
 class ObjectnessMap(RouterInput):
@@ -45,6 +48,7 @@ class ObjectnessMap(RouterInput):
             channels: A, objectness predictions per position.
         """
         super().__init__()
+        self.channels = channels
         self.strides = {name: shape.stride for name, shape in input_shape.items()}
         self.count = NUMBERS_PER_LEVEL * len(input_shape)
         for name, shape in input_shape.items():
@@ -115,6 +119,7 @@ def closest_stride(stride: int, strides: Mapping[int, object]) -> int:
 
 def _lesson(level: Tensor, logits: Tensor) -> WeightedLeastSquares:
     logits = F.interpolate(logits.float(), size=level.shape[-2:])  # nearest
+    logits = logits.masked_fill(logits == -math.inf, _NOWHERE)
     target = logits.permute(0, 2, 3, 1).flatten(0, 2)
     probability = target.amax(dim=1).sigmoid()
     inputs = level.float().permute(0, 2, 3, 1).flatten(0, 2)

@@ -84,6 +84,20 @@ def test_it_learns_logits_that_are_linear_in_the_features() -> None:
     assert float(own.bias_b.abs().sum()) > 0
 
 
+@pytest.mark.parametrize("channels", [slice(None), 0])
+def test_logits_of_minus_infinity_are_of_positions_without_an_object(channels: object) -> None:
+    """Of all channels of a position they say nothing beside the others; of one it is unlikely."""
+    torch.manual_seed(0)
+    features = {"a": torch.randn(1, 2, 4, 4), "b": torch.randn(1, 3, 2, 2)}
+    masked, low = torch.randn(1, 2, 4, 4), torch.tensor(-30.0)
+    masked[:, channels, :, 0] = float("-inf")
+    own, other = (ObjectnessMap(SHAPES, channels=2) for _ in range(2))
+    own.teach(own.lessons(features, {4: masked}))
+    other.teach(other.lessons(features, {4: masked.maximum(low)}))
+    assert float(own.bias_a.abs().sum()) > 0
+    torch.testing.assert_close(own.state_dict(), other.state_dict())
+
+
 def test_it_is_no_parameter_and_travels_with_the_checkpoint() -> None:
     own = ObjectnessMap(SHAPES, channels=2)
     assert not list(own.parameters())
