@@ -94,8 +94,11 @@ def _places_of(value: Any) -> Iterator[Place]:
         if isinstance(value, partial):
             yield {"function": value.func, "arguments": value.args}
             yield _Entries(value.keywords)
-        if isinstance(value, nn.Module):  # one that is registered nowhere
-            yield from (_Entries(x) for x in (value._parameters, value._buffers, value._modules))
+        if isinstance(
+            value, nn.Module
+        ):  # one that is registered nowhere; a traced one has no dicts
+            inside = (value._parameters, value._buffers, value._modules)
+            yield from (_Entries(x) for x in inside if isinstance(x, dict))
         yield _Slots(value)
 
 
