@@ -331,7 +331,7 @@ def test_a_piece_that_differs_is_named() -> None:
         found = {k: v.numpy() for k, v in pieces.pieces[0]({"images": images}).items()}
         return found | {"difficulty": found["difficulty"] + 1}
 
-    with pytest.raises(ValueError, match="'first' gives difficulty that differs .* by 1 for"):
+    with pytest.raises(ValueError, match="'first' gives 'difficulty', which differs .* by 1 for"):
         check_pieces(pieces, {"first": wrong}, images)
 
 
