@@ -94,9 +94,8 @@ def _places_of(value: Any) -> Iterator[Place]:
         if isinstance(value, partial):
             yield {"function": value.func, "arguments": value.args}
             yield _Entries(value.keywords)
-        if isinstance(
-            value, nn.Module
-        ):  # one that is registered nowhere; a traced one has no dicts
+        # One that is registered nowhere; a traced one has no dicts.
+        if isinstance(value, nn.Module):
             inside = (value._parameters, value._buffers, value._modules)
             yield from (_Entries(x) for x in inside if isinstance(x, dict))
         yield _Slots(value)

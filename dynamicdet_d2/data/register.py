@@ -6,7 +6,7 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeGuard
 
@@ -210,6 +210,12 @@ def class_names(categories: object, json_file: str) -> dict[int, str]:
             )
         names[id_] = name
     return dict(sorted(names.items()))
+
+
+def in_metadata(key: str, names: Iterable[str]) -> dict[str, Any]:
+    """What the metadata of data sets have under a key, None included, by name; those that are not
+    registered are left out."""
+    return {name: MetadataCatalog.get(name).get(key) for name in names if name in MetadataCatalog}
 
 
 def registered_classes(name: str) -> list[str]:

@@ -11,6 +11,7 @@ from detectron2.modeling.roi_heads import ROIHeads
 from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.utils.precision import product_dtype
 from dynamicdet_d2.utils.words import shown
 
 if TYPE_CHECKING:
@@ -77,6 +78,4 @@ def _check_types(tails: "Tails", features: Features, pyramid: Features) -> None:
 
 
 def _is_autocast(x: Tensor) -> bool:
-    """By what it does: PyTorch's versions ask for it in different ways."""
-    one = x.new_zeros(1, 1, dtype=torch.float32)
-    return (one @ one).dtype != one.dtype
+    return product_dtype(torch.float32, x.device) is not torch.float32

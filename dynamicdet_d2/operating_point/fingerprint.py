@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from dynamicdet_d2.config.checking import value_of
+from dynamicdet_d2.utils.precision import product_dtype
 
 # Buffers (by the last part of their name) that no result of inference depends on.
 _WITHOUT_EFFECT = ("loss_offset", "loss_normalizers", "num_batches_tracked")
@@ -159,12 +160,8 @@ def _flat(parts: dict[str, Any], sections: Set[str]) -> dict[str, Any]:
 
 
 def compute_dtype(model: nn.Module, cfg: CfgNode) -> str:
-    """ "dtype" of the fingerprint, as things stand.
-
-    Asked of a matrix product, so that autocast of any device and version is seen.
-    """
+    """ "dtype" of the fingerprint, as things stand."""
     if cfg.MODEL.INFERENCE.PRECISION != "float32":
         return cfg.MODEL.INFERENCE.PRECISION
     parameter = next(model.parameters())
-    one = torch.ones(1, 1, dtype=parameter.dtype, device=parameter.device)
-    return str((one @ one).dtype).removeprefix("torch.")
+    return str(product_dtype(parameter.dtype, parameter.device)).removeprefix("torch.")

@@ -16,3 +16,12 @@ def without_autocast(x: Tensor) -> AbstractContextManager:
     """Computations with the tensor keep its own precision inside."""
     # On torch's meta device, where costs are counted, there is no autocast to be turned off.
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
+def product_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """Of a matrix product of such values, as things stand.
+
+    Asked of one, so that autocast of any device and version is seen.
+    """
+    one = torch.ones(1, 1, dtype=dtype, device=device)
+    return (one @ one).dtype

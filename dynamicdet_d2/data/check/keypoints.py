@@ -9,6 +9,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from dynamicdet_d2.data.register import in_metadata
 from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
@@ -64,11 +65,8 @@ def warn_of_other_names(train: Sequence[str], test: Sequence[str]) -> None:
     Args:
         train, test: names of data sets; those whose metadata name no keypoints are left alone.
     """
-    named = {
-        name: list(MetadataCatalog.get(name).get("keypoint_names") or ())
-        for name in (*train, *test)
-        if name in MetadataCatalog
-    }
+    given = in_metadata("keypoint_names", (*train, *test))
+    named = {name: list(keypoints or ()) for name, keypoints in given.items()}
     learnt = next((name for name in train if named.get(name)), None)
     if learnt is None:
         return

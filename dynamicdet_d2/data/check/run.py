@@ -15,7 +15,7 @@ from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
 from dynamicdet_d2.data.check.keypoints import num_keypoints, warn_of_other_names
 from dynamicdet_d2.data.check.records import Needs
-from dynamicdet_d2.data.register import class_names, read_json
+from dynamicdet_d2.data.register import class_names, in_metadata, read_json
 from dynamicdet_d2.utils.remarks import remark, remarks_on
 from dynamicdet_d2.utils.words import spelt_alike
 
@@ -175,11 +175,7 @@ def warn_of_other_classes(train: Sequence[str], test: Sequence[str]) -> None:
     Args:
         train, test: names of data sets; those that are not registered are left alone.
     """
-    known = {
-        name: MetadataCatalog.get(name).get("thing_classes")
-        for name in (*train, *test)
-        if name in MetadataCatalog
-    }
+    known = in_metadata("thing_classes", (*train, *test))
     learnt = next((name for name in train if known.get(name)), None)
     if learnt is not None:
         warn_of_classes(known[learnt], f"'{learnt}', by DATASETS.TRAIN,", test)
