@@ -4,6 +4,7 @@
 import copy
 import functools
 import logging
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +28,11 @@ _AS_IT_IS = InferenceOptions()
 _COPY = "_made_by_optimize_for_inference"
 
 
-def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_IS) -> nn.Module:
+def optimize_for_inference(
+    model: nn.Module,
+    options: InferenceOptions = _AS_IT_IS,
+    in_common: dict[int, Any] | None = None,
+) -> nn.Module:
     """A copy of a detector for inference; the detector itself stays as it is.
 
     Always: blocks and norms with fixed statistics are folded, weights lie channels-last, dense
@@ -39,6 +44,8 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
         model: a detector that ``parts_of`` knows, dynamic or not, with its weights loaded. Heads
             of other kinds than Detectron2's own run as they are.
         options: precision, compilation, padding.
+        in_common: what the copy is to have in common with the model (``in_common.py``), id ->
+            object; None: nothing.
 
     Returns:
         the copy, in evaluation mode. Its weights are for no checkpoint, and later changes of the
@@ -57,7 +64,7 @@ def optimize_for_inference(model: nn.Module, options: InferenceOptions = _AS_IT_
         )
     device = next(model.parameters()).device
     _check_precision(options, device)
-    fast = plain_copy(model).eval().requires_grad_(False)
+    fast = plain_copy(model, in_common).eval().requires_grad_(False)
     setattr(fast, _COPY, True)
     blocks, norms = fold_blocks(fast), fold_norms(fast)
     if device.type == "cpu":
@@ -86,9 +93,9 @@ def is_copy(model: nn.Module) -> bool:
 
 
 @functools.singledispatch
-def plain_copy(model: nn.Module) -> nn.Module:
+def plain_copy(model: nn.Module, in_common: dict[int, Any] | None = None) -> nn.Module:
     """A copy that is run as it is, for a kind of detector to register its own."""
-    return copy.deepcopy(model)
+    return copy.deepcopy(model, in_common)
 
 
 def _check_precision(options: InferenceOptions, device: torch.device) -> None:

@@ -6,7 +6,8 @@ import inspect
 import logging
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
 from itertools import chain
 from threading import Lock
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration.as_written import has_hooks
+from dynamicdet_d2.acceleration.in_common import in_common
 from dynamicdet_d2.acceleration.optimize import optimize_for_inference
 from dynamicdet_d2.acceleration.options import InferenceOptions
 from dynamicdet_d2.acceleration.settings import HandedSettings, LayerSettings
@@ -23,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 _VERSION = operator.attrgetter("_version")
 _TRAINING = operator.attrgetter("training")
-_NO_COPY = "cannot pickle"  # as Python says it of locks, files and the like
 _BEFORE_THE_COPY = ("forward", "inference")
 
 
@@ -31,14 +32,15 @@ class OptimizedCopy:
     """Makes a model's optimised copy at its first inference, and again when weights change.
 
     Weights are loaded, and trained, after a model was built, so nothing can be prepared then. It
-    is not part of the model's state: copies and pickles of the model begin without one. Plain
-    settings of the model itself, of its router and of its heads, such as a score threshold, are
-    followed as they are set; after those of other layers, such as ``eps``, it is made anew. Threads
-    may call the model at the same time. A model with hooks inside, with functions in the place of
-    methods, or with modules in training mode, is run as it is: the copy lacks them. Of changes
-    through ``.data``, which are not counted, the first value in each row of each weight and buffer
-    is looked at, so that filters that were zeroed and statistics that were averaged are seen;
-    ``drop`` it after smaller ones.
+    is not part of the model's state: copies and pickles of the model begin without one. What
+    modules hold beside weights and layers the copy has in common with the model. What is set of the
+    model itself, of its router, of its heads, such as a score threshold, and of layers of a
+    program's own is followed; after settings of other layers, such as ``eps``, it is made anew.
+    Threads may call the model at the same time. A model with hooks inside, with functions in the
+    place of methods, or with modules in training mode, is run as it is: the copy lacks them. Of
+    changes through ``.data``, which are not counted, the first value in each row of each weight and
+    buffer is looked at, so that filters that were zeroed and statistics that were averaged are
+    seen; ``drop`` it after smaller ones.
     """
 
     def __init__(self, options: InferenceOptions | None, whole: bool = False) -> None:
@@ -52,6 +54,7 @@ class OptimizedCopy:
         self._copy: nn.Module | None = None
         self._made_from: _Moment | None = None
         self._alone = Lock()  # a copy is made, or brought up to date, by one thread
+        self._calls = 0  # that are under way
 
     def of(self, model: nn.Module) -> nn.Module:
         """The copy of the model as it is now; the model itself without options, with hooks, or
@@ -68,17 +71,26 @@ class OptimizedCopy:
             if reason := _watched(model, self._whole):
                 _say_it_runs_as_it_is(reason)
                 return model
-            try:
-                fast = optimize_for_inference(model, options)
-            except TypeError as error:
-                if not str(error).startswith(_NO_COPY):
-                    raise
-                _say_it_runs_as_it_is(f"A copy of the model cannot be made ({error})")
-                return model
-            self._copy = fast
-            self._made_from = _Moment(model, fast)
+            fast = optimize_for_inference(model, options, in_common(model))
+            self._copy, self._made_from = fast, _Moment(model, fast)
         self._made_from.settings.hand_on()
         return fast
+
+    @contextmanager
+    def called(self, fast: nn.Module) -> Iterator[None]:
+        """Around a call of the copy: what layers of a program's own have kept is the model's too.
+
+        It is handed back when no other call is under way, which may have settings of its own.
+        """
+        with self._alone:
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._alone:
+                self._calls -= 1
+                if self._made_from is not None and fast is self._copy and not self._calls:
+                    self._made_from.settings.hand_back()
 
     def drop(self) -> None:
         """Free the copy's memory; the next inference makes another one."""
@@ -96,10 +108,12 @@ def on_optimized_copy(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def call(self: Any, *args: object, **kwargs: object) -> Any:
-        model = self.optimized_copy.of(self)
-        if model is not self:  # whose own another thread may set at this moment
-            model.operating_point = self.operating_point
-        return method(model, *args, **kwargs)
+        fast = self.optimized_copy.of(self)
+        if fast is self:
+            return method(self, *args, **kwargs)
+        fast.operating_point = self.operating_point  # that another thread may set at this moment
+        with self.optimized_copy.called(fast):
+            return method(fast, *args, **kwargs)
 
     return call
 
@@ -162,8 +176,9 @@ class _Moment:
         self._layers = LayerSettings(model, self.settings)
 
     def is_now(self, model: nn.Module) -> bool:
-        same = model is self._model
-        return same and not (self._weights.changed() or self._layers.changed())
+        if model is not self._model or self.settings.gone():
+            return False
+        return not (self._weights.changed() or self._layers.changed())
 
 
 class _Weights:

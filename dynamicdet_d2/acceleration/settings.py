@@ -1,109 +1,131 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a model's modules, which a program may set after the optimised copy was made.
+"""Attributes of a model's modules, which a program, or a layer of its own, may set after the
+optimised copy was made.
 
-Plain ones of the model, its lists too, its router and its heads are handed on to the copy, as they
-are set from call to call. All else that modules keep decides how the copy was made; where it
+Those of the model, its router, its heads and of layers whose classes are a program's own are handed
+on to the copy, as they are set from call to call; what the copy's layers of such classes have set
+during a call is handed back. All other attributes decide how the copy was made; where one of them
 changes, the copy is made anew.
 """
 
-import copy
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import chain
-from operator import attrgetter, is_, itemgetter
+from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dynamicdet_d2.acceleration.held import PLAIN, Place, is_compared_by_value, names_of, places
+from dynamicdet_d2.acceleration.in_common import attributes, copied, entries
 from dynamicdet_d2.parts import parts_of
 
-_VERSION = attrgetter("_version")
-# Values of a tensor beyond which changes through ``.data`` are not looked for.
-_FEW = 4096
-_OF_NUMPY = (torch.float16, torch.float32, torch.float64, torch.int32, torch.int64, torch.bool)
+_NUMBERS_AND_TEXT = (bool, int, float, str, np.generic)
+# Packages whose layers keep nothing from call to call.
+_KNOWN = ("detectron2", "dynamicdet_d2", "fvcore", "torch", "torchvision")
+_NOTHING = object()
 
-Handed = tuple[dict[str, Any], dict[str, Any], Sequence[str]]
-"""Attributes of a module, of its counterpart in the copy, and the names that are settings."""
+Attributes = dict[str, Any]
 
 
 class HandedSettings:
-    """Those of the model, its router and its heads, where the copy has the module as it is."""
+    """Those of which the copy's own module has the same, between calls."""
 
     def __init__(self, model: nn.Module, fast: nn.Module) -> None:
-        # A model's own lists may grow with every call, as a record of them does.
-        own = {name for name, value in vars(model).items() if is_compared_by_value(value)}
-        own |= {*_settings(model)}
-        found: list[Handed] = [(vars(model), vars(fast), sorted(own - {"training"}))]
-        for ours, theirs in zip(_decisive(model), _decisive(fast), strict=True):
-            inside = dict(theirs.named_modules())
-            for name, module in ours.named_modules():
-                if name in inside and type(inside[name]) is type(module):
-                    found.append((module.__dict__, inside[name].__dict__, _settings(module)))
-        self._handed = [settings for settings in found if settings[2]]
+        decisive = {id(model), *(id(x) for head in _decisive(model) for x in head.modules())}
+        self._handed = [
+            _Handed(attributes(ours, model), vars(ours), vars(theirs), _is_of_a_program(ours))
+            for ours, theirs in _alike(model, fast)
+            if id(ours) in decisive or _is_of_a_program(ours)
+        ]
 
     def hand_on(self) -> None:
-        """Set those of the copy as the model has them now, whatever they have become: a threshold
-        may be a number of numpy's or a tensor by then."""
-        for ours, theirs, names in self._handed:
-            theirs.update({name: ours[name] for name in names if name in ours})
+        """Set those of the copy as the model has them now."""
+        for handed in self._handed:
+            handed.hand_on()
+
+    def hand_back(self) -> None:
+        """Set those of layers of a program's own as the copy has left them."""
+        for handed in self._handed:
+            handed.hand_back()
+
+    def gone(self) -> bool:
+        """Whether the model lacks one by now."""
+        return any(handed.gone() for handed in self._handed)
 
     def names(self) -> set[tuple[int, str]]:
-        """The id of the attributes of the model's own module, and the setting's name."""
-        return {(id(ours), name) for ours, _, names in self._handed for name in names}
+        """The id of a module's attributes, and a setting's name."""
+        return {(id(handed.ours), name) for handed in self._handed for name in handed.names}
 
 
 class LayerSettings:
-    """What else modules keep, and the objects of theirs that are no modules, at one moment.
-
-    Numbers, text, and lists, tuples, sets and dicts of them, such as ``eps``, ``stride`` or the
-    ``weights`` of a ``box2box_transform``, are compared by value, also within the objects; all
-    else, such as functions and tensors that are no buffers, by whether it is the same, and what a
-    tensor or an array holds. Of the model itself it is left out: methods of its own may keep there
-    what they have seen last.
-    """
+    """All others, at one moment: numbers and text, which are compared by value, and objects, by
+    whether they are the same; and the lists that lead to layers, by what is in them."""
 
     def __init__(self, model: nn.Module, handed: HandedSettings) -> None:
         passed_over = handed.names()
-        self._values, self._objects = _Kept(), _Kept()
-        for place, inside in places(model):
-            names = [name for name in names_of(place) if (id(place), name) not in passed_over]
-            by_value = {name: is_compared_by_value(place[name]) for name in names}
-            self._values.add(place, [name for name in names if by_value[name]])
-            if inside:
-                self._objects.add(place, [name for name in names if not by_value[name]])
-        self._before = copy.deepcopy(self._values.read())  # lists can be changed in place
-        self._same = self._objects.read()
-        tensors = [x for x in self._same if isinstance(x, Tensor)]
-        # Tensors made in inference mode count no changes.
-        self._tensors = [x for x in tensors if not x.is_inference()]
-        self._versions = list(map(_VERSION, self._tensors))
-        self._arrays = [x for x in self._same if isinstance(x, np.ndarray)]
-        self._arrays += [x.detach().numpy() for x in tensors if _is_small(x)]
-        self._bytes = [x.tobytes() for x in self._arrays]
+        self._numbers, self._objects = _Kept(), _Kept()
+        for module in model.modules():
+            place, found = vars(module), attributes(module, model)
+            watched = [name for name in found if (id(place), name) not in passed_over]
+            numbers = [x for x in watched if isinstance(found[x], _NUMBERS_AND_TEXT)]
+            self._numbers.add(place, numbers)
+            self._objects.add(place, [x for x in watched if x not in numbers])
+        self._lists = copied(model)
+        self._before = self._numbers.read()
+        self._same = [*self._objects.read(), *self._entries()]
 
     def changed(self) -> bool:
         try:
-            return (
-                self._values.read() != self._before
-                or not all(map(is_, self._objects.read(), self._same))
-                or list(map(_VERSION, self._tensors)) != self._versions
-                or [x.tobytes() for x in self._arrays] != self._bytes
-            )
+            now = [*self._objects.read(), *self._entries()]
+            same = len(now) == len(self._same) and all(map(is_, now, self._same))
+            return not same or self._numbers.read() != self._before
         # One is gone, or has become an array.
-        except (AttributeError, LookupError, RuntimeError, ValueError):
+        except (LookupError, RuntimeError, ValueError):
             return True
+
+    def _entries(self) -> Iterator[Any]:
+        return chain.from_iterable(map(entries, self._lists))
+
+
+class _Handed:
+    """Attributes of a module that its counterpart in the copy had in common when it was made."""
+
+    def __init__(self, found: Attributes, ours: Attributes, theirs: Attributes, back: bool) -> None:
+        """
+        Args:
+            found: the module's, without torch's.
+            ours, theirs: all that the two modules have.
+            back: whether the copy's are handed back.
+        """
+        self.ours, self._theirs, self._back = ours, theirs, back
+        self.names = [name for name in found if theirs.get(name, _NOTHING) is found[name]]
+        self._apart = theirs.keys() - self.names
+        self._last = {name: found[name] for name in self.names}
+
+    def hand_on(self) -> None:
+        ours, last = self.ours, self._last
+        for name in self.names:
+            if ours[name] is not last[name]:
+                self._theirs[name] = last[name] = ours[name]
+
+    def hand_back(self) -> None:
+        if not self._back:
+            return
+        for name, value in list(self._theirs.items()):
+            if name not in self._apart and value is not self._last.get(name, _NOTHING):
+                self.ours[name] = self._last[name] = value
+
+    def gone(self) -> bool:
+        return not self.ours.keys() >= self._last.keys()
 
 
 class _Kept:
-    """Some names of some places, read by functions that loop in C."""
+    """Some names of some modules' attributes, read by functions that loop in C."""
 
     def __init__(self) -> None:
-        self._places, self._getters = list[Place](), list[itemgetter]()
+        self._places, self._getters = list[Attributes](), list[itemgetter]()
 
-    def add(self, place: Place, names: Sequence[Any]) -> None:
+    def add(self, place: Attributes, names: list[str]) -> None:
         if names:
             self._places.append(place)
             self._getters.append(itemgetter(*names, names[0]))  # of one name alone no tuple
@@ -113,10 +135,13 @@ class _Kept:
         return list(chain.from_iterable(found))
 
 
-def _is_small(tensor: Tensor) -> bool:
-    """Whether its values can be compared at each call, by numpy."""
-    here = tensor.layout is torch.strided and tensor.device.type == "cpu"
-    return here and tensor.numel() <= _FEW and tensor.dtype in _OF_NUMPY
+def _alike(model: nn.Module, fast: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Modules and those of the copy that have the same place and class."""
+    inside = dict(fast.named_modules(remove_duplicate=False))
+    for name, ours in model.named_modules():
+        theirs = inside.get(name)
+        if theirs is not None and theirs.__class__ is ours.__class__:
+            yield ours, theirs
 
 
 def _decisive(model: nn.Module) -> list[nn.Module]:
@@ -124,13 +149,5 @@ def _decisive(model: nn.Module) -> list[nn.Module]:
     return [*([] if router is None else [router]), *parts_of(model).heads]
 
 
-def _settings(module: nn.Module) -> list[str]:
-    """None among them: it may become a number."""
-    return [k for k, v in vars(module).items() if k != "training" and (v is None or _is_plain(v))]
-
-
-def _is_plain(value: object) -> bool:
-    """A number, text, or a dataclass or dict of them, as RPNs have of numbers of proposals."""
-    if isinstance(value, dict):
-        return bool(value) and all(isinstance(x, PLAIN) for x in value.values())
-    return isinstance(value, (*PLAIN, np.generic)) or dataclasses.is_dataclass(value)
+def _is_of_a_program(module: nn.Module) -> bool:
+    return type(module).__module__.partition(".")[0] not in _KNOWN

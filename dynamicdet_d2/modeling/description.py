@@ -4,6 +4,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,10 +95,10 @@ def _run_on_image(model: DynamicDetector, images: Tensor) -> None:
 
 
 @plain_copy.register
-def _(model: DynamicDetector) -> DynamicDetector:
+def _(model: DynamicDetector, in_common: dict[int, Any] | None = None) -> DynamicDetector:
     # Its weights are others than those that a calibration was made with.
     model.operating_point.check(model)
-    fast = copy.deepcopy(model)
+    fast = copy.deepcopy(model, in_common)
     fast.threshold = model.threshold
     fast.optimized_copy.options = None  # it is one
     return fast
