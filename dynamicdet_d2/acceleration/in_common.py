@@ -2,8 +2,9 @@
 """What a model's modules hold beside weights and layers: the copy has it in common with the model.
 
 What a program changes within it, and what layers keep there from call to call, is so the same for
-both. Lists, dicts, bound methods and partial functions that lead to layers or weights of the
-model's lead to the copy's own in the copy, and are no longer the same.
+both; so are the buffers of layers whose classes are a program's own. Lists, dicts, bound methods
+and partial functions that lead to layers or weights of the model's lead to the copy's own in the
+copy, and are no longer the same.
 """
 
 from collections import deque
@@ -14,8 +15,10 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+# Packages whose layers keep nothing from call to call at inference.
+_KNOWN = ("detectron2", "dynamicdet_d2", "fvcore", "torch", "torchvision")
 # What torch itself keeps in each module; modes and hooks are looked at elsewhere.
 _OF_TORCH = frozenset(vars(nn.Module()))
 _COPIED = {"_parameters", "_buffers", "_modules"}
@@ -34,12 +37,28 @@ def attributes(module: nn.Module, model: nn.Module) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if name not in left_out}
 
 
+def is_of_a_program(module: nn.Module) -> bool:
+    """Whether its class is neither the project's own nor of a library that it is built on."""
+    return type(module).__module__.partition(".")[0] not in _KNOWN
+
+
+def kept_buffers(module: nn.Module) -> dict[str, Tensor | None]:
+    """A module's buffers that the copy has in common with it; name -> buffer.
+
+    Those of images' shape are not among them: the copy's lie in another order.
+    """
+    inside = module._buffers if is_of_a_program(module) else {}
+    images = any(x is not None and x.dim() >= 4 for x in inside.values())
+    return {} if images else inside
+
+
 def in_common(model: nn.Module) -> dict[int, Any]:
     """What ``copy.deepcopy`` is to leave as it is, as its ``memo``: id -> object."""
     ids, shared = _ids(model), dict[int, Any]()
     for module in model.modules():
         hooks = [x for name in _OF_TORCH - _COPIED for x in entries(vars(module).get(name))]
-        for value in chain(attributes(module, model).values(), hooks):
+        held = attributes(module, model).values(), kept_buffers(module).values()
+        for value in chain(*held, hooks):
             _share(value, ids, shared)
     return shared
 
@@ -67,7 +86,9 @@ def entries(value: Any) -> list[Any]:
 
 def _ids(model: nn.Module) -> set[int]:
     """Of all that the copy has for itself."""
-    return {id(x) for x in chain(model.modules(), model.parameters(), model.buffers())}
+    shared = {id(x) for module in model.modules() for x in kept_buffers(module).values()}
+    found = chain(model.modules(), model.parameters(), model.buffers())
+    return {id(x) for x in found} - shared
 
 
 def _share(value: Any, ids: set[int], shared: dict[int, Any]) -> None:

@@ -6,7 +6,7 @@ import inspect
 import logging
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from itertools import chain
 from threading import Lock
@@ -172,7 +172,7 @@ class _Moment:
     def __init__(self, model: nn.Module, fast: nn.Module) -> None:
         self._model = model
         self.settings = HandedSettings(model, fast)
-        self._weights = _Weights(model)
+        self._weights = _Weights(model, self.settings.names())
         self._layers = LayerSettings(model, self.settings)
 
     def is_now(self, model: nn.Module) -> bool:
@@ -188,7 +188,11 @@ class _Weights:
     modules is made once, and what is left is done by functions that loop in C.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, handed: set[tuple[int, str]]) -> None:
+        """
+        Args:
+            handed: buffers that are left out, by the id of their module's and their name.
+        """
         modules = list(model.modules())
         contents: list[dict[str, Any]] = [
             own for x in modules for own in (x._modules, x._parameters, x._buffers)
@@ -202,12 +206,15 @@ class _Weights:
         self._kinds = list(set(self._types))
         self._forwards = list(map(_forward_of, self._kinds))
         # Most modules have nothing inside and no tensors of their own; traced ones no dict of them.
-        self._filled = [own for own in contents if isinstance(own, dict) and own]
+        filled = [own for own in contents if isinstance(own, dict) and own]
+        self._filled = [x for x in filled if not all((id(x), name) in handed for name in x)]
         self._inside = self._look()
         self._tensors = [x for x in self._inside if isinstance(x, Tensor)]
         # Tensors made in inference mode count no changes.
         self._counted = [x for x in self._tensors if not x.is_inference()]
-        self._values = _values_of(model)
+        left_out = {id(own[x]) for own in filled for x in own if (id(own), x) in handed}
+        every = chain(model.parameters(), model.buffers())
+        self._values = _values_of(x for x in every if id(x) not in left_out)
         self._state = self._read()
 
     def changed(self) -> bool:
@@ -237,14 +244,14 @@ class _Weights:
         )
 
 
-def _values_of(model: nn.Module) -> list[list[Tensor]]:
-    """The first value in each row of each weight and buffer, as views; lists that can be joined.
+def _values_of(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """The first value in each row of each, as views; lists that can be joined.
 
     Of vectors, such as biases and statistics, that is all values. What lies in one piece is apart,
     since ``torch.cat`` is several times slower on a list of both.
     """
     found: defaultdict[Any, list[Tensor]] = defaultdict(list)
-    for tensor in chain(model.parameters(), model.buffers()):
+    for tensor in tensors:
         if tensor.numel() and tensor.is_floating_point():
             rows = tensor.detach() if tensor.dim() else tensor.detach().unsqueeze(0)
             place: tuple[slice | int, ...] = (slice(None), *(0,) * (rows.dim() - 1))

@@ -16,12 +16,16 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from dynamicdet_d2.acceleration.in_common import attributes, copied, entries
+from dynamicdet_d2.acceleration.in_common import (
+    attributes,
+    copied,
+    entries,
+    is_of_a_program,
+    kept_buffers,
+)
 from dynamicdet_d2.parts import parts_of
 
 _NUMBERS_AND_TEXT = (bool, int, float, str, np.generic)
-# Packages whose layers keep nothing from call to call.
-_KNOWN = ("detectron2", "dynamicdet_d2", "fvcore", "torch", "torchvision")
 _NOTHING = object()
 
 Attributes = dict[str, Any]
@@ -32,10 +36,15 @@ class HandedSettings:
 
     def __init__(self, model: nn.Module, fast: nn.Module) -> None:
         decisive = {id(model), *(id(x) for head in _decisive(model) for x in head.modules())}
+        alike = [x for x in _alike(model, fast) if id(x[0]) in decisive or is_of_a_program(x[0])]
         self._handed = [
-            _Handed(attributes(ours, model), vars(ours), vars(theirs), _is_of_a_program(ours))
-            for ours, theirs in _alike(model, fast)
-            if id(ours) in decisive or _is_of_a_program(ours)
+            _Handed(attributes(ours, model), vars(ours), vars(theirs), is_of_a_program(ours))
+            for ours, theirs in alike
+        ]
+        self._handed += [
+            _Handed(kept_buffers(ours), ours._buffers, theirs._buffers, True)
+            for ours, theirs in alike
+            if kept_buffers(ours)
         ]
 
     def hand_on(self) -> None:
@@ -53,7 +62,7 @@ class HandedSettings:
         return any(handed.gone() for handed in self._handed)
 
     def names(self) -> set[tuple[int, str]]:
-        """The id of a module's attributes, and a setting's name."""
+        """The id of a module's attributes, or buffers, and a setting's name."""
         return {(id(handed.ours), name) for handed in self._handed for name in handed.names}
 
 
@@ -147,7 +156,3 @@ def _alike(model: nn.Module, fast: nn.Module) -> Iterator[tuple[nn.Module, nn.Mo
 def _decisive(model: nn.Module) -> list[nn.Module]:
     router = getattr(model, "router", None)
     return [*([] if router is None else [router]), *parts_of(model).heads]
-
-
-def _is_of_a_program(module: nn.Module) -> bool:
-    return type(module).__module__.partition(".")[0] not in _KNOWN

@@ -170,6 +170,35 @@ def test_what_layers_keep_is_the_models() -> None:
     assert fast.neck.calls == 11
 
 
+class WithBuffers(FPN):
+    """A neck that counts in place, and keeps a gain that it sets anew."""
+
+    def forward(self, x: Any) -> dict[str, torch.Tensor]:
+        self.seen += 1
+        self.gain = 0.5 * self.gain + 1
+        return {name: self.gain * self.seen * level for name, level in super().forward(x).items()}
+
+
+def test_buffers_that_layers_change_are_the_models() -> None:
+    fast, plain = detector(*ALL_SCORES, optimize=True), detector(*ALL_SCORES)
+    for model in (fast, plain):
+        model.neck.__class__ = WithBuffers
+        model.neck.register_buffer("seen", torch.zeros(1))
+        model.neck.register_buffer("gain", torch.ones(1))
+    copies = set()
+    for number in range(4):
+        assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
+        assert fast.neck.seen == plain.neck.seen == number + 1
+        assert fast.neck.gain == plain.neck.gain == 2 - 0.5 ** (number + 1)
+        copies.add(fast.optimized_copy._copy)
+    assert len(copies) == 1
+    for model in (fast, plain):  # of a program, between two
+        model.neck.seen.data.zero_()
+        model.neck.gain = torch.zeros(1)
+    assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
+    assert fast.neck.seen == fast.neck.gain == 1
+
+
 def test_a_layer_that_counts_makes_no_other_copy() -> None:
     model = detector(optimize=True)
     model.neck.__class__ = Smoothed
