@@ -97,12 +97,15 @@ def test_roi_heads_that_look_at_proposals_alone() -> None:
         ("routes", (), "routes is (); it must be a tuple"),
         ("routes", ("Hard",), "routes is ('Hard',); it must be a tuple"),
         ("takes", "image", "takes is 'image'; it must be one of dynamicdet_d2.parts.Takes."),
-        ("function", "run_it", "function is 'run_it'; it must be a method's name of its Linear."),
-        ("function", "weight", "function is 'weight'; it must be a method's name of its Linear."),
-        ("function", None, "function is None; it must be a method's name of its Linear."),
+        ("exact", ("0", "1"), "exact is ('0', '1'); it must be a tuple of names of layers in its "),
+        ("exact", "0", "exact is '0'; it must be a tuple of names of layers in its Sequential."),
+        ("exact", (0,), "exact is (0,); it must be a tuple of names of layers in its Sequential."),
+        ("function", "run_it", "function is 'run_it'; it must be a method's name of its Seq"),
+        ("function", "training", "function is 'training'; it must be a method's name of its Seq"),
+        ("function", None, "function is None; it must be a method's name of its Sequential."),
     ],
 )
 def test_a_part_that_says_nothing_of_use(field: str, given: Any, says: str) -> None:
     with pytest.raises(ValueError) as refused:
-        Part(**{"name": "neck", "owner": nn.Linear(2, 2), field: given})
+        Part(**{"name": "neck", "owner": nn.Sequential(nn.Linear(2, 2)), field: given})
     assert says in str(refused.value) and str(refused.value).startswith("Part ")

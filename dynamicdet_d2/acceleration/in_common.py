@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Packages whose layers keep nothing from call to call at inference.
-_KNOWN = ("detectron2", "dynamicdet_d2", "fvcore", "torch", "torchvision")
+from dynamicdet_d2.utils.own_code import is_own
+
 # What torch itself keeps in each module; modes and hooks are looked at elsewhere.
 _OF_TORCH = frozenset(vars(nn.Module()))
 _COPIED = {"_parameters", "_buffers", "_modules"}
@@ -37,17 +37,12 @@ def attributes(module: nn.Module, model: nn.Module) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if name not in left_out}
 
 
-def is_of_a_program(module: nn.Module) -> bool:
-    """Whether its class is neither the project's own nor of a library that it is built on."""
-    return type(module).__module__.partition(".")[0] not in _KNOWN
-
-
 def kept_buffers(module: nn.Module) -> dict[str, Tensor | None]:
     """A module's buffers that the copy has in common with it; name -> buffer.
 
     Those of images' shape are not among them: the copy's lie in another order.
     """
-    inside = module._buffers if is_of_a_program(module) else {}
+    inside = module._buffers if is_own(module) else {}
     images = any(x is not None and x.dim() >= 4 for x in inside.values())
     return {} if images else inside
 

@@ -31,10 +31,10 @@ def for_inference(
     """
 
     @functools.wraps(function)
-    def call(*args: object) -> Any:
+    def call(*args: object, **named: object) -> Any:
         # In float32 a caller's own autocast goes on.
         with torch.no_grad(), _autocast(options, device):
-            result = function(*args)
+            result = function(*args, **named)
             return as_float32(result) if options.reduced and not part.features else result
 
     return call

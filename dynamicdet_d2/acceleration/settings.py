@@ -20,10 +20,10 @@ from dynamicdet_d2.acceleration.in_common import (
     attributes,
     copied,
     entries,
-    is_of_a_program,
     kept_buffers,
 )
 from dynamicdet_d2.parts import parts_of
+from dynamicdet_d2.utils.own_code import is_own
 
 _NUMBERS_AND_TEXT = (bool, int, float, str, np.generic)
 _NOTHING = object()
@@ -36,9 +36,9 @@ class HandedSettings:
 
     def __init__(self, model: nn.Module, fast: nn.Module) -> None:
         decisive = {id(model), *(id(x) for head in _decisive(model) for x in head.modules())}
-        alike = [x for x in _alike(model, fast) if id(x[0]) in decisive or is_of_a_program(x[0])]
+        alike = [x for x in _alike(model, fast) if id(x[0]) in decisive or is_own(x[0])]
         self._handed = [
-            _Handed(attributes(ours, model), vars(ours), vars(theirs), is_of_a_program(ours))
+            _Handed(attributes(ours, model), vars(ours), vars(theirs), is_own(ours))
             for ours, theirs in alike
         ]
         self._handed += [

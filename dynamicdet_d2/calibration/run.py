@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper
 from detectron2.modeling import build_model
 
 from dynamicdet_d2.calibration.output import check_output, write
@@ -27,7 +26,10 @@ from dynamicdet_d2.data import build_finite_loader, build_test_loader
 from dynamicdet_d2.data.check.by_code import warn_of_shared_files
 from dynamicdet_d2.data.check.run import warn_of_learnt_set, warn_of_other_classes
 from dynamicdet_d2.data.loading.images import images_of
-from dynamicdet_d2.data.loading.loaders import ImageLoader
+from dynamicdet_d2.data.loading.loaders import (
+    ImageLoader,
+)
+from dynamicdet_d2.data.loading.mappers import inference_mapper
 from dynamicdet_d2.engine.setup import checked
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynamicdet_d2.evaluation.latency import Latency, measure_routes
@@ -154,7 +156,7 @@ def calibration_loader(cfg: CfgNode, num_images: int | None) -> ImageLoader:
     num_images = allowed.whole(num_images, f"--num-images of {name}")
     chosen = np.random.default_rng(0).choice(len(images), num_images, replace=False)
     images = [images[i] for i in sorted(chosen)]
-    return build_finite_loader(cfg, DatasetMapper(cfg, is_train=False), dataset_dicts=images)
+    return build_finite_loader(cfg, inference_mapper(cfg), dataset_dicts=images)
 
 
 def ground_truth(cfg: CfgNode) -> GroundTruth:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 
-from dynamicdet_d2.data.loading.loaders import annotated_mapper, build_finite_loader
+from dynamicdet_d2.data.loading.loaders import (
+    build_finite_loader,
+)
+from dynamicdet_d2.data.loading.mappers import annotated_mapper
 from dynamicdet_d2.engine.distributed import summed
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.routed_batch import features_and_objectness

@@ -9,6 +9,7 @@ counted in the folded form.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -23,6 +24,7 @@ from dynamicdet_d2.evaluation.flop_meter import (
     channels_of,
     measure_dense,
     measure_roi_heads,
+    reads_maps,
 )
 from dynamicdet_d2.evaluation.paper import PAPER, Published, Setting, system_name
 from dynamicdet_d2.evaluation.uncounted import say_uncounted
@@ -117,8 +119,12 @@ class RouteCost:
         self.attention_matmul = attention_matmul
         self.num_proposals = num_proposals
         self._last_padding = rounded_up(size_multiple)
-        self._roi_work: dict[int, dict[str, Work]] = {}
+        self._roi_work: dict[tuple, dict[str, Work]] = {}
         self._work: dict[tuple[int, int], dict[str, Work]] = {}
+
+    @cached_property
+    def _reads_maps(self) -> bool:
+        return reads_maps(self.model)
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """An image's size in pixels -> the size that the model pads it to when it is alone.
@@ -142,8 +148,8 @@ class RouteCost:
             if not self._work:
                 say_uncounted(self.model, work)
             self._work[size] = work
-        easy = {**self._work[size], **self._regions("easy")}
-        measured = {**self._work[size], **self._regions(route)}
+        easy = {**self._work[size], **self._regions("easy", size)}
+        measured = {**self._work[size], **self._regions(route, size)}
         parts = parts_of(self.model)
         work = {
             part: (easy if parts.is_easy_alone(part) else measured).get(part, NOTHING)
@@ -198,15 +204,16 @@ class RouteCost:
         costs = (self.at(*size)[route] for size, route in zip(sizes, routes, strict=True))
         return sum(costs) / len(sizes) / 1e9
 
-    def _regions(self, route: str) -> dict[str, Work]:
-        """Work of the ROI heads, the same at every image size."""
+    def _regions(self, route: str, size: tuple[int, int]) -> dict[str, Work]:
+        """Work of the ROI heads, the same at every image size where they read no maps."""
         count = kept_proposals(self.model, route)
         if self.num_proposals is not None:
             fewer = count < kept_proposals(self.model)
             count = min(count, self.num_proposals) if fewer else self.num_proposals
-        if count not in self._roi_work:
-            self._roi_work[count] = measure_roi_heads(self.model, count)
-        return self._roi_work[count]
+        given = (count, size) if self._reads_maps else (count,)
+        if given not in self._roi_work:
+            self._roi_work[given] = measure_roi_heads(self.model, *given)
+        return self._roi_work[given]
 
 
 def table(model: nn.Module, cfg: CfgNode, setting: Setting) -> str:

@@ -10,6 +10,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dynamicdet_d2.acceleration.foldable import blocks_folded
 from dynamicdet_d2.modeling.modes import evaluating, torch_seeded
-from dynamicdet_d2.parts import Part, Takes, parts_of
+from dynamicdet_d2.parts import Part, Parts, Takes, parts_of
+from dynamicdet_d2.utils.own_code import is_own
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +64,11 @@ class Meter:
         self.work: dict[str, Work] = {}
         self._booked = NOTHING  # by calls inside the present one
 
-    def __call__(self, part: str, function: Callable, *args: object) -> Any:
-        """Call ``function(*args)`` without gradients and book its work on ``part``."""
+    def __call__(self, part: str, function: Callable, *args: object, **named: object) -> Any:
+        """Call the function without gradients and book its work on ``part``."""
         before, self._booked = self._booked, NOTHING
         with torch.no_grad(), _unfused_attention(), FlopCounterMode(display=False) as counter:
-            result = function(*args)
+            result = function(*args, **named)
         total = as_work(counter.get_flop_counts().get("Global", {}))
         own = total.minus(self._booked)
         self.work[part] = self.work.get(part, NOTHING).plus(own)
@@ -78,7 +80,7 @@ class Meter:
         """Book all calls of the part's function inside."""
         own = vars(part.owner)
         before = {k: v for k, v in own.items() if k == part.function}
-        part.wrap(lambda function: lambda *args: self(part.name, function, *args))
+        part.wrap(lambda function: partial(self, part.name, function))
         try:
             yield
         finally:
@@ -126,13 +128,19 @@ def measure_dense(model: nn.Module, height: int, width: int) -> dict[str, Work]:
 
 
 def _dense_pass(model: nn.Module, height: int, width: int) -> dict[str, Work]:
-    meter, parts = Meter(), parts_of(model)
-    image = _blank_image(model, height, width)
+    parts, image = parts_of(model), _blank_image(model, height, width)
+    hard = _watched(model, parts, lambda: parts.run_on_image(image))
+    easy = parts.run_on_easy
+    return hard if easy is None else {**_watched(model, parts, lambda: easy(image)), **hard}
+
+
+def _watched(model: nn.Module, parts: Parts, run: Callable[[], object]) -> dict[str, Work]:
+    meter = Meter()
     with ExitStack() as stack, torch.no_grad(), blocks_folded(model):
         for part in parts.parts:
             if part.takes is Takes.IMAGE:
                 stack.enter_context(meter.watching(part))
-        parts.run_on_image(image)
+        run()
     return meter.work
 
 
@@ -184,22 +192,30 @@ def _as_trainable(model: nn.Module) -> Iterator[None]:
             weight.requires_grad_(False)
 
 
-def measure_roi_heads(model: nn.Module, num_proposals: int) -> dict[str, Work]:
-    """Work of the ROI heads on made-up boxes over a small blank image, by name.
+def reads_maps(model: nn.Module) -> bool:
+    """Whether ROI heads may do more on a larger image, as those of a program's own: pooled features
+    are of one size whatever the image's, and those of known ones are all that they work on."""
+    parts = parts_of(model)
+    heads = parts.heads if parts.regions is not None else ()
+    return any(is_own(module) for head in heads for module in head.modules())
 
-    Pooled features are of one size whatever the image's. Heads that read whole feature maps
-    cost more on a larger image, which is not seen here.
+
+def measure_roi_heads(
+    model: nn.Module, num_proposals: int, size: tuple[int, int] = (_ROI_SIDE, _ROI_SIDE)
+) -> dict[str, Work]:
+    """Work of the ROI heads on made-up boxes over a blank image, by name.
 
     Args:
         model: as in ``cost.count_flops``; without ROI heads there is no work.
         num_proposals: that parts which take proposals are counted for; those that take detections
             are counted for ``NUM_DETECTIONS``.
+        size: height and width of the image in pixels, padded.
     """
     parts = parts_of(model)
     if parts.regions is None:
         return {}
-    image = _blank_image(model, _ROI_SIDE, _ROI_SIDE)
-    images = ImageList(image, [(_ROI_SIDE, _ROI_SIDE)])
+    image = _blank_image(model, *size)
+    images = ImageList(image, [size])
     features = _blank_features(parts.regions.pyramid, image)
     inputs = {
         Takes.PROPOSALS: (images, features, [_proposals(num_proposals, image)]),
@@ -232,8 +248,8 @@ def _blank_features(pyramid: Mapping[str, ShapeSpec], image: Tensor) -> dict[str
     """What ROI heads get to see of a blank image, by level."""
     blank = {}
     for name, shape in pyramid.items():
-        side = -(-_ROI_SIDE // shape.stride)
-        blank[name] = image.new_zeros(1, shape.channels, side, side)
+        sides = (-(-side // shape.stride) for side in image.shape[-2:])
+        blank[name] = image.new_zeros(1, shape.channels, *sides)
     return blank
 
 

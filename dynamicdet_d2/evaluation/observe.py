@@ -18,8 +18,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, SpreadSample, merged
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.modes import modes_kept
-from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.routing import route_name
+from dynamicdet_d2.utils.own_code import own_methods
 from dynamicdet_d2.utils.words import named_image
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper
 from detectron2.data.detection_utils import read_image
 from detectron2.evaluation import inference_on_dataset
 from detectron2.structures import Boxes, Instances
@@ -19,6 +18,7 @@ from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy
 from dynamicdet_d2.data import NamedErrors, build_finite_loader
 from dynamicdet_d2.data.loading.corrupt import CorruptImageError, Sample
 from dynamicdet_d2.data.loading.images import images_of
+from dynamicdet_d2.data.loading.mappers import inference_mapper
 from dynamicdet_d2.evaluation.exit_records import EXITS, ExitRecord, merged
 from dynamicdet_d2.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dynamicdet_d2.evaluation.observe import BothExits, Observer
@@ -108,9 +108,7 @@ def exported_records(runner: Runner, images: Sequence[Sample], what: str) -> lis
 
 def model_records(model: nn.Module, cfg: CfgNode, images: Sequence[Sample]) -> list[ExitRecord]:
     """The same of the model itself, in PyTorch, as ``MODEL.INFERENCE`` says."""
-    loader = build_finite_loader(
-        cfg, DatasetMapper(cfg, is_train=False), dataset_dicts=list(images)
-    )
+    loader = build_finite_loader(cfg, inference_mapper(cfg), dataset_dicts=list(images))
     observer = Observer(sample_size=0)
     if isinstance(model, DynamicDetector):
         observed: nn.Module = BothExits(model)

@@ -8,10 +8,11 @@ from typing import Any
 from torch import nn
 
 from dynamicdet_d2.acceleration.as_written import has_hooks
-from dynamicdet_d2.modeling.own_methods import own_methods
+from dynamicdet_d2.utils.own_code import own_methods
 
 logger = logging.getLogger(__name__)
 
+_ROI_HEADS = ("forward", "forward_with_given_boxes", "_forward_box", "_forward_mask")
 _DENSE = (
     *("forward", "inference", "forward_inference", "inference_single_image"),
     *("_transpose_dense_predictions", "_decode_per_level_predictions"),
@@ -49,7 +50,7 @@ def check_two_stage(rpn: Any, roi_heads: Any) -> None:
     """As ``check_module``, of Detectron2's RPN and standard ROI heads."""
     predictor = roi_heads.box_predictor
     check_module(rpn, ("forward", "predict_proposals", "_decode_proposals"))
-    check_module(roi_heads, ("forward", "_forward_box", "_forward_mask"))
+    check_module(roi_heads, _ROI_HEADS)
     check_methods(predictor, ("inference", "predict_boxes", "predict_probs"))
     _check_anchors(rpn.anchor_generator)
     for transform in (rpn.box2box_transform, predictor.box2box_transform):
@@ -66,6 +67,13 @@ def check_dense(model: Any) -> None:
     check_module(model, _DENSE)
     _check_anchors(model.anchor_generator)
     check_methods(model.box2box_transform, ("apply_deltas",))
+
+
+def check_yolo(detections: Any, padding: Any) -> None:
+    """As ``check_module``, of what turns a YOLO's images into a batch, and logits into boxes."""
+    check_module(detections, ("forward",))
+    check_module(detections.grid, ("forward", "_level"))
+    check_methods(padding, ("batch", "padded_side", "_placed"))
 
 
 def _check_anchors(generator: nn.Module) -> None:

@@ -14,7 +14,7 @@ from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
 from torch import Tensor, nn
 
-from dynamicdet_d2.export.by_runner import check_dense, check_module
+from dynamicdet_d2.export.by_runner import check_dense, check_module, check_yolo
 from dynamicdet_d2.export.piece import Tensors
 from dynamicdet_d2.export.routing import check_routing
 from dynamicdet_d2.export.two_stage import TwoStage, anchor_settings
@@ -133,7 +133,7 @@ def _(model: DenseDetector) -> Kind:
 def _(model: DynamicYOLO) -> Kind:
     return Kind(
         lambda d, features: _logits(model.predictions(d, model.pyramid(d, features))),
-        _yolo_heads(model.detect),
+        _yolo_heads(model.detect, model.padding),
         model.padding,
     )
 
@@ -142,7 +142,7 @@ def _(model: DynamicYOLO) -> Kind:
 def _(model: YOLOv7) -> Kind:
     return Kind(
         lambda _, images: _logits(model.head(model.neck(model.backbone(images)))),
-        _yolo_heads(model.detections),
+        _yolo_heads(model.detections, model.padding),
         model.padding,
     )
 
@@ -180,8 +180,8 @@ def _dense_heads(model: DenseDetector) -> dict[str, Any]:
     }
 
 
-def _yolo_heads(detections: Any) -> dict[str, Any]:
-    check_module(detections, ("forward",))
+def _yolo_heads(detections: Any, padding: Padding) -> dict[str, Any]:
+    check_yolo(detections, padding)
     own, grid = detections.settings, detections.grid
     return {
         "kind": "yolo",

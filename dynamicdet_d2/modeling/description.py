@@ -15,7 +15,7 @@ from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pyramid import pyramid_of_tail
 from dynamicdet_d2.modeling.tail_results import parts_of_tail
-from dynamicdet_d2.parts import HARD, Part, Parts, parts_of
+from dynamicdet_d2.parts import HARD, Part, Parts, layers_of, parts_of
 
 # Steps of detector1's pass whose results have shapes without values.
 _MAPS = ("features", "pyramid")
@@ -32,16 +32,17 @@ def _(model: DynamicDetector) -> Parts:
             Part("bottom_up2", backbone, "second", routes=HARD, features=True),
             *_tail_parts(model),
         ),
-        run_on_image=lambda images: _run_on_image(model, images),
+        run_on_image=lambda images: _run_on_hard(model, images),
         heads=model.heads,
         padded_side=model.padded_side,
         regions=model.regions,
+        run_on_easy=None if model.shared_tail else lambda images: _run_on_easy(model, images),
     )
 
 
 def _router_parts(router: AdaptiveRouter) -> tuple[Part, ...]:
     """The router, where it sees F1 alone; else what of it is convolutions and matrix products."""
-    exact = ("hidden", "score")
+    exact = layers_of(router, ("hidden", "score"))
     if router.reads == ("features",):
         return (Part("router", router, features=True, exact=exact),)
     own = [x for x in router.inputs.values() if x.reads in _MAPS]
@@ -83,15 +84,20 @@ def _tail_parts(model: DynamicDetector) -> tuple[Part, ...]:
     )
 
 
-def _run_on_image(model: DynamicDetector, images: Tensor) -> None:
+def _run_on_hard(model: DynamicDetector, images: Tensor) -> None:
     features1, start = model.backbone.first(images)
     features2 = model.backbone.second(features1, start)
-    pyramid2 = pyramid_of_tail(model, 2, features2)
-    pyramid1 = pyramid2 if model.shared_neck else pyramid_of_tail(model, 1, features1)
-    _run_router(model.router, {"features": features1, "pyramid": pyramid1})
-    model.predictions(2, pyramid2)
-    if not model.shared_heads:
-        model.predictions(1, pyramid1)
+    pyramid = pyramid_of_tail(model, 2, features2)
+    if model.shared_tail:  # or else the router looks at detector1's own
+        _run_router(model.router, {"features": features1, "pyramid": pyramid})
+    model.predictions(2, pyramid)
+
+
+def _run_on_easy(model: DynamicDetector, images: Tensor) -> None:
+    features, _ = model.backbone.first(images)
+    pyramid = pyramid_of_tail(model, 1, features)
+    _run_router(model.router, {"features": features, "pyramid": pyramid})
+    model.predictions(1, pyramid)
 
 
 @plain_copy.register

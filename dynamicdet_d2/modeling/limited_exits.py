@@ -6,7 +6,7 @@ Backbones, necks and RPN run once; what follows them runs again on the kept feat
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from detectron2.structures import Instances
@@ -16,6 +16,7 @@ from dynamicdet_d2.modeling.batch import checked_difficulties, postprocessed
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.exit_merging import hard_detections
 from dynamicdet_d2.modeling.modes import setting
+from dynamicdet_d2.utils.own_code import own_methods
 
 
 class Exits(NamedTuple):
@@ -23,7 +24,8 @@ class Exits(NamedTuple):
 
     Attributes:
         difficulties: (L,), in (0, 1); they differ where the router looks at detections alone.
-        easy: (L,) detector1's detections without masks, post-processed.
+        easy: (L,) detector1's detections, post-processed; without masks, where boxes and scores do
+            not depend on them.
         hard: those of a hard image: one, since no limit has an effect on detector2's, or (L,) where
             exits are merged.
     """
@@ -74,5 +76,12 @@ def exits_at_limits(
 
 
 def _without_masks(model: DynamicDetector) -> AbstractContextManager:
-    """Boxes do not depend on masks, which would be computed again at every limit."""
-    return setting("mask_on", False, *(h for h in model.heads if getattr(h, "mask_on", False)))
+    """Boxes do not depend on masks, which would be computed again at every limit; but those of
+    heads of a program's own may, as where masks are scored."""
+    with_masks = [head for head in model.heads if getattr(head, "mask_on", False)]
+    return setting("mask_on", False, *(x for x in with_masks if not _masks_are_own(x)))
+
+
+def _masks_are_own(head: Any) -> bool:
+    methods = ("forward", "forward_with_given_boxes", "_forward_mask")
+    return bool(own_methods(head, methods) or own_methods(head.mask_head, ("forward",)))

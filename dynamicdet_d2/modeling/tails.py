@@ -14,11 +14,11 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from dynamicdet_d2.modeling.batch import Batch
-from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pass import TailPass
 from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import Part, Regions
+from dynamicdet_d2.utils.own_code import own_methods
 
 # Methods that take the number of a detector.
 _TOLD_WHOSE = ("pyramid", "predictions", "proposals", "detections")

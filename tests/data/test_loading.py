@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper, MetadataCatalog
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -34,7 +34,10 @@ from dynamicdet_d2.data.check.keypoints import refuse_unknown_pairs, warn_of_oth
 from dynamicdet_d2.data.loading.corrupt import REPLACED, NoUsableImageError, image_fault
 from dynamicdet_d2.data.loading.epochs import epoch_order
 from dynamicdet_d2.data.loading.images import training_dicts
-from dynamicdet_d2.data.loading.loaders import ConsecutiveBatches
+from dynamicdet_d2.data.loading.loaders import (
+    ConsecutiveBatches,
+)
+from dynamicdet_d2.data.loading.mappers import annotated_mapper, inference_mapper
 from dynamicdet_d2.data.loading.stream import MAX_TRIES
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, toy_cfg, write_coco
 
@@ -290,7 +293,11 @@ def test_keypoints_have_names_in_the_metadata(cfg: CfgNode) -> None:
         (["left", "right"], [(0, 1)], "and 0 is none"),
         (["left", "right"], ["left", "right"], "is none"),
         (["left", "right"], 3, "and 3 is none"),
-        (["left", "left"], [], "each name must be there once"),
+        (["left", "left"], [], "it must be a list of names, each there once"),
+        (zip("ab", "cd", strict=True), [], "it must be a list of names, each there once"),
+        (["left", "right"], zip(["left"], ["right"], strict=True), "and .*zip.* is none"),
+        (["a", "b", "c"], [("a", "b"), ("b", "c")], r"\['a', 'b', 'c'\], and 'b' has two partners"),
+        (["a", "b", "c"], {"a": "b", "b": "c"}, "and 'b' has two partners"),
     ],
 )
 def test_pairs_of_keypoints_that_no_flip_can_exchange(
@@ -299,6 +306,22 @@ def test_pairs_of_keypoints_that_no_flip_can_exchange(
     MetadataCatalog.get("toy").set(keypoint_names=names, keypoint_flip_map=pairs)
     with pytest.raises(ValueError, match=f"^Data set 'toy' has the keypoint_.* {says}"):
         refuse_unknown_pairs("toy")
+
+
+PAIRS = [("a", "b"), ("b", "a"), ("c", "c")]
+
+
+def test_a_keypoint_in_the_middle_may_be_its_own_pair(cfg: CfgNode) -> None:
+    given = {"keypoint_names": ["a", "b", "c"], "keypoint_flip_map": PAIRS}
+    MetadataCatalog.get("toy").set(**given)
+    refuse_unknown_pairs("toy")
+
+
+def test_images_are_measured_without_names_of_keypoints(cfg: CfgNode) -> None:
+    """Detectron2's mapper asks the metadata which keypoints a flip exchanges."""
+    cfg.MODEL.KEYPOINT_ON = True
+    assert "image" in inference_mapper(cfg)(DatasetCatalog.get("toy")[0])
+    assert annotated_mapper(cfg).use_keypoint
 
 
 def test_keypoints_in_another_order_are_said(caplog: pytest.LogCaptureFixture) -> None:

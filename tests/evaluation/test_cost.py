@@ -4,6 +4,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.modeling.backbone import FPN
 from detectron2.modeling.proposal_generator import build_proposal_generator
-from detectron2.modeling.roi_heads import build_roi_heads
+from detectron2.modeling.roi_heads import StandardROIHeads, build_roi_heads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -29,7 +30,8 @@ from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone, StagedB
 from dynamicdet_d2.modeling.necks.fpn import GivenFeatures
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.router_inputs import PooledFeatures
-from dynamicdet_d2.parts import parts_of
+from dynamicdet_d2.modeling.routing import Features
+from dynamicdet_d2.parts import Part, parts_of
 from tests.support.toy import toy_cfg
 
 NUM_PROPOSALS = 7
@@ -289,6 +291,66 @@ def test_what_no_part_describes_is_said(caplog: pytest.LogCaptureFixture) -> Non
     model.sem_seg_head = nn.Conv2d(16, 4, 1)
     RouteCost(model).at(64, 64)
     assert "Multiply-adds of sem_seg_head are not counted: no part of G" in caplog.text
+
+
+class Refined(DynamicRCNN):
+    """With one convolution behind the necks, and one that easy images alone go through."""
+
+    refine: nn.Module
+    easy: nn.Module
+
+    def pyramid(self, detector: int, features: Features) -> Features:
+        levels = super().pyramid(detector, features)
+        levels = {name: self.refine(level) for name, level in levels.items()}
+        return {name: self.easy(x) for name, x in levels.items()} if detector == 1 else levels
+
+    def tail_parts(self) -> tuple[Part, ...]:
+        own = Part("refine", self.refine), Part("easy", self.easy, routes=("easy",))
+        return *super().tail_parts(), *own
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_parts_of_ones_own_are_counted_as_often_as_a_route_runs_them(share: bool) -> None:
+    """Of 64 x 64 pixels: levels of strides 4, 8, 16, 32 and 64, whose convolutions are 1 x 1."""
+    model: Any = build_model(toy_cfg("MODEL.COMPOSITE.SHARE_NECK", share))
+    before = count_flops(model, 64, 64)
+    model.__class__ = Refined
+    model.refine, model.easy = nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 1)
+    positions = sum(side**2 for side in (16, 8, 4, 2, 1))
+    parts, routes = count_parts(model, 64, 64), count_flops(model, 64, 64)
+    assert parts["refine"] == parts["easy"] == positions * 16 * 16
+    assert routes["hard"] - before["hard"] == positions * 16 * 16
+    assert routes["easy"] - before["easy"] == 2 * positions * 16 * 16
+
+
+class OnMaps(StandardROIHeads):
+    """A convolution over whole maps before regions are pooled."""
+
+    context: nn.Module
+
+    def forward(self, images: Any, features: dict, *given: Any) -> Any:
+        seen = {name: self.context(level) for name, level in features.items()}
+        return super().forward(images, seen, *given)
+
+
+def test_heads_of_ones_own_are_counted_at_each_size() -> None:
+    model = build_model(toy_cfg())
+    sizes = ((64, 96), (256, 384))
+    before = [count_parts(model, *size)["box_head"] for size in sizes]
+    assert before[0] == before[1]
+    model.roi_heads.__class__, model.roi_heads.context = OnMaps, nn.Conv2d(16, 16, 1)
+    found = [count_parts(model, *size)["box_head"] for size in sizes]
+    positions = [sum(-(-h // s) * -(-w // s) for s in (4, 8, 16, 32, 64)) for h, w in sizes]
+    more = [now - was for now, was in zip(found, before, strict=True)]
+    assert more == [16 * 16 * count for count in positions]
+
+
+def test_parts_may_be_called_with_names() -> None:
+    """Of 4 positions in 8 channels: four projections, and two products of 4 x 4."""
+    attention, meter = nn.MultiheadAttention(8, 2, batch_first=True), Meter()
+    with meter.watching(Part("attention", attention)):
+        attention(*torch.zeros(3, 1, 4, 8), need_weights=False)
+    assert meter.work["attention"] == (2 * 4 * 4 * 8, 4 * 4 * 8 * 8)
 
 
 def test_a_network_of_proposals_alone_is_counted() -> None:

@@ -6,8 +6,17 @@ from typing import Any
 import pytest
 from detectron2.modeling.box_regression import Box2BoxTransform
 
-from dynamicdet_d2.export.by_runner import check_methods, check_module, check_two_stage
+from dynamicdet_d2.export.by_runner import (
+    check_methods,
+    check_module,
+    check_two_stage,
+    check_yolo,
+)
+from dynamicdet_d2.modeling.yolo.grid import AnchorGrid
+from dynamicdet_d2.modeling.yolo.padding import Padding
+from tests.support.optimized import MASK
 from tests.support.toy import toy_model
+from tests.support.toy_yolo import yolo_model
 
 
 class OwnTransform(Box2BoxTransform):
@@ -28,6 +37,33 @@ def test_a_function_in_the_place_of_a_method() -> None:
     says = r"^FastRCNNOutputLayers has inference\(\) of its own, which an export would leave out:"
     with pytest.raises(ValueError, match=says):
         check_two_stage(model.proposal_generator, model.roi_heads)
+
+
+def test_masks_that_are_made_otherwise() -> None:
+    model = toy_model(*MASK)
+    model.roi_heads.forward_with_given_boxes = lambda *_: None
+    with pytest.raises(ValueError, match=r"^StandardROIHeads has forward_with_given_boxes\(\) of"):
+        check_two_stage(model.proposal_generator, model.roi_heads)
+
+
+class OwnPadding(Padding):
+    def batch(self, *given: Any) -> Any:
+        return super().batch(*given)
+
+
+class OwnGrid(AnchorGrid):
+    def forward(self, logits: Any) -> Any:
+        return super().forward(logits)
+
+
+def test_a_yolos_padding_and_grid() -> None:
+    model = yolo_model()
+    check_yolo(model.detections, model.padding)
+    with pytest.raises(ValueError, match=r"^OwnPadding has batch\(\) of its own, which an export"):
+        check_yolo(model.detections, OwnPadding(8))
+    model.detections.grid.__class__ = OwnGrid
+    with pytest.raises(ValueError, match=r"^OwnGrid has forward\(\) of its own, which an export"):
+        check_yolo(model.detections, model.padding)
 
 
 def test_a_subclass_inside_a_detector() -> None:

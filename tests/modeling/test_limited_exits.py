@@ -2,9 +2,11 @@
 """Exits at several limits, from one run, are those of models that were built with each limit."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from detectron2.modeling.roi_heads import MaskRCNNConvUpsampleHead, StandardROIHeads
 from detectron2.structures import Instances
 from torch import nn
 
@@ -61,6 +63,37 @@ def same(ours: Instances, theirs: Instances) -> None:
     assert torch.equal(ours.pred_boxes.tensor, theirs.pred_boxes.tensor)
     assert torch.equal(ours.scores, theirs.scores)
     assert torch.equal(ours.pred_classes, theirs.pred_classes)
+
+
+class Rescored(StandardROIHeads):
+    """As where masks are scored."""
+
+    def forward_with_given_boxes(self, features: Any, instances: list[Instances]) -> Any:
+        found = super().forward_with_given_boxes(features, instances)
+        for x in found:
+            x.scores = x.scores * x.pred_masks.flatten(1).mean(1)
+        return found
+
+
+class RescoringMasks(MaskRCNNConvUpsampleHead):
+    def forward(self, x: Any, instances: list[Instances]) -> Any:
+        found = super().forward(x, instances)
+        for each in found:
+            each.scores = each.scores * each.pred_masks.flatten(1).mean(1)
+        return found
+
+
+@pytest.mark.parametrize(("name", "kind"), [("", Rescored), (".mask_head", RescoringMasks)])
+@torch.no_grad()
+def test_masks_that_scores_depend_on_are_computed(name: str, kind: type) -> None:
+    model, inputs = mask_rcnn(), toy_inputs(1)
+    before = model.exits(inputs)[0]["detector1"].scores
+    model.get_submodule("roi_heads" + name).__class__ = kind
+    expected = model.exits(inputs)[0]
+    found = exits_at_limits(model, inputs, [0])[0]
+    assert torch.equal(found.easy[0].scores, expected["detector1"].scores)
+    assert torch.equal(found.hard[0].scores, expected["detector2"].scores)
+    assert not torch.equal(found.easy[0].scores, before)
 
 
 @torch.no_grad()

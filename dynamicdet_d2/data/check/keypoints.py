@@ -2,7 +2,8 @@
 """Keypoints of objects: as many as the model has, of each object that is learnt or measured."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,26 +87,38 @@ def refuse_unknown_pairs(name: str) -> None:
         name: of a data set whose metadata have the map and ``keypoint_names``.
 
     Raises:
-        ValueError: it is no list of pairs of these names, or a name is there twice.
+        ValueError: it is no list of pairs of these names, or a name is there twice or has two
+            partners.
     """
     metadata = MetadataCatalog.get(name)
-    names, pairs = list(metadata.keypoint_names), metadata.keypoint_flip_map
-    if len({*names}) != len(names):
+    names, pairs = metadata.keypoint_names, metadata.keypoint_flip_map
+    if not isinstance(names, list | tuple) or len({*names}) != len(names):
         raise ValueError(
-            f"Data set '{name}' has the keypoint_names {shown(names)} in its metadata; each name "
-            "must be there once."
+            f"Data set '{name}' has the keypoint_names {shown(names)} in its metadata; it must be "
+            "a list of names, each there once."
         )
-    try:
-        given = [(a, b) for a, b in (pairs.items() if isinstance(pairs, Mapping) else pairs)]
-        unknown = [x for pair in given for x in pair if x not in names]
-    except (TypeError, ValueError):
-        unknown = [pairs]
+    says = (
+        f"Data set '{name}' has the keypoint_flip_map {shown(pairs)} in its metadata; it must be a "
+        f"list of pairs of its keypoint_names, {shown(list(names))}, and"
+    )
+    given = _pairs(pairs)
+    unknown = [pairs] if given is None else [x for pair in given for x in pair if x not in names]
     if unknown:
-        raise ValueError(
-            f"Data set '{name}' has the keypoint_flip_map {shown(pairs)} in its metadata; it must "
-            f"be a list of pairs of its keypoint_names, {shown(names)}, and {shown(unknown[0])} "
-            "is none."
-        )
+        raise ValueError(f"{says} {shown(unknown[0])} is none.")
+    both_ways = {(a, b) for pair in given or () for a, b in (pair, pair[::-1])}
+    partners = Counter(a for a, _ in both_ways)
+    if twice := [name for name, number in partners.items() if number > 1]:
+        raise ValueError(f"{says} {shown(min(twice))} has two partners.")
+
+
+def _pairs(given: Any) -> list[tuple[Any, Any]] | None:
+    """Those of a list or a dict; None where it is neither, as an iterator, which flips would find
+    empty."""
+    try:
+        listed = given.items() if isinstance(given, Mapping) else given
+        return [(a, b) for a, b in listed] if isinstance(listed, Collection) else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _are_numbers(given: Any, arrays: bool) -> bool:

@@ -84,13 +84,13 @@ def _refuse_unnamed_keypoints(names: Sequence[str], count: int) -> None:
                     f"metadata, which is read from no JSON: a program sets it by "
                     f"MetadataCatalog.get('{name}').set({key}=...)."
                 )
+        refuse_unknown_pairs(name)
         found = len(MetadataCatalog.get(name).keypoint_names)
         if found != count:
             raise ValueError(
                 f"Data set '{name}' has {found} keypoint_names in its metadata, and "
                 f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {count}."
             )
-        refuse_unknown_pairs(name)
 
 
 def training_images(cfg: CfgNode, given: Sequence[Sample] | None) -> Sequence[Sample]:

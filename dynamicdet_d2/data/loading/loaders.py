@@ -12,7 +12,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.data.samplers import RepeatFactorTrainingSampler
-from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -34,6 +33,7 @@ from dynamicdet_d2.data.loading.images import (
     landscape,
     training_images,
 )
+from dynamicdet_d2.data.loading.mappers import inference_mapper
 from dynamicdet_d2.data.loading.multi_image import MultiImageStream
 from dynamicdet_d2.data.loading.stream import (
     PositionBatches,
@@ -228,7 +228,7 @@ def build_test_loader(
     warning, so that the evaluator sees no detections for it.
 
     Args:
-        mapper: ``DatasetMapper(cfg, is_train=False)`` if None.
+        mapper: ``inference_mapper(cfg)`` if None.
         losses: the mapper gives ground truth, of which losses are computed beside figures.
 
     Raises:
@@ -243,13 +243,7 @@ def build_test_loader(
     images = images_of(
         "DATASETS.TEST", [dataset_name], needs, filter_empty=False, proposal_files=proposals
     )
-    return _finite(cfg, images, mapper or DatasetMapper(cfg, is_train=False), batch_size=1, seed=0)
-
-
-def annotated_mapper(cfg: CfgNode) -> DatasetMapper:
-    """Images as inference sees them, unflipped and at the test size, with their annotations."""
-    size = ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
-    return DatasetMapper(cfg, is_train=True, augmentations=[size])
+    return _finite(cfg, images, mapper or inference_mapper(cfg), batch_size=1, seed=0)
 
 
 class ConsecutiveBatches(Sampler[list[int]]):

@@ -9,9 +9,9 @@ from detectron2.utils import comm
 
 from dynamicdet_d2.data.loading.images import validation_dicts
 from dynamicdet_d2.data.loading.loaders import (
-    annotated_mapper,
     build_finite_loader,
 )
+from dynamicdet_d2.data.loading.mappers import annotated_mapper
 from dynamicdet_d2.engine.auto.candidates import CANDIDATES, Course
 from dynamicdet_d2.engine.auto.judge import held_out_in_folds, held_out_set, judged
 from dynamicdet_d2.engine.auto.record import Choice, load_choice, save_choice

@@ -8,10 +8,10 @@ from torch import nn
 
 from dynamicdet_d2.engine.objectives import OBJECTIVES
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-from dynamicdet_d2.modeling.own_methods import own_methods
 from dynamicdet_d2.modeling.router import AdaptiveRouter
 from dynamicdet_d2.modeling.tail_results import parts_of_tail
 from dynamicdet_d2.modeling.tails import Tails
+from dynamicdet_d2.utils.own_code import own_methods
 
 logger = logging.getLogger(__name__)
 

@@ -2,28 +2,18 @@
 """What a detector consists of, said once.
 
 Cost, optimisation and compilation read it; none of them knows a kind of detector. Detectron2's own
-detectors are described here, every other one registers its description where it is defined::
+detectors are described beside (``stock.py``), every other one where it is defined::
 
     @parts_of.register
     def _(model: MyDetector) -> Parts: ...
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import singledispatch
 
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import Backbone, GeneralizedRCNN, ProposalNetwork
-from detectron2.modeling.backbone import FPN
-from detectron2.modeling.meta_arch.dense_detector import DenseDetector
-from detectron2.modeling.proposal_generator import RPN
-from detectron2.modeling.roi_heads import (
-    BaseKeypointRCNNHead,
-    BaseMaskRCNNHead,
-    ROIHeads,
-    StandardROIHeads,
-)
 from torch import Tensor, nn
 
 from dynamicdet_d2.utils.words import shown
@@ -77,15 +67,19 @@ class Part:
         routes, function = self.routes, self.function
         of_routes = isinstance(routes, tuple) and routes and all(x in BOTH for x in routes)
         of_owner = isinstance(function, str) and callable(getattr(self.owner, function, None))
+        of_layers = isinstance(self.exact, tuple) and self.exact == layers_of(
+            self.owner, self.exact
+        )
         for field, is_right, kind in (
             ("name", isinstance(self.name, str) and self.name, "text"),
             ("routes", of_routes, f"a tuple of one or both of {BOTH}"),
             ("takes", isinstance(self.takes, Takes), "one of dynamicdet_d2.parts.Takes"),
             ("function", of_owner, f"a method's name of its {type(self.owner).__name__}"),
+            ("exact", of_layers, f"a tuple of names of layers in its {type(self.owner).__name__}"),
         ):
             if not is_right:
-                given = shown(getattr(self, field))
-                raise ValueError(f"Part {shown(self.name)}: {field} is {given}; it must be {kind}.")
+                says = f"{field} is {shown(getattr(self, field))}; it must be {kind}."
+                raise ValueError(f"Part {shown(self.name)}: {says}")
 
     @property
     def dense(self) -> bool:
@@ -118,10 +112,11 @@ class Parts:
 
     Attributes:
         parts: in the order of the cost table.
-        run_on_image: (1, channels, H, W), normalised and padded: runs every ``IMAGE`` part once.
+        run_on_image: of a padded image (1, channels, H, W): runs a hard one's ``IMAGE`` parts.
         heads: modules whose plain settings, such as score thresholds, decide on detections.
         padded_side: side of an image in pixels -> side of its batch when it is alone.
         regions: what ROI heads are called with; None without them.
+        run_on_easy: the same of an easy image; None: they are among the hard one's.
         learnt_with: modules that training alone runs.
     """
 
@@ -130,6 +125,7 @@ class Parts:
     heads: tuple[nn.Module, ...]
     padded_side: Callable[[int], int]
     regions: Regions | None = None
+    run_on_easy: Callable[[Tensor], object] | None = None
     learnt_with: tuple[nn.Module, ...] = ()
 
     @property
@@ -158,43 +154,6 @@ def parts_of(model: nn.Module) -> Parts:
     raise ValueError(
         f"{type(model).__name__} is a detector whose parts are not described; "
         "dynamicdet_d2.parts.parts_of.register takes a description."
-    )
-
-
-@parts_of.register
-def _(model: GeneralizedRCNN) -> Parts:
-    proposals, roi_heads = model.proposal_generator, model.roi_heads
-    return Parts(
-        parts=(
-            *backbone_parts(model.backbone),
-            *rpn_parts(proposals),
-            *roi_parts(roi_heads),
-        ),
-        run_on_image=lambda images: run_rpn_head(proposals, model.backbone(images)),
-        heads=tuple(head for head in (proposals, roi_heads) if head is not None),
-        padded_side=rounded_up(model.backbone.size_divisibility),
-        regions=Regions(model.backbone.output_shape(), num_proposals(proposals)),
-    )
-
-
-@parts_of.register
-def _(model: ProposalNetwork) -> Parts:
-    proposals = model.proposal_generator
-    return Parts(
-        parts=(*backbone_parts(model.backbone), *rpn_parts(proposals)),
-        run_on_image=lambda images: run_rpn_head(proposals, model.backbone(images)),
-        heads=(proposals,),
-        padded_side=rounded_up(model.backbone.size_divisibility),
-    )
-
-
-@parts_of.register
-def _(model: DenseDetector) -> Parts:
-    return Parts(
-        parts=(*backbone_parts(model.backbone), dense_head_part(model.head)),
-        run_on_image=lambda images: run_dense_head(model, model.backbone(images)),
-        heads=(model,),
-        padded_side=rounded_up(model.backbone.size_divisibility),
     )
 
 
@@ -229,69 +188,7 @@ def rounded_up(multiple: int) -> Callable[[int], int]:
     return lambda side: -(-side // step) * step
 
 
-def backbone_parts(backbone: Backbone) -> tuple[Part, ...]:
-    """Of a static detector: backbone and neck, or a backbone alone."""
-    if not isinstance(backbone, FPN):
-        return (Part("bottom_up1", backbone, features=True),)
-    bottom_up = Part("bottom_up1", backbone.bottom_up, features=True, inside=True)
-    return bottom_up, Part("neck", backbone, features=True)
-
-
-def rpn_parts(proposal_generator: nn.Module | None) -> tuple[Part, ...]:
-    """Of Detectron2's RPN; others are run as they are.
-
-    Objectness in a reduced precision would tie, and boxes would move.
-    """
-    if not isinstance(proposal_generator, RPN):
-        return ()
-    exact = ("objectness_logits", "anchor_deltas")
-    return (Part("rpn_head", proposal_generator.rpn_head, exact=exact, step="proposals"),)
-
-
-def run_rpn_head(proposal_generator: nn.Module | None, pyramid: Mapping[str, Tensor]) -> object:
-    """The RPN head's predictions; None without one."""
-    if not isinstance(proposal_generator, RPN):
-        return None
-    return proposal_generator.rpn_head([pyramid[name] for name in proposal_generator.in_features])
-
-
-def num_proposals(proposal_generator: nn.Module | None) -> int:
-    """Boxes kept of an image at inference; the paper's 1000 where only an RPN would say."""
-    if not isinstance(proposal_generator, RPN):
-        return 1000
-    return proposal_generator.post_nms_topk[False]
-
-
-def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:
-    """All that is done with proposals and with detections, and the layers inside.
-
-    Heads of a program's own that look at proposals alone have nothing that takes detections.
-    """
-    heads: list[nn.Module] = []
-    if isinstance(roi_heads, StandardROIHeads):
-        boxes = roi_heads.box_head
-        heads = list(boxes) if isinstance(boxes, nn.ModuleList) else [boxes]
-    # What Detectron2 calls the layers alone, without the choice of an output per instance.
-    others = [
-        head
-        for head in roi_heads.children()
-        if isinstance(head, BaseMaskRCNNHead | BaseKeypointRCNNHead)
-    ]
-    given = "forward_with_given_boxes"
-    with_boxes = [roi_heads] if hasattr(roi_heads, given) else []
-    return (
-        Part("box_head", roi_heads, takes=Takes.PROPOSALS),
-        *(Part("mask_head", own, given, takes=Takes.DETECTIONS) for own in with_boxes),
-        *(Part("box_head", head, takes=Takes.REGIONS) for head in heads),
-        *(Part("mask_head", head, "layers", takes=Takes.REGIONS) for head in others),
-    )
-
-
-def dense_head_part(head: nn.Module) -> Part:
-    """Of RetinaNet and FCOS."""
-    return Part("head", head, exact=("cls_score", "bbox_pred", "ctrness"))
-
-
-def run_dense_head(model: DenseDetector, pyramid: Mapping[str, Tensor]) -> list[list[Tensor]]:
-    """The head's predictions: per kind, per level."""
-    return model.head([pyramid[name] for name in model.head_in_features])
+def layers_of(owner: nn.Module, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of some names that are layers in a module."""
+    inside = {name for name, _ in owner.named_modules()}
+    return tuple(name for name in names if name in inside)

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Methods that a user's own code gives a detector in the place of ours or Detectron2's."""
+"""What of a detector is a program's own: classes, and methods in the place of ours or others'."""
 
 import inspect
 from collections.abc import Iterable
 
-_KNOWN = {"detectron2", "dynamicdet_d2", "torch"}
+# Whose modules are known: they keep nothing from call to call, and read maps where they say so.
+_KNOWN = {"detectron2", "dynamicdet_d2", "fvcore", "torch", "torchvision"}
+
+
+def is_own(part: object) -> bool:
+    """Whether its class is neither the project's nor of a library that it is built on."""
+    return _is_elsewhere(type(part).__module__)
 
 
 def own_methods(part: object, names: Iterable[str]) -> list[str]:
@@ -19,4 +25,8 @@ def own_methods(part: object, names: Iterable[str]) -> list[str]:
 
 def _is_other(kind: type, name: str) -> bool:
     written = getattr(inspect.getattr_static(kind, name, None), "__module__", None)
-    return written is not None and written.partition(".")[0] not in _KNOWN
+    return written is not None and _is_elsewhere(written)
+
+
+def _is_elsewhere(module: str) -> bool:
+    return module.partition(".")[0] not in _KNOWN
