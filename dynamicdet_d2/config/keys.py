@@ -204,7 +204,7 @@ key("SOLVER.ROUTER.BASE_LR", 1e-5, rate)
 key("SOLVER.ROUTER.WEIGHT_DECAY", 5e-3, rate)
 # Images a step over all processes (section 4.1 has 1), and passes over the training set.
 key("SOLVER.ROUTER.IMS_PER_BATCH", 1, integer(at_least=1, at_most=MOST_IMAGES))
-key("SOLVER.ROUTER.EPOCHS", 2, integer(at_least=0))
+key("SOLVER.ROUTER.EPOCHS", 2, integer(at_least=0, at_most=10**6))
 # Proposals (and anchors) an image that L1 and L2 are taken over, in the offset's pass and in phase
 # "router". 64 leave the gap L1 - L2 noisy (quartiles +-0.09), 300 did not (+-0.01).
 key("SOLVER.ROUTER.LOSS_PROPOSALS", 512, integer(at_least=1))

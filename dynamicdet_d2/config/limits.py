@@ -73,7 +73,7 @@ folder = Range(
 )
 
 # Detectron2's default stands for pooling over one level and for several.
-pooler = one_of("ROIAlign", "ROIAlignV2", "ROIPool", "ROIAlignRotated")
+pooler = one_of("ROIAlign", "ROIAlignV2", "ROIPool")
 
 
 def _numbers(low: float, high: float) -> Range:
@@ -163,7 +163,7 @@ limit("SOLVER.CLIP_GRADIENTS.ENABLED", true_or_false)
 limit("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", one_of("value", "norm", "full_model"))
 limit("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", above(0, below=LARGEST_RATE))
 limit("SOLVER.CLIP_GRADIENTS.NORM_TYPE", above(0))
-limit("SOLVER.GAMMA", number(at_least=0))
+limit("SOLVER.GAMMA", rate)
 limit("SOLVER.CHECKPOINT_PERIOD", integer(at_least=1))
 limit("SOLVER.IMS_PER_BATCH", integer(at_least=1, at_most=MOST_IMAGES))
 limit("SOLVER.BASE_LR", rate)

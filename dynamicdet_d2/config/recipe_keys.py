@@ -90,7 +90,7 @@ key("SOLVER.BEST.PATIENCE", 0, integer(at_least=0))
 
 # Learning rate at the end of schedule "WarmupCosineLR", in [0, BASE_LR]; later versions of
 # Detectron2 have this key themselves.
-key("SOLVER.BASE_LR_END", 0.0, number(at_least=0))
+key("SOLVER.BASE_LR_END", 0.0, rate)
 # Learning rate that biases begin with in the WARMUP_ITERS, >= 0; it goes to the schedule's
 # linearly. None: they warm up as all else does.
 key("SOLVER.WARMUP_BIAS_LR", None, none_or(rate))
@@ -108,7 +108,7 @@ limit("MODEL.KEYPOINT_ON", true_or_false)
 limit("SOLVER.LR_SCHEDULER_NAME", text)
 limit("SOLVER.MOMENTUM", number(at_least=0, below=1))
 limit("SOLVER.WARMUP_ITERS", integer(at_least=0))
-limit("SOLVER.WARMUP_FACTOR", number(at_least=0))
+limit("SOLVER.WARMUP_FACTOR", rate)
 
 
 @rule("INPUT.AFFINE.SCALE", when=Use.TRAIN)

@@ -11,6 +11,7 @@ from detectron2.solver.build import maybe_add_gradient_clipping, reduce_param_gr
 from torch import nn
 from torch.optim import Optimizer
 
+from dynamicdet_d2.config.ranges import LARGEST_RATE
 from dynamicdet_d2.engine.schedule import WARMUP_LR
 
 # Position tables, and vectors that are added to channels or multiply them (YOLOv7), are no weights
@@ -70,3 +71,16 @@ def _of_biases(cfg: CfgNode) -> dict[str, float]:
     if keys.WARMUP_BIAS_LR is not None:
         found[WARMUP_LR] = keys.WARMUP_BIAS_LR
     return found
+
+
+def check_rates(optimizer: Optimizer) -> None:
+    """
+    Raises:
+        FloatingPointError: a rate, as factors and schedule have made it, is beyond float32.
+    """
+    largest = max(group["lr"] for group in optimizer.param_groups)
+    if not largest < LARGEST_RATE:
+        raise FloatingPointError(
+            f"a learning rate is {largest:g}, of SOLVER.BASE_LR, its factors and the schedule; it "
+            f"must be below {LARGEST_RATE:g}"
+        )

@@ -233,7 +233,7 @@ def _checked_values(image: NDArray[Any]) -> NDArray[np.float32]:
         raise ValueError("The image has values that are not finite; they must be from 0 to 255.")
     if low < 0 or high > 255 or 0 < high <= 1:
         raise ValueError(
-            f"The image has values from {low:g} to {high:g}; they must be from 0 to 255."
+            f"The image has values from {low:.8g} to {high:.8g}; they must be from 0 to 255."
         )
     # Of float16 sums could overflow, and Detectron2 cannot resize it.
     return image.astype(np.float32)

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from dynamicdet_d2.checkpoint.report import summarise
+from dynamicdet_d2.engine.optimizer import check_rates
 from dynamicdet_d2.engine.running import normalizer_of, running_quantities
 from dynamicdet_d2.modeling.tail_results import checked_losses, finite_boxes
 
@@ -73,7 +74,7 @@ class TrainingStep(SimpleTrainer):
             ValueError: the loader has come to an end, the model gives no losses, or as
                 ``check_reached``.
             FloatingPointError: naming a loss of this process or a gradient that is not finite, or
-                saying that predicted boxes are not, or that gradients overflow.
+                saying that predicted boxes are not, that gradients overflow, or as ``check_rates``.
         """
         start = time.perf_counter()
         self.batch, self.losses = self._next_batch(), {}
@@ -84,6 +85,7 @@ class TrainingStep(SimpleTrainer):
         with self.precision():
             self.losses = losses_of(self.model, self.batch)
         check_finite(self.losses)
+        check_rates(self.optimizer)
         total = total_of(self.losses)
         self.optimizer.zero_grad()
         if self.scaler is None:

@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 
 from dynamicdet_d2.evaluation.coco.arrays import mask_of
 from dynamicdet_d2.evaluation.ground_truth import (
+    check_areas,
     converted,
     converted_name,
     json_file_of,
@@ -58,8 +59,20 @@ def coco_evaluator(dataset: str, folder: str, sigmas: Sequence[float] = ()) -> C
         if by_code:
             del metadata.json_file
     coco: Any = evaluator._coco_api
+    annotations = coco.dataset.get("annotations", [])
+    check_areas(dataset, annotations)
+    _complete(annotations)
     coco.annToRLE = partial(_mask_of, dataset, coco)
     return evaluator
+
+
+def _complete(annotations: list[dict]) -> None:
+    """What COCO's evaluation asks of every object, behind its pass; sets may lack it."""
+    numbers = max((len(x.get("keypoints", [])) for x in annotations), default=0)
+    for annotation in annotations:
+        annotation.setdefault("iscrowd", 0)
+        points = annotation.setdefault("keypoints", [0] * numbers) if numbers else []
+        annotation.setdefault("num_keypoints", sum(v > 0 for v in points[2::3]))
 
 
 def _mask_of(dataset: str, ground_truth: COCO, annotation: dict) -> dict:

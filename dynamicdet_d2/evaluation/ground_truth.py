@@ -106,7 +106,7 @@ def read_ground_truth(dataset: str) -> GroundTruth:
         raise ValueError(
             f"Data set {dataset} is not in COCO's format: {in_words(error)}."
         ) from error
-    _check_areas(dataset, content["annotations"])
+    check_areas(dataset, content["annotations"])
     return GroundTruth(dataset, coco)
 
 
@@ -137,9 +137,13 @@ def converted_name(dataset: str) -> str:
     return f"{dataset}_coco_format.json"
 
 
-def _check_areas(dataset: str, annotations: list[dict]) -> None:
+def check_areas(dataset: str, annotations: list[dict]) -> None:
     """One that is not there would end an evaluation behind its pass, and one that is not finite
-    make every AP undefined."""
+    make every AP undefined.
+
+    Raises:
+        ValueError: naming the first such annotation.
+    """
     for annotation in annotations:
         area = annotation.get("area")
         if not is_finite(area):

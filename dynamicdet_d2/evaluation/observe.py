@@ -101,8 +101,22 @@ class _View(nn.Module):
         self.training = self.model.training
 
 
+def say_if_asked_alone(model: nn.Module, name: str) -> None:
+    """Say that a method of a program's own is asked for figures, and by no prediction."""
+    if own_methods(model, (name,)):
+        logger.warning(
+            "%s() of %s is asked for figures and not for predictions: what it changes is in these "
+            "figures alone; detections(), and the router, are the places for it.",
+            *(name, type(model).__name__),
+        )
+
+
 class Difficulties(_View):
     """A dynamic detector whose output is the difficulty alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        say_if_asked_alone(self.model, "difficulties")
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         """One dict per image: ``"difficulty"`` (float)."""
@@ -133,6 +147,7 @@ class BothExits(_View):
                 "in no figure and in no results; detections() is the place for it.",
                 *(name, kind),
             )
+        say_if_asked_alone(self.model, "exits")
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         """As the model's ``exits``, with more in each dict.

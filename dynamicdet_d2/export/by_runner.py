@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from detectron2.modeling.box_regression import Box2BoxTransform
 from torch import nn
 
 from dynamicdet_d2.acceleration.as_written import has_hooks
@@ -55,6 +56,11 @@ def check_two_stage(rpn: Any, roi_heads: Any) -> None:
     _check_anchors(rpn.anchor_generator)
     for transform in (rpn.box2box_transform, predictor.box2box_transform):
         check_methods(transform, ("apply_deltas",))
+        if not isinstance(transform, Box2BoxTransform):
+            raise ValueError(
+                f"{type(transform).__name__} makes boxes of deltas in a way not exported; only "
+                "Box2BoxTransform."
+            )
     if roi_heads.mask_on:
         check_module(roi_heads.mask_head, ("forward",))
     for pooler in (roi_heads.box_pooler, *([roi_heads.mask_pooler] if roi_heads.mask_on else [])):

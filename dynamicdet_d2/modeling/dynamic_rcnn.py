@@ -21,7 +21,7 @@ from dynamicdet_d2.modeling.built_from import check_classes
 from dynamicdet_d2.modeling.dense import anchors_of
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.exit_merging import ExitMerging
-from dynamicdet_d2.modeling.given import given_instances
+from dynamicdet_d2.modeling.given import best_proposals, given_instances
 from dynamicdet_d2.modeling.modes import loss_mode, setting, torch_seeded
 from dynamicdet_d2.modeling.necks.fpn import build_fpn_neck, check_levels
 from dynamicdet_d2.modeling.routed_batch import routed_features, routed_results
@@ -180,8 +180,7 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
         """As ``Tails``; from given proposals where the RPN has been run."""
         if proposals is None:
             proposals = self.proposals(detector, images, pyramid)
-        # The RPN gives its best ones first.
-        proposals = [x[:n] if n else x for x, n in zip(proposals, limits, strict=True)]
+        proposals = list(map(best_proposals, proposals, limits))
         roi_heads = self.tail_module(detector, "roi_heads")
         return _both(roi_heads, roi_heads(images, pyramid, proposals, None))[0]
 

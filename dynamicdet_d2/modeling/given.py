@@ -275,3 +275,16 @@ def original_size(source: dict, place: int, own: tuple[int, int]) -> tuple[int, 
             )
         sides.append(whole)
     return sides[0], sides[1]
+
+
+def best_proposals(proposals: Instances, number: int) -> Instances:
+    """So many of an image's, those of the highest logits; 0: all of them.
+
+    Detectron2's RPN gives its best ones first. Of a generator without logits it is the first ones.
+    """
+    if not number:
+        return proposals
+    if not proposals.has("objectness_logits"):
+        return proposals[:number]
+    order = proposals.objectness_logits.argsort(descending=True, stable=True)
+    return proposals[order[:number]]

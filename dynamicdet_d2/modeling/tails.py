@@ -20,8 +20,8 @@ from dynamicdet_d2.operating_point.point import OperatingPoint
 from dynamicdet_d2.parts import Part, Regions
 from dynamicdet_d2.utils.own_code import own_methods
 
-# Methods that take the number of a detector.
-_TOLD_WHOSE = ("pyramid", "predictions", "proposals", "detections")
+# What takes the number of a detector, or makes the passes of both.
+_TOLD_WHOSE = ("pyramid", "predictions", "proposals", "detections", "second_pass", "pass_type")
 
 
 class Tails(ABC):

@@ -479,7 +479,9 @@ def test_keypoints_are_as_many_as_the_models(check: Checker) -> None:
     assert "Annotation 3 has no keypoints; a list" in said and "Annotation 1" not in said
 
 
-@pytest.mark.parametrize(("number", "wrong"), [(0, True), (-1, True), ("2", True), (1, False)])
+@pytest.mark.parametrize(
+    ("number", "wrong"), [(0, True), (-1, True), ("2", True), (None, True), (1, False)]
+)
 def test_a_number_of_keypoints_by_which_an_object_is_left_out(
     check: Checker, number: object, wrong: bool
 ) -> None:

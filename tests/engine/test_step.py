@@ -60,6 +60,14 @@ def test_it_is_detectron2s_step() -> None:
     assert ours.state_dict() == theirs.state_dict()
 
 
+def test_a_learning_rate_that_its_schedule_has_made_too_large() -> None:
+    step = step_of(1.0)
+    step.optimizer.param_groups[0]["lr"] = 1e42
+    with pytest.raises(FloatingPointError, match=r"^a learning rate is 1e\+42, of SOLVER"):
+        run(step)
+    assert step.model.weight.isfinite().all()
+
+
 def test_losses_without_a_gradient() -> None:
     step = step_of(1.0)
     step.model.weight.requires_grad_(False)

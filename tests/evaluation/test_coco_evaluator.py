@@ -96,3 +96,29 @@ def test_keypoints_are_judged_by_the_configs_sigmas(
     coco = StaticTrainer.build_evaluator(cfg, "own", str(tmp_path / "results"))._evaluators[0]
     own = figures(coco, [found(pred_keypoints=points)], "keypoints")
     assert own["AP"] == pytest.approx(ap)
+
+
+def register_without(tmp_path: Path, *names: str) -> None:
+    """Two objects of one image, the second of which has no keypoints, without some keys."""
+    objects = [object_entry(1, 1, keypoints=[7, 8, 2, 9, 9, 2], num_keypoints=2)]
+    objects.append(object_entry(2, 1, bbox=[20, 20, 5, 5]))
+    bare = [{k: v for k, v in entry.items() if k not in names} for entry in objects]
+    register_coco_json([["own", *write_coco(tmp_path, [image_entry(1)], bare)]])
+    MetadataCatalog.get("own").set(keypoint_names=["a", "b"], keypoint_flip_map=[])
+
+
+@pytest.mark.parametrize("lacking", [(), ("iscrowd", "num_keypoints")])
+def test_objects_of_a_set_that_nobody_checked(tmp_path: Path, lacking: tuple) -> None:
+    """Keypoints of the one object that has some are found; its boxes are half of all."""
+    register_without(tmp_path, *lacking)
+    points = torch.tensor([[[7.5, 8.5, 1], [9.5, 9.5, 1]]])
+    outputs = [found(pred_keypoints=points)]
+    for kind, ap in (("keypoints", 100), ("bbox", 50.495)):
+        evaluator = coco_evaluator("own", str(tmp_path / kind), [0.5, 0.5])
+        assert figures(evaluator, outputs, kind)["AP"] == pytest.approx(ap, abs=0.01)
+
+
+def test_an_area_that_a_set_lacks_is_said_before_the_pass(tmp_path: Path) -> None:
+    register_without(tmp_path, "area")
+    with pytest.raises(ValueError, match="^Data set own: annotation 1 has no 'area'; a number of"):
+        coco_evaluator("own", str(tmp_path))

@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from dynamicdet_d2.evaluation.exit_records import ExitRecord, merged
-from dynamicdet_d2.evaluation.observe import BothExits, observe
+from dynamicdet_d2.evaluation.observe import BothExits, Difficulties, observe
 from dynamicdet_d2.modeling import DynamicRCNN
 from tests.support.toy import toy_inputs, toy_model
 
@@ -58,6 +58,29 @@ def test_an_inference_that_no_figure_is_of(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.messages == [
         "inference() of OwnInference is not asked where both exits of every image are: what it "
         "changes is in no figure and in no results; detections() is the place for it."
+    ]
+
+
+class OwnViews(DynamicRCNN):
+    def difficulties(self, batched_inputs: list[dict]) -> list[float]:
+        return [x**2 for x in super().difficulties(batched_inputs)]
+
+    def exits(self, batched_inputs: list[dict]) -> list[dict]:
+        return super().exits(batched_inputs)
+
+
+@pytest.mark.parametrize(("view", "name"), [(Difficulties, "difficulties"), (BothExits, "exits")])
+def test_what_figures_alone_ask(
+    view: type[nn.Module], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = toy_model()
+    view(model)
+    assert not caplog.messages
+    model.__class__ = OwnViews
+    view(model)
+    assert caplog.messages == [
+        f"{name}() of OwnViews is asked for figures and not for predictions: what it changes is in "
+        "these figures alone; detections(), and the router, are the places for it."
     ]
 
 

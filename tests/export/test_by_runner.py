@@ -4,7 +4,7 @@
 from typing import Any
 
 import pytest
-from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.box_regression import Box2BoxTransform, Box2BoxTransformLinear
 
 from dynamicdet_d2.export.by_runner import (
     check_methods,
@@ -70,6 +70,15 @@ def test_a_subclass_inside_a_detector() -> None:
     model = toy_model()
     model.proposal_generator.box2box_transform = OwnTransform((1.0, 1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match=r"^OwnTransform has apply_deltas\(\) of its own"):
+        check_two_stage(model.proposal_generator, model.roi_heads)
+
+
+def test_boxes_that_are_distances() -> None:
+    model = toy_model()
+    model.roi_heads.box_predictor.box2box_transform = Box2BoxTransformLinear()
+    with pytest.raises(
+        ValueError, match="^Box2BoxTransformLinear makes boxes of deltas in a way n"
+    ):
         check_two_stage(model.proposal_generator, model.roi_heads)
 
 

@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from detectron2.structures import Instances
 from torch import nn
 
 from dynamicdet_d2.evaluation.cost import RouteCost, count_flops
 from dynamicdet_d2.evaluation.latency import measure_routes
+from dynamicdet_d2.modeling.given import best_proposals
 from dynamicdet_d2.operating_point import fingerprint
 from tests.support.optimized import assert_same, decided
 from tests.support.toy import dense_model, toy_cfg, toy_inputs, toy_model
@@ -99,6 +101,14 @@ def test_easy_images_alone_keep_fewer(kind: Callable) -> None:
         assert_same(found["detector1"], limited["detector1"])
         assert_same(found["detector2"], free["detector2"])
         assert len(limited["detector1"]) < len(free["detector1"])
+
+
+def test_a_generator_in_another_order_gives_its_best() -> None:
+    found = Instances((9, 9), objectness_logits=torch.tensor([0.0, 3.0, 1.0, 3.0]))
+    found.number = torch.arange(4)
+    assert best_proposals(found, 3).number.tolist() == [1, 3, 2]
+    found.remove("objectness_logits")
+    assert best_proposals(found, 3).number.tolist() == [0, 1, 2]
 
 
 @torch.no_grad()

@@ -52,7 +52,8 @@ def _number_fault(annotation: Mapping[str, Any]) -> str | None:
     """COCO's evaluation leaves out objects with the number 0, whatever their keypoints are."""
     number = annotation.get("num_keypoints")
     labelled = sum(v > 0 for v in annotation["keypoints"][2::3])
-    if number is None or (type(number) is int and number >= 0 and bool(number) == bool(labelled)):
+    is_number = type(number) is int and number >= 0
+    if "num_keypoints" not in annotation or (is_number and bool(number) == bool(labelled)):
         return None
     return (
         f"has the num_keypoints {shown(number)}, where {labelled} of its keypoints are labelled "
