@@ -130,6 +130,18 @@ def stages_have_weights(ious: Sequence[float], weights: Sequence[Sequence[float]
     )
 
 
+@rule("MODEL.ROI_HEADS.NAME", "MODEL.ROI_BOX_CASCADE_HEAD.IOUS", "MODEL.ROI_HEADS.IOU_THRESHOLDS")
+def stages_begin_where_proposals_are_matched(
+    name: str, ious: Sequence[float], thresholds: Sequence[float]
+) -> str | None:
+    if name != "CascadeROIHeads" or list(thresholds) == [ious[0]]:
+        return None
+    return (
+        f"MODEL.ROI_HEADS.IOU_THRESHOLDS is {list(thresholds)}; for CascadeROIHeads it must be "
+        f"[{ious[0]}], as MODEL.ROI_BOX_CASCADE_HEAD.IOUS begins."
+    )
+
+
 @rule(
     "MODEL.META_ARCHITECTURE",
     "MODEL.ANCHOR_GENERATOR.NAME",

@@ -11,6 +11,7 @@ from dynamicdet_d2.config.limits import is_norm, norm
 from dynamicdet_d2.config.ranges import (
     MOST_IMAGES,
     MOST_LAYERS,
+    MOST_PROPOSALS,
     Range,
     above,
     between,
@@ -51,7 +52,7 @@ key("MODEL.DYNAMIC.HARD_FRACTION", None, none_or(between(0, 1)))
 key("MODEL.DYNAMIC.TARGET_LATENCY_MS", None, none_or(number(at_least=0)))
 # Boxes that the RPN keeps of an easy image, its best ones; of dense detectors candidates before NMS
 # (RetinaNet and FCOS: per level). 0: as many as of a hard one. A second knob beside the threshold.
-key("MODEL.DYNAMIC.EASY_PROPOSALS", 0, integer(at_least=0))
+key("MODEL.DYNAMIC.EASY_PROPOSALS", 0, integer(at_least=0, at_most=MOST_PROPOSALS))
 # Above 0 a hard image gives both detectors' detections and not detector2's alone (the paper): boxes
 # of one class that overlap by this IoU or more are one object, whose score is the mean of both, and
 # what one detector alone has found keeps half its score. Hard images then pass detector1's tail as
@@ -251,7 +252,7 @@ key("TEST.DYNAMIC.INPUT_SIZES", [], each(side))
 # MODEL.DYNAMIC.EASY_PROPOSALS (0: as many as of a hard image), INPUT.MIN_SIZE_TEST in pixels
 # (INPUT.MAX_SIZE_TEST grows or shrinks in proportion), MODEL.INFERENCE.PRECISION. One pass over the
 # images for each size and precision.
-key("TEST.DYNAMIC.PLAN.EASY_PROPOSALS", [], each(integer(at_least=0)))
+key("TEST.DYNAMIC.PLAN.EASY_PROPOSALS", [], each(integer(at_least=0, at_most=MOST_PROPOSALS)))
 key("TEST.DYNAMIC.PLAN.INPUT_SIZES", [], each(side))
 key("TEST.DYNAMIC.PLAN.PRECISIONS", [], each(one_of("float32", "bfloat16", "float16")))
 # Count the two matrix products of attention as work; the paper's FLOPs leave them out.

@@ -157,7 +157,7 @@ limit("DATALOADER.NUM_WORKERS", integer(at_least=0, at_most=MOST_WORKERS))
 limit("DATALOADER.ASPECT_RATIO_GROUPING", true_or_false)
 limit("DATALOADER.FILTER_EMPTY_ANNOTATIONS", true_or_false)
 
-limit("SOLVER.MAX_ITER", integer(at_least=0))
+limit("SOLVER.MAX_ITER", integer(at_least=0, at_most=10**9))
 limit("SOLVER.STEPS", rising(integer(at_least=0)))
 limit("SOLVER.CLIP_GRADIENTS.ENABLED", true_or_false)
 limit("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", one_of("value", "norm", "full_model"))

@@ -54,8 +54,9 @@ class Record:
 
 
 def is_better_lower(metric: str) -> bool:
-    """Whether a result is a loss, also of one of several data sets, and no figure like AP."""
-    return "losses" in metric.split("/")[:-1]
+    """Whether a result is a loss, also of one of several data sets, or a cost, and none like AP."""
+    *group, name = metric.split("/")
+    return "losses" in group or "gflops" in name or "latency_ms" in name
 
 
 def best_of(judged: tuple[Judged, ...], lower: bool) -> int | None:

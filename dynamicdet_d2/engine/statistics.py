@@ -44,7 +44,8 @@ def measure_statistics(
     chosen = spread(images, cfg.MODEL.COMPOSITE.STATISTICS_IMAGES)
     if not chosen:
         return
-    if not any(name.startswith("backbone.bottom_up1.") for name in trained):
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    if not any(name.startswith("backbone.bottom_up1.") for name in learning.intersection(trained)):
         logger.info(
             "MODEL.COMPOSITE.STATISTICS_IMAGES is %d, but no step of this run trains backbone 1: "
             "its statistics stay as they are.",

@@ -194,7 +194,7 @@ def test_all_that_is_wrong_is_said_with_its_file(tmp_path: Path) -> None:
     assert refusal(
         leaf, "INPUT", "{}", "SOLVER.AMP", "True", "MODEL.SWIN.SIZE", "[1]", "GONE", "1"
     ) == [
-        f"{base}: SOLVER.MAX_ITER is 'many'; it must be a whole number, at least 0.",
+        f"{base}: SOLVER.MAX_ITER is 'many'; it must be a whole number in [0, 1000000000].",
         f"{base}: SOLVER.GAMA is no key. The nearest is 'SOLVER.GAMMA'.",
         f"{leaf}: MODEL.MASK_ON is 1; it must be True or False.",
         f"{leaf}: TEST is [3], but it is a section, whose keys have values.",

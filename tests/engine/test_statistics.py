@@ -10,9 +10,9 @@ from detectron2.layers import Conv2d, FrozenBatchNorm2d
 
 from dynamicdet_d2.engine import statistics
 from dynamicdet_d2.engine.setup import load_config
-from dynamicdet_d2.engine.statistics import _measured, measure_on
+from dynamicdet_d2.engine.statistics import _measured, measure_on, measure_statistics
 from dynamicdet_d2.engine.trainer import DynamicTrainer
-from tests.support.toy import toy_inputs, toy_model
+from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
 LITE = (
     "MODEL.BACKBONE.NAME",
@@ -109,3 +109,19 @@ def test_a_backbone_that_no_step_trains_keeps_its_statistics(
         trainer.resume_or_load(resume=False)
     assert len(measured) == moves
     assert ("no step of this run trains backbone 1" in caplog.text) == (not moves)
+
+
+def test_a_backbone_whose_weights_are_frozen_keeps_its_statistics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by MODEL.BACKBONE.FREEZE_AT 5: of its phase it is all the same."""
+    cfg, model = toy_cfg("MODEL.COMPOSITE.STATISTICS_IMAGES", 1), toy_model()
+    trained = model.state_dict().keys()
+    measured: list[object] = []
+    monkeypatch.setattr(statistics, "measure_on", lambda *given: measured.append(given))
+    monkeypatch.setattr(statistics, "build_finite_loader", lambda *_, **__: [])
+    measure_statistics(cfg, model, [{}], trained)
+    assert len(measured) == 1
+    model.backbone.bottom_up1.requires_grad_(False)
+    measure_statistics(cfg, model, [{}], trained)
+    assert len(measured) == 1

@@ -429,7 +429,7 @@ def with_corrupt_image(toy: SimpleNamespace, number: int) -> tuple[str, str]:
         (["GONE.KEY", "1"], "GONE.KEY is no key."),
         (["SOLVER.MAX_ITER"], "'SOLVER.MAX_ITER' has no value"),
         (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER"),
-        (["SOLVER.MAX_ITER", "-1"], "SOLVER.MAX_ITER is -1; it must be a whole number, at"),
+        (["SOLVER.MAX_ITER", "-1"], "SOLVER.MAX_ITER is -1; it must be a whole number in"),
         (["MODEL.DYNAMIC.THRESHOLD", "1.5"], "is 1.5; it must lie in [0, 1]."),
         (["MODEL.ROI_HEADS.NUM_CLASSES", "3"], "MODEL.ROI_HEADS.NUM_CLASSES is 3."),
         (["MODEL.WEIGHTS", "gone.pth"], "gone.pth does not exist"),

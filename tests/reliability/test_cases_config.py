@@ -131,7 +131,10 @@ OVERRIDES = [
     (("SEED", "-"), "SEED is '-'"),
     (("SOLVER.MAX_ITER", HUGE), "it must lie within 2^63."),
     (("SOLVER.MAX_ITER", "1.5"), "SOLVER.MAX_ITER is '1.5'; it must be a whole number"),
-    (("SOLVER.MAX_ITER", "-1"), "SOLVER.MAX_ITER is -1; it must be a whole number, at least 0."),
+    (
+        ("SOLVER.MAX_ITER", "-1"),
+        "SOLVER.MAX_ITER is -1; it must be a whole number in [0, 10",
+    ),
     (("SOLVER.BASE_LR", HUGE), "SOLVER.BASE_LR is "),
     (("SOLVER.BASE_LR", "nan"), "SOLVER.BASE_LR is nan; it must be a number in [0, 1e+31)."),
     (("SOLVER.BASE_LR", "1e999"), "SOLVER.BASE_LR is inf; it must be a number in [0, 1e+31)."),

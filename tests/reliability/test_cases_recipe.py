@@ -168,6 +168,11 @@ KEYS: list[tuple[tuple, str]] = [
     (("MODEL.MASK_ON", True, "MODEL.ROI_MASK_HEAD.NAME", "gone"), "MODEL.ROI_MASK_HEAD.NAME is"),
     (("MODEL.ROI_MASK_HEAD.NUM_CONV", 100_000), "it must be a whole number in [0, 100]."),
     (("MODEL.ROI_BOX_CASCADE_HEAD.IOUS", (0.5,)), "has 1 stages and BBOX_REG_WEIGHTS has 3"),
+    (
+        ("MODEL.ROI_HEADS.NAME", "CascadeROIHeads", "MODEL.ROI_HEADS.IOU_THRESHOLDS", [0.4]),
+        "IOU_THRESHOLDS is [0.4]; for CascadeROIHeads it must be [0.5], as MODEL.ROI_BOX_CASC",
+    ),
+    (("MODEL.ROI_MASK_HEAD.POOLER_TYPE", "ROIAlignRotated"), "'ROIAlignV2' or 'ROIPool'"),
     (("MODEL.RESNETS.RES5_DILATION", 3), "RES5_DILATION is 3; it must be 1 or 2."),
     (("MODEL.RESNETS.NUM_GROUPS", 0), "NUM_GROUPS is 0; it must be a whole number in"),
     (("MODEL.RESNETS.RES5_DILATION", 2), "stands an FPN, for whose levels it must be 1."),
