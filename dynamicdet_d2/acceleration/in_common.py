@@ -38,13 +38,8 @@ def attributes(module: nn.Module, model: nn.Module) -> dict[str, Any]:
 
 
 def kept_buffers(module: nn.Module) -> dict[str, Tensor | None]:
-    """A module's buffers that the copy has in common with it; name -> buffer.
-
-    Those of images' shape are not among them: the copy's lie in another order.
-    """
-    inside = module._buffers if is_own(module) else {}
-    images = any(x is not None and x.dim() >= 4 for x in inside.values())
-    return {} if images else inside
+    """A module's buffers that the copy has in common with it; name -> buffer."""
+    return module._buffers if is_own(module) else {}
 
 
 def in_common(model: nn.Module) -> dict[int, Any]:

@@ -74,7 +74,9 @@ def optimize_for_inference(
     if options.reduced:
         pool_in_float32(fast)
         rest_in_float32(fast)
-    fast = fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for weight in fast.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.to(memory_format=torch.channels_last)
     pad_to_multiple(fast, options.size_multiple)
     if options.compile:
         prepare(fast, device)

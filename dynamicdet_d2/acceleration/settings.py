@@ -123,6 +123,10 @@ class _Handed:
         for name, value in list(self._theirs.items()):
             if name not in self._apart and value is not self._last.get(name, _NOTHING):
                 self.ours[name] = self._last[name] = value
+        for name in self._last.keys() - self._theirs.keys():
+            del self._last[name]
+            self.ours.pop(name, None)
+        self.names = list(self._last)
 
     def gone(self) -> bool:
         return not self.ours.keys() >= self._last.keys()

@@ -184,7 +184,7 @@ def test_buffers_that_layers_change_are_the_models() -> None:
     for model in (fast, plain):
         model.neck.__class__ = WithBuffers
         model.neck.register_buffer("seen", torch.zeros(1))
-        model.neck.register_buffer("gain", torch.ones(1))
+        model.neck.register_buffer("gain", torch.ones(1, 1, 1, 1))  # of the shape of a map
     copies = set()
     for number in range(4):
         assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
@@ -194,9 +194,30 @@ def test_buffers_that_layers_change_are_the_models() -> None:
     assert len(copies) == 1
     for model in (fast, plain):  # of a program, between two
         model.neck.seen.data.zero_()
-        model.neck.gain = torch.zeros(1)
+        model.neck.gain = torch.zeros(1, 1, 1, 1)
     assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
     assert fast.neck.seen == fast.neck.gain == 1
+
+
+class Alternating(FPN):
+    """A neck that doubles every second image, by whether an attribute is there."""
+
+    def forward(self, x: Any) -> dict[str, torch.Tensor]:
+        levels = super().forward(x)
+        if hasattr(self, "seen"):
+            del self.seen
+            return levels
+        self.seen = True
+        return {name: 2 * level for name, level in levels.items()}
+
+
+def test_attributes_that_layers_delete_are_gone_from_the_model() -> None:
+    fast, plain = detector(*ALL_SCORES, optimize=True), detector(*ALL_SCORES)
+    for model in (fast, plain):
+        model.neck.__class__ = Alternating
+    for _ in range(5):
+        assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
+        assert hasattr(fast.neck, "seen") == hasattr(plain.neck, "seen")
 
 
 def test_a_layer_that_counts_makes_no_other_copy() -> None:
