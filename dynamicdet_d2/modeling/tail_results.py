@@ -170,7 +170,8 @@ def objectness_of_tail(
         channels: that its maps have; None: nobody knows.
 
     Raises:
-        ValueError: it is no mapping of maps, or they have other channels.
+        ValueError: it is no mapping of maps of as many images by stride, or they have other
+            channels.
         FloatingPointError: a logit is NaN or +inf; -inf is that of a position without an object.
     """
     found, giver = tails.objectness(1, pyramid), f"objectness() of {type(tails).__name__}"
@@ -179,7 +180,13 @@ def objectness_of_tail(
         raise ValueError(
             f"{giver} gives {shown(found)}; it must be a dict of logits (N, C, H, W) by stride."
         )
+    images = [len(level) for level in pyramid.values() if isinstance(level, Tensor)]
     for stride, logits in found.items():
+        if type(stride) is not int or stride < 1 or (images and len(logits) not in images):
+            raise ValueError(
+                f"{giver} gives {len(logits)} images at the stride {shown(stride)}; it must be a "
+                "dict of logits (N, C, H, W) by stride in pixels, of all N images of the batch."
+            )
         if channels is not None and logits.shape[1] != channels:
             raise ValueError(
                 f"{giver} gives logits of the shape {tuple(logits.shape)} at stride {stride}; by "

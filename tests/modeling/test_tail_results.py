@@ -184,6 +184,16 @@ def test_objectness(value: float) -> None:
     assert objectness_of_tail(Points(given), {}, 3) == given  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [(logits(0), "1 images at the stride 8"), ({"p3": torch.zeros(2, 3, 2, 2)}, "stride 'p3'")],
+)
+def test_objectness_of_other_images_or_strides(given: Any, says: str) -> None:
+    pyramid = {"p3": torch.zeros(2, 4, 2, 2)}
+    with pytest.raises(ValueError, match=rf"^objectness\(\) of Points gives .*{says}; it must be"):
+        objectness_of_tail(Points(given), pyramid, 3)  # type: ignore[arg-type]
+
+
 def test_objectness_of_other_channels_than_the_routers_map() -> None:
     model: Any = toy_model("MODEL.ROUTER.INPUTS", ["map"])
     model.objectness = lambda *_: logits(0, channels=5)
