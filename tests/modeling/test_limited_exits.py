@@ -65,22 +65,21 @@ def same(ours: Instances, theirs: Instances) -> None:
     assert torch.equal(ours.pred_classes, theirs.pred_classes)
 
 
-class Rescored(StandardROIHeads):
+def rescored(found: list[Instances]) -> list[Instances]:
     """As where masks are scored."""
+    for each in found:
+        each.scores = each.scores * each.pred_masks.flatten(1).mean(1)
+    return found
 
+
+class Rescored(StandardROIHeads):
     def forward_with_given_boxes(self, features: Any, instances: list[Instances]) -> Any:
-        found = super().forward_with_given_boxes(features, instances)
-        for x in found:
-            x.scores = x.scores * x.pred_masks.flatten(1).mean(1)
-        return found
+        return rescored(super().forward_with_given_boxes(features, instances))
 
 
 class RescoringMasks(MaskRCNNConvUpsampleHead):
     def forward(self, x: Any, instances: list[Instances]) -> Any:
-        found = super().forward(x, instances)
-        for each in found:
-            each.scores = each.scores * each.pred_masks.flatten(1).mean(1)
-        return found
+        return rescored(super().forward(x, instances))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("", Rescored), (".mask_head", RescoringMasks)])
