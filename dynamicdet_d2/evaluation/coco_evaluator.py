@@ -14,6 +14,7 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.utils import comm
 from pycocotools.coco import COCO
 
+from dynamicdet_d2.data.check.keypoints import keypoints_fault
 from dynamicdet_d2.evaluation.coco.arrays import mask_of
 from dynamicdet_d2.evaluation.ground_truth import (
     check_areas,
@@ -23,7 +24,8 @@ from dynamicdet_d2.evaluation.ground_truth import (
     refuse_lvis,
 )
 from dynamicdet_d2.utils.files import make_folder, write_json
-from dynamicdet_d2.utils.plain import to_plain
+from dynamicdet_d2.utils.plain import is_finite, to_plain
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def coco_evaluator(dataset: str, folder: str, sigmas: Sequence[float] = ()) -> C
         sigmas: ``TEST.KEYPOINT_OKS_SIGMAS``, one a keypoint; empty: COCO's 17.
 
     Raises:
-        ValueError: as ``read_ground_truth``.
+        ValueError: as ``read_ground_truth``, or naming an object that nobody could measure.
     """
     refuse_lvis(dataset)
     metadata = MetadataCatalog.get(dataset)
@@ -59,20 +61,37 @@ def coco_evaluator(dataset: str, folder: str, sigmas: Sequence[float] = ()) -> C
         if by_code:
             del metadata.json_file
     coco: Any = evaluator._coco_api
-    annotations = coco.dataset.get("annotations", [])
-    check_areas(dataset, annotations)
-    _complete(annotations)
+    _complete(dataset, coco.dataset.get("annotations", []))
     coco.annToRLE = partial(_mask_of, dataset, coco)
     return evaluator
 
 
-def _complete(annotations: list[dict]) -> None:
-    """What COCO's evaluation asks of every object, behind its pass; sets may lack it."""
+def _complete(dataset: str, annotations: list[dict]) -> None:
+    """What COCO's evaluation asks of every object, behind its pass; sets may lack it.
+
+    Raises:
+        ValueError: naming an object of which that is malformed.
+    """
+    check_areas(dataset, annotations)
+    for annotation in annotations:
+        box = annotation.get("bbox")
+        if not (isinstance(box, list) and len(box) == 4 and all(map(is_finite, box))):
+            _refuse(dataset, annotation, f"has the box {shown(box)}; four numbers are needed")
+        if annotation.setdefault("iscrowd", 0) not in (0, 1):
+            given = shown(annotation["iscrowd"])
+            _refuse(dataset, annotation, f"has 'iscrowd' {given}; it must be 0 or 1")
+        if fault := keypoints_fault(annotation, 0, measured=True):
+            _refuse(dataset, annotation, fault)
     numbers = max((len(x.get("keypoints", [])) for x in annotations), default=0)
     for annotation in annotations:
-        annotation.setdefault("iscrowd", 0)
-        points = annotation.setdefault("keypoints", [0] * numbers) if numbers else []
-        annotation.setdefault("num_keypoints", sum(v > 0 for v in points[2::3]))
+        if not annotation.get("keypoints"):
+            annotation["keypoints"] = [0] * numbers
+        labelled = sum(v > 0 for v in annotation["keypoints"][2::3])
+        annotation.setdefault("num_keypoints", labelled)
+
+
+def _refuse(dataset: str, annotation: dict, fault: str) -> None:
+    raise ValueError(f"Data set {dataset}: annotation {shown(annotation.get('id'))} {fault}.")
 
 
 def _mask_of(dataset: str, ground_truth: COCO, annotation: dict) -> dict:
@@ -96,6 +115,12 @@ class _OfImagesSeen(COCOEvaluator):
         known = [{**image, "image_id": to_plain(image["image_id"])} for image in inputs]
         super().process(known, outputs)
         self._seen += [image["image_id"] for image in known]
+
+    def _tasks_from_predictions(self, predictions: list[dict]) -> list[str]:
+        """Of keypoints Detectron2 would ask the first object how many there are."""
+        tasks = super()._tasks_from_predictions(predictions)
+        has_objects = bool(self._coco_api.anns)
+        return [task for task in tasks if has_objects or task != "keypoints"]
 
     def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict:
         seen = {*chain.from_iterable(comm.gather(self._seen, dst=0))}

@@ -122,3 +122,38 @@ def test_an_area_that_a_set_lacks_is_said_before_the_pass(tmp_path: Path) -> Non
     register_without(tmp_path, "area")
     with pytest.raises(ValueError, match="^Data set own: annotation 1 has no 'area'; a number of"):
         coco_evaluator("own", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"bbox": [1, 2, 3]}, r"has the box \[1, 2, 3\]; four numbers are needed"),
+        ({"bbox": None}, "has the box None; four numbers are needed"),
+        ({"iscrowd": None}, "has 'iscrowd' None; it must be 0 or 1"),
+        ({"iscrowd": "0"}, "has 'iscrowd' '0'; it must be 0 or 1"),
+        ({"keypoints": None}, "has the keypoints None; a list"),
+        ({"keypoints": [1, 2]}, r"has the keypoints \[1, 2\]; a list"),
+    ],
+)
+def test_objects_that_nobody_could_measure(tmp_path: Path, change: dict, says: str) -> None:
+    register(tmp_path, {}, change)
+    with pytest.raises(ValueError, match=f"^Data set own: annotation 2 {says}"):
+        coco_evaluator("own", str(tmp_path / "results"))
+
+
+def test_empty_keypoints_are_of_an_object_without_any(tmp_path: Path) -> None:
+    """Of two objects one has keypoints, which are found."""
+    points = {"keypoints": [7, 8, 2, 9, 9, 2], "num_keypoints": 2}
+    register(tmp_path, {"keypoints": [], "num_keypoints": 0}, points)
+    outputs = [found(pred_keypoints=torch.tensor([[[7.5, 8.5, 1], [9.5, 9.5, 1]]]))] * 2
+    evaluator = coco_evaluator("own", str(tmp_path / "results"), [0.5, 0.5])
+    MetadataCatalog.get("own").set(keypoint_names=["a", "b"], keypoint_flip_map=[])
+    assert figures(evaluator, outputs, "keypoints")["AP"] == pytest.approx(100)
+
+
+def test_keypoints_of_a_set_without_objects(tmp_path: Path) -> None:
+    register_coco_json([["own", *write_coco(tmp_path, [image_entry(1)], [])]])
+    evaluator = coco_evaluator("own", str(tmp_path / "results"), [0.5, 0.5])
+    evaluator.reset()
+    evaluator.process([{"image_id": 1}], [found(pred_keypoints=torch.zeros(1, 2, 3))])
+    assert evaluator.evaluate().keys() == {"bbox"}
