@@ -34,6 +34,8 @@ from tests.support.coco_files import clean_catalogs
 from tests.support.runs import TOY, run
 from tests.support.toy import toy_cfg, toy_inputs
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # Detectron2's own keys alone, as a user's file has them.
 STOCK = {
     "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
