@@ -308,14 +308,14 @@ def test_files_and_figures_around_the_points(run: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("error", [AssertionError, IndexError])  # without and with python -O
-def test_pictures_go_nowhere_without_a_training(
+def test_pictures_are_not_drawn_for_no_training(
     error: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none() -> None:
         raise error
 
     monkeypatch.setattr(module, "get_event_storage", none)
-    module._show("name", np.zeros((2, 2, 3), np.uint8))
+    module._show("name", SimpleNamespace(both_exits=pytest.fail), [])
 
 
 def test_pictures_have_the_ground_truth_and_go_to_tensorboard(
