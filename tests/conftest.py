@@ -25,9 +25,15 @@ def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test that looks at no chart: neither it nor the runs that it starts draw one."""
+    leave_undrawn(monkeypatch)
+
+
 @pytest.fixture(scope="module")
-def undrawn() -> Iterator[None]:
-    """For a file that looks at no chart: neither its trainings nor the runs it starts draw one."""
+def undrawn_file() -> Iterator[None]:
+    """The same for all tests of a file, and what they share."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         leave_undrawn(monkeypatch)
         yield

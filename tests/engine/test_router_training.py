@@ -22,7 +22,7 @@ from tests.support import runs
 from tests.support.runs import NUM_IMAGES, differing
 from tests.support.trained import trained
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn_file")
 
 Config = Callable[..., CfgNode]
 

@@ -30,7 +30,7 @@ from tests.support.runs import (
     write_toy,
 )
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn_file")
 
 NO_TEST = ("DATASETS.TEST", "()")
 ONLINE = ("SOLVER.ROUTER.MODE", "online")

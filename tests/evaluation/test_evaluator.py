@@ -41,7 +41,6 @@ from dynamicdet_d2.evaluation.report import pictures
 from dynamicdet_d2.evaluation.tradeoff.build import operating_points
 from dynamicdet_d2.utils.remarks import remark, remarks_kept
 from tests.support.toy import toy_cfg, toy_model
-from tests.support.undrawn import leave_undrawn
 
 NAME = "tradeoff_test"
 CATEGORIES = {3: "disc", 7: "ring", 9: "star"}  # no object is a star
@@ -163,12 +162,6 @@ def run(
     return SimpleNamespace(folder=folder, results=results, tradeoff=tradeoff, threshold=threshold)
 
 
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For an evaluation of which figures alone are looked at."""
-    leave_undrawn(monkeypatch)
-
-
 def fresh_figures(ground_truth: COCO, results: list[dict], iou_type: str) -> list[float | None]:
     """AP, AP50, AP75, APs, APm, APl by pycocotools itself, in percent."""
     results = [{k: v for k, v in r.items() if iou_type == "bbox" or k != "bbox"} for r in results]
@@ -209,7 +202,7 @@ def test_every_point_is_a_fresh_coco_evaluation_of_the_routed_model(
     assert min(map(len, seen.values())) > 2, "the points are all the same: this test could not fail"
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("undrawn")
 def test_points_of_merged_exits_are_fresh_evaluations_too(
     model: nn.Module, images: list[dict], json_file: Path, tmp_path: Path
 ) -> None:
@@ -256,7 +249,7 @@ def test_flops_are_those_of_the_routes_at_the_padded_sizes(
         assert point["gflops"] == pytest.approx((small[route] + large[route]) / 2e9)
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("undrawn")
 def test_what_was_said_of_the_data_set_stands_above_its_figures(
     cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
 ) -> None:
@@ -368,7 +361,7 @@ def read(folder: Path) -> dict:
     )
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("undrawn")
 def test_processes_are_gathered_and_repeated_images_dropped(
     run: SimpleNamespace,
     cfg: CfgNode,
@@ -440,7 +433,7 @@ def test_no_image(
     assert evaluate(cfg, model, tmp_path, [], []) == {}
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("undrawn")
 def test_data_set_without_a_json_file_is_converted(
     cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
 ) -> None:
@@ -540,7 +533,7 @@ class CountByRoute(DatasetEvaluator):
         return {"count": self.found}
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("undrawn")
 def test_evaluators_of_build_evaluator_need_no_model_and_may_be_several(
     run: SimpleNamespace, cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
 ) -> None:
@@ -592,7 +585,7 @@ def test_a_loop_of_a_user_s_own(
     assert caplog.text.count("is a loader of another data set, the figures are wrong") == elsewhere
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("undrawn")
 def test_a_second_pass_begins_with_a_reset(
     cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
 ) -> None:

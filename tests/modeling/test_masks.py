@@ -28,7 +28,6 @@ from dynamicdet_d2.engine.trainer import DynamicTrainer
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
-from tests.support.undrawn import leave_undrawn
 
 SMALL = (
     *("MODEL.MASK_ON", True),
@@ -329,11 +328,9 @@ def drawn_cfg(folder: Path) -> CfgNode:
     )
 
 
-def test_mask_ap_rises_over_training_at_both_exits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_mask_ap_rises_over_training_at_both_exits(tmp_path: Path) -> None:
     """All phases, and the trade-off at the end."""
-    leave_undrawn(monkeypatch)
     with clean_catalogs():
         trainer = DynamicTrainer(drawn_cfg(tmp_path))
         before = trainer.test(trainer.cfg, trainer.detector)

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from dynamicdet_d2.evaluation.report import files
-
 _REPORT = "dynamicdet_d2.evaluation.report"
 _SVG_CHARTS = ("curve_svg", "difficulties_svg", "gains_svg", "precision_svg")
 
@@ -43,4 +41,7 @@ def leave_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def nothing_is_drawn() -> bool:
     """Whether this process draws nothing, so that the runs that it starts need not either."""
+    # Not above: tests/conftest.py imports this file, and files that need no report need not wait.
+    from dynamicdet_d2.evaluation.report import files
+
     return files.tradeoff_png is _no_png
