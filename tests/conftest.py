@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
 
 from tests.support.signals import heed_ignored
+from tests.support.threads import on_one_thread
 from tests.support.undrawn import leave_undrawn
 
 heed_ignored()
-torch.set_num_threads(1)
+on_one_thread()
 # How long an example takes is the machine's affair.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

@@ -22,6 +22,7 @@ import torch
 from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset
 from dynamicdet_d2.engine.passing import PassingTrainer
 from dynamicdet_d2.modeling import DynamicRCNN
+from tests.support.threads import on_one_thread
 from tests.support.toy import toy_cfg
 from tests.support.undrawn import leave_undrawn, nothing_is_drawn
 
@@ -139,7 +140,7 @@ def _command(words: list[str], streams: list[Path], kill: Armed | None, drawn: b
     for descriptor, stream in enumerate(streams, start=1):
         file = os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
-    torch.set_num_threads(1)
+    on_one_thread()
     # As in a process that a user starts; a child of a server would begin one of its own.
     multiprocessing.set_start_method("fork", force=True)
     if not drawn:
