@@ -25,6 +25,8 @@ from tests.support.predicting import write_video
 from tests.support.runs import run, write_toy
 from tests.support.toy import toy_inputs
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = {"train_net.py": "train", "calibrate.py": "calibrate"}

@@ -11,12 +11,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
-from numpy.typing import NDArray
 from torch import nn
 
 from dynamicdet_d2.config import Use, check
@@ -258,15 +256,16 @@ class TradeoffEvaluator(Observer):
         )
         page = write_report(Path(self.output_dir) / "dynamic", tradeoff, routes, album)
         _log(tradeoff, page)
-        _show(f"{self._dataset}/both_exits", album.both_exits(routes))
+        _show(f"{self._dataset}/both_exits", album, routes)
 
 
-def _show(name: str, picture: NDArray[np.uint8] | None) -> None:
-    """In TensorBoard, while there is a training that writes to it."""
+def _show(name: str, album: Album, routes: Sequence[ImageRoute]) -> None:
+    """In TensorBoard, while there is a training that writes to it; else nothing is drawn for it."""
     try:
         storage = get_event_storage()
     except (AssertionError, IndexError):  # there is none; under python -O nothing is asserted
         return
+    picture = album.both_exits(routes)
     if picture is not None:
         storage.put_image(name, picture.transpose(2, 0, 1))
 

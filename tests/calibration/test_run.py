@@ -8,8 +8,6 @@ import dataclasses
 import json
 import logging
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +41,7 @@ from dynamicdet_d2.evaluation.exit_records import ExitRecord
 from dynamicdet_d2.evaluation.ground_truth import read_ground_truth
 from dynamicdet_d2.evaluation.observe import Observation
 from dynamicdet_d2.evaluation.passes import evaluate
+from tests.support import runs
 from tests.support.coco_files import clean_catalogs, image_entry, object_entry, write_coco
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 
@@ -161,15 +160,14 @@ def test_milliseconds_hold_for_the_model_as_it_was_run(cfg: CfgNode, tmp_path: P
 def test_unreachable_target_keeps_the_measurement(cfg: CfgNode, tmp_path: Path) -> None:
     # As users call it, with its log.
     arguments = command(cfg, tmp_path, "--target-gflops", "900")
-    called = [sys.executable, "-W", "ignore", "calibrate.py", *arguments]
-    done = subprocess.run(called, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    done = runs.run("calibrate.py", arguments, tmp_path / "called")
+    assert done.status == 2
     assert re.fullmatch(
         r"calibrate.py: error: The target cost of 900 GFLOPs cannot be reached; \S+ to \S+ GFLOPs "
         r"can\. \S+/calibration\.json is written, without an operating point\.\n",
-        done.stderr,
+        done.err,
     )
-    assert "Loading" in done.stdout and "Traceback" not in done.stdout
+    assert "Loading" in done.out and "Traceback" not in done.out
     assert cal.Calibration.from_json(tmp_path / "calibration.json").operating_point is None
 
 
@@ -201,6 +199,7 @@ def test_drawn_images_are_always_the_same(cfg: CfgNode) -> None:
     assert set(drawn()) <= set(range(1, NUM_IMAGES + 1))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_data_set_without_a_coco_file_is_calibrated_and_evaluated(
     cfg: CfgNode, tmp_path: Path
 ) -> None:

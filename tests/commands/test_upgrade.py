@@ -34,6 +34,8 @@ from tests.support.coco_files import clean_catalogs
 from tests.support.runs import TOY, run
 from tests.support.toy import toy_cfg, toy_inputs
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
 # Detectron2's own keys alone, as a user's file has them.
 STOCK = {
     "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
@@ -55,6 +57,7 @@ STOCK = {
     "MODEL.ROI_BOX_HEAD.FC_DIM": 32,
     "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 7,
     "MODEL.PIXEL_STD": [58.0, 57.0, 57.0],
+    "INPUT.MIN_SIZE_TEST": 64,  # of 96x64 pixels, which would otherwise become 1200x800
 }
 MASKS = {
     "MODEL.MASK_ON": True,

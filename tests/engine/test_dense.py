@@ -20,6 +20,8 @@ from tests.support.coco_files import clean_catalogs
 from tests.support.runs import differing, weights, write_toy
 from tests.support.toy import dense_keys
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
 HEADS = ["RetinaNet", "FCOS"]
 Config = Callable[..., CfgNode]
 

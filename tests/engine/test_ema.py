@@ -19,6 +19,8 @@ from tests.engine.test_static import STATIC
 from tests.support.runs import differing, weights
 from tests.support.trained import trained
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
 EMA = ("SOLVER.EMA.ENABLED", True, "SOLVER.EMA.DECAY", 0.9, "SOLVER.EMA.TAU", 2.0)
 Config = Callable[..., CfgNode]
 

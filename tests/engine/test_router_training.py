@@ -22,6 +22,8 @@ from tests.support import runs
 from tests.support.runs import NUM_IMAGES, differing
 from tests.support.trained import trained
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
 Config = Callable[..., CfgNode]
 
 DETECTORS = 2

@@ -24,6 +24,8 @@ from tests.support.coco_files import clean_catalogs
 from tests.support.runs import differing, train, weights, write_toy
 from tests.support.toy import dense_keys
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
 Config = Callable[[str, int], CfgNode]
 STATIC = (
     *("MODEL.BACKBONE.NAME", "build_resnet_dense_fpn_backbone", "DATASETS.TEST", ()),

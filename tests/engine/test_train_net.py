@@ -30,6 +30,8 @@ from tests.support.runs import (
     write_toy,
 )
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
 NO_TEST = ("DATASETS.TEST", "()")
 ONLINE = ("SOLVER.ROUTER.MODE", "online")
 LAST = DETECTORS_ITERS + ROUTER_ITERS - 1

@@ -30,6 +30,8 @@ from tests.support.runs import NUM_IMAGES, differing
 from tests.support.toy import toy_cfg, toy_inputs, toy_model
 from tests.support.trained import trained
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
 Config = Callable[..., CfgNode]
 
 GAPS = (0.1, -0.2, 0.5, 0.0)

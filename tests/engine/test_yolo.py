@@ -22,6 +22,8 @@ from dynamicdet_d2.evaluation.cost import count_flops
 from tests.support.coco_files import clean_catalogs
 from tests.support.runs import differing, weights
 
+pytestmark = pytest.mark.usefixtures("undrawn_file")
+
 Config = Callable[..., CfgNode]
 
 NUM_IMAGES = 6

@@ -202,6 +202,7 @@ def test_every_point_is_a_fresh_coco_evaluation_of_the_routed_model(
     assert min(map(len, seen.values())) > 2, "the points are all the same: this test could not fail"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_points_of_merged_exits_are_fresh_evaluations_too(
     model: nn.Module, images: list[dict], json_file: Path, tmp_path: Path
 ) -> None:
@@ -248,6 +249,7 @@ def test_flops_are_those_of_the_routes_at_the_padded_sizes(
         assert point["gflops"] == pytest.approx((small[route] + large[route]) / 2e9)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_was_said_of_the_data_set_stands_above_its_figures(
     cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
 ) -> None:
@@ -299,14 +301,14 @@ def test_files_and_figures_around_the_points(run: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("error", [AssertionError, IndexError])  # without and with python -O
-def test_pictures_go_nowhere_without_a_training(
+def test_pictures_are_not_drawn_for_no_training(
     error: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none() -> None:
         raise error
 
     monkeypatch.setattr(module, "get_event_storage", none)
-    module._show("name", np.zeros((2, 2, 3), np.uint8))
+    module._show("name", SimpleNamespace(both_exits=pytest.fail), [])
 
 
 def test_pictures_have_the_ground_truth_and_go_to_tensorboard(
@@ -359,6 +361,7 @@ def read(folder: Path) -> dict:
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_processes_are_gathered_and_repeated_images_dropped(
     run: SimpleNamespace,
     cfg: CfgNode,
@@ -430,6 +433,7 @@ def test_no_image(
     assert evaluate(cfg, model, tmp_path, [], []) == {}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_data_set_without_a_json_file_is_converted(
     cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
 ) -> None:
@@ -529,6 +533,7 @@ class CountByRoute(DatasetEvaluator):
         return {"count": self.found}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_evaluators_of_build_evaluator_need_no_model_and_may_be_several(
     run: SimpleNamespace, cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
 ) -> None:
@@ -580,6 +585,7 @@ def test_a_loop_of_a_user_s_own(
     assert caplog.text.count("is a loader of another data set, the figures are wrong") == elsewhere
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_second_pass_begins_with_a_reset(
     cfg: CfgNode, model: nn.Module, images: list[dict], tmp_path: Path
 ) -> None:

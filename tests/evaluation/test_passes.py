@@ -77,7 +77,7 @@ def test_what_is_no_evaluator(cfg: CfgNode, given: Any) -> None:
         evaluate(cfg, NAME, toy_model(), given, Loaders())
 
 
-@pytest.mark.usefixtures("_dataset")
+@pytest.mark.usefixtures("_dataset", "undrawn")
 def test_each_input_size_is_one_more_pass(cfg: CfgNode, tmp_path: Path) -> None:
     loaders = Loaders()
     evaluator = TradeoffEvaluator(NAME, cfg, output_dir=str(tmp_path))

@@ -328,6 +328,7 @@ def drawn_cfg(folder: Path) -> CfgNode:
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_mask_ap_rises_over_training_at_both_exits(tmp_path: Path) -> None:
     """All phases, and the trade-off at the end."""
     with clean_catalogs():

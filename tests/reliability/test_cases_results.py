@@ -212,6 +212,7 @@ def test_two_detectors_of_one_name_are_said(
     assert ("--compare has 2 detectors called A, which charts and" in caplog.text) == said
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({}, ""), ({"dataset": "other"}, "images of other, "), ({"num_images": 3}, "on 3 images of ")],
@@ -227,6 +228,7 @@ def test_a_comparison_with_other_images_is_said(
     assert ("AP of other images cannot be compared" in caplog.text) == bool(said)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_comparison_with_another_machine_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -238,6 +240,7 @@ def test_a_comparison_with_another_machine_is_said(
     assert said in caplog.text
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("theirs", "ours", "said"),
     [

@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import pytest
 import torch
 
 from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset
 from dynamicdet_d2.engine.passing import PassingTrainer
 from dynamicdet_d2.modeling import DynamicRCNN
+from tests.support.threads import on_one_thread
 from tests.support.toy import toy_cfg
+from tests.support.undrawn import leave_undrawn, nothing_is_drawn
 
 # For a machine that is busy with other work; a run takes one or two.
 SECONDS = 1800
@@ -126,20 +129,22 @@ def run(script: str, arguments: Sequence[object], output: Path, kill: Armed | No
     """``python script arguments``; files beside ``output`` take what it writes to the terminal."""
     streams = [output.with_name(f"{output.name}.{name}") for name in ("out", "err")]
     words = [script, *map(str, arguments)]
-    process = _server.Process(target=_command, args=(words, streams, kill))
+    process = _server.Process(target=_command, args=(words, streams, kill, not nothing_is_drawn()))
     process.start()
     process.join(SECONDS)
     assert process.exitcode is not None, f"{words} did not end"
     return Run(process.exitcode, *(stream.read_text() for stream in streams))
 
 
-def _command(words: list[str], streams: list[Path], kill: Armed | None) -> None:
+def _command(words: list[str], streams: list[Path], kill: Armed | None, drawn: bool) -> None:
     for descriptor, stream in enumerate(streams, start=1):
         file = os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
-    torch.set_num_threads(1)
+    on_one_thread()
     # As in a process that a user starts; a child of a server would begin one of its own.
     multiprocessing.set_start_method("fork", force=True)
+    if not drawn:
+        leave_undrawn(pytest.MonkeyPatch())
     if kill is not None:
         kill.arm()
     # This process is as good as new, so its own processes need no imports anew either.

@@ -43,6 +43,7 @@ class Tags(HTMLParser):
         self.text += data
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("realised", "named"),
     [(0.5, "half hard"), (0.45, "half hard"), (0.3, "0.3 hard"), (0.0, None), (1.0, None)],
@@ -91,6 +92,7 @@ def test_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     assert "<dt>oracle</dt>" in html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_no_picture_gets_into_no_report(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("word")
     picture = tmp_path / "gallery.jpg"
@@ -103,6 +105,7 @@ def test_what_is_no_picture_gets_into_no_report(tmp_path: Path) -> None:
         page(GOOD, ROUTES, tmp_path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_section_is_there(tmp_path: Path) -> None:
     for name in ("gallery.jpg", "misrouted.jpg"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
@@ -163,12 +166,14 @@ def test_poor_trade_offs_are_drawn(tmp_path: Path, ap: float | None, routes: lis
     assert "ms</b>" not in html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_share_of_the_oracles_gain_without_a_lead(tmp_path: Path) -> None:
     lucky = a_tradeoff(EASY, a_point(0.5, 31.5, 31.0, std=0.3), HARD)
     assert "random is 0 %" not in page(lucky, ROUTES, tmp_path)
     assert "random is 0 %" in page(GOOD, ROUTES, tmp_path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_share_of_the_oracles_gain_is_shown_where_there_is_one(tmp_path: Path) -> None:
     assert "<b>25%</b>" in page(GOOD, ROUTES, tmp_path)
     assert (
