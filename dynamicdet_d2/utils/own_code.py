@@ -2,7 +2,9 @@
 """What of a detector is a program's own: classes, and methods in the place of ours or others'."""
 
 import inspect
+import sys
 from collections.abc import Iterable
+from typing import Any
 
 # Whose modules are known: they keep nothing from call to call, and read maps where they say so.
 _KNOWN = {"detectron2", "dynamicdet_d2", "fvcore", "torch", "torchvision"}
@@ -10,7 +12,7 @@ _KNOWN = {"detectron2", "dynamicdet_d2", "fvcore", "torch", "torchvision"}
 
 def is_own(part: object) -> bool:
     """Whether its class is neither the project's nor of a library that it is built on."""
-    return _is_elsewhere(type(part).__module__)
+    return _is_own_class(type(part))
 
 
 def own_methods(part: object, names: Iterable[str]) -> list[str]:
@@ -24,8 +26,20 @@ def own_methods(part: object, names: Iterable[str]) -> list[str]:
 
 
 def _is_other(kind: type, name: str) -> bool:
-    written = getattr(inspect.getattr_static(kind, name, None), "__module__", None)
-    return written is not None and _is_elsewhere(written)
+    giver = next((base for base in kind.__mro__ if name in vars(base)), None)
+    if giver is None:
+        return False
+    written = getattr(inspect.getattr_static(giver, name), "__module__", None)
+    return _is_own_class(giver) or (written is not None and _is_elsewhere(written))
+
+
+def _is_own_class(kind: type) -> bool:
+    """Whether it is of another package, or is not where it says that it is: in a file that begins
+    with ``from detectron2.modeling.roi_heads import *`` even ``__name__`` is Detectron2's."""
+    place: Any = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        place = getattr(place, name, None)
+    return _is_elsewhere(kind.__module__) or place is not kind
 
 
 def _is_elsewhere(module: str) -> bool:
