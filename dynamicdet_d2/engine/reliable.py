@@ -218,10 +218,18 @@ class ReliableTrainer(StatefulTrainer):
         Raises:
             ValueError: as ``check_hook_states``.
         """
+        self._save_what_is_missing()
         super().before_train()
         check_hook_states(self._hooks)
         if self.start_iter >= self.max_iter:
             self.iter = self.start_iter - 1
+
+    def _save_what_is_missing(self) -> None:
+        """A run may have died behind its last step, before it wrote what commands look for."""
+        final = Path(self.cfg.OUTPUT_DIR, "model_final.pth")
+        ended = self._resumed and self.start_iter >= self.max_iter
+        if ended and comm.is_main_process() and not final.exists():
+            self.checkpointer.save(final.stem, iteration=self.max_iter - 1)
 
     def run_step(self) -> None:
         """As Detectron2's.
