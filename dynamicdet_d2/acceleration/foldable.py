@@ -14,6 +14,7 @@ from detectron2.layers import Conv2d, FrozenBatchNorm2d, NaiveSyncBatchNorm
 from torch import Tensor, nn
 
 from dynamicdet_d2.acceleration.as_written import has_hooks, runs_as
+from dynamicdet_d2.utils.own_code import is_own
 
 _BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm, FrozenBatchNorm2d)
 
@@ -71,7 +72,17 @@ def _foldable_inside(model: nn.Module) -> list[tuple[nn.Module, str, Foldable]]:
 def _is_as_written(block: Foldable) -> bool:
     """Whether it does what its equivalent was written for: a subclass may do something else."""
     written = next(kind for kind in type(block).__mro__ if "folded" in vars(kind))
-    return runs_as(block, written) and not any(map(has_hooks, block.modules()))
+    inside = [module for module in block.modules() if module is not block]
+    return runs_as(block, written) and not has_hooks(block) and all(map(_is_known, inside))
+
+
+def _is_known(module: nn.Module) -> bool:
+    """Whether a module of a block is one of those that it was written with."""
+    if is_own(module) or has_hooks(module) or "forward" in vars(module):
+        return False
+    if not isinstance(module, Conv2d):
+        return True
+    return module.activation is None and set(module.dilation) == {1} and module.groups == 1
 
 
 def norm_is_fixed(norm: nn.Module | None) -> bool:

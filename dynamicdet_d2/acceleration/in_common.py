@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model's modules hold beside weights and layers: the copy has it in common with the model.
 
-What a program changes within it, and what layers keep there from call to call, is so the same for
-both; so are the buffers of layers whose classes are a program's own. Lists, dicts, bound methods
-and partial functions that lead to layers or weights of the model's lead to the copy's own in the
-copy, and are no longer the same.
+So what a program changes within it is the same for both. Lists, dicts, bound methods and partial
+functions that lead to layers or weights of the model's lead to the copy's own in the copy, and are
+no longer the same.
 """
 
 from collections import deque
@@ -15,9 +14,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from dynamicdet_d2.utils.own_code import is_own
+from torch import nn
 
 # What torch itself keeps in each module; modes and hooks are looked at elsewhere.
 _OF_TORCH = frozenset(vars(nn.Module()))
@@ -37,18 +34,12 @@ def attributes(module: nn.Module, model: nn.Module) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if name not in left_out}
 
 
-def kept_buffers(module: nn.Module) -> dict[str, Tensor | None]:
-    """A module's buffers that the copy has in common with it; name -> buffer."""
-    return module._buffers if is_own(module) else {}
-
-
 def in_common(model: nn.Module) -> dict[int, Any]:
     """What ``copy.deepcopy`` is to leave as it is, as its ``memo``: id -> object."""
     ids, shared = _ids(model), dict[int, Any]()
     for module in model.modules():
         hooks = [x for name in _OF_TORCH - _COPIED for x in entries(vars(module).get(name))]
-        held = attributes(module, model).values(), kept_buffers(module).values()
-        for value in chain(*held, hooks):
+        for value in chain(attributes(module, model).values(), hooks):
             _share(value, ids, shared)
     return shared
 
@@ -76,9 +67,7 @@ def entries(value: Any) -> list[Any]:
 
 def _ids(model: nn.Module) -> set[int]:
     """Of all that the copy has for itself."""
-    shared = {id(x) for module in model.modules() for x in kept_buffers(module).values()}
-    found = chain(model.modules(), model.parameters(), model.buffers())
-    return {id(x) for x in found} - shared
+    return {id(x) for x in chain(model.modules(), model.parameters(), model.buffers())}
 
 
 def _share(value: Any, ids: set[int], shared: dict[int, Any]) -> None:

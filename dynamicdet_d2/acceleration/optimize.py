@@ -20,6 +20,7 @@ from dynamicdet_d2.acceleration.roi_align import replace_poolers
 from dynamicdet_d2.acceleration.run import for_inference
 from dynamicdet_d2.parts import Part, Takes, parts_of
 from dynamicdet_d2.utils.memory import keep_memory
+from dynamicdet_d2.utils.words import shown
 
 logger = logging.getLogger(__name__)
 
@@ -49,21 +50,17 @@ def optimize_for_inference(
 
     Returns:
         the copy, in evaluation mode. Its weights are for no checkpoint, and later changes of the
-        model do not reach it; for another one, call this again instead of ``copy.deepcopy``.
+        model do not reach it, as what layers of a program's own keep there does not reach the
+        model; for another one, call this again instead of ``copy.deepcopy``.
 
     Raises:
+        TypeError: for options of another type.
         ValueError: for options that the machine or the backbone cannot serve, for a detector
             whose parts are not described, for a copy that this function has made, and where the
             threshold comes from a calibration of another model.
     """
-    parts_of(model)  # refuses one without a description before anything is asked of it
-    if is_copy(model):
-        raise ValueError(
-            "The model is a copy that optimize_for_inference has made, with layers that are folded "
-            "already; for other options, give it the model that the copy is of."
-        )
+    _check(model, options)
     device = next(model.parameters()).device
-    _check_precision(options, device)
     fast = plain_copy(model, in_common).eval().requires_grad_(False)
     setattr(fast, _COPY, True)
     blocks, norms = fold_blocks(fast), fold_norms(fast)
@@ -100,8 +97,16 @@ def plain_copy(model: nn.Module, in_common: dict[int, Any] | None = None) -> nn.
     return copy.deepcopy(model, in_common)
 
 
-def _check_precision(options: InferenceOptions, device: torch.device) -> None:
-    if device.type == "cpu" and options.precision == "float16":
+def _check(model: nn.Module, options: InferenceOptions) -> None:
+    if not isinstance(options, InferenceOptions):
+        raise TypeError(f"options are {shown(options)}; they must be InferenceOptions(...).")
+    parts_of(model)  # refuses one without a description before anything is asked of it
+    if is_copy(model):
+        raise ValueError(
+            "The model is a copy that optimize_for_inference has made, with layers that are folded "
+            "already; for other options, give it the model that the copy is of."
+        )
+    if next(model.parameters()).device.type == "cpu" and options.precision == "float16":
         raise ValueError(
             "MODEL.INFERENCE.PRECISION is 'float16', which is for GPUs; on the CPU it must be "
             "'bfloat16' or 'float32'."

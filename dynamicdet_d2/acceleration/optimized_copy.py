@@ -6,26 +6,28 @@ import inspect
 import logging
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sized
 from itertools import chain
 from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as _of_all
 
 from dynamicdet_d2.acceleration.as_written import has_hooks
 from dynamicdet_d2.acceleration.in_common import in_common
 from dynamicdet_d2.acceleration.optimize import optimize_for_inference
 from dynamicdet_d2.acceleration.options import InferenceOptions
 from dynamicdet_d2.acceleration.settings import HandedSettings, LayerSettings
+from dynamicdet_d2.utils.own_code import is_own
 
 logger = logging.getLogger(__name__)
 
 _VERSION = operator.attrgetter("_version")
 _TRAINING = operator.attrgetter("training")
 _BEFORE_THE_COPY = ("forward", "inference")
+_OF_A_PROGRAM = "of a program's own that does not say optimizable = True"
 
 
 class OptimizedCopy:
@@ -33,14 +35,15 @@ class OptimizedCopy:
 
     Weights are loaded, and trained, after a model was built, so nothing can be prepared then. It
     is not part of the model's state: copies and pickles of the model begin without one. What
-    modules hold beside weights and layers the copy has in common with the model. What is set of the
-    model itself, of its router, of its heads, such as a score threshold, and of layers of a
-    program's own is followed; after settings of other layers, such as ``eps``, it is made anew.
-    Threads may call the model at the same time. A model with hooks inside, with functions in the
-    place of methods, or with modules in training mode, is run as it is: the copy lacks them. Of
-    changes through ``.data``, which are not counted, the first value in each row of each weight and
-    buffer is looked at, so that filters that were zeroed and statistics that were averaged are
-    seen; ``drop`` it after smaller ones.
+    modules hold beside weights and layers the copy has in common with the model; what is set of the
+    model itself, of its router and of its heads, such as a score threshold, is followed; after
+    settings of other layers, such as ``eps``, it is made anew. Threads may call the model at the
+    same time. A model with hooks inside, with functions in the place of methods, or with modules in
+    training mode, is run as it is: the copy lacks them. So is one with a class of a program's own,
+    which may keep what it sees, or look into other layers, but where the class says ``optimizable =
+    True``. Of changes through ``.data``, which are not counted, the first value in each row of each
+    weight and buffer is looked at, so that filters that were zeroed and statistics that were
+    averaged are seen; ``drop`` it after smaller ones.
     """
 
     def __init__(self, options: InferenceOptions | None, whole: bool = False) -> None:
@@ -54,12 +57,11 @@ class OptimizedCopy:
         self._copy: nn.Module | None = None
         self._made_from: _Moment | None = None
         self._alone = Lock()  # a copy is made, or brought up to date, by one thread
-        self._calls = 0  # that are under way
 
     def of(self, model: nn.Module) -> nn.Module:
-        """The copy of the model as it is now; the model itself without options, with hooks, or
-        where a caller has ``torch.compile`` read the model as a whole."""
-        if self.options is None or _is_compiling():
+        """The copy of the model as it is now; the model itself without options, where it cannot be
+        copied, or where a caller has ``torch.compile`` read the model as a whole."""
+        if self.options is None or _is_compiling() or _has_hooks_of_all():
             return model
         with self._alone:
             return self._up_to_date(model, self.options)
@@ -67,33 +69,21 @@ class OptimizedCopy:
     def _up_to_date(self, model: nn.Module, options: InferenceOptions) -> nn.Module:
         fast = self._copy
         if fast is None or self._made_from is None or not self._made_from.is_now(model):
-            self.drop()
+            self._forget()
             if reason := _watched(model, self._whole):
                 _say_it_runs_as_it_is(reason)
                 return model
             fast = optimize_for_inference(model, options, in_common(model))
-            self._copy, self._made_from = fast, _Moment(model, fast)
+            self._copy, self._made_from = fast, _Moment(model, fast, self._whole)
         self._made_from.settings.hand_on()
         return fast
 
-    @contextmanager
-    def called(self, fast: nn.Module) -> Iterator[None]:
-        """Around a call of the copy: what layers of a program's own have kept is the model's too.
-
-        It is handed back when no other call is under way, which may have settings of its own.
-        """
-        with self._alone:
-            self._calls += 1
-        try:
-            yield
-        finally:
-            with self._alone:
-                self._calls -= 1
-                if self._made_from is not None and fast is self._copy and not self._calls:
-                    self._made_from.settings.hand_back()
-
     def drop(self) -> None:
         """Free the copy's memory; the next inference makes another one."""
+        with self._alone:
+            self._forget()
+
+    def _forget(self) -> None:
         self._copy, self._made_from = None, None
 
     def __deepcopy__(self, memo: dict) -> "OptimizedCopy":
@@ -112,8 +102,7 @@ def on_optimized_copy(method: Callable) -> Callable:
         if fast is self:
             return method(self, *args, **kwargs)
         fast.operating_point = self.operating_point  # that another thread may set at this moment
-        with self.optimized_copy.called(fast):
-            return method(fast, *args, **kwargs)
+        return method(fast, *args, **kwargs)
 
     return call
 
@@ -123,25 +112,48 @@ def _watched(model: nn.Module, whole: bool) -> str:
 
     That is hooks, another ``forward`` than its class's or the one that its class was written with,
     and training mode of a module inside, such as dropout that samples at inference; weights of
-    ``torch.func.functional_call``, which last for a call; and another function in the place of a
-    method of the model's own. Hooks of the model itself are called whatever is run, and ``forward``
-    and ``inference`` before the copy is, but where the copy is called as a ``whole``.
+    ``torch.func.functional_call``, which last for a call; another function in the place of a
+    method; and classes of a program's own that do not say what they are (``_is_optimizable``).
+    Hooks of the model itself are called whatever is run, and ``forward`` and ``inference`` before
+    the copy is, but where the copy is called as a ``whole``.
     """
+    if is_own(model) and not _is_optimizable(model):
+        return f"{type(model).__name__} is a class {_OF_A_PROGRAM}"
     inside = [(name, x) for name, x in model.named_modules() if name]
     for name, x in (*inside, *([(type(model).__name__, model)] if whole else [])):
         if has_hooks(x) or "forward" in vars(x):
             return f"{name} of the model has a hook or a forward of its own"
         if _is_patched(type(x)):
             return f"forward of {type(x).__name__}, as {name} of the model, was replaced"
+        if is_own(x) and not _is_optimizable(x):
+            return f"{name} of the model is of the class {type(x).__name__}, {_OF_A_PROGRAM}"
+        if replaced := _replaced_in(x):
+            return f"{replaced[0]} of {name} of the model is another function than its class's"
     training = [name for name, x in inside if x.training]
     if training and not model.training:
         return f"{training[0]} of the model is in training mode, and the model is not"
     lent = [name for name, x in model.named_parameters() if not isinstance(x, nn.Parameter)]
     if lent:
         return f"{lent[0]} of the model is a tensor that is no parameter"
-    replaced = [name for name in vars(model) if name not in _BEFORE_THE_COPY]
-    own = [name for name in replaced if inspect.isroutine(getattr(type(model), name, None))]
+    own = [name for name in _replaced_in(model) if name not in _BEFORE_THE_COPY]
     return f"{own[0]} of the model is another function than its class's" if own else ""
+
+
+def _is_optimizable(module: nn.Module) -> bool:
+    """Whether a class of a program's own says that its methods read weights, buffers and settings
+    alone, set none of them, and ask no other layer for more than what it makes of its input."""
+    return getattr(type(module), "optimizable", False) is True
+
+
+def _replaced_in(module: nn.Module) -> list[str]:
+    """Names of functions that a module has in the place of its class's methods."""
+    kind = type(module)
+    return [name for name in vars(module) if inspect.isroutine(getattr(kind, name, None))]
+
+
+def _has_hooks_of_all() -> bool:
+    """Whether there are hooks on every module of the process."""
+    return bool(_of_all._global_forward_hooks or _of_all._global_forward_pre_hooks)
 
 
 def _is_compiling() -> bool:
@@ -169,10 +181,10 @@ def _say_it_runs_as_it_is(reason: str) -> None:
 class _Moment:
     """A model as it was when its copy was made, and the settings that the copy takes over later."""
 
-    def __init__(self, model: nn.Module, fast: nn.Module) -> None:
+    def __init__(self, model: nn.Module, fast: nn.Module, whole: bool) -> None:
         self._model = model
         self.settings = HandedSettings(model, fast)
-        self._weights = _Weights(model, self.settings.names())
+        self._weights = _Weights(model, whole)
         self._layers = LayerSettings(model, self.settings)
 
     def is_now(self, model: nn.Module) -> bool:
@@ -188,17 +200,18 @@ class _Weights:
     modules is made once, and what is left is done by functions that loop in C.
     """
 
-    def __init__(self, model: nn.Module, handed: set[tuple[int, str]]) -> None:
+    def __init__(self, model: nn.Module, whole: bool) -> None:
         """
         Args:
-            handed: buffers that are left out, by the id of their module's and their name.
+            whole: as of ``OptimizedCopy``: the model's own hooks count.
         """
         modules = list(model.modules())
         contents: list[dict[str, Any]] = [
             own for x in modules for own in (x._modules, x._parameters, x._buffers)
         ]
         # Hooks, and attributes in the place of methods, are seen by their number.
-        hooks = [own for x in modules[1:] for own in (x._forward_hooks, x._forward_pre_hooks)]
+        hooked = modules if whole else modules[1:]
+        hooks = [own for x in hooked for own in (x._forward_hooks, x._forward_pre_hooks)]
         self._contents: list[Sized] = [*contents, *hooks, *map(vars, modules)]
         self._counts = list(map(len, self._contents))
         self._modules, self._modes = modules, list(map(_TRAINING, modules))
@@ -206,15 +219,12 @@ class _Weights:
         self._kinds = list(set(self._types))
         self._forwards = list(map(_forward_of, self._kinds))
         # Most modules have nothing inside and no tensors of their own; traced ones no dict of them.
-        filled = [own for own in contents if isinstance(own, dict) and own]
-        self._filled = [x for x in filled if not all((id(x), name) in handed for name in x)]
+        self._filled = [own for own in contents if isinstance(own, dict) and own]
         self._inside = self._look()
         self._tensors = [x for x in self._inside if isinstance(x, Tensor)]
         # Tensors made in inference mode count no changes.
         self._counted = [x for x in self._tensors if not x.is_inference()]
-        left_out = {id(own[x]) for own in filled for x in own if (id(own), x) in handed}
-        every = chain(model.parameters(), model.buffers())
-        self._values = _values_of(x for x in every if id(x) not in left_out)
+        self._values = _values_of(chain(model.parameters(), model.buffers()))
         self._state = self._read()
 
     def changed(self) -> bool:

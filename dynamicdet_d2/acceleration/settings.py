@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attributes of a model's modules, which a program, or a layer of its own, may set after the
-optimised copy was made.
+"""Attributes of a model's modules, which a program may set after the optimised copy was made.
 
-Those of the model, its router, its heads and of layers whose classes are a program's own are handed
-on to the copy, as they are set from call to call; what the copy's layers of such classes have set
-during a call is handed back. All other attributes decide how the copy was made; where one of them
-changes, the copy is made anew.
+Those of the model, its router and its heads are handed on to the copy, as they are set from call to
+call. All others decide how the copy was made; where one of them changes, the copy is made anew.
 """
 
 from collections.abc import Iterator
@@ -16,14 +13,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from dynamicdet_d2.acceleration.in_common import (
-    attributes,
-    copied,
-    entries,
-    kept_buffers,
-)
+from dynamicdet_d2.acceleration.in_common import attributes, copied, entries
 from dynamicdet_d2.parts import parts_of
-from dynamicdet_d2.utils.own_code import is_own
 
 _NUMBERS_AND_TEXT = (bool, int, float, str, np.generic)
 _NOTHING = object()
@@ -36,15 +27,10 @@ class HandedSettings:
 
     def __init__(self, model: nn.Module, fast: nn.Module) -> None:
         decisive = {id(model), *(id(x) for head in _decisive(model) for x in head.modules())}
-        alike = [x for x in _alike(model, fast) if id(x[0]) in decisive or is_own(x[0])]
         self._handed = [
-            _Handed(attributes(ours, model), vars(ours), vars(theirs), is_own(ours))
-            for ours, theirs in alike
-        ]
-        self._handed += [
-            _Handed(kept_buffers(ours), ours._buffers, theirs._buffers, True)
-            for ours, theirs in alike
-            if kept_buffers(ours)
+            _Handed(attributes(ours, model), vars(ours), vars(theirs))
+            for ours, theirs in _alike(model, fast)
+            if id(ours) in decisive
         ]
 
     def hand_on(self) -> None:
@@ -52,17 +38,12 @@ class HandedSettings:
         for handed in self._handed:
             handed.hand_on()
 
-    def hand_back(self) -> None:
-        """Set those of layers of a program's own as the copy has left them."""
-        for handed in self._handed:
-            handed.hand_back()
-
     def gone(self) -> bool:
         """Whether the model lacks one by now."""
         return any(handed.gone() for handed in self._handed)
 
     def names(self) -> set[tuple[int, str]]:
-        """The id of a module's attributes, or buffers, and a setting's name."""
+        """The id of a module's attributes, and a setting's name."""
         return {(id(handed.ours), name) for handed in self._handed for name in handed.names}
 
 
@@ -99,16 +80,14 @@ class LayerSettings:
 class _Handed:
     """Attributes of a module that its counterpart in the copy had in common when it was made."""
 
-    def __init__(self, found: Attributes, ours: Attributes, theirs: Attributes, back: bool) -> None:
+    def __init__(self, found: Attributes, ours: Attributes, theirs: Attributes) -> None:
         """
         Args:
             found: the module's, without torch's.
             ours, theirs: all that the two modules have.
-            back: whether the copy's are handed back.
         """
-        self.ours, self._theirs, self._back = ours, theirs, back
+        self.ours, self._theirs = ours, theirs
         self.names = [name for name in found if theirs.get(name, _NOTHING) is found[name]]
-        self._apart = theirs.keys() - self.names
         self._last = {name: found[name] for name in self.names}
 
     def hand_on(self) -> None:
@@ -116,17 +95,6 @@ class _Handed:
         for name in self.names:
             if ours[name] is not last[name]:
                 self._theirs[name] = last[name] = ours[name]
-
-    def hand_back(self) -> None:
-        if not self._back:
-            return
-        for name, value in list(self._theirs.items()):
-            if name not in self._apart and value is not self._last.get(name, _NOTHING):
-                self.ours[name] = self._last[name] = value
-        for name in self._last.keys() - self._theirs.keys():
-            del self._last[name]
-            self.ours.pop(name, None)
-        self.names = list(self._last)
 
     def gone(self) -> bool:
         return not self.ours.keys() >= self._last.keys()

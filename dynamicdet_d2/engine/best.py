@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 WEIGHTS, RECORD = "model_best.pth", "best.json"
 MOST_NAMED = 6
 
+# Groups of results that have costs, and what is cheaper where it is less.
+_COSTED, _COSTS = ("dynamic", "static"), ("gflops", "latency_ms", "p95_ms")
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -55,8 +58,8 @@ class Record:
 
 def is_better_lower(metric: str) -> bool:
     """Whether a result is a loss, also of one of several data sets, or a cost, and none like AP."""
-    *group, name = metric.split("/")
-    return "losses" in group or "gflops" in name or "latency_ms" in name
+    group, name = ["", *metric.split("/")][-2:]
+    return group == "losses" or (group in _COSTED and name in _COSTS)
 
 
 def best_of(judged: tuple[Judged, ...], lower: bool) -> int | None:

@@ -6,8 +6,6 @@ of Detectron2's.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -111,21 +109,18 @@ class Predictor(DefaultPredictor):
         Raises:
             ValueError: it is none.
         """
-        with torch.no_grad(), self.as_run() as model:
-            output: dict[str, Any] = model([self.model_input(original_image)])[0]
+        with torch.no_grad():
+            output: dict[str, Any] = self.as_run()([self.model_input(original_image)])[0]
             return output
 
-    @contextmanager
-    def as_run(self) -> Iterator[nn.Module]:
-        """The model, or where ``MODEL.INFERENCE.OPTIMIZE`` is True its optimised copy, for a call.
+    def as_run(self) -> nn.Module:
+        """The model, or where ``MODEL.INFERENCE.OPTIMIZE`` is True its optimised copy.
 
         Raises:
             ValueError: as ``_refuse_other_input``.
         """
         self._refuse_other_input()
-        model = self._optimized.of(self.model)
-        with self._optimized.called(model):
-            yield model
+        return self._optimized.of(self.model)
 
     def _refuse_other_input(self) -> None:
         """

@@ -73,21 +73,19 @@ def _complete(dataset: str, annotations: list[dict]) -> None:
         ValueError: naming an object of which that is malformed.
     """
     check_areas(dataset, annotations)
+    given = [len(x["keypoints"]) for x in annotations if isinstance(x.get("keypoints"), list)]
+    numbers = max((number for number in given if number % 3 == 0), default=0)
     for annotation in annotations:
         box = annotation.get("bbox")
         if not (isinstance(box, list) and len(box) == 4 and all(map(is_finite, box))):
             _refuse(dataset, annotation, f"has the box {shown(box)}; four numbers are needed")
-        if annotation.setdefault("iscrowd", 0) not in (0, 1):
-            given = shown(annotation["iscrowd"])
-            _refuse(dataset, annotation, f"has 'iscrowd' {given}; it must be 0 or 1")
-        if fault := keypoints_fault(annotation, 0, measured=True):
+        annotation["iscrowd"] = crowd = annotation.get("iscrowd") or 0
+        if crowd not in (0, 1):
+            _refuse(dataset, annotation, f"has 'iscrowd' {shown(crowd)}; it must be 0 or 1")
+        annotation["keypoints"] = points = annotation.get("keypoints") or [0] * numbers
+        if fault := keypoints_fault(annotation, numbers // 3, measured=False):
             _refuse(dataset, annotation, fault)
-    numbers = max((len(x.get("keypoints", [])) for x in annotations), default=0)
-    for annotation in annotations:
-        if not annotation.get("keypoints"):
-            annotation["keypoints"] = [0] * numbers
-        labelled = sum(v > 0 for v in annotation["keypoints"][2::3])
-        annotation.setdefault("num_keypoints", labelled)
+        annotation.setdefault("num_keypoints", sum(v > 0 for v in points[2::3]))
 
 
 def _refuse(dataset: str, annotation: dict, fault: str) -> None:

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dynamicdet_d2.acceleration.foldable import blocks_folded
-from dynamicdet_d2.modeling.modes import evaluating, torch_seeded
+from dynamicdet_d2.modeling.modes import buffers_kept, evaluating, torch_seeded
 from dynamicdet_d2.parts import Part, Parts, Takes, parts_of
 from dynamicdet_d2.utils.own_code import is_own
 
@@ -169,9 +169,14 @@ def _copy_without_values(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and own random numbers; afterwards all is as before."""
+    """Evaluation mode and own random numbers; afterwards modes and buffers are as before."""
     device = _any_weight(model).device
-    with evaluating(model), torch_seeded(0, device), _as_trainable(model):
+    with (
+        evaluating(model),
+        buffers_kept(model),
+        torch_seeded(0, device),
+        _as_trainable(model),
+    ):
         yield
 
 

@@ -17,14 +17,20 @@ def check_weights(model: nn.Module, cfg: CfgNode) -> None:
     """
     Raises:
         ValueError: weights are not finite, of another type than float32, elsewhere than on the CPU
-            or made of others, the router has none, the model is an optimised copy, or it normalises
-            images otherwise than its config says.
+            or made of others, the router has none, a layer is in TorchScript, the model is an
+            optimised copy, or it normalises images otherwise than its config says.
     """
     refuse_without_router(model, "an export holds whole models")
     if is_copy(model):
         raise ValueError(
             "The model is a copy that optimize_for_inference has made; the model that the copy is "
             "of can be exported."
+        )
+    scripted = [n for n, x in model.named_modules() if isinstance(x, torch.jit.ScriptModule)]
+    if scripted:
+        raise ValueError(
+            f"{scripted[0]} of the model is in TorchScript, and cannot be exported; the layer that "
+            "it was made of can."
         )
     elsewhere = [x.device for x in model.parameters() if x.device.type != "cpu"]
     if elsewhere:

@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.jit import TracerWarning
+from torch.onnx.errors import OnnxExporterError
 
 from dynamicdet_d2.export.piece import Piece
 from dynamicdet_d2.export.torch_pieces import save_traced
 from dynamicdet_d2.utils.files import whole_file
+from dynamicdet_d2.utils.own_code import is_own_file
 from dynamicdet_d2.utils.words import in_words, shown
+
+logger = logging.getLogger(__name__)
 
 # The first that has layer norms, Swin's, as one operator.
 OPSET = 17
@@ -27,7 +32,7 @@ def write_onnx(piece: Piece, path: Path) -> list[Path]:
     file = path.with_suffix(".onnx")
     axes = {name: dict(piece.axes[name]) for name in piece.example}
     content: Any = io.BytesIO()  # which the exporter takes, whatever its annotation says
-    with _quiet(), torch.no_grad():
+    with _said_of(piece), torch.no_grad():
         torch.onnx.export(
             piece.module,
             tuple(piece.example.values()),
@@ -67,7 +72,7 @@ def openvino_of_onnx(source: Path, path: Path) -> list[Path]:
 def write_torch(piece: Piece, path: Path) -> list[Path]:
     """TorchScript, ``path`` with the ending ``.pt``."""
     file = path.with_suffix(".pt")
-    with _quiet():
+    with _said_of(piece):
         save_traced(piece, file)
     return [file]
 
@@ -102,9 +107,28 @@ def check_installed(name: str) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what tracing says of sizes that it takes for constants: the check sees those."""
+def _said_of(piece: Piece) -> Iterator[None]:
+    """Of what tracing says alone that a layer of a program's own decides by what it sees.
+
+    Detectron2's layers ask for sizes that are the same for all images, which the check sees.
+
+    Raises:
+        ValueError: naming the piece, of which a layer cannot be written.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            yield
+    except (OnnxExporterError, AssertionError) as error:
+        why = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"The piece '{piece.name}' of the model cannot be written: {why}."
+        ) from error
+    places = {(x.filename, x.lineno) for x in said if issubclass(x.category, TracerWarning)}
+    for file, line in sorted(place for place in places if is_own_file(place[0])):
+        logger.warning(
+            "%s, line %d: what is done there depends on values or sizes that it reads, and in the "
+            "export it is always what was done of the example.",
+            *(file, line),
+        )

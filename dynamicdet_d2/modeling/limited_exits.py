@@ -12,6 +12,7 @@ import torch
 from detectron2.structures import Instances
 
 from dynamicdet_d2.acceleration import on_optimized_copy
+from dynamicdet_d2.acceleration.as_written import has_hooks
 from dynamicdet_d2.modeling.batch import checked_difficulties, postprocessed
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
 from dynamicdet_d2.modeling.exit_merging import hard_detections
@@ -84,4 +85,5 @@ def _without_masks(model: DynamicDetector) -> AbstractContextManager:
 
 def _masks_are_own(head: Any) -> bool:
     methods = ("forward", "forward_with_given_boxes", "_forward_mask")
-    return bool(own_methods(head, methods) or own_methods(head.mask_head, ("forward",)))
+    own = own_methods(head, methods) or own_methods(head.mask_head, ("forward",))
+    return bool(own) or has_hooks(head) or has_hooks(head.mask_head)

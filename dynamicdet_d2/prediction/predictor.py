@@ -107,7 +107,8 @@ class DynamicPredictor(Predictor):
         for place, one in enumerate(inputs):
             alike[one["image"].shape].append(place)
         outputs: list[Prediction] = [{} for _ in inputs]
-        with torch.no_grad(), self.as_run() as model:
+        model = self.as_run()
+        with torch.no_grad():
             for places in alike.values():
                 found = model([inputs[place] for place in places])
                 for place, output in zip(places, found, strict=True):

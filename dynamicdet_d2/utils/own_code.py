@@ -4,6 +4,7 @@
 import inspect
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 # Whose modules are known: they keep nothing from call to call, and read maps where they say so.
@@ -23,6 +24,12 @@ def own_methods(part: object, names: Iterable[str]) -> list[str]:
         names: of methods that the part may have.
     """
     return [name for name in names if name in vars(part) or _is_other(type(part), name)]
+
+
+def is_own_file(path: str) -> bool:
+    """Whether a file of code is in none of the known packages."""
+    packages = [Path(sys.modules[x].__file__ or "").parent for x in _KNOWN if x in sys.modules]
+    return not any(Path(path).is_relative_to(package) for package in packages)
 
 
 def _is_other(kind: type, name: str) -> bool:

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a caller has put inside a model that has an optimised copy: hooks, functions and layers."""
 
+from threading import Thread
+
+import numpy as np
 import pytest
 import torch
 from detectron2.layers import Conv2d
 from detectron2.modeling.poolers import ROIPooler
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import prune
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, optimize_for_inference
 from dynamicdet_d2.acceleration.optimized_copy import _say_it_runs_as_it_is
-from tests.support.optimized import assert_same, detector, raw
-from tests.support.toy import toy_inputs
+from dynamicdet_d2.engine.predictor import Predictor
+from tests.support.optimized import STATIC, assert_same, detector, raw
+from tests.support.toy import toy_cfg, toy_inputs
 
 
 def hooked(model: nn.Module) -> list[str]:
@@ -83,6 +88,47 @@ def test_hooks_are_called_whenever_they_come(late: bool, caplog: pytest.LogCaptu
         "backbone.bottom_up1.res3.0.conv1.norm of the model has a hook or a forward of its own: "
         "the model is run as it is, without what MODEL.INFERENCE says, which is slower."
     ]
+
+
+def test_hooks_of_a_static_detector_itself_are_called() -> None:
+    """Also where they come after the first image; the copy is called in its place."""
+    predictor, seen = Predictor(toy_cfg(*STATIC, "MODEL.INFERENCE.OPTIMIZE", True)), []
+    image = np.full((64, 96, 3), 99, np.uint8)
+    predictor(image)
+    predictor.model.register_forward_hook(lambda *_: seen.append(1))
+    predictor(image)
+    assert seen == [1]
+
+
+def test_hooks_of_all_modules_are_called() -> None:
+    """The copy has a pooler and box head of other layers."""
+    model, seen = detector(optimize=True), set()
+    model(toy_inputs(1))
+    handle = register_module_forward_hook(lambda module, *_: seen.add(type(module)))
+    try:
+        model(toy_inputs(1))
+    finally:
+        handle.remove()
+    assert {nn.Linear, ROIPooler} <= seen
+
+
+def test_a_method_of_a_layer_that_was_replaced_is_called() -> None:
+    model = detector("MODEL.INFERENCE.PRECISION", "bfloat16", optimize=True)
+    own = model.roi_heads._forward_box
+    model.roi_heads._forward_box = lambda *given: [found[:3] for found in own(*given)]
+    assert len(raw(model, toy_inputs(1))[0]) <= 3
+    assert model.optimized_copy.of(model) is model
+
+
+def test_a_copy_may_be_dropped_while_another_thread_runs_it() -> None:
+    """Which takes it for a call, and then no more."""
+    kept = OptimizedCopy(InferenceOptions())
+    with kept._alone:
+        dropping = Thread(target=kept.drop)
+        dropping.start()
+        dropping.join(0.1)
+        assert dropping.is_alive()
+    dropping.join()
 
 
 def test_without_its_hooks_a_model_is_optimised_again() -> None:

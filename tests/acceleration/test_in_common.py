@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What layers hold beside weights, and keep from call to call, is the model's and its copy's."""
+"""What layers hold is the model's and its copy's; classes of one's own are run as they are."""
 
 import copy
 from array import array
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from threading import Barrier, Lock, Thread
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy, optimize_for_inference
 from dynamicdet_d2.acceleration.in_common import copied, in_common
+from dynamicdet_d2.acceleration.optimized_copy import _say_it_runs_as_it_is
 from dynamicdet_d2.engine.predictor import Predictor
 from dynamicdet_d2.modeling import DynamicRCNN
 from tests.support.optimized import STATIC, assert_same, detector, raw
@@ -41,6 +42,7 @@ class Scale:
 class Holding(FPN):
     """A neck whose features are multiplied by all that it holds."""
 
+    optimizable = True
     held: Any
 
     def forward(self, x: Any) -> dict[str, torch.Tensor]:
@@ -165,69 +167,6 @@ def test_what_layers_keep_is_the_models() -> None:
         assert_same(raw(fast, inputs)[0], raw(plain, inputs)[0])
         assert fast.neck.calls == plain.neck.calls == number + 1
         torch.testing.assert_close(fast.neck.previous, plain.neck.previous, rtol=1e-4, atol=1e-4)
-    fast.neck.calls = 10  # of a program, between two
-    raw(fast, images[0])
-    assert fast.neck.calls == 11
-
-
-class WithBuffers(FPN):
-    """A neck that counts in place, and keeps a gain that it sets anew."""
-
-    def forward(self, x: Any) -> dict[str, torch.Tensor]:
-        self.seen += 1
-        self.gain = 0.5 * self.gain + 1
-        return {name: self.gain * self.seen * level for name, level in super().forward(x).items()}
-
-
-def test_buffers_that_layers_change_are_the_models() -> None:
-    fast, plain = detector(*ALL_SCORES, optimize=True), detector(*ALL_SCORES)
-    for model in (fast, plain):
-        model.neck.__class__ = WithBuffers
-        model.neck.register_buffer("seen", torch.zeros(1))
-        model.neck.register_buffer("gain", torch.ones(1, 1, 1, 1))  # of the shape of a map
-    copies = set()
-    for number in range(4):
-        assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
-        assert fast.neck.seen == plain.neck.seen == number + 1
-        assert fast.neck.gain == plain.neck.gain == 2 - 0.5 ** (number + 1)
-        copies.add(fast.optimized_copy._copy)
-    assert len(copies) == 1
-    for model in (fast, plain):  # of a program, between two
-        model.neck.seen.data.zero_()
-        model.neck.gain = torch.zeros(1, 1, 1, 1)
-    assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
-    assert fast.neck.seen == fast.neck.gain == 1
-
-
-class Alternating(FPN):
-    """A neck that doubles every second image, by whether an attribute is there."""
-
-    def forward(self, x: Any) -> dict[str, torch.Tensor]:
-        levels = super().forward(x)
-        if hasattr(self, "seen"):
-            del self.seen
-            return levels
-        self.seen = True
-        return {name: 2 * level for name, level in levels.items()}
-
-
-def test_attributes_that_layers_delete_are_gone_from_the_model() -> None:
-    fast, plain = detector(*ALL_SCORES, optimize=True), detector(*ALL_SCORES)
-    for model in (fast, plain):
-        model.neck.__class__ = Alternating
-    for _ in range(5):
-        assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
-        assert hasattr(fast.neck, "seen") == hasattr(plain.neck, "seen")
-
-
-def test_a_layer_that_counts_makes_no_other_copy() -> None:
-    model = detector(optimize=True)
-    model.neck.__class__ = Smoothed
-    raw(model, toy_inputs(1))  # which first makes the attributes
-    raw(model, toy_inputs(1))
-    fast = model.optimized_copy._copy
-    raw(model, toy_inputs(1))
-    assert model.optimized_copy.of(model) is fast
 
 
 class Counting(DynamicRCNN):
@@ -235,65 +174,54 @@ class Counting(DynamicRCNN):
 
     def detections(self, *given: Any) -> Any:
         self.calls += 1
-        self.last = super().detections(*given)
-        return self.last
+        return super().detections(*given)
 
 
 def test_what_methods_of_the_model_keep_is_the_models() -> None:
     model = detector(optimize=True)
     model.__class__ = Counting
-    found = [raw(model, toy_inputs(1))[0] for _ in range(3)]
-    assert model.calls == 3
-    assert model.last[0] is found[-1]
-
-
-def test_what_a_failed_call_has_kept_is_the_models() -> None:
-    model = detector(optimize=True)
-    model.__class__ = Counting
-    model.router.__class__ = Failing
-    with pytest.raises(ZeroDivisionError):
-        model(toy_inputs(1))
-    assert model.router.seen == 1
-
-
-class Failing(type(detector().router)):
-    def forward(self, *given: Any) -> Any:
-        self.seen = 1
-        raise ZeroDivisionError
-
-
-def test_a_setting_of_another_call_is_not_handed_back() -> None:
-    """Of two calls at the same time the first that ends leaves the model what it was given."""
-    model = detector(optimize=True)
-    model.__class__ = Counting
-    fast, inside, out = model.optimized_copy.of(model), Barrier(2), Barrier(2)
-
-    def longer() -> None:
-        with model.optimized_copy.called(fast):
-            fast.loss_proposals = 7  # for the time of the call
-            inside.wait()
-            out.wait()
-            fast.loss_proposals = 512
-
-    other = Thread(target=longer)
-    other.start()
-    inside.wait()
-    with model.optimized_copy.called(fast):
-        pass
-    assert model.loss_proposals == 512
-    out.wait()
-    other.join()
-    assert model.loss_proposals == 512
+    for calls in (1, 2, 3):
+        raw(model, toy_inputs(1))
+        assert model.calls == calls
 
 
 def test_a_static_detectors_layers_keep_what_they_have_seen() -> None:
-    cfg = toy_cfg(*STATIC, "MODEL.INFERENCE.OPTIMIZE", True)
-    predictor = Predictor(cfg)
+    predictor = Predictor(toy_cfg(*STATIC, "MODEL.INFERENCE.OPTIMIZE", True))
     predictor.model.backbone.__class__ = Smoothed
-    image = np.full((64, 96, 3), 99, np.uint8)
-    for number in (1, 2, 3):
-        predictor(image)
-        assert predictor.model.backbone.calls == number
+    for calls in (1, 2, 3):
+        predictor(np.full((64, 96, 3), 99, np.uint8))
+        assert predictor.model.backbone.calls == calls
+
+
+def test_a_class_of_ones_own_is_run_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    _say_it_runs_as_it_is.cache_clear()
+    model = detector(optimize=True)
+    fast = model.optimized_copy.of(model)
+    assert fast is not model
+    model.neck.__class__ = Smoothed
+    assert model.optimized_copy.of(model) is model
+    assert caplog.messages == [
+        "neck of the model is of the class Smoothed, of a program's own that does not say "
+        "optimizable = True: the model is run as it is, without what MODEL.INFERENCE says, which "
+        "is slower."
+    ]
+
+
+class Doubled(FPN):
+    """A neck that says that it keeps nothing."""
+
+    optimizable = True
+
+    def forward(self, x: Any) -> dict[str, torch.Tensor]:
+        return {name: 2 * level for name, level in super().forward(x).items()}
+
+
+def test_a_class_that_says_so_is_optimised() -> None:
+    model, inputs = detector(*ALL_SCORES, "MODEL.FPN.NORM", "BN", optimize=True), toy_inputs(1)
+    model.neck.__class__ = Doubled
+    fast = model.optimized_copy.of(model)
+    assert fast is not model and fast.neck.fpn_output2.norm is None
+    assert_same(raw(model, inputs)[0], raw(plain_twin(model), inputs)[0])
 
 
 def test_lists_that_lead_to_layers_lead_to_the_copys() -> None:

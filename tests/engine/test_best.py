@@ -42,6 +42,8 @@ def test_the_first_of_the_best(values: list[float | None], lower: bool) -> None:
 def test_losses_of_several_data_sets_are_better_lower() -> None:
     assert is_better_lower("losses/L2") and is_better_lower("own_val/losses/L1")
     assert is_better_lower("dynamic/latency_ms") and is_better_lower("own_val/dynamic/gflops")
+    assert is_better_lower("losses/static/p95_ms") and not is_better_lower("losses/bbox/AP")
+    assert not is_better_lower("bbox/AP-gflops") and not is_better_lower("dynamic/fps")
     assert not any(map(is_better_lower, ("bbox/AP", "own_val/bbox/AP", "bbox/AP-losses")))
 
 

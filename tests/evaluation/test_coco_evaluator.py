@@ -129,9 +129,8 @@ def test_an_area_that_a_set_lacks_is_said_before_the_pass(tmp_path: Path) -> Non
     [
         ({"bbox": [1, 2, 3]}, r"has the box \[1, 2, 3\]; four numbers are needed"),
         ({"bbox": None}, "has the box None; four numbers are needed"),
-        ({"iscrowd": None}, "has 'iscrowd' None; it must be 0 or 1"),
         ({"iscrowd": "0"}, "has 'iscrowd' '0'; it must be 0 or 1"),
-        ({"keypoints": None}, "has the keypoints None; a list"),
+        ({"keypoints": "5"}, "has the keypoints '5'; a list"),
         ({"keypoints": [1, 2]}, r"has the keypoints \[1, 2\]; a list"),
     ],
 )
@@ -141,10 +140,11 @@ def test_objects_that_nobody_could_measure(tmp_path: Path, change: dict, says: s
         coco_evaluator("own", str(tmp_path / "results"))
 
 
-def test_empty_keypoints_are_of_an_object_without_any(tmp_path: Path) -> None:
+@pytest.mark.parametrize("empty", [[], None])
+def test_empty_keypoints_are_of_an_object_without_any(tmp_path: Path, empty: list | None) -> None:
     """Of two objects one has keypoints, which are found."""
     points = {"keypoints": [7, 8, 2, 9, 9, 2], "num_keypoints": 2}
-    register(tmp_path, {"keypoints": [], "num_keypoints": 0}, points)
+    register(tmp_path, {"keypoints": empty, "num_keypoints": 0, "iscrowd": None}, points)
     outputs = [found(pred_keypoints=torch.tensor([[[7.5, 8.5, 1], [9.5, 9.5, 1]]]))] * 2
     evaluator = coco_evaluator("own", str(tmp_path / "results"), [0.5, 0.5])
     MetadataCatalog.get("own").set(keypoint_names=["a", "b"], keypoint_flip_map=[])

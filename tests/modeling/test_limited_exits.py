@@ -96,6 +96,15 @@ def test_masks_that_scores_depend_on_are_computed(name: str, kind: type) -> None
 
 
 @torch.no_grad()
+def test_masks_that_a_hook_may_score_are_computed() -> None:
+    model, inputs = mask_rcnn(), toy_inputs(1)
+    model.roi_heads.mask_head.register_forward_hook(lambda *given: rescored(given[-1]))
+    found = exits_at_limits(model, inputs, [0])[0]
+    assert torch.equal(found.easy[0].scores, model.exits(inputs)[0]["detector1"].scores)
+    assert found.easy[0].has("pred_masks")
+
+
+@torch.no_grad()
 def test_masks_come_back() -> None:
     model, inputs = mask_rcnn(), toy_inputs(1)
     exits_at_limits(model, inputs, LIMITS)

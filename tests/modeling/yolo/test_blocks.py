@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The blocks of YOLOv7: orders of concatenation by marked values, and folding by hand."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -227,6 +230,29 @@ def test_every_block_of_a_model_is_folded() -> None:
     assert not any(weight.requires_grad for weight in model.parameters())
     torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
     assert fold_blocks(model) == fold_norms(model) == 0
+
+
+class Twice(Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda block: setattr(block.dense, "__class__", Twice),
+        lambda block: setattr(block.dense, "activation", nn.Tanh()),
+        lambda block: block.dense.__dict__.update(dilation=(2, 2), padding=(2, 2)),
+    ],
+)
+@torch.no_grad()
+def test_blocks_with_other_layers_inside_are_left(change: Callable[[Any], object]) -> None:
+    model = nn.Sequential(randomised(RepConv(3, 4)))
+    change(model[0])
+    x = torch.randn(1, 3, 5, 5, dtype=torch.float64)
+    expected = model(x)
+    assert fold_blocks(model) == 0
+    torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
 
 
 @torch.no_grad()
