@@ -43,6 +43,8 @@ MODES = {
     "map": Mode(("MODEL.ROUTER.INPUTS", "('features', 'map')")),
     "adamw": Mode(("SOLVER.OPTIMIZER", "ADAMW", "SOLVER.BASE_LR", 1e-4)),
     "ema": Mode(_EMA),
+    # Whose last period ends with the run: a checkpoint comes before the final one.
+    "divided": Mode((*_EMA, "SOLVER.CHECKPOINT_PERIOD", STEPS // 2)),
     "recipe": Mode(
         (*_EMA, "INPUT.MOSAIC.ENABLED", True, "INPUT.MAX_SIZE_TRAIN", 64)
         + ("INPUT.MOSAIC.OFF_LAST_STEPS", 3, "DATALOADER.NUM_WORKERS", 1)
