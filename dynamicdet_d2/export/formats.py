@@ -120,7 +120,7 @@ def _said_of(piece: Piece) -> Iterator[None]:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             yield
-    except (OnnxExporterError, AssertionError) as error:
+    except (OnnxExporterError, AssertionError, RuntimeError, TypeError) as error:
         why = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(
             f"The piece '{piece.name}' of the model cannot be written: {why}."

@@ -17,6 +17,7 @@ from torch import nn
 from dynamicdet_d2 import __version__
 from dynamicdet_d2.acceleration.foldable import fold_blocks
 from dynamicdet_d2.acceleration.folding import fold_norms
+from dynamicdet_d2.acceleration.in_common import in_common
 from dynamicdet_d2.acceleration.optimize import plain_copy
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.export.check import check_piece, check_pieces, sides_of
@@ -185,7 +186,7 @@ def _check_settings(manifest: dict[str, Any]) -> None:
 
 def _folded(model: nn.Module) -> nn.Module:
     """A copy with blocks and fixed norms folded into convolutions: runtimes fold norms alone."""
-    copy = plain_copy(model).eval().requires_grad_(False)
+    copy = plain_copy(model, in_common(model)).eval().requires_grad_(False)
     fold_blocks(copy)
     fold_norms(copy)
     return copy

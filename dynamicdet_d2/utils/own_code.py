@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of a detector is a program's own: classes, and methods in the place of ours or others'."""
 
+import functools
 import inspect
 import sys
 from collections.abc import Iterable
@@ -26,18 +27,32 @@ def own_methods(part: object, names: Iterable[str]) -> list[str]:
     return [name for name in names if name in vars(part) or _is_other(type(part), name)]
 
 
+@functools.cache
 def is_own_file(path: str) -> bool:
     """Whether a file of code is in none of the known packages."""
-    packages = [Path(sys.modules[x].__file__ or "").parent for x in _KNOWN if x in sys.modules]
-    return not any(Path(path).is_relative_to(package) for package in packages)
+    packages = [sys.modules[name].__file__ for name in _KNOWN if name in sys.modules]
+    return not any(Path(path).is_relative_to(Path(file or "").parent) for file in packages)
 
 
 def _is_other(kind: type, name: str) -> bool:
     giver = next((base for base in kind.__mro__ if name in vars(base)), None)
     if giver is None:
         return False
-    written = getattr(inspect.getattr_static(giver, name), "__module__", None)
-    return _is_own_class(giver) or (written is not None and _is_elsewhere(written))
+    return _is_own_class(giver) or _is_own_value(inspect.getattr_static(giver, name))
+
+
+def _is_own_value(value: Any) -> bool:
+    """Whether a class, or a function or one that it wraps, was written by a program: a wrapper says
+    the module of what it wraps."""
+    if isinstance(value, type):
+        return _is_own_class(value)
+    while value is not None:
+        value = getattr(value, "__func__", getattr(value, "fget", value))
+        code = getattr(value, "__code__", None)
+        if code is not None and is_own_file(code.co_filename):
+            return True
+        value = getattr(value, "__wrapped__", None)
+    return False
 
 
 def _is_own_class(kind: type) -> bool:
@@ -46,8 +61,4 @@ def _is_own_class(kind: type) -> bool:
     place: Any = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
         place = getattr(place, name, None)
-    return _is_elsewhere(kind.__module__) or place is not kind
-
-
-def _is_elsewhere(module: str) -> bool:
-    return module.partition(".")[0] not in _KNOWN
+    return kind.__module__.partition(".")[0] not in _KNOWN or place is not kind
