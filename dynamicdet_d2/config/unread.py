@@ -117,12 +117,17 @@ def _has_no_anchors(cfg: CfgNode) -> bool:
 
 
 def _lacks_router(cfg: CfgNode) -> bool:  # no steps of it are what such a plan has
-    return "router" not in cfg.SOLVER.PHASES and cfg.SOLVER.ROUTER.EPOCHS != 0
+    return "router" not in _listed(cfg.SOLVER.PHASES) and cfg.SOLVER.ROUTER.EPOCHS != 0
 
 
 def _lacks_detectors(cfg: CfgNode) -> bool:
     static, steps = cfg.MODEL.META_ARCHITECTURE in _STATIC, cfg.SOLVER.MAX_ITER
-    return not static and list(cfg.SOLVER.PHASES) == ["router"] and steps != 0
+    return not static and _listed(cfg.SOLVER.PHASES) == ["router"] and steps != 0
+
+
+def _listed(value: object) -> list:
+    """What else than a list a file may have, such as null, is said where values are checked."""
+    return list(value) if isinstance(value, list | tuple) else []
 
 
 OWNERS = (
@@ -282,7 +287,7 @@ def _no_depth(cfg: CfgNode, typed: Collection[str]) -> list[str]:
     It says which kind of blocks there are in any case, so that who types both can mean it.
     """
     keys = cfg.MODEL.COMPOSITE
-    blocks = [list(keys.NUM_BLOCKS1), list(keys.NUM_BLOCKS2)]
+    blocks = [_listed(keys.NUM_BLOCKS1), _listed(keys.NUM_BLOCKS2)]
     wrong = _out_of_range(_DEPTH, cfg.MODEL.RESNETS.DEPTH)  # which check says
     if wrong or _DEPTH not in typed or not all(blocks) or set(_BLOCKS).intersection(typed):
         return []

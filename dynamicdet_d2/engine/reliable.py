@@ -225,11 +225,14 @@ class ReliableTrainer(StatefulTrainer):
             self.iter = self.start_iter - 1
 
     def _save_what_is_missing(self) -> None:
-        """A run may have died behind its last step, before it wrote what commands look for."""
-        final = Path(self.cfg.OUTPUT_DIR, "model_final.pth")
+        """A run may have died behind its last step, before it wrote what commands look for; there
+        may be an earlier run's."""
         ended = self._resumed and self.start_iter >= self.max_iter
-        if ended and comm.is_main_process() and not final.exists():
-            self.checkpointer.save(final.stem, iteration=self.max_iter - 1)
+        if not ended or not comm.is_main_process():
+            return
+        last = Path(self.checkpointer.get_checkpoint_file())
+        if last.name != "model_final.pth" or not last.exists():
+            self.checkpointer.save("model_final", iteration=self.max_iter - 1)
 
     def run_step(self) -> None:
         """As Detectron2's.

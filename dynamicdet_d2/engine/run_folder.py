@@ -125,7 +125,8 @@ def keep_earlier_run(folder: Path) -> str:
     name = last.read_text(errors="replace").strip() if last.is_file() else "no checkpoint"
     return (
         f"OUTPUT_DIR {folder} holds an earlier run ({name}). This one begins anew and replaces its "
-        "checkpoints as it comes to their names; --resume would have gone on with it."
+        "checkpoints as it comes to their names; --resume would have gone on with it, and does so "
+        "until this run has a checkpoint."
         f"{begun_anew(folder)}{_results_of(folder)}"
     )
 

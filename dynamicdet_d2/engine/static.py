@@ -19,6 +19,7 @@ from torch import nn
 
 from dynamicdet_d2.acceleration import InferenceOptions, OptimizedCopy
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
+from dynamicdet_d2.data.check.keypoints import num_keypoints
 from dynamicdet_d2.data.loading.loaders import ImageLoader, build_test_loader
 from dynamicdet_d2.engine.builders import Builders
 from dynamicdet_d2.engine.checks import (
@@ -166,7 +167,8 @@ class StaticTrainer(ReliableTrainer, Builders):
             output_folder: None: as ``results_folder``.
         """
         folder = output_folder or results_folder(cfg, dataset_name)
-        coco = coco_evaluator(dataset_name, folder, cfg.TEST.KEYPOINT_OKS_SIGMAS)
+        measured = cfg.TEST.KEYPOINT_OKS_SIGMAS, num_keypoints(cfg)
+        coco = coco_evaluator(dataset_name, folder, *measured)
         cost = StaticCost(cfg, os.path.join(folder, f"static_{dataset_name}.json"))
         return DatasetEvaluators([coco, cost])
 

@@ -30,7 +30,9 @@ from dynamicdet_d2.utils.words import shown
 logger = logging.getLogger(__name__)
 
 
-def coco_evaluator(dataset: str, folder: str, sigmas: Sequence[float] = ()) -> COCOEvaluator:
+def coco_evaluator(
+    dataset: str, folder: str, sigmas: Sequence[float] = (), keypoints: int = 0
+) -> COCOEvaluator:
     """Detectron2's own, of the annotations that a data set has now and of the images that it sees.
 
     One that is registered by code is converted into a file of the folder. Left to itself Detectron2
@@ -38,6 +40,7 @@ def coco_evaluator(dataset: str, folder: str, sigmas: Sequence[float] = ()) -> C
 
     Args:
         sigmas: ``TEST.KEYPOINT_OKS_SIGMAS``, one a keypoint; empty: COCO's 17.
+        keypoints: of an object, where they are measured, else 0.
 
     Raises:
         ValueError: as ``read_ground_truth``, or naming an object that nobody could measure.
@@ -61,20 +64,23 @@ def coco_evaluator(dataset: str, folder: str, sigmas: Sequence[float] = ()) -> C
         if by_code:
             del metadata.json_file
     coco: Any = evaluator._coco_api
-    _complete(dataset, coco.dataset.get("annotations", []))
+    _complete(dataset, coco.dataset.get("annotations", []), keypoints)
     coco.annToRLE = partial(_mask_of, dataset, coco)
     return evaluator
 
 
-def _complete(dataset: str, annotations: list[dict]) -> None:
+def _complete(dataset: str, annotations: list[dict], keypoints: int) -> None:
     """What COCO's evaluation asks of every object, behind its pass; sets may lack it.
+
+    An object without keypoints is one whose keypoints count nowhere.
+
+    Args:
+        keypoints: as of ``coco_evaluator``.
 
     Raises:
         ValueError: naming an object of which that is malformed.
     """
     check_areas(dataset, annotations)
-    given = [len(x["keypoints"]) for x in annotations if isinstance(x.get("keypoints"), list)]
-    numbers = max((number for number in given if number % 3 == 0), default=0)
     for annotation in annotations:
         box = annotation.get("bbox")
         if not (isinstance(box, list) and len(box) == 4 and all(map(is_finite, box))):
@@ -82,10 +88,15 @@ def _complete(dataset: str, annotations: list[dict]) -> None:
         annotation["iscrowd"] = crowd = annotation.get("iscrowd") or 0
         if crowd not in (0, 1):
             _refuse(dataset, annotation, f"has 'iscrowd' {shown(crowd)}; it must be 0 or 1")
-        annotation["keypoints"] = points = annotation.get("keypoints") or [0] * numbers
-        if fault := keypoints_fault(annotation, numbers // 3, measured=False):
+        if not keypoints:
+            continue
+        if not annotation.get("keypoints"):
+            annotation.update(keypoints=[0] * 3 * keypoints, num_keypoints=0)
+        if annotation.get("num_keypoints") is None:  # counted where it is there
+            annotation.pop("num_keypoints", None)
+        if fault := keypoints_fault(annotation, keypoints, measured=True):
             _refuse(dataset, annotation, fault)
-        annotation.setdefault("num_keypoints", sum(v > 0 for v in points[2::3]))
+        annotation.setdefault("num_keypoints", sum(v > 0 for v in annotation["keypoints"][2::3]))
 
 
 def _refuse(dataset: str, annotation: dict, fault: str) -> None:

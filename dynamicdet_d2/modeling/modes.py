@@ -97,6 +97,17 @@ def buffers_kept(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def as_written() -> Iterator[None]:
+    """TorchScript's functions, such as Detectron2's focal losses, run as they are written.
+
+    After some calls in a process torch fuses them, and they round otherwise: losses would depend on
+    what the process has done before, and a run that resumes would not end with the same weights.
+    """
+    with torch.jit.optimized_execution(False):
+        yield
+
+
+@contextmanager
 def setting(name: str, value: object, *modules: nn.Module) -> Iterator[None]:
     """An attribute of each module has this value inside, and its own again afterwards."""
     before = [(m, getattr(m, name)) for m in modules]

@@ -56,7 +56,7 @@ def test_empty_metrics_are_not_kept(tmp_path: Path) -> None:
     """As a trainer has opened them, in a folder with weights alone."""
     (tmp_path / "last_checkpoint").write_text("weights.pth")
     (tmp_path / "metrics.json").touch()
-    assert keep_earlier_run(tmp_path).endswith("--resume would have gone on with it.")
+    assert keep_earlier_run(tmp_path).endswith("until this run has a checkpoint.")
     assert not (tmp_path / "metrics_1.json").exists()
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
+from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances, Keypoints, PolygonMasks, RotatedBoxes
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from dynamicdet_d2.engine.replay import replay
 from dynamicdet_d2.engine.step import TrainingStep, check_finite, losses_of
 from dynamicdet_d2.engine.step_seed import seed_step
 from dynamicdet_d2.modeling.dynamic_detector import DynamicDetector
-from tests.support.toy import toy_cfg, toy_inputs, toy_model
+from tests.support.toy import STATIC_RETINANET, toy_cfg, toy_inputs, toy_model
 
 
 class Line(nn.Module):
@@ -66,6 +67,20 @@ def test_a_learning_rate_that_its_schedule_has_made_too_large() -> None:
     with pytest.raises(FloatingPointError, match=r"^a learning rate is 1e\+42, of SOLVER"):
         run(step)
     assert step.model.weight.isfinite().all()
+
+
+def test_losses_do_not_depend_on_what_the_process_has_done() -> None:
+    """torch would fuse Detectron2's focal loss after some calls, and round otherwise."""
+    model = build_model(toy_cfg(*STATIC_RETINANET)).train()
+    rounded = set()
+    for _ in range(5):
+        model.loss_normalizer = 100
+        model.zero_grad()
+        with EventStorage():
+            sum(losses_of(model, toy_inputs(2)).values()).backward()
+        gradients = [x.grad.numpy().tobytes() for x in model.parameters() if x.grad is not None]
+        rounded.add(tuple(gradients))
+    assert len(rounded) == 1
 
 
 def test_losses_without_a_gradient() -> None:

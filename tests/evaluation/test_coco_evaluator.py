@@ -114,7 +114,7 @@ def test_objects_of_a_set_that_nobody_checked(tmp_path: Path, lacking: tuple) ->
     points = torch.tensor([[[7.5, 8.5, 1], [9.5, 9.5, 1]]])
     outputs = [found(pred_keypoints=points)]
     for kind, ap in (("keypoints", 100), ("bbox", 50.495)):
-        evaluator = coco_evaluator("own", str(tmp_path / kind), [0.5, 0.5])
+        evaluator = coco_evaluator("own", str(tmp_path / kind), [0.5, 0.5], 2)
         assert figures(evaluator, outputs, kind)["AP"] == pytest.approx(ap, abs=0.01)
 
 
@@ -137,16 +137,19 @@ def test_an_area_that_a_set_lacks_is_said_before_the_pass(tmp_path: Path) -> Non
 def test_objects_that_nobody_could_measure(tmp_path: Path, change: dict, says: str) -> None:
     register(tmp_path, {}, change)
     with pytest.raises(ValueError, match=f"^Data set own: annotation 2 {says}"):
-        coco_evaluator("own", str(tmp_path / "results"))
+        coco_evaluator("own", str(tmp_path / "results"), keypoints=2)
 
 
+@pytest.mark.parametrize("number", [0, 3, None])
 @pytest.mark.parametrize("empty", [[], None])
-def test_empty_keypoints_are_of_an_object_without_any(tmp_path: Path, empty: list | None) -> None:
+def test_empty_keypoints_are_of_an_object_without_any(
+    tmp_path: Path, empty: list | None, number: int | None
+) -> None:
     """Of two objects one has keypoints, which are found."""
     points = {"keypoints": [7, 8, 2, 9, 9, 2], "num_keypoints": 2}
-    register(tmp_path, {"keypoints": empty, "num_keypoints": 0, "iscrowd": None}, points)
+    register(tmp_path, {"keypoints": empty, "num_keypoints": number, "iscrowd": None}, points)
     outputs = [found(pred_keypoints=torch.tensor([[[7.5, 8.5, 1], [9.5, 9.5, 1]]]))] * 2
-    evaluator = coco_evaluator("own", str(tmp_path / "results"), [0.5, 0.5])
+    evaluator = coco_evaluator("own", str(tmp_path / "results"), [0.5, 0.5], 2)
     MetadataCatalog.get("own").set(keypoint_names=["a", "b"], keypoint_flip_map=[])
     assert figures(evaluator, outputs, "keypoints")["AP"] == pytest.approx(100)
 
@@ -157,3 +160,11 @@ def test_keypoints_of_a_set_without_objects(tmp_path: Path) -> None:
     evaluator.reset()
     evaluator.process([{"image_id": 1}], [found(pred_keypoints=torch.zeros(1, 2, 3))])
     assert evaluator.evaluate().keys() == {"bbox"}
+
+
+@pytest.mark.parametrize("points", [[], [7, 8, 2]])
+def test_keypoints_that_nobody_measures_are_left_alone(tmp_path: Path, points: list) -> None:
+    """As of a detector of boxes, on objects of several skeletons."""
+    register(tmp_path, {"keypoints": points}, {"keypoints": [7, 8, 2, 9, 9, 2]})
+    evaluator = coco_evaluator("own", str(tmp_path / "results"))
+    assert figures(evaluator, [found(), found()], "bbox")["AP"] == pytest.approx(100)

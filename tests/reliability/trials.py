@@ -10,6 +10,7 @@ from pathlib import Path
 from dynamicdet_d2.utils.folder_lock import NAME as LOCK
 from tests.reliability.kills import FULL, MEMORY, Blow, CountEvents
 from tests.support.runs import Run, differing, train, weights
+from tests.support.toy import STATIC_RETINANET
 
 # A short run: 8 steps of a phase that trains detectors, 6 of phase router.
 SHORT = ("SOLVER.MAX_ITER", 8, "SOLVER.CHECKPOINT_PERIOD", 3, "DATASETS.TEST", "()")
@@ -55,6 +56,10 @@ MODES = {
         ("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "SOLVER.MAX_ITER", STEPS)
         + ("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone")
         + ("MODEL.RESNETS.RES2_OUT_CHANNELS", 64)
+    ),
+    # Whose focal loss torch would fuse after some steps of a process.
+    "static dense": Mode(
+        (*STATIC_RETINANET, "MODEL.RETINANET.NUM_CLASSES", 6, "SOLVER.MAX_ITER", STEPS)
     ),
     "evaluated": Mode(("DATASETS.TEST", "('toy_test',)", "TEST.EVAL_PERIOD", 4)),
     "two processes": Mode((), _TWO),

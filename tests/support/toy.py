@@ -34,6 +34,17 @@ def toy_cfg(*overrides: object) -> CfgNode:
     return cfg
 
 
+# Detectron2's own.
+STATIC_RETINANET = (
+    *("MODEL.META_ARCHITECTURE", "RetinaNet"),
+    *("MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone"),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.RETINANET.NUM_CONVS", 1),
+    *("MODEL.RESNETS.OUT_FEATURES", ["res3", "res4", "res5"]),
+    *("MODEL.FPN.IN_FEATURES", ["res3", "res4", "res5"]),
+    *("MODEL.ANCHOR_GENERATOR.SIZES", [[16], [32], [64], [128], [256]]),
+)
+
+
 def dense_keys(head: str, num_classes: int = 3) -> list:
     """What makes a toy config one of a dynamic "RetinaNet" or "FCOS"."""
     return [
