@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from dynamicdet_d2.utils.own_code import is_own_value
+
 # What torch itself keeps in each module; modes and hooks are looked at elsewhere.
 _OF_TORCH = frozenset(vars(nn.Module()))
 _COPIED = {"_parameters", "_buffers", "_modules"}
@@ -53,14 +55,17 @@ def copied(model: nn.Module) -> list[Any]:
 
 
 def entries(value: Any) -> list[Any]:
-    """What a list, a dict, a bound method or a partial function holds; of other objects nothing."""
+    """What a list, a dict, a bound method or a partial function holds; of other objects nothing.
+
+    Functions of a program's own stay bound to what they are: they may write into it.
+    """
     if isinstance(value, (list, tuple, set, frozenset, deque)):
         return list(value)
     if isinstance(value, dict):
         return [*value, *value.values()]
-    if isinstance(value, MethodType):
+    if isinstance(value, MethodType) and not is_own_value(value):
         return [value.__self__]
-    if isinstance(value, partial):
+    if isinstance(value, partial) and not is_own_value(value.func):
         return [value.func, value.args, value.keywords]
     return []
 

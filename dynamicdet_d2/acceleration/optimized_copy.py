@@ -20,7 +20,7 @@ from dynamicdet_d2.acceleration.in_common import in_common
 from dynamicdet_d2.acceleration.optimize import optimize_for_inference
 from dynamicdet_d2.acceleration.options import InferenceOptions
 from dynamicdet_d2.acceleration.settings import HandedSettings, LayerSettings
-from dynamicdet_d2.utils.own_code import is_own
+from dynamicdet_d2.utils.own_code import is_own, is_own_class, is_own_value
 
 logger = logging.getLogger(__name__)
 
@@ -123,8 +123,8 @@ def _watched(model: nn.Module, whole: bool) -> str:
     for name, x in (*inside, *([(type(model).__name__, model)] if whole else [])):
         if has_hooks(x) or "forward" in vars(x):
             return f"{name} of the model has a hook or a forward of its own"
-        if _is_patched(type(x)):
-            return f"forward of {type(x).__name__}, as {name} of the model, was replaced"
+        if patched := _patched_in(type(x)):
+            return f"{patched} of {type(x).__name__}, as {name} of the model, was replaced"
         if is_own(x) and not _is_optimizable(x):
             return f"{name} of the model is of the class {type(x).__name__}, {_OF_A_PROGRAM}"
         if replaced := _replaced_in(x):
@@ -142,7 +142,7 @@ def _watched(model: nn.Module, whole: bool) -> str:
 def _is_optimizable(module: nn.Module) -> bool:
     """Whether a class of a program's own says that its methods read weights, buffers and settings
     alone, set none of them, and ask no other layer for more than what it makes of its input."""
-    return getattr(type(module), "optimizable", False) is True
+    return vars(type(module)).get("optimizable", False) is True  # of a base, others said it
 
 
 def _replaced_in(module: nn.Module) -> list[str]:
@@ -160,10 +160,14 @@ def _is_compiling() -> bool:
     return getattr(torch.compiler, "is_compiling", lambda: False)()  # newer than torch 2.1
 
 
-def _is_patched(kind: type[nn.Module]) -> bool:
-    """Whether its ``forward`` was defined in the module of none of its classes."""
+def _patched_in(kind: type[nn.Module]) -> str:
+    """Name of a method that a program has replaced in a class; '' where there is none."""
     written = getattr(_forward_of(kind), "__module__", None)
-    return written not in {None, *(base.__module__ for base in kind.__mro__)}
+    if written not in {None, *(base.__module__ for base in kind.__mro__)}:
+        return "forward"
+    known = [base for base in kind.__mro__ if not is_own_class(base)]
+    methods = (item for base in known for item in vars(base).items())
+    return next((name for name, value in methods if is_own_value(value)), "")
 
 
 def _forward_of(kind: type[nn.Module]) -> object:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,7 @@ NUM_DETECTIONS = 100
 _NO_VALUES = (AttributeError, RuntimeError, TypeError, ValueError, NotImplementedError)
 
 _ROI_SIDE = 128  # pixels; side of the small image
+_ONE_AT_A_TIME = Lock()  # parts of the model itself are watched
 
 
 class Work(NamedTuple):
@@ -118,13 +120,14 @@ def measure_dense(model: nn.Module, height: int, width: int) -> dict[str, Work]:
         model: as in ``cost.count_flops``.
         height, width: of one image in pixels, padded.
     """
-    try:
-        with torch.device("meta"):
-            return _dense_pass(_copy_without_values(model), height, width)
-    except _NO_VALUES as error:
-        logger.debug("Counting by a real run, as one without values failed: %s", error)
-        with _undisturbed(model):
-            return _dense_pass(model, height, width)
+    with _ONE_AT_A_TIME:
+        try:
+            with torch.device("meta"):
+                return _dense_pass(_copy_without_values(model), height, width)
+        except _NO_VALUES as error:
+            logger.debug("Counting by a real run, as one without values failed: %s", error)
+            with _undisturbed(model):
+                return _dense_pass(model, height, width)
 
 
 def _dense_pass(model: nn.Module, height: int, width: int) -> dict[str, Work]:
@@ -227,7 +230,7 @@ def measure_roi_heads(
         Takes.DETECTIONS: (features, [_detections(NUM_DETECTIONS, image)]),
     }
     work = {}
-    with _undisturbed(model):
+    with _ONE_AT_A_TIME, _undisturbed(model):
         for takes, arguments in inputs.items():
             work.update(_roi_pass([p for p in parts.parts if p.takes in inputs], takes, arguments))
     return work

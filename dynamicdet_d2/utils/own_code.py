@@ -10,11 +10,13 @@ from typing import Any
 
 # Whose modules are known: they keep nothing from call to call, and read maps where they say so.
 _KNOWN = {"detectron2", "dynamicdet_d2", "fvcore", "torch", "torchvision"}
+# But for those that quantisation is prepared with.
+_OBSERVERS = "torch.ao."
 
 
 def is_own(part: object) -> bool:
     """Whether its class is neither the project's nor of a library that it is built on."""
-    return _is_own_class(type(part))
+    return is_own_class(type(part))
 
 
 def own_methods(part: object, names: Iterable[str]) -> list[str]:
@@ -38,14 +40,14 @@ def _is_other(kind: type, name: str) -> bool:
     giver = next((base for base in kind.__mro__ if name in vars(base)), None)
     if giver is None:
         return False
-    return _is_own_class(giver) or _is_own_value(inspect.getattr_static(giver, name))
+    return is_own_class(giver) or is_own_value(inspect.getattr_static(giver, name))
 
 
-def _is_own_value(value: Any) -> bool:
+def is_own_value(value: Any) -> bool:
     """Whether a class, or a function or one that it wraps, was written by a program: a wrapper says
     the module of what it wraps."""
     if isinstance(value, type):
-        return _is_own_class(value)
+        return is_own_class(value)
     while value is not None:
         value = getattr(value, "__func__", getattr(value, "fget", value))
         code = getattr(value, "__code__", None)
@@ -55,10 +57,11 @@ def _is_own_value(value: Any) -> bool:
     return False
 
 
-def _is_own_class(kind: type) -> bool:
+def is_own_class(kind: type) -> bool:
     """Whether it is of another package, or is not where it says that it is: in a file that begins
     with ``from detectron2.modeling.roi_heads import *`` even ``__name__`` is Detectron2's."""
     place: Any = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
         place = getattr(place, name, None)
-    return kind.__module__.partition(".")[0] not in _KNOWN or place is not kind
+    known = kind.__module__.partition(".")[0] in _KNOWN
+    return not known or place is not kind or kind.__module__.startswith(_OBSERVERS)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a caller has put inside a model that has an optimised copy: hooks, functions and layers."""
 
+import functools
 from threading import Thread
 
 import numpy as np
@@ -238,15 +239,21 @@ def test_weights_that_are_lent_for_a_call() -> None:
     assert model.optimized_copy.of(model) is not model
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_forward_that_was_replaced_in_a_class_is_run(
-    late: bool, monkeypatch: pytest.MonkeyPatch
+    late: bool, wrapped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The copy has a pooler of another kind in the place of Detectron2's."""
     original = ROIPooler.forward
     model, inputs = detector(optimize=True), toy_inputs(1)
     before = model(inputs)[0]["instances"].scores
-    monkeypatch.setattr(ROIPooler, "forward", lambda self, *args: 0 * original(self, *args))
+
+    def other(self: ROIPooler, *args: object) -> torch.Tensor:
+        return 0 * original(self, *args)
+
+    replaced = functools.wraps(original)(other) if wrapped else other
+    monkeypatch.setattr(ROIPooler, "forward", replaced)
     if not late:
         model = detector(optimize=True)
     after = model(inputs)[0]["instances"].scores

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -222,6 +222,30 @@ def test_a_class_that_says_so_is_optimised() -> None:
     fast = model.optimized_copy.of(model)
     assert fast is not model and fast.neck.fpn_output2.norm is None
     assert_same(raw(model, inputs)[0], raw(plain_twin(model), inputs)[0])
+
+
+class Inheriting(Doubled):
+    """Which says nothing itself."""
+
+
+def test_a_class_does_not_inherit_that_it_is_optimised() -> None:
+    model = detector(optimize=True)
+    model.neck.__class__ = Inheriting
+    assert model.optimized_copy.of(model) is model
+
+
+def counting(neck: Any, x: torch.Tensor) -> torch.Tensor:
+    neck.calls = getattr(neck, "calls", 0) + 1
+    return neck.calls * x
+
+
+def test_functions_that_are_bound_to_a_layer_write_into_the_models() -> None:
+    fast, plain = detector(*ALL_SCORES, optimize=True), detector(*ALL_SCORES)
+    for model in (fast, plain):
+        model.neck.fpn_output2.activation = MethodType(counting, model.neck)
+    for number in (1, 2, 3):
+        assert_same(raw(fast, toy_inputs(1))[0], raw(plain, toy_inputs(1))[0])
+        assert fast.neck.calls == plain.neck.calls == number
 
 
 def test_lists_that_lead_to_layers_lead_to_the_copys() -> None:

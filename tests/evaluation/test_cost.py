@@ -3,6 +3,7 @@
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -351,6 +352,13 @@ def test_parts_may_be_called_with_names() -> None:
     with meter.watching(Part("attention", attention)):
         attention(*torch.zeros(3, 1, 4, 8), need_weights=False)
     assert meter.work["attention"] == (2 * 4 * 4 * 8, 4 * 4 * 8 * 8)
+
+
+def test_threads_may_count_one_model() -> None:
+    model = tiny_model()
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: count_flops(model, 64, 64, NUM_PROPOSALS), range(12)))
+    assert found == [found[0]] * 12
 
 
 def test_a_network_of_proposals_alone_is_counted() -> None:
