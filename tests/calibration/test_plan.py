@@ -415,7 +415,7 @@ NEEDS = "--plan needs --target-latency-ms, --target-gflops or --max-ap-drop."
         ),
         (
             ["--plan", "--max-ap-drop", "1", "TEST.DYNAMIC.PLAN.EASY_PROPOSALS", "[-1]"],
-            "TEST.DYNAMIC.PLAN.EASY_PROPOSALS has -1; each must be a whole number, at least 0.",
+            "TEST.DYNAMIC.PLAN.EASY_PROPOSALS has -1; each must be a whole number in [0, 100000].",
         ),
         (
             [
