@@ -120,12 +120,11 @@ def _watched(model: nn.Module, whole: bool) -> str:
     if is_own(model) and not _is_optimizable(model):
         return f"{type(model).__name__} is a class {_OF_A_PROGRAM}"
     inside = [(name, x) for name, x in model.named_modules() if name]
+    own_kinds = {kind for kind in {type(x) for _, x in inside} if is_own_class(kind)}
     for name, x in (*inside, *([(type(model).__name__, model)] if whole else [])):
         if has_hooks(x) or "forward" in vars(x):
             return f"{name} of the model has a hook or a forward of its own"
-        if patched := _patched_in(type(x)):
-            return f"{patched} of {type(x).__name__}, as {name} of the model, was replaced"
-        if is_own(x) and not _is_optimizable(x):
+        if type(x) in own_kinds and not _is_optimizable(x):
             return f"{name} of the model is of the class {type(x).__name__}, {_OF_A_PROGRAM}"
         if replaced := _replaced_in(x):
             return f"{replaced[0]} of {name} of the model is another function than its class's"
@@ -136,7 +135,12 @@ def _watched(model: nn.Module, whole: bool) -> str:
     if lent:
         return f"{lent[0]} of the model is a tensor that is no parameter"
     own = [name for name in _replaced_in(model) if name not in _BEFORE_THE_COPY]
-    return f"{own[0]} of the model is another function than its class's" if own else ""
+    if own:
+        return f"{own[0]} of the model is another function than its class's"
+    kinds = {type(x): name for name, x in reversed(inside)}
+    patched = ((_patched_in(kind), kind.__name__, name) for kind, name in kinds.items())
+    found = next((x for x in patched if x[0]), None)  # last, as it takes the longest
+    return "{} of {}, as {} of the model, was replaced".format(*found) if found else ""
 
 
 def _is_optimizable(module: nn.Module) -> bool:
@@ -148,7 +152,8 @@ def _is_optimizable(module: nn.Module) -> bool:
 def _replaced_in(module: nn.Module) -> list[str]:
     """Names of functions that a module has in the place of its class's methods."""
     kind = type(module)
-    return [name for name in vars(module) if inspect.isroutine(getattr(kind, name, None))]
+    found = [name for name, value in vars(module).items() if callable(value)]
+    return [name for name in found if inspect.isroutine(getattr(kind, name, None))]
 
 
 def _has_hooks_of_all() -> bool:

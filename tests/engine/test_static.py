@@ -40,7 +40,7 @@ def cfg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CfgNode]:
 
 @pytest.fixture(scope="module")
 def trained(cfg: CfgNode) -> StaticTrainer:
-    Path(cfg.OUTPUT_DIR).mkdir()
+    Path(cfg.OUTPUT_DIR).mkdir(exist_ok=True)  # of a test that evaluated before
     trainer = StaticTrainer(cfg)
     trainer.resume_or_load(resume=False)
     trainer.train()
