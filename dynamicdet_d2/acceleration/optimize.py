@@ -71,9 +71,7 @@ def optimize_for_inference(
     if options.reduced:
         pool_in_float32(fast)
         rest_in_float32(fast)
-    for weight in fast.parameters():
-        if weight.dim() == 4:
-            weight.data = weight.data.to(memory_format=torch.channels_last)
+    fast = fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pad_to_multiple(fast, options.size_multiple)
     if options.compile:
         prepare(fast, device)

@@ -83,8 +83,7 @@ key("SOLVER.EMA.TAU", 2000.0, above(0))
 
 # Keep the best weights of a phase that trains detectors, by this figure of an evaluation, such as
 # "bbox/AP", "dynamic/AP_hard_end" or, lower being better, "losses/L2" (TEST.EVAL_LOSS) and what
-# images cost: they are
-# model_best.pth, and what the phase hands over. "": the last ones are.
+# images cost: they are model_best.pth, and what the phase hands over. "": the last ones are.
 key("SOLVER.BEST.METRIC", "", text)
 # Evaluations (TEST.EVAL_PERIOD) without a better figure after which the phase ends; 0: never.
 key("SOLVER.BEST.PATIENCE", 0, integer(at_least=0))

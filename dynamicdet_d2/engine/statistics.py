@@ -11,9 +11,7 @@ from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynamicdet_d2.data.loading.loaders import (
-    build_finite_loader,
-)
+from dynamicdet_d2.data.loading.loaders import build_finite_loader
 from dynamicdet_d2.data.loading.mappers import annotated_mapper
 from dynamicdet_d2.engine.distributed import summed
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone

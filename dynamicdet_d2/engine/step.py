@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from dynamicdet_d2.checkpoint.report import summarise
 from dynamicdet_d2.engine.optimizer import check_rates
 from dynamicdet_d2.engine.running import normalizer_of, running_quantities
-from dynamicdet_d2.modeling.modes import as_written
+from dynamicdet_d2.modeling.modes import unfused
 from dynamicdet_d2.modeling.tail_results import checked_losses, finite_boxes
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ def losses_of(model: nn.Module, batch: Any) -> dict[str, Tensor]:
         ValueError: as ``as_dict``, or a batch norm has a single value of each channel.
         FloatingPointError: a loss of boxes met predictions that are not finite.
     """
-    with finite_boxes(), _values_to_normalise(), as_written():
+    with finite_boxes(), _values_to_normalise(), unfused():
         return as_dict(model(batch))
 
 

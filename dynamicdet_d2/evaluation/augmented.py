@@ -12,6 +12,7 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from torch import nn
 
+from dynamicdet_d2.data.loading.mappers import inference_mapper
 from dynamicdet_d2.evaluation.coco_evaluator import coco_evaluator
 from dynamicdet_d2.evaluation.observe import unwrapped
 from dynamicdet_d2.modeling.routing import route_name
@@ -31,7 +32,7 @@ class DynamicRCNNWithTTA(GeneralizedRCNNWithTTA):
     @cached_property
     def _at_test_size(self) -> DatasetMapper:
         """Made once, as it logs its augmentations each time."""
-        return DatasetMapper(self.cfg, is_train=False)
+        return inference_mapper(self.cfg)
 
     def _of_one(self, image: dict) -> dict[str, Any]:
         """A data set's dict may name a file alone: its route is that of the image at the test

@@ -10,10 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from torch import nn
 
-from dynamicdet_d2.data.loading.loaders import (
-    ImageLoader,
-    build_test_loader,
-)
+from dynamicdet_d2.data.loading.loaders import ImageLoader, build_test_loader
 from dynamicdet_d2.data.loading.mappers import annotated_mapper
 from dynamicdet_d2.evaluation.augmented import evaluate_augmented
 from dynamicdet_d2.evaluation.evaluator import TradeoffEvaluator

@@ -97,7 +97,7 @@ def buffers_kept(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def as_written() -> Iterator[None]:
+def unfused() -> Iterator[None]:
     """TorchScript's functions, such as Detectron2's focal losses, run as they are written.
 
     After some calls in a process torch fuses them, and they round otherwise: losses would depend on

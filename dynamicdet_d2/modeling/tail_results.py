@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from torch import Tensor
 
-from dynamicdet_d2.modeling.modes import as_written, buffers_kept
+from dynamicdet_d2.modeling.modes import buffers_kept, unfused
 from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.tail_pyramid import check_pyramid
 from dynamicdet_d2.parts import Part
@@ -60,7 +60,7 @@ def loss_of_image(
     own = {name: level[place : place + 1] for name, level in pyramid.items()}
     try:
         # Detectron2's heads log; these losses are no training step.
-        with EventStorage(), finite_boxes(), buffers_kept(tails), as_written():
+        with EventStorage(), finite_boxes(), buffers_kept(tails), unfused():
             alone = batch.one(place).with_own_places()
             losses = tails.image_losses(detector, alone, own)
             checked = checked_losses(losses, f"image_losses() of {type(tails).__name__}")

@@ -8,9 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from dynamicdet_d2.data.loading.images import validation_dicts
-from dynamicdet_d2.data.loading.loaders import (
-    build_finite_loader,
-)
+from dynamicdet_d2.data.loading.loaders import build_finite_loader
 from dynamicdet_d2.data.loading.mappers import annotated_mapper
 from dynamicdet_d2.engine.auto.candidates import CANDIDATES, Course
 from dynamicdet_d2.engine.auto.judge import held_out_in_folds, held_out_set, judged

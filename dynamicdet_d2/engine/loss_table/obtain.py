@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 
-from dynamicdet_d2.data.loading.loaders import (
-    build_finite_loader,
-)
+from dynamicdet_d2.data.loading.loaders import build_finite_loader
 from dynamicdet_d2.data.loading.mappers import annotated_mapper
 from dynamicdet_d2.engine.loss_table.columns import measure_losses
 from dynamicdet_d2.engine.loss_table.file import LossTableFile
