@@ -30,7 +30,7 @@ from dynamicdet_d2.data import (
     build_training_loader,
     register_coco_json,
 )
-from dynamicdet_d2.data.check.keypoints import refuse_unknown_pairs, warn_of_other_names
+from dynamicdet_d2.data.check.keypoint_names import refuse_unknown_pairs, warn_of_other_names
 from dynamicdet_d2.data.loading.corrupt import REPLACED, NoUsableImageError, image_fault
 from dynamicdet_d2.data.loading.epochs import epoch_order
 from dynamicdet_d2.data.loading.images import training_dicts

@@ -13,7 +13,8 @@ from dynamicdet_d2.data.check.annotations import AnnotationCheck
 from dynamicdet_d2.data.check.by_code import report_of
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.check.images import check_images
-from dynamicdet_d2.data.check.keypoints import num_keypoints, warn_of_other_names
+from dynamicdet_d2.data.check.keypoint_names import warn_of_other_names
+from dynamicdet_d2.data.check.keypoints import num_keypoints
 from dynamicdet_d2.data.check.records import Needs
 from dynamicdet_d2.data.register import class_names, in_metadata, read_json
 from dynamicdet_d2.utils.remarks import remark, remarks_on

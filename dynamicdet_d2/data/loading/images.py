@@ -12,7 +12,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
 from dynamicdet_d2.data.check.by_code import warn_of_boxes, warn_of_shared_files
-from dynamicdet_d2.data.check.keypoints import num_keypoints, refuse_unknown_pairs
+from dynamicdet_d2.data.check.keypoint_names import refuse_unknown_pairs
+from dynamicdet_d2.data.check.keypoints import num_keypoints
 from dynamicdet_d2.data.check.records import Needs, refuse_malformed
 from dynamicdet_d2.data.check.run import is_of_coco_files
 from dynamicdet_d2.data.loading.corrupt import Sample
