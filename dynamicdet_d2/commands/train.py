@@ -22,6 +22,7 @@ from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.launch import launch
 from dynamicdet_d2.engine.run_data import said_once
+from dynamicdet_d2.engine.same_config import check_same_config
 from dynamicdet_d2.engine.setup import setup, use_of
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
@@ -143,6 +144,7 @@ def evaluate(cfg: CfgNode, resume: bool, reports: Sequence[DatasetReport] = ()) 
         ValueError: there is none, or no data set, or no image of one; parts of the model have
             random values; ``TEST.EXPECTED_RESULTS`` names what is not measured.
     """
+    check_same_config(cfg)
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST names no data set to evaluate on.")
     model = trainer_of(cfg).build_model(cfg)

@@ -152,6 +152,8 @@ def _begun(
     start = args.output / START
     goes_on = args.resume and start.is_file()
     model = loaded(cfg, str(start) if goes_on else args.weights, args)
+    if goes_on:
+        _refuse_other_weights(model, cfg, args)
     proofs = {"before training": prove(args, stock, model, cfg)}
     if not args.resume:
         # One that goes on has it, and what was proved at its last end.
@@ -212,6 +214,26 @@ def _refuse_twice(args: argparse.Namespace) -> None:
             raise ValueError(f"{name} and {option} say the same; {option} alone is read.")
 
 
+def _refuse_other_weights(model: DynamicDetector, cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Images on which nothing is detected would not show it.
+
+    Args:
+        model: what the upgrade began with.
+
+    Raises:
+        ValueError: it has other weights than the detector.
+    """
+    began = model.state_dict()
+    given = _load(cfg, args.weights, args)
+    now, report = given.model.state_dict(), given.report
+    other = [name for name in report.loaded if not torch.equal(now[name], began[name])]
+    if other:
+        raise ValueError(
+            f"The upgrade in {args.output} began with other weights than {args.weights}, such as "
+            f"those of {other[0]}; without --resume one begins with these."
+        )
+
+
 def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg: CfgNode) -> Proof:
     """Compare the stock detector with the easy route of the dynamic one.
 
@@ -233,8 +255,6 @@ def prove(args: argparse.Namespace, stock: CfgNode, model: DynamicDetector, cfg:
     if proof.differing:
         by = [name for name in _OF_EASY_ROUTE if name in args.opts[::2]]
         why = f" It is changed by {' and '.join(by)}." if by else ""
-        if args.resume and not by:
-            why = f" The upgrade in {args.output} began with other weights than {args.weights}."
         raise ValueError(
             f"The easy route is not the stock detector: {len(proof.differing)} of {proof.images} "
             f"images have another output, the first {proof.differing[0]}.{why}"
@@ -254,6 +274,10 @@ def loaded(cfg: CfgNode, weights: str, args: argparse.Namespace) -> Any:
         cfg: of the stock detector or of the dynamic one.
         weights: file or address.
     """
+    return _load(cfg, weights, args).model
+
+
+def _load(cfg: CfgNode, weights: str, args: argparse.Namespace) -> DynamicCheckpointer:
     cfg = cfg.clone()
     cfg.defrost()
     inference = cfg.MODEL.INFERENCE
@@ -269,4 +293,4 @@ def loaded(cfg: CfgNode, weights: str, args: argparse.Namespace) -> Any:
     )
     checkpointer.load(weights)
     check_complete(checkpointer, one_exit=True, without_second=True)
-    return checkpointer.model
+    return checkpointer

@@ -38,6 +38,7 @@ from dynamicdet_d2.engine.run_folder import (
     refuse_files_of_no_run,
 )
 from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states, check_same_checkpoint
+from dynamicdet_d2.engine.same_config import check_same_config
 from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.utils import folder_lock, stopping
 from dynamicdet_d2.utils.run_files import CONFIG
@@ -82,6 +83,7 @@ class ReliableTrainer(StatefulTrainer):
             self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
             check(cfg, Use.TRAIN)  # as it is scaled
             check_builders(type(self))
+        check_same_config(cfg)
         self.seed = run_seed(cfg)
         self.run_id = comm.all_gather(secrets.token_hex(8))[0]
         self.reports = prepare_data(cfg)

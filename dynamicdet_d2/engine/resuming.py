@@ -2,13 +2,14 @@
 """A run that resumes under other keys than it began with: which of them hold, and it is said."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from detectron2.config import CfgNode
 
 from dynamicdet_d2.checkpoint.complete import unfilled, unused
 from dynamicdet_d2.checkpoint.learnt import recorded_classes
 from dynamicdet_d2.checkpoint.report import LoadReport
+from dynamicdet_d2.config.leaves import as_lists, leaves
 from dynamicdet_d2.config.ranges import shown
 from dynamicdet_d2.data.check.run import listed
 
@@ -27,7 +28,7 @@ def recorded(cfg: CfgNode) -> dict[str, object]:
     """What a checkpoint keeps of the config: full name of each key -> its value, plain."""
     return {
         name: as_lists(value)
-        for name, value in _leaves(cfg, "")
+        for name, value in leaves(cfg)
         if name not in _APART and not name.startswith(_APART_SECTIONS)
     }
 
@@ -55,19 +56,6 @@ def say_other_images(record: object, now: Mapping[str, object]) -> None:
             "learnt, classes are mixed up.",
             *(listed(classes), listed(before)),
         )
-
-
-def _leaves(node: CfgNode, prefix: str) -> Iterator[tuple[str, object]]:
-    for name, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def as_lists(value: object) -> object:
-    """Sequences as lists: of which kind they are depends on where a config was read."""
-    return [as_lists(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def check_model(report: LoadReport | None, record: Mapping[str, object], cfg: CfgNode) -> None:
