@@ -9,6 +9,7 @@ from detectron2.modeling import build_model
 
 from dynamicdet_d2.config import Use, check, read_config
 from dynamicdet_d2.evaluation.cost import kept_proposals, table
+from dynamicdet_d2.evaluation.flop_meter import NUM_DETECTIONS
 from dynamicdet_d2.evaluation.paper import setting_of
 from dynamicdet_d2.modeling.architecture import building
 
@@ -26,10 +27,11 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-# Keys of what an evaluation measures on -> the options that say it here.
-_SIZES = {
-    "INPUT.MIN_SIZE_TEST": "--height and --width",
-    "INPUT.MAX_SIZE_TEST": "--height and --width",
+# Keys of an evaluation that nothing here follows -> what says it.
+_UNREAD = {
+    "INPUT.MIN_SIZE_TEST": "here --height and --width say it",
+    "INPUT.MAX_SIZE_TEST": "here --height and --width say it",
+    "TEST.DETECTIONS_PER_IMAGE": f"masks and keypoints are counted for {NUM_DETECTIONS} detections",
 }
 _GIVEN = ("height", "width", "num_proposals")
 _PROPOSALS = "MODEL.RPN.POST_NMS_TOPK_TEST"
@@ -41,8 +43,8 @@ def _refuse_unread(args: argparse.Namespace) -> None:
         ValueError: a key that would be passed over.
     """
     for name in args.opts[::2]:
-        if name in _SIZES:
-            raise ValueError(f"{name} would not be read: here {_SIZES[name]} say it.")
+        if name in _UNREAD:
+            raise ValueError(f"{name} would not be read: {_UNREAD[name]}.")
         if name == _PROPOSALS and args.num_proposals is not None:
             raise ValueError(f"{name} and --num-proposals say the same: give one of them.")
 

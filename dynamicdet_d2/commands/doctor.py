@@ -197,7 +197,10 @@ def examine_detectron2() -> Finding:
         problem = import_problem(name)
         if problem.startswith("needs "):
             needed = problem.split()[1].rstrip(",")
-            return Finding("detectron2", "-", problem, (NEEDED.get(needed, needed),))
+            package = needed.partition(".")[0]  # pip knows no modules inside
+            if package == "detectron2":
+                return Finding("detectron2", "-", problem, command=install_detectron2())
+            return Finding("detectron2", "-", problem, (NEEDED.get(package, package),))
         if problem:
             needed_first = [x for x in INSTALLING if importlib.util.find_spec(x) is None]
             packages = tuple(x if is_clone() else INSTALLING[x] for x in needed_first)

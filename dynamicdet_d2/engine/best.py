@@ -5,7 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,61 +17,25 @@ from detectron2.utils import comm
 from dynamicdet_d2.checkpoint.files import read_checkpoint
 from dynamicdet_d2.checkpoint.learnt import in_checkpoint
 from dynamicdet_d2.config.ranges import nearest
+from dynamicdet_d2.engine.best_record import (
+    History,
+    Judged,
+    Record,
+    best_of,
+    is_better_lower,
+    measured_by,
+    record_in,
+    without_values,
+)
 from dynamicdet_d2.engine.distributed import share_weights
 from dynamicdet_d2.engine.resuming import recorded
-from dynamicdet_d2.utils.files import read_json, whole_file, write_json
-from dynamicdet_d2.utils.plain import from_plain, to_plain
+from dynamicdet_d2.utils.files import whole_file, write_json
+from dynamicdet_d2.utils.plain import to_plain
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS, RECORD = "model_best.pth", "best.json"
 MOST_NAMED = 6
-
-# Groups of results that have costs, and what is cheaper where it is less.
-_COSTED, _COSTS = ("dynamic", "static"), ("gflops", "latency_ms", "p95_ms")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """An evaluation: steps of the run that were done, and the metric."""
-
-    done: int
-    value: float | None
-
-
-@dataclass
-class History:
-    """The evaluations of a phase in order, and the steps after which it was ended early."""
-
-    judged: tuple[Judged, ...] = ()
-    ended: int | None = None
-
-
-@dataclass
-class Record:
-    """What ``best.json`` holds, by phase; ``run`` is the trainer's ``run_id``."""
-
-    metric: str
-    run: str
-    phases: dict[str, History] = field(default_factory=dict)
-
-
-def is_better_lower(metric: str) -> bool:
-    """Whether a result is a loss, also of one of several data sets, or a cost, and none like AP."""
-    group, name = ["", *metric.split("/")][-2:]
-    return group == "losses" or (group in _COSTED and name in _COSTS)
-
-
-def best_of(judged: tuple[Judged, ...], lower: bool) -> int | None:
-    """Index of the first best evaluation; None where none has a value."""
-    best = None
-    for i, one in enumerate(judged):
-        if one.value is None:
-            continue
-        other = None if best is None else judged[best].value
-        if other is None or (one.value < other if lower else one.value > other):
-            best = i
-    return best
 
 
 class BestWeights(HookBase):
@@ -88,13 +52,13 @@ class BestWeights(HookBase):
         keys = cfg.SOLVER.BEST
         self._metric, self._patience = keys.METRIC, keys.PATIENCE
         self._period, self._folder = cfg.TEST.EVAL_PERIOD, cfg.OUTPUT_DIR
-        self._record = Record(self._metric, run="")
+        self._record = Record(self._metric)
 
     def before_train(self) -> None:
         """Go on with what a run that resumes has seen; it may have died in an evaluation, or before
         it had saved what followed from one."""
         trainer = self.trainer
-        self._record = Record(self._metric, trainer.run_id)
+        self._record = Record(self._metric, trainer.run_id, measured=measured_by(trainer.cfg))
         if not trainer.start_iter:
             if os.path.isfile(self._path(RECORD)):  # of an earlier run, which is not gone on with
                 self._write()
@@ -127,7 +91,10 @@ class BestWeights(HookBase):
         return at_end or bool(self._period and done % self._period == 0)
 
     def _history(self) -> History:
-        return self._record.phases.setdefault(self.trainer.phase.name, History())
+        name, phases = self.trainer.phase.name, self._record.phases
+        if name not in phases:
+            self._record = replace(self._record, phases={**phases, name: History()})
+        return self._record.phases[name]
 
     def _seen(self, done: int) -> bool:
         return any(one.done == done for one in self._history().judged)
@@ -216,7 +183,7 @@ class BestWeights(HookBase):
         of, done = self._kept().get("done"), history.judged[best].done
         if of in (None, done):  # files of before had no number
             return
-        history.judged = tuple(Judged(one.done, None) for one in history.judged)
+        history.judged = without_values(history.judged)
         logger.warning(
             "%s has the weights after %s iterations, which are made again, and no more the best of "
             "those before, after %d: the best is looked for anew.",
@@ -265,29 +232,25 @@ class BestWeights(HookBase):
         path = self._path(RECORD)
         if not os.path.isfile(path):
             return self._record
-        content = read_json(path, path)
-        try:
-            phases = {n: from_plain(History, h, n) for n, h in content["phases"].items()}
-            metric = content["metric"]
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not what a training has left: {error!r}.") from None
-        if content.get("run", self._record.run) != self._record.run:
+        there = record_in(path)
+        if there.run not in ("", self._record.run):  # files of before had none
             logger.warning(
                 "%s is of a run that began anew here and has saved no checkpoint: the best weights "
                 "of the one that is gone on with are looked for anew.",
                 path,
             )
             return self._record
-        if metric != self._metric:
+        if there.metric != self._metric:
             raise ValueError(
                 f"SOLVER.BEST.METRIC is '{self._metric}'; the run to resume was judged by "
-                f"'{metric}', according to {path}."
+                f"'{there.metric}', according to {path}."
             )
-        kept = {
-            name: History(
-                tuple(one for one in history.judged if one.done <= done),
-                history.ended if history.ended and history.ended <= done else None,
+        there = there.up_to(done)
+        if other := there.differs_in(self._record.measured):
+            logger.warning(
+                "%s: the evaluations that %s names were made under another %s, and cannot be "
+                "compared with those that come: the best of the phase is looked for anew.",
+                *(self._metric, path, other),
             )
-            for name, history in phases.items()
-        }
-        return Record(metric, self._record.run, kept)
+            there = there.without_values()
+        return replace(there, run=self._record.run, measured=self._record.measured)

@@ -145,7 +145,7 @@ def check_checkpoint(state: dict, plan: Plan, cfg: CfgNode) -> None:
     Raises:
         ValueError: naming what differs.
     """
-    phase, recorded = state["phase"], _recorded_steps(state)
+    phase, recorded = state["phase"], state["plan"]
     if phase not in recorded:
         raise ValueError(
             f"The last checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be resumed: it is in phase "
@@ -174,13 +174,6 @@ def check_checkpoint(state: dict, plan: Plan, cfg: CfgNode) -> None:
             f"{_asked(plan, phase, cfg)}; the run to resume has done {done} iterations of phase "
             f"{phase}, so that at least {done} must be asked for.{_other_count(state, plan)}"
         )
-
-
-def _recorded_steps(state: dict) -> dict[str, int]:
-    """Name of each phase of the run to resume -> its steps, in order."""
-    # Runs from before there was a plan had these two phases.
-    before = {"detectors": state.get("detectors_iters"), "router": None}
-    return state.get("plan", before)
 
 
 def _other_count(state: dict, plan: Plan) -> str:

@@ -4,22 +4,25 @@
 import datetime
 import logging
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from detectron2.engine import HookBase
-from detectron2.engine.hooks import EvalHook, IterationTimer, PreciseBN
+from detectron2.engine.hooks import EvalHook, IterationTimer, PeriodicWriter, PreciseBN
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 
+from dynamicdet_d2.engine.history import begin_phase
 from dynamicdet_d2.engine.running import normalizer_of, set_normalizer
 from dynamicdet_d2.engine.step_seed import seed_step
 from dynamicdet_d2.utils import stopping
 from dynamicdet_d2.utils.memory import peak_memory
 
 logger = logging.getLogger(__name__)
+
+WRITE_PERIOD = 20  # steps, as Detectron2's
 
 
 class StepSeed(HookBase):
@@ -79,6 +82,8 @@ class PhaseSwitch(HookBase):
     def before_step(self) -> None:
         trainer = self.trainer
         phase = trainer.plan.at(trainer.iter)
+        if phase is not trainer.phase:
+            begin_phase(trainer.storage)
         if phase is not trainer.phase or trainer.training is None:
             with stopping.at_once():  # what it may begin with is a pass over all images
                 trainer.enter(phase, step=0)
@@ -161,6 +166,35 @@ class PreciseStatistics(PreciseBN):
         set_normalizer(model, before)
 
 
+class KeptScalars(PeriodicWriter):
+    """Detectron2's, which also writes what a run that resumes would not measure again: the scalars
+    of the steps before a checkpoint, of every evaluation, and of the end of a phase."""
+
+    def __init__(
+        self, writers: list[EventWriter], periods: Iterable[int], ends: Iterable[int] = ()
+    ) -> None:
+        """
+        Args:
+            periods: further ones, in steps, after which is written; 0: none.
+            ends: numbers of steps after which phases end.
+        """
+        super().__init__(writers, WRITE_PERIOD)
+        self._periods, self._ends = tuple(filter(None, periods)), frozenset(ends)
+
+    @classmethod
+    def in_place_of(cls, hook: Any, periods: Iterable[int]) -> HookBase:
+        """This one, where a hook is Detectron2's, and else the hook."""
+        return cls(hook._writers, periods) if type(hook) is PeriodicWriter else hook
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done in self._ends or not all(done % period for period in self._periods):
+            for writer in self._writers:
+                writer.write()
+        else:
+            super().after_step()
+
+
 class PhaseProgress(EventWriter):
     """One line in the log now and then: phase, step, losses and remaining time of the phase.
 
@@ -199,11 +233,8 @@ class PhaseProgress(EventWriter):
         logger.info("  ".join(shown))
 
     def _remaining(self, storage: EventStorage, phase: str) -> float:
-        done = storage.iter + 1
-        # A step of the phase before took another time.
-        begun = max((end for end in self.ends.values() if end < done), default=0)
-        seconds = storage.history("time").median(min(done - begun, self.window_size))
-        return seconds * (self.ends[phase] - done)
+        seconds = storage.history("time").median(self.window_size)
+        return seconds * (self.ends[phase] - storage.iter - 1)
 
     def _values(self, storage: EventStorage, phase: str) -> list[str]:
         histories = storage.histories()

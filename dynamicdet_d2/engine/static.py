@@ -33,6 +33,7 @@ from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.hooks import (
     Evaluation,
+    KeptScalars,
     LearningRate,
     PreciseStatistics,
     StepSeed,
@@ -110,6 +111,8 @@ class StaticTrainer(ReliableTrainer, Builders):
         found[place : place + 1] = [StopOnSignal(), evaluation]
         # Detectron2's own keeps the state of its own schedules alone.
         found = [LearningRate() if isinstance(x, LRSchedulerHook) else x for x in found]
+        periods = self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD
+        found = [KeptScalars.in_place_of(hook, periods) for hook in found]
         return [StepSeed(), self.average, *map(PreciseStatistics.in_place_of, found)]
 
     @property

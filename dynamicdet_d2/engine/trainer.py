@@ -24,6 +24,7 @@ from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.hooks import (
     Evaluation,
+    KeptScalars,
     LearningRate,
     PhaseCheckpoint,
     PhaseProgress,
@@ -48,8 +49,6 @@ from dynamicdet_d2.modeling.modes import freeze, modes_kept
 from dynamicdet_d2.utils import stopping
 
 logger = logging.getLogger(__name__)
-
-WRITE_PERIOD = 20
 
 
 class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builders):
@@ -128,12 +127,9 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         if self.cfg.SOLVER.BEST.METRIC:
             ret.append(BestWeights(self.cfg))
         if comm.is_main_process():
-            ret.append(
-                hooks.PeriodicWriter(
-                    overridden.checked_writers(self.build_writers(), type(self)),
-                    period=WRITE_PERIOD,
-                )
-            )
+            writers = overridden.checked_writers(self.build_writers(), type(self))
+            periods = self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD
+            ret.append(KeptScalars(writers, periods, self.plan.ends.values()))
         return ret
 
     def build_writers(self) -> list[EventWriter]:
@@ -214,7 +210,7 @@ class DynamicTrainer(WholeModelTrainer, ReliableTrainer, TradeoffTester, Builder
         Raises:
             ValueError: if the checkpoint does not fit the config's phases, model or optimizer.
         """
-        checks.check_state(state_dict, self.cfg, ("phase", "seed"))
+        checks.check_state(state_dict, self.cfg, ("phase", "plan", "seed"))
         checks.check_checkpoint(state_dict, self.plan, self.cfg)
         name = state_dict["phase"]
         phase, begun = self.plan.named(name), self.plan.up_to(name)

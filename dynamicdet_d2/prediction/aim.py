@@ -92,7 +92,7 @@ class Aim:
             if file:
                 name = "--calibration" if calibration else _CALIBRATION
                 raise ValueError(
-                    f"{name} {file} is for --hard-fraction and --target-latency-ms; "
+                    f"{name} {file} is for shares and milliseconds, such as --hard-fraction 0.5; "
                     "--threshold needs none."
                 )
             keys.THRESHOLD, keys.CALIBRATION = self.threshold, ""

@@ -149,6 +149,12 @@ def test_detectron2_that_lacks_a_package_is_mended_by_that_package(
 ) -> None:
     monkeypatch.setattr(doctor, "import_problem", lambda module: "needs hydra, which is missing")
     assert doctor.examine_detectron2().packages == ("hydra-core",)
+    monkeypatch.setattr(doctor, "import_problem", lambda module: "needs yacs.config, which is not")
+    assert doctor.examine_detectron2().packages == ("yacs",)
+    says = "needs detectron2.modeling, which is missing"
+    monkeypatch.setattr(doctor, "import_problem", lambda module: says)
+    found = doctor.examine_detectron2()
+    assert not found.packages and "install_detectron2.py" in found.command
 
 
 @pytest.mark.parametrize(

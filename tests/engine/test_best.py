@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dynamicdet_d2.checkpoint.learnt import recorded_by, recorded_keys, recorded_phase
-from dynamicdet_d2.engine.best import BestWeights, Judged, best_of, is_better_lower
+from dynamicdet_d2.engine.best import BestWeights
+from dynamicdet_d2.engine.best_record import Judged, best_of, is_better_lower
 from dynamicdet_d2.engine.setup import load_config
 from dynamicdet_d2.engine.trainer import DynamicTrainer
 from tests.support.runs import NUM_IMAGES, differing, weights
@@ -266,6 +267,27 @@ def test_kept_weights_of_an_evaluation_that_comes_again_are_not_the_best_before(
     resumed.train()
     assert "model_best.pth has the weights after 4 iterations" in caplog.text
     assert [one["value"] for one in record(cfg)["judged"]] == [None, 0, 0.5]
+    assert differing(Scripted.seen[1][1], weights(Path(cfg.OUTPUT_DIR))) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after"),
+    [
+        ("TEST.DETECTIONS_PER_IMAGE", "100", "5"),
+        ("MODEL.DYNAMIC.THRESHOLD", "0.5", "0.25"),
+        ("DATASETS.TEST", "('toy_test',)", "('toy_train',)"),
+    ],
+)
+def test_figures_that_are_measured_otherwise_are_not_compared(
+    config: Config, caplog: pytest.LogCaptureFixture, key: str, before: str, after: str
+) -> None:
+    cfg = config("otherwise", *ALONE, key, before)
+    interrupted(cfg, 2, 9, at=6)
+    resumed = scripted(config("otherwise", *ALONE, key, after), 3, 5, 4, resume=True)
+    resumed.train()
+    said = [x for x in caplog.messages if x.startswith("bbox/AP: the evaluations")]
+    assert len(said) == 1 and f"were made under another {key}, and cannot be compared" in said[0]
+    assert [one["value"] for one in record(cfg)["judged"]] == [None, None, 3, 5, 4]
     assert differing(Scripted.seen[1][1], weights(Path(cfg.OUTPUT_DIR))) == []
 
 

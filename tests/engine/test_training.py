@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of a training: phases, loss table, hooks; and whole small trainings in this process."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor
 
 from dynamicdet_d2.engine.cached import CachedBatches
+from dynamicdet_d2.engine.history import begin_phase
 from dynamicdet_d2.engine.hooks import PhaseProgress
 from dynamicdet_d2.engine.loss_table import LossTable, measure_losses
 from dynamicdet_d2.engine.phases import Phase
@@ -206,6 +208,8 @@ def test_progress_by_hand(caplog: pytest.LogCaptureFixture) -> None:
         writer.write()
         for iteration in range(8):
             storage.iter = iteration
+            if iteration == 4:
+                begin_phase(storage)
             storage.put_scalar("time", 10.0 if iteration < 4 else 2.0)
             if iteration in (1, 5):
                 writer.write()
@@ -222,6 +226,25 @@ def test_progress_by_hand(caplog: pytest.LogCaptureFixture) -> None:
 
 
 # Whole trainings
+
+
+def metrics(folder: Path) -> dict[int, dict[str, float]]:
+    lines = map(json.loads, (folder / "metrics.json").read_text().splitlines())
+    return {line["iteration"]: line for line in lines}
+
+
+def test_scalars_of_a_phase_are_its_own_and_written_at_its_end(
+    config: Config, tmp_path: Path
+) -> None:
+    keys = ("SOLVER.ROUTER.EPOCHS", 1, "SOLVER.CHECKPOINT_PERIOD", 3)
+    DynamicTrainer(config("own", *keys)).train()
+    written = metrics(tmp_path / "own")
+    # What the loss offset is of was measured before the first step behind it.
+    assert sorted(written) == [1, 2, 4]
+    assert "lr" in written[1] and "loss_router" not in written[1]
+    assert "total_loss" in written[1] and "loss_offset/median" in written[2]
+    routers = [line for line in written.values() if "loss_router" in line]
+    assert routers and all(line["total_loss"] == line["loss_router"] for line in routers)
 
 
 @pytest.fixture

@@ -99,6 +99,11 @@ CASES: list[tuple[str, int, str]] = [
     ),
     ("draw-shapes", TYPED, "required: --output"),
     ("cost", TYPED, "required: --config-file"),
+    (
+        f"{COST} TEST.DETECTIONS_PER_IMAGE 5",
+        TYPED,
+        "TEST.DETECTIONS_PER_IMAGE would not be read: masks and keypoints are counted for 100 det",
+    ),
     ("cost --config-file gone.yaml", TYPED, "--config-file gone.yaml does not exist."),
     ("cost --config-file {folder}", TYPED, "cannot be read: Is a directory."),
     ("cost --config-file {folder}/pipe", TYPED, "pipe is a pipe or a device; it must be a file."),

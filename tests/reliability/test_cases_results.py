@@ -338,6 +338,7 @@ STATES: list[tuple[Any, str]] = [
     ({**STATE, "seed": "x"}, "it has 'x' for 'seed'"),
     ({**STATE, "phase": []}, "it has [] for 'phase', which must be the name of a phase."),
     ({**STATE, "plan": {"detectors": "x"}}, "it has {'detectors': 'x'} for 'plan'"),
+    ({x: STATE[x] for x in STATE if x != "plan"}, "is of another trainer (its state has no 'plan'"),
     ({**STATE, "plan": None}, "it has None for 'plan'"),
     ({**STATE, "config": [1]}, "it has [1] for 'config', which must be keys and their values."),
     ({**STATE, "_trainer": 3}, "it has 3 for '_trainer'"),
@@ -351,13 +352,13 @@ STATES: list[tuple[Any, str]] = [
 def test_a_state(number: int) -> None:
     state, says = STATES[number]
     with pytest.raises(ValueError) as refused:
-        check_state(state, toy_cfg("OUTPUT_DIR", "there"), ("seed", "phase"))
+        check_state(state, toy_cfg("OUTPUT_DIR", "there"), ("seed", "phase", "plan"))
     said = str(refused.value)
     assert said.startswith("The last checkpoint in OUTPUT_DIR there ") and says in said
 
 
 def test_a_right_state() -> None:
-    check_state(STATE, toy_cfg(), ("seed", "phase"))
+    check_state(STATE, toy_cfg(), ("seed", "phase", "plan"))
 
 
 def groups(**changes: Any) -> Callable[[Any], object]:

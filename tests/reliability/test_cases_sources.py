@@ -2,6 +2,7 @@
 """What ``predict`` is to look at and is none, or cannot be read: each with its sentence."""
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -128,6 +129,30 @@ def test_endings_of_videos(folder: Path, ending: str) -> None:
     (folder / f"other{ending}").write_bytes((folder / "film.mp4").read_bytes())
     (source,) = sources_of([str(folder / f"other{ending}")])
     assert isinstance(source, VideoFile) and source.count() == 12
+
+
+@pytest.mark.parametrize("lost", ["one in the middle", "the last two", "none"])
+def test_frames_that_are_lost_are_said(
+    lost: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of sixty; whoever decodes them goes on with the next one, as if none was missing."""
+    film = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 64))
+    for number in range(60):
+        writer.write(np.full((64, 96, 3), 4 * number, np.uint8))
+    writer.release()
+    content = film.read_bytes()
+    starts = [match.start() for match in re.finditer(rb"00dc....\xff\xd8", content, re.DOTALL)]
+    if lost == "one in the middle":
+        content = content[: starts[20] + 8] + bytes(200) + content[starts[20] + 208 :]
+    film.write_bytes(content[: starts[58]] if lost == "the last two" else content)
+    found = len(list(VideoFile(film).frames()))
+    assert found == {"one in the middle": 59, "the last two": 58, "none": 60}[lost]
+    said = [
+        f"{film} gave {found} of the 60 frames that it says it has: where one is missing, those "
+        "behind it have lower numbers and earlier times."
+    ]
+    assert caplog.messages == (said if found < 60 else [])
 
 
 def test_two_of_one_name_are_both_named(folder: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from detectron2.config import CfgNode
 from torch import nn
 
-from dynamicdet_d2.data.loading.images import images_hash
 from dynamicdet_d2.config.leaves import as_lists
+from dynamicdet_d2.data.loading.images import images_hash
 from dynamicdet_d2.operating_point import weights_fingerprint
 
 # What is measured follows from these keys. Some of MODEL's and INPUT's count for training alone;

@@ -109,8 +109,12 @@ class VideoFile(Source):
                 number += 1
         if not number:
             raise ValueError(f"The video {self.name} has no frame that can be read.")
-        if number < 0.95 * expected:
-            logger.warning("%s ends after %d of %d frames.", self.name, number, expected)
+        if number < expected:  # some containers give no more than an estimate
+            logger.warning(
+                "%s gave %d of the %d frames that it says it has: where one is missing, those "
+                "behind it have lower numbers and earlier times.",
+                *(self.name, number, expected),
+            )
 
     def count(self) -> int | None:
         with _opened(self._path, f"The video {self.name}") as video:
