@@ -49,9 +49,7 @@ def recorded_images(
         read, 8 bytes of a hash, int64, at most (2 * count,); ``with_earlier`` has more of them.
     """
     files = [image["file_name"] for image in images if image.get("file_name")]
-    hashes = [_of_path(file) for file in files]
-    read = files if len(files) <= MOST_READ else []
-    hashes += [found for file in read if (found := _of_content(file)) is not None]
+    hashes = [*map(_of_path, files), *contents(files)]
     return {
         "count": len(images),
         "hash": images_hash(images),
@@ -209,6 +207,13 @@ def _of_path(file: str | os.PathLike[str]) -> int:
     """One folder may be known by two names."""
     folder, name = os.path.split(os.path.abspath(file))
     return _number(hashlib.sha256(os.fsencode(os.path.join(_real(folder), name))).digest())
+
+
+def contents(files: Sequence[str]) -> list[int]:
+    """Of what is in each file that can be read, where they are at most ``MOST_READ``, 8 bytes of a
+    hash."""
+    read = files if len(files) <= MOST_READ else []
+    return [found for file in read if (found := _of_content(file)) is not None]
 
 
 def _of_content(file: str | os.PathLike[str]) -> int | None:

@@ -31,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
 _UNREAD = {
     "INPUT.MIN_SIZE_TEST": "here --height and --width say it",
     "INPUT.MAX_SIZE_TEST": "here --height and --width say it",
+    "TEST.DYNAMIC.INPUT_SIZES": "here --height and --width say one size",
+    "TEST.AUG.ENABLED": "one pass of an image is counted",
     "TEST.DETECTIONS_PER_IMAGE": f"masks and keypoints are counted for {NUM_DETECTIONS} detections",
 }
 _GIVEN = ("height", "width", "num_proposals")

@@ -19,10 +19,10 @@ from dynamicdet_d2.config.pairs import option_behind
 from dynamicdet_d2.config.start_weights import say_start_weights
 from dynamicdet_d2.data.check import check_datasets
 from dynamicdet_d2.data.check.findings import DatasetReport
+from dynamicdet_d2.engine.alike import check_same_checkpoint, check_same_config
+from dynamicdet_d2.engine.distributed import said_once
 from dynamicdet_d2.engine.expected import check_expected
 from dynamicdet_d2.engine.launch import launch
-from dynamicdet_d2.engine.run_data import said_once
-from dynamicdet_d2.engine.same_config import check_same_config
 from dynamicdet_d2.engine.setup import setup, use_of
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer
@@ -155,6 +155,8 @@ def evaluate(cfg: CfgNode, resume: bool, reports: Sequence[DatasetReport] = ()) 
             f"OUTPUT_DIR {cfg.OUTPUT_DIR} has no last_checkpoint, which --resume evaluates; "
             "without --resume MODEL.WEIGHTS is evaluated."
         )
+    if resume:
+        check_same_checkpoint(checkpointer)
     if not (cfg.MODEL.WEIGHTS or resume):
         logger.warning("MODEL.WEIGHTS is empty: random weights are evaluated.")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)

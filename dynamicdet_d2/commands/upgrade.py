@@ -225,8 +225,8 @@ def _refuse_other_weights(model: DynamicDetector, cfg: CfgNode, args: argparse.N
     """
     began = model.state_dict()
     given = _load(cfg, args.weights, args)
-    now, report = given.model.state_dict(), given.report
-    other = [name for name in report.loaded if not torch.equal(now[name], began[name])]
+    now, read = given.model.state_dict(), given.report.loaded if given.report else ()
+    other = [name for name in read if not torch.equal(now[name], began[name])]
     if other:
         raise ValueError(
             f"The upgrade in {args.output} began with other weights than {args.weights}, such as "

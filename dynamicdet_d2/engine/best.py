@@ -248,9 +248,9 @@ class BestWeights(HookBase):
         there = there.up_to(done)
         if other := there.differs_in(self._record.measured):
             logger.warning(
-                "%s: the evaluations that %s names were made under another %s, and cannot be "
-                "compared with those that come: the best of the phase is looked for anew.",
-                *(self._metric, path, other),
+                "%s is not what it was at the evaluations that %s names: their %s cannot be "
+                "compared with those that come, and the best of the phase is looked for anew.",
+                *(other, path, self._metric),
             )
             there = there.without_values()
         return replace(there, run=self._record.run, measured=self._record.measured)

@@ -1,18 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """What evaluations of a run were seen, and by what they can be compared."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from dynamicdet_d2.checkpoint.learnt import contents
 from dynamicdet_d2.config.leaves import as_lists, leaves
 from dynamicdet_d2.data.loading.images import images_hash
 from dynamicdet_d2.utils.files import read_json
 from dynamicdet_d2.utils.plain import from_plain
+
+# Of the keys of MODEL, what a run may be resumed with elsewhere; of all others, what counts.
+_NOT_OF_MODEL = (
+    *("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.COMPOSITE.WEIGHTS2"),
+    *("MODEL.INFERENCE.OPTIMIZE", "MODEL.INFERENCE.COMPILE"),
+)
+_OF_FIGURES = (
+    *("INPUT.FORMAT", "TEST.DETECTIONS_PER_IMAGE", "TEST.KEYPOINT_OKS_SIGMAS"),
+    "SOLVER.ROUTER.LOSS_PROPOSALS",
+)
 
 # Groups of results that have costs, and what is cheaper where it is less.
 _COSTED, _COSTS = ("dynamic", "static"), ("gflops", "latency_ms", "p95_ms")
@@ -96,22 +109,32 @@ def without_values(judged: tuple[Judged, ...]) -> tuple[Judged, ...]:
 def measured_by(cfg: CfgNode) -> dict[str, Any]:
     """What figures of an evaluation depend on beside weights: the images, wherever they lie, and
     keys of inference, by their names."""
-    images = [
-        {**image, "file_name": os.path.basename(str(image.get("file_name")))}
-        for name in cfg.DATASETS.TEST
-        for image in DatasetCatalog.get(name)
-    ]
-    keys = {name: as_lists(value) for name, value in leaves(cfg) if _is_of_inference(name)}
-    return {"DATASETS.TEST": images_hash(images), **keys}
+    keys = {name: as_lists(value) for name, value in leaves(cfg) if _counts(name)}
+    names = cfg.DATASETS.TEST
+    return {"what DATASETS.TEST names": images_hash([*map(_content_of, names)]), **keys}
 
 
-def _is_of_inference(name: str) -> bool:
-    section, _, rest = name.partition(".")
-    if section in ("MODEL", "INPUT") and (name.endswith("_TEST") or rest.startswith("DYNAMIC.")):
-        return True
-    return name in ("INPUT.FORMAT", "TEST.DETECTIONS_PER_IMAGE", "TEST.KEYPOINT_OKS_SIGMAS") or (
-        name.startswith("TEST.AUG.")
-    )
+def _content_of(name: str) -> dict[str, Any]:
+    """Of a data set: images wherever they lie, pixels, and areas, which only its file has."""
+    images = list(DatasetCatalog.get(name))
+    files = [image["file_name"] for image in images if image.get("file_name")]
+    file = MetadataCatalog.get(name).get("json_file")
+    areas = Path(file).read_bytes() if file and os.path.isfile(file) else b""
+    return {
+        "images": [{**x, "file_name": os.path.basename(str(x.get("file_name")))} for x in images],
+        "pixels": contents(files),
+        "file": hashlib.sha256(areas).hexdigest(),
+    }
+
+
+def _counts(name: str) -> bool:
+    """Whether figures, of detections or of losses, may depend on a key.
+
+    Which of MODEL are read at inference is not listed: nearly all.
+    """
+    if name.startswith(("MODEL.", "TEST.AUG.")):
+        return name not in _NOT_OF_MODEL
+    return name in _OF_FIGURES or (name.startswith("INPUT.") and name.endswith("_TEST"))
 
 
 def record_in(path: str) -> Record:

@@ -2,12 +2,17 @@
 """Training in several processes, with GPUs or on the CPU."""
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from dynamicdet_d2.utils.errors import TYPED
 
 
 def distributed(module: nn.Module) -> nn.Module:
@@ -52,3 +57,23 @@ def run_seed(cfg: CfgNode) -> int:
     """``SEED``, or where it is negative one drawn by chance; the same in every process."""
     drawn = cfg.SEED if cfg.SEED >= 0 else int.from_bytes(os.urandom(4), "big")
     return comm.all_gather(drawn)[0]
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """A fault that the processes of a run find alike is said by the first of them.
+
+    Raises:
+        ValueError: as inside.
+        SystemExit: in the other processes, those that find nothing wrong among them.
+    """
+    fault: ValueError | None = None
+    try:
+        yield
+    except ValueError as error:
+        fault = error
+    found = comm.all_gather(None if fault is None else str(fault))
+    if fault is not None and found.index(str(fault)) == comm.get_rank():
+        raise fault
+    if any(said is not None for said in found):
+        sys.exit(TYPED)

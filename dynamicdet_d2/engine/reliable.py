@@ -18,18 +18,19 @@ from dynamicdet_d2.checkpoint.learnt import learnt_by, say_learnt_images
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.loading.images import training_dicts
-from dynamicdet_d2.engine.distributed import run_seed
+from dynamicdet_d2.engine.alike import (
+    check_same_checkpoint,
+    check_same_config,
+    check_same_images,
+    check_same_sets,
+)
+from dynamicdet_d2.engine.distributed import run_seed, said_once
 from dynamicdet_d2.engine.divergence import FailedStep, check_weights, diverged
 from dynamicdet_d2.engine.doubtful import warn_of_doubtful_keys
 from dynamicdet_d2.engine.ema import WeightAverage
 from dynamicdet_d2.engine.learnt_classes import check_classes, say_begun_with
 from dynamicdet_d2.engine.overridden import check_builders, check_one_schedule, checked_hooks
-from dynamicdet_d2.engine.run_data import (
-    check_same_images,
-    check_same_sets,
-    prepare_data,
-    said_once,
-)
+from dynamicdet_d2.engine.run_data import prepare_data
 from dynamicdet_d2.engine.run_folder import (
     begun_anew,
     forget_metrics_from,
@@ -37,8 +38,7 @@ from dynamicdet_d2.engine.run_folder import (
     keep_lost_run,
     refuse_files_of_no_run,
 )
-from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states, check_same_checkpoint
-from dynamicdet_d2.engine.same_config import check_same_config
+from dynamicdet_d2.engine.run_state import StatefulTrainer, check_hook_states
 from dynamicdet_d2.engine.saved_config import save_config
 from dynamicdet_d2.utils import folder_lock, stopping
 from dynamicdet_d2.utils.run_files import CONFIG

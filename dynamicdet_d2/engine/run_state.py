@@ -2,7 +2,6 @@
 """What a checkpoint has of a run beside its weights, and how a run that resumes takes it up."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -12,7 +11,6 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import PeriodicCheckpointer
-from detectron2.utils import comm
 from torch import Tensor, nn
 
 from dynamicdet_d2.checkpoint import DynamicCheckpointer, check_finite
@@ -20,8 +18,8 @@ from dynamicdet_d2.checkpoint.files import plain
 from dynamicdet_d2.checkpoint.learnt import recorded_images, with_earlier
 from dynamicdet_d2.config import check
 from dynamicdet_d2.data.loading.corrupt import Sample
+from dynamicdet_d2.engine.distributed import said_once
 from dynamicdet_d2.engine.resuming import check_model, recorded, say_other_images, settle
-from dynamicdet_d2.engine.run_data import said_once
 from dynamicdet_d2.engine.running import share_running
 from dynamicdet_d2.engine.step import TrainingStep
 
@@ -119,28 +117,6 @@ class StatefulTrainer(DefaultTrainer):
     def _images(self) -> dict[str, object]:
         classes = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or []
         return recorded_images(self.images, classes)
-
-
-def check_same_checkpoint(checkpointer: DynamicCheckpointer) -> None:
-    """Refuse to resume where machines have folders of their own: some processes would go on, and
-    the others begin anew beside them.
-
-    Raises:
-        ValueError: naming what each has; or as ``get_checkpoint_file``.
-        SystemExit: in the other processes of a run of which one says so.
-    """
-    with said_once():
-        there = checkpointer.has_checkpoint()
-        own = os.path.basename(checkpointer.get_checkpoint_file()) if there else ""
-    names = comm.all_gather(own)
-    other = next((rank for rank, name in enumerate(names) if name != names[0]), None)
-    with said_once():
-        if other is not None:
-            has, has_not = (names[rank] or "no checkpoint" for rank in (0, other))
-            raise ValueError(
-                f"OUTPUT_DIR {checkpointer.save_dir} has {has} for rank 0 to go on from, and "
-                f"{has_not} for rank {other}: --resume needs a folder that all machines share."
-            )
 
 
 def named_hooks(hooks: Iterable[HookBase]) -> dict[str, HookBase]:

@@ -11,8 +11,10 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from dynamicdet_d2.config import Use, check, read_config
+from dynamicdet_d2.engine.alike import check_same_command
+from dynamicdet_d2.engine.distributed import said_once
 from dynamicdet_d2.engine.ending import failures_in_a_sentence
-from dynamicdet_d2.engine.run_data import register_data, said_once
+from dynamicdet_d2.engine.run_data import register_data
 from dynamicdet_d2.engine.run_folder import folder_of_run
 from dynamicdet_d2.engine.run_log import begin_log
 from dynamicdet_d2.engine.saved_config import holds_config_of_training, save_config
@@ -68,6 +70,7 @@ def setup(args: argparse.Namespace) -> Iterator[CfgNode]:
     """
     with said_once():
         cfg = load_config(args.config_file, args.opts, use_of(args))
+    check_same_command(args)
     begins = not (args.resume or args.eval_only)
     resumes = args.resume and not args.eval_only
     with (

@@ -91,10 +91,11 @@ def run_rpn_head(proposal_generator: nn.Module | None, pyramid: Mapping[str, Ten
 
 
 def num_proposals(proposal_generator: nn.Module | None) -> int:
-    """Boxes kept of an image at inference; the paper's 1000 where only an RPN would say."""
+    """Most boxes kept of an image at inference; the paper's 1000 where only an RPN would say."""
     if not isinstance(proposal_generator, RPN):
         return 1000
-    return proposal_generator.post_nms_topk[False]
+    candidates = len(proposal_generator.in_features) * proposal_generator.pre_nms_topk[False]
+    return int(min(candidates, proposal_generator.post_nms_topk[False]))
 
 
 def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:

@@ -13,12 +13,11 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import BoxMode
 from detectron2.utils import comm
 
+from dynamicdet_d2.engine.alike import check_same_images, check_same_sets
+from dynamicdet_d2.engine.distributed import said_once
 from dynamicdet_d2.engine.run_data import (
-    check_same_images,
-    check_same_sets,
     prepare_data,
     prepare_test,
-    said_once,
 )
 from dynamicdet_d2.engine.static import StaticTrainer
 from dynamicdet_d2.engine.trainer import DynamicTrainer

@@ -209,17 +209,30 @@ def test_a_checkpoint_of_a_users_own_is_of_the_last_step_made(
     assert differing(one.plain_model.state_dict(), other.plain_model.state_dict()) == []
 
 
-@pytest.mark.parametrize(("theirs", "said"), [("", "no checkpoint"), ("old.pth", "old.pth")])
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (("", ""), "no checkpoint"),
+        (("old.pth", "a hash"), "old.pth"),
+        (("model_0000001.pth", "another hash"), "model_0000001.pth of other content"),
+    ],
+)
 def test_machines_that_share_no_folder_do_not_resume(
-    theirs: str, said: str, cfg: CfgNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    theirs: tuple[str, str],
+    said: str,
+    cfg: CfgNode,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trainer = DynamicTrainer(cfg)
     tmp_path.joinpath("model_0000001.pth").touch()
     go_on_from(tmp_path, "model_0000001.pth")
 
-    def gathered(value: object) -> list:
-        return [value, theirs if value == "model_0000001.pth" else value]
+    def gathered(value: Any) -> list:
+        own = isinstance(value, tuple) and value[0] == "model_0000001.pth"
+        return [value, theirs if own else value]
 
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     monkeypatch.setattr(comm, "all_gather", gathered)
     says = f"has model_0000001.pth for rank 0 to go on from, and {said} for rank 1: --resume needs"
     with pytest.raises(ValueError, match=says):

@@ -24,7 +24,13 @@ from dynamicdet_d2 import DynamicRCNN, add_dynamicdet_config
 from dynamicdet_d2.commands.main import main
 from dynamicdet_d2.config import read_config
 from dynamicdet_d2.evaluation import cost
-from dynamicdet_d2.evaluation.cost import RouteCost, count_flops, count_parts, route_flops
+from dynamicdet_d2.evaluation.cost import (
+    RouteCost,
+    count_flops,
+    count_parts,
+    kept_proposals,
+    route_flops,
+)
 from dynamicdet_d2.evaluation.flop_meter import Meter
 from dynamicdet_d2.evaluation.paper import PAPER, Setting, setting_of, system_name
 from dynamicdet_d2.modeling.backbone.composite import CompositeBackbone, StagedBackbone
@@ -366,6 +372,17 @@ def test_a_network_of_proposals_alone_is_counted() -> None:
     alone = count_parts(build_model(toy_cfg(*STATIC, *META, "ProposalNetwork")), 64, 64)
     assert alone == {name: whole[name] for name in ("bottom_up1", "neck", "rpn_head")}
     assert alone["rpn_head"] > 0
+
+
+@pytest.mark.parametrize(("before", "after", "kept"), [(10, 1000, 50), (10, 7, 7), (90, 40, 40)])
+def test_no_more_proposals_are_kept_than_there_are_candidates(
+    before: int, after: int, kept: int
+) -> None:
+    """On each of the toy's five levels the RPN takes so many before NMS, and after it so many."""
+    keys = ("MODEL.RPN.PRE_NMS_TOPK_TEST", before, "MODEL.RPN.POST_NMS_TOPK_TEST", after)
+    model = build_model(toy_cfg(*keys))
+    assert len(model.proposal_generator.in_features) == 5
+    assert kept_proposals(model) == kept_proposals(model, "easy") == kept
 
 
 def test_module_that_reads_values_is_counted_by_a_real_run(

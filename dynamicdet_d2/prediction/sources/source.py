@@ -111,8 +111,9 @@ class VideoFile(Source):
             raise ValueError(f"The video {self.name} has no frame that can be read.")
         if number < expected:  # some containers give no more than an estimate
             logger.warning(
-                "%s gave %d of the %d frames that it says it has: where one is missing, those "
-                "behind it have lower numbers and earlier times.",
+                "%s gave %d of the %d frames that it says it has, which some formats estimate: "
+                "where one is missing, those behind it have lower numbers, and earlier times in "
+                "formats without times.",
                 *(self.name, number, expected),
             )
 
