@@ -80,6 +80,9 @@ class BestWeights(HookBase):
             return
         by_period = self._period and done % self._period == 0 and done < self.trainer.max_iter
         results = self.trainer._last_eval_results if by_period else self.trainer._evaluate()
+        if not by_period:
+            scalars = flatten_results_dict(results)
+            self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
         self._judge(done, results)
         self._act(done)
 

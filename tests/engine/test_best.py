@@ -103,6 +103,16 @@ def test_a_phase_hands_over_its_best_weights(config: Config) -> None:
         assert differing(second, detectors_of(weights(Path(cfg.OUTPUT_DIR), name))) == []
 
 
+def test_the_evaluation_at_the_end_is_written_too(config: Config) -> None:
+    cfg = config("written", "SOLVER.MAX_ITER", 5)
+    scripted(cfg, 2, 1, 3).train()
+    lines = (Path(cfg.OUTPUT_DIR) / "metrics.json").read_text().splitlines()
+    found = {
+        line["iteration"]: line["bbox/AP"] for line in map(json.loads, lines) if "bbox/AP" in line
+    }
+    assert found[4] == 3
+
+
 def test_a_phase_that_gains_no_more_ends(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     cfg = config("ended", "SOLVER.BEST.PATIENCE", 2)
     trainer = scripted(cfg, 2, 1, float("nan"))
