@@ -7,7 +7,6 @@ are.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -124,7 +123,9 @@ def _of_every_step(overrides: Sequence[str]) -> list[str]:
 
 def some_images() -> list[str]:
     """The first of the drawn test images, which exist from the first step on."""
-    root = Path(os.getenv("DETECTRON2_DATASETS", "datasets")) / "shapes" / "shapes_test" / "images"
+    from dynamicdet_d2.data.shapes.dataset import shapes_folder  # as in check_call
+
+    root = shapes_folder() / "shapes_test" / "images"
     return [str(root / f"{number:06d}.jpg") for number in range(PREDICTED)]
 
 

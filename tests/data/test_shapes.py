@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from dynamicdet_d2.data.check.run import check_dataset
 from dynamicdet_d2.data.shapes import dataset as shapes
-from dynamicdet_d2.data.shapes.dataset import Recipe, draw_dataset, refuse_other, register_shapes
+from dynamicdet_d2.data.shapes.dataset import (
+    Recipe,
+    draw_dataset,
+    refuse_other,
+    register_shapes,
+    shapes_folder,
+)
 from dynamicdet_d2.data.shapes.drawing import (
     CLASSES,
     POINTED,
@@ -26,6 +32,15 @@ from dynamicdet_d2.data.shapes.drawing import (
 from dynamicdet_d2.utils.folder_lock import FolderInUseError, held
 
 SMALL = Recipe(num_images=4, seed=7, width=96, height=64)
+
+
+def test_the_folder_of_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DETECTRON2_DATASETS", "~/data")
+    assert shapes_folder() == tmp_path / "data" / "shapes"
+    monkeypatch.setenv("DETECTRON2_DATASETS", "s3://bucket/data")
+    with pytest.raises(ValueError, match="^DETECTRON2_DATASETS is 's3://bucket/data'; it must be"):
+        register_shapes(["shapes_val"])
 
 
 def test_outlines_by_hand() -> None:

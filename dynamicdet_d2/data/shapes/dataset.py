@@ -72,20 +72,33 @@ SPLITS = {
 }
 
 
+def shapes_folder() -> Path:
+    """The folder of the drawn sets.
+
+    Raises:
+        ValueError: ``DETECTRON2_DATASETS`` is an address, below which nothing can be drawn.
+    """
+    datasets = os.getenv("DETECTRON2_DATASETS", "datasets")
+    if "://" in datasets:
+        raise ValueError(f"DETECTRON2_DATASETS is {shown(datasets)}; it must be a folder.")
+    return Path(datasets).expanduser() / "shapes"
+
+
 def register_shapes(names: Iterable[str]) -> None:
     """Draw, where they are not there yet, and register those of the names that are drawn sets.
 
     Raises:
         ValueError: a data set of another file has such a name, before anything is drawn; or as
-            ``draw_dataset``, in all processes of a run.
+            ``shapes_folder``, or as ``draw_dataset``, in all processes of a run.
         OSError: as ``draw_dataset``.
     """
-    root = Path(os.getenv("DETECTRON2_DATASETS", "datasets")) / "shapes"
     wanted = sorted(set(names) & SPLITS.keys())
+    if not wanted:
+        return
+    root = shapes_folder()
     for name in wanted:
         _refuse_other_file(name, root / name / "instances.json")
-    if wanted:
-        _draw_once(root, wanted)
+    _draw_once(root, wanted)
     register_coco_json(
         [
             [name, str(root / name / "instances.json"), str(root / name / "images")]
