@@ -8,7 +8,7 @@ from dataclasses import replace
 from detectron2.modeling import build_model
 
 from dynamicdet_d2.config import Use, check, read_config
-from dynamicdet_d2.evaluation.cost import kept_proposals, table
+from dynamicdet_d2.evaluation.cost import RouteCost, kept_proposals, table
 from dynamicdet_d2.evaluation.flop_meter import NUM_DETECTIONS
 from dynamicdet_d2.evaluation.paper import setting_of
 from dynamicdet_d2.modeling.architecture import building
@@ -72,6 +72,9 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--num-proposals is {args.num_proposals}; a {cfg.MODEL.META_ARCHITECTURE} has none."
         )
-    if kept:
-        given.setdefault("num_proposals", kept)
-    sys.stdout.write(table(model, cfg, replace(setting_of(cfg), **given)))
+    setting = replace(setting_of(cfg), **given)
+    if kept and args.num_proposals is None:
+        cost = RouteCost(model, size_multiple=cfg.MODEL.INFERENCE.SIZE_MULTIPLE)
+        size = cost.padded_size(setting.height, setting.width)
+        setting = replace(setting, num_proposals=kept_proposals(model, size=size))
+    sys.stdout.write(table(model, cfg, setting))

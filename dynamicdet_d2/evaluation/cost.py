@@ -87,13 +87,16 @@ def route_flops(parts: Mapping[str, int], routes: Mapping[str, Sequence[str]]) -
     return {"easy": easy, "hard": hard, "router": parts.get("router", 0)}
 
 
-def kept_proposals(model: nn.Module, route: str = "hard") -> int:
-    """Boxes that a model keeps of an image on a route for its box head; 0 without one."""
+def kept_proposals(
+    model: nn.Module, route: str = "hard", size: tuple[int, int] | None = None
+) -> int:
+    """Most boxes that a model keeps of an image on a route for its box head; 0 without one.
+
+    Args:
+        size: height and width of the image in pixels, padded; None: large enough for any number.
+    """
     regions = parts_of(model).regions
-    if regions is None:
-        return 0
-    easy = regions.easy_proposals if route == "easy" else None
-    return regions.num_proposals if easy is None else easy
+    return 0 if regions is None else regions.kept(route, size)
 
 
 class RouteCost:
@@ -206,9 +209,9 @@ class RouteCost:
 
     def _regions(self, route: str, size: tuple[int, int]) -> dict[str, Work]:
         """Work of the ROI heads, the same at every image size where they read no maps."""
-        count = kept_proposals(self.model, route)
+        count = kept_proposals(self.model, route, size)
         if self.num_proposals is not None:
-            fewer = count < kept_proposals(self.model)
+            fewer = count < kept_proposals(self.model, size=size)
             count = min(count, self.num_proposals) if fewer else self.num_proposals
         given = (count, size) if self._reads_maps else (count,)
         if given not in self._roi_work:

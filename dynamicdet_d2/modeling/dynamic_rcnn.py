@@ -30,7 +30,7 @@ from dynamicdet_d2.modeling.routing import Features
 from dynamicdet_d2.modeling.second_tail import SharableTail, own_tail
 from dynamicdet_d2.modeling.tail_pass import ProposalPass
 from dynamicdet_d2.operating_point.point import OperatingPoint
-from dynamicdet_d2.parts import Part, Regions, num_proposals, roi_parts, rpn_parts, run_rpn_head
+from dynamicdet_d2.parts import Part, Regions, roi_parts, rpn_parts, rpn_regions, run_rpn_head
 
 
 @META_ARCH_REGISTRY.register()
@@ -238,9 +238,8 @@ class DynamicRCNN(SharableTail, GeneralizedRCNN):
 
     @property
     def regions(self) -> Regions:
-        kept = num_proposals(self.proposal_generator)
         easy = self.operating_point.easy_proposals
-        return Regions(self.neck.output_shape(), kept, min(kept, easy or kept))
+        return rpn_regions(self.neck.output_shape(), self.proposal_generator, easy)
 
 
 class _NamedImages(EventStorage):

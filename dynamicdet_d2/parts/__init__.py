@@ -18,9 +18,9 @@ from dynamicdet_d2.parts.description import (
 from dynamicdet_d2.parts.stock import (
     backbone_parts,
     dense_head_part,
-    num_proposals,
     roi_parts,
     rpn_parts,
+    rpn_regions,
     run_dense_head,
     run_rpn_head,
 )
@@ -37,11 +37,11 @@ __all__ = [
     "dense_head_part",
     "is_described",
     "layers_of",
-    "num_proposals",
     "parts_of",
     "roi_parts",
     "rounded_up",
     "rpn_parts",
+    "rpn_regions",
     "run_dense_head",
     "run_rpn_head",
     "undescribed",

@@ -99,11 +99,22 @@ class Regions:
         pyramid: shapes of the features, by level.
         num_proposals: boxes kept of an image at inference.
         easy_proposals: those of an image on the easy route; None: as many.
+        candidates: padded height and width of an image in pixels -> most boxes that there are to
+            keep some of; None: not known.
     """
 
     pyramid: Mapping[str, ShapeSpec]
     num_proposals: int
     easy_proposals: int | None = None
+    candidates: Callable[[int, int], int] | None = None
+
+    def kept(self, route: str, size: tuple[int, int] | None = None) -> int:
+        """Most boxes that are kept of an image on a route, of a padded size or of any."""
+        easy = self.easy_proposals if route == "easy" else None
+        kept = self.num_proposals if easy is None else easy
+        if size is None or self.candidates is None:
+            return kept
+        return min(kept, self.candidates(*size))
 
 
 @dataclass(frozen=True)

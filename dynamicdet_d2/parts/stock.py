@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detectron2's own detectors, and the parts that others have in common with them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, GeneralizedRCNN, ProposalNetwork
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.backbone import FPN
 from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.modeling.proposal_generator import RPN
@@ -38,7 +41,7 @@ def _(model: GeneralizedRCNN) -> Parts:
         run_on_image=lambda images: run_rpn_head(proposals, model.backbone(images)),
         heads=tuple(head for head in (proposals, roi_heads) if head is not None),
         padded_side=rounded_up(model.backbone.size_divisibility),
-        regions=Regions(model.backbone.output_shape(), num_proposals(proposals)),
+        regions=rpn_regions(model.backbone.output_shape(), proposals),
     )
 
 
@@ -90,12 +93,42 @@ def run_rpn_head(proposal_generator: nn.Module | None, pyramid: Mapping[str, Ten
     return proposal_generator.rpn_head([pyramid[name] for name in proposal_generator.in_features])
 
 
-def num_proposals(proposal_generator: nn.Module | None) -> int:
+def rpn_regions(
+    pyramid: Mapping[str, ShapeSpec], proposal_generator: nn.Module | None, easy: int = 0
+) -> Regions:
+    """What ROI heads behind an RPN are called with.
+
+    Args:
+        pyramid: shapes of the features, by level.
+        easy: boxes that are kept of an image on the easy route, at most; 0: as many as of others.
+    """
+    kept = _num_proposals(proposal_generator)
+    found = _candidates(proposal_generator)
+    return Regions(pyramid, kept, min(kept, easy or kept), found)
+
+
+def _num_proposals(proposal_generator: nn.Module | None) -> int:
     """Most boxes kept of an image at inference; the paper's 1000 where only an RPN would say."""
     if not isinstance(proposal_generator, RPN):
         return 1000
-    candidates = len(proposal_generator.in_features) * proposal_generator.pre_nms_topk[False]
-    return int(min(candidates, proposal_generator.post_nms_topk[False]))
+    before = len(proposal_generator.in_features) * proposal_generator.pre_nms_topk[False]
+    return int(min(before, proposal_generator.post_nms_topk[False]))
+
+
+def _candidates(proposal_generator: nn.Module | None) -> Callable[[int, int], int] | None:
+    """As ``Regions.candidates``: an RPN takes its best anchors of each level."""
+    if not isinstance(proposal_generator, RPN):
+        return None
+    anchors: Any = proposal_generator.anchor_generator
+    if type(anchors) is not DefaultAnchorGenerator:
+        return None
+    most = proposal_generator.pre_nms_topk[False]
+    levels = [*zip(anchors.strides, anchors.num_cell_anchors, strict=True)]
+
+    def of_size(height: int, width: int) -> int:
+        return sum(min(most, -(-height // s) * -(-width // s) * number) for s, number in levels)
+
+    return of_size
 
 
 def roi_parts(roi_heads: ROIHeads) -> tuple[Part, ...]:

@@ -385,6 +385,21 @@ def test_no_more_proposals_are_kept_than_there_are_candidates(
     assert kept_proposals(model) == kept_proposals(model, "easy") == kept
 
 
+def test_no_more_proposals_are_counted_than_there_are_anchors() -> None:
+    """At 32x32: 3 anchors in each place of maps of 8x8, 4x4, 2x2, 1x1 and 1x1, at most 50 each."""
+    keys = ("MODEL.RPN.PRE_NMS_TOPK_TEST", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 1000)
+    model = build_model(toy_cfg(*keys, "MODEL.RPN.NMS_THRESH", 1.0)).eval()
+    assert kept_proposals(model, size=(32, 32)) == 50 + 48 + 12 + 3 + 3
+    assert kept_proposals(model, size=(1024, 1024)) == 5 * 50
+    assert count_parts(model, 32, 32) != (found := RouteCost(model).parts(32, 32))
+    assert found == count_parts(model, 32, 32, 116)
+    with torch.no_grad():
+        images = model.preprocess_image([{"image": torch.zeros(3, 32, 32)}])
+        features = model.neck(model.backbone.bottom_up1(images.tensor))
+        proposals, _ = model.proposal_generator(images, features)
+    assert len(proposals[0]) <= 116
+
+
 def test_module_that_reads_values_is_counted_by_a_real_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
