@@ -152,10 +152,14 @@ def test_tensorboard_carries_the_same_names(complete: Path) -> None:
 
 def test_the_log_shows_remaining_time_in_both_phases(complete: Path) -> None:
     lines = [line for line in log(complete).splitlines() if "eta: " in line]
-    assert [line.partition("INFO: ")[2].split("  ")[:3] for line in lines] == [
-        ["phase detectors", "iter: 20/20", "eta: 0:00:00"],
-        ["phase router", "iter: 26/26", "eta: 0:00:00"],
+    shown = [line.partition("INFO: ")[2].split("  ")[:3] for line in lines]
+    # With every checkpoint, and at the end of each phase.
+    assert [(phase, step) for phase, step, _ in shown] == [
+        *(("phase detectors", f"iter: {step}/20") for step in (8, 16, 20)),
+        *(("phase router", f"iter: {step}/26") for step in (24, 26)),
     ]
+    ends = [eta for _, step, eta in shown if step in ("iter: 20/20", "iter: 26/26")]
+    assert ends == ["eta: 0:00:00"] * 2
 
 
 def test_the_router_alone_changes_after_the_detectors_checkpoint(complete: Path) -> None:

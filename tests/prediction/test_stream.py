@@ -258,7 +258,7 @@ def test_what_a_user_aims_at() -> None:
     ):
         Aim().apply(cfg, "c.json")
     cfg.MODEL.DYNAMIC.CALIBRATION = "c.json"
-    with pytest.raises(ValueError, match=r"^MODEL.DYNAMIC.CALIBRATION c.json is for --hard-fr"):
+    with pytest.raises(ValueError, match=r"^MODEL.DYNAMIC.CALIBRATION c.json is for shares and"):
         Aim(threshold=0.7).apply(cfg, "", ["MODEL.DYNAMIC.CALIBRATION", "c.json"])
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
     with pytest.raises(ValueError, match="GeneralizedRCNN, which has no threshold"):
