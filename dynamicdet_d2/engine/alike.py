@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from dynamicdet_d2.checkpoint import DynamicCheckpointer
 from dynamicdet_d2.config.leaves import as_lists, leaves
 from dynamicdet_d2.data.check.run import is_of_coco_files
-from dynamicdet_d2.data.loading.images import images_hash
+from dynamicdet_d2.data.loading.images import images_hash, without_folders
 from dynamicdet_d2.engine.distributed import said_once
 from dynamicdet_d2.utils.words import shown
 
@@ -153,8 +153,7 @@ def check_same_images(key: str, names: Sequence[str], images: Sequence[Any]) -> 
     """
     # Others are refused by whoever loads them; folders may differ by machine.
     known = [image for image in images if isinstance(image, Mapping)]
-    names_alone = [{**x, "file_name": _names(str(x.get("file_name")))} for x in known]
-    found = comm.all_gather(images_hash(names_alone))
+    found = comm.all_gather(images_hash(without_folders(known)))
     with said_once():
         if len(set(found)) > 1:
             raise ValueError(

@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from dynamicdet_d2.checkpoint.learnt import contents
 from dynamicdet_d2.config.leaves import as_lists, leaves
-from dynamicdet_d2.data.loading.images import images_hash
+from dynamicdet_d2.data.loading.images import images_hash, without_folders
 from dynamicdet_d2.utils.files import read_json
 from dynamicdet_d2.utils.plain import from_plain
 
@@ -121,7 +121,7 @@ def _content_of(name: str) -> dict[str, Any]:
     file = MetadataCatalog.get(name).get("json_file")
     areas = Path(file).read_bytes() if file and os.path.isfile(file) else b""
     return {
-        "images": [{**x, "file_name": os.path.basename(str(x.get("file_name")))} for x in images],
+        "images": without_folders(images),
         "pixels": contents(files),
         "file": hashlib.sha256(areas).hexdigest(),
     }

@@ -4,7 +4,8 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -230,6 +231,11 @@ def check_registered(key: str, names: Sequence[str]) -> None:
                 "[name, json file, image folder] of DATASETS.COCO_JSON, and other programs call "
                 f"dynamicdet_d2.data.register_coco_json(cfg.DATASETS.COCO_JSON).{hint}"
             )
+
+
+def without_folders(images: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same images, wherever their files lie: by the files' names alone."""
+    return [{**x, "file_name": os.path.basename(str(x.get("file_name")))} for x in images]
 
 
 def images_hash(images: Sequence[Mapping[str, Any]]) -> str:
