@@ -178,9 +178,16 @@ def _padded(side: int, settings: Mapping[str, Any]) -> int:
 
 
 def _bucket(height: int, width: int, sides: Sequence, name: str) -> tuple[int, int]:
-    """The first of the sides that an input of this size fits into."""
+    """The first of the sides that an input of this size fits into, said where it is another."""
     for own_height, own_width in sides:
         if height <= own_height and width <= own_width:
+            if (height, width) != (own_height, own_width):
+                warnings.warn(
+                    f"A network input of {height}x{width} is padded to {own_height}x{own_width}, "
+                    "which moves scores and difficulties, and so perhaps routes, against the "
+                    f"model's own: export {height}x{width} too, by --sizes.",
+                    stacklevel=3,
+                )
             return own_height, own_width
     raise ValueError(
         f"{name} makes a network input of {height}x{width}, which fits none of the sizes that were "

@@ -490,6 +490,17 @@ def test_a_picture_is_not_padded_to_the_size_of_others() -> None:
     assert batches[0].sizes == [(60, 90), (64, 96)]
 
 
+@pytest.mark.parametrize("width, said", [(90, 1), (120, 0)])
+def test_padding_to_an_exported_size_is_said(width: int, said: int) -> None:
+    picture = np.full((60, width, 3), 9, np.uint8)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        (batch,) = prepare([picture], {**INPUT, "min_size": 0}, [(64, 128), (128, 128)])
+    assert batch.tensor.shape[2:] == (64, 128)
+    sentence = "A network input of 64x96 is padded to 64x128, which moves scores"
+    assert [str(one.message).startswith(sentence) for one in given] == [True] * said
+
+
 def two_stage_head() -> TwoStageHead:
     candidates = {"score_threshold": 0.0, "nms_threshold": 0.5, "max_detections": 10}
     boxes = {**candidates, "levels": [], "weights": [1.0, 1.0, 1.0, 1.0], "scale_clamp": 4.0}
