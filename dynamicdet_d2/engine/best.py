@@ -34,6 +34,7 @@ from dynamicdet_d2.utils.plain import to_plain
 
 logger = logging.getLogger(__name__)
 
+METRIC = "SOLVER.BEST.METRIC"
 WEIGHTS, RECORD = "model_best.pth", "best.json"
 MOST_NAMED = 6
 
@@ -59,13 +60,11 @@ class BestWeights(HookBase):
         it had saved what followed from one."""
         trainer = self.trainer
         self._record = Record(self._metric, trainer.run_id, measured=measured_by(trainer.cfg))
-        if not trainer.start_iter:
-            if os.path.isfile(self._path(RECORD)):  # of an earlier run, which is not gone on with
-                self._write()
-            return
-        self._record = self._read(trainer.start_iter)
+        if trainer.start_iter:
+            self._record = self._read(trainer.start_iter)
+        self._write()  # from the first step on, so that a resume knows whether it is lost
         trainer.plan.ended = {n: h.ended for n, h in self._record.phases.items() if h.ended}
-        if not trainer.phase.averaged:
+        if not trainer.start_iter or not trainer.phase.averaged:
             return
         self._check_kept()  # and not only when the phase has ended, after days
         self._say_ended()
@@ -234,6 +233,12 @@ class BestWeights(HookBase):
         """What was seen in the first ``done`` steps of the run."""
         path = self._path(RECORD)
         if not os.path.isfile(path):
+            if self.trainer.phase.averaged and self.trainer.resumed_under.get(METRIC):
+                logger.warning(
+                    "%s is gone, which has this run's evaluations: the best weights of the phase "
+                    "are looked for anew, and will replace those in %s.",
+                    *(path, WEIGHTS),
+                )
             return self._record
         there = record_in(path)
         if there.run not in ("", self._record.run):  # files of before had none

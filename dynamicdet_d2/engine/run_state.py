@@ -33,6 +33,7 @@ class StatefulTrainer(DefaultTrainer):
         cfg, seed, images: of the run; images in Detectron2's format.
         run_id: what tells it from others in its folder, over its resumptions; "" where a checkpoint
             of before knows none.
+        resumed_under: the keys that a run which resumes had before, by their names.
         scheduler: of the learning rate; None: it is constant.
     """
 
@@ -42,6 +43,7 @@ class StatefulTrainer(DefaultTrainer):
     images: Sequence[Sample]
     checkpointer: DynamicCheckpointer
     scheduler: Any
+    resumed_under: Mapping[str, Any] = {}
     _trainer: TrainingStep
     _learnt_before: Sequence[Tensor] = ()
     # Iteration of the last step made; ``iter`` is the next one's before a step and after the last.
@@ -100,7 +102,7 @@ class StatefulTrainer(DefaultTrainer):
             ValueError: the model or a key that must stay is another one, or weights not finite.
             SystemExit: in the other processes of a run of which one says so.
         """
-        record = state.get("config", {})
+        self.resumed_under = record = state.get("config", {})
         with said_once():
             check_model(self.checkpointer.report, record, self.cfg)
             check_finite(self.checkpointer)  # before a phase tries a step with these weights

@@ -302,6 +302,21 @@ def test_figures_that_are_measured_otherwise_are_not_compared(
     assert differing(Scripted.seen[1][1], weights(Path(cfg.OUTPUT_DIR))) == []
 
 
+@pytest.mark.parametrize(("at", "lost"), [(6, True), (6, False), (2, False)])
+def test_a_run_whose_evaluations_are_lost_says_so(
+    config: Config, caplog: pytest.LogCaptureFixture, at: int, lost: bool
+) -> None:
+    """As where weights alone were copied; a run that had none yet has lost none."""
+    cfg = config("unknown", *ALONE, "SOLVER.CHECKPOINT_PERIOD", 1)
+    interrupted(cfg, 2, 9, at=at)
+    if lost:
+        (Path(cfg.OUTPUT_DIR) / "best.json").unlink()
+    scripted(cfg, 3, 5, 4, 6, 7, resume=True).train()
+    assert ("best.json is gone, which has this run's evaluations" in caplog.text) == lost
+    seen = [one["value"] for one in record(cfg)["judged"]]
+    assert seen[:2] == ([3, 5] if lost or at == 2 else [2, 9])
+
+
 def test_more_patience_comes_too_late_for_a_phase_that_was_ended(
     config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
