@@ -107,9 +107,11 @@ def _is_address(url: str) -> bool:
     """Whether processes could meet there: at port 0 each would take another and wait."""
     try:
         parts = urlsplit(url)
-        return bool(parts.scheme != "tcp" or parts.hostname and parts.port) and "://" in url
+        tcp = parts.scheme == "tcp" and parts.hostname and parts.port
     except ValueError:  # a port that is no number, or too large
         return False
+    env = parts.scheme == "env" and {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    return "://" in url and bool(tcp or env or parts.scheme == "file")
 
 
 def _one_of_many(index: int, world: World, main: Callable, args: argparse.Namespace) -> None:

@@ -43,6 +43,7 @@ def start(called: list, **changes: object) -> None:
         *(
             ({"num_gpus": 2, "dist_url": url}, f"--dist-url is '{url}'; it must be auto or")
             for url in ("localhost:1234", "tcp://127.0.0.1:0", "tcp://a", "tcp://a:70000", "x", "")
+            + ("http://a:1", "env://")
         ),
     ],
 )
