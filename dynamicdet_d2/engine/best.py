@@ -62,7 +62,8 @@ class BestWeights(HookBase):
         self._record = Record(self._metric, trainer.run_id, measured=measured_by(trainer.cfg))
         if trainer.start_iter:
             self._record = self._read(trainer.start_iter)
-        self._write()  # from the first step on, so that a resume knows whether it is lost
+        if not trainer.start_iter or not os.path.isfile(self._path(RECORD)):
+            self._write()  # from the first step on, so that a resume knows whether it is lost
         trainer.plan.ended = {n: h.ended for n, h in self._record.phases.items() if h.ended}
         if not trainer.start_iter or not trainer.phase.averaged:
             return

@@ -317,6 +317,24 @@ def test_a_run_whose_evaluations_are_lost_says_so(
     assert seen[:2] == ([3, 5] if lost or at == 2 else [2, 9])
 
 
+def test_a_resume_by_mistake_loses_nothing(config: Config) -> None:
+    """It warns, and is ended before it evaluates."""
+    keys = (*ALONE, "SOLVER.CHECKPOINT_PERIOD", 3)
+    cfg = config("mistake", *keys)
+    interrupted(cfg, 2, at=4)
+    before = record(cfg)
+    other = scripted(config("mistake", *keys, "TEST.DETECTIONS_PER_IMAGE", 5), resume=True)
+    other.register_hooks([Ended()])
+    with pytest.raises(KeyboardInterrupt):
+        other.train()
+    assert record(cfg) == before
+
+
+class Ended(HookBase):
+    def before_step(self) -> None:
+        raise KeyboardInterrupt
+
+
 def test_more_patience_comes_too_late_for_a_phase_that_was_ended(
     config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
