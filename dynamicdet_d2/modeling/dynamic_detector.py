@@ -197,7 +197,7 @@ class DynamicDetector(SettableThreshold, TakesOtherNames, Tails):
         on from what it has seen.
 
         Args:
-            batched_inputs: Detectron2's dicts.
+            batched_inputs: Detectron2's dicts; padding to the largest image moves difficulties.
             do_postprocess: whether to rescale detections to the size of the original image.
 
         Returns:
