@@ -399,12 +399,11 @@ def test_a_corrupt_image_of_one_process_ends_all(toy: SimpleNamespace) -> None:
     assert "Traceback" not in stopped.out + stopped.err
 
 
-@pytest.mark.parametrize("url", ["tcp://127.0.0.1:taken", "nonsense://x"])
-def test_an_address_that_cannot_be_used_is_named(toy: SimpleNamespace, url: str) -> None:
+def test_an_address_that_is_taken_is_named(toy: SimpleNamespace) -> None:
     with socket.socket() as other_run:
         other_run.bind(("127.0.0.1", 0))
         other_run.listen()
-        url = url.replace("taken", str(other_run.getsockname()[1]))
+        url = f"tcp://127.0.0.1:{other_run.getsockname()[1]}"
         stopped = train(
             toy.config, toy.folder / "address", options=f"--num-gpus 2 --dist-url {url}"
         )
