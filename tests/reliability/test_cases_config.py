@@ -249,6 +249,7 @@ MODELS = [
     (("MODEL.ANCHOR_GENERATOR.SIZES", [[32], [64]]), "MODEL.ANCHOR_GENERATOR.SIZES has 2 lists"),
     (("MODEL.ANCHOR_GENERATOR.NAME", "Gone"), "MODEL.ANCHOR_GENERATOR.NAME is 'Gone'"),
     (("MODEL.ROI_BOX_HEAD.NAME", "Gone"), "MODEL.ROI_BOX_HEAD.NAME is 'Gone'"),
+    (("MODEL.RPN.BOUNDARY_THRESH", None), "MODEL.RPN.BOUNDARY_THRESH is None; it must be a number"),
     (("MODEL.RPN.HEAD_NAME", "Gone"), "MODEL.RPN.HEAD_NAME is 'Gone'"),
     (("MODEL.FPN.FUSE_TYPE", "max"), "MODEL.FPN.FUSE_TYPE is 'max'"),
     (("MODEL.FPN.NORM", "GN"), "NORM below MODEL is 'GN', which needs multiples of 32 channels"),
