@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every yaml loads and builds; the paper's systems cost what its tables say."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import detectron2
@@ -15,6 +14,7 @@ from torchvision.models import ResNet101_Weights, resnet101, swin_s, swin_t
 
 from dynamicdet_d2.checkpoint import conventions, names
 from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config.leaves import leaves
 from dynamicdet_d2.engine.optimizer import build_detectors_optimizer
 from dynamicdet_d2.engine.upgrade import dynamic_keys
 from dynamicdet_d2.evaluation.cost import count_flops, count_parts
@@ -40,14 +40,6 @@ def outline(name: str) -> nn.Module:
     """The model without memory for its weights."""
     with torch.device("meta"):
         return build_model(config(name, "meta"))
-
-
-def leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in YOLO])

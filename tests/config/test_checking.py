@@ -24,6 +24,7 @@ from dynamicdet_d2.config import (
 )
 from dynamicdet_d2.config.checking import problems, value_of
 from dynamicdet_d2.config.declare import KEYS, RULES
+from dynamicdet_d2.config.leaves import leaves
 from dynamicdet_d2.config.ranges import Each
 from dynamicdet_d2.modeling import DynamicRCNN
 from tests.config.test_ranges import plain
@@ -422,6 +423,28 @@ def test_any_plain_values_are_right_or_refused(values: dict[str, object], use: U
 
 
 BASE = read_config(str(Path(__file__).parents[2] / "configs/quickstart.yaml"))
+
+
+# Keys for which None is a value of its own, or which nothing reads.
+MAY_BE_NONE = {
+    *("GLOBAL.HACK", "MODEL.DYNAMIC.HARD_FRACTION", "MODEL.DYNAMIC.TARGET_LATENCY_MS"),
+    *("MODEL.ROUTER.STANDARDIZE", "SOLVER.WARMUP_BIAS_LR", "SOLVER.WARMUP_MOMENTUM"),
+    "SOLVER.WEIGHT_DECAY_BIAS",
+}
+
+
+@pytest.mark.parametrize("file", ["dy_mask_rcnn_R_50_FPN_1x.yaml", "dy_fcos_R_50_FPN_1x.yaml"])
+def test_null_is_refused_wherever_a_value_is_needed(file: str) -> None:
+    """Which Detectron2 takes for every key, and compares with a number much later."""
+    taken = set()
+    for name, _ in leaves(read_config(str(FOLDER / file))):
+        try:
+            check(read_config(str(FOLDER / file), [name, "None"]))
+        except ValueError as error:
+            assert name in str(error)
+        else:
+            taken.add(name)
+    assert taken - {"DATALOADER.SAMPLER_TRAIN"} <= MAY_BE_NONE  # whose name the trainer refuses
 
 
 # The reference manual

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The YOLO configs: the published models, the published training in its mean form."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from dynamicdet_d2 import add_dynamicdet_config
 from dynamicdet_d2.checkpoint.convert import config_keys
 from dynamicdet_d2.checkpoint.names.yolo import Layout
 from dynamicdet_d2.config import read_config
+from dynamicdet_d2.config.leaves import leaves
 from dynamicdet_d2.evaluation.cost import count_flops, count_parts
 from dynamicdet_d2.evaluation.paper import PAPER, system_name
 from dynamicdet_d2.modeling.yolo.blocks import ImplicitConv
@@ -29,14 +29,6 @@ def config(name: str) -> CfgNode:
     cfg = read_config(str(FOLDER / f"{name}.yaml"))
     cfg.MODEL.DEVICE = "meta"
     return cfg
-
-
-def leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
