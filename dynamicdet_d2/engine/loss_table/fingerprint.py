@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a loss table belongs to: images, keys and detectors, in a form that can be compared."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from torch import nn
 
-from dynamicdet_d2.config.leaves import as_lists
+from dynamicdet_d2.config.leaves import as_lists, leaves
 from dynamicdet_d2.data.loading.images import images_hash
 from dynamicdet_d2.operating_point import weights_fingerprint
 
 # What is measured follows from these keys. Some of MODEL's and INPUT's count for training alone;
 # a table that is measured once too often costs less than one of other losses.
-_SECTIONS = ("MODEL", "INPUT")
+_SECTIONS = ("MODEL.", "INPUT.")
 _KEYS = ("DATASETS.TRAIN", "SOLVER.ROUTER.LOSS_PROPOSALS", "TEST.DETECTIONS_PER_IMAGE")
 # The weights in use have their own fingerprint, wherever they came from and are.
 _LEFT_OUT = ("MODEL.WEIGHTS", "MODEL.COMPOSITE.WEIGHTS2", "MODEL.DEVICE")
@@ -32,7 +32,7 @@ def table_fingerprint(cfg: CfgNode, images: Sequence[dict], model: nn.Module) ->
     """
     return {
         "the detectors": detectors_fingerprint(model),
-        **dict(_keys(cfg)),
+        **_keys(cfg),
         "the training images": images_hash(images),
     }
 
@@ -42,19 +42,8 @@ def detectors_fingerprint(model: nn.Module) -> str:
     return weights_fingerprint(model, apart=("router.",))
 
 
-def _keys(cfg: CfgNode) -> Iterable[tuple[str, str]]:
-    for section in _SECTIONS:
-        yield from _leaves(section, cfg[section])
-    for key in _KEYS:
-        node = cfg
-        for part in key.split("."):
-            node = node[part]
-        yield key, repr(as_lists(node))
-
-
-def _leaves(name: str, node: object) -> Iterable[tuple[str, str]]:
-    if isinstance(node, CfgNode):
-        for key, value in node.items():
-            yield from _leaves(f"{name}.{key}", value)
-    elif name not in _LEFT_OUT:
-        yield name, repr(as_lists(node))
+def _keys(cfg: CfgNode) -> dict[str, str]:
+    """What the values look like, whether they are lists or tuples."""
+    values = dict(leaves(cfg))
+    below = [name for name in values if name.startswith(_SECTIONS) and name not in _LEFT_OUT]
+    return {name: repr(as_lists(values[name])) for name in (*below, *_KEYS)}
