@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure: a calibration in words, for the one who made it."""
 
+import ast
 import os
 import shlex
 
@@ -38,7 +39,7 @@ def summary(record: Calibration, path: str | os.PathLike[str]) -> str:
         lines += ["", f"operating point for {target}:", _line(record, point)]
         lines += _guaranteed(point.get("guarantee"))
     lines += ["", _promise(record)]
-    file = shlex.quote(os.fspath(path))
+    file = shlex.quote(_as_value(os.fspath(path)))
     keys = f"MODEL.DYNAMIC.CALIBRATION {file} MODEL.DYNAMIC.HARD_FRACTION {fraction:.6g}"
     if point and "keys" in point:
         keys = f"{as_pairs(point['keys'])} {keys}"
@@ -67,6 +68,15 @@ def latency_interval(
 def remarks(record: Calibration) -> list[str]:
     """What the user should know before relying on the thresholds; one sentence each."""
     return [*_few_images(record), *_ties(record), *_no_gain(record)]
+
+
+def _as_value(path: str) -> str:
+    """As a command line has to name it, where ``2026`` is a number and ``'q'`` the string q."""
+    try:
+        ast.literal_eval(path)
+    except (ValueError, SyntaxError):
+        return path
+    return os.path.join(os.curdir, path)
 
 
 def _line(record: Calibration, row: dict) -> str:

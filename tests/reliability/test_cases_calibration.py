@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import os
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from dynamicdet_d2.calibration.plot import calibration_png
 from dynamicdet_d2.calibration.run import calibrate, calibration_config
 from dynamicdet_d2.calibration.summary import latency_interval, summary
 from dynamicdet_d2.calibration.targets import HardFraction
+from dynamicdet_d2.config import read_config
 from dynamicdet_d2.data.check.run import warn_of_learnt_set
 from dynamicdet_d2.evaluation.report.files import redraw
 from dynamicdet_d2.evaluation.tradeoff.routes import read_routes, write_routes
@@ -365,9 +367,12 @@ def test_keys_that_the_router_s_inputs_depend_on(
     )
 
 
-def test_keys_to_paste_are_words_of_a_shell() -> None:
-    says = summary(RECORD, "my file.json")
-    assert "MODEL.DYNAMIC.CALIBRATION 'my file.json' MODEL.DYNAMIC.HARD_FRACTION 0.5" in says
+@pytest.mark.parametrize("name", ["c.json", "my file.json", "2026", "None", "1.5", "'q'", "{}"])
+def test_keys_to_paste_name_the_file(name: str) -> None:
+    words = shlex.split(summary(RECORD, name).splitlines()[-1])
+    assert words[::2] == ["MODEL.DYNAMIC.CALIBRATION", "MODEL.DYNAMIC.HARD_FRACTION"]
+    path = read_config("configs/quickstart.yaml", words).MODEL.DYNAMIC.CALIBRATION
+    assert os.path.normpath(path) == name
 
 
 def test_what_is_right_is_read_and_drawn(tmp_path: Path) -> None:
