@@ -137,10 +137,17 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     names = sorted(theirs.keys() | ours.keys())
     pairs = {name: (theirs.get(name), ours.get(name)) for name in names}
     return ", ".join(
-        f"{name} {_shown(pair[0])} (here {_shown(pair[1])})"
+        "{} {} (here {})".format(name, *_told_apart(*pair))
         for name, pair in pairs.items()
         if pair[0] != pair[1]
     )
+
+
+def _told_apart(theirs: Any, ours: Any) -> tuple[str, str]:
+    """Both values in words, a text with its quotes where the other one is a number like it."""
+    if str(theirs) == str(ours):
+        return _shown(repr(theirs)), _shown(repr(ours))
+    return _shown(theirs), _shown(ours)
 
 
 def _shown(value: Any) -> str:

@@ -550,3 +550,6 @@ def test_check_fingerprint_names_what_differs() -> None:
     assert "weights" not in str(error.value)
     with pytest.raises(ValueError, match=re.escape("weights aa (here bb)")):
         cal.check_fingerprint(theirs, {**theirs, "weights": "bb"})
+    by_hand = {**theirs, "input": {"min_size_test": "800", "format": "BGR"}}
+    with pytest.raises(ValueError, match=re.escape("min_size_test '800' (here 800)")):
+        cal.check_fingerprint(by_hand, theirs)
