@@ -162,6 +162,19 @@ def test_times_of_either_route_scatter_as_they_were_calibrated() -> None:
     assert 0 < PercentileLatency(65, 95).hard_fraction(speed) < 0.5
 
 
+def test_a_hard_route_that_is_the_cheaper_one_keeps_what_the_easy_one_does_not() -> None:
+    speed = MachineSpeed({"easy": LATENCY["hard"], "hard": LATENCY["easy"]})  # 60 and 40 ms
+    for target, share in ((70, 1), (50, 1), (30, 0)):
+        assert MeanLatency(target).hard_fraction(speed) == share
+    for goal in (MeanLatency(50), PercentileLatency(50, 95)):
+        assert goal.hard_fraction(speed) == 1 and goal.excess(speed) < 1
+    for goal in (MeanLatency(30), PercentileLatency(30, 95)):
+        assert goal.excess(speed) > 1
+    assert "the hard route alone takes 40 ms" in MeanLatency(30).complaint(speed)
+    spread = MachineSpeed({"easy": LATENCY["hard"], "hard": {"p50": 40.0, "p95": 48.0, "mean": 40}})
+    assert "of those on the hard route 90 % keep" in PercentileLatency(45, 95).complaint(spread)
+
+
 # Drift
 
 
