@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> None:
     cfg.MODEL.DEVICE = "cpu"
     how = _quantisation(args, cfg)
     calibration = _calibration(args, cfg)
+    if args.format != "torch":
+        _say_whose_milliseconds(calibration, cfg)
     model = model_of(cfg)
     class_names = class_names_of(cfg)
     request = Request(args.format, calibration, _sides(args.sizes), class_names)
@@ -153,6 +155,18 @@ def _calibration(args: argparse.Namespace, cfg: CfgNode) -> str | None:
             f"is {keys.THRESHOLD:g}: leave one out; a runner's threshold can be set at any time."
         )
     return args.calibration
+
+
+def _say_whose_milliseconds(calibration: str | None, cfg: CfgNode) -> None:
+    """What runs the export has other ones than those in which a calibration was measured."""
+    point = Calibration.from_json(calibration).operating_point if calibration else None
+    kinds = (point or {"target": {}})["target"].keys()
+    if cfg.MODEL.DYNAMIC.TARGET_LATENCY_MS is not None or kinds & {"latency_ms", "latency_p95_ms"}:
+        logger.warning(
+            "The threshold meets its target by the calibration's milliseconds, which are PyTorch's "
+            "and not those of what is exported: Runner.latency(MILLISECONDS, PICTURES) measures "
+            "and sets those."
+        )
 
 
 def _quantisation(args: argparse.Namespace, cfg: CfgNode) -> Quantisation | None:

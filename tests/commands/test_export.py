@@ -3,6 +3,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -185,6 +186,21 @@ def test_the_share_that_was_asked_for_is_exported(labelled: Path, calibrated: st
     manifest = json.loads((labelled / "exported" / "manifest.json").read_text())
     assert manifest["threshold"] == 1.0
     assert manifest["calibration"]["operating_point"]["hard_fraction"] == 0.5
+
+
+def test_milliseconds_of_an_export_are_not_those_of_its_calibration(
+    labelled: Path, calibrated: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "Runner.latency(MILLISECONDS, PICTURES) measures and sets those."
+    export_it = ("--format", "onnx", "--sizes", "64x96", "--calibration")
+    exported(labelled, *export_it, calibrated)
+    assert said not in caplog.text
+    shutil.rmtree(labelled / "exported")
+    record = json.loads(Path(calibrated).read_text())
+    record["operating_point"]["target"] = {"latency_ms": 40.0}
+    (labelled / "ms.json").write_text(json.dumps(record))
+    exported(labelled, *export_it, str(labelled / "ms.json"))
+    assert said in caplog.text
 
 
 def test_a_threshold_beside_an_operating_point_is_refused(
