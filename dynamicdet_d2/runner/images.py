@@ -186,7 +186,7 @@ def _bucket(height: int, width: int, sides: Sequence, name: str) -> tuple[int, i
                     f"A network input of {height}x{width} is padded to {own_height}x{own_width}, "
                     "which moves scores and difficulties, and so perhaps routes, against the "
                     f"model's own: export {height}x{width} too, by --sizes.",
-                    stacklevel=3,
+                    stacklevel=5,
                 )
             return own_height, own_width
     raise ValueError(
