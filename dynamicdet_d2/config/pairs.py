@@ -113,7 +113,11 @@ def mismatch(name: str, value: object, default: object) -> str:
         # What was typed may be right as a string, before yacs has read something else out of it.
         read = shown(value).strip("'\"")
         if isinstance(value, str) and allowed.must.startswith("be a list"):
-            form = "with words in quotes: ['a', 'b']" if _WORD.search(read) else "such as [1, 2]"
+            form = "such as [1, 2]"
+            if _WORD.search(read):
+                form = "with words in quotes: ['a', 'b']"
+            elif read.startswith(("[", "(")):  # [1/3], or a comma that is not there
+                form = "in plain numbers with commas between, such as [1, 2]; nothing is computed"
             return f"{name} is '{read}'; it must {allowed.must}, {form}."
         return allowed.complaint(name, value) or f"{name} is {read}; it must {allowed.must}."
     kind = type(default).__name__
