@@ -58,6 +58,7 @@ def read_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpars
     options = parser._option_string_actions
     _refuse_other_dashes(words, options)
     _refuse_behind_keys(words, parser)
+    _refuse_dashed_values(words, parser)
     _refuse_unknown(words, parser)
     args = parser.parse_args(words)
     _refuse_empty(args, parser)
@@ -152,10 +153,26 @@ def _refuse_behind_keys(words: Sequence[str], parser: argparse.ArgumentParser) -
     first = next(begin, None)
     behind = () if first is None else words[words.index(first) + 1 :]
     for name in (word.partition("=")[0] for word in behind):
-        if name in parser._option_string_actions:
+        if name in {"--", *parser._option_string_actions}:
             from dynamicdet_d2.config.pairs import option_behind
 
             raise ValueError(option_behind(name, str(first)))
+
+
+def _refuse_dashed_values(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """
+    Raises:
+        ValueError: an option's value, such as a file's name, begins with a dash, so that argparse
+            would say that there is none.
+    """
+    options = parser._option_string_actions
+    valued = {name for name, x in options.items() if x.nargs != 0} - {"--opts"}
+    for option, value in itertools.pairwise(words):
+        dashed = re.match("-[^-]", value) and value not in options
+        if option in valued and dashed and not parser._negative_number_matcher.match(value):
+            raise ValueError(
+                f"{option}: {value!r} begins with a dash, as options do; {option}={value} gives it."
+            )
 
 
 def _refuse_unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> None:

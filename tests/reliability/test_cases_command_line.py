@@ -290,6 +290,9 @@ CASES: list[tuple[str, int, str]] = [
         for dashes in ("\u2013", "\u2014", "\u2013\u2013", "\u2212-", "---")
     ),
     ("report -help", TYPED, "-help has one dash; the option is --help."),
+    (f"{PREDICT} --input -x.jpg", TYPED, "--input: '-x.jpg' begins with a dash, as options do; -"),
+    ("cost --config-file -c.yaml", TYPED, "as options do; --config-file=-c.yaml gives it."),
+    ("predict --input x --opts -- SEED 1", TYPED, "'--' stands before config overrides, which"),
     (
         f"{CALIBRATE} --target-p95-latency-ms 9 --confidence 0.9 --mode finite --share 0.2",
         TYPED,
