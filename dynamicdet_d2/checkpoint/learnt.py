@@ -203,6 +203,25 @@ def say_learnt_images(path: str | os.PathLike[str], name: str, files: Iterable[s
         logger.warning("Data set '%s': %s", name, said)
 
 
+def say_copies(record: Mapping[str, object], name: str, files: Iterable[str]) -> None:
+    """Say where a run is to be judged by copies, in other folders, of what it learns from.
+
+    Args:
+        record: ``recorded_images`` of the run.
+        name: of the data set.
+        files: paths of its images.
+    """
+    known, measured = set(cast(Tensor, record["files"]).tolist()), set(files)
+    copies = sum(_of_content(x) in known and _of_path(x) not in known for x in measured)
+    if copies:
+        said = remark(
+            name,
+            f"{copies} of its {len(measured)} images are copies of images in DATASETS.TRAIN, so "
+            "that their figures say nothing of new images.",
+        )
+        logger.warning("Data set '%s': %s", name, said)
+
+
 def _of_path(file: str | os.PathLike[str]) -> int:
     """One folder may be known by two names."""
     folder, name = os.path.split(os.path.abspath(file))

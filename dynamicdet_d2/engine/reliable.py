@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What both trainers do so that nothing of a run is lost, and nothing goes wrong in silence."""
 
+import itertools
 import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from dynamicdet_d2.checkpoint import check_finite
-from dynamicdet_d2.checkpoint.learnt import learnt_by, say_learnt_images
+from dynamicdet_d2.checkpoint.learnt import learnt_by, say_copies, say_learnt_images
 from dynamicdet_d2.config import Use, check
 from dynamicdet_d2.data.check.findings import DatasetReport
 from dynamicdet_d2.data.loading.images import training_dicts
@@ -160,13 +161,14 @@ class ReliableTrainer(StatefulTrainer):
         if not self._resumed:  # where its own record is compared
             say_begun_with(self.cfg, loaded)
         self._learnt_before = [learnt_by(weights.path) for weights in loaded]
+        names = (*self.cfg.DATASETS.TEST, self.cfg.SOLVER.ROUTER.VALIDATION)
+        judged = [report for report in self.reports if report.name in names]
         if comm.is_main_process():
-            _ = self._images  # looks into files, for which a checkpoint by SIGTERM has no time
-        judged = (*self.cfg.DATASETS.TEST, self.cfg.SOLVER.ROUTER.VALIDATION)
-        for report in self.reports:
-            if report.name in judged:
-                for weights in loaded:
-                    say_learnt_images(weights.path, report.name, report.files)
+            own = self._images  # looks into files, for which a checkpoint by SIGTERM has no time
+            for report in judged if not self._resumed else ():  # of which its own weights know
+                say_copies(own, report.name, report.files)
+        for report, weights in itertools.product(judged, loaded):
+            say_learnt_images(weights.path, report.name, report.files)
 
     def train(self) -> Any:
         """As Detectron2's, once; signals that come in a step wait for its end.

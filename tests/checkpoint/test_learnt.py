@@ -16,6 +16,7 @@ from dynamicdet_d2.checkpoint.learnt import (
     recorded_by,
     recorded_classes,
     recorded_images,
+    say_copies,
     say_learnt_images,
     with_earlier,
 )
@@ -161,3 +162,21 @@ def test_a_record_of_weights_at_an_address(tmp_path: Path, monkeypatch: pytest.M
     assert recorded_by("https://there/gone.pth") == {}
     copies["detectron2://zoo.pkl"] = copies["https://there/model_final.pth"]
     assert recorded_by("detectron2://zoo.pkl") == {}  # which has none, and may not be here
+
+
+def test_copies_of_training_images_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which the check of the data does not see; what lies there by its path it has said."""
+    for folder, content in (("train", b"1"), ("val", b"1"), ("other", b"2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jpg").write_bytes(content)
+    train, val, other = (str(tmp_path / x / "a.jpg") for x in ("train", "val", "other"))
+    record = recorded_images([{"file_name": train}])
+    say_copies(record, "own", [train, other])
+    assert said(caplog) == []
+    say_copies(record, "own", [val, train, other])
+    assert said(caplog) == [
+        "Data set 'own': 1 of its 3 images are copies of images in DATASETS.TRAIN, so that their "
+        "figures say nothing of new images."
+    ]

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,20 @@ def test_what_its_weights_had_learnt_before_stays_on_record(
         files = {image["file_name"] for image in [*trained.images, *trainer.images]}
         known = trainer.state_dict()["images"]["files"]  # their paths, and what is in them
         assert len(known) == 2 * len(files) > 2 * NUM_IMAGES
+
+
+def test_test_images_that_are_copies_of_the_training_s_are_said(
+    cfg: CfgNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    of_train, copied = MetadataCatalog.get("toy_train"), tmp_path / "copied"
+    shutil.copytree(of_train.image_root, copied)
+    judged = cfg.clone()
+    judged.defrost()
+    judged.DATASETS.COCO_JSON = [["copied", of_train.json_file, str(copied)]]
+    judged.DATASETS.TEST, judged.OUTPUT_DIR = ("copied",), str(tmp_path / "run")
+    with clean_catalogs():
+        StaticTrainer(judged).resume_or_load(resume=False)
+    assert f"{NUM_IMAGES} of its {NUM_IMAGES} images are copies of images in DATAS" in caplog.text
 
 
 def test_a_run_goes_on_by_the_keys_that_hold(
