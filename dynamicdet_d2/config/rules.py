@@ -262,8 +262,8 @@ def statistics_stay_in_phase_router(architecture: str, enabled: bool) -> str | N
     if not enabled or not is_a("DynamicDetector", architecture):
         return None
     return (
-        "TEST.PRECISE_BN.ENABLED is True, but precise statistics would move in phase router, when "
-        "detectors are frozen; it must be False."
+        "TEST.PRECISE_BN.ENABLED is True, but precise statistics would move in phases that leave "
+        "detectors as they are, such as router; it must be False."
     )
 
 
