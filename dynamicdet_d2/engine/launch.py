@@ -98,20 +98,20 @@ def _check_asked(args: argparse.Namespace, on_gpus: bool) -> None:
         raise ValueError("--dist-url auto is for one machine; several must be told an address.")
     if args.dist_url != "auto" and not _is_address(args.dist_url):
         raise ValueError(
-            f"--dist-url is {shown(args.dist_url)}; it must be auto or an address such as "
-            "tcp://127.0.0.1:29500."
+            f"--dist-url is {shown(args.dist_url)}; it must be auto or an address in the form "
+            "tcp://HOST:PORT, such as tcp://127.0.0.1:29500."
         )
 
 
 def _is_address(url: str) -> bool:
-    """Whether processes could meet there: at port 0 each would take another and wait."""
+    """Whether processes could meet there: at port 0 each would take another and wait, as they would
+    at a file that an earlier run has left; and ranks behind the port are the options' to say."""
     try:
         parts = urlsplit(url)
-        tcp = parts.scheme == "tcp" and parts.hostname and parts.port
+        named = bool(parts.hostname and parts.port)
     except ValueError:  # a port that is no number, or too large
         return False
-    env = parts.scheme == "env" and {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
-    return "://" in url and bool(tcp or env or parts.scheme == "file")
+    return named and url == f"tcp://{parts.netloc}"
 
 
 def _one_of_many(index: int, world: World, main: Callable, args: argparse.Namespace) -> None:

@@ -68,9 +68,8 @@ class World:
             reason = str(error).partition("\n")[0]
             if any(words in reason.lower() for words in ("timed out", "timeout")):
                 raise RunError(self._not_all_came(reason)) from None
-            raise ValueError(
-                f"--dist-url {self.url} cannot be used, by another run perhaps: {reason}"
-            ) from None
+            taken = ", by another run perhaps" if "in use" in reason else ""
+            raise ValueError(f"--dist-url {self.url} cannot be used{taken}: {reason}") from None
         self._know_this_machine()
 
     def _place(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 import argparse
 import atexit
 import os
+import re
 import sys
 
 import pytest
@@ -41,9 +42,13 @@ def start(called: list, **changes: object) -> None:
         ({"num_machines": 0}, "--num-machines is 0"),
         ({"num_machines": 2}, "--dist-url auto is for one machine"),
         *(
-            ({"num_gpus": 2, "dist_url": url}, f"--dist-url is '{url}'; it must be auto or")
+            (
+                {"num_gpus": 2, "dist_url": url},
+                f"--dist-url is '{re.escape(url)}'; it must be auto or",
+            )
             for url in ("localhost:1234", "tcp://127.0.0.1:0", "tcp://a", "tcp://a:70000", "x", "")
-            + ("http://a:1", "env://")
+            + ("http://a:1", "env://", "file:///tmp/meet", "tcp://a:1/", "tcp://:1")
+            + ("tcp://a:1?rank=0&world_size=2",)
         ),
     ],
 )
