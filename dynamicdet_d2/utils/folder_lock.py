@@ -104,7 +104,8 @@ def _opened(path: str, folder: str) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
     except OSError as error:
-        raise OSError(f"{folder} cannot be written to: {error.strerror}.") from None
+        where = path if os.path.isdir(path) else folder
+        raise OSError(f"{where} cannot be written to: {error.strerror}.") from None
 
 
 def _is_at(descriptor: int, path: str) -> bool:

@@ -75,6 +75,13 @@ def test_a_file_of_somebodys_own_is_left_alone(tmp_path: Path) -> None:
             assert remark == ""
 
 
+def test_a_folder_in_the_place_of_the_lock_is_named(tmp_path: Path) -> None:
+    (tmp_path / folder_lock.NAME).mkdir()
+    with pytest.raises(OSError, match="run.lock cannot be written to: Is a directory."):
+        with held(tmp_path):
+            pass
+
+
 def test_what_ends_a_run_is_said_and_not_that_its_lock_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
