@@ -22,6 +22,7 @@ from dynamicdet_d2.utils.words import shown
 _GIVEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 _OF_AGENT = "agent://"
+_NO_INTERFACE = "Unable to find address for: "  # in the words of gloo
 # Processes, and restarts.
 _MOST = 1 << 20
 
@@ -68,6 +69,11 @@ class World:
             reason = str(error).partition("\n")[0]
             if any(words in reason.lower() for words in ("timed out", "timeout")):
                 raise RunError(self._not_all_came(reason)) from None
+            if _NO_INTERFACE in reason:
+                raise ValueError(
+                    f"GLOO_SOCKET_IFNAME names {reason.partition(_NO_INTERFACE)[2]}, which is no "
+                    "network interface of this machine."
+                ) from None
             taken = ", by another run perhaps" if "in use" in reason else ""
             raise ValueError(f"--dist-url {self.url} cannot be used{taken}: {reason}") from None
         self._know_this_machine()

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from detectron2.utils import comm
+from torch import distributed
 
 from dynamicdet_d2.engine.launch import launch
 from dynamicdet_d2.engine.world import World, given_world, restarts
@@ -57,6 +58,31 @@ def test_options_that_contradict_each_other_are_refused(changes: dict, says: str
     with pytest.raises(ValueError, match=says):
         start(called, **changes)
     assert called == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        (
+            "address already in use",
+            r"^--dist-url tcp://a:1 cannot be used, by another run perhaps: ",
+        ),
+        ("no such host", "^--dist-url tcp://a:1 cannot be used: no such host$"),
+        (
+            "[enforce fail at x] . Unable to find address for: eth9",
+            "^GLOO_SOCKET_IFNAME names eth9, which is no network interface of this machine.$",
+        ),
+    ],
+)
+def test_why_processes_cannot_meet_is_no_guess(
+    monkeypatch: pytest.MonkeyPatch, reason: str, says: str
+) -> None:
+    def refused(**_: object) -> None:
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(distributed, "init_process_group", refused)
+    with pytest.raises(ValueError, match=says):
+        World(0, 2, 0, 2, "tcp://a:1", 3.0, on_gpus=False).join()
 
 
 def refused_in_a_process_that_aborts_at_its_end(args: argparse.Namespace) -> None:
