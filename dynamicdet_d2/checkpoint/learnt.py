@@ -195,12 +195,7 @@ def say_learnt_images(path: str | os.PathLike[str], name: str, files: Iterable[s
         return
     shared = sum(_of_path(file) in known or _of_content(file) in known for file in measured)
     if shared:
-        said = remark(
-            name,
-            f"{path} has learnt {shared} of its {len(measured)} images, so that their figures say "
-            "nothing of new images.",
-        )
-        logger.warning("Data set '%s': %s", name, said)
+        _say_of_figures(name, f"{path} has learnt {shared} of its {len(measured)} images")
 
 
 def say_copies(record: Mapping[str, object], name: str, files: Iterable[str]) -> None:
@@ -214,12 +209,13 @@ def say_copies(record: Mapping[str, object], name: str, files: Iterable[str]) ->
     known, measured = set(cast(Tensor, record["files"]).tolist()), set(files)
     copies = sum(_of_content(x) in known and _of_path(x) not in known for x in measured)
     if copies:
-        said = remark(
-            name,
-            f"{copies} of its {len(measured)} images are copies of images in DATASETS.TRAIN, so "
-            "that their figures say nothing of new images.",
-        )
-        logger.warning("Data set '%s': %s", name, said)
+        count = f"{copies} of its {len(measured)} images"
+        _say_of_figures(name, f"{count} are copies of images in DATASETS.TRAIN")
+
+
+def _say_of_figures(name: str, why: str) -> None:
+    said = remark(name, f"{why}, so that their figures say nothing of new images.")
+    logger.warning("Data set '%s': %s", name, said)
 
 
 def _of_path(file: str | os.PathLike[str]) -> int:

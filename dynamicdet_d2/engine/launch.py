@@ -104,8 +104,8 @@ def _check_asked(args: argparse.Namespace, on_gpus: bool) -> None:
 
 
 def _is_address(url: str) -> bool:
-    """Whether processes could meet there: at port 0 each would take another and wait, as they would
-    at a file that an earlier run has left; and ranks behind the port are the options' to say."""
+    """Whether it is tcp://HOST:PORT. At port 0 each process would take another one and wait, as at
+    a file that an earlier run has left; of ranks behind the port torch makes a traceback."""
     try:
         parts = urlsplit(url)
         named = bool(parts.hostname and parts.port)

@@ -165,7 +165,7 @@ class ReliableTrainer(StatefulTrainer):
         judged = [report for report in self.reports if report.name in names]
         if comm.is_main_process():
             own = self._images  # looks into files, for which a checkpoint by SIGTERM has no time
-            for report in judged if not self._resumed else ():  # of which its own weights know
+            for report in [] if self._resumed else judged:  # which its own weights know
                 say_copies(own, report.name, report.files)
         for report, weights in itertools.product(judged, loaded):
             say_learnt_images(weights.path, report.name, report.files)
